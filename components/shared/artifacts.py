@@ -1,0 +1,235 @@
+"""What each artifact looks like on disk: the contract between stages.
+
+Every stage writes one folder. JSON files hold one frozen dataclass each (`write_json`,
+`read_json`); tables are Arrow IPC (images) or Parquet (figures). File names are the constants here.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+__all__ = [
+    "COST_FILE",
+    "SPLITS",
+    "DatasetInfo",
+    "Evaluation",
+    "Export",
+    "Finding",
+    "Profile",
+    "StageCost",
+    "TrainingSummary",
+    "read_json",
+    "write_json",
+]
+
+SPLITS = ("train", "validation", "test", "unlabeled")
+COST_FILE = "cost.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class StageCost:
+    """`cost.json` in the folder of every stage: what the stage cost, measured by the stage.
+
+    Attributes:
+        name: Stage name, as the DAG shows it.
+        seconds: Wall-clock seconds of the verb.
+        images_seen: Images that went through a model or a decoder, with repetition.
+    """
+
+    name: str
+    seconds: float
+    images_seen: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """`dataset.json` of the `dataset` artifact.
+
+    Beside it: `<split>.arrow` (see `shared/datasets/store.py`) for each split that has images and
+    `rejected.parquet` (`path`, `code`, `message`), one row per file that was left out.
+
+    Attributes:
+        task: A key of `shared.tasks.TASKS`.
+        classes: Class names; the position is the label.
+        splits: Split name -> number of images; only splits that have images.
+        channels: 1 when every image is gray, else 3.
+        median_height, median_width: Pixels, over the training images.
+        fingerprint: SHA-256 (hex) over samples and labels; the order does not matter.
+        source_uri: Where the images came from.
+        source_format: The reader's name.
+        split_origin: Split name -> `given` by the source or `made` here.
+        rejected: Code -> number of files left out.
+        notes: What was detected and decided, one sentence each.
+    """
+
+    task: str
+    classes: list[str]
+    splits: dict[str, int]
+    channels: int
+    median_height: int
+    median_width: int
+    fingerprint: str
+    source_uri: str
+    source_format: str
+    split_origin: dict[str, str]
+    rejected: dict[str, int]
+    notes: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something about the data that the user should know.
+
+    Attributes:
+        code: Stable identifier, `leakage_exact` for instance; a user accepts a finding by it.
+        level: `fail` stops the pipeline before any training, `warn` goes to the report.
+        message: One sentence: the rule, what was found, what to do.
+        count: Number of images (or classes) concerned.
+        examples: At most 8, each `{"path", "split", "label", "thumbnail"}`; the thumbnail is a
+            PNG data URI.
+    """
+
+    code: str
+    level: Literal["fail", "warn"]
+    message: str
+    count: int
+    examples: list[dict[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+    """`profile.json` of the `profile` artifact; `profile.html` beside it is for people.
+
+    Attributes:
+        findings: Sorted, `fail` first.
+        class_counts: Split -> class name -> number of images.
+        figures: Name -> number or short text (`label_entropy_bits`, ...), the report shows all.
+        histograms: Name -> `{"edges": [...], "counts": [...], "unit": ...}`.
+        thumbnails: Class name -> a few PNG data URIs of training images.
+    """
+
+    findings: list[Finding]
+    class_counts: dict[str, dict[str, int]]
+    figures: dict[str, Any]
+    histograms: dict[str, dict[str, Any]]
+    thumbnails: dict[str, list[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSummary:
+    """`training.json` of the `model` artifact.
+
+    Beside it: `model.keras` (uint8-range float pixels in, logits out), `curves.parquet` (`step`,
+    `split`, `metric`, `value`), `tensorboard/`.
+
+    Attributes:
+        architecture: Zoo name or URI.
+        parameters: Number of weights.
+        image_size: `[height, width]` the model takes.
+        steps, best_step: Steps done; the step of the checkpoint that was kept.
+        validation: Metric -> value of that checkpoint.
+        seconds, images_seen, images_per_second: Of the training loop alone.
+        checks: Sanity check -> what it measured.
+        warnings: Sentences for the report.
+    """
+
+    architecture: str
+    parameters: int
+    image_size: list[int]
+    steps: int
+    best_step: int
+    validation: dict[str, float]
+    seconds: float
+    images_seen: int
+    images_per_second: float
+    checks: dict[str, Any]
+    warnings: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """`evaluation.json` of the `evaluation` artifact.
+
+    Beside it: `predictions.parquet` (`path`, `label`, `predicted`, `confidence`, `correct`, one
+    probability column per class), `model.keras` (probabilities out, calibrated).
+
+    Attributes:
+        primary: The metric that decides.
+        metrics: Split (`test`, `validation`) -> metric -> `{"value", "ci95": [low, high]}`.
+        baselines: Baseline -> metric -> `{"value", "ci95"}`, on the test split.
+        per_class: One row per class: `{"class", "count", metric...}`.
+        confusion: `[true][predicted]` counts on the test split; empty for multi-label.
+        curves: Name -> class -> `{"x", "y"}` (`roc`, `precision_recall`).
+        calibration: `{"temperature", "ece_before", "ece_after", "bins": [{"confidence",
+            "accuracy", "count"}] before and after}`.
+        mistakes: The most confident ones: `{"path", "label", "predicted", "confidence",
+            "thumbnail"}`.
+        passed: Whether the model beats the zero-rule baseline.
+        reasons: Why not, one sentence each.
+    """
+
+    primary: str
+    metrics: dict[str, dict[str, dict[str, Any]]]
+    baselines: dict[str, dict[str, dict[str, Any]]]
+    per_class: list[dict[str, Any]]
+    confusion: list[list[int]]
+    curves: dict[str, dict[str, dict[str, list[float]]]]
+    calibration: dict[str, Any]
+    mistakes: list[dict[str, Any]]
+    passed: bool
+    reasons: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """One entry of `exports.json` of the `exports` artifact; `path` is relative to its folder.
+
+    Attributes:
+        format: `keras`, `saved_model`, `onnx`, `tflite` or `tflite_int8`.
+        size_bytes: Of the file, or of all files of the folder.
+        latency_ms: Median of single-image calls in the format's own runtime.
+        metrics: Metric -> value on the test split, measured in that runtime.
+        max_abs_difference: Of the probabilities, against Keras.
+        passed: Whether the primary metric is within the tolerance of Keras.
+        reason: Empty when passed.
+    """
+
+    format: str
+    path: str
+    size_bytes: int
+    latency_ms: float
+    metrics: dict[str, float]
+    max_abs_difference: float
+    passed: bool
+    reason: str
+
+
+_T = TypeVar("_T")
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Writes a dataclass (or plain JSON value) as indented JSON.
+
+    Raises:
+        ValueError: The value holds a NaN or infinity, which JSON has no word for.
+    """
+
+    def plain(node: Any) -> Any:
+        if dataclasses.is_dataclass(node) and not isinstance(node, type):
+            return dataclasses.asdict(node)
+        if isinstance(node, Mapping):
+            return dict(node)
+        raise TypeError(f"Artifacts hold JSON values. Received: {type(node)} ({node!r})")
+
+    text = json.dumps(value, default=plain, indent=2, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(kind: type[_T], path: Path) -> _T:
+    """Reads a file that `write_json` wrote as `kind`, one of the dataclasses of this module."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if kind is Profile:
+        content["findings"] = [Finding(**finding) for finding in content["findings"]]
+    return kind(**content)

@@ -1,0 +1,108 @@
+"""The recipe: everything a run has learned, with the provenance of every value.
+
+A recipe is sections of named settings, `recipe.sections["training"]["batch_size"]`. Each stage
+reads it, adds its own section and writes it on; `recipe.json` is the file form.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+__all__ = ["Recipe", "Setting", "Source", "read_recipe", "write_recipe"]
+
+Source = Literal["learned", "default", "user"]
+_FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One value with where it comes from.
+
+    Attributes:
+        value: A JSON value.
+        method: How it was found, in words a reviewer understands.
+        evidence: The numbers behind it; intervals as `[low, high]`.
+        source: `learned` by a measurement, `default` of kfp-vision, or set by the `user`.
+    """
+
+    value: Any
+    method: str
+    evidence: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    source: Source = "learned"
+
+    def __post_init__(self) -> None:
+        """Refuses a source that is not one of the three."""
+        if self.source not in get_args(Source):
+            raise ValueError(f"`source` must be one of {get_args(Source)}. Received: {self.source}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Sections of settings; immutable, so that a stage can only hand on a new one."""
+
+    sections: Mapping[str, Mapping[str, Setting]] = dataclasses.field(
+        default_factory=lambda: MappingProxyType({})
+    )
+
+    def get(self, section: str, name: str) -> Setting | None:
+        """Returns the setting, or None when no stage and no user has set it."""
+        return self.sections.get(section, {}).get(name)
+
+    def value(self, section: str, name: str) -> Any:
+        """Returns the value of a setting.
+
+        Raises:
+            KeyError: The setting is absent.
+        """
+        setting = self.get(section, name)
+        if setting is None:
+            raise KeyError(
+                f"The recipe must hold `{section}.{name}`. Received sections: "
+                f"{ {key: sorted(value) for key, value in self.sections.items()} }"
+            )
+        return setting.value
+
+    def with_settings(self, section: str, settings: Mapping[str, Setting]) -> "Recipe":
+        """Returns a recipe with `settings` added to a section; what a user has set stays."""
+        current = dict(self.sections.get(section, {}))
+        for name, setting in settings.items():
+            held = current.get(name)
+            if held is None or held.source != "user" or setting.source == "user":
+                current[name] = setting
+        return Recipe({**self.sections, section: current})
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Writes a recipe as indented JSON, so that two recipes can be compared in a pull request."""
+    sections = {
+        section: {name: dataclasses.asdict(setting) for name, setting in settings.items()}
+        for section, settings in recipe.sections.items()
+    }
+    text = json.dumps({"recipe_version": _FORMAT_VERSION, "sections": sections}, indent=2)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Reads a recipe.
+
+    Raises:
+        ValueError: The file is not a recipe, or one of another version.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version, sections = content["recipe_version"], content["sections"]
+        settings = {
+            section: {name: Setting(**fields) for name, fields in entries.items()}
+            for section, entries in sections.items()
+        }
+    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            'A recipe is JSON: {"recipe_version": 1, "sections": {section: {name: {"value", '
+            f'"method", "evidence", "source"}}}}}}. Received: {path} ({error})'
+        ) from error
+    if version != _FORMAT_VERSION:
+        raise ValueError(f"`recipe_version` must be {_FORMAT_VERSION}. Received: {version} ({path})")
+    return Recipe(settings)
