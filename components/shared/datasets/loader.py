@@ -1,0 +1,154 @@
+"""The loader: decoded images in RAM when they fit, batches by a seeded true permutation.
+
+Position in the data is one number, the step: batch `step` is a pure function of (seed, step), so a
+resumed run sees what an uninterrupted one would have seen.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import psutil
+import pyarrow as pa
+from PIL import Image
+
+from kfp_vision.components.shared.datasets.store import decode_image, label_lists, open_split
+
+__all__ = ["BatchOrder", "ImageSource", "prefetch"]
+
+_T = TypeVar("_T")
+# Of the memory that is free when the source is opened; the model and its gradients need the rest.
+_RAM_FRACTION = 0.5
+_PIXEL_COLUMNS = ("image", "encoding", "height", "width", "channels")
+
+
+def fit_image(pixels: np.ndarray, height: int, width: int, channels: int) -> np.ndarray:
+    """Returns uint8 [height, width, channels]: resized with antialiasing, gray or RGB.
+
+    The whole image is kept and the aspect ratio is not: what is cropped away can hold the label.
+    """
+    if pixels.shape == (height, width, channels):
+        return pixels
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.uint8).reshape(height, width, channels)
+
+
+class ImageSource:
+    """The images of one split at one size, by index.
+
+    Attributes:
+        labels: Labels of every image, in the order of the store.
+        paths: Paths of every image, relative to the data root.
+        in_memory: Whether every image is decoded already.
+    """
+
+    def __init__(
+        self,
+        dataset_dir: Path,
+        split: str,
+        size: tuple[int, int],
+        channels: int,
+        memory_budget_bytes: int | None = None,
+    ) -> None:
+        """Opens a split; decodes all of it when that fits `memory_budget_bytes`.
+
+        Args:
+            dataset_dir: The `dataset` artifact.
+            split: One of `SPLITS`.
+            size: (height, width) in pixels.
+            channels: 1 or 3.
+            memory_budget_bytes: None for half of the memory that is free now.
+        """
+        self._table = open_split(dataset_dir, split)
+        self._shape = (*size, channels)
+        self._pool = ThreadPoolExecutor(thread_name_prefix="decode")
+        self.labels = label_lists(self._table)
+        self.paths: list[str] = self._table["path"].to_pylist()
+        if memory_budget_bytes is None:
+            memory_budget_bytes = int(psutil.virtual_memory().available * _RAM_FRACTION)
+        self.in_memory = len(self) * int(np.prod(self._shape)) <= memory_budget_bytes
+        self._decoded = self._decode(np.arange(len(self))) if self.in_memory else None
+
+    def __len__(self) -> int:
+        """Returns the number of images."""
+        return self._table.num_rows
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Returns uint8 [*indices.shape, height, width, channels]."""
+        if self._decoded is not None:
+            return self._decoded[indices]
+        return self._decode(indices.ravel()).reshape(*indices.shape, *self._shape)
+
+    def _decode(self, indices: np.ndarray) -> np.ndarray:
+        images = np.empty((len(indices), *self._shape), np.uint8)
+
+        def decode_rows(start: int, rows: pa.Table) -> None:
+            columns = [rows[name].to_pylist() for name in _PIXEL_COLUMNS]
+            for offset, row in enumerate(zip(*columns, strict=True)):
+                images[start + offset] = fit_image(decode_image(*row), *self._shape)
+
+        # A slice per task: Pillow releases the GIL, one task an image would only pass messages.
+        starts = range(0, len(indices), 256)
+        whole = len(indices) == len(self)
+        tables = (
+            self._table.slice(start, 256)
+            if whole
+            else self._table.take(indices[start : start + 256])
+            for start in starts
+        )
+        list(self._pool.map(decode_rows, starts, tables))
+        return images
+
+
+class BatchOrder:
+    """Which images make up a batch: one permutation of the whole set per epoch, without an end.
+
+    Batches are always full: one that crosses the end of an epoch goes on into the next.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, seed: int) -> None:
+        """Fixes the order for ever.
+
+        Raises:
+            ValueError: There is no image, or the batch is not positive.
+        """
+        if num_images < 1 or batch_size < 1:
+            raise ValueError(
+                "`num_images` and `batch_size` must be positive. "
+                f"Received: num_images={num_images}, batch_size={batch_size}"
+            )
+        self._num_images, self._batch_size, self._seed = num_images, batch_size, seed
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def indices(self, step: int, num_steps: int = 1) -> np.ndarray:
+        """Returns the image indices of batches `step` ..., int64 [num_steps, batch_size]."""
+        position, needed = step * self._batch_size, num_steps * self._batch_size
+        parts = []
+        while needed > 0:
+            epoch, offset = divmod(position, self._num_images)
+            if epoch != self._epoch:
+                self._epoch = epoch
+                generator = np.random.Generator(np.random.Philox([self._seed, epoch]))
+                self._order = generator.permutation(self._num_images)
+            part = self._order[offset : offset + needed]
+            parts.append(part)
+            position, needed = position + len(part), needed - len(part)
+        return np.concatenate(parts).reshape(num_steps, self._batch_size)
+
+
+def prefetch(make: Callable[[Any], _T], inputs: Iterator[Any]) -> Iterator[_T]:
+    """Yields `make(input)` for each input, the next one being made while the caller works."""
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
+        pending = None
+        for value in inputs:
+            upcoming = pool.submit(make, value)
+            if pending is not None:
+                yield pending.result()
+            pending = upcoming
+        if pending is not None:
+            yield pending.result()
