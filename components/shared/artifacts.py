@@ -153,19 +153,26 @@ class Evaluation:
     """`evaluation.json` of the `evaluation` artifact.
 
     Beside it: `predictions.parquet` (`path`, `label`, `predicted`, `confidence`, `correct`, one
-    probability column per class), `model.keras` (probabilities out, calibrated).
+    probability column `p_<class>` per class; labels of a multi-label image are joined by `|`) and
+    `model.keras` (probabilities out, calibrated). What the test split leaves undefined (a metric of
+    a class without images) is null or absent.
 
     Attributes:
         primary: The metric that decides.
         metrics: Split (`test`, `validation`) -> metric -> `{"value", "ci95": [low, high]}`.
-        baselines: Baseline -> metric -> `{"value", "ci95"}`, on the test split.
-        per_class: One row per class: `{"class", "count", metric...}`.
+        baselines: `zero_rule`, `nearest_centroid`, `linear` -> metric -> `{"value", "ci95"}`, on
+            the test split.
+        per_class: One row per class: `{"class", "count", "precision", "recall", "f1", "auroc",
+            "average_precision"}`.
         confusion: `[true][predicted]` counts on the test split; empty for multi-label.
-        curves: Name -> class -> `{"x", "y"}` (`roc`, `precision_recall`).
-        calibration: `{"temperature", "ece_before", "ece_after", "bins": [{"confidence",
-            "accuracy", "count"}] before and after}`.
+        curves: `roc` (x false positive rate, y true positive rate) and `precision_recall` (x
+            recall, y precision) -> class -> `{"x", "y", "threshold"}`, at most 200 points and the
+            20 classes of lowest average precision; for binary the positive class alone.
+        calibration: `{"temperature", "ece_before", "ece_after", "nll_before", "nll_after",
+            "bins_before", "bins_after"}` on the test split; bins are
+            `[{"confidence", "accuracy", "count"}]`, empty ones left out.
         mistakes: The most confident ones: `{"path", "label", "predicted", "confidence",
-            "thumbnail"}`.
+            "thumbnail"}`; the thumbnail is a PNG data URI.
         passed: Whether the model beats the zero-rule baseline.
         reasons: Why not, one sentence each.
     """
