@@ -68,7 +68,14 @@ class MulticlassClassification:
 
     def metrics(self, targets: Targets, predictions: np.ndarray) -> dict[str, float]:
         """Returns accuracy, balanced_accuracy, auroc, average_precision and ece."""
-        return metrics.classification_metrics(targets["label"], predictions)
+        whole_set = np.ones((len(predictions), 1))
+        return metrics.of_whole_set(self.resampled_metrics(targets, predictions, whole_set))
+
+    def resampled_metrics(
+        self, targets: Targets, predictions: np.ndarray, counts: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Returns the same, [R], of R resamples; NaN where a resample leaves one undefined."""
+        return metrics.classification_metrics(targets["label"], predictions, counts)
 
 
 class BinaryClassification(MulticlassClassification):

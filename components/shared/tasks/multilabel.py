@@ -58,4 +58,11 @@ class MultilabelClassification:
 
     def metrics(self, targets: Targets, predictions: np.ndarray) -> dict[str, float]:
         """Returns mean_average_precision, micro_f1 and macro_f1."""
-        return metrics.multilabel_metrics(targets["label"], predictions)
+        whole_set = np.ones((len(predictions), 1))
+        return metrics.of_whole_set(self.resampled_metrics(targets, predictions, whole_set))
+
+    def resampled_metrics(
+        self, targets: Targets, predictions: np.ndarray, counts: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Returns the same, [R], of R resamples; NaN where a resample leaves one undefined."""
+        return metrics.multilabel_metrics(targets["label"], predictions, counts)

@@ -49,3 +49,9 @@ class Task(Protocol):
     def metrics(self, targets: Targets, predictions: np.ndarray) -> dict[str, float]:
         """Returns the metrics of a set; what the set leaves undefined is absent."""
         ...
+
+    def resampled_metrics(
+        self, targets: Targets, predictions: np.ndarray, counts: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Returns the metrics [R] of R resamples, in which image n is counts[n, r] times."""
+        ...
