@@ -17,18 +17,23 @@ __all__ = ["SIGNATURE_BYTES", "image_signature", "near_duplicate_groups"]
 _SIDE = 8
 SIGNATURE_BYTES = _SIDE * _SIDE
 
-# Largest root-mean-square difference of two standardised signatures. Re-encoding at JPEG quality 75
-# and resizing stay below it, different Fashion-MNIST clothes above it (the card has the figures).
-_MAX_DIFFERENCE = 0.05
+# Two images are near duplicates when they differ by less than a fifth of what an image of this set
+# and its nearest other image differ by. Photos are far apart and leave room for strong re-encoding;
+# clothes on a white ground look alike and leave little. The card has the measurement.
+_SHARE_OF_NEAREST = 0.2
+# JPEG at quality 75 or more stays below the lower bound; no two different photos that we saw fell
+# below the upper one.
+_MIN_LIMIT, _MAX_LIMIT = 0.03, 0.12
+_QUERIES, _REFERENCES = 2_000, 20_000
 # Gray levels. The same cut in another colour is another picture; a small change of light is not.
 _MAX_BRIGHTNESS_CHANGE = 24.0
 _MAX_CONTRAST_RATIO = 1.25
 # Gray levels. A flatter signature is rounding noise: it says nothing about what the image shows.
 _MIN_CONTRAST = 2.0
 
-# A projection of a pair at the largest difference falls into two cells with probability
-# 0.8 * 0.05 / 0.4 = 0.1, so 12 tables of 8 projections find it with probability 0.999.
-_TABLES, _PROJECTIONS, _CELL = 12, 8, 0.4
+# A pair at the limit falls into two cells of a projection with probability 0.8 / 8 = 0.1, so a
+# table of 10 projections finds it with probability 0.35 and 12 tables with 0.994.
+_TABLES, _PROJECTIONS, _CELLS_PER_LIMIT = 12, 10, 8.0
 # Partners compared within a bucket: bounds the work on buckets that are full of look-alikes.
 _WINDOW = 4
 _CHUNK = 2**16
@@ -74,24 +79,39 @@ def near_duplicate_groups(signatures: np.ndarray) -> np.ndarray:
         contrast[chunk] = centred.std(axis=1)
         standard[chunk] = centred / np.maximum(contrast[chunk, None], _MIN_CONTRAST)
     rows = np.flatnonzero(contrast >= _MIN_CONTRAST)
-    left, right = [], []
-    for first, second in _candidate_pairs(standard, rows):
+    limit = _difference_limit(signatures, standard, rows)
+    pairs = [np.empty((2, 0), np.int64)]
+    for first, second in _candidate_pairs(standard, rows, limit):
         near = (
             (np.abs(mean[first] - mean[second]) <= _MAX_BRIGHTNESS_CHANGE)
             & (contrast[first] <= contrast[second] * _MAX_CONTRAST_RATIO)
             & (contrast[second] <= contrast[first] * _MAX_CONTRAST_RATIO)
+            & (((standard[first] - standard[second]) ** 2).mean(axis=1) <= limit**2)
         )
-        first, second = first[near], second[near]
-        near = ((standard[first] - standard[second]) ** 2).mean(axis=1) <= _MAX_DIFFERENCE**2
-        left.append(first[near])
-        right.append(second[near])
-    if not left:
-        return np.arange(total)
-    edges = (np.concatenate(left), np.concatenate(right))
-    graph = coo_array((np.ones(len(edges[0]), bool), edges), shape=(total, total))
+        pairs.append(np.stack([first[near], second[near]]))
+    edges = np.concatenate(pairs, axis=1)
+    graph = coo_array((np.ones(edges.shape[1], bool), tuple(edges)), shape=(total, total))
     _, component = connected_components(graph, directed=False)
     _, smallest, group = np.unique(component, return_index=True, return_inverse=True)
     return smallest[group]
+
+
+def _difference_limit(signatures: np.ndarray, standard: np.ndarray, rows: np.ndarray) -> float:
+    """Returns the largest root-mean-square difference of standardised near duplicates."""
+    # Sampled by content, so that the order of the images changes nothing.
+    mixer = np.random.default_rng(0).integers(0, 2**32, SIGNATURE_BYTES, dtype=np.uint32)
+    order = np.argsort((signatures[rows] * mixer).sum(axis=1, dtype=np.uint32), kind="stable")
+    sample = standard[rows[order[:_REFERENCES]]]
+    if len(sample) < 2:
+        return _MIN_LIMIT
+    queries = min(_QUERIES, len(sample))
+    similarity = sample[:queries] @ sample.T / SIGNATURE_BYTES
+    np.fill_diagonal(similarity, -1.0)
+    nearest = np.sqrt(np.maximum(2.0 - 2.0 * similarity.max(axis=1), 0.0))
+    different = nearest[nearest > _MIN_LIMIT]
+    if not len(different):
+        return _MIN_LIMIT
+    return float(np.clip(_SHARE_OF_NEAREST * np.median(different), _MIN_LIMIT, _MAX_LIMIT))
 
 
 def _chunks(total: int) -> Iterator[slice]:
@@ -99,19 +119,20 @@ def _chunks(total: int) -> Iterator[slice]:
 
 
 def _candidate_pairs(
-    standard: np.ndarray, rows: np.ndarray
+    standard: np.ndarray, rows: np.ndarray, limit: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields chunks of row pairs that share a bucket of a table; a pair can come more than once."""
+    cell = limit * _CELLS_PER_LIMIT
     random = np.random.default_rng(0)  # Any directions do; these ones make the result repeatable.
     for _ in range(_TABLES):
         directions = random.normal(size=(SIGNATURE_BYTES, _PROJECTIONS + 1)).astype(np.float32)
         directions /= np.linalg.norm(directions, axis=0)
-        offsets = random.uniform(0, _CELL, _PROJECTIONS).astype(np.float32)
+        offsets = random.uniform(0, cell, _PROJECTIONS).astype(np.float32)
         mixers = random.integers(1, 2**62, _PROJECTIONS, dtype=np.int64) * 2 + 1
         bucket, place = np.empty(len(rows), np.int64), np.empty(len(rows), np.float32)
         for chunk in _chunks(len(rows)):
             projected = standard[rows[chunk]] @ directions
-            cells = np.floor((projected[:, :-1] + offsets) / _CELL).astype(np.int64)
+            cells = np.floor((projected[:, :-1] + offsets) / cell).astype(np.int64)
             bucket[chunk] = (cells * mixers).sum(axis=1)
             place[chunk] = projected[:, -1]
         # Within a bucket the closest along one more direction are neighbours.
