@@ -6,7 +6,7 @@ from kfp_vision.components.data_import.component import import_dataset
 from kfp_vision.components.data_profiling.component import check_profile, profile_dataset
 from kfp_vision.components.evaluation.component import build_report, evaluate_model, export_model
 from kfp_vision.components.training.component import train_model
-from kfp_vision.pipelines.publishing import publish
+from kfp_vision.pipelines.component import publish
 
 __all__ = ["training_pipeline"]
 
@@ -24,46 +24,45 @@ def training_pipeline(
     learning_rate: float = 0.0,
     epochs: int = 0,
     optimizer: str = "",
-    max_minutes: int = 0,
+    max_minutes: float = 0.0,
     recipe_uri: str = "",
     accept_findings: str = "",
     seed: int = 0,
     source_version: str = "",
+    checkpoint_uri: str = "",
 ) -> None:
-    """Defines the DAG.
+    """Defines the DAG; `parameters.py` says what the arguments mean, except for two.
 
-    Args:
-        dataset_uri: See `parameters.py`, as for every argument but the last.
-        output_uri: Where `publish` puts the results.
-        source_version: Changes when the files behind the URIs change, so that the cache of an
-            import is left; the local launcher computes it.
+    The launcher computes them: `source_version` changes when the files behind the URIs change, so
+    that a cached import is not used again; `checkpoint_uri` is a folder that outlives the run.
     """
-    imported = import_dataset(
+    dataset = import_dataset(
         dataset_uri=dataset_uri,
         dataset_format=dataset_format,
         task=task,
         unlabeled_uri=unlabeled_uri,
         seed=seed,
         source_version=source_version,
-    )
-    dataset = imported.outputs["dataset"]
-    profiled = profile_dataset(dataset=dataset, recipe_uri=recipe_uri)
-    profile = profiled.outputs["profile"]
+    ).outputs["dataset"]
+    profile = profile_dataset(dataset=dataset, recipe_uri=recipe_uri).outputs["profile"]
     gate = check_profile(profile=profile, accept_findings=accept_findings)
-    trained = train_model(
-        dataset=dataset,
-        recipe=profiled.outputs["recipe"],
-        architecture=architecture,
-        image_size=image_size,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        optimizer=optimizer,
-        max_minutes=max_minutes,
-        seed=seed,
-        checkpoint_uri=f"{output_uri}/.kfp-vision/checkpoints",
-    ).after(gate)
-    model = trained.outputs["model"]
+    model = (
+        train_model(
+            dataset=dataset,
+            recipe=profile,
+            architecture=architecture,
+            image_size=image_size,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            epochs=epochs,
+            optimizer=optimizer,
+            max_minutes=max_minutes,
+            seed=seed,
+            checkpoint_uri=checkpoint_uri,
+        )
+        .after(gate)
+        .outputs["model"]
+    )
     evaluation = evaluate_model(dataset=dataset, model=model).outputs["evaluation"]
     exports = export_model(dataset=dataset, evaluation=evaluation).outputs["exports"]
     report = build_report(

@@ -1,0 +1,37 @@
+"""The KFP component that ends the pipeline."""
+
+from kfp import dsl
+
+from kfp_vision.components.shared.container_images import component
+
+__all__ = ["publish"]
+
+
+@component
+def publish(
+    dataset: dsl.Input[dsl.Dataset],
+    profile: dsl.Input[dsl.Artifact],
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    exports: dsl.Input[dsl.Artifact],
+    report: dsl.Input[dsl.Artifact],
+    output_uri: str,
+):
+    """Copies the results of a run to where the user wants them."""
+    from pathlib import Path
+
+    from kfp_vision.pipelines.publishing import publish_results
+
+    artifacts = {
+        "dataset": dataset,
+        "profile": profile,
+        "model": model,
+        "evaluation": evaluation,
+        "exports": exports,
+        "report": report,
+    }
+    publish_results(
+        {name: Path(artifact.path) for name, artifact in artifacts.items()},
+        {name: artifact.uri for name, artifact in artifacts.items()},
+        output_uri,
+    )
