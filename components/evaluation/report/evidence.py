@@ -1,0 +1,211 @@
+"""What each section of the page shows, computed from the artifacts: rows, cells and charts.
+
+C is the number of classes. Nothing here knows HTML; the templates know no arithmetic.
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from kfp_vision.components.evaluation.report.charts import Chart, Line, line_chart, thin
+from kfp_vision.components.evaluation.report.figures import label
+
+__all__ = [
+    "calibration_chart",
+    "compare_baselines",
+    "confusion_cells",
+    "frequent_confusions",
+    "gap_closed",
+    "metric_names",
+    "operating_charts",
+    "reproduction_command",
+    "training_charts",
+]
+
+_CURVES = {
+    "roc": ("ROC", "False positive rate", "True positive rate"),
+    "precision_recall": ("Precision and recall", "Recall", "Precision"),
+}
+_LAST = ("learning_rate", "gradient_norm")
+
+
+def metric_names(report: Mapping[str, Any]) -> list[str]:
+    """Returns the names of all metrics, the primary one first."""
+    primary = report["metrics"]["primary"]
+    splits = [held for name, held in report["metrics"].items() if name != "primary"]
+    return list(dict.fromkeys([primary, *(name for held in splits for name in held)]))
+
+
+def compare_baselines(report: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
+    """Returns `{"name", "value", "ci95", "is_model"}` of the model, then the baselines, best first.
+
+    Only what was measured is there: a baseline without probabilities has no AUROC, for instance.
+    """
+    model = report["metrics"].get("test", {}).get(metric)
+    rows = [
+        {"name": name, **figures[metric], "is_model": False}
+        for name, figures in report["baselines"].items()
+        if figures.get(metric) and figures[metric]["value"] is not None
+    ]
+    # A calibration error is better when it is lower.
+    rows.sort(key=lambda row: row["value"], reverse=metric != "ece")
+    if model and model["value"] is not None:
+        rows.insert(0, {"name": "this_model", **model, "is_model": True})
+    return rows
+
+
+def gap_closed(value: float, baseline: float) -> float | None:
+    """Returns the share of the gap between a baseline and the perfect score 1 that is closed."""
+    return (value - baseline) / (1.0 - baseline) if baseline < 1.0 else None
+
+
+def confusion_cells(
+    classes: Sequence[str], confusion: Sequence[Sequence[int]], limit: int = 24
+) -> dict[str, Any]:
+    """Returns the cells of the heat map, of the `limit` classes with the most confusions.
+
+    Args:
+        classes: C names.
+        confusion: Counts [C][C], `[true][predicted]`.
+        limit: Most classes that can be told apart on a page.
+
+    Returns:
+        `classes`, `rows` (cells `{"count", "share", "heat"}`; `share` is of the true class, `heat`
+        is the share relative to the largest of its kind, right or wrong), `largest_error`.
+    """
+    counts = np.asarray(confusion, float)
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:limit]
+    shown = np.sort(order)
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    errors = share - np.diag(np.diag(share))
+    largest = float(errors[np.ix_(shown, shown)].max(initial=0.0))
+    return {
+        "classes": [classes[index] for index in shown],
+        "largest_error": largest,
+        "rows": [
+            [
+                {
+                    "count": int(counts[true, predicted]),
+                    "share": float(share[true, predicted]),
+                    "heat": float(share[true, predicted] / (1.0 if right else largest or 1.0)),
+                    "right": right,
+                }
+                for predicted in shown
+                for right in [bool(true == predicted)]
+            ]
+            for true in shown
+        ],
+    }
+
+
+def frequent_confusions(
+    classes: Sequence[str], confusion: Sequence[Sequence[int]], limit: int = 10
+) -> list[dict[str, Any]]:
+    """Returns `{"true", "predicted", "count", "share"}` of the most frequent confusions."""
+    counts = np.asarray(confusion, np.int64)
+    totals = counts.sum(1)
+    wrong = counts * (1 - np.eye(len(counts), dtype=np.int64))
+    pairs = [np.unravel_index(at, counts.shape) for at in np.argsort(-wrong, axis=None)[:limit]]
+    return [
+        {
+            "true": classes[true],
+            "predicted": classes[predicted],
+            "count": int(wrong[true, predicted]),
+            "share": float(wrong[true, predicted] / totals[true]),
+        }
+        for true, predicted in pairs
+        if wrong[true, predicted]
+    ]
+
+
+def operating_charts(curves: Mapping[str, Mapping[str, Mapping[str, list[float]]]]) -> list[Chart]:
+    """Returns the ROC and the precision-recall chart, one line per class."""
+    charts = []
+    for name, lines in curves.items():
+        title, x_label, y_label = _CURVES.get(name, (label(name), "x", "y"))
+        drawn = [Line(key, held["x"], held["y"], "faint") for key, held in lines.items()]
+        if len(drawn) == 1:
+            drawn = [Line(drawn[0].name, drawn[0].x, drawn[0].y)]
+        if drawn:
+            square = (0.0, 1.0)
+            charts.append(
+                line_chart(title, drawn, x_label, y_label, x_range=square, y_range=square)
+            )
+    return charts
+
+
+def calibration_chart(calibration: Mapping[str, Any]) -> Chart | None:
+    """Returns accuracy over confidence before and after temperature scaling, or None."""
+    lines = [
+        Line(
+            name,
+            [held["confidence"] for held in calibration[key]],
+            [held["accuracy"] for held in calibration[key]],
+            style,
+        )
+        for name, key, style in (
+            ("After", "bins_after", "solid"),
+            ("Before", "bins_before", "dashed"),
+        )
+        if calibration.get(key)
+    ]
+    if not lines:
+        return None
+    ideal = Line("Ideal", [0.0, 1.0], [0.0, 1.0], "faint")
+    square = (0.0, 1.0)
+    return line_chart(
+        "Accuracy at each confidence",
+        [*lines, ideal],
+        "Confidence",
+        "Accuracy",
+        x_range=square,
+        y_range=square,
+    )
+
+
+def training_charts(curves: pa.Table, primary: str, best_step: int) -> list[Chart]:
+    """Returns one chart per logged metric: the loss, the primary metric, the others.
+
+    Args:
+        curves: Columns `step`, `split`, `metric`, `value`.
+        primary: Name of the primary metric.
+        best_step: Step of the checkpoint that was kept; marked.
+    """
+    held: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for row in curves.to_pylist():
+        held.setdefault(row["metric"], {}).setdefault(row["split"], []).append(
+            (row["step"], row["value"])
+        )
+    first = [name for name in ("loss", primary) if name in held]
+    last = [name for name in _LAST if name in held]
+    middle = sorted(set(held) - {*first, *last})
+    charts = []
+    steps = (0.0, float(max([1, *curves["step"].to_pylist()])))
+    for metric in [*first, *middle, *last]:
+        lines = []
+        for split, points in sorted(held[metric].items()):
+            x, y = thin(*np.array(sorted(points), float).T)
+            lines.append(Line(label(split), x, y))
+        charts.append(
+            line_chart(
+                label(metric),
+                lines,
+                "Step",
+                label(metric),
+                x_range=steps,
+                marker=(best_step, "kept"),
+            )
+        )
+    return charts
+
+
+def reproduction_command(dataset_uri: str) -> str:
+    """Returns the command that repeats the run, every value taken from its recipe."""
+    return shlex.join(
+        ["kfp-vision", "run", "--dataset-uri", dataset_uri]
+        + ["--recipe-uri", "recipe.json", "--output", "OUTPUT"]
+    )

@@ -1,0 +1,74 @@
+"""What the report is made of: one record of everything that the stages wrote to disk."""
+
+import dataclasses
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kfp_vision.components.shared.artifacts import (
+    COST_FILE,
+    DatasetInfo,
+    Evaluation,
+    Export,
+    Profile,
+    StageCost,
+    TrainingSummary,
+    read_json,
+)
+from kfp_vision.components.shared.recipe import Recipe, read_recipe
+
+__all__ = ["Run", "read_run"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The artifacts of a finished run.
+
+    Attributes:
+        version: Of kfp-vision.
+        curves: Training curves: columns `step`, `split`, `metric`, `value`.
+        costs: Artifact name -> cost of the stage that wrote it, in the order of the DAG.
+    """
+
+    version: str
+    dataset: DatasetInfo
+    profile: Profile
+    training: TrainingSummary
+    curves: pa.Table
+    recipe: Recipe
+    evaluation: Evaluation
+    exports: Sequence[Export]
+    costs: Mapping[str, StageCost]
+
+
+def read_run(
+    dataset_dir: Path, profile_dir: Path, model_dir: Path, evaluation_dir: Path, exports_dir: Path
+) -> Run:
+    """Reads the artifacts of a run.
+
+    Raises:
+        FileNotFoundError: A stage has not written a file that the report needs.
+    """
+    folders = {
+        "dataset": dataset_dir,
+        "profile": profile_dir,
+        "model": model_dir,
+        "evaluation": evaluation_dir,
+        "exports": exports_dir,
+    }
+    exports = json.loads((exports_dir / "exports.json").read_text(encoding="utf-8"))
+    return Run(
+        version=importlib.metadata.version("kfp-vision"),
+        dataset=read_json(DatasetInfo, dataset_dir / "dataset.json"),
+        profile=read_json(Profile, profile_dir / "profile.json"),
+        training=read_json(TrainingSummary, model_dir / "training.json"),
+        curves=pq.read_table(model_dir / "curves.parquet"),
+        recipe=read_recipe(model_dir / "recipe.json"),
+        evaluation=read_json(Evaluation, evaluation_dir / "evaluation.json"),
+        exports=[Export(**entry) for entry in exports["exports"]],
+        costs={name: read_json(StageCost, folder / COST_FILE) for name, folder in folders.items()},
+    )

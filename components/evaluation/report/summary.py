@@ -1,0 +1,71 @@
+"""The contents of `report.json`: what the stages measured, under the names that tools rely on."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from kfp_vision.components.evaluation.report.inputs import Run
+from kfp_vision.components.shared.artifacts import StageCost
+
+__all__ = ["collect_warnings", "summarise", "total_cost"]
+
+
+def collect_warnings(run: Run) -> list[dict[str, Any]]:
+    """Returns `{"code", "message", "count"}` of all that a reader has to know, gravest first."""
+    warnings = [
+        *(("evaluation", reason, 1) for reason in run.evaluation.reasons),
+        *(
+            ("export_failed", f"{export.format}: {export.reason}", 1)
+            for export in run.exports
+            if not export.passed
+        ),
+        *((found.code, found.message, found.count) for found in run.profile.findings),
+        *(
+            (f"rejected_{code}", f"Files left out by the import: {code.replace('_', ' ')}.", count)
+            for code, count in run.dataset.rejected.items()
+        ),
+        *(("training", sentence, 1) for sentence in run.training.warnings),
+    ]
+    return [{"code": code, "message": message, "count": count} for code, message, count in warnings]
+
+
+def total_cost(costs: Mapping[str, StageCost]) -> dict[str, Any]:
+    """Returns the cost of the run, in seconds and as a multiple of the plain training.
+
+    Args:
+        costs: Artifact name -> cost; the stage that wrote `model` is the plain training.
+    """
+    plain_s = costs["model"].seconds
+    total_s = sum(cost.seconds for cost in costs.values())
+    return {
+        "plain_training_s": plain_s,
+        "total_s": total_s,
+        "multiple": total_s / plain_s if plain_s > 0 else None,
+        "stages": [dataclasses.asdict(cost) for cost in costs.values()],
+    }
+
+
+def summarise(run: Run) -> dict[str, Any]:
+    """Returns `report.json`."""
+    dataset, training, evaluation = run.dataset, run.training, run.evaluation
+    return {
+        "kfp_vision_version": run.version,
+        "status": "passed" if evaluation.passed else "rejected",
+        "task": dataset.task,
+        "dataset": {
+            "uri": dataset.source_uri,
+            "fingerprint": dataset.fingerprint,
+            "splits": dataset.splits,
+            "classes": dataset.classes,
+        },
+        "model": {
+            "architecture": training.architecture,
+            "parameters": training.parameters,
+            "image_size": training.image_size,
+        },
+        "metrics": {**evaluation.metrics, "primary": evaluation.primary},
+        "baselines": evaluation.baselines,
+        "exports": [dataclasses.asdict(export) for export in run.exports],
+        "cost": total_cost(run.costs),
+        "warnings": collect_warnings(run),
+    }
