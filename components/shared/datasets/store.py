@@ -14,7 +14,16 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-__all__ = ["SCHEMA", "SplitWriter", "decode_image", "encode_raw", "iterate_images", "label_lists", "open_split"]
+__all__ = [
+    "SCHEMA",
+    "SplitWriter",
+    "decode_image",
+    "encode_raw",
+    "iterate_images",
+    "label_lists",
+    "open_split",
+    "read_batches",
+]
 
 # `image` holds uint8 [height, width, channels] pixels when `encoding` is `raw`, else a JPEG or PNG
 # file that decodes to 8-bit gray or RGB as it is: import has already applied EXIF rotation, colour
@@ -32,30 +41,35 @@ SCHEMA = pa.schema(
         ("signature", pa.binary(64)),
     ]
 )
-# Rows a batch; a batch of 32-px images is about 3 MB, one of 640-px JPEGs about 100 MB.
-_ROWS = 1024
+# A batch ends at whichever comes first: 8192 32-px images are 24 MB, 64 MiB is 13 camera JPEGs.
+_ROWS = 8192
 _BYTES = 64 * 2**20
 
 
 class SplitWriter:
-    """Writes rows of one split in constant memory."""
+    """Writes the rows of one split in constant memory, as batches that are quick to index."""
 
     def __init__(self, dataset_dir: Path, split: str) -> None:
         self._writer = pa.ipc.new_file(str(dataset_dir / f"{split}.arrow"), SCHEMA)
-        self._rows: list[dict[str, Any]] = []
-        self._bytes = 0
+        self._batches: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
 
     def write(self, row: dict[str, Any]) -> None:
         """Adds a row: a dict with the fields of `SCHEMA`."""
-        self._rows.append(row)
-        self._bytes += len(row["image"])
-        if len(self._rows) >= _ROWS or self._bytes >= _BYTES:
+        self.write_batch(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Adds the rows of a batch that has the schema `SCHEMA`."""
+        self._batches.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= _ROWS or self._bytes >= _BYTES:
             self._flush()
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=SCHEMA))
-        self._rows, self._bytes = [], 0
+            self._writer.write_batch(pa.concat_batches(self._batches))
+        self._batches, self._rows, self._bytes = [], 0, 0
 
     def __enter__(self) -> "SplitWriter":
         """Returns the writer."""
@@ -86,14 +100,23 @@ def open_split(dataset_dir: Path, split: str) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
+def read_batches(dataset_dir: Path, split: str) -> Iterator[pa.RecordBatch]:
+    """Yields the batches of a split in order, one in memory at a time."""
+    # Not memory-mapped: pages of a map count as resident memory until the kernel wants them back.
+    with (
+        pa.OSFile(str(dataset_dir / f"{split}.arrow")) as file,
+        pa.ipc.open_file(file) as reader,
+    ):
+        for index in range(reader.num_record_batches):
+            yield reader.get_batch(index)
+
+
 def encode_raw(pixels: np.ndarray) -> bytes:
     """Returns the `raw` encoding of uint8 [height, width, channels] pixels."""
     return np.ascontiguousarray(pixels, np.uint8).tobytes()
 
 
-def decode_image(
-    image: bytes, encoding: str, height: int, width: int, channels: int
-) -> np.ndarray:
+def decode_image(image: bytes, encoding: str, height: int, width: int, channels: int) -> np.ndarray:
     """Returns the uint8 [height, width, channels] pixels of a row."""
     if encoding == "raw":
         return np.frombuffer(image, np.uint8).reshape(height, width, channels)

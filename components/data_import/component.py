@@ -1,0 +1,41 @@
+"""The KFP op of data_import: parameters -> config, artifacts -> paths."""
+
+import functools
+
+from kfp import dsl
+
+from kfp_vision.components.shared.container_images import CPU_IMAGE
+
+_component = functools.partial(
+    dsl.component, base_image=CPU_IMAGE, packages_to_install=[], install_kfp_package=False
+)
+
+
+@_component
+def import_dataset(
+    dataset: dsl.Output[dsl.Dataset],
+    dataset_uri: str,
+    dataset_format: str = "auto",
+    task: str = "auto",
+    unlabeled_uri: str = "",
+    seed: int = 0,
+    source_version: str = "",
+) -> None:
+    """Imports images and labels from a folder, bucket, archive or TFDS into the canonical store.
+
+    Args:
+        dataset: `DatasetInfo` and the store, see `shared/artifacts.py`.
+        dataset_uri: A local path, gs:// or s3:// URI, or `tfds:NAME`.
+        dataset_format: A key of `readers.FORMATS`, `tfds`, or `auto`.
+        task: A key of `shared.tasks.TASKS`, or `auto`.
+        unlabeled_uri: A folder of images without labels; empty for none.
+        seed: Of the splits that are made.
+        source_version: Not read: KFP's cache key, so that changed data are imported again.
+    """
+    from pathlib import Path
+
+    from kfp_vision.components.data_import import importer
+
+    config = importer.ImportConfig(dataset_format, task, unlabeled_uri, seed)
+    info = importer.import_dataset(dataset_uri, Path(dataset.path), config)
+    dataset.metadata.update(fingerprint=info.fingerprint, task=info.task, **info.splits)

@@ -1,0 +1,233 @@
+"""Any supported source of labelled images -> the canonical store, in constant memory.
+
+Reads `dataset_uri` once: lists it, decodes every image on all cores, makes the splits that the
+source lacks, and writes `dataset.json`, `<split>.arrow`, `rejected.parquet` and `cost.json`.
+"""
+
+import collections
+import dataclasses
+import errno
+import itertools
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kfp_vision.components.data_import.classes import detect_task, sort_classes
+from kfp_vision.components.data_import.decoding import CHANGES
+from kfp_vision.components.data_import.readers import (
+    FORMATS,
+    TFDS_PREFIX,
+    detect_format,
+    read_tfds,
+    read_unlabeled,
+)
+from kfp_vision.components.data_import.samples import Listing, Rejection, require_classes
+from kfp_vision.components.data_import.splits import draw_splits, strata
+from kfp_vision.components.data_import.staging import Staged, distribute, stage
+from kfp_vision.components.shared.artifacts import COST_FILE, DatasetInfo, StageCost, write_json
+from kfp_vision.components.shared.datasets.near_duplicates import (
+    SIGNATURE_BYTES,
+    near_duplicate_groups,
+)
+from kfp_vision.components.shared.progress import Progress
+from kfp_vision.components.shared.storage import open_folder
+from kfp_vision.components.shared.tasks import TASKS
+
+__all__ = ["ImportConfig", "import_dataset"]
+
+STAGE = "import_dataset"
+# Of the training images of each class, for each split that the source does not have.
+_MADE_FRACTION = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportConfig:
+    """How to import.
+
+    Attributes:
+        dataset_format: A key of `readers.FORMATS`, `tfds`, or `auto`.
+        task: A key of `shared.tasks.TASKS`, or `auto`.
+        unlabeled_uri: A folder of images without labels; empty for none.
+        seed: Of the splits that are made.
+    """
+
+    dataset_format: str = "auto"
+    task: str = "auto"
+    unlabeled_uri: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses values that mean nothing."""
+        choices = {"dataset_format": ["auto", *FORMATS, "tfds"], "task": ["auto", *TASKS]}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"`{name}` must be one of {allowed}. Received: {getattr(self, name)!r}"
+                )
+        if not isinstance(self.unlabeled_uri, str):
+            raise ValueError(f"`unlabeled_uri` must be a string. Received: {self.unlabeled_uri!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"`seed` must be an integer of at least 0. Received: {self.seed!r}")
+
+
+def import_dataset(dataset_uri: str, output_dir: Path, config: ImportConfig) -> DatasetInfo:
+    """Imports a dataset into `output_dir`; an import that fails leaves nothing there.
+
+    Raises:
+        ValueError: The source is not a classification set, or too small to be split.
+        StorageError: It does not exist or cannot be reached.
+        OSError: The disk is full, or `output_dir` holds something already.
+    """
+    started = time.monotonic()
+    if output_dir.exists() and any(output_dir.iterdir()):
+        raise FileExistsError(f"`output_dir` must be empty. Received: {output_dir}")
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{output_dir.name}-", dir=output_dir.parent, ignore_cleanup_errors=True
+    ) as temporary:
+        work_dir = Path(temporary) / "dataset"
+        work_dir.mkdir()
+        try:
+            info = _import(dataset_uri, work_dir, config)
+            done = sum(info.splits.values()) + sum(info.rejected.values())
+            cost = StageCost(STAGE, time.monotonic() - started, done)
+            write_json(cost, work_dir / COST_FILE)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            free = shutil.disk_usage(output_dir.parent).free / 2**20
+            raise OSError(
+                errno.ENOSPC,
+                "The disk must hold the decoded dataset twice while it is imported. Received: "
+                f"{free:.0f} MiB left; nothing was kept. Free space or choose another disk",
+                str(output_dir),
+            ) from error
+        if output_dir.exists():
+            output_dir.rmdir()
+        work_dir.rename(output_dir)
+    return info
+
+
+def _import(dataset_uri: str, work_dir: Path, config: ImportConfig) -> DatasetInfo:
+    listing, source_format, is_local = _list_source(dataset_uri, config.dataset_format)
+    notes = [f"Format: {source_format}.", *listing.notes]
+    samples, total = listing.samples, listing.total
+    if config.unlabeled_uri:
+        folder, name = open_folder(config.unlabeled_uri)
+        if name:
+            raise ValueError(
+                f"`unlabeled_uri` must be a folder. Received: {config.unlabeled_uri!r}"
+            )
+        unlabeled = read_unlabeled(folder)
+        samples = itertools.chain(samples, unlabeled.samples)
+        total, is_local = total + unlabeled.total, is_local and folder.is_local
+    progress = Progress(STAGE, total, "images")
+    staged = stage(samples, work_dir, is_local, progress.update)
+    label_sets = _used_label_sets(staged, dataset_uri)
+    classes = sort_classes(name for names in label_sets for name in names)
+    require_classes(classes, dataset_uri)
+    task = detect_task(label_sets, config.task)
+    notes.append(f"Task: {task}, {len(classes)} classes.")
+    given = {split for split in staged.splits if split}
+    splits, made = _complete_splits(staged, config.seed)
+    if made:
+        notes.append(
+            f"Made here: {', '.join(made)} ({_MADE_FRACTION:.0%} of the training images each), "
+            f"stratified, seed {config.seed}, near duplicates kept in one split."
+        )
+    counts, fingerprint = distribute(work_dir, staged, splits, classes)
+    notes += [f"{count} images {CHANGES[name]}." for name, count in staged.changes.most_common()]
+    rejected = collections.Counter(row.code for row in staged.rejections)
+    notes += [f"Left out: {count} x {code}." for code, count in rejected.most_common()]
+    _write_rejections(staged.rejections, work_dir / "rejected.parquet")
+    sizes = np.frombuffer(staged.sizes, np.int32).reshape(-1, 2)[splits == "train"]
+    height, width = np.median(sizes, axis=0).astype(int).tolist()
+    info = DatasetInfo(
+        task=task,
+        classes=classes,
+        splits=counts,
+        channels=1 if staged.is_gray else 3,
+        median_height=height,
+        median_width=width,
+        fingerprint=fingerprint,
+        source_uri=dataset_uri,
+        source_format=source_format,
+        split_origin={name: "given" if name in given else "made" for name in counts},
+        rejected=dict(rejected),
+        notes=notes,
+    )
+    write_json(info, work_dir / "dataset.json")
+    for note in notes:
+        print(note, flush=True)
+    return info
+
+
+def _list_source(uri: str, dataset_format: str) -> tuple[Listing, str, bool]:
+    """Returns the listing, the format and whether the source is on this machine."""
+    if not isinstance(uri, str) or not uri.strip():
+        raise ValueError(
+            "`dataset_uri` must be a folder, a file, or `tfds:NAME`; local, gs:// or s3://. "
+            f"Received: {uri!r}"
+        )
+    if dataset_format == "tfds" or uri.startswith(TFDS_PREFIX):
+        return read_tfds(uri), "tfds", True
+    folder, name = open_folder(uri)
+    if dataset_format == "auto":
+        dataset_format = detect_format(folder, name)
+    return FORMATS[dataset_format](folder, name), dataset_format, folder.is_local
+
+
+def _used_label_sets(staged: Staged, uri: str) -> list[tuple[str, ...]]:
+    """Returns the distinct label tuples of labelled images that were not left out."""
+    is_labelled = np.array([split != "unlabeled" for split in staged.splits], bool)
+    if not is_labelled.any():
+        reasons = collections.Counter(row.code for row in staged.rejections)
+        example = staged.rejections[0] if staged.rejections else None
+        raise ValueError(
+            f"There must be images with labels. Received: none in {uri!r}; left out: "
+            f"{dict(reasons)}, for instance {example}"
+        )
+    used = np.unique(np.frombuffer(staged.labels, np.int32)[is_labelled])
+    names = list(staged.label_sets)
+    return [names[index] for index in used]
+
+
+def _complete_splits(staged: Staged, seed: int) -> tuple[np.ndarray, list[str]]:
+    """Returns the split of each row, names [N], and which splits were made.
+
+    Raises:
+        ValueError: There are no training images, or too few to take a split from them.
+    """
+    splits = np.array([split or "train" for split in staged.splits], "<U10")
+    given = set(filter(None, staged.splits))
+    pool = np.flatnonzero(splits == "train")
+    if not len(pool):
+        raise ValueError(
+            f"There must be training images. Received: only the splits {sorted(given)}"
+        )
+    missing = {name: _MADE_FRACTION for name in ("test", "validation") if name not in given}
+    if missing:
+        signatures = np.frombuffer(staged.signatures, np.uint8).reshape(-1, SIGNATURE_BYTES)[pool]
+        labels = np.frombuffer(staged.labels, np.int32)[pool]
+        stratum = strata(list(staged.label_sets), labels)
+        drawn = draw_splits(stratum, near_duplicate_groups(signatures), missing, seed)
+        short = sorted(set(missing) - set(drawn))
+        if short:
+            raise ValueError(
+                f"To make the splits {sorted(missing)} a class needs at least {len(missing) + 1} "
+                f"images that are not near duplicates. Received: {len(pool)} images, none left for "
+                f"{short}. Add images or give the splits."
+            )
+        splits[pool] = drawn
+    return splits, sorted(missing)
+
+
+def _write_rejections(rejections: list[Rejection], path: Path) -> None:
+    schema = pa.schema([(name, pa.string()) for name in ("path", "code", "message")])
+    rows = [dataclasses.asdict(rejection) for rejection in rejections]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)

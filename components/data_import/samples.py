@@ -1,0 +1,80 @@
+"""What readers yield: samples and rejections, in a listing that streams."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+from kfp_vision.components.shared.storage import Folder
+
+__all__ = ["SPLIT_NAMES", "Listing", "Rejection", "Sample", "require_classes"]
+
+# The names that sources use, in lower case -> the names of `SPLITS`.
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+    "unlabeled": "unlabeled",
+    "unlabelled": "unlabeled",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of a source, not decoded yet.
+
+    Attributes:
+        path: Relative to the source's root; for arrays `<name>/<row>`.
+        labels: Class names; empty for an image without any.
+        split: One of `SPLITS`, or None when the source does not say.
+        content: The folder to read `path` in, the bytes of an image file, or an array
+            [height, width] or [height, width, channels].
+    """
+
+    path: str
+    labels: tuple[str, ...]
+    split: str | None
+    content: Folder | bytes | np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rejection:
+    """One file that is left out: a row of `rejected.parquet`."""
+
+    path: str
+    code: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What a reader found.
+
+    Attributes:
+        samples: In a fixed order; iterated once.
+        total: Number of samples and rejections, for progress; 0 when not known.
+        notes: What was detected, one sentence each.
+    """
+
+    samples: Iterable[Sample | Rejection]
+    total: int
+    notes: list[str]
+
+
+def require_classes(classes: Iterable[str], uri: str) -> None:
+    """Refuses a source in which there is nothing to tell apart.
+
+    Raises:
+        ValueError: There are fewer than two classes.
+    """
+    found = sorted(set(classes))
+    if len(found) < 2:
+        raise ValueError(
+            f"A classifier needs images of at least two classes. Received: {found} in {uri!r}. "
+            "Images without labels go into `unlabeled_uri`."
+        )

@@ -1,0 +1,241 @@
+"""Decodes samples on all cores into one staging file; what decides their split stays in memory.
+
+Memory: the decoded images of a few chunks, and about 100 bytes for each image of the source.
+"""
+
+import array
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from kfp_vision.components.data_import.decoding import (
+    UnreadableImageError,
+    decode_array,
+    decode_file,
+)
+from kfp_vision.components.data_import.fingerprint import Fingerprint
+from kfp_vision.components.data_import.samples import Rejection, Sample
+from kfp_vision.components.shared.artifacts import SPLITS
+from kfp_vision.components.shared.datasets.near_duplicates import image_signature
+from kfp_vision.components.shared.datasets.store import SCHEMA, SplitWriter, read_batches
+
+__all__ = ["Staged", "distribute", "stage"]
+
+_STAGING = "staging"  # The file's name where a split's would be.
+
+# Images decoded by one task: enough to make handing over cheap, few enough for 100-megapixel ones.
+_CHUNK_LOCAL, _CHUNK_REMOTE = 32, 4
+# Threads that wait for a bucket, not for a core.
+_REMOTE_THREADS = 16
+# Pixels a side that a signature of 8 x 8 needs at most.
+_SIGNATURE_SIDE = 512
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Row:
+    """A decoded sample; without its pixels unless they are the content."""
+
+    sample: Sample
+    content: bytes
+    encoding: str
+    shape: tuple[int, int, int]
+    sha256: bytes
+    signature: bytes
+    changes: tuple[str, ...]
+
+
+@dataclasses.dataclass
+class Staged:
+    """What is known of the staged images; row i is row i of the staging file.
+
+    Attributes:
+        label_sets: Distinct label tuples -> their number.
+        labels: Number of the label set of each row.
+        splits: Split of each row, None where the source does not say.
+        sizes: Height and width of each row, in pixels.
+        signatures: 64 bytes a row.
+        is_gray: Whether every image has one channel.
+        rejections: What was left out.
+        changes: Key of `decoding.CHANGES` -> number of images.
+    """
+
+    label_sets: dict[tuple[str, ...], int] = dataclasses.field(default_factory=dict)
+    labels: array.array = dataclasses.field(default_factory=lambda: array.array("i"))
+    splits: list[str | None] = dataclasses.field(default_factory=list)
+    sizes: array.array = dataclasses.field(default_factory=lambda: array.array("i"))
+    signatures: bytearray = dataclasses.field(default_factory=bytearray)
+    is_gray: bool = True
+    rejections: list[Rejection] = dataclasses.field(default_factory=list)
+    changes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+        return len(self.labels)
+
+    def add(self, row: _Row) -> None:
+        """Adds what the row says of itself."""
+        labels = row.sample.labels
+        self.labels.append(self.label_sets.setdefault(labels, len(self.label_sets)))
+        self.splits.append(row.sample.split)
+        self.sizes.extend(row.shape[:2])
+        self.signatures += row.signature
+        self.is_gray = self.is_gray and row.shape[2] == 1
+        self.changes.update(row.changes)
+
+
+def stage(
+    samples: Iterable[Sample | Rejection],
+    work_dir: Path,
+    is_local: bool,
+    on_progress: Callable[[int], None],
+) -> Staged:
+    """Decodes every sample into `staging.arrow` of `work_dir`, in order.
+
+    Args:
+        samples: What the readers yield.
+        work_dir: Where the staging file goes.
+        is_local: Whether reading keeps a core busy; otherwise more threads wait for the network.
+        on_progress: Called with the number of samples and rejections that are done.
+    """
+    staged, done = Staged(), 0
+    threads = (os.cpu_count() or 1) if is_local else _REMOTE_THREADS
+    chunks = _chunks(samples, _CHUNK_LOCAL if is_local else _CHUNK_REMOTE)
+    with (
+        SplitWriter(work_dir, _STAGING) as writer,
+        ThreadPoolExecutor(threads, thread_name_prefix="import") as pool,
+    ):
+        for results in _map_in_order(pool, _decode_chunk, chunks, 2 * threads):
+            rows = [row for row in results if isinstance(row, _Row)]
+            for row in rows:
+                staged.add(row)
+            staged.rejections += [row for row in results if isinstance(row, Rejection)]
+            if rows:
+                writer.write_batch(_batch(rows))
+            done += len(results)
+            on_progress(done)
+    return staged
+
+
+def distribute(
+    work_dir: Path, staged: Staged, splits: np.ndarray, classes: Sequence[str]
+) -> tuple[dict[str, int], str]:
+    """Moves the staged rows into the files of their splits, with the final labels.
+
+    Args:
+        work_dir: Holds `staging.arrow`, and `<split>.arrow` afterwards.
+        staged: What `stage` returned.
+        splits: Names [N].
+        classes: The position of a name is its label.
+
+    Returns:
+        Split -> number of images, and the fingerprint of the dataset.
+    """
+    position = {name: index for index, name in enumerate(classes)}
+    label_lists = pa.array(
+        [sorted(position[name] for name in names) for names in staged.label_sets],
+        pa.list_(pa.int32()),
+    )
+    keys = ["\x1f".join(sorted(names)) for names in staged.label_sets]
+    labels, start, fingerprint = np.frombuffer(staged.labels, np.int32), 0, Fingerprint()
+    names, counts = np.unique(splits, return_counts=True)
+    with contextlib.ExitStack() as stack:
+        writers = {name: stack.enter_context(SplitWriter(work_dir, name)) for name in names}
+        for batch in read_batches(work_dir, _STAGING):
+            rows = slice(start, start + batch.num_rows)
+            start += batch.num_rows
+            for sha256, label_set, split in zip(
+                batch["sha256"].to_pylist(), labels[rows].tolist(), splits[rows], strict=True
+            ):
+                fingerprint.add(sha256, keys[label_set], split)
+            column = SCHEMA.get_field_index("labels")
+            batch = batch.set_column(column, SCHEMA.field(column), label_lists.take(labels[rows]))
+            for name in np.unique(splits[rows]):
+                writers[name].write_batch(batch.filter(pa.array(splits[rows] == name)))
+    (work_dir / f"{_STAGING}.arrow").unlink()
+    counted = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    return {name: counted[name] for name in SPLITS if name in counted}, fingerprint.hexdigest()
+
+
+def _decode_chunk(samples: list[Sample | Rejection]) -> list[_Row | Rejection]:
+    return [row if isinstance(row, Rejection) else _decode(row) for row in samples]
+
+
+def _decode(sample: Sample) -> _Row | Rejection:
+    try:
+        if isinstance(sample.content, np.ndarray):
+            decoded = decode_array(sample.content)
+        elif isinstance(sample.content, bytes):
+            decoded = decode_file(sample.content)
+        else:
+            decoded = decode_file(sample.content.read(sample.path))
+    except UnreadableImageError as error:
+        return Rejection(sample.path, error.code, str(error))
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return Rejection(sample.path, "missing_file", "There is no such file in the data root.")
+    except PermissionError as error:
+        return Rejection(sample.path, "no_permission", f"The file may not be read: {error}")
+    digest = hashlib.sha256(repr(decoded.pixels.shape).encode())
+    digest.update(decoded.pixels.tobytes())
+    # Without the pixels: many of these wait to be written.
+    return _Row(
+        Sample(sample.path, sample.labels, sample.split, b""),
+        decoded.content,
+        decoded.encoding,
+        decoded.pixels.shape,
+        digest.digest(),
+        image_signature(_thin(decoded.pixels)),
+        decoded.changes,
+    )
+
+
+def _thin(pixels: np.ndarray) -> np.ndarray:
+    """Returns every k-th pixel of a large image: a signature of 8 x 8 needs no more."""
+    step = max(1, min(pixels.shape[:2]) // _SIGNATURE_SIDE)
+    return pixels[::step, ::step]
+
+
+def _batch(rows: list[_Row]) -> pa.RecordBatch:
+    columns = {
+        "image": [row.content for row in rows],
+        "encoding": [row.encoding for row in rows],
+        "height": [row.shape[0] for row in rows],
+        "width": [row.shape[1] for row in rows],
+        "channels": [row.shape[2] for row in rows],
+        "labels": [[]] * len(rows),  # Known when all classes are: `distribute` fills them in.
+        "path": [row.sample.path for row in rows],
+        "sha256": [row.sha256 for row in rows],
+        "signature": [row.signature for row in rows],
+    }
+    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
+
+
+def _chunks(items: Iterable[_In], size: int) -> Iterator[list[_In]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _map_in_order(
+    pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In], ahead: int
+) -> Iterator[_Out]:
+    """Maps like `pool.map`, but takes at most `ahead` items before their results are used."""
+    pending: collections.deque[Future[_Out]] = collections.deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()

@@ -1,0 +1,227 @@
+"""Files and folders behind one URI: local paths and file://, gs://, s3://, through fsspec.
+
+A `Folder` reads below one root with relative paths; `download` and `upload` move whole trees.
+Every failure of a backend becomes a `StorageError` that says which URI and what to check.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import importlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+__all__ = ["Folder", "StorageError", "download", "listing_digest", "open_folder", "upload"]
+
+# Without a limit an unreachable endpoint keeps a run waiting for minutes before it says so.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {"config_kwargs": {"connect_timeout": 10, "retries": {"max_attempts": 3}}},
+    "gs": {"requests_timeout": 30},
+}
+_HELP = {
+    "file": "Check the spelling and the permissions.",
+    "gs": "Check the bucket's name, the network, and GOOGLE_APPLICATION_CREDENTIALS.",
+    "s3": "Check the bucket's name, the network, AWS_ENDPOINT_URL, and the AWS credentials.",
+}
+# What the backends raise beside OSError, by module, so that only the one in use is imported.
+_FAILURES = {
+    "file": {},
+    "gs": {
+        "gcsfs.retry": "HttpError",
+        "google.auth.exceptions": "GoogleAuthError",
+        "aiohttp": "ClientError",
+    },
+    "s3": {"botocore.exceptions": "BotoCoreError", "aiohttp": "ClientError"},
+}
+
+
+class StorageError(OSError):
+    """A URI cannot be read or written."""
+
+
+def _scheme(uri: str) -> str:
+    scheme = uri.split("://", 1)[0] if "://" in uri else "file"
+    if scheme not in _HELP or not uri.strip():
+        raise ValueError(
+            f"A URI must be a local path or start with {sorted(f'{s}://' for s in _HELP)}. "
+            f"Received: {uri!r}"
+        )
+    return scheme
+
+
+@contextlib.contextmanager
+def _explained(uri: str, scheme: str) -> Iterator[None]:
+    kinds = tuple(
+        getattr(importlib.import_module(module), name) for module, name in _FAILURES[scheme].items()
+    )
+    try:
+        yield
+    except (OSError, *kinds) as error:
+        if isinstance(error, StorageError) or getattr(error, "errno", None) == errno.ENOSPC:
+            raise
+        reason = str(error) or type(error).__name__
+        raise StorageError(f"Cannot reach {uri!r}: {reason}. {_HELP[scheme]}") from error
+
+
+def _connect(uri: str) -> tuple[fsspec.AbstractFileSystem, str, str]:
+    """Returns the file system, the path in it and the scheme."""
+    scheme = _scheme(uri)
+    if scheme == "file":
+        # Not through fsspec's URL parser, to which `::` and `#` in a name mean something.
+        return LocalFileSystem(), str(Path(uri.removeprefix("file://")).resolve()), scheme
+    with _explained(uri, scheme):
+        files = fsspec.filesystem(scheme, **_OPTIONS[scheme])
+    return files, uri.split("://", 1)[1].rstrip("/"), scheme
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """A folder, local or in a bucket; paths are relative to it, with `/` on every system.
+
+    Attributes:
+        uri: As the user wrote it.
+        root: The path in the file system; absolute and free of links when local.
+        scheme: `file`, `gs` or `s3`.
+        files: The fsspec file system.
+    """
+
+    uri: str
+    root: str
+    scheme: str
+    files: fsspec.AbstractFileSystem
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder is on this machine."""
+        return self.scheme == "file"
+
+    def list_files(self) -> list[str]:
+        """Returns the paths of all files below the folder, sorted; links are not followed."""
+        if self.is_local:
+            found = [
+                os.path.relpath(os.path.join(folder, name), self.root).replace(os.sep, "/")  # noqa: PTH118
+                for folder, linked_or_real, names in os.walk(self.root)
+                for name in names
+                + [name for name in linked_or_real if Path(folder, name).is_symlink()]
+            ]
+            return sorted(found)
+        with _explained(self.uri, self.scheme):
+            keys = self.files.find(self.root)
+        prefix = len(self.root) + 1
+        # A key that ends in `/` is how consoles draw an empty folder.
+        return sorted(key[prefix:] for key in keys if not key.endswith("/") and len(key) > prefix)
+
+    def list_entries(self, path: str = "") -> tuple[list[str], list[str]]:
+        """Returns the names of the folders and of the files right below `path`, sorted.
+
+        Linked folders are in neither list.
+        """
+        start = f"{self.root}/{path}" if path else self.root
+        if self.is_local:
+            below = sorted(Path(start).iterdir())
+            folders = [entry.name for entry in below if entry.is_dir() and not entry.is_symlink()]
+            return folders, [entry.name for entry in below if entry.is_file()]
+        with _explained(self.uri, self.scheme):
+            entries = self.files.ls(start, detail=True)
+        kinds = sorted((e["name"].rstrip("/").rpartition("/")[2], e["type"]) for e in entries)
+        folders = [name for name, kind in kinds if kind == "directory"]
+        return folders, [name for name, kind in kinds if kind == "file"]
+
+    def read(self, path: str) -> bytes:
+        """Returns the content of a file.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError, PermissionError: The file cannot be read.
+            StorageError: The backend cannot be reached.
+        """
+        if self.is_local:
+            with open(f"{self.root}/{path}", "rb") as file:  # noqa: PTH123
+                return file.read()
+        try:
+            with _explained(f"{self.uri}/{path}", self.scheme):
+                content: bytes = self.files.cat_file(f"{self.root}/{path}")
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError | PermissionError):
+                raise error.__cause__ from error
+            raise
+        return content
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[IO[bytes]]:
+        """Opens a file for reading; it can seek."""
+        with (
+            _explained(f"{self.uri}/{path}", self.scheme),
+            self.files.open(f"{self.root}/{path}", "rb") as file,
+        ):
+            yield file
+
+    def exists(self, path: str) -> bool:
+        """Returns whether there is a file at `path`."""
+        with _explained(f"{self.uri}/{path}", self.scheme):
+            return bool(self.files.isfile(f"{self.root}/{path}"))
+
+
+def open_folder(uri: str) -> tuple[Folder, str]:
+    """Returns the folder of a URI and, when the URI names a file, the file's name in it.
+
+    Raises:
+        ValueError: The scheme is not supported.
+        StorageError: There is nothing at `uri`, or it cannot be reached.
+    """
+    files, path, scheme = _connect(uri)
+    with _explained(uri, scheme):
+        if files.isfile(path):
+            folder, _, name = path.rpartition("/")
+            return Folder(uri.rstrip("/").rpartition("/")[0], folder, scheme, files), name
+        if not files.isdir(path):
+            raise FileNotFoundError("there is no such file or folder")
+    return Folder(uri.rstrip("/"), path, scheme, files), ""
+
+
+def download(uri: str, target: Path) -> None:
+    """Copies a file, or a folder with all below it, to the local path `target`."""
+    folder, name = open_folder(uri)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _explained(uri, folder.scheme):
+        if name:
+            folder.files.get_file(f"{folder.root}/{name}", str(target))
+            return
+        for path in folder.list_files():
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            folder.files.get_file(f"{folder.root}/{path}", str(target / path))
+
+
+def upload(source: Path, uri: str) -> None:
+    """Copies a local file, or a folder with all below it, to `uri`, over what is there."""
+    files, root, scheme = _connect(uri)
+    pairs = [(source, root)]
+    if source.is_dir():
+        below = sorted(path for path in source.rglob("*") if path.is_file())
+        pairs = [(path, f"{root}/{path.relative_to(source).as_posix()}") for path in below]
+    with _explained(uri, scheme):
+        for path, target in pairs:
+            if scheme == "file":
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+            files.put_file(str(path), target)
+
+
+def listing_digest(uri: str) -> str:
+    """Returns a SHA-256 (hex) of names, sizes and versions of all files: new when one changes.
+
+    Reads no content, so it is a cheap key for a cache and for a watch.
+    """
+    folder, name = open_folder(uri)
+    with _explained(uri, folder.scheme):
+        start = f"{folder.root}/{name}" if name else folder.root
+        found = folder.files.find(start, detail=True)
+    digest = hashlib.sha256()
+    for path, info in sorted(found.items()):
+        version = info.get("ETag") or info.get("etag") or info.get("mtime")
+        digest.update(f"{path}\0{info['size']}\0{version}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
