@@ -1,0 +1,50 @@
+"""The KFP components of the profiling stage."""
+
+import functools
+
+from kfp import dsl
+
+from kfp_vision.components.shared.container_images import CPU_IMAGE
+
+_component = functools.partial(
+    dsl.component, base_image=CPU_IMAGE, packages_to_install=[], install_kfp_package=False
+)
+
+
+@_component
+def profile_dataset(
+    dataset: dsl.Input[dsl.Dataset],
+    profile: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+    recipe_uri: str,
+) -> None:
+    """Measures balance, entropy, duplicates and leakage, and starts the recipe."""
+    import shutil
+    from pathlib import Path
+
+    from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
+    from kfp_vision.components.shared.recipe import Recipe, read_recipe
+    from kfp_vision.components.shared.storage import download
+
+    recipe = Recipe()
+    output_dir = Path(profile.path)
+    if recipe_uri:
+        download(recipe_uri, output_dir / "recipe.json")
+        recipe = read_recipe(output_dir / "recipe.json")
+    result = profile_images(Path(dataset.path), recipe, output_dir, ProfileConfig())
+    shutil.copyfile(output_dir / "profile.html", page.path)
+    metrics.log_metric("findings", len(result.findings))
+    for name in ("label_entropy_bits", "imbalance_ratio", "compressed_bits_per_pixel"):
+        metrics.log_metric(name, result.figures[name])
+
+
+@_component
+def check_profile(profile: dsl.Input[dsl.Artifact], accept_findings: str) -> None:
+    """Stops the pipeline when a finding of level `fail` is not accepted."""
+    from pathlib import Path
+
+    from kfp_vision.components.data_profiling.profile import check_findings
+
+    codes = [code.strip() for code in accept_findings.split(",") if code.strip()]
+    check_findings(Path(profile.path), codes)

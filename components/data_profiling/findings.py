@@ -1,0 +1,70 @@
+"""Findings: what the user should know about the data, and what stops the pipeline."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from kfp_vision.components.data_profiling import class_rules, copy_rules
+from kfp_vision.components.data_profiling.images import Images, thumbnail
+from kfp_vision.components.data_profiling.measurements import Measurements, Observation
+from kfp_vision.components.shared.artifacts import Finding
+
+__all__ = ["RULES", "find", "not_accepted"]
+
+# Code -> rule. The code is what a user accepts a finding by, so it never changes.
+RULES: Mapping[str, Callable[[Measurements], Observation | None]] = {
+    "leakage_exact": copy_rules.leakage_exact,
+    "class_not_in_train": class_rules.class_not_in_train,
+    "one_class": class_rules.one_class,
+    "unreadable_files": class_rules.unreadable_files,
+    "conflicting_labels": copy_rules.conflicting_labels,
+    "leakage_near": copy_rules.leakage_near,
+    "duplicates_exact": copy_rules.duplicates_exact,
+    "duplicates_near": copy_rules.duplicates_near,
+    "imbalance": class_rules.imbalance,
+    "few_images": class_rules.few_images,
+    "empty_class": class_rules.empty_class,
+    "class_not_in_test": class_rules.class_not_in_test,
+    "constant_images": class_rules.constant_images,
+    "small_set": class_rules.small_set,
+}
+
+
+def find(measured: Measurements, images: Images, classes: Sequence[str]) -> list[Finding]:
+    """Returns what the rules find, `fail` first, each with thumbnails of its examples."""
+    observed = {code: rule(measured) for code, rule in RULES.items()}
+    findings = [
+        Finding(code, seen.level, seen.message, seen.count, _examples(seen, images, classes))
+        for code, seen in observed.items()
+        if seen is not None
+    ]
+    return sorted(findings, key=lambda finding: finding.level != "fail")
+
+
+def _examples(
+    observation: Observation, images: Images, classes: Sequence[str]
+) -> list[dict[str, str]]:
+    return [
+        {
+            "path": images.path(row),
+            "split": str(images.split[row]),
+            "label": ", ".join(classes[label] for label in images.labels(row)),
+            "thumbnail": thumbnail(images.pixels(row)),
+        }
+        for row in observation.rows
+    ]
+
+
+def not_accepted(findings: Sequence[Finding], accept: Sequence[str]) -> list[Finding]:
+    """Returns the findings that stop the pipeline and that the user has not accepted.
+
+    Raises:
+        ValueError: `accept` holds what is not the code of any finding.
+    """
+    unknown = sorted(set(accept) - set(RULES))
+    if unknown:
+        raise ValueError(
+            f"`accept_findings` must be codes among {sorted(RULES)}, joined by commas. "
+            f"Received: {unknown}"
+        )
+    return [
+        finding for finding in findings if finding.level == "fail" and finding.code not in accept
+    ]

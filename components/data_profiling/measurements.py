@@ -1,0 +1,54 @@
+"""What the rules of the findings look at, and what they return; N images, C classes."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+__all__ = ["EXAMPLES", "Level", "Measurements", "Observation"]
+
+EXAMPLES = 8
+
+Level = Literal["fail", "warn"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurements:
+    """What the rules look at; N images, C classes.
+
+    Attributes:
+        classes: Class names.
+        counts: Split -> int [C]; only splits that have images.
+        split: Split of each image, [N].
+        exact, near: int64 [N], groups of equal pixels and of near duplicates.
+        keys: uint64 [N], the label set of each image.
+        signatures: uint8 [N, 64].
+        rejected: Code -> number of files that import left out.
+        rejected_paths: Some of these files.
+    """
+
+    classes: Sequence[str]
+    counts: Mapping[str, np.ndarray]
+    split: np.ndarray
+    exact: np.ndarray
+    near: np.ndarray
+    keys: np.ndarray
+    signatures: np.ndarray
+    rejected: Mapping[str, int]
+    rejected_paths: Sequence[str]
+
+    @property
+    def num_train(self) -> int:
+        """Number of training images."""
+        return int((self.split == "train").sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """A finding before its examples have thumbnails; `rows` are images that show it."""
+
+    level: Level
+    message: str
+    count: int
+    rows: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))

@@ -1,0 +1,168 @@
+"""The profiling stage: what is in a dataset, what is wrong with it, what is done about it."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from kfp_vision.components.data_profiling.data_settings import with_data_settings
+from kfp_vision.components.data_profiling.duplicates import exact_groups, label_keys
+from kfp_vision.components.data_profiling.figures import (
+    count_figures,
+    pixel_figures,
+    size_histograms,
+)
+from kfp_vision.components.data_profiling.findings import find, not_accepted
+from kfp_vision.components.data_profiling.images import Images, read_images, thumbnail
+from kfp_vision.components.data_profiling.measurements import Measurements
+from kfp_vision.components.data_profiling.page import write_page
+from kfp_vision.components.shared.artifacts import (
+    COST_FILE,
+    DatasetInfo,
+    Profile,
+    StageCost,
+    read_json,
+    write_json,
+)
+from kfp_vision.components.shared.datasets.near_duplicates import near_duplicate_groups
+from kfp_vision.components.shared.progress import Progress
+from kfp_vision.components.shared.recipe import Recipe, write_recipe
+
+__all__ = ["ProfileConfig", "check_findings", "profile_images"]
+
+_STAGE = "profile_dataset"
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileConfig:
+    """How a dataset is profiled.
+
+    Attributes:
+        sample_images, sample_pixels: The pixels of at most so many images, and of at most so many
+            pixels in all, are looked at.
+        thumbnails: Images shown of each class, and of how many classes.
+        beta: Of the effective number of samples; 0.9999 was best on long-tailed CIFAR-10 (Cui et
+            al., 2019, table 3).
+        seed: Of the samples.
+    """
+
+    sample_images: int = 2000
+    sample_pixels: int = 200_000_000
+    thumbnails: tuple[int, int] = (6, 50)
+    beta: float = 0.9999
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses samples without an image and a beta that has no effective number."""
+        if self.sample_images < 1 or self.sample_pixels < 1 or min(self.thumbnails) < 0:
+            raise ValueError(f"Samples must hold at least one image. Received: {self}")
+        if not 0.0 <= self.beta < 1.0:
+            raise ValueError(f"`beta` must be at least 0 and below 1. Received: {self.beta}")
+
+
+def profile_images(
+    dataset_dir: Path, recipe: Recipe, output_dir: Path, config: ProfileConfig
+) -> Profile:
+    """Profiles a dataset.
+
+    Writes `profile.json`, `profile.html`, `recipe.json` (with the section `data`) and `cost.json`.
+
+    Raises:
+        ValueError: The dataset has no training image, or the recipe's weights do not fit it.
+    """
+    started = time.monotonic()
+    output_dir.mkdir(parents=True, exist_ok=True)
+    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+    if not info.splits.get("train"):
+        raise ValueError(f"The split `train` must hold images. Received: {info.splits}")
+    images = read_images(dataset_dir, info)
+    measured = _measure(images, info, dataset_dir)
+    recipe = with_data_settings(
+        recipe, info.task, info.classes, measured.counts["train"], config.beta
+    )
+    figures, sentences = count_figures(images, measured, info.task, config.beta, config.seed)
+    rows = _sample(images, config)
+    pixels = pixel_figures(images, rows, Progress(_STAGE, len(rows), "images"))
+    profile = Profile(
+        findings=find(measured, images, info.classes),
+        class_counts={
+            split: dict(zip(info.classes, counts.tolist(), strict=True))
+            for split, counts in measured.counts.items()
+        },
+        figures={**figures, **pixels[0], "reading": " ".join(sentences + pixels[2])},
+        histograms={**size_histograms(images), **pixels[1]},
+        thumbnails=_thumbnails(images, info.classes, config),
+    )
+    write_json(profile, output_dir / "profile.json")
+    write_recipe(recipe, output_dir / "recipe.json")
+    write_page(info, profile, recipe, output_dir / "profile.html")
+    write_json(StageCost(_STAGE, time.monotonic() - started, len(rows)), output_dir / COST_FILE)
+    return profile
+
+
+def check_findings(profile_dir: Path, accept: Sequence[str]) -> None:
+    """Returns when nothing that was found stops the pipeline.
+
+    Args:
+        profile_dir: A folder that `profile_images` wrote.
+        accept: Codes of findings that the user lives with.
+
+    Raises:
+        ValueError: There is a `fail` finding that is not accepted, or an unknown code.
+    """
+    profile = read_json(Profile, profile_dir / "profile.json")
+    stopping = not_accepted(profile.findings, accept)
+    if stopping:
+        lines = "\n".join(f"  {finding.code}: {finding.message}" for finding in stopping)
+        codes = ",".join([*accept, *(finding.code for finding in stopping)])
+        raise ValueError(
+            "The data must have no finding of level `fail` before training. Received: "
+            f"{len(stopping)}\n{lines}\nCorrect the data, or accept what was found with "
+            f"`--accept-findings {codes}`. Examples: {profile_dir / 'profile.html'}"
+        )
+
+
+def _measure(images: Images, info: DatasetInfo, dataset_dir: Path) -> Measurements:
+    owner = np.repeat(np.arange(len(images)), np.diff(images.label_starts))
+    splits = images.split[owner]
+    rejected = dataset_dir / "rejected.parquet"
+    return Measurements(
+        classes=info.classes,
+        counts={
+            split: np.bincount(images.label_values[splits == split], minlength=len(info.classes))
+            for split in info.splits
+            if split != "unlabeled"
+        },
+        split=images.split,
+        exact=exact_groups(images.digests),
+        near=near_duplicate_groups(images.signatures),
+        keys=label_keys(images.label_values, images.label_starts),
+        signatures=images.signatures,
+        rejected=info.rejected,
+        rejected_paths=pq.read_table(rejected)["path"][:3].to_pylist() if rejected.exists() else [],
+    )
+
+
+def _sample(images: Images, config: ProfileConfig) -> np.ndarray:
+    """Returns training rows, drawn without replacement, in the order of the file."""
+    train = images.rows("train")
+    pixels = images.heights[train].astype(np.int64) * images.widths[train]
+    affordable = int(config.sample_pixels / pixels.mean())
+    size = min(len(train), config.sample_images, max(affordable, 1))
+    return np.sort(np.random.default_rng(config.seed).choice(train, size, replace=False))
+
+
+def _thumbnails(
+    images: Images, classes: Sequence[str], config: ProfileConfig
+) -> dict[str, list[str]]:
+    number, most_classes = config.thumbnails
+    random = np.random.default_rng(config.seed)
+    shown = {}
+    for label, name in enumerate(classes[:most_classes]):
+        rows = images.rows("train", label)
+        chosen = random.choice(rows, min(number, len(rows)), replace=False)
+        shown[name] = [thumbnail(images.pixels(row)) for row in chosen]
+    return shown
