@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kfp_vision.components.data_import.classes import detect_task, sort_classes
-from kfp_vision.components.data_import.decoding import CHANGES
 from kfp_vision.components.data_import.readers import (
     FORMATS,
     TFDS_PREFIX,
@@ -30,6 +29,7 @@ from kfp_vision.components.data_import.samples import Listing, Rejection, requir
 from kfp_vision.components.data_import.splits import draw_splits, strata
 from kfp_vision.components.data_import.staging import Staged, distribute, stage
 from kfp_vision.components.shared.artifacts import COST_FILE, DatasetInfo, StageCost, write_json
+from kfp_vision.components.shared.datasets.decoding import CHANGES
 from kfp_vision.components.shared.datasets.near_duplicates import (
     SIGNATURE_BYTES,
     near_duplicate_groups,

@@ -18,14 +18,14 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
-from kfp_vision.components.data_import.decoding import (
+from kfp_vision.components.data_import.fingerprint import Fingerprint
+from kfp_vision.components.data_import.samples import Rejection, Sample
+from kfp_vision.components.shared.artifacts import SPLITS
+from kfp_vision.components.shared.datasets.decoding import (
     UnreadableImageError,
     decode_array,
     decode_file,
 )
-from kfp_vision.components.data_import.fingerprint import Fingerprint
-from kfp_vision.components.data_import.samples import Rejection, Sample
-from kfp_vision.components.shared.artifacts import SPLITS
 from kfp_vision.components.shared.datasets.near_duplicates import image_signature
 from kfp_vision.components.shared.datasets.store import SCHEMA, SplitWriter, read_batches
 
