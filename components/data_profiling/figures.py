@@ -23,7 +23,7 @@ from kfp_vision.components.shared.progress import Progress
 __all__ = ["count_figures", "pixel_figures", "size_histograms"]
 
 # A larger image is measured on its middle: its statistics do not need every pixel.
-_MAX_SIDE = 256
+_MAX_SIDE = 128
 _MAX_LABELS_FITTED = 10_000
 
 

@@ -49,7 +49,7 @@ class ProfileConfig:
         seed: Of the samples.
     """
 
-    sample_images: int = 2000
+    sample_images: int = 1000
     sample_pixels: int = 200_000_000
     thumbnails: tuple[int, int] = (6, 50)
     beta: float = 0.9999
