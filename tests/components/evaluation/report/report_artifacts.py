@@ -1,0 +1,275 @@
+"""Artifacts of a run on real images, written as the stages write them."""
+
+import base64
+import dataclasses
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from sklearn.calibration import calibration_curve
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    precision_recall_curve,
+    roc_curve,
+)
+from sklearn.metrics import precision_recall_fscore_support as per_class_scores
+
+from kfp_vision.components.shared.artifacts import (
+    DatasetInfo,
+    Evaluation,
+    Export,
+    Finding,
+    Profile,
+    StageCost,
+    TrainingSummary,
+    write_json,
+)
+from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
+
+FOLDERS = ("dataset", "profile", "model", "evaluation", "exports")
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifacts:
+    """What the stages hold before they write; a test replaces what it is about."""
+
+    dataset: DatasetInfo
+    profile: Profile
+    training: TrainingSummary
+    curves: list[dict[str, Any]]
+    recipe: Recipe
+    evaluation: Evaluation
+    exports: list[Export]
+
+    def write(self, root: Path) -> tuple[Path, ...]:
+        """Writes the five folders and returns them in the order that `build_report` takes."""
+        folders = tuple(root / name for name in FOLDERS)
+        for index, folder in enumerate(folders):
+            folder.mkdir(parents=True)
+            write_json(StageCost(f"stage_{folder.name}", 4.0 + index, 1000), folder / "cost.json")
+        dataset, profile, model, evaluation, exports = folders
+        write_json(self.dataset, dataset / "dataset.json")
+        write_json(self.profile, profile / "profile.json")
+        write_json(self.training, model / "training.json")
+        pq.write_table(pa.Table.from_pylist(self.curves), model / "curves.parquet")
+        write_recipe(self.recipe, model / "recipe.json")
+        write_json(self.evaluation, evaluation / "evaluation.json")
+        write_json(
+            {"exports": list(map(dataclasses.asdict, self.exports))}, exports / "exports.json"
+        )
+        return folders
+
+
+def png(pixels: np.ndarray) -> str:
+    """Returns the PNG data URI of uint8 pixels."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def with_intervals(
+    labels: np.ndarray, predicted: np.ndarray, draws: int = 50
+) -> dict[str, dict[str, Any]]:
+    """Returns two metrics with percentile bootstrap intervals."""
+    rng = np.random.default_rng(0)
+    picks = [rng.integers(0, len(labels), len(labels)) for _ in range(draws)]
+    result = {}
+    for metric in (accuracy_score, balanced_accuracy_score):
+        drawn = [metric(labels[pick], predicted[pick]) for pick in picks]
+        result[metric.__name__.removesuffix("_score")] = {
+            "value": float(metric(labels, predicted)),
+            "ci95": np.percentile(drawn, [2.5, 97.5]).tolist(),
+        }
+    return result
+
+
+def bins(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, Any]]:
+    """Returns the reliability bins of ten equal widths."""
+    accuracy, mean = calibration_curve(correct, confidence, n_bins=10)
+    counts = np.histogram(confidence, np.linspace(0, 1, 11))[0]
+    return [
+        {"confidence": float(c), "accuracy": float(a), "count": int(n)}
+        for c, a, n in zip(mean, accuracy, counts[counts > 0], strict=True)
+    ]
+
+
+def classification_run(
+    images: np.ndarray, labels: np.ndarray, classes: Sequence[str], train: int
+) -> Artifacts:
+    """Returns the artifacts of a logistic regression.
+
+    Args:
+        images: uint8 [N, H, W].
+        labels: int [N].
+        classes: Names.
+        train: The first `train` images are for training, the others for the test.
+    """
+    flat = images.reshape(len(images), -1) / 255.0
+    train_x, test_x, train_y, test_y = flat[:train], flat[train:], labels[:train], labels[train:]
+    curves: list[dict[str, Any]] = []
+    for step in range(1, 16):
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+            model = LogisticRegression(max_iter=step, C=0.1).fit(train_x, train_y)
+        for split, x, y in (("train", train_x, train_y), ("validation", test_x, test_y)):
+            p = model.predict_proba(x)
+            scores = {
+                "loss": -np.log(p[np.arange(len(y)), y] + 1e-12).mean(),
+                "accuracy": (p.argmax(1) == y).mean(),
+            }
+            curves += [
+                {"step": 20 * step, "split": split, "metric": name, "value": float(value)}
+                for name, value in scores.items()
+            ]
+    p = model.predict_proba(test_x)
+    most_frequent = np.full_like(test_y, np.bincount(train_y).argmax())
+    means = np.stack([train_x[train_y == index].mean(0) for index in range(len(classes))])
+    centroid = ((test_x[:, None] - means) ** 2).sum(-1).argmin(1)
+    predicted, confidence = p.argmax(1), p.max(1)
+    sharp = p**1.6 / (p**1.6).sum(1, keepdims=True)
+    precision, recall, f1, count = per_class_scores(test_y, predicted, zero_division=0)
+    wrong = np.flatnonzero(predicted != test_y)
+    wrong = wrong[np.argsort(-confidence[wrong])][:12]
+
+    def example(index: int, split: str) -> dict[str, str]:
+        path, name = f"{split}/{index:05d}.png", classes[labels[index]]
+        return {"path": path, "split": split, "label": name, "thumbnail": png(images[index])}
+
+    metrics = with_intervals(test_y, predicted)
+    curve_points: dict[str, dict[str, Any]] = {"roc": {}, "precision_recall": {}}
+    for index, name in enumerate(classes):
+        false_positive, true_positive, _ = roc_curve(test_y == index, p[:, index])
+        precisions, recalls, _ = precision_recall_curve(test_y == index, p[:, index])
+        for curve, x, y in (
+            ("roc", false_positive, true_positive),
+            ("precision_recall", recalls, precisions),
+        ):
+            kept = np.unique(np.linspace(0, len(x) - 1, 200).astype(int))
+            curve_points[curve][name] = {"x": x[kept].tolist(), "y": y[kept].tolist()}
+    counts = {
+        split: dict(zip(classes, np.bincount(y, minlength=len(classes)).tolist(), strict=True))
+        for split, y in (("train", train_y), ("test", test_y))
+    }
+    height, width = images.shape[1:3]
+    brightness = np.histogram(images.mean(axis=tuple(range(1, images.ndim))), 24)
+    return Artifacts(
+        dataset=DatasetInfo(
+            task="multiclass",
+            classes=list(classes),
+            splits={"train": train, "validation": len(test_y), "test": len(test_y)},
+            channels=1,
+            median_height=height,
+            median_width=width,
+            fingerprint="9f" * 32,
+            source_uri="/data/real images",
+            source_format="idx",
+            split_origin={"train": "given", "validation": "made", "test": "given"},
+            rejected={"unreadable": 2},
+            notes=["Detected IDX files.", "The validation split was made: 10 % of train."],
+        ),
+        profile=Profile(
+            findings=[
+                Finding(
+                    code="duplicates_exact",
+                    level="warn",
+                    message="Images should be there once. 43 images are copies of another one; "
+                    "they weigh double in training. Remove them at the source.",
+                    count=43,
+                    examples=[example(index, "train") for index in range(8)],
+                )
+            ],
+            class_counts=counts,
+            figures={"label_entropy_bits": float(np.log2(len(classes))), "duplicates": 43},
+            histograms={
+                "mean_intensity": {
+                    "edges": brightness[1].tolist(),
+                    "counts": brightness[0].tolist(),
+                    "unit": "of 255",
+                }
+            },
+            thumbnails={
+                name: [png(images[at]) for at in np.flatnonzero(train_y == index)[:6]]
+                for index, name in enumerate(classes)
+            },
+        ),
+        training=TrainingSummary(
+            architecture="separable",
+            parameters=38_954,
+            image_size=[height, width],
+            steps=300,
+            best_step=240,
+            validation={"accuracy": 0.9},
+            seconds=5.5,
+            images_seen=38_400,
+            images_per_second=6982.0,
+            checks={"initial_loss_nats": 2.31, "expected_initial_loss_nats": 2.303},
+            warnings=["The loss was still falling at the last step: more epochs may help."],
+        ),
+        curves=curves,
+        recipe=Recipe().with_settings(
+            "training",
+            {
+                "batch_size": Setting(128, "largest at full speed", {"images_per_second": 6982.0}),
+                "learning_rate": Setting(3e-5, "set by hand", source="user"),
+                "class_weights": Setting([1.0] * 40, "effective number of images", {"beta": 0.99}),
+                "label_smoothing": Setting(0.1, "default of kfp-vision", source="default"),
+            },
+        ),
+        evaluation=Evaluation(
+            primary="accuracy",
+            metrics={"test": metrics, "validation": metrics},
+            baselines={
+                "zero_rule": with_intervals(test_y, most_frequent),
+                "nearest_centroid": with_intervals(test_y, centroid),
+            },
+            per_class=[
+                {
+                    "class": name,
+                    "count": int(count[index]),
+                    "precision": float(precision[index]),
+                    "recall": float(recall[index]),
+                    "f1": float(f1[index]),
+                    "auroc": None,
+                }
+                for index, name in enumerate(classes)
+            ],
+            confusion=confusion_matrix(test_y, predicted).tolist(),
+            curves=curve_points,
+            calibration={
+                "temperature": 1.31,
+                "ece_before": 0.041,
+                "ece_after": 0.012,
+                "bins_before": bins(sharp.max(1), predicted == test_y),
+                "bins_after": bins(confidence, predicted == test_y),
+            },
+            mistakes=[
+                {
+                    "path": f"test/{index:05d}.png",
+                    "label": classes[test_y[index]],
+                    "predicted": classes[predicted[index]],
+                    "confidence": float(confidence[index]),
+                    "thumbnail": png(images[train + index]),
+                }
+                for index in wrong
+            ],
+            passed=True,
+            reasons=[],
+        ),
+        exports=[
+            Export(name, path, size, latency, {"accuracy": value}, gap, passed, reason)
+            for name, path, size, latency, value, gap, passed, reason in (
+                ("keras", "model.keras", 512_300, 9.1, 0.914, 0.0, True, ""),
+                ("onnx", "model.onnx", 159_400, 0.42, 0.914, 7e-8, True, ""),
+                ("tflite_int8", "model_int8.tflite", 61_200, 0.31, 0.7, 0.4, False, "too far off"),
+            )
+        ],
+    )

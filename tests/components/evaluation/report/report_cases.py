@@ -1,0 +1,137 @@
+"""Runs at the edges of what a report has to show, made from a plain one."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+from report_artifacts import Artifacts
+
+HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)>"\'&{{ 7*7 }}'
+LONG = "猫の名前はとても長い🐈" * 18
+
+
+def renamed(run: Artifacts, classes: list[str]) -> Artifacts:
+    """Returns the run with other class names."""
+    text = dict(zip(run.dataset.classes, classes, strict=True))
+    evaluation, profile = run.evaluation, run.profile
+    return dataclasses.replace(
+        run,
+        dataset=dataclasses.replace(run.dataset, classes=classes),
+        profile=dataclasses.replace(
+            profile,
+            class_counts={
+                split: {text[name]: count for name, count in counts.items()}
+                for split, counts in profile.class_counts.items()
+            },
+            thumbnails={text[name]: images for name, images in profile.thumbnails.items()},
+        ),
+        evaluation=dataclasses.replace(
+            evaluation,
+            per_class=[{**row, "class": text[row["class"]]} for row in evaluation.per_class],
+            curves={
+                curve: {text[name]: points for name, points in lines.items()}
+                for curve, lines in evaluation.curves.items()
+            },
+            mistakes=[
+                {**held, "label": text[held["label"]], "predicted": text[held["predicted"]]}
+                for held in evaluation.mistakes
+            ],
+        ),
+    )
+
+
+def many_classes(run: Artifacts, count: int = 1000) -> Artifacts:
+    """Returns a run of `count` classes with Poisson confusions."""
+    classes = [f"class {index:04d}" for index in range(count)]
+    confusion = np.random.default_rng(0).poisson(0.02, (count, count)) + 40 * np.eye(
+        count, dtype=int
+    )
+    row = run.evaluation.per_class[0]
+    return dataclasses.replace(
+        run,
+        dataset=dataclasses.replace(run.dataset, classes=classes),
+        profile=dataclasses.replace(
+            run.profile,
+            class_counts={"train": dict.fromkeys(classes, 100), "test": dict.fromkeys(classes, 50)},
+            thumbnails=dict.fromkeys(classes, run.profile.thumbnails["0"]),
+        ),
+        evaluation=dataclasses.replace(
+            run.evaluation,
+            confusion=confusion.tolist(),
+            per_class=[{**row, "class": name} for name in classes],
+        ),
+    )
+
+
+def multilabel(run: Artifacts) -> Artifacts:
+    """Returns a multi-label run: no confusion, other metrics, labels joined."""
+    scores = run.evaluation.metrics["test"]["accuracy"]
+    return dataclasses.replace(
+        run,
+        dataset=dataclasses.replace(run.dataset, task="multilabel"),
+        evaluation=dataclasses.replace(
+            run.evaluation,
+            primary="mean_average_precision",
+            confusion=[],
+            metrics={
+                split: {"mean_average_precision": scores, "micro_f1": scores}
+                for split in ("test", "validation")
+            },
+            baselines={"zero_rule": {"mean_average_precision": {"value": 0.3, "ci95": [0.2, 0.4]}}},
+            mistakes=[{**held, "label": "1|2"} for held in run.evaluation.mistakes],
+        ),
+        exports=[
+            dataclasses.replace(export, metrics={"mean_average_precision": 0.9})
+            for export in run.exports
+        ],
+    )
+
+
+def diverged(run: Artifacts) -> Artifacts:
+    """Returns a run whose loss ended in NaN and whose per-class figures are undefined."""
+    curves = [{**row, "value": math.nan} for row in run.curves[-8:]]
+    rows = [
+        dict.fromkeys(row, None) | {"class": row["class"], "count": 0}
+        for row in run.evaluation.per_class
+    ]
+    return dataclasses.replace(
+        run,
+        curves=run.curves[:-8] + curves,
+        evaluation=dataclasses.replace(
+            run.evaluation, per_class=rows, passed=False, reasons=["No."]
+        ),
+    )
+
+
+def bare(run: Artifacts) -> Artifacts:
+    """Returns a run in which everything that may be empty is empty."""
+    return dataclasses.replace(
+        run,
+        dataset=dataclasses.replace(run.dataset, rejected={}, notes=[]),
+        profile=dataclasses.replace(
+            run.profile, findings=[], figures={}, histograms={}, thumbnails={}, class_counts={}
+        ),
+        training=dataclasses.replace(run.training, warnings=[], checks={}),
+        evaluation=dataclasses.replace(
+            run.evaluation,
+            baselines={},
+            per_class=[],
+            confusion=[],
+            curves={},
+            calibration={},
+            mistakes=[],
+        ),
+        exports=[],
+    )
+
+
+CASES: dict[str, Callable[[Artifacts], Artifacts]] = {
+    "plain": lambda run: run,
+    "hostile names": lambda run: renamed(run, [HOSTILE, *run.dataset.classes[1:]]),
+    "long names": lambda run: renamed(run, [f"{LONG}{index}" for index in range(10)]),
+    "1000 classes": many_classes,
+    "multilabel": multilabel,
+    "diverged and rejected": diverged,
+    "nothing that may be empty": bare,
+}

@@ -1,0 +1,123 @@
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report_artifacts import Artifacts
+from report_cases import CASES
+
+from kfp_vision.components.evaluation.report.build import build_report
+
+
+class Loads(HTMLParser):
+    """Collects what a browser would fetch: every src and href, and the tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.targets += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
+
+
+def loads(page: str) -> Loads:
+    parser = Loads()
+    parser.feed(page)
+    return parser
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_run_renders_as_one_file_without_nan(name: str, reports: dict[str, Path]) -> None:
+    page = (reports[name] / "report.html").read_text(encoding="utf-8")
+    held = loads(page)
+    assert all(
+        target.startswith(("data:image/png;base64,", "#")) for target in held.targets if target
+    )
+    assert not {"link", "iframe", "object", "embed", "base"} & set(held.tags)
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|import\(", page)
+    text = re.sub(r"<script>.*?</script>|<style>.*?</style>", "", page, flags=re.DOTALL)
+    assert not re.search(r"\b(NaN|nan|None|undefined)\b", text)
+    assert len(page) < 5e6
+
+
+def test_class_names_are_text_and_never_markup(reports: dict[str, Path]) -> None:
+    page = (reports["hostile names"] / "report.html").read_text(encoding="utf-8")
+    charts = page.count("data-chart>")
+    assert loads(page).tags.count("script") == charts + 1
+    assert "<script>document.title" not in page
+    assert "{{ 7*7 }}" in page
+
+
+def test_report_json_holds_the_keys_that_tools_rely_on(
+    digits_run: Artifacts, tmp_path: Path
+) -> None:
+    report = build_report(*digits_run.write(tmp_path), tmp_path / "out")
+    assert json.loads((tmp_path / "out/report.json").read_text()) == report
+    assert report["status"] == "passed"
+    assert report["task"] == "multiclass"
+    assert report["dataset"] == {
+        "uri": digits_run.dataset.source_uri,
+        "fingerprint": digits_run.dataset.fingerprint,
+        "splits": digits_run.dataset.splits,
+        "classes": digits_run.dataset.classes,
+    }
+    assert report["metrics"]["primary"] == "accuracy"
+    assert set(report["metrics"]["test"]["accuracy"]) == {"value", "ci95"}
+    assert set(report["baselines"]) == {"zero_rule", "nearest_centroid"}
+    assert set(report["exports"][0]) >= {
+        "format",
+        "path",
+        "size_bytes",
+        "latency_ms",
+        "metrics",
+        "max_abs_difference",
+        "passed",
+    }
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", report["kfp_vision_version"])
+
+
+def test_cost_is_the_sum_of_the_stages_and_a_multiple_of_training(
+    reports: dict[str, Path],
+) -> None:
+    cost = json.loads((reports["plain"] / "report.json").read_text())["cost"]
+    assert cost["total_s"] == sum(stage["seconds"] for stage in cost["stages"]) == 30
+    assert cost["plain_training_s"] == 6
+    assert cost["multiple"] == 5
+
+
+def test_warnings_come_from_every_stage(digits_run: Artifacts, tmp_path: Path) -> None:
+    evaluation = dataclasses.replace(digits_run.evaluation, passed=False, reasons=["Not better."])
+    run = dataclasses.replace(digits_run, evaluation=evaluation)
+    report = build_report(*run.write(tmp_path), tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert [(warning["code"], warning["count"]) for warning in report["warnings"]] == [
+        ("evaluation", 1),
+        ("export_failed", 1),
+        ("duplicates_exact", 43),
+        ("rejected_unreadable", 2),
+        ("training", 1),
+    ]
+    assert report["status"] == "rejected"
+    assert "Rejected" in page
+    assert "Not better." in page
+
+
+def test_a_missing_artifact_is_named(digits_run: Artifacts, tmp_path: Path) -> None:
+    folders = digits_run.write(tmp_path)
+    (folders[3] / "evaluation.json").unlink()
+    with pytest.raises(FileNotFoundError, match="evaluation.json"):
+        build_report(*folders, tmp_path / "out")
+
+
+def test_the_report_needs_no_tensorflow() -> None:
+    code = (
+        "import sys; import kfp_vision.components.evaluation.report.build; "
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
