@@ -4,7 +4,7 @@ Position in the data is one number, the step: batch `step` is a pure function of
 resumed run sees what an uninterrupted one would have seen.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,8 @@ __all__ = ["BatchOrder", "ImageSource", "prefetch"]
 _T = TypeVar("_T")
 # Of the memory that is free when the source is opened; the model and its gradients need the rest.
 _RAM_FRACTION = 0.5
+# A slice per thread: Pillow releases the GIL, one task an image would only pass messages.
+_ROWS = 256
 _PIXEL_COLUMNS = ("image", "encoding", "height", "width", "channels")
 
 
@@ -72,7 +74,10 @@ class ImageSource:
         if memory_budget_bytes is None:
             memory_budget_bytes = int(psutil.virtual_memory().available * _RAM_FRACTION)
         self.in_memory = len(self) * int(np.prod(self._shape)) <= memory_budget_bytes
-        self._decoded = self._decode(np.arange(len(self))) if self.in_memory else None
+        self._decoded = None
+        if self.in_memory:
+            starts = range(0, len(self), _ROWS)
+            self._decoded = self._decode(len(self), (self._table.slice(i, _ROWS) for i in starts))
 
     def __len__(self) -> int:
         """Returns the number of images."""
@@ -82,26 +87,20 @@ class ImageSource:
         """Returns uint8 [*indices.shape, height, width, channels]."""
         if self._decoded is not None:
             return self._decoded[indices]
-        return self._decode(indices.ravel()).reshape(*indices.shape, *self._shape)
+        rows = indices.ravel()
+        starts = range(0, len(rows), _ROWS)
+        tables = (self._table.take(rows[start : start + _ROWS]) for start in starts)
+        return self._decode(len(rows), tables).reshape(*indices.shape, *self._shape)
 
-    def _decode(self, indices: np.ndarray) -> np.ndarray:
-        images = np.empty((len(indices), *self._shape), np.uint8)
+    def _decode(self, num_images: int, tables: Iterable[pa.Table]) -> np.ndarray:
+        images = np.empty((num_images, *self._shape), np.uint8)
 
         def decode_rows(start: int, rows: pa.Table) -> None:
             columns = [rows[name].to_pylist() for name in _PIXEL_COLUMNS]
             for offset, row in enumerate(zip(*columns, strict=True)):
                 images[start + offset] = fit_image(decode_image(*row), *self._shape)
 
-        # A slice per task: Pillow releases the GIL, one task an image would only pass messages.
-        starts = range(0, len(indices), 256)
-        whole = len(indices) == len(self)
-        tables = (
-            self._table.slice(start, 256)
-            if whole
-            else self._table.take(indices[start : start + 256])
-            for start in starts
-        )
-        list(self._pool.map(decode_rows, starts, tables))
+        list(self._pool.map(decode_rows, range(0, num_images, _ROWS), tables))
         return images
 
 

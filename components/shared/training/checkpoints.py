@@ -1,0 +1,45 @@
+"""Checkpoints: arrays and a JSON document in one `.npz`, replaced atomically.
+
+A folder holds `state.npz` (everything a run needs to go on) and `best-<step>.npz` (weights of the
+best evaluations so far).
+"""
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["read_checkpoint", "write_checkpoint"]
+
+_DOCUMENT = "document"
+
+
+def write_checkpoint(path: Path, arrays: Sequence[np.ndarray], document: dict[str, Any]) -> None:
+    """Writes a checkpoint; a kill at any moment leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    entries = {f"{index:05d}": array for index, array in enumerate(arrays)}
+    entries[_DOCUMENT] = np.frombuffer(json.dumps(document).encode(), np.uint8)
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, **entries)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(partial).replace(path)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> tuple[list[np.ndarray], dict[str, Any]] | None:
+    """Returns the arrays and the document, or None when there is no checkpoint."""
+    if not path.exists():
+        return None
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as entries:
+        names = sorted(name for name in entries.files if name != _DOCUMENT)
+        document = json.loads(entries[_DOCUMENT].tobytes().decode())
+        return [entries[name] for name in names], document

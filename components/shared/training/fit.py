@@ -1,0 +1,240 @@
+"""The one training loop: fixed length, N best checkpoints, exact resume.
+
+The loop is a pure function of (state, step): killed at any moment, it goes on from the last
+checkpoint and ends with the very weights of an uninterrupted run.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kfp_vision.components.shared.datasets.loader import BatchOrder, prefetch
+from kfp_vision.components.shared.progress import Progress
+from kfp_vision.components.shared.tasks import Task
+from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
+from kfp_vision.components.shared.training.data import LabelledImages
+from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.training.sanity import DivergenceError
+from kfp_vision.components.shared.training.schedules import warmup_cosine
+from kfp_vision.components.shared.training.trainer import Trainer
+
+__all__ = ["History", "evaluate", "fit"]
+
+_EVALUATIONS = 20
+_KEPT_CHECKPOINTS = 3
+# A chunk of batches on its way to the device; two exist at a time.
+_CHUNK_BYTES = 32 * 2**20
+_MAX_STEPS_PER_CALL = 32
+_STATISTICS_BATCHES = 32
+
+CurveRow = dict[str, Any]
+
+
+@dataclasses.dataclass
+class History:
+    """What a run has done so far; travels in the checkpoint.
+
+    Attributes:
+        step: Steps done.
+        total_steps: Steps to do, fixed when the run starts.
+        seconds, step_seconds: Of the loop, and of the optimizer steps in it.
+        curves: Rows `{"step", "split", "metric", "value"}`.
+        best: The kept evaluations, best first: `{"step", "metrics"}`.
+        checks: What the sanity checks measured.
+    """
+
+    step: int
+    total_steps: int
+    seconds: float
+    step_seconds: float
+    curves: list[CurveRow]
+    best: list[dict[str, Any]]
+    checks: dict[str, float]
+
+
+def evaluate(trainer: Trainer, task: Task, images: LabelledImages) -> dict[str, float]:
+    """Returns the metrics of the task and the mean `loss` (unweighted, unsmoothed)."""
+    logits = np.concatenate([trainer.logits(batch) for batch in images.image_batches()])
+    losses = np.asarray(task.loss(images.targets, logits))
+    predictions = np.asarray(task.activate(logits))
+    return {"loss": float(losses.mean()), **task.metrics(images.targets, predictions)}
+
+
+def fit(
+    trainer: Trainer,
+    task: Task,
+    train: LabelledImages,
+    validation: LabelledImages,
+    settings: Hyperparameters,
+    *,
+    start: Callable[[], History],
+    primary_metric: str,
+    seed: int,
+    checkpoint_dir: Path,
+    on_curve: Callable[[CurveRow], None],
+) -> History:
+    """Trains to the end, then loads the best checkpoint into the model.
+
+    Args:
+        trainer: Has not taken a step.
+        task: Of the images.
+        train: What is learned.
+        validation: What chooses the checkpoint.
+        settings: The learning-rate schedule follows them.
+        start: Called once when there is no checkpoint: runs the checks, fixes the length.
+        primary_metric: The higher the better.
+        seed: Of the order of the images.
+        checkpoint_dir: Belongs to this run alone.
+        on_curve: Called for every row of the curves, those before a restart included.
+
+    Raises:
+        DivergenceError: The loss is NaN or infinite, or ten times the initial one.
+    """
+    restored = read_checkpoint(checkpoint_dir / "state.npz")
+    if restored is None:
+        history = start()
+    else:
+        trainer.restore(restored[0])
+        history = History(**restored[1])
+        for row in history.curves:
+            on_curve(row)
+    order = BatchOrder(len(train), settings.batch_size, seed)
+    progress = Progress("train", history.total_steps, "steps", history.step)
+    interval = max(1, history.total_steps // _EVALUATIONS)
+    while history.step < history.total_steps:
+        began = time.monotonic()
+        end = min((history.step // interval + 1) * interval, history.total_steps)
+        figures = _train_until(end, trainer, train, settings, order, history, progress)
+        metrics, weights = _evaluate_average(trainer, task, train, validation, order, end)
+        for split, values in (("train", figures), ("validation", metrics)):
+            for metric, value in values.items():
+                row = {"step": end, "split": split, "metric": metric, "value": value}
+                history.curves.append(row)
+                on_curve(row)
+        entry = {"step": end, "metrics": metrics}
+        _keep_best(history, entry, weights, primary_metric, checkpoint_dir)
+        history.seconds += time.monotonic() - began
+        write_checkpoint(checkpoint_dir / "state.npz", trainer.state(), dataclasses.asdict(history))
+        _drop_others(history, checkpoint_dir)
+    best = read_checkpoint(_best_path(checkpoint_dir, history.best[0]["step"]))
+    if best is None:
+        raise FileNotFoundError(f"The best checkpoint must exist. Received: {checkpoint_dir}")
+    trainer.set_variables(best[0])
+    return history
+
+
+def _train_until(
+    end: int,
+    trainer: Trainer,
+    train: LabelledImages,
+    settings: Hyperparameters,
+    order: BatchOrder,
+    history: History,
+    progress: Progress,
+) -> dict[str, float]:
+    """Takes steps `history.step` to `end` and returns the training figures of that interval."""
+    batch_bytes = train.source.take(np.zeros(settings.batch_size, np.int64)).nbytes
+    per_call = max(1, min(_MAX_STEPS_PER_CALL, _CHUNK_BYTES // batch_bytes))
+    chunks = ((step, min(step + per_call, end)) for step in range(history.step, end, per_call))
+
+    def load(chunk: tuple[int, int]) -> tuple[Any, ...]:
+        step, chunk_end = chunk
+        return (np.arange(step, chunk_end), *train.take(order.indices(step, chunk_end - step)))
+
+    losses, norms = np.empty(0), np.empty(0)
+    began, before = time.monotonic(), history.step_seconds
+    rates = np.empty(0)
+    for steps, images, targets in prefetch(load, chunks):
+        rates = warmup_cosine(
+            steps,
+            settings.learning_rate,
+            min(settings.warmup_steps, history.total_steps // 2),
+            history.total_steps,
+        )
+        figures = trainer.run_steps(images, targets, rates)
+        _check_finite(figures.losses, history.checks["initial_loss"], steps, rates)
+        losses = np.append(losses, figures.losses)
+        norms = np.append(norms, figures.gradient_norms)
+        history.step = int(steps[-1]) + 1
+        history.step_seconds = before + time.monotonic() - began
+        progress.update(
+            history.step,
+            images_per_second=round(history.step * settings.batch_size / history.step_seconds),
+            loss=round(float(losses[-100:].mean()), 4),
+        )
+    return {
+        "loss": float(losses.mean()),
+        "gradient_norm": float(norms.mean()),
+        "gradient_norm_p90": float(np.quantile(norms, 0.9)),
+        "learning_rate": float(rates[-1]),
+    }
+
+
+def _check_finite(
+    losses: np.ndarray, initial_loss: float, steps: np.ndarray, rates: np.ndarray
+) -> None:
+    broken = ~np.isfinite(losses) | (losses > 10 * max(initial_loss, 1.0))
+    if broken.any():
+        first = int(broken.argmax())
+        raise DivergenceError(
+            f"The training loss must stay finite and below ten times its start "
+            f"({initial_loss:.3g}). Received: {losses[first]} at step {steps[first]} with learning "
+            f"rate {rates[first]:.3g}. Lower `learning_rate`."
+        )
+
+
+def _evaluate_average(
+    trainer: Trainer,
+    task: Task,
+    train: LabelledImages,
+    validation: LabelledImages,
+    order: BatchOrder,
+    step: int,
+) -> tuple[dict[str, float], list[np.ndarray]]:
+    """Returns the metrics and the variables of the model a user would get at this step."""
+    if not trainer.averages:
+        return evaluate(trainer, task, validation), trainer.model_variables()
+    batches = (
+        train.source.take(order.indices(step + offset)[0]) for offset in range(_STATISTICS_BATCHES)
+    )
+    before = trainer.average_weights(batches)
+    metrics, weights = evaluate(trainer, task, validation), trainer.model_variables()
+    trainer.set_variables(before)
+    return metrics, weights
+
+
+def _best_path(checkpoint_dir: Path, step: int) -> Path:
+    return checkpoint_dir / f"best-{step}.npz"
+
+
+def _keep_best(
+    history: History,
+    entry: dict[str, Any],
+    weights: list[np.ndarray],
+    primary_metric: str,
+    checkpoint_dir: Path,
+) -> None:
+    """Writes the weights when they are among the best; on a tie the lower loss, then the later."""
+    ranked = sorted(
+        [*history.best, entry],
+        key=lambda kept: (
+            -kept["metrics"].get(primary_metric, -np.inf),
+            kept["metrics"]["loss"],
+            -kept["step"],
+        ),
+    )
+    history.best = ranked[:_KEPT_CHECKPOINTS]
+    if entry in history.best:
+        write_checkpoint(_best_path(checkpoint_dir, entry["step"]), weights, entry)
+
+
+def _drop_others(history: History, checkpoint_dir: Path) -> None:
+    """Deletes weights that no checkpoint names any more; only after the state has been written."""
+    kept = {_best_path(checkpoint_dir, entry["step"]) for entry in history.best}
+    for path in checkpoint_dir.glob("best-*.npz"):
+        if path not in kept:
+            path.unlink()

@@ -1,0 +1,140 @@
+"""The hyperparameters of one training and how they are read from, and written to, the recipe."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from kfp_vision.components.shared.recipe import Recipe, Setting
+
+__all__ = ["OPTIMIZERS", "SECTION", "Hyperparameters", "default_epochs", "from_recipe", "resolve"]
+
+SECTION = "training"
+OPTIMIZERS = ("adamw", "sgd", "lamb")
+_DEFAULT_RATES = {"adamw": 3e-3, "sgd": 0.1, "lamb": 1e-2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Hyperparameters:
+    """What one training depends on beside the data and the architecture.
+
+    Attributes:
+        optimizer: One of `OPTIMIZERS`.
+        batch_size: Images a step.
+        learning_rate: Peak rate, at `batch_size`.
+        steps: Optimizer steps.
+        warmup_steps: Steps of linear warm-up from 0; a cosine to 0 follows.
+        weight_decay: Decoupled (Loshchilov and Hutter, 2019), not on biases and norms.
+        clip_norm: Global gradient norm above which gradients are scaled down; 0 never.
+        label_smoothing: Share of the label given to the uniform distribution.
+        ema_momentum: Of the exponential moving average of the weights; 0 for none.
+        dropout: Rate before the head.
+        stochastic_depth: Drop rate of the deepest residual branch.
+    """
+
+    optimizer: str
+    batch_size: int
+    learning_rate: float
+    steps: int
+    warmup_steps: int
+    weight_decay: float
+    clip_norm: float
+    label_smoothing: float
+    ema_momentum: float
+    dropout: float
+    stochastic_depth: float
+
+    def __post_init__(self) -> None:
+        """Refuses values that no training can use."""
+        rules = {
+            f"`optimizer` must be one of {OPTIMIZERS}": self.optimizer in OPTIMIZERS,
+            "`batch_size` must be positive": self.batch_size > 0,
+            "`learning_rate` must be positive": self.learning_rate > 0,
+            "`steps` must be positive": self.steps > 0,
+            "`warmup_steps` must be in [0, steps)": 0 <= self.warmup_steps < self.steps,
+            "`weight_decay` must not be negative": self.weight_decay >= 0,
+            "`clip_norm` must not be negative": self.clip_norm >= 0,
+            "`label_smoothing` must be in [0, 1)": 0 <= self.label_smoothing < 1,
+            "`ema_momentum` must be in [0, 1)": 0 <= self.ema_momentum < 1,
+            "`dropout` must be in [0, 1)": 0 <= self.dropout < 1,
+            "`stochastic_depth` must be in [0, 1)": 0 <= self.stochastic_depth < 1,
+        }
+        broken = [rule for rule, holds in rules.items() if not holds]
+        if broken:
+            raise ValueError(f"{'; '.join(broken)}. Received: {self}")
+
+
+def default_epochs(num_images: int) -> int:
+    """Returns the epochs of a plain training: 800,000 images in all, but 12 to 60 epochs.
+
+    Small sets need many passes to be fitted and large ones few; `steps.py` of the probe measures
+    what this only guesses.
+    """
+    return max(12, min(60, round(800_000 / num_images)))
+
+
+def resolve(recipe: Recipe, overrides: Mapping[str, Any], num_images: int) -> Recipe:
+    """Returns the recipe with a complete `training` section.
+
+    Args:
+        recipe: May hold some of the settings already; those stay.
+        overrides: Settings of the user: `batch_size`, `learning_rate`, `optimizer`, `epochs`.
+        num_images: Training images, N.
+    """
+    chosen = {
+        name: Setting(value, "pipeline parameter", source="user")
+        for name, value in overrides.items()
+    }
+    recipe = recipe.with_settings(SECTION, chosen)
+
+    def settled(name: str, value: Any, method: str, **evidence: Any) -> Any:
+        nonlocal recipe
+        if recipe.get(SECTION, name) is None:
+            setting = Setting(value, method, evidence, "default")
+            recipe = recipe.with_settings(SECTION, {name: setting})
+        return recipe.value(SECTION, name)
+
+    optimizer = settled("optimizer", "adamw", "kfp-vision default")
+    wanted = settled("batch_size", 64, "kfp-vision default, at most a quarter of the training set")
+    batch_size = max(1, min(wanted, num_images // 4))
+    if batch_size != wanted:
+        setting = Setting(batch_size, "a quarter of the training set", {"num_images": num_images})
+        recipe = Recipe(
+            {**recipe.sections, SECTION: {**recipe.sections[SECTION], "batch_size": setting}}
+        )
+    settled("learning_rate", _DEFAULT_RATES.get(optimizer), f"kfp-vision default for {optimizer}")
+    epochs = settled(
+        "epochs",
+        default_epochs(num_images),
+        "800,000 images in all, within 12 to 60 epochs",
+        num_images=num_images,
+    )
+    steps = settled(
+        "steps",
+        max(2, round(epochs * num_images / batch_size)),
+        "epochs x images / batch size",
+        num_images=num_images,
+    )
+    settled(
+        "warmup_steps", min(max(100, steps // 20), steps // 2), "5 % of the steps, at least 100"
+    )
+    settled("weight_decay", 0.02, "kfp-vision default")
+    settled("clip_norm", 5.0, "kfp-vision default: stops spikes, idle otherwise")
+    for name in ("label_smoothing", "ema_momentum", "dropout", "stochastic_depth"):
+        settled(name, 0.0, "off: plain training")
+    return recipe
+
+
+def from_recipe(recipe: Recipe) -> Hyperparameters:
+    """Returns the hyperparameters of a recipe whose `training` section is complete.
+
+    Raises:
+        ValueError: A value is out of its range or of the wrong type.
+    """
+    values = {field: recipe.value(SECTION, field) for field in Hyperparameters.__annotations__}
+    try:
+        typed = {
+            name: Hyperparameters.__annotations__[name](value) for name, value in values.items()
+        }
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Hyperparameters must be numbers. Received: {values}") from error
+    return Hyperparameters(**typed)

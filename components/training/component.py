@@ -1,0 +1,54 @@
+"""The KFP component of the training stage."""
+
+import functools
+
+from kfp import dsl
+
+from kfp_vision.components.shared.container_images import CPU_IMAGE
+
+_component = functools.partial(
+    dsl.component, base_image=CPU_IMAGE, packages_to_install=[], install_kfp_package=False
+)
+
+
+@_component
+def train_model(
+    dataset: dsl.Input[dsl.Dataset],
+    recipe: dsl.Input[dsl.Artifact],
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    checkpoint_uri: str,
+    architecture: str,
+    image_size: int,
+    batch_size: int,
+    learning_rate: float,
+    epochs: int,
+    optimizer: str,
+    max_minutes: float,
+    seed: int,
+):
+    """Trains the architecture by the recipe and keeps its best checkpoint."""
+    from pathlib import Path
+
+    from kfp_vision.components.training.train import TrainConfig, train_model
+
+    config = TrainConfig(
+        architecture=architecture,
+        image_size=image_size,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        optimizer=optimizer,
+        max_minutes=max_minutes,
+        seed=seed,
+    )
+    summary = train_model(
+        Path(dataset.path),
+        Path(recipe.path) / "recipe.json",
+        Path(model.path),
+        Path(checkpoint_uri),
+        config,
+    )
+    for name, value in summary.validation.items():
+        metrics.log_metric(f"validation_{name}", value)
+    metrics.log_metric("images_per_second", summary.images_per_second)

@@ -1,0 +1,105 @@
+"""Images/s of the training loop against `keras.Model.fit`: same model, batch, data and machine.
+
+Both sides take turns in one process, so that what else the machine does hits both; the ratio is
+the median of the paired ratios.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from kfp_vision.components.shared.architectures.zoo import build_model
+from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training import hyperparameters
+from kfp_vision.components.shared.training.data import LabelledImages
+from kfp_vision.components.shared.training.fit import History, fit
+from kfp_vision.components.shared.training.trainer import Trainer
+
+NUM_IMAGES, BATCH, EPOCHS, ROUNDS = 8192, 64, 2, 5
+CASES = {"separable_28": ("separable", 28, 1), "resnet20_32": ("resnet20", 32, 3)}
+
+
+class ArraySource:
+    """Images that are decoded already, as `ImageSource` holds them."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        return self._images[indices]
+
+
+def compare(architecture: str, size: int, channels: int, num_images: int) -> dict[str, float]:
+    """Returns images/s of both loops and their ratio."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (num_images, size, size, channels), np.uint8)
+    labels = generator.integers(0, 10, num_images).astype(np.int32)
+    task = get_task("multiclass")
+    recipe = hyperparameters.resolve(Recipe(), {"batch_size": BATCH, "epochs": EPOCHS}, num_images)
+    settings = hyperparameters.from_recipe(recipe)
+    shape = (size, size, channels)
+
+    ours = Trainer(build_model(architecture, task, shape, 10), task, settings)
+    data = LabelledImages(ArraySource(images), {"label": labels})
+    held_out = LabelledImages(ArraySource(images[:64]), {"label": labels[:64]})
+    rival = build_model(architecture, task, shape, 10)
+    rival.compile(
+        keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+
+    def our_seconds() -> float:
+        def start() -> History:
+            return History(0, settings.steps, 0.0, 0.0, [], [], {"initial_loss": 9.0})
+
+        with tempfile.TemporaryDirectory() as folder:
+            history = fit(
+                ours,
+                task,
+                data,
+                held_out,
+                settings,
+                start=start,
+                primary_metric="accuracy",
+                seed=0,
+                checkpoint_dir=Path(folder),
+                on_curve=lambda row: None,
+            )
+        return history.step_seconds
+
+    def keras_seconds() -> float:
+        started = time.monotonic()
+        rival.fit(images, labels, batch_size=BATCH, epochs=EPOCHS, verbose=0)
+        return time.monotonic() - started
+
+    our_seconds(), keras_seconds()
+    pairs = [(our_seconds(), keras_seconds()) for _ in range(ROUNDS)]
+    seen = settings.steps * BATCH
+    return {
+        "kfp_vision": seen / statistics.median(pair[0] for pair in pairs),
+        "keras_fit": num_images * EPOCHS / statistics.median(pair[1] for pair in pairs),
+        "ratio": statistics.median(pair[1] / pair[0] for pair in pairs),
+    }
+
+
+def main() -> None:
+    """Prints one line per case and the result."""
+    result = {}
+    for name, (architecture, size, channels) in CASES.items():
+        num_images = NUM_IMAGES if architecture == "separable" else NUM_IMAGES // 16
+        result[name] = compare(architecture, size, channels, num_images)
+        print(name, result[name], flush=True)
+    print("RESULT", json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
