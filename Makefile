@@ -1,0 +1,69 @@
+# Everything that can be done with this repository; `make` alone lists it.
+# Python 3.11 to 3.13, make and a C library are all that has to be there: `make install` does the rest.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO ?= out/fashion-mnist
+DEMO_DATA := data/fashion-mnist
+# The first of these that is 3.11 to 3.13; `make PYTHON=/path/to/python` chooses another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run run-small test test-all lint types compile lock bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv with the locked versions and this package (done by the others)
+
+$(INSTALLED): requirements.lock pyproject.toml .ci/make_venv.py
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 must be on the PATH. Received: none." \
+		"Install one, or: make PYTHON=/path/to/python"; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) .ci/make_venv.py $(VENV)
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(INSTALLED) ## Train on Fashion-MNIST: report, recipe and models in out/fashion-mnist
+	$(BIN)/python -m kfp_vision.components.data_import.fashion_mnist $(DEMO_DATA)
+	$(BIN)/kfp-vision run --dataset-uri $(DEMO_DATA) --output $(DEMO)
+
+run-small: $(INSTALLED) ## The same with one epoch, to see that everything works
+	$(BIN)/python -m kfp_vision.components.data_import.fashion_mnist $(DEMO_DATA)
+	$(BIN)/kfp-vision run --dataset-uri $(DEMO_DATA) --output $(DEMO)-small --epochs 1
+
+test: $(INSTALLED) ## Run the tests
+	$(BIN)/pytest
+
+test-all: $(INSTALLED) ## Run the tests, those that take minutes too
+	$(BIN)/pytest -m "slow or not slow"
+
+lint: $(INSTALLED) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy finds packages by their folders: the links lay them out as they are imported.
+types: $(INSTALLED) ## Check types
+	@mkdir -p build/mypy/kfp_vision
+	@ln -sfn $(CURDIR)/components build/mypy/kfp_vision/components
+	@ln -sfn $(CURDIR)/pipelines build/mypy/kfp_vision/pipelines
+	MYPYPATH=build/mypy $(BIN)/mypy -p kfp_vision.components -p kfp_vision.pipelines
+
+compile: $(INSTALLED) ## Compile the pipeline to build/kfp-vision.yaml
+	@mkdir -p build
+	$(BIN)/kfp-vision compile build/kfp-vision.yaml
+
+lock: ## Resolve requirements.lock anew
+	$(PYTHON) .ci/make_lock.py > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+bench-%: tests/benchmarks/bench_%.py $(INSTALLED) ## Run one benchmark: tests/benchmarks/bench_%.py
+	$(BIN)/python $<
+
+bench: $(patsubst tests/benchmarks/bench_%.py,bench-%,$(wildcard tests/benchmarks/bench_*.py)) ## Run all benchmarks
+
+clean: ## Remove .venv and everything that was built
+	rm -rf $(VENV) build out .mypy_cache .ruff_cache .pytest_cache
