@@ -200,7 +200,9 @@ class Export:
         metrics: Metric -> value on the test split, measured in that runtime.
         max_abs_difference: Of the probabilities, against Keras.
         passed: Whether the primary metric is within the tolerance of Keras.
-        reason: Empty when passed.
+        reason: Empty when passed. When the format could not be written or read back, `metrics` is
+            empty and the figures are 0.
+        num_images: Test images that were measured.
     """
 
     format: str
@@ -211,6 +213,7 @@ class Export:
     max_abs_difference: float
     passed: bool
     reason: str
+    num_images: int = 0
 
 
 _T = TypeVar("_T")

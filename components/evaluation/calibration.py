@@ -1,0 +1,106 @@
+"""Temperature scaling and reliability: one number that makes confidence mean accuracy.
+
+Shapes: N images, C classes; logits [N, C], labels int [N] (softmax) or uint8 [N, C] (sigmoid).
+Reference: Guo et al., 2017, arXiv:1706.04599, section 4.2.
+"""
+
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_expit, log_softmax, softmax
+
+__all__ = [
+    "activate",
+    "calibration_gap",
+    "calibration_report",
+    "fit_temperature",
+    "negative_log_likelihood",
+]
+
+# A model far outside is broken, not badly calibrated.
+_LOG_TEMPERATURE_RANGE = (-4.0, 4.0)
+
+
+def activate(logits: np.ndarray, multilabel: bool) -> np.ndarray:
+    """Returns probabilities [N, C]: sigmoid when labels are independent, else softmax."""
+    return expit(logits) if multilabel else softmax(logits, axis=1)
+
+
+def negative_log_likelihood(
+    labels: np.ndarray, logits: np.ndarray, smoothing: float = 0.0
+) -> float:
+    """Returns the mean in nats per image (single label) or per image and class (multi-label).
+
+    Args:
+        labels: int [N] or uint8 [N, C].
+        logits: [N, C].
+        smoothing: Probability that moves from the true outcome to all of them evenly.
+    """
+    if labels.ndim == 2:
+        log_true = np.where(labels == 1, log_expit(logits), log_expit(-logits))
+        log_all = (log_expit(logits) + log_expit(-logits)) / 2
+    else:
+        log_p = log_softmax(logits, axis=1)
+        log_true, log_all = log_p[np.arange(len(labels)), labels], log_p.mean(axis=1)
+    return -float((1 - smoothing) * log_true.mean() + smoothing * log_all.mean())
+
+
+def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Returns the T > 0 for which logits / T have the lowest negative log-likelihood.
+
+    The outcomes are smoothed by 1 / (N + 2), as in Platt scaling: without it a model that makes no
+    mistake on a small set would be called certain (Platt, 1999, section 2.2).
+    """
+    logits = logits.astype(np.float64)
+    smoothing = 1.0 / (len(labels) + 2)
+    best = minimize_scalar(
+        lambda log_t: negative_log_likelihood(labels, logits / np.exp(log_t), smoothing),
+        bounds=_LOG_TEMPERATURE_RANGE,
+        method="bounded",
+    )
+    return float(np.exp(best.x))
+
+
+def calibration_gap(
+    confidence: np.ndarray, correct: np.ndarray, num_bins: int = 15
+) -> tuple[float, list[dict[str, Any]]]:
+    """Returns the expected calibration error and its bins of equal width that hold a prediction.
+
+    Args:
+        confidence: Predicted probability of an event, [M].
+        correct: Whether it happened, [M].
+        num_bins: Bins between 0 and 1.
+
+    Reference: Guo et al., 2017, eq. 3.
+    """
+    index = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
+    counts = np.bincount(index, minlength=num_bins)
+    held = counts > 0
+    mean_confidence = np.bincount(index, confidence, num_bins)[held] / counts[held]
+    accuracy = np.bincount(index, correct, num_bins)[held] / counts[held]
+    gap = float(np.abs(accuracy - mean_confidence) @ counts[held] / len(confidence))
+    rows = zip(mean_confidence, accuracy, counts[held], strict=True)
+    return gap, [
+        {"confidence": float(c), "accuracy": float(a), "count": int(n)} for c, a, n in rows
+    ]
+
+
+def calibration_report(
+    labels: np.ndarray, logits: np.ndarray, temperature: float
+) -> dict[str, Any]:
+    """Returns error, log-likelihood and bins before and after scaling: `Evaluation.calibration`.
+
+    The events are "the predicted class is right" for one label per image, and "the class is there"
+    for every class of every image otherwise.
+    """
+    report: dict[str, Any] = {"temperature": temperature}
+    for name, scaled in (("before", logits), ("after", logits / temperature)):
+        probabilities = activate(scaled, labels.ndim == 2)
+        if labels.ndim == 2:
+            confidence, happened = probabilities.ravel(), labels.ravel()
+        else:
+            confidence, happened = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+        report[f"ece_{name}"], report[f"bins_{name}"] = calibration_gap(confidence, happened)
+        report[f"nll_{name}"] = negative_log_likelihood(labels, scaled)
+    return report

@@ -1,0 +1,75 @@
+"""The KFP components of the last stages: evaluation, export and report."""
+
+from kfp import dsl
+
+from kfp_vision.components.shared.container_images import component
+
+
+@component
+def evaluate_model(
+    dataset: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    classification: dsl.Output[dsl.ClassificationMetrics],
+):
+    """Scores the model on the test split beside baselines, and calibrates it."""
+    from pathlib import Path
+
+    from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
+
+    result = evaluate_model(
+        Path(dataset.path), Path(model.path), Path(evaluation.path), EvaluateConfig()
+    )
+    for split, scores in result.metrics.items():
+        for name, score in scores.items():
+            metrics.log_metric(f"{split}_{name}", score["value"])
+    for name, scores in result.baselines.items():
+        metrics.log_metric(f"{name}_{result.primary}", scores[result.primary]["value"])
+    metrics.log_metric("passed", float(result.passed))
+    # The KFP page draws one cell per pair of classes: beyond this it is no longer readable.
+    if 0 < len(result.confusion) <= 50:
+        classes = [row["class"] for row in result.per_class]
+        classification.log_confusion_matrix(classes, result.confusion)
+    if len(result.confusion) == 2:
+        (curve,) = result.curves["roc"].values()
+        classification.log_roc_curve(curve["x"], curve["y"], curve["threshold"])
+
+
+@component
+def export_model(
+    dataset: dsl.Input[dsl.Dataset],
+    evaluation: dsl.Input[dsl.Artifact],
+    exports: dsl.Output[dsl.Model],
+):
+    """Exports the model to five formats and measures each in its own runtime."""
+    from pathlib import Path
+
+    from kfp_vision.components.evaluation.export import ExportConfig, export_model
+
+    results = export_model(
+        Path(dataset.path), Path(evaluation.path), Path(exports.path), ExportConfig()
+    )
+    for export in results:
+        exports.metadata[export.format] = "passed" if export.passed else export.reason
+
+
+@component
+def build_report(
+    dataset: dsl.Input[dsl.Dataset],
+    profile: dsl.Input[dsl.Artifact],
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    exports: dsl.Input[dsl.Model],
+    report: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
+):
+    """Builds the page and the JSON that tell the whole run."""
+    import shutil
+    from pathlib import Path
+
+    from kfp_vision.components.evaluation.report.build import build_report
+
+    stages = (dataset, profile, model, evaluation, exports)
+    build_report(*(Path(stage.path) for stage in stages), Path(report.path))
+    shutil.copy(Path(report.path) / "report.html", page.path)

@@ -1,0 +1,247 @@
+"""Writes a model in five formats and measures each file again in its own runtime."""
+
+import contextlib
+import dataclasses
+import os
+import statistics
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pyarrow.parquet as pq
+
+from kfp_vision.components.evaluation import formats
+from kfp_vision.components.evaluation.inference import Infer, run_batches
+from kfp_vision.components.evaluation.predictions import PROBABILITY_PREFIX
+from kfp_vision.components.evaluation.runtimes import RUNTIMES
+from kfp_vision.components.shared.artifacts import (
+    COST_FILE,
+    DatasetInfo,
+    Evaluation,
+    Export,
+    StageCost,
+    read_json,
+    write_json,
+)
+from kfp_vision.components.shared.datasets.loader import ImageSource
+from kfp_vision.components.shared.tasks import Targets, Task, get_task
+
+__all__ = ["ExportConfig", "export_model"]
+
+_PATHS = {
+    "keras": "model.keras",
+    "saved_model": "saved_model",
+    "onnx": "model.onnx",
+    "tflite": "model.tflite",
+    "tflite_int8": "model_int8.tflite",
+}
+_LOG_FILE = "conversion.log"
+_WARM_UP_CALLS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """When an export passes, and on how much it is measured.
+
+    Attributes:
+        max_metric_loss: How far the primary metric of a float format may be from Keras.
+        max_difference: How far any probability of a float format may be from Keras.
+        max_metric_loss_int8: How far below Keras the primary metric of int8 may be.
+        num_calibration_images: Training images on which int8 ranges are measured.
+        max_images: Test images measured, evenly spaced, when there are more.
+        latency_calls: Single-image calls of which the median is the latency.
+        seed: Of the choice of calibration images.
+    """
+
+    max_metric_loss: float = 0.001
+    max_difference: float = 0.001
+    max_metric_loss_int8: float = 0.02
+    num_calibration_images: int = 300
+    max_images: int = 10_000
+    latency_calls: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses a tolerance below zero and counts below one."""
+        for name, value in dataclasses.asdict(self).items():
+            least = 1 if isinstance(value, int) and name != "seed" else 0
+            if value < least:
+                raise ValueError(f"`{name}` must be at least {least}. Received: {value}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _TestSet:
+    """M test images, their targets and the probabilities [M, C] that Keras gave them."""
+
+    source: ImageSource
+    indices: np.ndarray
+    targets: Targets
+    reference: np.ndarray
+    task: Task
+    primary: str
+
+
+def export_model(
+    dataset_dir: Path, evaluation_dir: Path, output_dir: Path, config: ExportConfig
+) -> list[Export]:
+    """Writes `exports.json`, a file or folder per format, `conversion.log` and `cost.json`.
+
+    A format that cannot be written or read back is a failed export with the reason. A model that
+    the evaluation has rejected is not exported at all; `exports.json` says so.
+
+    Args:
+        dataset_dir: The `dataset` artifact.
+        evaluation_dir: The `evaluation` artifact; its `model.keras` is exported and its
+            `predictions.parquet` is what every format is compared with.
+        output_dir: Created when absent.
+        config: Tolerances and amounts.
+    """
+    started = time.monotonic()
+    output_dir.mkdir(parents=True, exist_ok=True)
+    evaluation = read_json(Evaluation, evaluation_dir / "evaluation.json")
+    exports: list[Export] = []
+    if evaluation.passed:
+        info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+        model = keras.models.load_model(
+            evaluation_dir / "model.keras", compile=False, safe_mode=True
+        )
+        test = _open_test_set(dataset_dir, evaluation_dir, info, model, evaluation, config)
+        calibration = _draw_calibration(dataset_dir, info, model, config)
+        exports = [
+            _export(name, write, output_dir, test, config)
+            for name, write in _writers(model, output_dir, calibration).items()
+        ]
+    reason = "" if evaluation.passed else " ".join(["Not exported.", *evaluation.reasons])
+    write_json({"exports": exports, "reason": reason}, output_dir / "exports.json")
+    seen = sum(export.num_images for export in exports)
+    cost = StageCost("export_model", time.monotonic() - started, seen)
+    write_json(cost, output_dir / COST_FILE)
+    return exports
+
+
+def _writers(
+    model: keras.Model, output_dir: Path, calibration: np.ndarray
+) -> dict[str, Callable[[Path], None]]:
+    """Returns format -> what writes it to a path; LiteRT files are made from the SavedModel."""
+    saved_model = output_dir / _PATHS["saved_model"]
+    return {
+        "keras": lambda path: formats.write_keras(model, path),
+        "saved_model": lambda path: formats.write_saved_model(model, path),
+        "onnx": lambda path: formats.write_onnx(model, path),
+        "tflite": lambda path: formats.write_tflite(saved_model, path),
+        "tflite_int8": lambda path: formats.write_tflite_int8(saved_model, path, calibration),
+    }
+
+
+def _export(
+    name: str,
+    write: Callable[[Path], None],
+    output_dir: Path,
+    test: _TestSet,
+    config: ExportConfig,
+) -> Export:
+    path = output_dir / _PATHS[name]
+    try:
+        with _output_to(output_dir / _LOG_FILE):
+            write(path)
+        return _measure(name, path, RUNTIMES[name](path), test, config)
+    # Converters and runtimes raise what they like, and one format must not cost the others.
+    except Exception as error:  # noqa: BLE001
+        with (output_dir / _LOG_FILE).open("a", encoding="utf-8") as log:
+            log.write(traceback.format_exc())
+        reason = f"{type(error).__name__}: {str(error)[:500]} (see {_LOG_FILE})"
+        return Export(name, path.name, 0, 0.0, {}, 0.0, passed=False, reason=reason)
+
+
+def _measure(name: str, path: Path, infer: Infer, test: _TestSet, config: ExportConfig) -> Export:
+    probabilities = run_batches(infer, test.source, test.indices, f"export {name}")
+    metrics = test.task.metrics(test.targets, probabilities)
+    expected = test.task.metrics(test.targets, test.reference)[test.primary]
+    difference = float(np.abs(probabilities - test.reference).max())
+    if name == "tflite_int8":
+        loss, tolerance = expected - metrics[test.primary], config.max_metric_loss_int8
+    else:
+        loss, tolerance = abs(expected - metrics[test.primary]), config.max_metric_loss
+    reasons = []
+    if loss > tolerance:
+        reasons.append(
+            f"{test.primary} is {metrics[test.primary]:.4f}, that of Keras {expected:.4f}; "
+            f"allowed are {tolerance}."
+        )
+    if name != "tflite_int8" and difference > config.max_difference:
+        reasons.append(
+            f"A probability differs by {difference:.2g} from Keras; allowed are "
+            f"{config.max_difference}."
+        )
+    return Export(
+        format=name,
+        path=path.name,
+        size_bytes=_size_bytes(path),
+        latency_ms=_latency_ms(infer, test.source.take(test.indices[:1]), config.latency_calls),
+        metrics=metrics,
+        max_abs_difference=difference,
+        passed=not reasons,
+        reason=" ".join(reasons),
+        num_images=len(test.indices),
+    )
+
+
+def _latency_ms(infer: Infer, image: np.ndarray, num_calls: int) -> float:
+    """Returns the median over calls with one image, after some that are not counted."""
+    durations = []
+    for call in range(_WARM_UP_CALLS + num_calls):
+        started = time.perf_counter()
+        infer(image)
+        if call >= _WARM_UP_CALLS:
+            durations.append(time.perf_counter() - started)
+    return 1000 * statistics.median(durations)
+
+
+def _open_test_set(
+    dataset_dir: Path,
+    evaluation_dir: Path,
+    info: DatasetInfo,
+    model: keras.Model,
+    evaluation: Evaluation,
+    config: ExportConfig,
+) -> _TestSet:
+    source = ImageSource(dataset_dir, "test", model.input_shape[1:3], model.input_shape[3])
+    num_images = min(len(source), config.max_images)
+    indices = np.linspace(0, len(source) - 1, num_images).astype(np.int64)
+    columns = [PROBABILITY_PREFIX + name for name in info.classes]
+    table = pq.read_table(evaluation_dir / "predictions.parquet", columns=columns)
+    reference = np.stack([table[name].to_numpy() for name in columns], axis=1)[indices]
+    task = get_task(info.task)
+    targets = task.encode([source.labels[i] for i in indices], len(info.classes))
+    return _TestSet(source, indices, targets, reference, task, evaluation.primary)
+
+
+def _draw_calibration(
+    dataset_dir: Path, info: DatasetInfo, model: keras.Model, config: ExportConfig
+) -> np.ndarray:
+    """Returns training images, uint8 [M, H, W, K], drawn without replacement."""
+    source = ImageSource(
+        dataset_dir, "train", model.input_shape[1:3], model.input_shape[3], memory_budget_bytes=0
+    )
+    count = min(len(source), config.num_calibration_images)
+    return source.take(np.random.default_rng(config.seed).choice(len(source), count, False))
+
+
+def _size_bytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+@contextlib.contextmanager
+def _output_to(log_path: Path) -> Iterator[None]:
+    """Appends what this process prints to a file: converters write to the descriptors from C++."""
+    with log_path.open("ab") as log, contextlib.ExitStack() as stack:
+        for descriptor in (1, 2):
+            kept = os.dup(descriptor)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, descriptor)
+            os.dup2(log.fileno(), descriptor)
+        yield

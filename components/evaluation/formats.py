@@ -1,0 +1,95 @@
+"""Converters: one function per exported format, from a model with probabilities as its output.
+
+Every file takes pixels 0..255 [B, H, W, K], any B, and returns float32 probabilities [B, C]. The
+pixels are float32, except in `tflite_int8`: uint8, as a camera or a decoder delivers them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+__all__ = ["write_keras", "write_onnx", "write_saved_model", "write_tflite", "write_tflite_int8"]
+
+# The newest that the tf2onnx in use writes.
+_ONNX_OPSET = 18
+
+
+def write_keras(model: keras.Model, path: Path) -> None:
+    """Writes a `.keras` file."""
+    model.save(path)
+
+
+def write_saved_model(model: keras.Model, path: Path) -> None:
+    """Writes a SavedModel folder; its endpoint is called `serve`."""
+    model.export(path, format="tf_saved_model", verbose=False)
+
+
+def write_onnx(model: keras.Model, path: Path) -> None:
+    """Writes an ONNX file with the input `pixels` and the output `probabilities`."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], name="pixels")])
+    def call(pixels: tf.Tensor) -> tf.Tensor:
+        return tf.identity(model(pixels, training=False), name="probabilities")
+
+    # tf2onnx turns the constants of keras.layers.Normalization into inputs unless they are frozen.
+    frozen = convert_variables_to_constants_v2(call.get_concrete_function())
+    converted, _ = tf2onnx.convert.from_graph_def(
+        frozen.graph.as_graph_def(),
+        input_names=["pixels:0"],
+        output_names=["probabilities:0"],
+        opset=_ONNX_OPSET,
+    )
+    graph = converted.graph
+    for value, name in ((graph.input[0], "pixels"), (graph.output[0], "probabilities")):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        for node in graph.node:
+            _rename(node.input, value.name, name)
+            _rename(node.output, value.name, name)
+        value.name = name
+    onnx.checker.check_model(converted)
+    onnx.save(converted, path)
+
+
+def write_tflite(saved_model: Path, path: Path) -> None:
+    """Writes a LiteRT file with float32 weights from a SavedModel."""
+    path.write_bytes(_converter(saved_model).convert())
+
+
+def write_tflite_int8(saved_model: Path, path: Path, calibration: np.ndarray) -> None:
+    """Writes a LiteRT file whose weights and activations are int8.
+
+    The probabilities are float32 again, in steps of 1/256.
+
+    Args:
+        saved_model: What is converted.
+        path: The file.
+        calibration: Training images, uint8 [M, H, W, K]; the range of every activation is
+            measured on them.
+    """
+
+    def samples() -> Iterator[list[np.ndarray]]:
+        for image in calibration:
+            yield [image[None].astype(np.float32)]
+
+    converter = _converter(saved_model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = samples
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.uint8
+    path.write_bytes(converter.convert())
+
+
+def _converter(saved_model: Path) -> tf.lite.TFLiteConverter:
+    return tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+
+
+def _rename(names: list[str], old: str, new: str) -> None:
+    for index, name in enumerate(names):
+        if name == old:
+            names[index] = new

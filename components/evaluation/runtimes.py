@@ -1,0 +1,67 @@
+"""Runtimes: each exported format opened by its own library, as a function of uint8 images.
+
+Shapes: images uint8 [B, H, W, K] -> probabilities float32 [B, C].
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnxruntime
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from kfp_vision.components.evaluation.inference import Infer, compile_inference
+
+__all__ = ["RUNTIMES"]
+
+
+def _open_keras(path: Path) -> Infer:
+    return compile_inference(keras.models.load_model(path, compile=False, safe_mode=True))
+
+
+def _open_saved_model(path: Path) -> Infer:
+    # The variables live as long as the loaded object; its function alone does not keep them.
+    loaded = tf.saved_model.load(str(path))
+    return lambda images: loaded.serve(images.astype(np.float32)).numpy()
+
+
+def _open_onnx(path: Path) -> Infer:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def infer(images: np.ndarray) -> np.ndarray:
+        (probabilities,) = session.run(None, {"pixels": images.astype(np.float32)})
+        return np.asarray(probabilities)
+
+    return infer
+
+
+def _open_tflite(path: Path) -> Infer:
+    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    scale, zero_point = image["quantization"]
+    batch_size = 0
+
+    def infer(images: np.ndarray) -> np.ndarray:
+        nonlocal batch_size
+        if len(images) != batch_size:
+            interpreter.resize_tensor_input(image["index"], images.shape, strict=True)
+            interpreter.allocate_tensors()
+            batch_size = len(images)
+        pixels = images if scale == 0 else np.rint(images / scale + zero_point).clip(0, 255)
+        interpreter.set_tensor(image["index"], pixels.astype(image["dtype"]))
+        interpreter.invoke()
+        return interpreter.get_tensor(probabilities["index"])
+
+    return infer
+
+
+RUNTIMES: dict[str, Callable[[Path], Infer]] = {
+    "keras": _open_keras,
+    "saved_model": _open_saved_model,
+    "onnx": _open_onnx,
+    "tflite": _open_tflite,
+    "tflite_int8": _open_tflite,
+}

@@ -1,0 +1,116 @@
+"""A real dataset in the store and a network trained on it, for every task."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+from sklearn.datasets import load_digits
+
+from kfp_vision.components.shared.artifacts import DatasetInfo, write_json
+from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
+from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
+
+_SPLITS = {"train": slice(0, 1000), "validation": slice(1000, 1300), "test": slice(1300, None)}
+_PRIMARY = {
+    "binary": "balanced_accuracy",
+    "multiclass": "accuracy",
+    "multilabel": "mean_average_precision",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A dataset artifact and a model artifact."""
+
+    task: str
+    dataset_dir: Path
+    model_dir: Path
+    images: np.ndarray
+    labels: list[list[int]]
+
+
+def digit_labels(task: str, digit: int) -> list[int]:
+    if task == "multiclass":
+        return [digit]
+    if task == "binary":
+        return [int(digit >= 5)]
+    return [index for index, holds in enumerate((digit % 2 == 0, digit >= 5, digit == 0)) if holds]
+
+
+CLASSES = {
+    "binary": ["low", "high"],
+    "multiclass": [f"digit {index}" for index in range(10)],
+    "multilabel": ["even", "high", "zero"],
+}
+
+
+def write_dataset(folder: Path, task: str, images: np.ndarray, labels: list[list[int]]) -> None:
+    folder.mkdir()
+    for split, rows in _SPLITS.items():
+        with SplitWriter(folder, split) as writer:
+            for index in range(*rows.indices(len(images))):
+                writer.write(
+                    {
+                        "image": encode_raw(images[index]),
+                        "encoding": "raw",
+                        "height": 8,
+                        "width": 8,
+                        "channels": 1,
+                        "labels": labels[index],
+                        "path": f"{split}/{index}.png",
+                        "sha256": bytes(32),
+                        "signature": bytes(64),
+                    }
+                )
+    info = DatasetInfo(
+        task=task,
+        classes=CLASSES[task],
+        splits={name: len(images[rows]) for name, rows in _SPLITS.items()},
+        channels=1,
+        median_height=8,
+        median_width=8,
+        fingerprint="0" * 64,
+        source_uri="sklearn.datasets.load_digits",
+        source_format="test",
+        split_origin=dict.fromkeys(_SPLITS, "given"),
+        rejected={},
+        notes=[],
+    )
+    write_json(info, folder / "dataset.json")
+
+
+def train(task: str, images: np.ndarray, labels: list[list[int]]) -> keras.Model:
+    """Trains a small depthwise network, like the default of kfp-vision, to real logits."""
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((8, 8, 1), name="pixels")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
+    x = keras.layers.Conv2D(16, 3, padding="same", use_bias=False)(x)
+    x = keras.layers.BatchNormalization(momentum=0.8)(x)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", activation="relu")(x)
+    x = keras.layers.Conv2D(32, 1, activation="relu")(x)
+    x = keras.layers.GlobalMaxPooling2D()(x)
+    model = keras.Model(pixels, keras.layers.Dense(len(CLASSES[task]))(x))
+    if task == "multilabel":
+        targets = np.array([[c in row for c in range(3)] for row in labels], np.float32)
+        loss: keras.Loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    else:
+        targets = np.array([row[0] for row in labels])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    rows = _SPLITS["train"]
+    model.fit(images[rows], targets[rows], batch_size=50, epochs=8, verbose=0)
+    return model
+
+
+def write_trained(folder: Path, task: str) -> Trained:
+    """Writes the digits as `task` and the network trained on them."""
+    digits = load_digits()
+    images = (digits.images * 15.9).astype(np.uint8)[..., None]
+    labels = [digit_labels(task, digit) for digit in digits.target]
+    write_dataset(folder / "dataset", task, images, labels)
+    (folder / "model").mkdir()
+    train(task, images, labels).save(folder / "model/model.keras")
+    primary = Setting(_PRIMARY[task], "test")
+    write_recipe(Recipe({"data": {"primary_metric": primary}}), folder / "model/recipe.json")
+    return Trained(task, folder / "dataset", folder / "model", images, labels)

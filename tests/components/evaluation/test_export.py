@@ -1,0 +1,103 @@
+"""export_model on real digits: every file is read back by its own library, outside our code."""
+
+import dataclasses
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from kfp_vision.components.evaluation.export import ExportConfig, export_model
+from kfp_vision.components.shared.artifacts import write_json
+
+FORMATS = ["keras", "saved_model", "onnx", "tflite", "tflite_int8"]
+
+
+@pytest.fixture(scope="module")
+def exported(evaluated, tmp_path_factory):
+    trained, _, evaluation_dir = evaluated
+    folder = tmp_path_factory.mktemp("exports")
+    return (
+        trained,
+        export_model(trained.dataset_dir, evaluation_dir, folder, ExportConfig()),
+        folder,
+    )
+
+
+def test_all_formats_pass(exported):
+    _, exports, folder = exported
+    assert [export.format for export in exports] == FORMATS
+    assert [export.reason for export in exports] == [""] * 5
+    written = json.loads((folder / "exports.json").read_text())
+    assert written["exports"] == [dataclasses.asdict(export) for export in exports]
+
+
+def test_float_formats_compute_what_keras_computes(exported):
+    _, exports, _ = exported
+    for export in exports[:4]:
+        assert export.max_abs_difference < 1e-5, export.format
+    assert exports[4].max_abs_difference < 0.2
+
+
+def test_int8_is_int8_inside(exported):
+    trained, exports, folder = exported
+    interpreter = Interpreter(str(folder / "model_int8.tflite"))
+    kinds = [detail["dtype"] for detail in interpreter.get_tensor_details()]
+    assert interpreter.get_input_details()[0]["dtype"] == np.uint8
+    assert kinds.count(np.float32) == 1
+    assert exports[4].size_bytes < exports[3].size_bytes * 1.5
+    assert trained.task
+
+
+def test_batch_is_free_in_every_runtime(exported):
+    trained, _, folder = exported
+    images = trained.images[:7].astype(np.float32)
+    loaded = tf.saved_model.load(str(folder / "saved_model"))
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    for count in (1, 7):
+        (from_onnx,) = session.run(["probabilities"], {"pixels": images[:count]})
+        np.testing.assert_allclose(loaded.serve(images[:count]).numpy(), from_onnx, atol=1e-5)
+
+
+def test_onnx_names_its_batch(exported):
+    _, _, folder = exported
+    graph = onnx.load(folder / "model.onnx").graph
+    for value in (graph.input[0], graph.output[0]):
+        assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+@pytest.mark.parametrize("trained", ["binary"], indirect=True)
+def test_a_format_that_fails_is_a_failed_export_and_costs_no_other(evaluated, tmp_path):
+    trained, _, evaluation_dir = evaluated
+    # A folder where the file belongs: the converter works, writing does not.
+    (tmp_path / "model.onnx").mkdir()
+    exports = export_model(trained.dataset_dir, evaluation_dir, tmp_path, ExportConfig())
+    assert [export.format for export in exports if not export.passed] == ["onnx"]
+    failed = exports[FORMATS.index("onnx")]
+    assert "conversion.log" in failed.reason
+    assert failed.metrics == {}
+
+
+@pytest.mark.parametrize("trained", ["binary"], indirect=True)
+def test_rejected_model_is_not_exported(evaluated, tmp_path):
+    trained, evaluation, _ = evaluated
+    rejected = dataclasses.replace(evaluation, passed=False, reasons=["It is no good."])
+    write_json(rejected, tmp_path / "evaluation.json")
+    exports = export_model(trained.dataset_dir, tmp_path, tmp_path / "exports", ExportConfig())
+    assert exports == []
+    assert json.loads((tmp_path / "exports/exports.json").read_text()) == {
+        "exports": [],
+        "reason": "Not exported. It is no good.",
+    }
+    assert not (tmp_path / "exports/model.keras").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_metric_loss": -0.1}, {"latency_calls": 0}, {"max_images": 0}], ids=str
+)
+def test_config_refuses_nonsense(wrong):
+    with pytest.raises(ValueError, match="Received"):
+        ExportConfig(**wrong)
