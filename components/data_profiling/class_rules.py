@@ -39,7 +39,7 @@ def unreadable_files(measured: Measurements) -> Observation | None:
     reasons = ", ".join(f"{count} {code}" for code, count in sorted(measured.rejected.items()))
     return Observation(
         "fail" if share > _MAX_REJECTED else "warn",
-        f"{total} files ({share:.1%}) were left out: {reasons}. `rejected.parquet` of the dataset "
+        f"Files left out: {reasons} ({share:.1%} of all). `rejected.parquet` of the dataset "
         f"lists all with the reason, {', '.join(measured.rejected_paths)} among them.",
         total,
     )
@@ -62,7 +62,7 @@ def one_class(measured: Measurements) -> Observation | None:
 def empty_class(measured: Measurements) -> Observation | None:
     """Classes without any image."""
     total = np.sum(list(measured.counts.values()), axis=0)
-    return _classes(measured, total == 0, "warn", "have no image in any split")
+    return _classes(measured, total == 0, "warn", "without an image in any split")
 
 
 def class_not_in_train(measured: Measurements) -> Observation | None:
@@ -75,7 +75,10 @@ def class_not_in_train(measured: Measurements) -> Observation | None:
     share = held_out[unseen].sum() / max(held_out.sum(), 1)
     level: Level = "fail" if share > _MAX_UNSEEN else "warn"
     return _classes(
-        measured, unseen, level, f"are held out ({share:.1%} of the labels) but not in train"
+        measured,
+        unseen,
+        level,
+        f"in the held-out splits ({share:.1%} of their labels) but not in train",
     )
 
 
@@ -84,14 +87,16 @@ def class_not_in_test(measured: Measurements) -> Observation | None:
     if "test" not in measured.counts:
         return None
     missing = (measured.counts["test"] == 0) & (measured.counts["train"] > 0)
-    return _classes(measured, missing, "warn", "are not in test, so nothing measures them")
+    return _classes(
+        measured, missing, "warn", "in train but not in test, so that nothing measures them"
+    )
 
 
 def few_images(measured: Measurements) -> Observation | None:
     """Classes with too few training images to learn them."""
     counts = measured.counts["train"]
     few = (counts > 0) & (counts < _FEW_IMAGES)
-    return _classes(measured, few, "warn", f"have fewer than {_FEW_IMAGES} training images")
+    return _classes(measured, few, "warn", f"with fewer than {_FEW_IMAGES} training images")
 
 
 def constant_images(measured: Measurements) -> Observation | None:
@@ -101,7 +106,7 @@ def constant_images(measured: Measurements) -> Observation | None:
         return None
     return Observation(
         "warn",
-        f"{len(rows)} images are one gray level all over (at 8x8): they show nothing.",
+        f"Images of one gray level all over (at 8x8): {len(rows)}. They show nothing.",
         len(rows),
         rows[:EXAMPLES],
     )
@@ -149,4 +154,4 @@ def _classes(
     if not names:
         return None
     shown = ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
-    return Observation(level, f"{len(names)} classes {what}: {shown}.", len(names))
+    return Observation(level, f"Classes {what}: {shown}.", len(names))

@@ -71,7 +71,7 @@ def duplicates_exact(measured: Measurements) -> Observation | None:
         return None
     return Observation(
         "warn",
-        f"{len(rows)} training images repeat the pixels of another one: they count as one image "
+        f"Copies within train, pixel for pixel: {len(rows)}. An image and its copies count as one "
         "with a larger weight.",
         len(rows),
         np.stack([groups[rows], rows], axis=1)[: EXAMPLES // 2].ravel(),
@@ -87,8 +87,7 @@ def duplicates_near(measured: Measurements) -> Observation | None:
         return None
     return Observation(
         "warn",
-        f"{len(rows)} training images are near duplicates of another one: the set is smaller than "
-        "it looks.",
+        f"Near duplicates within train: {len(rows)}. The set is smaller than it looks.",
         len(rows),
         np.stack([groups[rows], rows], axis=1)[: EXAMPLES // 2].ravel(),
     )
@@ -103,7 +102,7 @@ def conflicting_labels(measured: Measurements) -> Observation | None:
         return None
     return Observation(
         "warn",
-        f"Equal pixels must have equal labels: {len(rows)} images have a twin with another label. "
+        f"Equal pixels must have equal labels. Images with a twin of another label: {len(rows)}. "
         "At most one of each pair is right.",
         len(rows),
         rows[:EXAMPLES],

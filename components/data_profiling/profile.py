@@ -45,7 +45,7 @@ class ProfileConfig:
             pixels in all, are looked at.
         thumbnails: Images shown of each class, and of how many classes.
         beta: Of the effective number of samples; 0.9999 was best on long-tailed CIFAR-10 (Cui et
-            al., 2019, table 3).
+            al., 2019, section 5).
         seed: Of the samples.
     """
 

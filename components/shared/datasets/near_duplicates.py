@@ -24,7 +24,7 @@ _SHARE_OF_NEAREST = 0.2
 # JPEG at quality 75 or more stays below the lower bound; no two different photos that we saw fell
 # below the upper one.
 _MIN_LIMIT, _MAX_LIMIT = 0.03, 0.12
-_QUERIES, _REFERENCES = 2_000, 20_000
+_QUERIES, _REFERENCES = 1_000, 20_000
 # Gray levels. The same cut in another colour is another picture; a small change of light is not.
 _MAX_BRIGHTNESS_CHANGE = 24.0
 _MAX_CONTRAST_RATIO = 1.25
