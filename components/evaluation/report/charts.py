@@ -13,7 +13,7 @@ import numpy as np
 
 from kfp_vision.components.evaluation.report.figures import number
 
-__all__ = ["Bar", "Chart", "Line", "Tick", "histogram", "line_chart", "nice_ticks", "thin"]
+__all__ = ["Bar", "Chart", "Line", "Style", "Tick", "histogram", "line_chart", "nice_ticks", "thin"]
 
 # The plot area in SVG units; stretched to the width of the page.
 _EXTENT = 1000.0
@@ -35,8 +35,8 @@ class Line:
     """One line: `x` and `y` in the units of the axes, of equal length."""
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
     style: Style = "solid"
 
 
@@ -162,6 +162,6 @@ def histogram(edges: Sequence[float], counts: Sequence[int], unit: str) -> list[
     """Returns one bar for each of `counts`; `edges` has one value more."""
     highest = max([1, *counts])
     return [
-        Bar(100 * count / highest, f"{number(low)} to {number(high)} {unit}: {count:,} images")
+        Bar(100 * count / highest, f"{number(low)} to {number(high)} {unit}: {count:,}")
         for low, high, count in zip(edges, edges[1:], counts, strict=False)
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kfp_vision.components.evaluation.report.charts import Chart, Line, line_chart, thin
+from kfp_vision.components.evaluation.report.charts import Chart, Line, Style, line_chart, thin
 from kfp_vision.components.evaluation.report.figures import label
 
 __all__ = [
@@ -29,6 +29,7 @@ _CURVES = {
     "roc": ("ROC", "False positive rate", "True positive rate"),
     "precision_recall": ("Precision and recall", "Recall", "Precision"),
 }
+_SHARE = (0.0, 1.0)
 _LAST = ("learning_rate", "gradient_norm")
 
 
@@ -131,39 +132,33 @@ def operating_charts(curves: Mapping[str, Mapping[str, Mapping[str, list[float]]
         if len(drawn) == 1:
             drawn = [Line(drawn[0].name, drawn[0].x, drawn[0].y)]
         if drawn:
-            square = (0.0, 1.0)
             charts.append(
-                line_chart(title, drawn, x_label, y_label, x_range=square, y_range=square)
+                line_chart(title, drawn, x_label, y_label, x_range=_SHARE, y_range=_SHARE)
             )
     return charts
 
 
 def calibration_chart(calibration: Mapping[str, Any]) -> Chart | None:
     """Returns accuracy over confidence before and after temperature scaling, or None."""
-    lines = [
-        Line(
-            name,
-            [held["confidence"] for held in calibration[key]],
-            [held["accuracy"] for held in calibration[key]],
-            style,
-        )
-        for name, key, style in (
-            ("After", "bins_after", "solid"),
-            ("Before", "bins_before", "dashed"),
-        )
-        if calibration.get(key)
-    ]
-    if not lines:
+    kinds: tuple[tuple[str, str, Style], ...] = (
+        ("After", "bins_after", "solid"),
+        ("Before", "bins_before", "dashed"),
+    )
+    lines = []
+    for name, key, style in kinds:
+        bins = calibration.get(key, [])
+        x, y = ([held[axis] for held in bins] for axis in ("confidence", "accuracy"))
+        lines.append(Line(name, x, y, style))
+    if not any(len(line.x) for line in lines):
         return None
     ideal = Line("Ideal", [0.0, 1.0], [0.0, 1.0], "faint")
-    square = (0.0, 1.0)
     return line_chart(
         "Accuracy at each confidence",
         [*lines, ideal],
         "Confidence",
         "Accuracy",
-        x_range=square,
-        y_range=square,
+        x_range=_SHARE,
+        y_range=_SHARE,
     )
 
 

@@ -58,6 +58,7 @@ _WORDS = {
 _UNITS = {
     "bits": "bits",
     "bytes": "bytes",
+    "kbit": "kbit",
     "mib": "MiB",
     "ms": "ms",
     "nats": "nats",
@@ -96,13 +97,16 @@ def interval(bounds: Sequence[float] | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Returns a share as a percentage: `4.2 %`, `<0.1 %`."""
+    """Returns a percentage: `42 %`, `4.2 %`, `<0.1 %`, `>99.9 %`; only 0 and 1 give 0 and 100."""
     if share is None or not math.isfinite(share):
         return _DASH
     value = 100 * share
     if 0 < value < 0.1:
         return f"<0.1{_SPACE}%"
-    return f"{value:.0f}{_SPACE}%" if value >= 10 or value == 0 else f"{value:.1f}{_SPACE}%"
+    if 99.9 < value < 100:
+        return f">99.9{_SPACE}%"
+    digits = 0 if 10 <= value <= 99 or value in (0, 100) else 1
+    return f"{value:.{digits}f}{_SPACE}%"
 
 
 def duration(seconds: float) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from report_artifacts import Artifacts
 
+from kfp_vision.components.shared.artifacts import Export
+
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)>"\'&{{ 7*7 }}'
 LONG = "猫の名前はとても長い🐈" * 18
 
@@ -79,7 +81,9 @@ def multilabel(run: Artifacts) -> Artifacts:
                 for split in ("test", "validation")
             },
             baselines={"zero_rule": {"mean_average_precision": {"value": 0.3, "ci95": [0.2, 0.4]}}},
-            mistakes=[{**held, "label": "1|2"} for held in run.evaluation.mistakes],
+            mistakes=[
+                {**held, "label": "1|2", "predicted": ""} for held in run.evaluation.mistakes
+            ],
         ),
         exports=[
             dataclasses.replace(export, metrics={"mean_average_precision": 0.9})
@@ -101,6 +105,16 @@ def diverged(run: Artifacts) -> Artifacts:
         evaluation=dataclasses.replace(
             run.evaluation, per_class=rows, passed=False, reasons=["No."]
         ),
+    )
+
+
+def unmeasured(run: Artifacts) -> Artifacts:
+    """Returns a run whose primary metric the test split leaves undefined; nothing was written."""
+    metrics = {"test": {}, "validation": run.evaluation.metrics["validation"]}
+    return dataclasses.replace(
+        run,
+        evaluation=dataclasses.replace(run.evaluation, metrics=metrics, passed=False),
+        exports=[Export("onnx", "model.onnx", 0, 0.0, {}, 0.0, False, "The converter failed.")],
     )
 
 
@@ -133,5 +147,6 @@ CASES: dict[str, Callable[[Artifacts], Artifacts]] = {
     "1000 classes": many_classes,
     "multilabel": multilabel,
     "diverged and rejected": diverged,
+    "no metric and a broken export": unmeasured,
     "nothing that may be empty": bare,
 }

@@ -66,4 +66,4 @@ def test_thinning_keeps_the_mean_and_short_lines() -> None:
 def test_histogram_heights_are_relative_to_the_highest_bar() -> None:
     bars = histogram([0, 1, 2, 3], [5, 0, 20], "px")
     assert [bar.height for bar in bars] == [25, 0, 100]
-    assert bars[2].text == "2 to 3 px: 20 images"
+    assert bars[2].text == "2 to 3 px: 20"

@@ -46,7 +46,15 @@ def test_size(num_bytes: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(0, "0 %"), (0.0004, "<0.1 %"), (0.042, "4.2 %"), (1, "100 %")]
+    ("share", "text"),
+    [
+        (0, "0 %"),
+        (0.0004, "<0.1 %"),
+        (0.042, "4.2 %"),
+        (0.999999, ">99.9 %"),
+        (0.997, "99.7 %"),
+        (1, "100 %"),
+    ],
 )
 def test_percent(share: float, text: str) -> None:
     assert spaced(figures.percent(share)) == text
