@@ -1,17 +1,27 @@
 """The model zoo: one table, name -> builder, and what each network needs.
 
 A model takes float32 pixels 0..255 [B, H, W, C] and returns the raw output (logits) of the task;
-scaling of the pixels lives inside it.
+scaling of the pixels lives inside it, and every layer is one of Keras.
 """
 
 import dataclasses
 import difflib
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import layers
 
-from kfp_vision.components.shared.architectures import separable
+from kfp_vision.components.shared.architectures import (
+    applications,
+    efficientnet_lite,
+    resnet,
+    separable,
+    user_model,
+)
+from kfp_vision.components.shared.architectures.norms import set_norm_momentum
 from kfp_vision.components.shared.tasks import Task
 
 __all__ = ["ARCHITECTURES", "Architecture", "build_model", "choose_input"]
@@ -23,21 +33,97 @@ class Architecture:
 
     Attributes:
         build_features: (pixels [B, H, W, C], stochastic depth rate) -> feature map [B, h, w, F].
+        auto_size: Pixels a side above which images are made smaller, when no size is asked for.
+        min_size: Pixels a side that the network needs.
+        channels: Channels that the network needs; None takes 1 and 3.
+        droppable: Whether it has residual branches for stochastic depth to drop.
     """
 
     build_features: Callable[[Any, float], Any]
+    auto_size: int = 128
+    min_size: int = 8
+    channels: int | None = None
+    droppable: bool = True
 
 
-ARCHITECTURES = {"separable": Architecture(separable.build_features)}
+def _application(name: str, weights: str | None) -> Architecture:
+    return Architecture(
+        functools.partial(applications.build_features, name=name, weights=weights),
+        auto_size=224 if weights else 128,
+        min_size=32,
+        channels=3,
+        droppable=applications.APPLICATIONS[name].droppable,
+    )
+
+
+def _lite(pretrained: bool) -> Architecture:
+    return Architecture(
+        functools.partial(efficientnet_lite.build_features, pretrained=pretrained),
+        auto_size=224 if pretrained else 128,
+        min_size=32,
+        channels=3,
+    )
+
+
+ARCHITECTURES = {
+    "separable": Architecture(separable.build_features),
+    "resnet20": Architecture(resnet.build_resnet20, auto_size=64),
+    "resnet_rs_18": Architecture(resnet.build_resnet_rs_18),
+    **{name: _application(name, None) for name in applications.APPLICATIONS},
+    **{f"{name}_imagenet": _application(name, "imagenet") for name in applications.APPLICATIONS},
+    "efficientnet_lite0": _lite(pretrained=False),
+    "efficientnet_lite0_imagenet": _lite(pretrained=True),
+}
+
+
+def _find(name: str) -> Architecture:
+    if name not in ARCHITECTURES:
+        close = difflib.get_close_matches(name, ARCHITECTURES) or sorted(ARCHITECTURES)
+        raise ValueError(
+            "`architecture` must be `auto`, a name of the zoo or the URI of a `.keras` file. "
+            f"Received: {name!r}. Did you mean: {', '.join(close)}?"
+        )
+    return ARCHITECTURES[name]
 
 
 def choose_input(
     architecture: str, median_height: int, median_width: int, channels: int
 ) -> tuple[str, int, int]:
-    """Returns (architecture, height, width) that fit images of this median size in pixels."""
+    """Returns (architecture, height, width) for images of this median size in pixels.
+
+    `auto` is `separable`, at any size and number of channels. The shape of the images is kept;
+    their area is at most `auto_size` squared, and no side is below `min_size`. A model file
+    decides its size itself where it is fixed.
+
+    Raises:
+        ValueError: There is no such architecture, or the file cannot be used.
+        StorageError: The file cannot be reached.
+    """
+    if user_model.is_user_model(architecture):
+        fixed_height, fixed_width = user_model.read_input_size(
+            user_model.load_user_model(architecture)
+        )
+        return architecture, fixed_height or median_height, fixed_width or median_width
     name = "separable" if architecture == "auto" else architecture
-    scale = min(1.0, 128 / min(median_height, median_width))
-    return name, round(median_height * scale), round(median_width * scale)
+    found = _find(name)
+    shrink = min(1.0, found.auto_size / math.sqrt(median_height * median_width))
+    height, width = (
+        max(found.min_size, round(side * shrink)) for side in (median_height, median_width)
+    )
+    return name, height, width
+
+
+def _with_channels(pixels: Any, channels: int | None, architecture: str) -> Any:
+    """Returns pixels with the channels that a network needs; gray becomes RGB."""
+    received = pixels.shape[-1]
+    if channels is None or channels == received:
+        return pixels
+    if received != 1:
+        raise ValueError(
+            f"`{architecture}` takes {channels} channel(s). Received: {received} in the data. "
+            "Convert the images to gray, or give the model file an input of 3 channels."
+        )
+    return layers.Concatenate(name="gray_to_rgb")([pixels] * channels)
 
 
 def build_model(
@@ -49,17 +135,57 @@ def build_model(
     dropout: float = 0.0,
     stochastic_depth: float = 0.0,
 ) -> keras.Model:
-    """Returns an untrained model of pixels [B, *image_shape] with the head of `task`.
+    """Returns a model of pixels [B, *image_shape] with the head of `task`.
+
+    Args:
+        architecture: A name of the zoo, or the URI of a `.keras` file.
+        task: What to learn.
+        image_shape: (height, width, channels), channels 1 or 3.
+        num_classes: C.
+        dropout: Rate before the head.
+        stochastic_depth: Drop rate of the deepest residual branch.
 
     Raises:
-        ValueError: `architecture` is not in the zoo.
+        ValueError: There is no such architecture, or it cannot take this shape or rate.
+        StorageError: The file cannot be reached.
+        ConnectionError, ModuleNotFoundError: Pretrained weights are out of reach.
     """
-    if architecture not in ARCHITECTURES:
-        close = difflib.get_close_matches(architecture, ARCHITECTURES) or sorted(ARCHITECTURES)
-        raise ValueError(
-            f"`architecture` must be in the zoo. Received: {architecture!r}. Try: {close}"
-        )
     pixels = keras.Input(image_shape, name="pixels")
-    features = ARCHITECTURES[architecture].build_features(pixels, stochastic_depth)
-    logits = task.build_head(features, num_classes, dropout)
-    return keras.Model(pixels, logits, name=architecture)
+    if user_model.is_user_model(architecture):
+        _check_droppable(architecture, False, stochastic_depth)
+        body = user_model.load_user_model(architecture)
+        _check_size(architecture, image_shape, user_model.read_input_size(body))
+        adapted = _with_channels(pixels, body.inputs[0].shape[-1], architecture)
+        logits = user_model.attach_task(body, adapted, task, num_classes, dropout)
+        return keras.Model(pixels, logits)
+    found = _find(architecture)
+    _check_droppable(architecture, found.droppable, stochastic_depth)
+    if min(image_shape[:2]) < found.min_size:
+        raise ValueError(
+            f"`image_size` must be at least {found.min_size} for `{architecture}`. "
+            f"Received: {image_shape[:2]}. Leave `image_size` at 0, or use `separable`."
+        )
+    adapted = _with_channels(pixels, found.channels, architecture)
+    features = found.build_features(adapted, stochastic_depth)
+    model = keras.Model(pixels, task.build_head(features, num_classes, dropout), name=architecture)
+    set_norm_momentum(model)
+    return model
+
+
+def _check_droppable(architecture: str, droppable: bool, stochastic_depth: float) -> None:
+    if stochastic_depth > 0 and not droppable:
+        names = [name for name, row in ARCHITECTURES.items() if row.droppable]
+        raise ValueError(
+            f"`stochastic_depth` must be 0 for `{architecture}`, which has no branches to drop. "
+            f"Received: {stochastic_depth}. It works with: {', '.join(names)}"
+        )
+
+
+def _check_size(
+    architecture: str, image_shape: tuple[int, int, int], fixed: tuple[int | None, int | None]
+) -> None:
+    if any(size not in (None, side) for side, size in zip(image_shape, fixed, strict=False)):
+        raise ValueError(
+            f"`image_size` must be what {architecture!r} takes, {fixed}. "
+            f"Received: {image_shape[:2]}. Leave `image_size` at 0."
+        )

@@ -1,0 +1,20 @@
+"""BatchNorm statistics that are usable after a short training."""
+
+from typing import Any
+
+from keras import layers
+
+__all__ = ["set_norm_momentum"]
+
+_MOMENTUM = 0.9
+
+
+def set_norm_momentum(model: Any) -> None:
+    """Sets the momentum of every BatchNorm of a model, at any depth, to 0.9.
+
+    At Keras' 0.99 the statistics of inference are still near their start after 80 steps.
+    """
+    for layer in getattr(model, "layers", []):
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = _MOMENTUM
+        set_norm_momentum(layer)
