@@ -57,7 +57,9 @@ def provide_fashion_mnist(target: Path) -> Path:
             try:
                 found = find(Path(work_dir))
                 for name in _FILES:
-                    shutil.copyfile(found / name, target / name)
+                    # Renamed when complete: a file that is there is taken to be whole.
+                    shutil.copyfile(found / name, Path(work_dir, "copy"))
+                    Path(work_dir, "copy").replace(target / name)
             except (OSError, subprocess.SubprocessError) as error:
                 reasons.append(f"{source}: {error}")
             else:

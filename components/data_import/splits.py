@@ -60,9 +60,9 @@ def draw_splits(
             continue
         total = int(sizes[members].sum())
         wanted = {name: max(1, round(part * total)) for name, part in fractions.items()}
-        # Last, so that it falls to train: a group larger than a whole split would be most of it.
-        is_large = sizes[members] > min(wanted.values())
-        members = members[np.argsort(is_large, kind="stable")]
+        # Groups larger than a whole split would be most of it: they come last, to fall to train.
+        excess = np.maximum(sizes[members] - min(wanted.values()), 0)
+        members = members[np.argsort(excess, kind="stable")]
         position, kept_back = 0, len(fractions)
         for name, count in wanted.items():
             nearest = np.abs(np.cumsum(sizes[members[position:]]) - count).argmin()

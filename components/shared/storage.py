@@ -176,12 +176,12 @@ def open_folder(uri: str) -> tuple[Folder, str]:
     """
     files, path, scheme = _connect(uri)
     with _explained(uri, scheme):
-        if files.isfile(path):
-            folder, _, name = path.rpartition("/")
-            return Folder(uri.rstrip("/").rpartition("/")[0], folder, scheme, files), name
-        if not files.isdir(path):
-            raise FileNotFoundError("there is no such file or folder")
-    return Folder(uri.rstrip("/"), path, scheme, files), ""
+        # One question, not `isfile` and `isdir`: backends retry each for half a minute.
+        kind = files.info(path)["type"]
+    if kind == "directory":
+        return Folder(uri.rstrip("/"), path, scheme, files), ""
+    folder, _, name = path.rpartition("/")
+    return Folder(uri.rpartition("/")[0], folder, scheme, files), name
 
 
 def download(uri: str, target: Path) -> None:

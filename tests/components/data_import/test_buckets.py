@@ -1,0 +1,132 @@
+"""Datasets in buckets, over HTTP to servers on this machine that speak the real protocols."""
+
+import json
+import socket
+import urllib.request
+
+import gcsfs
+import pytest
+import s3fs
+from moto.server import ThreadedMotoServer
+
+from kfp_vision.components.shared.storage import (
+    StorageError,
+    download,
+    listing_digest,
+    open_folder,
+    upload,
+)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _forget_connections() -> None:
+    # fsspec keeps one file system an URI scheme, with the endpoint of the test before.
+    s3fs.S3FileSystem.clear_instance_cache()
+    gcsfs.GCSFileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    port = _free_port()
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    _forget_connections()
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/reset", b"").close()
+    s3fs.S3FileSystem().mkdir("bucket")
+    yield "s3://bucket"
+    server.stop()
+    _forget_connections()
+
+
+@pytest.fixture
+def gs(monkeypatch):
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    port = _free_port()
+    server = emulator.create_server("127.0.0.1", port, in_memory=True)
+    server.start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    _forget_connections()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/storage/v1/b?project=test",
+        json.dumps({"name": "bucket"}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request).close()
+    yield "gs://bucket"
+    server.stop()
+    _forget_connections()
+
+
+@pytest.fixture(params=["s3", "gs"])
+def bucket(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_class_folders_import_alike_from_a_bucket(bucket, tmp_path, save_images, import_into):
+    for folder in ("train/a cat", "train/dög", "test/a cat", "test/dög"):
+        save_images(tmp_path / "source" / folder, 6)
+    upload(tmp_path / "source", f"{bucket}/deep/data")
+    local, _ = import_into(tmp_path / "source")
+    remote, _ = import_into(f"{bucket}/deep/data/")
+    assert remote.fingerprint == local.fingerprint
+    assert remote.splits == local.splits
+
+
+def test_a_manifest_and_its_lost_rows_in_a_bucket(bucket, tmp_path, save_images, import_into):
+    names = save_images(tmp_path / "source" / "images", 20)
+    rows = [f"images/{name},{index % 2}" for index, name in enumerate(names)]
+    rows += ["images/gone.png,1", "../other/0.png,1"]
+    (tmp_path / "source" / "all.csv").write_text("path,label\n" + "\n".join(rows))
+    upload(tmp_path / "source", f"{bucket}/data")
+    info, _ = import_into(f"{bucket}/data/all.csv")
+    assert info.rejected == {"missing_file": 1, "outside_root": 1}
+    assert sum(info.splits.values()) == 20
+
+
+def test_what_is_uploaded_comes_back(bucket, tmp_path):
+    (tmp_path / "up/deep").mkdir(parents=True)
+    (tmp_path / "up/a.txt").write_text("a")
+    (tmp_path / "up/deep/ü b.txt").write_text("b")
+    upload(tmp_path / "up", f"{bucket}/tree")
+    download(f"{bucket}/tree", tmp_path / "down")
+    assert (tmp_path / "down/a.txt").read_text() == "a"
+    assert (tmp_path / "down/deep/ü b.txt").read_text() == "b"
+    download(f"{bucket}/tree/a.txt", tmp_path / "one.txt")
+    assert (tmp_path / "one.txt").read_text() == "a"
+    before = listing_digest(f"{bucket}/tree")
+    assert before == listing_digest(f"{bucket}/tree")
+    (tmp_path / "up/a.txt").write_text("c")
+    upload(tmp_path / "up", f"{bucket}/tree")
+    assert listing_digest(f"{bucket}/tree") != before
+
+
+def test_a_bucket_that_is_not_there(bucket):
+    with pytest.raises(StorageError, match=r"Cannot reach '.*absent.*Check the bucket's name"):
+        open_folder(bucket.replace("bucket", "absent") + "/data")
+
+
+@pytest.mark.parametrize(
+    ("uri", "variable"),
+    [
+        ("s3://bucket/data", "AWS_ENDPOINT_URL"),
+        # gcsfs tries six times over half a minute, which it lets nobody change.
+        pytest.param("gs://bucket/data", "STORAGE_EMULATOR_HOST", marks=pytest.mark.slow),
+    ],
+)
+def test_a_server_that_is_not_there(uri, variable, monkeypatch):
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{_free_port()}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    _forget_connections()
+    with pytest.raises(StorageError, match=r"Cannot reach .*Check the bucket's name"):
+        open_folder(uri)
+    _forget_connections()

@@ -1,0 +1,208 @@
+"""Every format comes out as the pixels, labels and splits that went in."""
+
+import gzip
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from kfp_vision.components.shared.artifacts import DatasetInfo, StageCost, read_json
+from kfp_vision.components.shared.datasets.store import iterate_images, label_lists, open_split
+
+CLASSES = ["cat", "dog", "emu"]
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+
+def _source(noise) -> dict[str, list[tuple[np.ndarray, str]]]:
+    """Returns split -> (pixels, label), 6 training images and 3 of each other split a class."""
+    counts = {"train": 6, "val": 3, "test": 3}
+    return {
+        split: [(noise(), name) for name in CLASSES for _ in range(count)]
+        for split, count in counts.items()
+    }
+
+
+def _save_files(root: Path, source, path_of) -> list[dict[str, str]]:
+    rows = []
+    for split, images in source.items():
+        for index, (pixels, label) in enumerate(images):
+            path = path_of(split, label, index)
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(root / path)
+            rows.append({"path": path, "label": label, "split": split})
+    return rows
+
+
+def _flat(root, source):
+    return _save_files(root, source, lambda split, label, index: f"images/{split} ü {index}.png")
+
+
+def _class_folders(root, source):
+    _save_files(root, source, lambda split, label, index: f"{split}/{label}/deep er/{index}.png")
+    return root
+
+
+def _csv(root, source):
+    lines = [f'"{row["path"]}",{row["label"]},{row["split"]}' for row in _flat(root, source)]
+    (root / "all.csv").write_text("\n".join(["path,label,split", *lines]), encoding="utf-8-sig")
+    return root
+
+
+def _csv_per_split(root, source):
+    rows = _flat(root, source)
+    for split in source:
+        lines = [f"{row['path']},{row['label']}" for row in rows if row["split"] == split]
+        (root / f"{split}.csv").write_text("\n".join(["path,labels", *lines]) + "\n")
+    return root
+
+
+def _jsonl(root, source):
+    lines = [json.dumps({**row, "labels": [row["label"]]}) for row in _flat(root, source)]
+    (root / "all.jsonl").write_text("\n".join(lines))
+    return root / "all.jsonl"
+
+
+def _parquet(root, source):
+    pq.write_table(pa.Table.from_pylist(_flat(root, source)), root / "all.parquet")
+    return root / "all.parquet"
+
+
+def _npz(root, source):
+    root.mkdir(exist_ok=True)
+    arrays = {}
+    for split, images in source.items():
+        arrays[f"x_{split}"] = np.stack([pixels for pixels, _ in images])
+        arrays[f"y_{split}"] = np.array([label for _, label in images])
+    np.savez_compressed(root / "all.npz", **arrays)
+    return root
+
+
+FORMATS = [_class_folders, _csv, _csv_per_split, _jsonl, _parquet, _npz]
+
+
+@pytest.mark.parametrize("write", FORMATS)
+def test_pixels_labels_and_splits_survive_every_format(write, noise, tmp_path, import_into):
+    source = _source(noise)
+    info, output_dir = import_into(write(tmp_path / "source", source))
+    assert info.classes == CLASSES
+    assert info.task == "multiclass"
+    assert info.splits == {"train": 18, "validation": 9, "test": 9}
+    assert set(info.split_origin.values()) == {"given"}
+    assert info.rejected == {}
+    for name, split in SPLITS.items():
+        table = open_split(output_dir, split)
+        stored = {
+            pixels.tobytes(): CLASSES[labels[0]]
+            for pixels, labels in zip(
+                iterate_images(table, range(table.num_rows)), label_lists(table), strict=True
+            )
+        }
+        assert stored == {pixels.tobytes(): label for pixels, label in source[name]}
+    assert read_json(DatasetInfo, output_dir / "dataset.json") == info
+    assert read_json(StageCost, output_dir / "cost.json").images_seen == 36
+
+
+def test_the_fingerprint_is_of_the_content_not_of_the_format(noise, tmp_path, import_into):
+    source = _source(noise)
+    prints = {
+        import_into(write(tmp_path / write.__name__, source))[0].fingerprint for write in FORMATS
+    }
+    assert len(prints) == 1
+    pixels, _ = source["train"][0]
+    pixels[0, 0, 0] ^= 1
+    changed, _ = import_into(_npz(tmp_path / "changed", source))
+    relabelled = {**source, "test": [(pixels, "cat") for pixels, _ in source["test"]]}
+    other, _ = import_into(_npz(tmp_path / "relabelled", relabelled))
+    assert len({*prints, changed.fingerprint, other.fingerprint}) == 3
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_files_of_the_mnist_family(suffix, noise, tmp_path, import_into):
+    opened = gzip.open if suffix else open
+    images = {"train": np.stack([noise()[..., 0] for _ in range(20)])}
+    images["t10k"] = np.stack([noise()[..., 0] for _ in range(6)])
+    for prefix, pixels in images.items():
+        labels = (np.arange(len(pixels)) % 2).astype(np.uint8)
+        with opened(tmp_path / f"{prefix}-images-idx3-ubyte{suffix}", "wb") as file:
+            file.write(struct.pack(">HBB3I", 0, 8, 3, *pixels.shape) + pixels.tobytes())
+        with opened(tmp_path / f"{prefix}-labels-idx1-ubyte{suffix}", "wb") as file:
+            file.write(struct.pack(">HBBI", 0, 8, 1, len(labels)) + labels.tobytes())
+    info, output_dir = import_into(tmp_path)
+    assert (info.source_format, info.task, info.channels) == ("idx", "binary", 1)
+    assert info.splits == {"train": 18, "validation": 2, "test": 6}
+    assert info.split_origin == {"train": "given", "validation": "made", "test": "given"}
+    table = open_split(output_dir, "test")
+    stored = np.stack(list(iterate_images(table, range(6))))
+    np.testing.assert_array_equal(stored[..., 0], images["t10k"])
+    assert label_lists(table) == [[0], [1], [0], [1], [0], [1]]
+
+
+def test_a_manifest_without_header_names_files_and_grades(tmp_path, save_images, import_into):
+    names = save_images(tmp_path / "images", 40)
+    grades = ["0.0", "0.3333333333333333", "0.6666666666666666", "1.0"]
+    lines = [f"images/{name}  {grades[i % 4]}      mono" for i, name in enumerate(names)]
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    info, _ = import_into(tmp_path)
+    assert (info.source_format, info.classes) == ("manifest", grades)
+    assert sum(info.splits.values()) == 40
+
+
+def test_several_labels_an_image_are_multilabel_and_none_is_allowed(
+    tmp_path, save_images, import_into
+):
+    names = save_images(tmp_path / "images", 30)
+    labels = ["sky|tree", "road", ""]
+    lines = [f"images/{name},{labels[i % 3]}" for i, name in enumerate(names)]
+    (tmp_path / "all.csv").write_text("path,labels\n" + "\n".join(lines))
+    info, output_dir = import_into(tmp_path)
+    assert (info.task, info.classes) == ("multilabel", ["road", "sky", "tree"])
+    stored = [
+        tuple(row) for split in info.splits for row in label_lists(open_split(output_dir, split))
+    ]
+    assert {row: stored.count(row) for row in set(stored)} == {(1, 2): 10, (0,): 10, (): 10}
+
+
+def test_multi_hot_arrays_are_multilabel(noise, tmp_path, import_into):
+    images = np.stack([noise() for _ in range(30)])
+    labels = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1]] * 10)
+    np.savez(tmp_path / "all.npz", images=images, labels=labels)
+    info, _ = import_into(tmp_path / "all.npz")
+    assert (info.task, info.classes) == ("multilabel", ["0", "1", "2"])
+
+
+def test_unlabelled_images_are_a_split_without_labels(tmp_path, save_images, import_into):
+    for name in ("a", "b"):
+        save_images(tmp_path / "labelled" / name, 10)
+    save_images(tmp_path / "more" / "any folder", 7)
+    info, output_dir = import_into(tmp_path / "labelled", unlabeled_uri=str(tmp_path / "more"))
+    assert info.splits["unlabeled"] == 7
+    assert label_lists(open_split(output_dir, "unlabeled")) == [[]] * 7
+    assert info.task == "binary"
+
+
+def test_images_of_many_sizes_keep_them(noise, tmp_path, import_into):
+    sizes = {(height, width) for height in (5, 40, 300) for width in (7, 33, 200)}
+    for label in ("a", "b"):
+        (tmp_path / "source" / label).mkdir(parents=True)
+        for height, width in sizes:
+            image = Image.fromarray(noise(height, width))
+            image.save(tmp_path / "source" / label / f"{height} {width}.png")
+    info, output_dir = import_into(tmp_path / "source")
+    shapes = [
+        (row["height"], row["width"])
+        for split in info.splits
+        for row in open_split(output_dir, split).select(["height", "width"]).to_pylist()
+    ]
+    assert sorted(shapes) == sorted([*sizes, *sizes])
+
+
+def test_the_same_seed_makes_the_same_splits(tmp_path, save_images, import_into):
+    for name in ("a", "b"):
+        save_images(tmp_path / "source" / name, 30)
+    prints = [import_into(tmp_path / "source", seed=seed)[0].fingerprint for seed in (0, 0, 1)]
+    assert prints[0] == prints[1] != prints[2]

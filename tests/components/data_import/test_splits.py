@@ -1,0 +1,60 @@
+"""Made splits keep the class shares, the groups and the promise of the seed."""
+
+import numpy as np
+import pytest
+
+from kfp_vision.components.data_import.splits import draw_splits, strata
+
+FRACTIONS = {"test": 0.1, "validation": 0.1}
+
+
+def test_every_class_gives_its_share():
+    stratum = np.repeat([0, 1, 2], [1000, 100, 30])
+    splits = draw_splits(stratum, np.arange(1130), FRACTIONS, seed=3)
+    for name in FRACTIONS:
+        assert np.bincount(stratum[splits == name]).tolist() == [100, 10, 3]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_are_never_divided_and_shares_stay_close(seed):
+    random = np.random.default_rng(seed)
+    group = random.integers(0, 400, 2000)
+    stratum = group % 4
+    splits = draw_splits(stratum, group, FRACTIONS, seed)
+    assert all(len(set(splits[group == number])) == 1 for number in np.unique(group))
+    for label in range(4):
+        shares = [(splits[stratum == label] == name).mean() for name in FRACTIONS]
+        # A split ends at most half a group off; the largest groups here have 15 of 500.
+        np.testing.assert_allclose(shares, 0.1, atol=0.016)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "made"),
+    [
+        ([1, 2], 0),  # Two groups cannot give three splits.
+        ([1, 1, 2], 2),
+        ([1, 1, 50], 2),
+        ([50, 50, 51], 2),
+        ([1, 90, 1, 5], 2),
+    ],
+)
+def test_small_classes_leave_the_largest_group_in_train(sizes, made):
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    splits = draw_splits(np.zeros(len(group), int), group, FRACTIONS, seed=0)
+    assert len(set(splits)) == made + 1
+    assert splits[group == int(np.argmax(sizes))][0] == "train"
+
+
+def test_the_seed_decides():
+    stratum, group = np.zeros(200, int), np.arange(200)
+    first, again, other = (draw_splits(stratum, group, FRACTIONS, seed) for seed in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_an_image_belongs_to_the_stratum_of_its_rarest_class():
+    label_sets = [("sky",), ("sky", "bike"), ()]
+    rows = np.array([0, 0, 0, 1, 2])
+    stratum = strata(label_sets, rows)
+    assert stratum[3] not in stratum[:3]
+    assert stratum[4] == -1
