@@ -12,7 +12,7 @@ def evaluate_model(
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     classification: dsl.Output[dsl.ClassificationMetrics],
-):
+) -> None:
     """Scores the model on the test split beside baselines, and calibrates it."""
     from pathlib import Path
 
@@ -40,8 +40,8 @@ def evaluate_model(
 def export_model(
     dataset: dsl.Input[dsl.Dataset],
     evaluation: dsl.Input[dsl.Artifact],
-    exports: dsl.Output[dsl.Model],
-):
+    exports: dsl.Output[dsl.Artifact],
+) -> None:
     """Exports the model to five formats and measures each in its own runtime."""
     from pathlib import Path
 
@@ -60,16 +60,21 @@ def build_report(
     profile: dsl.Input[dsl.Artifact],
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
-    exports: dsl.Input[dsl.Model],
+    exports: dsl.Input[dsl.Artifact],
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
-):
+) -> None:
     """Builds the page and the JSON that tell the whole run."""
-    import shutil
     from pathlib import Path
 
     from kfp_vision.components.evaluation.report.build import build_report
 
-    stages = (dataset, profile, model, evaluation, exports)
-    build_report(*(Path(stage.path) for stage in stages), Path(report.path))
-    shutil.copy(Path(report.path) / "report.html", page.path)
+    build_report(
+        Path(dataset.path),
+        Path(profile.path),
+        Path(model.path),
+        Path(evaluation.path),
+        Path(exports.path),
+        Path(report.path),
+    )
+    Path(page.path).write_bytes((Path(report.path) / "report.html").read_bytes())

@@ -1,0 +1,43 @@
+"""The KFP operations run as plain functions, on real artifacts."""
+
+import pytest
+from kfp import dsl
+
+from kfp_vision.components.evaluation import component
+from kfp_vision.components.shared.artifacts import COST_FILE
+
+
+@pytest.mark.parametrize("trained", ["binary", "multilabel"], indirect=True)
+def test_evaluate_fills_the_artifacts_of_the_kfp_page(trained, tmp_path):
+    evaluation = dsl.Artifact(uri=str(tmp_path / "evaluation"))
+    metrics, classification = dsl.Metrics(), dsl.ClassificationMetrics()
+    component.evaluate_model.python_func(
+        dsl.Dataset(uri=str(trained.dataset_dir)),
+        dsl.Model(uri=str(trained.model_dir)),
+        evaluation,
+        metrics,
+        classification,
+    )
+    assert metrics.metadata["passed"] == 1.0
+    assert (tmp_path / "evaluation" / COST_FILE).exists()
+    if trained.task == "multilabel":
+        assert 0 < metrics.metadata["test_macro_f1"] <= 1
+        assert classification.metadata == {}
+    else:
+        rows = classification.metadata["confusionMatrix"]["rows"]
+        assert sum(sum(row["row"]) for row in rows) == 497
+        curve = classification.metadata["confidenceMetrics"]
+        assert curve[-1]["recall"] == curve[-1]["falsePositiveRate"] == 1.0
+
+
+@pytest.mark.parametrize("trained", ["binary"], indirect=True)
+def test_export_says_per_format_how_it_went(evaluated, tmp_path):
+    trained, _, evaluation_dir = evaluated
+    exports = dsl.Artifact(uri=str(tmp_path / "exports"))
+    component.export_model.python_func(
+        dsl.Dataset(uri=str(trained.dataset_dir)),
+        dsl.Artifact(uri=str(evaluation_dir)),
+        exports,
+    )
+    assert set(exports.metadata.values()) == {"passed"}
+    assert (tmp_path / "exports/model_int8.tflite").exists()
