@@ -30,6 +30,8 @@ _CURVES = {
     "precision_recall": ("Precision and recall", "Recall", "Precision"),
 }
 _SHARE = (0.0, 1.0)
+# The accuracy of fewer says nothing: its standard error is above 0.15.
+_MIN_BIN_IMAGES = 10
 _LAST = ("learning_rate", "gradient_norm")
 
 
@@ -146,7 +148,7 @@ def calibration_chart(calibration: Mapping[str, Any]) -> Chart | None:
     )
     lines = []
     for name, key, style in kinds:
-        bins = calibration.get(key, [])
+        bins = [held for held in calibration.get(key, []) if held["count"] >= _MIN_BIN_IMAGES]
         x, y = ([held[axis] for held in bins] for axis in ("confidence", "accuracy"))
         lines.append(Line(name, x, y, style))
     if not any(len(line.x) for line in lines):

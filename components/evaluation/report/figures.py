@@ -40,19 +40,20 @@ BASELINE_MEANINGS = {
     "nearest_centroid": "the class whose mean image is nearest",
     "linear": "logistic regression on the pixels",
 }
+_NAMES = {
+    "linear": "Linear model",
+    "saved_model": "SavedModel",
+    "tflite": "LiteRT",
+    "tflite_int8": "LiteRT int8",
+}
 _WORDS = {
     "auroc": "AUROC",
-    "ci95": "95 % interval",
     "ece": "ECE",
     "ema": "EMA",
     "f1": "F1",
-    "int8": "int8",
     "keras": "Keras",
     "onnx": "ONNX",
-    "saved_model": "SavedModel",
     "std": "standard deviation",
-    "tflite": "LiteRT",
-    "tflite_int8": "LiteRT int8",
     "uri": "URI",
 }
 _UNITS = {
@@ -71,15 +72,15 @@ _SPACE = "\N{NO-BREAK SPACE}"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def number(value: float | None) -> str:
-    """Returns a number with four significant digits, integers whole: `60,000`, `3.2 × 10⁻⁵`."""
+def number(value: float | None, digits: int = 4) -> str:
+    """Returns a number with significant digits, integers whole: `60,000`, `3.2 × 10⁻⁵`."""
     if value is None or not math.isfinite(value):
         return _DASH
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
         return f"{int(value):,}"
-    if abs(value) >= 1000:
+    if abs(value) >= min(1000, 10**digits):
         return f"{value:,.0f}"
-    text = f"{value:.4g}"
+    text = f"{value:.{digits}g}"
     if "e" not in text:
         return text
     mantissa, exponent = text.split("e")
@@ -133,8 +134,8 @@ def size(num_bytes: int) -> str:
 
 def label(name: str) -> str:
     """Returns an identifier in words: `label_entropy_bits` -> `Label entropy (bits)`."""
-    if name in _WORDS:
-        return _WORDS[name]
+    if name in _NAMES:
+        return _NAMES[name]
     parts = [part for part in re.split(r"[_\s]+", name) if part]
     if not parts:
         return name

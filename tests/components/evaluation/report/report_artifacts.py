@@ -63,7 +63,8 @@ class Artifacts:
         write_json(self.training, model / "training.json")
         pq.write_table(pa.Table.from_pylist(self.curves), model / "curves.parquet")
         write_recipe(self.recipe, model / "recipe.json")
-        write_json(self.evaluation, evaluation / "evaluation.json")
+        # `vars`, because `asdict` copies a million cells of a confusion matrix one by one.
+        write_json(vars(self.evaluation), evaluation / "evaluation.json")
         write_json(
             {"exports": list(map(dataclasses.asdict, self.exports))}, exports / "exports.json"
         )

@@ -30,6 +30,13 @@ def test_number(value: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "text"), [(0.13544, "0.14"), (8.476, "8.5"), (123.4, "123"), (2.384e-7, "2.4 × 10⁻⁷")]
+)
+def test_number_with_two_digits(value: float, text: str) -> None:
+    assert figures.number(value, 2) == text
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.04, "0.0 s"), (9.96, "10.0 s"), (59.4, "59 s"), (492, "8 min 12 s"), (7500, "2 h 05 min")],
 )
