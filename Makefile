@@ -4,6 +4,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Downloads in parallel: minutes less than pip, which stays the fallback.
+UV := 0.13.9
 DEMO ?= out/fashion-mnist
 DEMO_DATA := data/fashion-mnist
 # The first of these that is 3.11 to 3.13; `make PYTHON=/path/to/python` chooses another.
@@ -23,7 +25,9 @@ $(INSTALLED): requirements.lock pyproject.toml .ci/make_venv.py
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 must be on the PATH. Received: none." \
 		"Install one, or: make PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) .ci/make_venv.py $(VENV)
-	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet uv==$(UV)
+	UV_DEFAULT_INDEX=$(PIP_INDEX_URL) $(BIN)/uv pip install --quiet --python $(BIN)/python \
+		--requirement requirements.lock || $(BIN)/pip install --quiet --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -121,13 +121,13 @@ def predict(
 
 @app.command()
 def report(
-    output: Annotated[str, typer.Argument(help="Output folder of a run.")],
+    output: Annotated[Path, typer.Argument(help="Output folder of a run.")],
     rebuild: Annotated[bool, typer.Option(help="Build it again from the artifacts.")] = False,
 ) -> None:
     """Print where the report of a run is, and open it when there is a browser to open it in."""
-    page = Path(output) / "report.html"
+    page = output / "report.html"
     if rebuild or not page.exists():
-        from kfp_vision.pipelines.publishing import rebuild_report
+        from kfp_vision.pipelines.rebuilding import rebuild_report
 
         rebuild_report(output)
     print(page.absolute())

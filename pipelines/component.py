@@ -16,7 +16,7 @@ def publish(
     exports: dsl.Input[dsl.Artifact],
     report: dsl.Input[dsl.Artifact],
     output_uri: str,
-):
+) -> None:
     """Copies the results of a run to where the user wants them."""
     from pathlib import Path
 

@@ -78,14 +78,15 @@ def _predict_batch(
     infer: Callable[[np.ndarray], np.ndarray], card: ModelCard, paths: Sequence[Path]
 ) -> Iterator[dict[str, Any]]:
     height, width = card.image_size
-    pixels, errors = {}, {}
+    pixels: dict[Path, np.ndarray] = {}
+    errors: dict[Path, str] = {}
     for path in paths:
         try:
             decoded = decode_file(path.read_bytes())
             pixels[path] = fit_image(decoded.pixels, height, width, card.channels)
         except (UnreadableImageError, OSError) as error:
             errors[path] = str(error)
-    outputs = infer(np.stack(list(pixels.values())).astype(np.float32)) if pixels else []
+    outputs = infer(np.stack([*pixels.values()]).astype(np.float32)) if pixels else np.empty(0)
     probabilities = dict(zip(pixels, outputs, strict=True))
     for path in paths:
         described = (

@@ -1,0 +1,50 @@
+"""A real dataset that trains in seconds, and runs of the command line on it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def digits_folder(tmp_path_factory) -> Path:
+    """The 1797 digits of scikit-learn, 8 x 8 pixels, as class folders of PNG files."""
+    root = tmp_path_factory.mktemp("digits")
+    digits = load_digits()
+    for index, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+        folder = root / f"digit {label}"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray((pixels * 255 / 16).astype("uint8")).save(folder / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def command() -> list[str]:
+    return [str(Path(sys.executable).with_name("kfp-vision"))]
+
+
+@pytest.fixture(scope="session")
+def kfp_vision(command) -> Run:
+    """Runs a command of kfp-vision in a process of its own."""
+
+    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*command, *map(str, arguments)], capture_output=True, text=True, timeout=500
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, digits_folder, kfp_vision) -> Path:
+    """The output folder of a whole run."""
+    output = tmp_path_factory.mktemp("runs") / "out"
+    answer = kfp_vision("run", "--dataset-uri", digits_folder, "--output", output, "--epochs", 2)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return output

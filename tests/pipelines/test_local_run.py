@@ -1,0 +1,144 @@
+"""Whole runs on one machine: what they leave, how they fail, and how they go on."""
+
+import csv
+import io
+import json
+import shutil
+
+import pytest
+
+RESULTS = (
+    "report.html",
+    "report.json",
+    "recipe.json",
+    "predictions.parquet",
+    "model/model.keras",
+    "model/saved_model/saved_model.pb",
+    "model/model.onnx",
+    "model/model.tflite",
+    "model/model_int8.tflite",
+    "model/model.json",
+    "run.json",
+    "logs/train-model.log",
+)
+STAGES = (
+    "import-dataset",
+    "profile-dataset",
+    "check-profile",
+    "train-model",
+    "evaluate-model",
+    "export-model",
+    "build-report",
+    "publish",
+)
+
+
+def outcomes(output):
+    stages = json.loads((output / "run.json").read_text())["stages"]
+    return {stage["name"]: stage["outcome"] for stage in stages}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_run_leaves(finished_run, name):
+    assert (finished_run / name).stat().st_size > 0
+
+
+def test_the_report_holds_what_tools_rely_on(finished_run):
+    report = json.loads((finished_run / "report.json").read_text())
+    assert report["task"] == "multiclass"
+    assert report["dataset"]["classes"] == [f"digit {label}" for label in range(10)]
+    assert sum(report["dataset"]["splits"].values()) <= 1797
+    assert report["metrics"]["test"][report["metrics"]["primary"]]["ci95"]
+    assert {export["format"] for export in report["exports"]} == {
+        *("keras", "saved_model", "onnx", "tflite", "tflite_int8")
+    }
+    assert report["cost"]["total_s"] >= report["cost"]["plain_training_s"] > 0
+
+
+def test_orchestration_is_what_no_stage_accounts_for(finished_run):
+    run = json.loads((finished_run / "run.json").read_text())
+    assert [stage["name"] for stage in run["stages"]] == list(STAGES)
+    work = sum(stage["work_seconds"] for stage in run["stages"])
+    assert all(stage["work_seconds"] <= stage["seconds"] for stage in run["stages"])
+    assert run["orchestration_share"] == pytest.approx(1 - work / run["seconds"])
+
+
+def test_the_same_command_again_repeats_no_stage(finished_run, digits_folder, kfp_vision):
+    (finished_run / "report.html").unlink()
+    arguments = ("--dataset-uri", digits_folder, "--output", finished_run, "--epochs", 2)
+    answer = kfp_vision("run", *arguments)
+    assert answer.returncode == 0
+    expected = dict.fromkeys(STAGES, "cached") | {"publish": "done"}
+    assert outcomes(finished_run) == expected
+    assert (finished_run / "report.html").exists()
+
+
+@pytest.mark.parametrize("model", ["", "model/model.keras", "model/model.onnx"])
+def test_predict_reads_images_like_the_import(finished_run, digits_folder, kfp_vision, model):
+    broken = digits_folder.parent / "broken.png"
+    broken.write_bytes(b"not an image")
+    images = sorted((digits_folder / "digit 0").iterdir())[:3]
+    answer = kfp_vision("predict", finished_run / model, *images, broken)
+    assert answer.returncode == 0, answer.stderr
+    rows = list(csv.DictReader(io.StringIO(answer.stdout)))
+    assert [row["path"] for row in rows] == [str(path) for path in (*images, broken)]
+    for row in rows[:-1]:
+        probabilities = [float(row[f"p_digit {label}"]) for label in range(10)]
+        assert sum(probabilities) == pytest.approx(1, abs=1e-4)
+        assert row["predicted"] == f"digit {probabilities.index(max(probabilities))}"
+    assert rows[-1]["error"]
+    assert not rows[-1]["predicted"]
+
+
+def test_report_is_built_again_from_the_artifacts(finished_run, kfp_vision):
+    before = json.loads((finished_run / "report.json").read_text())
+    (finished_run / "report.html").unlink()
+    answer = kfp_vision("report", finished_run)
+    assert answer.stdout.strip() == str(finished_run / "report.html")
+    assert (finished_run / "report.html").exists()
+    assert json.loads((finished_run / "report.json").read_text())["metrics"] == before["metrics"]
+
+
+def test_a_changed_source_is_imported_again(tmp_path, digits_folder, kfp_vision):
+    source, output = tmp_path / "source", tmp_path / "out"
+    for label in (0, 1):
+        shutil.copytree(digits_folder / f"digit {label}", source / str(label))
+    # Stops after the import: a copy on both sides of a split is not acceptable.
+    arguments = ("run", "--dataset-uri", source, "--output", output, "--task", "multilabel")
+    first = kfp_vision(*arguments)
+    next((source / "0").iterdir()).unlink()
+    second = kfp_vision(*arguments)
+    assert "import-dataset     from the cache" not in first.stdout + second.stdout
+
+
+def test_a_failed_stage_says_which_why_and_where(tmp_path, kfp_vision):
+    (tmp_path / "empty").mkdir()
+    output = tmp_path / "out"
+    answer = kfp_vision("run", "--dataset-uri", tmp_path / "empty", "--output", output)
+    log = output / "logs" / "import-dataset.log"
+    assert answer.returncode == 1
+    assert "import-dataset failed: " in answer.stdout
+    assert "Received: " in answer.stdout
+    assert str(log) in answer.stdout
+    assert "Traceback" in log.read_text()
+    assert "Traceback" not in answer.stdout + answer.stderr
+
+
+def test_a_failing_finding_stops_before_training_until_it_is_accepted(
+    tmp_path, digits_folder, kfp_vision
+):
+    source, output = tmp_path / "source", tmp_path / "out"
+    for split in ("train", "test"):
+        for label in (0, 1):
+            shutil.copytree(digits_folder / f"digit {label}", source / split / str(label))
+    answer = kfp_vision("run", "--dataset-uri", source, "--output", output)
+    assert answer.returncode == 1
+    assert outcomes(output)["check-profile"] == "failed"
+    assert "train-model" not in outcomes(output)
+    assert "leakage_exact" in answer.stdout
+
+
+def test_the_output_must_not_lie_in_the_dataset(digits_folder, kfp_vision):
+    answer = kfp_vision("run", "--dataset-uri", digits_folder, "--output", digits_folder / "out")
+    assert answer.returncode == 2
+    assert "must not lie in the dataset" in answer.stderr
