@@ -26,7 +26,7 @@ class LabelledImages:
         return len(self.source)
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Returns images uint8 [*S, H, W, C] and targets {name: [*S, ...]}, S the indices' shape."""
+        """Returns images uint8 [*S, H, W, C], targets {name: [*S, ...]}; S: shape of indices."""
         return self.source.take(indices), {
             name: value[indices] for name, value in self.targets.items()
         }

@@ -6,7 +6,7 @@ checkpoint and ends with the very weights of an uninterrupted run.
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 

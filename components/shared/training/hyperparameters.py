@@ -75,66 +75,76 @@ def default_epochs(num_images: int) -> int:
 def resolve(recipe: Recipe, overrides: Mapping[str, Any], num_images: int) -> Recipe:
     """Returns the recipe with a complete `training` section.
 
+    What a user has set or a stage has learned stays; defaults of an earlier run are made anew,
+    because they followed its data.
+
     Args:
-        recipe: May hold some of the settings already; those stay.
+        recipe: May hold some of the settings already.
         overrides: Settings of the user: `batch_size`, `learning_rate`, `optimizer`, `epochs`.
         num_images: Training images, N.
+
+    Raises:
+        ValueError: A setting is of the wrong type.
     """
-    chosen = {
-        name: Setting(value, "pipeline parameter", source="user")
-        for name, value in overrides.items()
+    held = {
+        name: setting
+        for name, setting in recipe.sections.get(SECTION, {}).items()
+        # A number of steps holds for one batch size and one number of epochs.
+        if setting.source != "default"
+        and not (name == "steps" and {"epochs", "batch_size"} & {*overrides})
     }
-    recipe = recipe.with_settings(SECTION, chosen)
+    for name, value in overrides.items():
+        held[name] = Setting(value, "pipeline parameter", source="user")
+    _check_numbers(held)
 
-    def settled(name: str, value: Any, method: str, **evidence: Any) -> Any:
-        nonlocal recipe
-        if recipe.get(SECTION, name) is None:
-            setting = Setting(value, method, evidence, "default")
-            recipe = recipe.with_settings(SECTION, {name: setting})
-        return recipe.value(SECTION, name)
+    def settle(name: str, value: Any, method: str, **evidence: Any) -> Any:
+        held.setdefault(name, Setting(value, method, evidence, "default"))
+        return held[name].value
 
-    optimizer = settled("optimizer", "adamw", "kfp-vision default")
-    wanted = settled("batch_size", 64, "kfp-vision default, at most a quarter of the training set")
-    batch_size = max(1, min(wanted, num_images // 4))
-    if batch_size != wanted:
-        setting = Setting(batch_size, "a quarter of the training set", {"num_images": num_images})
-        recipe = Recipe(
-            {**recipe.sections, SECTION: {**recipe.sections[SECTION], "batch_size": setting}}
-        )
-    settled("learning_rate", _DEFAULT_RATES.get(optimizer), f"kfp-vision default for {optimizer}")
-    epochs = settled(
+    optimizer = settle("optimizer", "adamw", "kfp-vision default")
+    batch_size = settle(
+        "batch_size",
+        max(1, min(64, num_images // 4)),
+        "64, at most a quarter of the training images",
+        num_images=num_images,
+    )
+    settle("learning_rate", _DEFAULT_RATES.get(optimizer, 0.0), f"default for {optimizer}")
+    epochs = settle(
         "epochs",
         default_epochs(num_images),
         "800,000 images in all, within 12 to 60 epochs",
         num_images=num_images,
     )
-    steps = settled(
+    steps = settle(
         "steps",
-        max(2, round(epochs * num_images / batch_size)),
+        max(2, round(epochs * num_images / max(batch_size, 1))),
         "epochs x images / batch size",
         num_images=num_images,
     )
-    settled(
-        "warmup_steps", min(max(100, steps // 20), steps // 2), "5 % of the steps, at least 100"
-    )
-    settled("weight_decay", 0.02, "kfp-vision default")
-    settled("clip_norm", 5.0, "kfp-vision default: stops spikes, idle otherwise")
+    warmup_steps = min(max(100, steps // 20), steps // 2)
+    settle("warmup_steps", warmup_steps, "5 % of the steps, at least 100, at most half")
+    settle("weight_decay", 0.02, "kfp-vision default")
+    settle("clip_norm", 5.0, "kfp-vision default: stops spikes, idle otherwise")
     for name in ("label_smoothing", "ema_momentum", "dropout", "stochastic_depth"):
-        settled(name, 0.0, "off: plain training")
-    return recipe
+        settle(name, 0.0, "off: plain training")
+    return Recipe({**recipe.sections, SECTION: held})
+
+
+def _check_numbers(settings: Mapping[str, Setting]) -> None:
+    for name, setting in settings.items():
+        number = isinstance(setting.value, int | float) and not isinstance(setting.value, bool)
+        if number == (name == "optimizer"):
+            kind = "a name" if name == "optimizer" else "a number"
+            raise ValueError(f"`{name}` must be {kind}. Received: {setting.value!r}")
 
 
 def from_recipe(recipe: Recipe) -> Hyperparameters:
-    """Returns the hyperparameters of a recipe whose `training` section is complete.
+    """Returns the hyperparameters of a recipe that `resolve` has completed.
 
     Raises:
-        ValueError: A value is out of its range or of the wrong type.
+        ValueError: A value is out of its range.
     """
-    values = {field: recipe.value(SECTION, field) for field in Hyperparameters.__annotations__}
-    try:
-        typed = {
-            name: Hyperparameters.__annotations__[name](value) for name, value in values.items()
-        }
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"Hyperparameters must be numbers. Received: {values}") from error
-    return Hyperparameters(**typed)
+    kinds = Hyperparameters.__annotations__
+    return Hyperparameters(
+        **{name: kind(recipe.value(SECTION, name)) for name, kind in kinds.items()}
+    )

@@ -1,0 +1,59 @@
+"""Real digits (scikit-learn, 8x8) as a small dataset artifact."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from kfp_vision.components.shared.artifacts import DatasetInfo, write_json
+from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
+
+
+def write_digits(folder: Path, sizes: dict[str, int], side: int = 16) -> Path:
+    """Writes digits as a dataset; `sizes` names the splits in the order in which they are cut."""
+    digits = load_digits()
+    images = np.kron(digits.images * 15, np.ones((side // 8, side // 8))).astype(np.uint8)
+    order = np.random.default_rng(0).permutation(len(images))
+    folder.mkdir(parents=True)
+    start = 0
+    for split, size in sizes.items():
+        with SplitWriter(folder, split) as writer:
+            for index in order[start : start + size]:
+                writer.write(
+                    {
+                        "image": encode_raw(images[index][..., None]),
+                        "encoding": "raw",
+                        "height": side,
+                        "width": side,
+                        "channels": 1,
+                        "labels": [int(digits.target[index])],
+                        "path": f"{split}/{index}.png",
+                        "sha256": hashlib.sha256(images[index].tobytes()).digest(),
+                        "signature": bytes(64),
+                    }
+                )
+        start += size
+    info = DatasetInfo(
+        task="multiclass",
+        classes=[str(digit) for digit in range(10)],
+        splits=dict(sizes),
+        channels=1,
+        median_height=side,
+        median_width=side,
+        fingerprint="digits",
+        source_uri="scikit-learn",
+        source_format="array",
+        split_origin=dict.fromkeys(sizes, "made"),
+        rejected={},
+        notes=[],
+    )
+    write_json(info, folder / "dataset.json")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sizes = {"train": 1000, "validation": 300, "test": 497}
+    return write_digits(tmp_path_factory.mktemp("digits") / "dataset", sizes)

@@ -1,0 +1,187 @@
+"""One optimizer step against its closed form."""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training import hyperparameters
+from kfp_vision.components.shared.training.hyperparameters import OPTIMIZERS, Hyperparameters
+from kfp_vision.components.shared.training.sanity import DivergenceError, check_one_batch
+from kfp_vision.components.shared.training.trainer import Trainer
+
+_PLAIN = hyperparameters.from_recipe(hyperparameters.resolve(Recipe(), {}, 1000))
+
+
+def _settings(**changes: Any) -> Hyperparameters:
+    off = {"weight_decay": 0.0, "clip_norm": 0.0, "optimizer": "sgd"}
+    return dataclasses.replace(_PLAIN, **{**off, **changes})
+
+
+def _linear_model() -> keras.Model:
+    pixels = keras.Input((2, 2, 1))
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(pixels))
+    return keras.Model(pixels, keras.layers.Dense(3)(flat))
+
+
+def _batch(steps: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (steps, 16, 2, 2, 1), np.uint8)
+    return images, {"label": generator.integers(0, 3, (steps, 16)).astype(np.int32)}
+
+
+def _gradients(kernel: np.ndarray, bias: np.ndarray, images: np.ndarray, labels: np.ndarray):
+    """Mean cross-entropy of a linear softmax model: dL/dz = p - y."""
+    x = images.reshape(len(images), -1) / 255.0
+    z = x @ kernel + bias
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    residual = (p - np.eye(3)[labels]) / len(x)
+    return x.T @ residual, residual.sum(axis=0), -np.log(p[np.arange(len(x)), labels]).mean()
+
+
+def _run(settings: Hyperparameters, rate: float = 0.5, jit_compile: bool = False):
+    model = _linear_model()
+    trainer = Trainer(model, get_task("multiclass"), settings, jit_compile=jit_compile)
+    kernel, bias = (np.array(weight) for weight in model.trainable_weights)
+    images, targets = _batch()
+    figures = trainer.run_steps(images, targets, np.array([rate], np.float32))
+    gradients = _gradients(kernel, bias, images[0], targets["label"][0])
+    return trainer, figures, (kernel, bias), gradients
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_loss_norm_and_first_step_of_momentum_sgd(jit_compile: bool) -> None:
+    trainer, figures, (kernel, bias), (dkernel, dbias, loss) = _run(
+        _settings(), jit_compile=jit_compile
+    )
+    np.testing.assert_allclose(figures.losses, [loss], rtol=1e-5)
+    norm = np.sqrt((dkernel**2).sum() + (dbias**2).sum())
+    np.testing.assert_allclose(figures.gradient_norms, [norm], rtol=1e-5)
+    # Nesterov: the first step is (1 + momentum) times plain SGD's.
+    after = [np.array(weight) for weight in trainer.model.trainable_weights]
+    np.testing.assert_allclose(after[0], kernel - 0.5 * 1.9 * dkernel, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(after[1], bias - 0.5 * 1.9 * dbias, rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_scales_the_whole_gradient_to_the_norm() -> None:
+    trainer, figures, (kernel, _), (dkernel, _, _) = _run(_settings(clip_norm=0.01))
+    scale = 0.01 / figures.gradient_norms[0]
+    assert scale < 1
+    after = np.array(trainer.model.trainable_weights[0])
+    np.testing.assert_allclose(after, kernel - 0.5 * 1.9 * scale * dkernel, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_weight_decay_is_decoupled_and_spares_biases(optimizer: str) -> None:
+    before, after = [], []
+    for decay in (0.0, 0.1):
+        keras.utils.set_random_seed(0)
+        settings = _settings(optimizer=optimizer, weight_decay=decay)
+        trainer, _, weights, _ = _run(settings)
+        before.append(weights)
+        after.append([np.array(weight) for weight in trainer.model.trainable_weights])
+    kernel, bias = before[0]
+    # theta <- theta - rate * decay * theta, before the step of the gradient, and nothing else.
+    if optimizer != "lamb":  # LAMB's step is scaled by the norm of what it decays.
+        np.testing.assert_allclose(after[0][0] - after[1][0], 0.5 * 0.1 * kernel, atol=1e-6)
+    assert np.abs(after[1][0]).sum() < np.abs(after[0][0]).sum()
+    np.testing.assert_allclose(after[0][1], after[1][1], atol=1e-6)
+
+
+def test_moving_average_follows_its_recursion() -> None:
+    settings = _settings(ema_momentum=0.5)
+    model = _linear_model()
+    trainer = Trainer(model, get_task("multiclass"), settings)
+    average = np.array(model.trainable_weights[0])
+    for step in range(5):
+        images, targets = _batch()
+        trainer.run_steps(images, targets, np.array([0.1], np.float32))
+        momentum = min(0.5, (2 + step) / (11 + step))
+        average = momentum * average + (1 - momentum) * np.array(model.trainable_weights[0])
+    weights = np.array(model.trainable_weights[0])
+    before = trainer.average_weights([])
+    np.testing.assert_allclose(np.array(model.trainable_weights[0]), average, rtol=1e-5)
+    trainer.set_variables(before)
+    np.testing.assert_array_equal(np.array(model.trainable_weights[0]), weights)
+
+
+def test_one_call_of_k_steps_is_k_calls_of_one() -> None:
+    images, targets = _batch(4)
+    rates = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+    states = []
+    for sizes in ([4], [1, 1, 1, 1], [3, 1]):
+        keras.utils.set_random_seed(0)
+        trainer = Trainer(_linear_model(), get_task("multiclass"), _settings(optimizer="adamw"))
+        start = 0
+        for size in sizes:
+            part = slice(start, start + size)
+            trainer.run_steps(images[part], {"label": targets["label"][part]}, rates[part])
+            start += size
+        states.append(trainer.state())
+    for other in states[1:]:
+        for left, right in zip(states[0], other, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_chunks_of_any_length_share_one_trace() -> None:
+    trainer = Trainer(_linear_model(), get_task("multiclass"), _settings())
+    traces = 0
+
+    def counted(*args: Any) -> Any:
+        nonlocal traces
+        traces += 1
+        return Trainer._run_steps(trainer, *args)
+
+    trainer._run = tf.function(counted, reduce_retracing=True)
+    for steps in (4, 3, 2, 5, 1, 7):
+        images, targets = _batch(steps)
+        trainer.run_steps(images, targets, np.full(steps, 0.1, np.float32))
+    # The second length makes TensorFlow relax the dimension; after that nothing is traced.
+    assert traces <= 2
+
+
+def test_class_weights_scale_the_loss_of_their_class() -> None:
+    task = get_task("multiclass")
+    logits = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    targets = {"label": np.array([0, 1, 2, 0, 1, 2], np.int32)}
+    plain = np.asarray(task.loss(targets, tf.constant(logits)))
+    weights = tf.constant([1.0, 2.0, 0.5])
+    weighted = np.asarray(task.loss(targets, tf.constant(logits), class_weights=weights))
+    np.testing.assert_allclose(weighted, plain * [1, 2, 0.5, 1, 2, 0.5], rtol=1e-6)
+
+
+def test_a_batch_is_learned_by_heart_and_the_trainer_put_back() -> None:
+    settings = _settings(optimizer="adamw")
+    trainer = Trainer(_linear_model(), get_task("multiclass"), settings)
+    images = np.zeros((3, 2, 2, 1), np.uint8)
+    images[[0, 1, 2], [0, 0, 1], [0, 1, 0]] = 255
+    before = trainer.state()
+    checks = check_one_batch(
+        trainer, images, {"label": np.arange(3, dtype=np.int32)}, 0.3, np.log(3)
+    )
+    assert checks["overfit_loss"] < 0.5 * checks["initial_loss"]
+    for left, right in zip(before, trainer.state(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_images_that_are_all_alike_are_named() -> None:
+    trainer = Trainer(_linear_model(), get_task("multiclass"), _settings(optimizer="adamw"))
+    images = np.full((6, 2, 2, 1), 128, np.uint8)
+    labels = {"label": np.array([0, 1, 2, 0, 1, 2], np.int32)}
+    with pytest.raises(ValueError, match="learn one batch by heart.*all alike"):
+        check_one_batch(trainer, images, labels, 0.1, np.log(3))
+
+
+def test_a_model_that_is_nan_from_the_start_is_named() -> None:
+    model = _linear_model()
+    model.trainable_weights[0].assign(np.full((4, 3), np.nan))
+    trainer = Trainer(model, get_task("multiclass"), _settings())
+    images, targets = _batch()
+    with pytest.raises(DivergenceError, match="untrained model must be finite"):
+        check_one_batch(trainer, images[0], {"label": targets["label"][0]}, 0.1, np.log(3))

@@ -1,0 +1,163 @@
+"""Training real digits: what it writes, what it refuses, and that a kill changes nothing."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from kfp_vision.components.shared.datasets.loader import ImageSource
+from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
+from kfp_vision.components.training.train import TrainConfig, train_model
+
+_RUN = """
+import sys
+from pathlib import Path
+from kfp_vision.components.training.train import TrainConfig, train_model
+dataset, recipe, output, checkpoints = map(Path, sys.argv[1:5])
+train_model(dataset, recipe, output, checkpoints, TrainConfig(epochs=int(sys.argv[5]), seed=3))
+"""
+
+
+def _recipe(path: Path, **training: Any) -> Path:
+    data = {
+        "class_weights": Setting(None, "balanced"),
+        "primary_metric": Setting("accuracy", "balanced"),
+    }
+    recipe = Recipe().with_settings("data", data)
+    user = {name: Setting(value, "test", source="user") for name, value in training.items()}
+    write_recipe(recipe.with_settings("training", user), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    recipe = _recipe(folder / "in.json", ema_momentum=0.9, dropout=0.1)
+    config = TrainConfig(epochs=8, batch_size=50)
+    train_model(digits_dir, recipe, folder / "model", folder / "checkpoints", config)
+    return folder / "model"
+
+
+def _curve(folder: Path, split: str, metric: str) -> list[float]:
+    rows = pq.read_table(folder / "curves.parquet").to_pylist()
+    return [row["value"] for row in rows if (row["split"], row["metric"]) == (split, metric)]
+
+
+def test_digits_are_learned_and_the_best_checkpoint_is_what_is_saved(
+    trained: Path, digits_dir: Path
+) -> None:
+    summary = json.loads((trained / "training.json").read_text())
+    assert summary["steps"] == 160
+    assert summary["images_seen"] == 160 * 50
+    assert summary["validation"]["accuracy"] == max(_curve(trained, "validation", "accuracy")) > 0.9
+    assert _curve(trained, "train", "loss")[-1] < _curve(trained, "train", "loss")[0]
+    assert _curve(trained, "train", "learning_rate")[-1] < 1e-6
+
+    model = keras.models.load_model(trained / "model.keras", safe_mode=True)
+    source = ImageSource(digits_dir, "validation", (16, 16), 1)
+    logits = model.predict(source.take(np.arange(len(source))).astype(np.float32), verbose=0)
+    labels = np.array([row[0] for row in source.labels])
+    assert (logits.argmax(axis=1) == labels).mean() == pytest.approx(
+        summary["validation"]["accuracy"]
+    )
+
+
+def test_every_setting_in_the_recipe_says_where_it_comes_from(trained: Path) -> None:
+    recipe = read_recipe(trained / "recipe.json")
+    assert recipe.sections["training"]["batch_size"].source == "user"
+    assert recipe.sections["training"]["learning_rate"].source == "default"
+    assert recipe.value("training", "ema_momentum") == 0.9
+    assert recipe.value("model", "image_size") == [16, 16]
+    assert all(setting.method for part in recipe.sections.values() for setting in part.values())
+
+
+def test_tensorboard_events_are_those_of_the_curves(trained: Path) -> None:
+    events = EventAccumulator(str(trained / "tensorboard"))
+    events.Reload()
+    written = [event.tensor_proto.float_val[0] for event in events.Tensors("validation/loss")]
+    np.testing.assert_allclose(written, _curve(trained, "validation", "loss"), rtol=1e-6)
+
+
+def test_killed_and_resumed_equals_uninterrupted(digits_dir: Path, tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path / "recipe.json", dropout=0.2, ema_momentum=0.9)
+
+    def command(name: str) -> list[str]:
+        folders = [digits_dir, recipe, tmp_path / name, tmp_path / f"{name}-checkpoints"]
+        return [sys.executable, "-c", _RUN, *map(str, folders), "12"]
+
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    killed = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL)
+    checkpoints = tmp_path / "killed-checkpoints"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("*/state.npz")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed" / "training.json").exists()
+    restored = read_checkpoint(next(checkpoints.glob("*/state.npz")))
+    assert restored is not None
+    assert 0 < restored[1]["step"] < restored[1]["total_steps"]
+
+    again = subprocess.run(command("killed"), check=True, capture_output=True, text=True)
+    first = next(line for line in again.stdout.splitlines() if line.startswith("progress "))
+    assert json.loads(first.removeprefix("progress "))["done"] > restored[1]["step"]
+    curves = [pq.read_table(tmp_path / name / "curves.parquet") for name in ("whole", "killed")]
+    assert curves[0].equals(curves[1])
+    models = [keras.models.load_model(tmp_path / n / "model.keras") for n in ("whole", "killed")]
+    for left, right in zip(models[0].weights, models[1].weights, strict=True):
+        np.testing.assert_array_equal(np.array(left), np.array(right))
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"learning_rate": -1.0}, "`learning_rate` must be positive"),
+        ({"optimizer": "adagrad"}, "`optimizer` must be one of"),
+        ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\)"),
+        ({"batch_size": "many"}, "`batch_size` must be a number"),
+        ({"learning_rate": 1e6}, "lower `learning_rate`"),
+    ],
+)
+def test_a_recipe_that_cannot_train_is_refused_with_the_reason(
+    training: dict[str, Any], message: str, digits_dir: Path, tmp_path: Path
+) -> None:
+    recipe = _recipe(tmp_path / "recipe.json", **training)
+    with pytest.raises(ValueError, match=message):
+        train_model(digits_dir, recipe, tmp_path / "model", tmp_path, TrainConfig(epochs=1))
+
+
+def test_negative_parameters_are_refused() -> None:
+    with pytest.raises(ValueError, match="`epochs` must not be negative"):
+        TrainConfig(epochs=-1)
+
+
+def test_max_minutes_shortens_the_training_and_says_so(digits_dir: Path, tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path / "recipe.json")
+    config = TrainConfig(epochs=100_000, max_minutes=0.02)
+    summary = train_model(digits_dir, recipe, tmp_path / "model", tmp_path / "checkpoints", config)
+    assert summary.steps < 100_000 * 1000 // 64
+    assert any("`max_minutes` shortened" in warning for warning in summary.warnings)
+
+
+def test_a_checkpoint_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "state.npz"
+    arrays = [np.arange(3), np.eye(2, dtype=np.float32)]
+    write_checkpoint(path, arrays, {"step": 1})
+    with pytest.raises(TypeError):
+        write_checkpoint(path, arrays, {"step": object()})
+    restored = read_checkpoint(path)
+    assert restored is not None
+    for left, right in zip(arrays, restored[0], strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert restored[1] == {"step": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.npz"]
