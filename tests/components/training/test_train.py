@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kfp_vision.components.shared.datasets.loader import ImageSource
@@ -61,7 +62,7 @@ def test_digits_are_learned_and_the_best_checkpoint_is_what_is_saved(
     assert summary["images_seen"] == 160 * 50
     assert summary["validation"]["accuracy"] == max(_curve(trained, "validation", "accuracy")) > 0.9
     assert _curve(trained, "train", "loss")[-1] < _curve(trained, "train", "loss")[0]
-    assert _curve(trained, "train", "learning_rate")[-1] < 1e-6
+    assert _curve(trained, "train", "learning_rate")[-1] < 1e-5
 
     model = keras.models.load_model(trained / "model.keras", safe_mode=True)
     source = ImageSource(digits_dir, "validation", (16, 16), 1)
@@ -84,7 +85,9 @@ def test_every_setting_in_the_recipe_says_where_it_comes_from(trained: Path) -> 
 def test_tensorboard_events_are_those_of_the_curves(trained: Path) -> None:
     events = EventAccumulator(str(trained / "tensorboard"))
     events.Reload()
-    written = [event.tensor_proto.float_val[0] for event in events.Tensors("validation/loss")]
+    written = [
+        float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors("validation/loss")
+    ]
     np.testing.assert_allclose(written, _curve(trained, "validation", "loss"), rtol=1e-6)
 
 
