@@ -1,14 +1,14 @@
 """Near duplicates on real images: recall on changed copies, and how many others are grouped.
 
-Needs ../shared/data unpacked at DATA (`cifar10-10k`, `camvid-tiles-multilabel`) and the Debian
-package dataset-fashion-mnist; what is absent is left out. With PAIRS, writes a contact sheet of
-grouped pairs to look at. Usage: bench_near_duplicates.py DATA [PAIRS]
+Reads ../shared/data/*.tar and the Debian package dataset-fashion-mnist; what is absent is left out.
+With a folder as argument, writes contact sheets of grouped pairs to look at.
 """
 
 import gzip
 import io
 import json
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +22,7 @@ from kfp_vision.components.shared.datasets.near_duplicates import (
     near_duplicate_groups,
 )
 
+DATA = Path(__file__).parents[3] / "shared/data"
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
 CHANGED = 500
 
@@ -42,13 +43,21 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def datasets(folder: Path) -> Iterator[tuple[str, list[Image.Image]]]:
+def datasets() -> Iterator[tuple[str, list[Image.Image]]]:
     """Yields name and images of the sets that are there."""
     for name in ("cifar10-10k", "camvid-tiles-multilabel"):
-        files = sorted(path for path in (folder / name).rglob("*") if path.suffix != ".csv")
-        images = [Image.open(path).convert("RGB") for path in files if path.is_file()]
-        if images:
-            yield name, images
+        path = DATA / f"{name}.tar"
+        if path.exists():
+            with tarfile.open(path) as archive:
+                files = sorted(archive.getmembers(), key=lambda member: member.name)
+                yield (
+                    name,
+                    [
+                        Image.open(archive.extractfile(file)).convert("RGB")
+                        for file in files
+                        if file.name.endswith((".png", ".jpg"))
+                    ],
+                )
     if FASHION_MNIST.exists():
         with gzip.open(FASHION_MNIST) as file:
             pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
@@ -71,10 +80,10 @@ def sheet(images: list[Image.Image], pairs: np.ndarray, path: Path) -> None:
     page.save(path)
 
 
-def main(folder: Path, pairs: Path | None) -> None:
+def main(pairs: Path | None) -> None:
     """Prints one line a set and the result."""
     result = {}
-    for name, images in datasets(folder):
+    for name, images in datasets():
         plain = signatures(images)
         started = time.monotonic()
         groups = near_duplicate_groups(plain)
@@ -101,4 +110,4 @@ def main(folder: Path, pairs: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
