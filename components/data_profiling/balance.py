@@ -14,7 +14,7 @@ __all__ = [
     "presence_entropy_bits",
 ]
 
-# Largest class over smallest. Below, weights change the loss by less than runs differ by seed.
+# Largest class over smallest, above which the loss is weighted: a convention, not a measurement.
 MAX_IMBALANCE = 3.0
 
 
