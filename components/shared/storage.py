@@ -104,18 +104,23 @@ class Folder:
     def list_files(self) -> list[str]:
         """Returns the paths of all files below the folder, sorted; links are not followed."""
         if self.is_local:
-            found = [
-                os.path.relpath(os.path.join(folder, name), self.root).replace(os.sep, "/")  # noqa: PTH118
-                for folder, linked_or_real, names in os.walk(self.root)
-                for name in names
-                + [name for name in linked_or_real if Path(folder, name).is_symlink()]
-            ]
-            return sorted(found)
+            return sorted(self._walk())
         with _explained(self.uri, self.scheme):
             keys = self.files.find(self.root)
         prefix = len(self.root) + 1
         # A key that ends in `/` is how consoles draw an empty folder.
         return sorted(key[prefix:] for key in keys if not key.endswith("/") and len(key) > prefix)
+
+    def _walk(self) -> Iterator[str]:
+        def fail(error: OSError) -> None:
+            # `os.walk` would leave out a folder that it may not read.
+            raise StorageError(f"Cannot list {self.uri!r}: {error}. {_HELP['file']}") from error
+
+        start = len(self.root.rstrip(os.sep)) + 1
+        for folder, below, names in os.walk(self.root, onerror=fail):
+            prefix = f"{folder[start:]}/" if folder[start:] else ""
+            linked = [name for name in below if Path(folder, name).is_symlink()]
+            yield from (f"{prefix}{name}" for name in names + linked)
 
     def list_entries(self, path: str = "") -> tuple[list[str], list[str]]:
         """Returns the names of the folders and of the files right below `path`, sorted.

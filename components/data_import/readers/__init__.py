@@ -2,21 +2,17 @@
 
 from collections.abc import Callable
 
-from kfp_vision.components.data_import.readers.arrays import (
-    find_idx,
-    find_npz,
-    read_idx,
-    read_npz,
-)
 from kfp_vision.components.data_import.readers.class_folders import (
     read_class_folders,
     read_unlabeled,
 )
+from kfp_vision.components.data_import.readers.idx import find_idx, read_idx
 from kfp_vision.components.data_import.readers.manifest import (
     MANIFEST_SUFFIXES,
     find_manifests,
     read_manifest,
 )
+from kfp_vision.components.data_import.readers.npz import find_npz, read_npz
 from kfp_vision.components.data_import.readers.tfds import PREFIX, read_tfds
 from kfp_vision.components.data_import.samples import Listing
 from kfp_vision.components.shared.storage import Folder

@@ -161,7 +161,7 @@ def _json_row(line: str, where: str) -> dict[str, Any]:
 def _sample(
     folder: Folder, row: Mapping[str, Any], where: str, split: str | None
 ) -> Sample | Rejection:
-    path = str(row.get("path") or "").strip()
+    path = str(row.get("path") or "").strip().removeprefix("./")
     if not path:
         return Rejection(where, "no_path", "The row has no path.")
     stated = str(row.get("split") or "").strip().lower()
