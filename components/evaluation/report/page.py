@@ -46,7 +46,7 @@ def _class_rows(run: Run) -> list[dict[str, Any]]:
     """Returns one row per class: its counts, its share of the training images, and relative."""
     counts = run.profile.class_counts
     train = counts.get("train", {})
-    total, highest = sum(train.values()) or 1, max([1, *train.values()])
+    total, highest = run.dataset.splits.get("train") or 1, max([1, *train.values()])
     return [
         {
             "class": name,

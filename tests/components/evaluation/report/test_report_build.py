@@ -121,3 +121,9 @@ def test_the_report_needs_no_tensorflow() -> None:
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_shares_of_classes_are_of_the_training_images(reports: dict[str, Path]) -> None:
+    page = (reports["1000 classes"] / "report.html").read_text(encoding="utf-8")
+    # 100 of the 1000 training images carry each class: as with many labels an image.
+    assert page.count('data-value="0.1"') == 1000
