@@ -27,7 +27,7 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 # Strongest first: each fit starts from the one before.
 _PENALTIES = (1.0, 0.1, 0.01, 0.001)
-_ITERATIONS = 40
+_ITERATIONS = 15
 
 
 class Samples(NamedTuple):
