@@ -42,23 +42,19 @@ def _norm(x: Any, name: str, *, relu: bool = True) -> Any:
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
 
 
-def _block(
-    inputs: Any, kernel: int, stride: int, expansion: int, width: int, drop_rate: float, name: str
-) -> Any:
-    x = inputs
+def _expand(x: Any, kernel: int, stride: int, expansion: int, width: int, name: str) -> Any:
+    """Returns the inverted bottleneck: wider by 1x1, depthwise, narrow again by 1x1."""
     if expansion > 1:
-        expanded = expansion * inputs.shape[-1]
-        x = layers.Conv2D(expanded, 1, use_bias=False, name=f"{name}._expand_conv")(x)
+        x = layers.Conv2D(expansion * x.shape[-1], 1, use_bias=False, name=f"{name}._expand_conv")(
+            x
+        )
         x = _norm(x, f"{name}._bn0")
     x = layers.DepthwiseConv2D(
         kernel, stride, padding="same", use_bias=False, name=f"{name}._depthwise_conv"
     )(x)
     x = _norm(x, f"{name}._bn1")
     x = layers.Conv2D(width, 1, use_bias=False, name=f"{name}._project_conv")(x)
-    x = _norm(x, f"{name}._bn2", relu=False)
-    if stride == 1 and inputs.shape[-1] == width:
-        x = layers.Add(name=f"{name}._add")([inputs, drop_branch(x, drop_rate, f"{name}._drop")])
-    return x
+    return _norm(x, f"{name}._bn2", relu=False)
 
 
 def _build_backbone(image_shape: tuple[int, int, int], stochastic_depth: float) -> keras.Model:
@@ -67,12 +63,18 @@ def _build_backbone(image_shape: tuple[int, int, int], stochastic_depth: float) 
     x = layers.Rescaling(1 / 128.0, offset=-127.0 / 128.0, name="scale_pixels")(pixels)
     x = layers.Conv2D(32, 3, 2, padding="same", use_bias=False, name="_conv_stem")(x)
     x = _norm(x, "_bn0")
-    rates = iter(linear_rates(stochastic_depth, sum(stage[0] for stage in _STAGES)))
+    # The first block of a stage changes the shape, so that it has no residual branch.
+    rates = iter(linear_rates(stochastic_depth, sum(stage[0] - 1 for stage in _STAGES)))
     index = 0
     for blocks, kernel, stride, expansion, width in _STAGES:
         for block in range(blocks):
-            first = stride if block == 0 else 1
-            x = _block(x, kernel, first, expansion, width, next(rates), f"_blocks.{index}")
+            name = f"_blocks.{index}"
+            if block == 0:
+                x = _expand(x, kernel, stride, expansion, width, name)
+            else:
+                branch = _expand(x, kernel, 1, expansion, width, name)
+                branch = drop_branch(branch, next(rates), f"{name}._drop")
+                x = layers.Add(name=f"{name}._add")([x, branch])
             index += 1
     x = layers.Conv2D(1280, 1, use_bias=False, name="_conv_head")(x)
     return keras.Model(pixels, _norm(x, "_bn1"), name="efficientnet_lite0")

@@ -77,11 +77,11 @@ def build_resnet20(pixels: Any, stochastic_depth: float) -> Any:
 def build_resnet_rs_18(pixels: Any, stochastic_depth: float) -> Any:
     """Returns the features of ResNet-RS at a depth of 18.
 
-    Below 96 and 64 pixels the first reductions are left out, so that the map keeps 4x4 positions.
+    Below 128 and 64 pixels the first reductions are left out, so that the map keeps 4x4 positions.
     """
     short_side = min(pixels.shape[1:3])
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scale_pixels")(pixels)
-    x = _convolution(x, 32, 1 if short_side < 96 else 2, "stem1")
+    x = _convolution(x, 32, 1 if short_side < 128 else 2, "stem1")
     x = _convolution(x, 32, 1, "stem2")
     x = _convolution(x, 64, 1, "stem3")
     strides = (1 if short_side < 64 else 2, 2, 2, 2)

@@ -149,11 +149,11 @@ def attach_task(
                 "`dropout` must be 0 for a model file that has its own classes. "
                 f"Received: {dropout}. Put a Dropout layer into the file."
             )
-        return keras.Model(model.inputs, output, name="user_model")(pixels)
+        return keras.Model(model.inputs[0], output, name="user_model")(pixels)
     last = output._keras_history.operation
     if is_classifier and isinstance(last, layers.Dense):
         output = last.input
-    features = keras.Model(model.inputs, output, name="user_model")(pixels)
+    features = keras.Model(model.inputs[0], output, name="user_model")(pixels)
     if len(features.shape) == 2:
         features = layers.Reshape((1, 1, features.shape[-1]), name="as_map")(features)
     return task.build_head(features, num_classes, dropout)
