@@ -21,11 +21,13 @@ help: ## List the targets
 
 install: $(INSTALLED) ## Make .venv with the locked versions and this package (done by the others)
 
-$(INSTALLED): requirements.lock pyproject.toml .ci/make_venv.py
+$(BIN)/uv:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 must be on the PATH. Received: none." \
 		"Install one, or: make PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) .ci/make_venv.py $(VENV)
 	$(BIN)/pip install --quiet uv==$(UV)
+
+$(INSTALLED): requirements.lock pyproject.toml | $(BIN)/uv
 	UV_DEFAULT_INDEX=$(PIP_INDEX_URL) $(BIN)/uv pip install --quiet --python $(BIN)/python \
 		--requirement requirements.lock || $(BIN)/pip install --quiet --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
@@ -60,8 +62,10 @@ compile: $(INSTALLED) ## Compile the pipeline to build/kfp-vision.yaml
 	@mkdir -p build
 	$(BIN)/kfp-vision compile build/kfp-vision.yaml
 
-lock: ## Resolve requirements.lock anew
-	$(PYTHON) .ci/make_lock.py > requirements.lock.new
+lock: $(BIN)/uv ## Resolve requirements.lock anew
+	(echo '# Exact versions of `.[dev,pretrained,tfds]` for Python 3.11 and later; `make lock` writes this file.'; \
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header \
+	--extra dev --extra pretrained --extra tfds pyproject.toml) > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
 bench-%: tests/benchmarks/bench_%.py $(INSTALLED) ## Run one benchmark: tests/benchmarks/bench_%.py

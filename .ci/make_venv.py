@@ -1,7 +1,7 @@
 """Makes a virtual environment with pip in it, also where Python came without `ensurepip`.
 
-Usage: python .ci/make_venv.py DIR. Debian ships Python without `ensurepip`; pip is then fetched from
-the package index (PIP_INDEX_URL, or PyPI), whose wheel can install itself.
+Usage: python .ci/make_venv.py DIR. Debian ships Python without `ensurepip`; pip is then fetched
+from the package index (PIP_INDEX_URL, or PyPI): its wheel can install itself.
 """
 
 import importlib.util

@@ -1,7 +1,10 @@
 """The rules of the design that hold for every file: who imports whom, how long, what is there."""
 
 import ast
+import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -106,3 +109,17 @@ def test_nothing_is_unpickled(path):
     assert not {module.split(".")[0] for module in modules} & {"cloudpickle", "dill", "joblib"}
     # A parser that refuses every class but a short list may build on `pickle.Unpickler`.
     assert "pickle" not in modules or "def find_class" in text
+
+
+def test_every_import_is_a_declared_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = {
+        re.match(r"[\w-]+", requirement)[0].lower().replace("_", "-")
+        for requirement in [*project["dependencies"], *extras["pretrained"], *extras["tfds"]]
+    }
+    distributions = packages_distributions()
+    imported = {module.split(".")[0] for path in SOURCES for module in imported_modules(path)}
+    for module in imported - set(sys.stdlib_module_names) - {PACKAGE, "tensorflow_datasets"}:
+        names = {name.lower().replace("_", "-") for name in distributions[module]}
+        assert names & declared, f"{module} comes from {names}"
