@@ -104,5 +104,7 @@ def read_recipe(path: Path) -> Recipe:
             f'"method", "evidence", "source"}}}}}}. Received: {path} ({error})'
         ) from error
     if version != _FORMAT_VERSION:
-        raise ValueError(f"`recipe_version` must be {_FORMAT_VERSION}. Received: {version} ({path})")
+        raise ValueError(
+            f"`recipe_version` must be {_FORMAT_VERSION}. Received: {version} ({path})"
+        )
     return Recipe(settings)

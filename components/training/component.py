@@ -26,7 +26,7 @@ def train_model(
     optimizer: str,
     max_minutes: float,
     seed: int,
-):
+) -> None:
     """Trains the architecture by the recipe and keeps its best checkpoint."""
     from pathlib import Path
 

@@ -22,7 +22,7 @@ _DOCUMENT = "document"
 def write_checkpoint(path: Path, arrays: Sequence[np.ndarray], document: dict[str, Any]) -> None:
     """Writes a checkpoint; a kill at any moment leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    entries = {f"{index:05d}": array for index, array in enumerate(arrays)}
+    entries: dict[str, Any] = {f"{index:05d}": array for index, array in enumerate(arrays)}
     entries[_DOCUMENT] = np.frombuffer(json.dumps(document).encode(), np.uint8)
     descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
