@@ -6,6 +6,7 @@ pixels are float32, except in `tflite_int8`: uint8, as a camera or a decoder del
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,11 +14,29 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tf2onnx.handler import tf_op
 
 __all__ = ["write_keras", "write_onnx", "write_saved_model", "write_tflite", "write_tflite_int8"]
 
 # The newest that the tf2onnx in use writes.
 _ONNX_OPSET = 18
+
+
+@tf_op("Erfc")
+class _Erfc:
+    """erfc(x) = 1 - erf(x): what tf2onnx lacks for the GELU of Keras (ConvNeXt)."""
+
+    @classmethod
+    def version_9(cls, graph: Any, node: Any, **_: Any) -> None:
+        """Replaces the node; the name says from which ONNX opset on."""
+        (source,), (result,) = node.input, node.output
+        kind, shape = graph.get_dtype(result), graph.get_shape(result)
+        one = graph.make_const(f"{node.name}_one", np.array(1, np.float32))
+        erf = graph.make_node("Erf", [source], dtypes=[kind], shapes=[shape])
+        graph.remove_node(node.name)
+        graph.make_node(
+            "Sub", [one.output[0], erf.output[0]], outputs=[result], dtypes=[kind], shapes=[shape]
+        )
 
 
 def write_keras(model: keras.Model, path: Path) -> None:

@@ -1,0 +1,46 @@
+"""Layers that a converter is known to stumble over, through every format and back."""
+
+import keras
+import numpy as np
+import pytest
+
+from kfp_vision.components.evaluation import formats
+from kfp_vision.components.evaluation.runtimes import RUNTIMES
+
+LAYERS = {
+    # In EfficientNetV2; its constants are no variables.
+    "normalization": lambda: keras.layers.Normalization(mean=[1.0] * 3, variance=[4.0] * 3),
+    # In ConvNeXt; TensorFlow computes it by erfc, which tf2onnx does not know.
+    "gelu": lambda: keras.layers.Activation("gelu"),
+    # A shape that a converter can freeze at one image.
+    "reshape": lambda: keras.layers.Reshape((4, 16, 3)),
+    "hard_swish": lambda: keras.layers.Activation("hard_swish"),
+    "depthwise": lambda: keras.layers.DepthwiseConv2D(3),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_float_format_computes_the_layer(layer, tmp_path):
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((8, 8, 3))
+    x = keras.layers.Rescaling(1 / 64, offset=-2.0)(pixels)
+    x = keras.layers.Flatten()(LAYERS[layer]()(x))
+    model = keras.Model(pixels, keras.layers.Dense(3, activation="softmax")(x))
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
+    expected = model.predict(images.astype(np.float32), verbose=0)
+
+    formats.write_keras(model, tmp_path / "model.keras")
+    formats.write_saved_model(model, tmp_path / "saved_model")
+    formats.write_onnx(model, tmp_path / "model.onnx")
+    formats.write_tflite(tmp_path / "saved_model", tmp_path / "model.tflite")
+    for name, path in [
+        ("keras", "model.keras"),
+        ("saved_model", "saved_model"),
+        ("onnx", "model.onnx"),
+        ("tflite", "model.tflite"),
+    ]:
+        infer = RUNTIMES[name](tmp_path / path)
+        for batch in (images, images[:1]):
+            np.testing.assert_allclose(
+                infer(batch), expected[: len(batch)], atol=1e-5, err_msg=f"{layer} in {name}"
+            )
