@@ -128,6 +128,7 @@ class TrainingSummary:
         architecture: Zoo name or URI.
         parameters: Number of weights.
         image_size: `[height, width]` the model takes.
+        seed: Of the weights, the order of the images and dropout.
         steps, best_step: Steps done; the step of the checkpoint that was kept.
         validation: Metric -> value of that checkpoint.
         seconds, images_seen, images_per_second: Of the training loop alone.
@@ -138,6 +139,7 @@ class TrainingSummary:
     architecture: str
     parameters: int
     image_size: list[int]
+    seed: int
     steps: int
     best_step: int
     validation: dict[str, float]

@@ -144,7 +144,7 @@ def train_model(
         on_curve=_tensorboard_writer(writer),
     )
     writer.close()
-    summary = _summary(history, model, recipe, settings)
+    summary = _summary(history, model, recipe, settings, config.seed)
     model.save(output_dir / "model.keras")
     pq.write_table(pa.Table.from_pylist(history.curves), output_dir / "curves.parquet")
     write_recipe(recipe, output_dir / "recipe.json")
@@ -203,6 +203,7 @@ def _summary(
     model: keras.Model,
     recipe: Recipe,
     settings: hyperparameters.Hyperparameters,
+    seed: int,
 ) -> TrainingSummary:
     best = history.best[0]
     images_seen = history.step * settings.batch_size
@@ -222,6 +223,7 @@ def _summary(
         architecture=recipe.value("model", "architecture"),
         parameters=model.count_params(),
         image_size=list(recipe.value("model", "image_size")),
+        seed=seed,
         steps=history.step,
         best_step=best["step"],
         validation=best["metrics"],

@@ -200,9 +200,10 @@ def training_charts(curves: pa.Table, primary: str, best_step: int) -> list[Char
     return charts
 
 
-def reproduction_command(dataset_uri: str) -> str:
+def reproduction_command(dataset_uri: str, seed: int) -> str:
     """Returns the command that repeats the run, every value taken from its recipe."""
     return shlex.join(
         ["kfp-vision", "run", "--dataset-uri", dataset_uri]
-        + ["--recipe-uri", "recipe.json", "--output", "OUTPUT"]
+        + ["--recipe-uri", "recipe.json", "--seed", str(seed)]
+        + ["--output", "OUTPUT"]
     )

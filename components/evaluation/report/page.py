@@ -102,6 +102,6 @@ def render_page(report: Mapping[str, Any], run: Run) -> str:
             training=evidence.training_charts(
                 run.curves, evaluation.primary, run.training.best_step
             ),
-            command=evidence.reproduction_command(run.dataset.source_uri),
+            command=evidence.reproduction_command(run.dataset.source_uri, run.training.seed),
         )
     )

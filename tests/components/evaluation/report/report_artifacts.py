@@ -203,6 +203,7 @@ def classification_run(
             },
         ),
         training=TrainingSummary(
+            seed=0,
             architecture="separable",
             parameters=38_954,
             image_size=[height, width],
