@@ -215,7 +215,11 @@ def _complete_splits(staged: Staged, seed: int) -> tuple[np.ndarray, list[str]]:
         signatures = np.frombuffer(staged.signatures, np.uint8).reshape(-1, SIGNATURE_BYTES)[pool]
         labels = np.frombuffer(staged.labels, np.int32)[pool]
         stratum = strata(list(staged.label_sets), labels)
-        drawn = draw_splits(stratum, near_duplicate_groups(signatures), missing, seed)
+        # Flat images have no near duplicates, but exact copies of them must not be parted either.
+        digests = np.frombuffer(staged.digests, "V32")[pool]
+        _, first, copy = np.unique(digests, return_index=True, return_inverse=True)
+        groups = near_duplicate_groups(signatures)[first[copy]]
+        drawn = draw_splits(stratum, groups, missing, seed)
         short = sorted(set(missing) - set(drawn))
         if short:
             raise ValueError(

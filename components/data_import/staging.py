@@ -67,6 +67,7 @@ class Staged:
         splits: Split of each row, None where the source does not say.
         sizes: Height and width of each row, in pixels.
         signatures: 64 bytes a row.
+        digests: SHA-256 of the pixels, 32 bytes a row.
         is_gray: Whether every image has one channel.
         rejections: What was left out.
         changes: Key of `decoding.CHANGES` -> number of images.
@@ -77,6 +78,7 @@ class Staged:
     splits: list[str | None] = dataclasses.field(default_factory=list)
     sizes: array.array = dataclasses.field(default_factory=lambda: array.array("i"))
     signatures: bytearray = dataclasses.field(default_factory=bytearray)
+    digests: bytearray = dataclasses.field(default_factory=bytearray)
     is_gray: bool = True
     rejections: list[Rejection] = dataclasses.field(default_factory=list)
     changes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -92,6 +94,7 @@ class Staged:
         self.splits.append(row.sample.split)
         self.sizes.extend(row.shape[:2])
         self.signatures += row.signature
+        self.digests += row.sha256
         self.is_gray = self.is_gray and row.shape[2] == 1
         self.changes.update(row.changes)
 

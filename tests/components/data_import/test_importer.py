@@ -206,3 +206,16 @@ def test_the_same_seed_makes_the_same_splits(tmp_path, save_images, import_into)
         save_images(tmp_path / "source" / name, 30)
     prints = [import_into(tmp_path / "source", seed=seed)[0].fingerprint for seed in (0, 0, 1)]
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_copies_of_a_flat_image_stay_in_one_split(tmp_path, save_images, import_into):
+    root = tmp_path / "set"
+    for name in CLASSES:
+        save_images(root / name, 20)
+        for index in range(6):
+            Image.new("RGB", (12, 10)).save(root / name / f"black {index}.png")
+    info, dataset_dir = import_into(str(root))
+    tables = {split: open_split(dataset_dir, split) for split in info.splits}
+    digests = {split: set(table["sha256"].to_pylist()) for split, table in tables.items()}
+    assert not digests["train"] & (digests["test"] | digests["validation"])
+    assert not digests["test"] & digests["validation"]
