@@ -66,7 +66,7 @@ def _describe(figures: dict[str, Any]) -> str:
         if total > done:
             parts.append(f"{format_duration((total - done) / rate)} left")
     parts += [
-        f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        f"{name.replace('_', ' ')} {f'{value:.4g}' if isinstance(value, float) else value}"
         for name, value in figures.items()
         if name not in _OWN_FIGURES
     ]
