@@ -31,7 +31,8 @@ def main() -> None:
         request = urllib.request.Request(index, headers={"Accept": _JSON})
         with urllib.request.urlopen(request) as answer:
             files = json.load(answer)["files"]
-        wheel = [file for file in files if file["filename"].endswith(".whl")][-1]
+        wheels = [file for file in files if file["filename"].endswith(".whl")]
+        wheel = max(wheels, key=lambda file: file.get("upload-time", ""))
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, wheel["filename"])
             urllib.request.urlretrieve(urljoin(index, wheel["url"]), path)

@@ -48,18 +48,25 @@ class Parameters:
 
     def __post_init__(self) -> None:
         """Refuses what no stage could use, before any of them has started."""
-        rules = {
-            "`dataset_uri` and `output_uri` must be set": self.dataset_uri and self.output_uri,
-            f"`task` must be one of {['auto', *TASKS]}": self.task in ("auto", *TASKS),
-            f"`optimizer` must be empty or one of {list(_OPTIMIZERS)}": self.optimizer
-            in ("", *_OPTIMIZERS),
-            "numbers must not be negative": all(
-                value >= 0 for value in vars(self).values() if not isinstance(value, str)
+        numbers = [name for name, value in vars(self).items() if not isinstance(value, str)]
+        rules = [
+            ("dataset_uri", "must be set", self.dataset_uri),
+            ("output_uri", "must be set", self.output_uri),
+            ("task", f"must be one of {['auto', *TASKS]}", self.task in ("auto", *TASKS)),
+            (
+                "optimizer",
+                f"must be empty or one of {list(_OPTIMIZERS)}",
+                self.optimizer in ("", *_OPTIMIZERS),
             ),
-        }
-        broken = [rule for rule, holds in rules.items() if not holds]
+            *((name, "must not be negative", getattr(self, name) >= 0) for name in numbers),
+        ]
+        broken = [
+            f"`{name}` {rule}. Received: {getattr(self, name)!r}"
+            for name, rule, holds in rules
+            if not holds
+        ]
         if broken:
-            raise ValueError(f"{'; '.join(broken)}. Received: {vars(self)}")
+            raise ValueError("; ".join(broken))
 
 
 def read_parameters(path: Path | None, overrides: Mapping[str, Any]) -> Parameters:

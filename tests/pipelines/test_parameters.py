@@ -43,7 +43,7 @@ def test_the_command_line_goes_before_the_file(tmp_path):
         ("seed: -1", "must not be negative"),
         ("task: clasify", "`task` must be one of"),
         ("optimizer: adam", "`optimizer` must be empty or one of"),
-        ("dataset_uri: ''", "`dataset_uri` and `output_uri` must be set"),
+        ("dataset_uri: ''", "`dataset_uri` must be set.*`output_uri` must be set"),
         ("- epochs", "must hold `name: value` lines"),
         ("epochs: [", "must be YAML"),
     ],
