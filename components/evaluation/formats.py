@@ -58,19 +58,22 @@ def write_onnx(model: keras.Model, path: Path) -> None:
 
     # tf2onnx turns the constants of keras.layers.Normalization into inputs unless they are frozen.
     frozen = convert_variables_to_constants_v2(call.get_concrete_function())
+    graph_def = frozen.graph.as_graph_def()
+    # Keras wraps grouped convolutions in a function for XLA that is not inlined; ONNX has none.
+    functions = graph_def.library.function
+    for part in (graph_def.node, functions, *(function.node_def for function in functions)):
+        for entry in part:
+            entry.attr.pop("_XlaMustCompile", None)
+            entry.attr.pop("_noinline", None)
     converted, _ = tf2onnx.convert.from_graph_def(
-        frozen.graph.as_graph_def(),
+        graph_def,
         input_names=["pixels:0"],
         output_names=["probabilities:0"],
         opset=_ONNX_OPSET,
+        tensors_to_rename={"pixels:0": "pixels", "probabilities:0": "probabilities"},
     )
-    graph = converted.graph
-    for value, name in ((graph.input[0], "pixels"), (graph.output[0], "probabilities")):
+    for value in (converted.graph.input[0], converted.graph.output[0]):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-        for node in graph.node:
-            _rename(node.input, value.name, name)
-            _rename(node.output, value.name, name)
-        value.name = name
     onnx.checker.check_model(converted)
     onnx.save(converted, path)
 
@@ -106,9 +109,3 @@ def write_tflite_int8(saved_model: Path, path: Path, calibration: np.ndarray) ->
 
 def _converter(saved_model: Path) -> tf.lite.TFLiteConverter:
     return tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
-
-
-def _rename(names: list[str], old: str, new: str) -> None:
-    for index, name in enumerate(names):
-        if name == old:
-            names[index] = new

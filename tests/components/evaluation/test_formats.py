@@ -12,6 +12,8 @@ LAYERS = {
     "normalization": lambda: keras.layers.Normalization(mean=[1.0] * 3, variance=[4.0] * 3),
     # In ConvNeXt; TensorFlow computes it by erfc, which tf2onnx does not know.
     "gelu": lambda: keras.layers.Activation("gelu"),
+    # In ConvNeXt; a function of its own in the graph.
+    "grouped": lambda: keras.layers.Conv2D(6, 3, groups=3),
     # A shape that a converter can freeze at one image.
     "reshape": lambda: keras.layers.Reshape((4, 16, 3)),
     "hard_swish": lambda: keras.layers.Activation("hard_swish"),
