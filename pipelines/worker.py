@@ -16,11 +16,10 @@ from pathlib import Path
 
 from kfp import local
 
+from kfp_vision.pipelines.cache import keep_metrics, remove_unused
 from kfp_vision.pipelines.training import training_pipeline
 
 __all__ = ["main"]
-
-_METRICS = ("system.Metrics", "system.ClassificationMetrics")
 
 
 def _end_with(launcher: int) -> None:
@@ -33,33 +32,24 @@ def _end_with(launcher: int) -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def _keep_metrics(cache_root: Path) -> None:
-    """Gives the metrics of earlier runs a file: KFP's cache takes what has none for lost."""
-    for entry in cache_root.glob("*.json"):
-        outputs = json.loads(entry.read_text(encoding="utf-8")).values()
-        for output in outputs:
-            if isinstance(output, dict) and output.get("schema_title") in _METRICS:
-                path = Path(output["uri"])
-                if path.parent.is_dir():
-                    path.touch()
-
-
 def main() -> None:
     """Runs the training pipeline as the JSON argument says; the exit code is 1 if a task fails."""
     settings = json.loads(sys.argv[1])
     threading.Thread(target=_end_with, args=(settings["launcher"],), daemon=True).start()
-    _keep_metrics(Path(settings["cache_root"]))
+    pipeline_root, cache_root = Path(settings["pipeline_root"]), Path(settings["cache_root"])
+    keep_metrics(cache_root)
     # KFP says on the root logger which tasks come from the cache.
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
-        pipeline_root=settings["pipeline_root"],
+        pipeline_root=str(pipeline_root),
         workspace_root=settings["workspace_root"],
-        cache_root=settings["cache_root"],
+        cache_root=str(cache_root),
         enable_caching=True,
         raise_on_error=True,
     )
     training_pipeline(**settings["arguments"])
+    remove_unused(pipeline_root, cache_root)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,45 @@
+"""The cache of `kfp.local`: one JSON file an executed task, which refers to artifacts by path.
+
+It is kept below a name for the code (`fingerprints.code_version`), and artifacts in one folder a
+run; tasks of many runs may be in use.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["keep_metrics", "remove_unused"]
+
+_METRICS = ("system.Metrics", "system.ClassificationMetrics")
+
+
+def _artifacts(cache_root: Path) -> Iterator[tuple[str, Path]]:
+    """Yields schema and path of every artifact that the cache refers to."""
+    for entry in cache_root.glob("*.json"):
+        for output in json.loads(entry.read_text(encoding="utf-8")).values():
+            if isinstance(output, dict) and "uri" in output:
+                yield output["schema_title"], Path(output["uri"])
+
+
+def keep_metrics(cache_root: Path) -> None:
+    """Gives metrics, which are values without a file, one: KFP takes what has none for lost."""
+    for schema, path in _artifacts(cache_root):
+        if schema in _METRICS and path.parent.is_dir():
+            path.touch()
+
+
+def remove_unused(pipeline_root: Path, cache_root: Path) -> None:
+    """Removes caches of other code, and the runs that nothing in this cache comes from."""
+    for cache in cache_root.parent.iterdir():
+        if cache != cache_root:
+            shutil.rmtree(cache)
+    used = {
+        path.relative_to(pipeline_root).parts[0]
+        for _, path in _artifacts(cache_root)
+        # The output folder may have been moved since.
+        if path.is_relative_to(pipeline_root)
+    }
+    for run in pipeline_root.iterdir():
+        if run.name not in used:
+            shutil.rmtree(run)

@@ -1,0 +1,48 @@
+"""KFP's cache on disk: metrics stay cached, and only what is in use stays at all."""
+
+import json
+
+import pytest
+
+from kfp_vision.pipelines.cache import keep_metrics, remove_unused
+
+
+@pytest.fixture
+def state(tmp_path):
+    """Two runs under two versions of the code; the newer one uses a task of each run."""
+    runs = {name: tmp_path / "artifacts" / name for name in ("first", "second", "failed")}
+    for run in runs.values():
+        (run / "train-model").mkdir(parents=True)
+    entries = {
+        "old": {"model": {"schema_title": "system.Model", "uri": str(runs["failed"] / "model")}},
+        "new": {
+            "model": {"schema_title": "system.Model", "uri": str(runs["first"] / "train-model")},
+            "metrics": {
+                "schema_title": "system.Metrics",
+                "uri": str(runs["second"] / "train-model" / "metrics"),
+            },
+            "passed": True,
+        },
+    }
+    for version, outputs in entries.items():
+        folder = tmp_path / "cache" / version
+        folder.mkdir(parents=True)
+        (folder / "key.json").write_text(json.dumps(outputs))
+    return tmp_path
+
+
+def test_metrics_get_a_file(state):
+    keep_metrics(state / "cache" / "new")
+    assert (state / "artifacts" / "second" / "train-model" / "metrics").exists()
+
+
+def test_lost_artifacts_stay_lost(state):
+    (state / "artifacts" / "second" / "train-model").rmdir()
+    keep_metrics(state / "cache" / "new")
+    assert not (state / "artifacts" / "second" / "train-model").exists()
+
+
+def test_only_what_the_current_cache_refers_to_stays(state):
+    remove_unused(state / "artifacts", state / "cache" / "new")
+    assert sorted(path.name for path in (state / "artifacts").iterdir()) == ["first", "second"]
+    assert [path.name for path in (state / "cache").iterdir()] == ["new"]
