@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from kfp_vision.components.data_profiling import class_rules, copy_rules
-from kfp_vision.components.data_profiling.images import Images, thumbnail
+from kfp_vision.components.data_profiling.images import Images
 from kfp_vision.components.data_profiling.measurements import Measurements, Observation
 from kfp_vision.components.shared.artifacts import Finding
+from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 
 __all__ = ["RULES", "find", "not_accepted"]
 

@@ -3,24 +3,20 @@
 N images, in the order of the splits of the dataset and of their rows; L labels in all.
 """
 
-import base64
 import dataclasses
-import io
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from kfp_vision.components.shared.artifacts import DatasetInfo
 from kfp_vision.components.shared.datasets.near_duplicates import SIGNATURE_BYTES
 from kfp_vision.components.shared.datasets.store import iterate_images, open_split
 
-__all__ = ["Images", "read_images", "thumbnail"]
+__all__ = ["Images", "read_images"]
 
 _DIGEST_BYTES = 32
-_THUMBNAIL_SIDE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,12 +114,3 @@ def _fixed_width(tables: Iterable[pa.Table], name: str, width: int) -> np.ndarra
             flat = np.frombuffer(chunk.buffers()[1], np.uint8)
             parts.append(flat[chunk.offset * width :][: len(chunk) * width].reshape(-1, width))
     return np.concatenate(parts)
-
-
-def thumbnail(pixels: np.ndarray) -> str:
-    """Returns a PNG data URI of at most 64x64 pixels; small images keep their size."""
-    image = Image.fromarray(pixels.squeeze(axis=2) if pixels.shape[2] == 1 else pixels)
-    image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BOX)
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -16,7 +16,7 @@ from kfp_vision.components.data_profiling.figures import (
     size_histograms,
 )
 from kfp_vision.components.data_profiling.findings import find, not_accepted
-from kfp_vision.components.data_profiling.images import Images, read_images, thumbnail
+from kfp_vision.components.data_profiling.images import Images, read_images
 from kfp_vision.components.data_profiling.measurements import Measurements
 from kfp_vision.components.data_profiling.page import write_page
 from kfp_vision.components.shared.artifacts import (
@@ -28,6 +28,7 @@ from kfp_vision.components.shared.artifacts import (
     write_json,
 )
 from kfp_vision.components.shared.datasets.near_duplicates import near_duplicate_groups
+from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import Recipe, write_recipe
 
