@@ -2,7 +2,7 @@
 
 import importlib
 
-from kfp_vision.components.shared.tasks.protocol import Task, Targets
+from kfp_vision.components.shared.tasks.protocol import Targets, Task
 
 __all__ = ["TASKS", "Targets", "Task", "get_task"]
 
