@@ -1,0 +1,62 @@
+"""The recipe keeps what users have said and says where everything comes from."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.training import hyperparameters
+
+
+def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
+    setting = Setting(64, "noise scale", {"b_noise": 57.0, "ci95": [44.0, 80.0]}, "learned")
+    recipe = Recipe().with_settings("training", {"batch_size": setting})
+    write_recipe(recipe, tmp_path / "recipe.json")
+    assert read_recipe(tmp_path / "recipe.json").sections["training"]["batch_size"] == setting
+
+
+def test_a_stage_does_not_overrule_the_user() -> None:
+    user = Setting(8, "by hand", source="user")
+    recipe = Recipe().with_settings("training", {"batch_size": user})
+    learned = recipe.with_settings("training", {"batch_size": Setting(64, "measured")})
+    assert learned.get("training", "batch_size") == user
+    again = recipe.with_settings("training", {"batch_size": Setting(9, "by hand", source="user")})
+    assert again.value("training", "batch_size") == 9
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"recipe_version": 1}', '{"recipe_version": 1, "sections": {"a": {"b": 1}}}'],
+)
+def test_what_is_no_recipe_is_refused(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="A recipe is JSON"):
+        read_recipe(path)
+
+
+def test_other_versions_and_sources_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"recipe_version": 2, "sections": {}}))
+    with pytest.raises(ValueError, match="`recipe_version` must be 1"):
+        read_recipe(path)
+    with pytest.raises(ValueError, match="`source` must be one of"):
+        Setting(1, "x", source="guess")  # type: ignore[arg-type]
+
+
+def test_defaults_follow_the_data_and_learned_values_stay() -> None:
+    first = hyperparameters.resolve(Recipe(), {}, num_images=50_000)
+    learned = first.with_settings("training", {"learning_rate": Setting(0.01, "range test")})
+    second = hyperparameters.resolve(learned, {}, num_images=1_000)
+    assert second.value("training", "learning_rate") == 0.01
+    assert second.value("training", "epochs") != first.value("training", "epochs")
+    assert second.value("training", "steps") == round(40 * 1_000 / 64)
+
+
+def test_steps_follow_the_epochs_and_batch_size_of_the_user() -> None:
+    learned = Recipe().with_settings("training", {"steps": Setting(777, "constant-rate sweep")})
+    kept = hyperparameters.resolve(learned, {"learning_rate": 0.1}, 1_000)
+    assert kept.value("training", "steps") == 777
+    asked = hyperparameters.resolve(learned, {"epochs": 3, "batch_size": 10}, 1_000)
+    assert asked.value("training", "steps") == 300
