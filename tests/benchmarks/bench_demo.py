@@ -30,10 +30,11 @@ def main() -> None:
     result = {
         "seconds": round(run["seconds"], 1),
         "orchestration_share": round(run["orchestration_share"], 4),
-        "primary": primary,
-        "test": report["metrics"]["test"][primary],
+        "primary": report["metrics"]["primary"],
+        "test": report["metrics"]["test"],
         "baselines": {
-            name: scores[primary]["value"] for name, scores in report["baselines"].items()
+            name: {metric: score["value"] for metric, score in scores.items()}
+            for name, scores in report["baselines"].items()
         },
         "exports_passed": {entry["format"]: entry["passed"] for entry in report["exports"]},
         "stage_seconds": {stage["name"]: round(stage["seconds"], 1) for stage in run["stages"]},
