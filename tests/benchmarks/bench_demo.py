@@ -26,7 +26,6 @@ def main() -> None:
         subprocess.run([command, "run", *options, "--output", output], check=True)
         run = json.loads((output / "run.json").read_text(encoding="utf-8"))
         report = json.loads((output / "report.json").read_text(encoding="utf-8"))
-    primary = report["metrics"]["primary"]
     result = {
         "seconds": round(run["seconds"], 1),
         "orchestration_share": round(run["orchestration_share"], 4),
