@@ -64,11 +64,11 @@ class Hyperparameters:
 
 
 def default_epochs(num_images: int) -> int:
-    """Returns the epochs of a plain training: 500,000 images in all, within 8 and 40 epochs.
+    """Returns the epochs of a plain training: 500,000 images in all, within 8 and 25 epochs.
 
     Small sets need many passes to be fitted and large ones few.
     """
-    return max(8, min(40, round(500_000 / num_images)))
+    return max(8, min(25, round(500_000 / num_images)))
 
 
 def resolve(recipe: Recipe, overrides: Mapping[str, Any], num_images: int) -> Recipe:
@@ -111,7 +111,7 @@ def resolve(recipe: Recipe, overrides: Mapping[str, Any], num_images: int) -> Re
     epochs = settle(
         "epochs",
         default_epochs(num_images),
-        "500,000 images in all, within 8 and 40 epochs",
+        "500,000 images in all, within 8 and 25 epochs",
         num_images=num_images,
     )
     steps = settle(

@@ -51,7 +51,7 @@ def test_defaults_follow_the_data_and_learned_values_stay() -> None:
     second = hyperparameters.resolve(learned, {}, num_images=1_000)
     assert second.value("training", "learning_rate") == 0.01
     assert second.value("training", "epochs") != first.value("training", "epochs")
-    assert second.value("training", "steps") == round(40 * 1_000 / 64)
+    assert second.value("training", "steps") == round(25 * 1_000 / 64)
 
 
 def test_steps_follow_the_epochs_and_batch_size_of_the_user() -> None:
