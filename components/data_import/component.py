@@ -1,17 +1,11 @@
 """The KFP op of data_import: parameters -> config, artifacts -> paths."""
 
-import functools
-
 from kfp import dsl
 
-from kfp_vision.components.shared.container_images import CPU_IMAGE
-
-_component = functools.partial(
-    dsl.component, base_image=CPU_IMAGE, packages_to_install=[], install_kfp_package=False
-)
+from kfp_vision.components.shared.container_images import component
 
 
-@_component
+@component
 def import_dataset(
     dataset: dsl.Output[dsl.Dataset],
     dataset_uri: str,

@@ -1,17 +1,11 @@
 """The KFP components of the profiling stage."""
 
-import functools
-
 from kfp import dsl
 
-from kfp_vision.components.shared.container_images import CPU_IMAGE
-
-_component = functools.partial(
-    dsl.component, base_image=CPU_IMAGE, packages_to_install=[], install_kfp_package=False
-)
+from kfp_vision.components.shared.container_images import component
 
 
-@_component
+@component
 def profile_dataset(
     dataset: dsl.Input[dsl.Dataset],
     profile: dsl.Output[dsl.Artifact],
@@ -39,7 +33,7 @@ def profile_dataset(
         metrics.log_metric(name, result.figures[name])
 
 
-@_component
+@component
 def check_profile(profile: dsl.Input[dsl.Artifact], accept_findings: str) -> None:
     """Stops the pipeline when a finding of level `fail` is not accepted."""
     from pathlib import Path

@@ -1,17 +1,11 @@
 """The KFP component of the training stage."""
 
-import functools
-
 from kfp import dsl
 
-from kfp_vision.components.shared.container_images import CPU_IMAGE
-
-_component = functools.partial(
-    dsl.component, base_image=CPU_IMAGE, packages_to_install=[], install_kfp_package=False
-)
+from kfp_vision.components.shared.container_images import component
 
 
-@_component
+@component
 def train_model(
     dataset: dsl.Input[dsl.Dataset],
     recipe: dsl.Input[dsl.Artifact],
@@ -27,7 +21,11 @@ def train_model(
     max_minutes: float,
     seed: int,
 ) -> None:
-    """Trains the architecture by the recipe and keeps its best checkpoint."""
+    """Trains the architecture by the recipe and keeps its best checkpoint.
+
+    Without a `checkpoint_uri`, a folder that outlives the task, a retry starts anew.
+    """
+    import tempfile
     from pathlib import Path
 
     from kfp_vision.components.training.train import TrainConfig, train_model
@@ -46,7 +44,7 @@ def train_model(
         Path(dataset.path),
         Path(recipe.path) / "recipe.json",
         Path(model.path),
-        Path(checkpoint_uri),
+        Path(checkpoint_uri or tempfile.mkdtemp()),
         config,
     )
     for name, value in summary.validation.items():
