@@ -31,6 +31,18 @@ _FILES = {
         "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
     ),
 }
+_CLASSES = (
+    "T-shirt",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 _ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 _PACKAGE = "dataset-fashion-mnist"
 _FOLDER = "usr/share/datasets/fashion-mnist"  # Below the root, or where the package is unpacked.
@@ -38,12 +50,12 @@ _TIMEOUT_S = 120
 
 
 def provide_fashion_mnist(target: Path) -> Path:
-    """Returns `target` with the four IDX files in it; does nothing when they are there.
+    """Returns `target` with the four IDX files and `classes.txt` in it.
 
     Raises:
         FileNotFoundError: No source works; the message says why, and what to do.
     """
-    if all((target / name).is_file() for name in _FILES):
+    if all((target / name).is_file() for name in (*_FILES, "classes.txt")):
         return target
     sources: dict[str, Callable[[Path], Path]] = {
         "installed Debian package": lambda _: Path("/", _FOLDER),
@@ -63,6 +75,7 @@ def provide_fashion_mnist(target: Path) -> Path:
             except (OSError, subprocess.SubprocessError) as error:
                 reasons.append(f"{source}: {error}")
             else:
+                (target / "classes.txt").write_text("\n".join(_CLASSES), encoding="utf-8")
                 return target
     raise FileNotFoundError(
         f"The demo needs Fashion-MNIST in {target}. Received: {'; '.join(reasons)}. Connect to the "

@@ -1,7 +1,8 @@
 """Arrays of images and of labels in files, read in blocks: memory does not grow with N.
 
 N images [N, height, width] or [N, height, width, channels], labels [N], [N, 1] or one-hot and
-multi-hot [N, C]. `npz.py` and `idx.py` say where the arrays are.
+multi-hot [N, C]. `npz.py` and `idx.py` say where the arrays are. Beside them, `classes.txt` may
+name the classes, one a line; the first is class 0.
 """
 
 import contextlib
@@ -17,10 +18,12 @@ import numpy as np
 
 from kfp_vision.components.data_import.classes import check_are_classes
 from kfp_vision.components.data_import.samples import Listing, Sample, require_classes
+from kfp_vision.components.shared.storage import Folder
 
 __all__ = ["ArrayFile", "list_arrays"]
 
 _BLOCK_BYTES = 4 * 2**20
+_CLASS_NAMES = "classes.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +70,21 @@ class ArrayFile:
                 yield block.astype(dtype.newbyteorder("="), copy=False)
 
 
-def list_arrays(pairs: list[tuple[ArrayFile, ArrayFile | None, str | None]], uri: str) -> Listing:
+def list_arrays(
+    pairs: list[tuple[ArrayFile, ArrayFile | None, str | None]], folder: Folder
+) -> Listing:
     """Lists the images of (images, labels, split) triples; only unlabelled ones lack labels.
 
+    Args:
+        pairs: The arrays.
+        folder: Where they are; may hold `classes.txt`.
+
     Raises:
-        ValueError: The arrays are not images and labels, or not of the same length.
+        ValueError: The arrays are not images and labels, or not of the same length; a label has
+            no line in `classes.txt`.
     """
     total, notes, parts = 0, [], []
+    class_names = _read_class_names(folder)
     for images, labels, split in pairs:
         shape, dtype = images.header()
         has_image_shape = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3, 4))
@@ -86,6 +97,8 @@ def list_arrays(pairs: list[tuple[ArrayFile, ArrayFile | None, str | None]], uri
         if labels is None and split != "unlabeled":
             raise ValueError(f"Images must come with labels. Received: only {images.name}")
         names = _label_names(labels) if labels is not None else [()] * shape[0]
+        if class_names:
+            names = _renamed(names, class_names)
         if len(names) != shape[0]:
             raise ValueError(
                 f"Each image must have its labels. Received: {shape[0]} in {images.name} and "
@@ -95,7 +108,7 @@ def list_arrays(pairs: list[tuple[ArrayFile, ArrayFile | None, str | None]], uri
         notes.append(f"{images.name}: {dtype} {list(shape)}, split {split or 'not given'}.")
         parts.append((images, names, split))
     classes = {name for _, names, _ in parts for row in names for name in row}
-    require_classes(classes, uri)
+    require_classes(classes, folder.uri)
     check_are_classes(classes)
 
     def samples() -> Iterator[Sample]:
@@ -107,6 +120,25 @@ def list_arrays(pairs: list[tuple[ArrayFile, ArrayFile | None, str | None]], uri
                     row += 1
 
     return Listing(samples(), total, notes)
+
+
+def _read_class_names(folder: Folder) -> list[str]:
+    if not folder.exists(_CLASS_NAMES):
+        return []
+    return folder.read(_CLASS_NAMES).decode("utf-8-sig").split("\n")
+
+
+def _renamed(labels: list[tuple[str, ...]], class_names: list[str]) -> list[tuple[str, ...]]:
+    """Returns the labels with every number replaced by its line of `classes.txt`."""
+    numbers = {number for row in set(labels) for number in row}
+    lines = {str(index): name.strip() for index, name in enumerate(class_names) if name.strip()}
+    if not numbers <= lines.keys():
+        raise ValueError(
+            f"`{_CLASS_NAMES}` must have a line for every label. Received: {len(lines)} lines, and "
+            f"the label {min(numbers - lines.keys())!r}"
+        )
+    renamed = {row: tuple(lines[number] for number in row) for row in set(labels)}
+    return [renamed[row] for row in labels]
 
 
 def _label_names(labels: ArrayFile) -> list[tuple[str, ...]]:

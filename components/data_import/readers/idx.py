@@ -51,7 +51,7 @@ def read_idx(folder: Folder, name: str = "") -> Listing:
             f"IDX labels must come with images. Received: {[match.string for match in matches]}"
         )
     pairs = [(arrays["images"], arrays.get("labels"), split) for split, arrays in found.items()]
-    return list_arrays(pairs, folder.uri)
+    return list_arrays(pairs, folder)
 
 
 def _opener(

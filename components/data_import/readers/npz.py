@@ -65,7 +65,7 @@ def read_npz(folder: Folder, name: str = "") -> Listing:
             "An .npz file must hold `x_train` and `y_train` (and `x_test`, `y_test`), "
             f"`train_images` and `train_labels`, or `images` and `labels`. Received: {sorted(keys)}"
         )
-    return list_arrays(pairs, folder.uri)
+    return list_arrays(pairs, folder)
 
 
 def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:

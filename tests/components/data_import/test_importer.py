@@ -121,6 +121,29 @@ def test_the_fingerprint_is_of_the_content_not_of_the_format(noise, tmp_path, im
     assert len({*prints, changed.fingerprint, other.fingerprint}) == 3
 
 
+def test_classes_of_arrays_have_the_names_beside_them(noise, tmp_path, import_into):
+    images, labels = np.stack([noise() for _ in range(30)]), np.arange(30) % 3
+    np.savez(tmp_path / "set.npz", images=images, labels=labels)
+    (tmp_path / "classes.txt").write_text("zebra\ncat\nemu\n", encoding="utf-8")
+    info, output_dir = import_into(tmp_path)
+    assert info.classes == ["cat", "emu", "zebra"]
+    for split in info.splits:
+        table = open_split(output_dir, split)
+        stored = zip(iterate_images(table, range(table.num_rows)), label_lists(table), strict=True)
+        for pixels, [label] in stored:
+            row = int(np.flatnonzero((images == pixels).all(axis=(1, 2, 3)))[0])
+            assert info.classes[label] == ["zebra", "cat", "emu"][labels[row]]
+
+
+@pytest.mark.parametrize("names", ["zebra\ncat", "zebra\n\nemu"])
+def test_a_label_without_a_name_is_refused(names, noise, tmp_path, import_into):
+    images = np.stack([noise() for _ in range(30)])
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(30) % 3)
+    (tmp_path / "classes.txt").write_text(names, encoding="utf-8")
+    with pytest.raises(ValueError, match="`classes.txt` must have a line for every label"):
+        import_into(tmp_path)
+
+
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_idx_files_of_the_mnist_family(suffix, noise, tmp_path, import_into):
     opened = gzip.open if suffix else open
