@@ -10,6 +10,7 @@ __all__ = ["OPTIMIZERS", "SECTION", "Hyperparameters", "default_epochs", "from_r
 
 SECTION = "training"
 OPTIMIZERS = ("adamw", "sgd", "lamb")
+_USUAL = "usual mild regularisation (ResNet-RS, Bello et al., 2021, arXiv:2103.07579, table 1)"
 _DEFAULT_RATES = {"adamw": 3e-3, "sgd": 0.1, "lamb": 1e-2}
 
 
@@ -124,8 +125,10 @@ def resolve(recipe: Recipe, overrides: Mapping[str, Any], num_images: int) -> Re
     settle("warmup_steps", warmup_steps, "5 % of the steps, at least 100, at most half")
     settle("weight_decay", 0.02, "kfp-vision default")
     settle("clip_norm", 5.0, "kfp-vision default: stops spikes, idle otherwise")
-    for name in ("label_smoothing", "ema_momentum", "dropout", "stochastic_depth"):
-        settle(name, 0.0, "off: plain training")
+    settle("label_smoothing", 0.1, _USUAL)
+    settle("dropout", 0.2, _USUAL)
+    settle("ema_momentum", 0.99, _USUAL)
+    settle("stochastic_depth", 0.0, "off: the default network is shallow")
     return Recipe({**recipe.sections, SECTION: held})
 
 
