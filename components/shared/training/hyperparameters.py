@@ -10,7 +10,7 @@ __all__ = ["OPTIMIZERS", "SECTION", "Hyperparameters", "default_epochs", "from_r
 
 SECTION = "training"
 OPTIMIZERS = ("adamw", "sgd", "lamb")
-_USUAL = "usual mild regularisation (ResNet-RS, Bello et al., 2021, arXiv:2103.07579, table 1)"
+_USUAL = "usual mild regularisation (ResNet-RS, Bello et al., 2021, arXiv:2103.07579)"
 _DEFAULT_RATES = {"adamw": 3e-3, "sgd": 0.1, "lamb": 1e-2}
 
 

@@ -15,12 +15,12 @@ from kfp_vision.components.shared.training.hyperparameters import OPTIMIZERS, Hy
 from kfp_vision.components.shared.training.sanity import DivergenceError, check_one_batch
 from kfp_vision.components.shared.training.trainer import Trainer
 
-_PLAIN = hyperparameters.from_recipe(hyperparameters.resolve(Recipe(), {}, 1000))
+_DEFAULTS = hyperparameters.from_recipe(hyperparameters.resolve(Recipe(), {}, 1000))
 
 
 def _settings(**changes: Any) -> Hyperparameters:
-    off = {"weight_decay": 0.0, "clip_norm": 0.0, "optimizer": "sgd"}
-    return dataclasses.replace(_PLAIN, **{**off, **changes})
+    off = dict.fromkeys(("weight_decay", "clip_norm", "label_smoothing", "ema_momentum"), 0.0)
+    return dataclasses.replace(_DEFAULTS, **{**off, "optimizer": "sgd", **changes})
 
 
 def _linear_model() -> keras.Model:
