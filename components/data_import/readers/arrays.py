@@ -96,7 +96,9 @@ def list_arrays(
             )
         if labels is None and split != "unlabeled":
             raise ValueError(f"Images must come with labels. Received: only {images.name}")
-        names = _label_names(labels) if labels is not None else [()] * shape[0]
+        names: list[tuple[str, ...]] = [()] * shape[0]
+        if labels is not None:
+            names = _label_names(labels)
         if class_names:
             names = _renamed(names, class_names)
         if len(names) != shape[0]:
