@@ -5,6 +5,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,7 @@ def _identity(info: DatasetInfo, recipe: Recipe, config: TrainConfig) -> str:
         section: {name: setting.value for name, setting in settings.items()}
         for section, settings in recipe.sections.items()
     }
-    content = [info.fingerprint, values, config.seed, config.max_minutes]
+    content = [version("kfp-vision"), info.fingerprint, values, config.seed, config.max_minutes]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
