@@ -1,0 +1,47 @@
+"""Boxes in the image, MixUp and CutMix: one formula with a weight for every pixel.
+
+Shapes: images [B, H, W, C] float32; boxes int32 [B, 4] as (left, top, right, bottom), pixels;
+partners int32 [B], whom each image is mixed with; weights float32 [B] in [0, 1].
+Sources: MixUp, Zhang et al., 2018, arXiv:1710.09412; CutMix, Yun et al., 2019, arXiv:1905.04899.
+"""
+
+import tensorflow as tf
+
+__all__ = ["centred_boxes", "inside", "label_weights", "mix"]
+
+
+def centred_boxes(centres: tf.Tensor, shares: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Returns whole-pixel boxes of the image's proportions, clipped to the image.
+
+    Args:
+        centres: [B, 2], x and y in [0, 1).
+        shares: [B], sides of the boxes as shares of the image's.
+        height: Of the images, pixels.
+        width: Of the images, pixels.
+    """
+    size = tf.constant([width, height], tf.float32)
+    sides = tf.round(shares[:, None] * size)
+    corners = tf.floor(centres * size) - tf.floor(sides / 2.0)
+    ends = tf.concat([corners, corners + sides], -1)
+    return tf.cast(tf.clip_by_value(ends, 0.0, tf.tile(size, [2])), tf.int32)
+
+
+def inside(boxes: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Returns which pixels lie in the box of their image, bool [B, H, W, 1]."""
+    left, top, right, bottom = tf.unstack(boxes[:, None], axis=-1)
+    x, y = tf.range(width), tf.range(height)
+    rows, columns = (y >= top) & (y < bottom), (x >= left) & (x < right)
+    return (rows[:, :, None] & columns[:, None])[..., None]
+
+
+def label_weights(weights: tf.Tensor, boxes: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Returns the share [B] of each mixed image that is its own, to weigh its labels with."""
+    sides = tf.cast(boxes[:, 2:] - boxes[:, :2], tf.float32)
+    return weights * (1.0 - sides[:, 0] * sides[:, 1] / (height * width))
+
+
+def mix(images: tf.Tensor, partners: tf.Tensor, weights: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    """Returns each image averaged with its partner by its weight, and all partner in its box."""
+    height, width = images.shape[1:3]
+    own = tf.where(inside(boxes, height, width), 0.0, weights[:, None, None, None])
+    return own * images + (1.0 - own) * tf.gather(images, partners)
