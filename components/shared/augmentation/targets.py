@@ -1,0 +1,127 @@
+"""Boxes, masks and keypoints that move with their image.
+
+Shapes: matrices [B, 3, 3] as in geometry.py; boxes float32 [B, N, 4] as (left, top, right, bottom)
+and keypoints [B, N, 2] as (x, y), in pixels from the upper left corner of the image, where pixel i
+covers i to i + 1; visible bool [B, N]; masks int32 [B, H, W].
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from kfp_vision.components.shared.augmentation.geometry import sample_points
+from kfp_vision.components.shared.augmentation.mixing import inside
+
+__all__ = ["cut_boxes", "cut_masks", "warp_boxes", "warp_keypoints", "warp_masks"]
+
+_TINY = 1e-6
+
+
+def _move(points: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    """Returns points [B, N, 2] moved; the matrix counts from the centre of the first pixel."""
+    centred = points - 0.5
+    moved = tf.reduce_sum(matrix[:, None, :2, :2] * centred[:, :, None, :], -1)
+    return moved + matrix[:, None, :2, 2] + 0.5
+
+
+def _areas(boxes: tf.Tensor) -> tf.Tensor:
+    sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def warp_boxes(
+    boxes: tf.Tensor, matrix: tf.Tensor, height: int, width: int, least_visible: float = 0.25
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the upright boxes around the moved corners, clipped to the image, and which remain.
+
+    Args:
+        boxes: The boxes of the source.
+        matrix: What its pixels were moved by.
+        height: Of the images, pixels.
+        width: Of the images, pixels.
+        least_visible: A box of which less than this share of the area is in the image is gone.
+    """
+    corners = [tf.stack([boxes[..., x], boxes[..., y]], -1) for x in (0, 2) for y in (1, 3)]
+    moved = tf.stack([_move(corner, matrix) for corner in corners], 2)
+    whole = tf.concat([tf.reduce_min(moved, 2), tf.reduce_max(moved, 2)], -1)
+    size = tf.constant([width, height, width, height], tf.float32)
+    clipped = tf.clip_by_value(whole, 0.0, size)
+    visible = _areas(clipped) >= least_visible * tf.maximum(_areas(whole), _TINY)
+    return clipped, visible & (_areas(clipped) > 0.0)
+
+
+def warp_masks(masks: tf.Tensor, matrix: tf.Tensor, ignored: int) -> tf.Tensor:
+    """Returns the masks resampled to the nearest pixel, `ignored` where the source has none."""
+    batch, height, width = masks.shape
+    x, y = (tf.cast(tf.round(place), tf.int32) for place in sample_points(matrix, height, width))
+    known = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    first = tf.range(batch)[:, None, None] * (height * width)
+    places = tf.where(known, first + y * width + x, 0)
+    return tf.where(known, tf.gather(tf.reshape(masks, [-1]), places), ignored)
+
+
+def warp_keypoints(
+    keypoints: tf.Tensor,
+    matrix: tf.Tensor,
+    height: int,
+    width: int,
+    swaps: Sequence[int] | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the moved keypoints and which of them are in the image.
+
+    Args:
+        keypoints: Those of the source.
+        matrix: What its pixels were moved by.
+        height: Of the images, pixels.
+        width: Of the images, pixels.
+        swaps: For each keypoint the one it becomes in a mirrored image (left eye, right eye), or
+            None when there are no sides.
+    """
+    moved = _move(keypoints, matrix)
+    if swaps is not None:
+        # A matrix that mirrors has a negative determinant, turned or not.
+        turned = matrix[:, 0, 0] * matrix[:, 1, 1] - matrix[:, 0, 1] * matrix[:, 1, 0]
+        swapped = tf.gather(moved, list(swaps), axis=1)
+        moved = tf.where((turned < 0.0)[:, None, None], swapped, moved)
+    size = tf.constant([width, height], tf.float32)
+    return moved, tf.reduce_all((moved >= 0.0) & (moved < size), -1)
+
+
+def cut_masks(masks: tf.Tensor, partners: tf.Tensor, cut: tf.Tensor) -> tf.Tensor:
+    """Returns the masks of images after CutMix with the boxes `cut` int32 [B, 4]."""
+    pasted = inside(cut, *masks.shape[1:])[..., 0]
+    return tf.where(pasted, tf.gather(masks, partners), masks)
+
+
+def cut_boxes(
+    boxes: tf.Tensor,
+    visible: tf.Tensor,
+    partners: tf.Tensor,
+    cut: tf.Tensor,
+    least_visible: float = 0.25,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the boxes [B, 2 N, 4] after CutMix, own before the partner's, and which remain.
+
+    A box of the partner is clipped to the cut. An own box of which the cut leaves less than
+    `least_visible` is gone; the others stay as they are, partly covered.
+
+    Args:
+        boxes: Before mixing.
+        visible: Those that are there.
+        partners: int32 [B], whom each image was mixed with.
+        cut: int32 [B, 4], the part that was pasted, as `Drawn.cutmix_boxes`.
+        least_visible: Share of the area.
+    """
+    window = tf.cast(cut, tf.float32)[:, None]
+
+    def clipped(given: tf.Tensor) -> tf.Tensor:
+        low = tf.maximum(given[..., :2], window[..., :2])
+        return tf.concat([low, tf.maximum(low, tf.minimum(given[..., 2:], window[..., 2:]))], -1)
+
+    areas = tf.maximum(_areas(boxes), _TINY)
+    own = visible & (1.0 - _areas(clipped(boxes)) / areas >= least_visible)
+    theirs = tf.gather(boxes, partners)
+    pasted = clipped(theirs)
+    shares = _areas(pasted) / tf.gather(areas, partners)
+    shown = tf.gather(visible, partners) & (shares >= least_visible) & (shares > 0.0)
+    return tf.concat([boxes, pasted], 1), tf.concat([own, shown], 1)
