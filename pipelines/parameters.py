@@ -42,6 +42,9 @@ class Parameters:
         "", f"One of {', '.join(_OPTIMIZERS)}; empty lets kfp-vision choose."
     )
     max_minutes: float = _parameter(0.0, "Minutes that training may take; 0: no limit.")
+    learn_batch_size: bool = _parameter(
+        True, "Measure batch size, learning rate and length; false keeps defaults."
+    )
     recipe_uri: str = _parameter("", "recipe.json of an earlier run to start from.")
     accept_findings: str = _parameter("", "Codes of failing data findings to accept, with commas.")
     seed: int = _parameter(0, "Seed of everything random.")

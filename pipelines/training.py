@@ -2,6 +2,7 @@
 
 from kfp import dsl
 
+from kfp_vision.components.batch_size_probe.component import probe_batch_size
 from kfp_vision.components.data_import.component import import_dataset
 from kfp_vision.components.data_profiling.component import check_profile, profile_dataset
 from kfp_vision.components.evaluation.component import build_report, evaluate_model, export_model
@@ -25,6 +26,7 @@ def training_pipeline(
     epochs: int = 0,
     optimizer: str = "",
     max_minutes: float = 0.0,
+    learn_batch_size: bool = True,
     recipe_uri: str = "",
     accept_findings: str = "",
     seed: int = 0,
@@ -46,31 +48,49 @@ def training_pipeline(
     ).outputs["dataset"]
     profile = profile_dataset(dataset=dataset, recipe_uri=recipe_uri).outputs["profile"]
     gate = check_profile(profile=profile, accept_findings=accept_findings)
-    model = (
-        train_model(
+    probe = (
+        probe_batch_size(
             dataset=dataset,
             recipe=profile,
+            learn=learn_batch_size,
             architecture=architecture,
             image_size=image_size,
             batch_size=batch_size,
             learning_rate=learning_rate,
             epochs=epochs,
             optimizer=optimizer,
-            max_minutes=max_minutes,
             seed=seed,
-            checkpoint_uri=checkpoint_uri,
         )
         .after(gate)
-        .outputs["model"]
+        .outputs["probe"]
     )
+    model = train_model(
+        dataset=dataset,
+        recipe=probe,
+        architecture=architecture,
+        image_size=image_size,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        optimizer=optimizer,
+        max_minutes=max_minutes,
+        seed=seed,
+        checkpoint_uri=checkpoint_uri,
+    ).outputs["model"]
     evaluation = evaluate_model(dataset=dataset, model=model).outputs["evaluation"]
     exports = export_model(dataset=dataset, evaluation=evaluation).outputs["exports"]
     report = build_report(
-        dataset=dataset, profile=profile, model=model, evaluation=evaluation, exports=exports
+        dataset=dataset,
+        profile=profile,
+        probe=probe,
+        model=model,
+        evaluation=evaluation,
+        exports=exports,
     ).outputs["report"]
     publish(
         dataset=dataset,
         profile=profile,
+        probe=probe,
         model=model,
         evaluation=evaluation,
         exports=exports,

@@ -59,8 +59,8 @@ def compare(architecture: str, size: int, channels: int, num_images: int) -> dic
     )
 
     def our_seconds() -> float:
-        def start() -> History:
-            return History(0, settings.steps, 0.0, 0.0, [], [], {"initial_loss": 9.0})
+        def start(settings: hyperparameters.Hyperparameters) -> History:
+            return History(settings, 0, settings.steps, 0.0, 0.0, [], [], {"initial_loss": 9.0})
 
         with tempfile.TemporaryDirectory() as folder:
             history = fit(
@@ -70,6 +70,7 @@ def compare(architecture: str, size: int, channels: int, num_images: int) -> dic
                 held_out,
                 settings,
                 start=start,
+                halve=None,
                 primary_metric="accuracy",
                 seed=0,
                 checkpoint_dir=Path(folder),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from kfp_vision.components.shared.datasets.loader import BatchOrder, prefetch
 from kfp_vision.components.shared.progress import Progress
@@ -18,7 +19,7 @@ from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
 from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
-from kfp_vision.components.shared.training.sanity import DivergenceError
+from kfp_vision.components.shared.training.sanity import DivergenceError, MemorizationError
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -28,8 +29,10 @@ _EVALUATIONS = 20
 _KEPT_CHECKPOINTS = 3
 # A chunk of batches on its way to the device; two exist at a time.
 _CHUNK_BYTES = 32 * 2**20
-_MAX_STEPS_PER_CALL = 32
 _STATISTICS_BATCHES = 32
+_MIN_REPAIRED_BATCH = 8
+# What a smaller batch, and the lower rate that belongs to it, can mend.
+_REPAIRABLE = (DivergenceError, MemorizationError, tf.errors.ResourceExhaustedError)
 
 CurveRow = dict[str, Any]
 
@@ -39,14 +42,17 @@ class History:
     """What a run has done so far; travels in the checkpoint.
 
     Attributes:
+        settings: What the run trains by; a repair changes them.
         step: Steps done.
         total_steps: Steps to do, fixed when the run starts.
         seconds, step_seconds: Of the loop, and of the optimizer steps in it.
         curves: Rows `{"step", "split", "metric", "value"}`.
-        best: The kept evaluations, best first: `{"step", "metrics"}`.
+        best: The kept evaluations, best first: `{"step", "metrics", "file"}`.
         checks: What the sanity checks measured.
+        repairs: What went wrong and what was done about it, one sentence each.
     """
 
+    settings: Hyperparameters
     step: int
     total_steps: int
     seconds: float
@@ -54,6 +60,12 @@ class History:
     curves: list[CurveRow]
     best: list[dict[str, Any]]
     checks: dict[str, float]
+    repairs: list[str] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> "History":
+        """Returns what `dataclasses.asdict` made a document of."""
+        return cls(**{**document, "settings": Hyperparameters(**document["settings"])})
 
 
 def evaluate(trainer: Trainer, task: Task, images: LabelledImages) -> dict[str, float]:
@@ -71,7 +83,8 @@ def fit(
     validation: LabelledImages,
     settings: Hyperparameters,
     *,
-    start: Callable[[], History],
+    start: Callable[[Hyperparameters], History],
+    halve: Callable[[Hyperparameters], Hyperparameters] | None,
     primary_metric: str,
     seed: int,
     checkpoint_dir: Path,
@@ -85,7 +98,9 @@ def fit(
         train: What is learned.
         validation: What chooses the checkpoint.
         settings: The learning-rate schedule follows them.
-        start: Called once when there is no checkpoint: runs the checks, fixes the length.
+        start: Runs the checks and fixes the length; called when there is no checkpoint.
+        halve: Returns settings for half the batch; called when memory runs out or the loss
+            diverges, which then goes on from the last checkpoint. None: the error is raised.
         primary_metric: The higher the better.
         seed: Of the order of the images.
         checkpoint_dir: Belongs to this run alone.
@@ -93,52 +108,113 @@ def fit(
 
     Raises:
         DivergenceError: The loss is NaN or infinite, or ten times the initial one.
+        MemorizationError: The model cannot learn one batch by heart.
+        tf.errors.ResourceExhaustedError: The batch does not fit into memory.
     """
-    restored = read_checkpoint(checkpoint_dir / "state.npz")
-    if restored is None:
-        history = start()
-    else:
-        trainer.restore(restored[0])
-        history = History(**restored[1])
-        for row in history.curves:
-            on_curve(row)
-    order = BatchOrder(len(train), settings.batch_size, seed)
-    progress = Progress("train", history.total_steps, "steps", history.step)
-    interval = max(1, history.total_steps // _EVALUATIONS)
+    state_path = checkpoint_dir / "state.npz"
+    repairs: list[str] = []
+    initial = trainer.state()
+    while read_checkpoint(state_path) is None:
+        try:
+            history = start(settings)
+        except _REPAIRABLE as error:
+            trainer.restore(initial)
+            settings = _halved(settings, halve, error, repairs)
+            continue
+        history.repairs = repairs
+        write_checkpoint(state_path, initial, dataclasses.asdict(history))
+    history = _restore(trainer, state_path)
+    for row in history.curves:
+        on_curve(row)
     while history.step < history.total_steps:
-        began = time.monotonic()
-        end = min((history.step // interval + 1) * interval, history.total_steps)
-        figures = _train_until(end, trainer, train, settings, order, history, progress)
-        metrics, weights = _evaluate_average(trainer, task, train, validation, order, end)
-        for split, values in (("train", figures), ("validation", metrics)):
-            for metric, value in values.items():
-                row = {"step": end, "split": split, "metric": metric, "value": value}
-                history.curves.append(row)
-                on_curve(row)
-        entry = {"step": end, "metrics": metrics}
-        _keep_best(history, entry, weights, primary_metric, checkpoint_dir)
-        history.seconds += time.monotonic() - began
-        write_checkpoint(checkpoint_dir / "state.npz", trainer.state(), dataclasses.asdict(history))
-        _drop_others(history, checkpoint_dir)
-    best = read_checkpoint(_best_path(checkpoint_dir, history.best[0]["step"]))
+        try:
+            _advance(
+                trainer,
+                task,
+                train,
+                validation,
+                history,
+                primary_metric,
+                seed,
+                checkpoint_dir,
+                on_curve,
+            )
+        except _REPAIRABLE as error:
+            history = _restore(trainer, state_path)
+            history.settings = _halved(history.settings, halve, error, history.repairs)
+            # The same position in the same order of images: twice the steps of half the size.
+            history.step, history.total_steps = 2 * history.step, 2 * history.total_steps
+            write_checkpoint(state_path, trainer.state(), dataclasses.asdict(history))
+    best = read_checkpoint(checkpoint_dir / history.best[0]["file"])
     if best is None:
         raise FileNotFoundError(f"The best checkpoint must exist. Received: {checkpoint_dir}")
     trainer.set_variables(best[0])
     return history
 
 
-def _train_until(
-    end: int,
-    trainer: Trainer,
-    train: LabelledImages,
+def _restore(trainer: Trainer, state_path: Path) -> History:
+    checkpoint = read_checkpoint(state_path)
+    if checkpoint is None:
+        raise FileNotFoundError(f"The checkpoint must exist. Received: {state_path}")
+    trainer.restore(checkpoint[0])
+    return History.from_document(checkpoint[1])
+
+
+def _halved(
     settings: Hyperparameters,
-    order: BatchOrder,
+    halve: Callable[[Hyperparameters], Hyperparameters] | None,
+    error: Exception,
+    repairs: list[str],
+) -> Hyperparameters:
+    """Returns the settings of half the batch, or raises `error` when they may not be changed."""
+    if halve is None or settings.batch_size < 2 * _MIN_REPAIRED_BATCH:
+        raise error
+    repaired = halve(settings)
+    repairs.append(
+        f"The batch was halved to {repaired.batch_size} and the learning rate lowered to "
+        f"{repaired.learning_rate:.3g}, because of: {str(error).splitlines()[0]}"
+    )
+    return repaired
+
+
+def _advance(
+    trainer: Trainer,
+    task: Task,
+    train: LabelledImages,
+    validation: LabelledImages,
     history: History,
-    progress: Progress,
+    primary_metric: str,
+    seed: int,
+    checkpoint_dir: Path,
+    on_curve: Callable[[CurveRow], None],
+) -> None:
+    """Trains up to the next evaluation, evaluates, and writes the checkpoint."""
+    began = time.monotonic()
+    order = BatchOrder(len(train), history.settings.batch_size, seed)
+    interval = max(1, history.total_steps // _EVALUATIONS)
+    end = min((history.step // interval + 1) * interval, history.total_steps)
+    figures = _train_until(end, trainer, train, order, history)
+    metrics, weights = _evaluate_average(trainer, task, train, validation, order, end)
+    for split, values in (("train", figures), ("validation", metrics)):
+        for metric, value in values.items():
+            row = {"step": end, "split": split, "metric": metric, "value": value}
+            history.curves.append(row)
+            on_curve(row)
+    entry = {"step": end, "metrics": metrics, "file": f"best-{end}.npz"}
+    _keep_best(history, entry, weights, primary_metric, checkpoint_dir)
+    history.seconds += time.monotonic() - began
+    write_checkpoint(checkpoint_dir / "state.npz", trainer.state(), dataclasses.asdict(history))
+    _drop_others(history, checkpoint_dir)
+
+
+def _train_until(
+    end: int, trainer: Trainer, train: LabelledImages, order: BatchOrder, history: History
 ) -> dict[str, float]:
     """Takes steps `history.step` to `end` and returns the training figures of that interval."""
+    settings = history.settings
+    progress = Progress("train", history.total_steps, "steps", history.step)
     batch_bytes = train.source.take(np.zeros(settings.batch_size, np.int64)).nbytes
-    per_call = max(1, min(_MAX_STEPS_PER_CALL, _CHUNK_BYTES // batch_bytes))
+    per_call = max(1, min(settings.steps_per_call, _CHUNK_BYTES // batch_bytes))
     chunks = ((step, min(step + per_call, end)) for step in range(history.step, end, per_call))
 
     def load(chunk: tuple[int, int]) -> tuple[Any, ...]:
@@ -207,10 +283,6 @@ def _evaluate_average(
     return metrics, weights
 
 
-def _best_path(checkpoint_dir: Path, step: int) -> Path:
-    return checkpoint_dir / f"best-{step}.npz"
-
-
 def _keep_best(
     history: History,
     entry: dict[str, Any],
@@ -229,12 +301,12 @@ def _keep_best(
     )
     history.best = ranked[:_KEPT_CHECKPOINTS]
     if entry in history.best:
-        write_checkpoint(_best_path(checkpoint_dir, entry["step"]), weights, entry)
+        write_checkpoint(checkpoint_dir / entry["file"], weights, entry)
 
 
 def _drop_others(history: History, checkpoint_dir: Path) -> None:
     """Deletes weights that no checkpoint names any more; only after the state has been written."""
-    kept = {_best_path(checkpoint_dir, entry["step"]) for entry in history.best}
+    kept = {entry["file"] for entry in history.best}
     for path in checkpoint_dir.glob("best-*.npz"):
-        if path not in kept:
+        if path.name not in kept:
             path.unlink()

@@ -10,14 +10,22 @@ import numpy as np
 
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["DivergenceError", "check_one_batch"]
+__all__ = ["DivergenceError", "MemorizationError", "NotFiniteError", "check_one_batch"]
 
 _MAX_STEPS = 96
 _STEPS_PER_CALL = 8
 
 
+class NotFiniteError(ArithmeticError):
+    """The loss of the untrained model is NaN or infinite: no learning rate helps."""
+
+
 class DivergenceError(ArithmeticError):
     """The loss has become NaN, infinite or far larger than that of a model that knows nothing."""
+
+
+class MemorizationError(ValueError):
+    """The model does not learn one batch by heart."""
 
 
 def check_one_batch(
@@ -41,8 +49,8 @@ def check_one_batch(
         `seconds_per_step` once compiled.
 
     Raises:
-        DivergenceError: The loss is not finite from the start.
-        ValueError: The loss of the batch cannot be halved.
+        NotFiniteError: The loss is not finite from the start.
+        MemorizationError: The loss of the batch cannot be halved.
     """
     before = trainer.state()
     repeated = {name: np.stack([value] * _STEPS_PER_CALL) for name, value in targets.items()}
@@ -54,7 +62,8 @@ def check_one_batch(
         seconds_per_step = (time.monotonic() - called) / _STEPS_PER_CALL
         losses = np.append(losses, figures.losses)
         if not np.isfinite(losses[0]):
-            raise DivergenceError(
+            trainer.restore(before)
+            raise NotFiniteError(
                 "The loss of the untrained model must be finite. "
                 f"Received: {losses[0]} on the first batch. Check the weights of the architecture "
                 "for NaN and that it takes pixels from 0 to 255."
@@ -64,7 +73,7 @@ def check_one_batch(
             break
     trainer.restore(before)
     if not losses[-1] < 0.5 * losses[0]:
-        raise ValueError(
+        raise MemorizationError(
             "A model must be able to learn one batch by heart: its loss must halve within "
             f"{_MAX_STEPS} steps. Received: {losses[0]:.4g} -> {losses[-1]:.4g} on {len(images)} "
             f"images at learning rate {learning_rate:g}. Check that the labels belong to the "

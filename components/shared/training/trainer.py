@@ -4,7 +4,8 @@ Shapes: K steps, B images a batch, images uint8 [K, B, H, W, C], targets {name: 
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ import tensorflow as tf
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
 
-__all__ = ["StepFigures", "Trainer", "build_optimizer"]
+__all__ = ["GradientFigures", "StepFigures", "Trainer", "build_optimizer"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,23 @@ class StepFigures:
 
     losses: np.ndarray
     gradient_norms: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientFigures(StepFigures):
+    """What K steps of M micro-batches measured beside, before clipping and without weight decay.
+
+    Attributes:
+        micro_sq_norms, sq_norms: Squared gradient norms of the micro-batches, [K, M], and of their
+            mean, [K].
+        scaled_micro_sq_norms, scaled_sq_norms: The same of the gradients divided by the root of the
+            optimizer's second moments; equal to the raw ones for SGD.
+    """
+
+    micro_sq_norms: np.ndarray
+    sq_norms: np.ndarray
+    scaled_micro_sq_norms: np.ndarray
+    scaled_sq_norms: np.ndarray
 
 
 def build_optimizer(model: keras.Model, settings: Hyperparameters) -> keras.optimizers.Optimizer:
@@ -41,6 +59,26 @@ def build_optimizer(model: keras.Model, settings: Hyperparameters) -> keras.opti
     return optimizer
 
 
+class _Traced:
+    """A function of arrays that is traced once, whatever the lengths of its first axes."""
+
+    def __init__(self, function: Callable[..., Any], num_free_axes: int) -> None:
+        self._function = function
+        self._num_free_axes = num_free_axes
+        self._compiled: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        tensors = tf.nest.map_structure(tf.constant, arguments)
+        if self._compiled is None:
+            signature = tf.nest.map_structure(self._free, tensors)
+            self._compiled = tf.function(self._function, input_signature=signature)
+        return self._compiled(*tensors)
+
+    def _free(self, tensor: tf.Tensor) -> tf.TensorSpec:
+        free = min(self._num_free_axes, len(tensor.shape))
+        return tf.TensorSpec([None] * free + tensor.shape[free:], tensor.dtype)
+
+
 class Trainer:
     """A model, its optimizer and the moving average of its weights, with compiled steps."""
 
@@ -50,7 +88,6 @@ class Trainer:
         task: Task,
         settings: Hyperparameters,
         class_weights: np.ndarray | None = None,
-        jit_compile: bool = False,
     ) -> None:
         """Builds the optimizer; compiles at the first call.
 
@@ -59,7 +96,6 @@ class Trainer:
             task: Its loss is minimised.
             settings: The optimizer is built from them.
             class_weights: [C] or None.
-            jit_compile: Compile the step with XLA.
         """
         self.model = model
         self._task = task
@@ -75,21 +111,20 @@ class Trainer:
         )
         # Inlined into the loop unless XLA has to compile it: a call costs a tenth of a small step.
         self._step = (
-            tf.function(self._train_step, jit_compile=True) if jit_compile else self._train_step
+            tf.function(self._train_step, jit_compile=True)
+            if settings.jit_compile
+            else self._train_step
         )
-        self._run = tf.function(self._run_steps, reduce_retracing=True)
-        self._forward = tf.function(self._infer, reduce_retracing=True)
-        self._estimate = tf.function(self._update_statistics)
+        self._run = _Traced(self._run_steps, num_free_axes=2)
+        self._run_micro = _Traced(self._run_micro_steps, num_free_axes=3)
+        self._forward = _Traced(self._infer, num_free_axes=1)
+        self._estimate = _Traced(self._update_statistics, num_free_axes=1)
 
     def run_steps(
         self, images: np.ndarray, targets: Mapping[str, np.ndarray], learning_rates: np.ndarray
     ) -> StepFigures:
         """Runs K optimizer steps, one per learning rate."""
-        losses, norms = self._run(
-            tf.constant(images),
-            {name: tf.constant(value) for name, value in targets.items()},
-            tf.constant(learning_rates),
-        )
+        losses, norms = self._run(images, dict(targets), learning_rates)
         return StepFigures(losses.numpy(), norms.numpy())
 
     def _run_steps(
@@ -107,10 +142,74 @@ class Trainer:
             losses, norms = losses.write(step, loss), norms.write(step, norm)
         return losses.stack(), norms.stack()
 
+    def run_micro_steps(
+        self, images: np.ndarray, targets: Mapping[str, np.ndarray], learning_rates: np.ndarray
+    ) -> GradientFigures:
+        """Runs K optimizer steps whose batch is M accumulated micro-batches, and measures them.
+
+        Args:
+            images: uint8 [K, M, b, H, W, C].
+            targets: {name: [K, M, b, ...]}.
+            learning_rates: [K].
+        """
+        figures = self._run_micro(images, dict(targets), learning_rates)
+        return GradientFigures(**{name: value.numpy() for name, value in figures.items()})
+
+    def _run_micro_steps(
+        self, images: tf.Tensor, targets: dict[str, tf.Tensor], learning_rates: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        num_steps, num_micro = tf.shape(images)[0], tf.shape(images)[1]
+        names = [field.name for field in dataclasses.fields(GradientFigures)]
+        rows = {name: tf.TensorArray(tf.float32, num_steps) for name in names}
+        for step in tf.range(num_steps):
+            scale = self._scale()
+            total, loss = tf.zeros_like(scale), tf.constant(0.0)
+            raw, scaled = (tf.TensorArray(tf.float32, num_micro) for _ in range(2))
+            for micro in tf.range(num_micro):
+                micro_loss, gradients = self._gradients(
+                    images[step, micro],
+                    {name: value[step, micro] for name, value in targets.items()},
+                )
+                flat = _flatten(gradients)
+                raw = raw.write(micro, _sq_norm(flat))
+                scaled = scaled.write(micro, _sq_norm(scale * flat))
+                total, loss = total + flat, loss + micro_loss
+            count = tf.cast(num_micro, tf.float32)
+            mean = total / count
+            norm = self._apply(self._unflatten(mean), learning_rates[step])
+            values = {
+                "losses": loss / count,
+                "gradient_norms": norm,
+                "micro_sq_norms": raw.stack(),
+                "sq_norms": norm**2,
+                "scaled_micro_sq_norms": scaled.stack(),
+                "scaled_sq_norms": _sq_norm(scale * mean),
+            }
+            rows = {name: rows[name].write(step, values[name]) for name in names}
+        return {name: row.stack() for name, row in rows.items()}
+
+    def _scale(self) -> tf.Tensor:
+        """Returns how the optimizer weighs each component of the gradient, up to one factor."""
+        weights = self.model.trainable_weights
+        moments = getattr(self.optimizer, "_velocities", None)
+        if moments is None:
+            return tf.ones([sum(math.prod(weight.shape) for weight in weights)])
+        return 1.0 / (tf.sqrt(_flatten(moments)) + self.optimizer.epsilon)
+
+    def _unflatten(self, vector: tf.Tensor) -> list[tf.Tensor]:
+        weights = self.model.trainable_weights
+        parts = tf.split(vector, [math.prod(weight.shape) for weight in weights])
+        return [tf.reshape(part, w.shape) for part, w in zip(parts, weights, strict=True)]
+
     def _train_step(
         self, images: tf.Tensor, targets: dict[str, tf.Tensor], learning_rate: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        weights = self.model.trainable_weights
+        loss, gradients = self._gradients(images, targets)
+        return loss, self._apply(gradients, learning_rate)
+
+    def _gradients(
+        self, images: tf.Tensor, targets: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
             logits = self.model(tf.cast(images, tf.float32), training=True)
             losses = self._task.loss(
@@ -121,7 +220,11 @@ class Trainer:
             )
             # A user's own model may carry regularisers.
             loss = tf.add_n([tf.reduce_mean(losses), *self.model.losses])
-        gradients = tape.gradient(loss, weights)
+        return loss, tape.gradient(loss, self.model.trainable_weights)
+
+    def _apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
+        """Updates the weights and their average; returns the gradient norm before clipping."""
+        weights = self.model.trainable_weights
         norm = tf.linalg.global_norm(gradients)
         if self._settings.clip_norm > 0:
             scale = self._settings.clip_norm / tf.maximum(norm, self._settings.clip_norm)
@@ -133,7 +236,7 @@ class Trainer:
         momentum = tf.minimum(self._settings.ema_momentum, (1.0 + updates) / (10.0 + updates))
         for average, weight in zip(self._average, weights, strict=False):
             average.assign(momentum * average + (1.0 - momentum) * weight)
-        return loss, norm
+        return norm
 
     def _infer(self, images: tf.Tensor) -> tf.Tensor:
         return self.model(tf.cast(images, tf.float32), training=False)
@@ -143,7 +246,7 @@ class Trainer:
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Returns the logits of a batch uint8 [B, H, W, C] in inference mode."""
-        logits: np.ndarray = self._forward(tf.constant(images)).numpy()
+        logits: np.ndarray = self._forward(images).numpy()
         return logits
 
     def average_weights(self, batches: Iterable[np.ndarray]) -> list[np.ndarray]:
@@ -160,7 +263,7 @@ class Trainer:
         for weight, average in zip(self.model.trainable_weights, self._average, strict=True):
             weight.assign(average)
         for batch in batches:
-            self._estimate(tf.constant(batch))
+            self._estimate(batch)
         return before
 
     @property
@@ -188,3 +291,11 @@ class Trainer:
 
     def _variables(self) -> list[Any]:
         return [*self.model.variables, *self.optimizer.variables, *self._average]
+
+
+def _flatten(tensors: Iterable[Any]) -> tf.Tensor:
+    return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)
+
+
+def _sq_norm(vector: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(vector**2)

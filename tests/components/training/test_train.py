@@ -91,6 +91,11 @@ def test_tensorboard_events_are_those_of_the_curves(trained: Path) -> None:
     np.testing.assert_allclose(written, _curve(trained, "validation", "loss"), rtol=1e-6)
 
 
+def _steps_done(checkpoints: Path) -> int:
+    states = [read_checkpoint(path) for path in checkpoints.glob("*/state.npz")]
+    return max((state[1]["step"] for state in states if state), default=0)
+
+
 def test_killed_and_resumed_equals_uninterrupted(digits_dir: Path, tmp_path: Path) -> None:
     recipe = _recipe(tmp_path / "recipe.json", dropout=0.2, ema_momentum=0.9)
 
@@ -102,7 +107,7 @@ def test_killed_and_resumed_equals_uninterrupted(digits_dir: Path, tmp_path: Pat
     killed = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL)
     checkpoints = tmp_path / "killed-checkpoints"
     deadline = time.monotonic() + 120
-    while not list(checkpoints.glob("*/state.npz")) and time.monotonic() < deadline:
+    while not _steps_done(checkpoints) and time.monotonic() < deadline:
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     killed.wait()

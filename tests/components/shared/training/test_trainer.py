@@ -12,7 +12,7 @@ from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.hyperparameters import OPTIMIZERS, Hyperparameters
-from kfp_vision.components.shared.training.sanity import DivergenceError, check_one_batch
+from kfp_vision.components.shared.training.sanity import NotFiniteError, check_one_batch
 from kfp_vision.components.shared.training.trainer import Trainer
 
 _DEFAULTS = hyperparameters.from_recipe(hyperparameters.resolve(Recipe(), {}, 1000))
@@ -47,7 +47,8 @@ def _gradients(kernel: np.ndarray, bias: np.ndarray, images: np.ndarray, labels:
 
 def _run(settings: Hyperparameters, rate: float = 0.5, jit_compile: bool = False):
     model = _linear_model()
-    trainer = Trainer(model, get_task("multiclass"), settings, jit_compile=jit_compile)
+    settings = dataclasses.replace(settings, jit_compile=jit_compile)
+    trainer = Trainer(model, get_task("multiclass"), settings)
     kernel, bias = (np.array(weight) for weight in model.trainable_weights)
     images, targets = _batch()
     figures = trainer.run_steps(images, targets, np.array([rate], np.float32))
@@ -129,21 +130,52 @@ def test_one_call_of_k_steps_is_k_calls_of_one() -> None:
             np.testing.assert_array_equal(left, right)
 
 
-def test_chunks_of_any_length_share_one_trace() -> None:
-    trainer = Trainer(_linear_model(), get_task("multiclass"), _settings())
+def test_chunks_and_batches_of_any_length_share_one_trace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     traces = 0
+    run_steps = Trainer._run_steps
 
     def counted(*args: Any) -> Any:
         nonlocal traces
         traces += 1
-        return Trainer._run_steps(trainer, *args)
+        return run_steps(*args)
 
-    trainer._run = tf.function(counted, reduce_retracing=True)
-    for steps in (4, 3, 2, 5, 1, 7):
+    monkeypatch.setattr(Trainer, "_run_steps", counted)
+    trainer = Trainer(_linear_model(), get_task("multiclass"), _settings())
+    for steps, batch in ((4, 16), (3, 16), (2, 8), (5, 8), (1, 4), (7, 16)):
         images, targets = _batch(steps)
-        trainer.run_steps(images, targets, np.full(steps, 0.1, np.float32))
-    # The second length makes TensorFlow relax the dimension; after that nothing is traced.
-    assert traces <= 2
+        labels = {"label": targets["label"][:, :batch]}
+        trainer.run_steps(images[:, :batch], labels, np.full(steps, 0.1, np.float32))
+    assert traces == 1
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_accumulated_micro_batches_are_one_step_and_their_norms_are_exact(optimizer: str) -> None:
+    settings = _settings(optimizer=optimizer)
+    trainer, whole, (kernel, bias), _ = _run(settings)
+    expected = trainer.state()
+    images, targets = _batch()
+    labels = targets["label"][0]
+    accumulated = Trainer(_linear_model(), get_task("multiclass"), settings)
+    for variable, value in zip(accumulated.model.trainable_weights, (kernel, bias), strict=True):
+        variable.assign(value)
+    figures = accumulated.run_micro_steps(
+        images.reshape(1, 4, 4, 2, 2, 1),
+        {"label": labels.reshape(1, 4, 4)},
+        np.array([0.5], np.float32),
+    )
+    for left, right in zip(expected, accumulated.state(), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(figures.losses, whole.losses, rtol=1e-5)
+    np.testing.assert_allclose(figures.sq_norms, whole.gradient_norms**2, rtol=1e-4)
+    for micro in range(4):
+        rows = slice(4 * micro, 4 * micro + 4)
+        dkernel, dbias, _ = _gradients(kernel, bias, images[0][rows], labels[rows])
+        sq_norm = (dkernel**2).sum() + (dbias**2).sum()
+        np.testing.assert_allclose(figures.micro_sq_norms[0, micro], sq_norm, rtol=1e-4)
+    if optimizer == "sgd":
+        np.testing.assert_array_equal(figures.scaled_micro_sq_norms, figures.micro_sq_norms)
 
 
 def test_class_weights_scale_the_loss_of_their_class() -> None:
@@ -183,5 +215,5 @@ def test_a_model_that_is_nan_from_the_start_is_named() -> None:
     model.trainable_weights[0].assign(np.full((4, 3), np.nan))
     trainer = Trainer(model, get_task("multiclass"), _settings())
     images, targets = _batch()
-    with pytest.raises(DivergenceError, match="untrained model must be finite"):
+    with pytest.raises(NotFiniteError, match="untrained model must be finite"):
         check_one_batch(trainer, images[0], {"label": targets["label"][0]}, 0.1, np.log(3))

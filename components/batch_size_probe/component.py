@@ -1,0 +1,43 @@
+"""The KFP component of the batch-size probe."""
+
+from kfp import dsl
+
+from kfp_vision.components.shared.container_images import component
+
+
+@component
+def probe_batch_size(
+    dataset: dsl.Input[dsl.Dataset],
+    recipe: dsl.Input[dsl.Artifact],
+    probe: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    learn: bool,
+    architecture: str,
+    image_size: int,
+    batch_size: int,
+    learning_rate: float,
+    epochs: int,
+    optimizer: str,
+    seed: int,
+) -> None:
+    """Measures throughput, gradient noise and learning rate, and writes them into the recipe."""
+    from pathlib import Path
+
+    from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
+
+    config = ProbeConfig(
+        learn=learn,
+        architecture=architecture,
+        image_size=image_size,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        optimizer=optimizer,
+        seed=seed,
+    )
+    summary = probe_batch_size(
+        Path(dataset.path), Path(recipe.path) / "recipe.json", Path(probe.path), config
+    )
+    metrics.log_metric("seconds", summary.seconds)
+    if summary.noise_scale.get("value"):
+        metrics.log_metric("gradient_noise_scale", summary.noise_scale["value"])

@@ -1,0 +1,184 @@
+"""The training steps of the probe: the range test and the trials, one compiled step for all.
+
+Every step accumulates two micro-batches, so that the gradient noise scale costs only the norms.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from kfp_vision.components.batch_size_probe import learning_rate
+from kfp_vision.components.batch_size_probe.noise_scale import (
+    NoiseScale,
+    estimate_noise_scale,
+    moving_noise_scale,
+    unbiased_estimates,
+)
+from kfp_vision.components.shared.datasets.loader import BatchOrder
+from kfp_vision.components.shared.progress import Progress
+from kfp_vision.components.shared.training.data import LabelledImages
+from kfp_vision.components.shared.training.sanity import NotFiniteError
+from kfp_vision.components.shared.training.trainer import GradientFigures, Trainer
+
+__all__ = ["Lengths", "Pilot", "plan_lengths", "run_pilot"]
+
+_MICRO_BATCHES = 2
+_STEPS_PER_CALL = 8
+_MAX_TRIALS = 6
+_WARMUP_STEPS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Lengths:
+    """Steps of the reference batch: of the range test, of one trial, and of everything."""
+
+    range_steps: int
+    trial_steps: int
+    total: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Pilot:
+    """What the steps showed.
+
+    Attributes:
+        rates, losses: Of the range test, [T].
+        range_test: What it says.
+        trials: Rate -> losses [T].
+        choice: The best constant rate.
+        norms: Gradient norms of the best trial, [T].
+        noise_scale: Of the raw gradients in the last half of the best trial.
+        raw, scaled: Noise scale at every step of the best trial; scaled by the optimizer's second
+            moments.
+        images_seen: In all steps.
+    """
+
+    rates: np.ndarray
+    losses: np.ndarray
+    range_test: learning_rate.RangeTest
+    trials: dict[float, np.ndarray]
+    choice: learning_rate.RateChoice
+    norms: np.ndarray
+    noise_scale: NoiseScale
+    raw: list[float | None]
+    scaled: list[float | None]
+    images_seen: int
+
+
+def plan_lengths(plain_images: int, batch_size: int, share: float) -> Lengths | None:
+    """Returns lengths that see at most `share` of the images of a plain training.
+
+    None when that is too few steps to tell rates apart: 40 for the range and 24 for each of four
+    trials.
+    """
+    total = math.floor(share * plain_images / batch_size)
+    range_steps = min(max(40, round(0.3 * total)), 100)
+    trial_steps = min((total - range_steps) // 4, 100)
+    return None if trial_steps < 24 else Lengths(range_steps, trial_steps, total)
+
+
+def run_pilot(
+    trainer: Trainer,
+    images: LabelledImages,
+    optimizer: str,
+    batch_size: int,
+    lengths: Lengths,
+    seed: int,
+) -> Pilot:
+    """Runs the range test and then trials until the best rate has a neighbour on either side.
+
+    Args:
+        trainer: Has not taken a step; is put back afterwards.
+        images: Training images.
+        optimizer: Of the trainer.
+        batch_size: B_ref, even.
+        lengths: What `plan_lengths` returned.
+        seed: Of the order of the images.
+
+    Raises:
+        NotFiniteError: The loss is not finite from the start.
+        ValueError: No rate keeps the loss finite.
+    """
+    initial = trainer.state()
+    progress = Progress("probe", lengths.total, "steps")
+    done = 0
+
+    def report(steps: int) -> None:
+        nonlocal done
+        done += steps
+        progress.update(min(done, lengths.total))
+
+    low, high = learning_rate.RANGES[optimizer]
+    rates = learning_rate.exponential_rates(low, high, lengths.range_steps)
+    losses = _run(trainer, images, BatchOrder(len(images), batch_size, seed), rates, report).losses
+    trainer.restore(initial)
+    if not np.isfinite(losses[0]):
+        raise NotFiniteError(
+            "The loss of the untrained model must be finite. "
+            f"Received: {losses[0]} on the first batch. Check the weights of the architecture for "
+            "NaN and that it takes pixels from 0 to 255."
+        )
+    test = learning_rate.read_range_test(rates[: len(losses)], losses)
+
+    trials: dict[float, GradientFigures] = {}
+    rate: float | None = test.plateau_rate
+    while rate is not None and len(trials) < _MAX_TRIALS:
+        if trials and done + lengths.trial_steps > lengths.total:
+            break
+        warmup = np.minimum(1.0, np.arange(1, lengths.trial_steps + 1) / _WARMUP_STEPS)
+        # Another order than that of the range test, the same one for all trials.
+        order = BatchOrder(len(images), batch_size, seed + 1)
+        trials[rate] = _run(trainer, images, order, (rate * warmup).astype(np.float32), report)
+        trainer.restore(initial)
+        rate = learning_rate.next_rate({key: value.losses for key, value in trials.items()})
+    choice = learning_rate.choose_rate({key: value.losses for key, value in trials.items()})
+    best = trials[min(choice.losses, key=lambda key: choice.losses[key])]
+    micro_batch = batch_size // _MICRO_BATCHES
+    sq_norm, trace = unbiased_estimates(best.micro_sq_norms, best.sq_norms, micro_batch)
+    scaled = unbiased_estimates(best.scaled_micro_sq_norms, best.scaled_sq_norms, micro_batch)
+    half = len(sq_norm) // 2
+    return Pilot(
+        rates=rates[: len(losses)],
+        losses=losses,
+        range_test=test,
+        trials={key: value.losses for key, value in trials.items()},
+        choice=choice,
+        norms=best.gradient_norms[half:],
+        noise_scale=estimate_noise_scale(sq_norm[half:], trace[half:]),
+        raw=moving_noise_scale(sq_norm, trace),
+        scaled=moving_noise_scale(*scaled),
+        images_seen=done * batch_size,
+    )
+
+
+def _run(
+    trainer: Trainer,
+    images: LabelledImages,
+    order: BatchOrder,
+    rates: np.ndarray,
+    report: Callable[[int], None],
+) -> GradientFigures:
+    """Takes one step per rate; ends early, with what it has, when the loss is not finite."""
+    chunks: list[GradientFigures] = []
+    for start in range(0, len(rates), _STEPS_PER_CALL):
+        chunk = rates[start : start + _STEPS_PER_CALL]
+        pixels, targets = images.take(order.indices(start, len(chunk)))
+        figures = trainer.run_micro_steps(
+            _split(pixels), {name: _split(value) for name, value in targets.items()}, chunk
+        )
+        chunks.append(figures)
+        report(len(chunk))
+        if not np.isfinite(figures.losses).all():
+            break
+    names = [field.name for field in dataclasses.fields(GradientFigures)]
+    return GradientFigures(
+        **{name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in names}
+    )
+
+
+def _split(values: np.ndarray) -> np.ndarray:
+    """Returns [K, B, ...] as [K, M, B / M, ...]."""
+    steps, batch = values.shape[:2]
+    return values.reshape(steps, _MICRO_BATCHES, batch // _MICRO_BATCHES, *values.shape[2:])

@@ -1,0 +1,293 @@
+"""Finds batch size, learning rate and length by measurement, at a stated share of one training."""
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kfp_vision.components.batch_size_probe.learning_rate import clip_threshold, smooth
+from kfp_vision.components.batch_size_probe.pilot import Lengths, Pilot, plan_lengths, run_pilot
+from kfp_vision.components.batch_size_probe.steps import FittedLength, steps_to_fit
+from kfp_vision.components.batch_size_probe.throughput import (
+    Throughput,
+    choose_batch_size,
+    measure_throughput,
+)
+from kfp_vision.components.shared.artifacts import (
+    COST_FILE,
+    DatasetInfo,
+    ProbeSummary,
+    StageCost,
+    read_json,
+    write_json,
+)
+from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.training.batch_scaling import (
+    EXPONENTS,
+    scale_learning_rate,
+    scale_steps,
+    scale_weight_decay,
+)
+from kfp_vision.components.shared.training.data import LabelledImages
+from kfp_vision.components.shared.training.hyperparameters import SECTION
+from kfp_vision.components.shared.training.setup import (
+    UserChoices,
+    build_trainer,
+    complete_recipe,
+    open_split,
+)
+
+__all__ = ["ProbeConfig", "probe_batch_size"]
+
+# Of the images, and of the time, of one plain training; together below the promised 15 %.
+_LEARNING_SHARE = 0.075
+_THROUGHPUT_SHARE = 0.04
+_BATCH_SIZES = tuple(2**power for power in range(4, 13))
+_LOOKED_AT = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeConfig(UserChoices):
+    """What the user may set.
+
+    Attributes:
+        learn: False keeps what the recipe and the user say.
+    """
+
+    learn: bool = True
+
+
+def probe_batch_size(
+    dataset_dir: Path, recipe_path: Path, output_dir: Path, config: ProbeConfig
+) -> ProbeSummary:
+    """Measures and writes `probe.json`, `recipe.json` and `cost.json`.
+
+    Args:
+        dataset_dir: The `dataset` artifact.
+        recipe_path: The recipe so far; what a user has set stays.
+        output_dir: Is created.
+        config: The user's wishes.
+
+    Raises:
+        ValueError: A setting is out of range, or no learning rate keeps the loss finite.
+        NotFiniteError: The loss is NaN from the start.
+        MemoryError: Not even the smallest batch fits into memory.
+    """
+    started = time.monotonic()
+    output_dir.mkdir(parents=True, exist_ok=True)
+    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+    given = read_recipe(recipe_path)
+    recipe = complete_recipe(given, info, config)
+    num_images = info.splits["train"]
+    plain_images = round(recipe.value(SECTION, "epochs") * num_images)
+    batch_size = max(2, min(64, num_images // 4) // 2 * 2)
+    lengths = plan_lengths(plain_images, batch_size, _LEARNING_SHARE)
+    skipped = _reason_to_skip(recipe, config, plain_images, lengths)
+    images = None
+    if not skipped:
+        images = open_split(dataset_dir, "train", recipe)
+        pixels, _ = images.take(np.arange(min(_LOOKED_AT, len(images))))
+        if (pixels == pixels[0]).all():
+            skipped = f"the first {len(pixels)} training images are all the same: nothing to learn"
+    if skipped or images is None or lengths is None:
+        summary = ProbeSummary(skipped=skipped)
+        recipe = given
+    else:
+        summary, settings = _measure(
+            dataset_dir, recipe, info, images, lengths, batch_size, plain_images, config.seed
+        )
+        recipe = recipe.with_settings(SECTION, settings)
+    summary = dataclasses.replace(summary, seconds=time.monotonic() - started)
+    write_recipe(recipe, output_dir / "recipe.json")
+    write_json(summary, output_dir / "probe.json")
+    write_json(StageCost("probe", summary.seconds, summary.images_seen), output_dir / COST_FILE)
+    return summary
+
+
+def _reason_to_skip(
+    recipe: Recipe, config: ProbeConfig, plain_images: int, lengths: Lengths | None
+) -> str:
+    if not config.learn:
+        return "`learn_batch_size` is false"
+    held = [recipe.get(SECTION, name) for name in ("batch_size", "learning_rate")]
+    if all(setting is not None and setting.source == "user" for setting in held):
+        return "`batch_size` and `learning_rate` are set by the user"
+    if all(setting is not None and setting.source == "learned" for setting in held):
+        return "the recipe that the run starts from holds a measured batch size and learning rate"
+    if lengths is None:
+        return (
+            f"a plain training sees only {plain_images:,} images: {_LEARNING_SHARE:.0%} of "
+            "them are too few steps to tell learning rates apart, so the defaults stay"
+        )
+    return ""
+
+
+def _measure(
+    dataset_dir: Path,
+    recipe: Recipe,
+    info: DatasetInfo,
+    images: LabelledImages,
+    lengths: Lengths,
+    batch_size: int,
+    plain_images: int,
+    seed: int,
+) -> tuple[ProbeSummary, dict[str, Setting]]:
+    """Returns the evidence and what was learned from it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.json"
+        write_recipe(recipe, path)
+        throughput = measure_throughput(
+            dataset_dir,
+            path,
+            [size for size in _BATCH_SIZES if size <= max(batch_size, len(images) // 4)],
+            batch_size,
+            _THROUGHPUT_SHARE * plain_images,
+        )
+    # The norms of the gradients are those of the loss that is trained; the average is not needed.
+    trainer, task, settings = build_trainer(recipe, info, seed, ema_momentum=0.0)
+    pilot = run_pilot(trainer, images, settings.optimizer, batch_size, lengths, seed)
+    _, targets = images.take(np.arange(batch_size))
+    fitted = steps_to_fit(
+        pilot.trials[min(pilot.choice.losses, key=lambda rate: pilot.choice.losses[rate])],
+        task.initial_loss(targets, len(info.classes)),
+    )
+    notes = [f"Throughput: {throughput.ended}."] if throughput.ended else []
+    noise = pilot.noise_scale
+    if noise.value is None:
+        notes.append(
+            f"The gradient noise scale is not determined by {lengths.trial_steps // 2} steps; it "
+            f"is at least {noise.low:.0f}, and that bound was used."
+        )
+    chosen = _learned_settings(recipe, throughput, pilot, fitted, batch_size, plain_images)
+    times = choose_batch_size(throughput.feasible(), _usable(pilot))
+    speed = {row.batch_size: row.images_per_second for row in throughput.by_batch}
+    summary = ProbeSummary(
+        notes=notes,
+        reference_batch=batch_size,
+        throughput=[
+            {**dataclasses.asdict(row), "relative_time": times.get(row.batch_size)}
+            for row in throughput.by_batch
+        ],
+        variants=[dataclasses.asdict(row) for row in throughput.variants],
+        noise_scale={
+            **dataclasses.asdict(noise),
+            "raw": pilot.raw,
+            "scaled": pilot.scaled,
+        },
+        range_test={
+            "rates": [float(rate) for rate in pilot.rates],
+            "losses": [float(loss) if np.isfinite(loss) else None for loss in pilot.losses],
+            **dataclasses.asdict(pilot.range_test),
+        },
+        trials={
+            f"{rate:.4g}": [float(loss) for loss in smooth(losses) if np.isfinite(loss)]
+            for rate, losses in sorted(pilot.trials.items())
+        },
+        images_seen=pilot.images_seen,
+        plain_seconds=plain_images / speed[batch_size] if batch_size in speed else 0.0,
+    )
+    return summary, chosen
+
+
+def _usable(pilot: Pilot) -> float:
+    """Returns the noise scale, or its lower bound where it is not determined."""
+    return pilot.noise_scale.low if pilot.noise_scale.value is None else pilot.noise_scale.value
+
+
+def _learned_settings(
+    recipe: Recipe,
+    throughput: Throughput,
+    pilot: Pilot,
+    fitted: FittedLength | None,
+    reference: int,
+    plain_images: int,
+) -> dict[str, Setting]:
+    optimizer = recipe.value(SECTION, "optimizer")
+    noise, choice = pilot.noise_scale, pilot.choice
+    noise_scale = _usable(pilot)
+    interval = [noise.low, noise.high]
+    times = choose_batch_size(throughput.feasible(), noise_scale)
+    chosen = {
+        "noise_scale": Setting(
+            noise_scale,
+            "two micro-batches a step, ratio of means (McCandlish et al., 2018, appendix A.1)",
+            {"interval": interval, "determined": noise.value is not None},
+        ),
+        "batch_size": Setting(
+            next(iter(times)),
+            "fastest to target, (B + B_noise) / r(B), of the sizes that fit into memory",
+            {
+                "noise_scale": interval,
+                "relative_time": {str(size): round(ratio, 3) for size, ratio in times.items()},
+                "device": throughput.device,
+            },
+        ),
+    }
+    held = recipe.get(SECTION, "batch_size")
+    batch_size = held.value if held and held.source == "user" else chosen["batch_size"].value
+
+    def at_batch(rate: float) -> float:
+        return scale_learning_rate(rate, reference, batch_size, noise_scale, optimizer)
+
+    chosen["learning_rate"] = Setting(
+        at_batch(choice.rate),
+        f"best constant rate at batch {reference} by trials, scaled to the batch",
+        {
+            "reference_rate": choice.rate,
+            "reference_batch": reference,
+            "interval": [at_batch(choice.low), at_batch(choice.high)],
+            "exponent": EXPONENTS[optimizer],
+            "trial_losses": {f"{rate:.4g}": loss for rate, loss in sorted(choice.losses.items())},
+        },
+    )
+    plain_steps = plain_images / reference
+    reference_steps = plain_steps
+    if fitted is not None and fitted.high < plain_steps:
+        reference_steps = max(fitted.high, plain_steps / 4)
+    steps = scale_steps(round(reference_steps), reference, batch_size, noise_scale)
+    chosen["steps"] = Setting(
+        steps,
+        "length of a plain training, shorter where the loss curve is fitted before, scaled to the "
+        "batch by S_min (1 + B_noise / B)",
+        {
+            "plain_steps": round(plain_steps),
+            "reference_batch": reference,
+            "steps_to_fit": None if fitted is None else dataclasses.asdict(fitted),
+        },
+    )
+    rate_held = recipe.get(SECTION, "learning_rate")
+    rate = rate_held.value if rate_held and rate_held.source == "user" else at_batch(choice.rate)
+    decay = recipe.value(SECTION, "weight_decay")
+    plain_rate = recipe.value(SECTION, "learning_rate")
+    chosen["weight_decay"] = Setting(
+        scale_weight_decay(decay, plain_rate, round(plain_steps), rate, steps),
+        "keeps rate x decay x steps of the plain training",
+        {"plain_rate": plain_rate, "plain_decay": decay},
+    )
+    clip = clip_threshold(pilot.norms, recipe.value(SECTION, "clip_norm"))
+    if clip is not None:
+        chosen["clip_norm"] = Setting(
+            clip,
+            "90th percentile of the gradient norms, which had spikes",
+            {"median": float(np.median(pilot.norms)), "highest": float(pilot.norms.max())},
+        )
+    return chosen | _fastest_variant(throughput, reference)
+
+
+def _fastest_variant(throughput: Throughput, reference: int) -> dict[str, Setting]:
+    """Returns the settings of the fastest way to run the step, where one is clearly faster."""
+    plain = next((row for row in throughput.by_batch if row.batch_size == reference), None)
+    best = max(throughput.variants, key=lambda row: row.images_per_second, default=None)
+    if plain is None or best is None or best.images_per_second < 1.1 * plain.images_per_second:
+        return {}
+    evidence: dict[str, Any] = {
+        "images_per_second": best.images_per_second,
+        "plain": plain.images_per_second,
+    }
+    return {
+        "steps_per_call": Setting(best.steps_per_call, "fastest of those timed", evidence),
+        "jit_compile": Setting(best.jit_compile, "faster of the two", evidence),
+    }

@@ -1,0 +1,124 @@
+"""From a dataset and a recipe to everything a training needs: model, images, trainer."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kfp_vision.components.shared.architectures.zoo import build_model, choose_input
+from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
+from kfp_vision.components.shared.recipe import Recipe, Setting
+from kfp_vision.components.shared.tasks import Task, get_task
+from kfp_vision.components.shared.training import hyperparameters
+from kfp_vision.components.shared.training.data import LabelledImages, open_labelled
+from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.training.trainer import Trainer
+
+__all__ = ["UserChoices", "build_trainer", "complete_recipe", "open_split"]
+
+
+@dataclasses.dataclass(frozen=True)
+class UserChoices:
+    """What a user may set of model and training; 0 and "" leave it to the recipe.
+
+    Attributes:
+        architecture: A name of the zoo, the URI of a `.keras` file, or `auto`.
+        image_size: Height and width in pixels; 0 follows the data.
+        batch_size, learning_rate, epochs, optimizer: Override the recipe.
+        seed: Of the weights, the order of the images and dropout.
+    """
+
+    architecture: str = "auto"
+    image_size: int = 0
+    batch_size: int = 0
+    learning_rate: float = 0.0
+    epochs: int = 0
+    optimizer: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses negative sizes and rates."""
+        for name, value in vars(self).items():
+            if isinstance(value, int | float) and value < 0:
+                raise ValueError(
+                    f"`{name}` must not be negative (0 leaves it to kfp-vision). Received: {value}"
+                )
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Returns the hyperparameters that the user has set."""
+        names = ("batch_size", "learning_rate", "epochs", "optimizer")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
+
+
+def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> Recipe:
+    """Returns the recipe with complete sections `model` and `training`.
+
+    Raises:
+        ValueError: A setting is of the wrong type, or there is no such architecture.
+    """
+    chosen: dict[str, Setting] = {}
+    if choices.architecture != "auto":
+        chosen["architecture"] = Setting(choices.architecture, "pipeline parameter", source="user")
+    if choices.image_size:
+        size = [choices.image_size, choices.image_size]
+        chosen["image_size"] = Setting(size, "pipeline parameter", source="user")
+    recipe = recipe.with_settings("model", chosen)
+    wanted = recipe.get("model", "architecture")
+    name, height, width = choose_input(
+        "auto" if wanted is None else wanted.value,
+        info.median_height,
+        info.median_width,
+        info.channels,
+    )
+    evidence = {"median_height": info.median_height, "median_width": info.median_width}
+    rules = {
+        "architecture": Setting(name, "by image size", evidence, "default"),
+        "image_size": Setting([height, width], "from the training images", evidence, "default"),
+    }
+    absent = {key: rule for key, rule in rules.items() if recipe.get("model", key) is None}
+    recipe = recipe.with_settings("model", absent)
+    return hyperparameters.resolve(recipe, choices.hyperparameters(), info.splits["train"])
+
+
+def build_trainer(
+    recipe: Recipe, info: DatasetInfo, seed: int, **changes: Any
+) -> tuple[Trainer, Task, Hyperparameters]:
+    """Returns a trainer with the model of a complete recipe, its task and its settings.
+
+    Args:
+        recipe: What `complete_recipe` returned.
+        info: Of the dataset.
+        seed: Of the weights and dropout.
+        changes: Settings that replace those of the recipe.
+    """
+    task = get_task(info.task)
+    settings = dataclasses.replace(hyperparameters.from_recipe(recipe), **changes)
+    keras.utils.set_random_seed(seed)
+    model = build_model(
+        recipe.value("model", "architecture"),
+        task,
+        _image_shape(recipe, info),
+        len(info.classes),
+        dropout=settings.dropout,
+        stochastic_depth=settings.stochastic_depth,
+    )
+    weights = recipe.value("data", "class_weights")
+    return (
+        Trainer(model, task, settings, None if weights is None else np.asarray(weights)),
+        task,
+        settings,
+    )
+
+
+def open_split(dataset_dir: Path, split: str, recipe: Recipe) -> LabelledImages:
+    """Opens a split of the dataset at the size that the recipe names."""
+    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+    shape = _image_shape(recipe, info)
+    return open_labelled(dataset_dir, split, shape, get_task(info.task), len(info.classes))
+
+
+def _image_shape(recipe: Recipe, info: DatasetInfo) -> tuple[int, int, int]:
+    height, width = recipe.value("model", "image_size")
+    return height, width, info.channels
