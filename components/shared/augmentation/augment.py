@@ -1,19 +1,25 @@
 """The augmentation of a batch: draw what happens to each image, then apply it.
 
-Shapes: images [B, H, W, C] uint8 or float 0..255, C = 1 or 3, static; partners int32 [B]; weights
-float32 [B]. Pure TensorFlow: eagerly, in a `tf.function` and under XLA.
+Shapes: images [B, H, W, C] uint8 or float 0..255, C = 1 or 3, static; magnitudes as in draw.py.
+Pure TensorFlow: eagerly, in a `tf.function` and under XLA.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
 from kfp_vision.components.shared.augmentation.colour import (
     apply_colour,
+    channel_means,
     colour_matrices,
     solarize_and_posterize,
 )
-from kfp_vision.components.shared.augmentation.draw import Drawn, draw
+from kfp_vision.components.shared.augmentation.draw import (
+    Chain,
+    draw_chain,
+    draw_chain_weights,
+    draw_mix,
+)
 from kfp_vision.components.shared.augmentation.geometry import matrices, warp
 from kfp_vision.components.shared.augmentation.mixing import inside, label_weights, mix
 from kfp_vision.components.shared.augmentation.selection import apply_where
@@ -24,13 +30,13 @@ from kfp_vision.components.shared.augmentation.transforms import (
     parameters,
 )
 
-__all__ = ["apply", "augment"]
+__all__ = ["apply_chain", "augment"]
 
 
 def augment(
     images: tf.Tensor, policy: Mapping[str, tf.Tensor], seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns augmented images, partners and weights.
+    """Returns augmented images, whom each is mixed with, and its own share.
 
     The loss of a batch is `weights * loss(targets) + (1 - weights) * loss(targets[partners])`.
 
@@ -40,84 +46,97 @@ def augment(
         seed: int32 [2]; the same seed draws the same.
 
     Returns:
-        Images of the type of `images`, float32 for uint8; partners; weights.
+        Images, float32 for uint8 and their own type for float; partners int32 [B]; weights
+        float32 [B].
     """
     batch, height, width, _ = images.shape
-    drawn = draw(seed, policy, batch, height, width)
-    weights = label_weights(drawn.mixup_weights, drawn.cutmix_boxes, height, width)
-    return apply(images, drawn), drawn.partners, weights
-
-
-def apply(images: tf.Tensor, drawn: Drawn) -> tf.Tensor:
-    """Returns the images after what was drawn, float32 for uint8, their own type for float."""
-    given = images.dtype if images.dtype.is_floating else tf.float32
-    # bfloat16 holds every whole number up to 256, but not the values between them.
-    pixels = images if images.dtype == tf.uint8 else tf.cast(images, tf.float32)
-    first = _transform(pixels, drawn, 0)
-    several = drawn.num_chains > 1
-    result = tf.cond(several, lambda: _average_chains(pixels, first, drawn), lambda: first)
-    mixed = tf.reduce_any(drawn.mixup_weights < 1.0) | tf.reduce_any(drawn.cutmix_boxes[:, 2] > 0)
+    first = apply_chain(images, draw_chain(seed, policy, 0, batch, height, width))
     result = tf.cond(
-        mixed,
-        lambda: mix(result, drawn.partners, drawn.mixup_weights, drawn.cutmix_boxes),
-        lambda: result,
+        policy["chains"] > 1, lambda: _average_chains(images, first, policy, seed), lambda: first
     )
-    return tf.cast(result, given)
+    mixing = draw_mix(seed, policy, batch, height, width)
+    weights = label_weights(mixing.weights, mixing.boxes, height, width)
+    result = tf.cond(tf.reduce_any(weights < 1.0), lambda: mix(result, *mixing), lambda: result)
+    return result, mixing.partners, weights
 
 
-def _average_chains(images: tf.Tensor, first: tf.Tensor, drawn: Drawn) -> tf.Tensor:
-    weights = drawn.chain_weights[:, :, None, None, None]
-    own = 1.0 - tf.reduce_sum(weights, 1)
+def _average_chains(
+    images: tf.Tensor, first: tf.Tensor, policy: Mapping[str, tf.Tensor], seed: tf.Tensor
+) -> tf.Tensor:
+    """Returns the images averaged with all chains, of which the first is there already."""
+    batch, height, width, _ = images.shape
+    weights = draw_chain_weights(seed, policy["chains"], batch)[:, :, None, None, None]
+    weights = tf.cast(weights, first.dtype)
 
     def step(chain: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return chain + 1, total + weights[:, chain] * _transform(images, drawn, chain)
+        drawn = draw_chain(seed, policy, chain, batch, height, width)
+        return chain + 1, total + weights[:, chain] * apply_chain(images, drawn)
 
-    start = own * tf.cast(images, tf.float32) + weights[:, 0] * first
-    _, total = tf.while_loop(lambda chain, _: chain < drawn.num_chains, step, (1, start))
-    return total
-
-
-def _used(magnitudes: tf.Tensor, *kinds: str) -> tf.Tensor:
-    """Returns which images have a transform of these kinds, bool [B]."""
-    of_kind = tf.constant([float(TRANSFORMS[name].kind in kinds) for name in PIXEL_TRANSFORMS])
-    return tf.reduce_max(magnitudes * of_kind, -1) > 0.0
+    own = 1.0 - tf.reduce_sum(weights, 1)
+    start = own * tf.cast(images, first.dtype) + weights[:, 0] * first
+    return tf.while_loop(lambda chain, _: chain < policy["chains"], step, (1, start))[1]
 
 
-def _transform(images: tf.Tensor, drawn: Drawn, chain: tf.Tensor | int) -> tf.Tensor:
-    """Returns one chain: tone, detail, geometry, erase, colour; float32.
+def apply_chain(images: tf.Tensor, drawn: Chain) -> tf.Tensor:
+    """Returns the images after what was drawn, float32 for uint8, their own type for float.
 
-    Tone and detail come first, where pixels are still whole numbers and their costly work is
-    limited to the images that need it.
+    Tone and detail, then geometry, erasing and colour. Tone and detail come first, where their
+    costly work is limited to the images that need it.
     """
+    # bfloat16 holds every whole number up to 256, but not the values between them.
+    pixels = images if images.dtype == tf.uint8 else tf.cast(images, tf.float32)
+    values = parameters(drawn.magnitudes, drawn.signs)
+    pixels = _tone_and_detail(pixels, drawn.magnitudes, values)
     height, width = images.shape[1:3]
-    magnitudes = drawn.magnitudes[chain]
-    values = parameters(magnitudes, drawn.signs[chain])
-
-    def prepare(images: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-        return _tone_and_detail(
-            images, {name: tf.gather(value, places) for name, value in values.items()}
-        )
-
-    images = apply_where(_used(magnitudes, "tone", "filter"), images, prepare)
-    # A mean from whole rows of float32 would cost another copy of the batch.
-    means = tf.reduce_mean(tf.cast(images, tf.float32), [1, 2])
+    means = tf.cond(
+        tf.reduce_any(_uses(drawn.magnitudes, "contrast", "erase")),
+        lambda: channel_means(pixels),
+        lambda: tf.zeros([pixels.shape[0], pixels.shape[-1]]),
+    )
     moved = tf.cond(
-        tf.reduce_any(_used(magnitudes, "geometry")),
-        lambda: warp(images, matrices(values, height, width)),
-        lambda: tf.cast(images, tf.float32),
+        tf.reduce_any(_uses(drawn.magnitudes, *_of_kind("geometry"))),
+        lambda: warp(pixels, matrices(values, height, width)),
+        lambda: tf.cast(pixels, tf.float32),
     )
 
     def paint() -> tf.Tensor:
-        filled = tf.where(inside(drawn.erased[chain], height, width), means[:, None, None], moved)
+        filled = tf.where(inside(drawn.erased, height, width), means[:, None, None], moved)
         coloured = apply_colour(filled, *colour_matrices(values, means))
         return solarize_and_posterize(coloured, values)
 
-    return tf.cond(tf.reduce_any(_used(magnitudes, "colour", "erase")), paint, lambda: moved)
+    painted = tf.reduce_any(_uses(drawn.magnitudes, *_of_kind("colour"), "erase"))
+    result = tf.cond(painted, paint, lambda: moved)
+    return result if images.dtype == tf.uint8 else tf.cast(result, images.dtype)
 
 
-def _tone_and_detail(images: tf.Tensor, values: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    pixels = tf.cast(images, tf.float32)
-    for name, operation in (("auto_contrast", auto_contrast), ("equalize", equalize)):
-        pixels += values[name][:, None, None, None] * (operation(pixels) - pixels)
-    pixels = filter_detail(pixels, values)
-    return tf.round(pixels) if images.dtype == tf.uint8 else pixels
+def _of_kind(kind: str) -> list[str]:
+    return [name for name in PIXEL_TRANSFORMS if TRANSFORMS[name].kind == kind]
+
+
+def _uses(magnitudes: tf.Tensor, *names: str) -> tf.Tensor:
+    """Returns which images have one of these transforms, bool [B]."""
+    columns = tf.constant([float(name in names) for name in PIXEL_TRANSFORMS])
+    return tf.reduce_max(magnitudes * columns, -1) > 0.0
+
+
+def _tone_and_detail(
+    images: tf.Tensor, magnitudes: tf.Tensor, values: Mapping[str, tf.Tensor]
+) -> tf.Tensor:
+    """Returns the images of the same type; uint8 are rounded, as PIL does."""
+
+    def blend(name: str, operation: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        def change(image: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+            pixels = tf.cast(image, tf.float32)
+            share = tf.gather(values[name], place)[:, None, None, None]
+            return whole(pixels + share * (operation(pixels) - pixels))
+
+        return apply_where(_uses(magnitudes, name), images, change)
+
+    def detail(image: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+        own = {name: tf.gather(values[name], place) for name in _of_kind("filter")}
+        return whole(filter_detail(tf.cast(image, tf.float32), own))
+
+    whole = tf.round if images.dtype == tf.uint8 else tf.identity
+    images = blend("auto_contrast", auto_contrast)
+    images = blend("equalize", equalize)
+    return apply_where(_uses(magnitudes, *_of_kind("filter")), images, detail)

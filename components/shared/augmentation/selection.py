@@ -6,8 +6,6 @@ import tensorflow as tf
 
 __all__ = ["apply_where"]
 
-_GROUP = 4
-
 
 def apply_where(
     needed: tf.Tensor,
@@ -16,27 +14,23 @@ def apply_where(
 ) -> tf.Tensor:
     """Returns the images, those that need it replaced by what the operation makes of them.
 
-    A loop over groups of the images that need it: it costs in proportion to how many do, and no
-    shape depends on how many that is, so that XLA compiles it.
+    A loop over the images that need it: it costs in proportion to how many do, and no shape
+    depends on how many that is, so that XLA compiles it.
 
     Args:
         needed: bool [B].
         images: [B, ...].
-        operation: Takes images [G, ...] and their places in the batch int32 [G]; leaves an image
-            that does not need it as it is.
+        operation: Takes one image [1, ...] and its place in the batch, int32 [1].
     """
     batch = needed.shape[0]
-    group = min(_GROUP, batch)
-    count = tf.reduce_sum(tf.cast(needed, tf.int32))
-    # Stable: those that need it come first.
-    order = tf.argsort(tf.cast(needed, tf.int32), direction="DESCENDING", stable=True)
+    places = tf.range(batch)
 
-    def step(start: tf.Tensor, result: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # The last group reaches back over images that are done; they are done again, from `images`.
-        begin = tf.minimum(start, batch - group)
-        places = tf.slice(order, [begin], [group])
-        changed = tf.cast(operation(tf.gather(images, places), places), images.dtype)
-        return start + group, tf.tensor_scatter_nd_update(result, places[:, None], changed)
+    def next_after(place: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_min(tf.where(needed & (places > place), places, batch))
 
-    _, images = tf.while_loop(lambda start, _: start < count, step, (0, images))
-    return images
+    def step(place: tf.Tensor, result: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        at = place[None]
+        changed = tf.cast(operation(tf.gather(result, at), at), result.dtype)
+        return next_after(place), tf.tensor_scatter_nd_update(result, at[:, None], changed)
+
+    return tf.while_loop(lambda place, _: place < batch, step, (next_after(-1), images))[1]

@@ -35,7 +35,7 @@ def threefry(
     return x, y
 
 
-def uniform(seed: tf.Tensor, stream: int, shape: tuple[int, ...]) -> tf.Tensor:
+def uniform(seed: tf.Tensor, stream: tf.Tensor | int, shape: tuple[int, ...]) -> tf.Tensor:
     """Returns float32 numbers in [0, 1), multiples of 2^-24.
 
     Args:
@@ -46,7 +46,7 @@ def uniform(seed: tf.Tensor, stream: int, shape: tuple[int, ...]) -> tf.Tensor:
     size = math.prod(shape)
     first, second = tf.unstack(tf.bitcast(seed, tf.uint32))
     places = tf.cast(tf.range((size + 1) // 2), tf.uint32)
-    words = threefry((first, second), (places, tf.zeros_like(places) + _word(stream)))
+    words = threefry((first, second), (places, tf.zeros_like(places) + tf.cast(stream, tf.uint32)))
     # The upper 24 bits, which is what float32 holds.
     top = tf.bitwise.right_shift(tf.concat(words, 0)[:size], _word(8))
     return tf.reshape(tf.cast(tf.bitcast(top, tf.int32), tf.float32) * 2.0**-24, shape)

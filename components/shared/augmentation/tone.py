@@ -21,16 +21,6 @@ def auto_contrast(images: tf.Tensor) -> tf.Tensor:
     return tf.where(high > low, tf.math.divide_no_nan((images - low) * 255.0, high - low), images)
 
 
-def _cumulative_histogram(levels: tf.Tensor) -> tf.Tensor:
-    """Returns how many of `levels` [B, N, C] int32 are at most 0, ..., 255: float32 [B, C, 256]."""
-    # Two digits of 16 values: a product of [16, N] and [N, 16] instead of 256 comparisons a pixel.
-    digits = tf.range(16)
-    high = tf.cast(tf.equal((levels // 16)[..., None], digits), tf.float32)
-    low = tf.cast(tf.equal((levels % 16)[..., None], digits), tf.float32)
-    counts = tf.einsum("bnch,bncl->bchl", high, low)
-    return tf.cumsum(tf.reshape(counts, [-1, levels.shape[2], 256]), axis=-1)
-
-
 def equalize(images: tf.Tensor) -> tf.Tensor:
     """Returns the images, float32, with a flat histogram in each channel, as PIL's.
 
@@ -38,19 +28,20 @@ def equalize(images: tf.Tensor) -> tf.Tensor:
     """
     batch, height, width, channels = images.shape
     stride = math.ceil(math.sqrt(height * width / _HISTOGRAM_PIXELS))
-    levels = tf.cast(tf.round(images), tf.int32)
-    seen = tf.reshape(levels[:, ::stride, ::stride], [batch, -1, channels])
-    total = seen.shape[1]
-    cumulative = _cumulative_histogram(seen)
-    below = tf.pad(cumulative, [[0, 0], [0, 0], [1, 0]])[..., :256]
-    # The brightest level is not counted, so that it lands on 255.
-    step = tf.floor(tf.reduce_max(tf.where(cumulative < total, cumulative, 0.0), -1) / 255.0)
-    step = step[..., None]
-    table = tf.math.divide_no_nan(below + tf.floor(step / 2.0), step)
-    table = tf.where(step > 0.0, tf.minimum(tf.floor(table), 255.0), tf.range(256.0))
-    # One flat gather: [B, C, 256] at (image, channel, level).
+    # One histogram of 256 bins for each channel of each image, side by side.
     rows = tf.range(batch)[:, None, None, None] * channels + tf.range(channels)
-    return tf.gather(tf.reshape(table, [-1]), rows * 256 + levels)
+    bins = rows * 256 + tf.cast(tf.round(images), tf.int32)
+    seen = tf.reshape(bins[:, ::stride, ::stride], [-1])
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(seen), seen, batch * channels * 256)
+    counts = tf.reshape(counts, [-1, 256])
+    cumulative = tf.cumsum(counts, axis=-1)
+    below = cumulative - counts
+    # The brightest level is not counted, so that it lands on 255.
+    darker = tf.where(cumulative < cumulative[:, -1:], cumulative, 0)
+    step = tf.reduce_max(darker, -1, keepdims=True) // 255
+    table = tf.minimum((below + step // 2) // tf.maximum(step, 1), 255)
+    table = tf.where(step > 0, table, tf.range(256))
+    return tf.cast(tf.gather(tf.reshape(table, [-1]), bins), tf.float32)
 
 
 def _smooth(images: tf.Tensor, weights: tf.Tensor, size: int, axis: str) -> tf.Tensor:

@@ -6,10 +6,9 @@ import scipy.ndimage
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from kfp_vision.components.shared.augmentation.augment import apply
-from kfp_vision.components.shared.augmentation.draw import Drawn
+from kfp_vision.components.shared.augmentation.augment import apply_chain
+from kfp_vision.components.shared.augmentation.draw import Chain
 from kfp_vision.components.shared.augmentation.geometry import matrices
-from kfp_vision.components.shared.augmentation.policy import MAX_CHAINS
 from kfp_vision.components.shared.augmentation.transforms import (
     PIXEL_TRANSFORMS,
     TRANSFORMS,
@@ -18,7 +17,11 @@ from kfp_vision.components.shared.augmentation.transforms import (
 
 HEIGHT, WIDTH = 20, 30
 # Compiled once for each shape: what is applied is data.
-RUNS = {"eager": apply, "graph": tf.function(apply), "xla": tf.function(apply, jit_compile=True)}
+RUNS = {
+    "eager": apply_chain,
+    "graph": tf.function(apply_chain),
+    "xla": tf.function(apply_chain, jit_compile=True),
+}
 
 
 def smooth_images(batch: int = 3, channels: int = 3, height: int = HEIGHT) -> np.ndarray:
@@ -29,21 +32,12 @@ def smooth_images(batch: int = 3, channels: int = 3, height: int = HEIGHT) -> np
     return np.round((smooth - low) / (high - low) * 230 + 10).astype(np.uint8)
 
 
-def drawn(batch: int, sign: float = 1.0, **magnitudes: float) -> Drawn:
-    """What `draw` returns when every image gets these magnitudes."""
-    table = np.zeros((MAX_CHAINS, batch, len(PIXEL_TRANSFORMS)), np.float32)
+def drawn(batch: int, sign: float = 1.0, **magnitudes: float) -> Chain:
+    """What `draw_chain` returns when every image gets these magnitudes."""
+    table = np.zeros((batch, len(PIXEL_TRANSFORMS)), np.float32)
     for name, magnitude in magnitudes.items():
-        table[..., PIXEL_TRANSFORMS.index(name)] = magnitude
-    return Drawn(
-        tf.constant(table),
-        tf.fill(table.shape, sign),
-        tf.zeros([MAX_CHAINS, batch, 4], tf.int32),
-        tf.constant(1),
-        tf.constant([[1.0] + [0.0] * (MAX_CHAINS - 1)] * batch),
-        tf.range(batch),
-        tf.ones(batch),
-        tf.zeros([batch, 4], tf.int32),
-    )
+        table[:, PIXEL_TRANSFORMS.index(name)] = magnitude
+    return Chain(tf.constant(table), tf.fill(table.shape, sign), tf.zeros([batch, 4], tf.int32))
 
 
 def transformed(images: np.ndarray, sign: float = 1.0, run: str = "xla", **magnitudes: float):
@@ -150,7 +144,7 @@ def test_a_quarter_turn_is_numpys():
 def test_one_resampling_is_that_of_scipy(magnitudes):
     images = smooth_images(1)
     given = drawn(1, **magnitudes)
-    values = parameters(given.magnitudes[0], given.signs[0])
+    values = parameters(given.magnitudes, given.signs)
     inverse = np.linalg.inv(matrices(values, HEIGHT, WIDTH)[0].numpy().astype(float))
     rows_first = inverse[:2, :2][::-1, ::-1]
     expected = np.stack(
