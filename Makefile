@@ -71,6 +71,11 @@ lock: $(BIN)/uv ## Resolve requirements.lock anew
 bench-%: tests/benchmarks/bench_%.py $(INSTALLED) ## Run one benchmark: tests/benchmarks/bench_%.py
 	$(BIN)/python $<
 
+# As the launcher sets for its workers; glibc reads them before Python starts.
+bench-augmentation: export MALLOC_MMAP_THRESHOLD_ = 4294967296
+bench-augmentation: export MALLOC_TRIM_THRESHOLD_ = 8589934592
+bench-augmentation: export MALLOC_TOP_PAD_ = 268435456
+
 bench: $(patsubst tests/benchmarks/bench_%.py,bench-%,$(wildcard tests/benchmarks/bench_*.py)) ## Run all benchmarks
 
 clean: ## Remove .venv and everything that was built

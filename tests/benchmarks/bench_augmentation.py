@@ -1,0 +1,216 @@
+"""Images/s of the augmentation engine against its rivals and a copy, and what a step pays for it.
+
+The same operations for all, every one active for every image: mirror, rotation, shear, translation,
+zoom, brightness. Everybody takes turns in one process, so that what else the machine does hits
+everybody; images/s are medians of rounds, ratios medians of the rounds' ratios.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import albumentations
+import cv2
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kfp_vision.components.shared.architectures.zoo import build_model
+from kfp_vision.components.shared.augmentation.augment import augment
+from kfp_vision.components.shared.augmentation.policy import (
+    Branch,
+    Operation,
+    Policy,
+    policy_tensors,
+)
+from kfp_vision.components.shared.augmentation.published import trivial_augment
+from kfp_vision.components.shared.tasks import get_task
+
+# Pixels a side -> images a batch.
+BATCHES = {32: 256, 224: 32}
+ROUNDS, STEP_ROUNDS = 9, 15
+STEP_BATCH, STEPS = 64, 8
+
+CHAIN = Policy(
+    always=(
+        Operation("mirror", 0.5, 0.5),
+        Operation("rotate", 0.05, 0.15),
+        Operation("shear_x", 0.1, 0.3),
+        Operation("brightness", 0.1, 0.3),
+    ),
+    branches=(
+        Branch(
+            (
+                Operation("translate_x", 0.1, 0.3),
+                Operation("translate_y", 0.1, 0.3),
+                Operation("zoom_in", 0.1, 0.3),
+            )
+        ),
+    ),
+)
+KERAS_CHAIN = keras.Sequential(
+    [
+        keras.layers.RandomFlip("horizontal"),
+        keras.layers.RandomRotation(0.075, fill_mode="nearest"),
+        keras.layers.RandomShear(0.3, 0.0, fill_mode="nearest"),
+        keras.layers.RandomTranslation(0.15, 0.15, fill_mode="nearest"),
+        keras.layers.RandomZoom((-0.2, -0.07), fill_mode="nearest"),
+        keras.layers.RandomBrightness(0.3, value_range=(0, 255)),
+    ]
+)
+BORDER = {"border_mode": cv2.BORDER_REPLICATE, "p": 1.0}
+ALBUMENTATIONS_CHAIN = albumentations.Compose(
+    [
+        albumentations.HorizontalFlip(p=0.5),
+        albumentations.Rotate((-27, 27), **BORDER),
+        albumentations.Affine(shear={"x": (-17, 17), "y": 0}, **BORDER),
+        albumentations.Affine(translate_percent=(-0.15, 0.15), **BORDER),
+        albumentations.Affine(scale=(1.07, 1.23), **BORDER),
+        albumentations.RandomBrightnessContrast(0.3, 0.0, p=1.0),
+    ]
+)
+# Merged by hand into one warp, for comparison.
+ALBUMENTATIONS_MERGED = albumentations.Compose(
+    [
+        albumentations.HorizontalFlip(p=0.5),
+        albumentations.Affine(
+            scale=(1.07, 1.23),
+            translate_percent=(-0.15, 0.15),
+            rotate=(-27, 27),
+            shear={"x": (-17, 17), "y": 0},
+            **BORDER,
+        ),
+        albumentations.RandomBrightnessContrast(0.3, 0.0, p=1.0),
+    ]
+)
+
+compiled = tf.function(augment, jit_compile=True)
+
+
+def ours(policy: Policy) -> Callable[[np.ndarray], object]:
+    tensors = policy_tensors(policy)
+    seeds = iter(range(10**6))
+    return lambda images: compiled(images, tensors, tf.constant([0, next(seeds)]))[0].numpy()
+
+
+def keras_layer(layer: keras.Layer) -> Callable[[np.ndarray], object]:
+    run = tf.function(lambda images: layer(tf.cast(images, tf.float32), training=True))
+    return lambda images: run(images).numpy()
+
+
+def albumentations_threads(
+    chain: albumentations.Compose, threads: int
+) -> Callable[[np.ndarray], object]:
+    pool = ThreadPoolExecutor(threads)
+
+    def one(image: np.ndarray) -> np.ndarray:
+        return chain(image=image)["image"]
+
+    return lambda images: np.stack(list(pool.map(one, images)))
+
+
+RIVALS = {
+    "ours": ours(CHAIN),
+    "ours_trivial_augment": ours(trivial_augment()),
+    "keras_chain": keras_layer(KERAS_CHAIN),
+    "keras_rand_augment": keras_layer(keras.layers.RandAugment((0, 255), 2)),
+    "albumentations_1": albumentations_threads(ALBUMENTATIONS_CHAIN, 1),
+    "albumentations_2": albumentations_threads(ALBUMENTATIONS_CHAIN, 2),
+    "albumentations_merged_2": albumentations_threads(ALBUMENTATIONS_MERGED, 2),
+    "memcpy": np.copy,
+}
+
+
+def seconds_of(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def take_turns(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Returns the seconds of each function in each round, after a first call that compiles."""
+    for function in functions.values():
+        function()
+    return {
+        name: list(times)
+        for name, times in zip(
+            functions,
+            zip(*([seconds_of(f) for f in functions.values()] for _ in range(rounds)), strict=True),
+            strict=True,
+        )
+    }
+
+
+def compare(size: int) -> dict[str, float]:
+    """Returns our images/s over theirs at one size."""
+    batch = BATCHES[size]
+    images = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
+    seconds = take_turns(
+        {name: lambda run=run: run(images) for name, run in RIVALS.items()}, ROUNDS
+    )
+    for name, times in seconds.items():
+        print(f"{size:4} px  {name:22} {batch / statistics.median(times):12,.0f} images/s")
+
+    def ratio(*names: str) -> float:
+        best = [min(times) for times in zip(*(seconds[name] for name in names), strict=True)]
+        pairs = zip(best, seconds["ours"], strict=True)
+        return round(statistics.median(theirs / own for theirs, own in pairs), 3)
+
+    return {
+        f"keras_{size}": ratio("keras_chain"),
+        f"albumentations_{size}": ratio("albumentations_1", "albumentations_2"),
+        f"albumentations_merged_{size}": ratio("albumentations_merged_2"),
+        f"memcpy_{size}": ratio("memcpy"),
+    }
+
+
+def step_ratio(size: int = 32) -> float:
+    """Returns the seconds of a training step with TrivialAugment over those of a step without."""
+    model = build_model("separable", get_task("multiclass"), (size, size, 3), 10)
+    optimizer = keras.optimizers.AdamW(1e-3)
+    optimizer.build(model.trainable_weights)
+    generator = np.random.default_rng(0)
+    images = tf.constant(generator.integers(0, 256, (STEPS, STEP_BATCH, size, size, 3), np.uint8))
+    labels = tf.constant(generator.integers(0, 10, (STEPS, STEP_BATCH)))
+    losses = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
+    policy = policy_tensors(trivial_augment())
+
+    def step(pixels: tf.Tensor, loss: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        with tf.GradientTape() as tape:
+            logits = model(tf.cast(pixels, tf.float32), training=True)
+            mean = tf.reduce_mean(loss(logits))
+        optimizer.apply(tape.gradient(mean, model.trainable_weights), model.trainable_weights)
+
+    @tf.function
+    def plain() -> None:
+        for index in tf.range(STEPS):
+            targets = labels[index]
+            step(images[index], lambda logits, targets=targets: losses(targets, logits))
+
+    @tf.function
+    def augmented() -> None:
+        for index in tf.range(STEPS):
+            pixels, partners, weights = compiled(images[index], policy, tf.stack([0, index]))
+            targets = labels[index]
+            others = tf.gather(targets, partners)
+            step(
+                pixels,
+                lambda logits, own=targets, other=others, share=weights: (
+                    share * losses(own, logits) + (1.0 - share) * losses(other, logits)
+                ),
+            )
+
+    seconds = take_turns({"with": augmented, "without": plain}, STEP_ROUNDS)
+    pairs = zip(seconds["with"], seconds["without"], strict=True)
+    return round(statistics.median(own / plain for own, plain in pairs), 3)
+
+
+if __name__ == "__main__":
+    cv2.setNumThreads(1)
+    result = {}
+    for pixels in BATCHES:
+        result |= compare(pixels)
+    result["step_ratio"] = step_ratio()
+    print("RESULT", json.dumps(result))
