@@ -63,8 +63,9 @@ def unbiased_estimates(
 def estimate_noise_scale(sq_norm: np.ndarray, trace: np.ndarray) -> NoiseScale:
     """Returns the ratio of the means over T steps (the mean of the ratios would be biased).
 
-    The interval is that of the logarithm of the ratio, by the delta method with the covariance of
-    the two means.
+    What is left of the bias, which a ratio of means has too, is taken off to second order. The
+    interval is that of the logarithm of the ratio, by the delta method with the covariance of the
+    two means.
 
     Args:
         sq_norm: Estimates of |G|^2, [T].
@@ -82,8 +83,9 @@ def estimate_noise_scale(sq_norm: np.ndarray, trace: np.ndarray) -> NoiseScale:
         low = max(s - 2 * s_error, 0.0) / (max(g, 0.0) + 2 * g_error) if g_error > 0 else 0.0
         return NoiseScale(None, low, None, s, s_error, g, g_error)
     spread = np.sqrt(max(var_s / s**2 + var_g / g**2 - 2 * covariance / (s * g), 0.0))
-    low, high = s / g * np.exp([-_Z95 * spread, _Z95 * spread])
-    return NoiseScale(s / g, float(low), float(high), s, s_error, g, g_error)
+    ratio = s / g * (1 - var_g / g**2 + covariance / (s * g))
+    low, high = ratio * np.exp([-_Z95 * spread, _Z95 * spread])
+    return NoiseScale(float(ratio), float(low), float(high), s, s_error, g, g_error)
 
 
 def moving_noise_scale(

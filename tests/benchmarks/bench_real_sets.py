@@ -21,7 +21,8 @@ import elpv_dataset
 _SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
-def _unpack(name: str, folder: Path) -> Path:
+def unpack(name: str, folder: Path) -> Path:
+    """Unpacks a development set and returns its folder."""
     with tarfile.open(_SHARED / f"{name}.tar") as archive:
         archive.extractall(folder, filter="data")
     return folder / name
@@ -40,8 +41,8 @@ def _solar_cells(folder: Path) -> Path:
 
 
 SETS: dict[str, Callable[[Path], Path]] = {
-    "cifar10-10k": lambda folder: _unpack("cifar10-10k", folder),
-    "camvid-tiles-multilabel": lambda folder: _unpack("camvid-tiles-multilabel", folder),
+    "cifar10-10k": lambda folder: unpack("cifar10-10k", folder),
+    "camvid-tiles-multilabel": lambda folder: unpack("camvid-tiles-multilabel", folder),
     "elpv-dataset": lambda folder: _solar_cells(folder / "elpv"),
 }
 

@@ -1,0 +1,157 @@
+"""The whole probe on real digits, and everything that makes it fall back or refuse."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from kfp_vision.components.batch_size_probe.pilot import plan_lengths
+from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
+from kfp_vision.components.shared.artifacts import ProbeSummary, read_json
+from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
+from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.training.sanity import NotFiniteError
+
+# Long enough that a few percent of it are steps enough to learn from.
+_EPOCHS = 160
+
+
+def _recipe(folder: Path, **training: Setting) -> Path:
+    data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
+    recipe = Recipe().with_settings("data", data).with_settings("training", training)
+    write_recipe(recipe, folder / "in.json")
+    return folder / "in.json"
+
+
+@pytest.fixture(scope="module")
+def probed(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("probed")
+    config = ProbeConfig(epochs=_EPOCHS, seed=1)
+    probe_batch_size(digits_dir, _recipe(folder), folder / "probe", config)
+    return folder / "probe"
+
+
+def test_what_is_learned_has_a_method_and_evidence(probed: Path) -> None:
+    settings = read_recipe(probed / "recipe.json").sections["training"]
+    learned = {name for name, setting in settings.items() if setting.source == "learned"}
+    expected = {"batch_size", "learning_rate", "steps", "weight_decay", "noise_scale"}
+    assert expected <= learned
+    for name in expected:
+        assert settings[name].method
+        assert settings[name].evidence
+    low, high = settings["learning_rate"].evidence["interval"]
+    assert low <= settings["learning_rate"].value * 2
+    assert high >= settings["learning_rate"].value / 2
+    seen = settings["steps"].value * settings["batch_size"].value
+    assert 0.1 < seen / (_EPOCHS * 1000) < 4
+
+
+def test_the_evidence_is_on_disk_and_the_cost_is_bounded_in_images(probed: Path) -> None:
+    summary = read_json(ProbeSummary, probed / "probe.json")
+    assert summary.skipped == ""
+    assert [row["batch_size"] for row in summary.throughput][:3] == [16, 32, 64]
+    assert all(row["images_per_second"] > 0 for row in summary.throughput)
+    assert 0 < summary.images_seen <= 0.075 * _EPOCHS * 1000
+    assert len(summary.trials) >= 3
+    lengths = {len(losses) for losses in summary.trials.values()}
+    assert len(lengths) == 1
+    assert len(summary.noise_scale["raw"]) == lengths.pop()
+    cost = json.loads((probed / "cost.json").read_text())
+    assert (cost["name"], cost["images_seen"]) == ("probe", summary.images_seen)
+
+
+def test_the_learning_part_is_a_function_of_the_seed(
+    probed: Path, digits_dir: Path, tmp_path: Path
+) -> None:
+    config = ProbeConfig(epochs=_EPOCHS, seed=1)
+    again = probe_batch_size(digits_dir, _recipe(tmp_path), tmp_path / "probe", config)
+    first = read_json(ProbeSummary, probed / "probe.json")
+    assert again.range_test == first.range_test
+    assert again.trials == first.trials
+    assert again.noise_scale == first.noise_scale
+
+
+def test_what_the_user_has_set_stays_and_the_rest_follows_it(
+    digits_dir: Path, tmp_path: Path
+) -> None:
+    config = ProbeConfig(epochs=_EPOCHS, batch_size=32, optimizer="sgd")
+    probe_batch_size(digits_dir, _recipe(tmp_path), tmp_path / "probe", config)
+    settings = read_recipe(tmp_path / "probe/recipe.json").sections["training"]
+    assert (settings["batch_size"].value, settings["batch_size"].source) == (32, "user")
+    assert settings["learning_rate"].source == "learned"
+    reference = settings["learning_rate"].evidence["reference_rate"]
+    assert settings["learning_rate"].value < reference
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (ProbeConfig(learn=False), "`learn_batch_size` is false"),
+        (ProbeConfig(), "too few steps to tell learning rates apart"),
+        (ProbeConfig(batch_size=8, learning_rate=0.1), "set by the user"),
+    ],
+)
+def test_a_probe_that_does_not_run_says_why_and_hands_the_recipe_on(
+    config: ProbeConfig, reason: str, digits_dir: Path, tmp_path: Path
+) -> None:
+    path = _recipe(tmp_path)
+    summary = probe_batch_size(digits_dir, path, tmp_path / "probe", config)
+    assert reason in summary.skipped
+    assert summary.images_seen == 0
+    assert read_recipe(tmp_path / "probe/recipe.json") == read_recipe(path)
+
+
+def test_a_measured_recipe_is_not_measured_again(digits_dir: Path, tmp_path: Path) -> None:
+    held = {"batch_size": Setting(32, "probe"), "learning_rate": Setting(1e-3, "probe")}
+    path = _recipe(tmp_path, **held)
+    config = ProbeConfig(epochs=_EPOCHS)
+    assert "starts from" in probe_batch_size(digits_dir, path, tmp_path / "out", config).skipped
+
+
+def test_a_constant_image_set_falls_back_to_the_defaults(tmp_path: Path, digits_dir: Path) -> None:
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    with SplitWriter(dataset, "train") as writer:
+        for index in range(400):
+            writer.write(
+                {
+                    "image": encode_raw(np.full((16, 16, 1), 7, np.uint8)),
+                    "encoding": "raw",
+                    "height": 16,
+                    "width": 16,
+                    "channels": 1,
+                    "labels": [index % 10],
+                    "path": f"{index}.png",
+                    "sha256": bytes(32),
+                    "signature": bytes(64),
+                }
+            )
+    info = json.loads((digits_dir / "dataset.json").read_text())
+    (dataset / "dataset.json").write_text(json.dumps({**info, "splits": {"train": 400}}))
+    config = ProbeConfig(epochs=1000)
+    summary = probe_batch_size(dataset, _recipe(tmp_path), tmp_path / "out", config)
+    assert "all the same" in summary.skipped
+
+
+def test_a_model_whose_loss_is_nan_from_the_start_is_refused(
+    digits_dir: Path, tmp_path: Path
+) -> None:
+    pixels = keras.Input((16, 16, 1))
+    features = keras.layers.Conv2D(4, 3)(pixels)
+    model = keras.Model(pixels, features)
+    model.layers[-1].set_weights([np.full((3, 3, 1, 4), np.nan), np.zeros(4)])
+    model.save(tmp_path / "broken.keras")
+    config = ProbeConfig(epochs=_EPOCHS, architecture=str(tmp_path / "broken.keras"))
+    with pytest.raises(NotFiniteError, match="untrained model must be finite"):
+        probe_batch_size(digits_dir, _recipe(tmp_path), tmp_path / "out", config)
+
+
+def test_the_plan_never_sees_more_than_its_share() -> None:
+    for images in (100_000, 200_000, 480_000, 10_000_000):
+        lengths = plan_lengths(images, 64, 0.075)
+        if lengths is not None:
+            assert lengths.total * 64 <= 0.075 * images
+            assert lengths.range_steps + 4 * lengths.trial_steps <= lengths.total
+    assert plan_lengths(50_000, 64, 0.075) is None

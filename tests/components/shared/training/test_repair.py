@@ -1,0 +1,105 @@
+"""A batch that memory or the loss refuses is halved, and the training goes on where it was.
+
+Memory does run out on no machine at will: a trainer raises what TensorFlow raises then.
+"""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
+from kfp_vision.components.shared.recipe import Recipe, Setting
+from kfp_vision.components.shared.training.batch_scaling import halve_batch
+from kfp_vision.components.shared.training.fit import History, fit
+from kfp_vision.components.shared.training.sanity import DivergenceError
+from kfp_vision.components.shared.training.setup import (
+    UserChoices,
+    build_trainer,
+    complete_recipe,
+    open_split,
+)
+from kfp_vision.components.shared.training.trainer import StepFigures, Trainer
+
+
+class _Failing:
+    """A trainer whose calls number `first` and later fail for batches above `largest`."""
+
+    def __init__(self, trainer: Trainer, largest: int, first: int, error: Exception) -> None:
+        self._trainer, self._largest, self._first, self._error = trainer, largest, first, error
+        self._calls = 0
+        self.batches: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trainer, name)
+
+    def run_steps(self, images: np.ndarray, targets: Any, rates: np.ndarray) -> StepFigures:
+        self._calls += 1
+        if self._calls >= self._first and images.shape[1] > self._largest:
+            raise self._error
+        self.batches.append(images.shape[1])
+        return self._trainer.run_steps(images, targets, rates)
+
+
+_MEMORY = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nmore lines")
+_LOSS = DivergenceError("The training loss must stay finite. Received: nan")
+
+
+def _fit(dataset: Path, folder: Path, halve: Any, **failure: Any) -> tuple[History, Any, list]:
+    data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
+    info = read_json(DatasetInfo, dataset / "dataset.json")
+    choices = UserChoices(batch_size=40, epochs=4)
+    recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
+    trainer, task, settings = build_trainer(recipe, info, 0)
+    failing = _Failing(trainer, **failure) if failure else trainer
+    rows: list[dict[str, Any]] = []
+    history = fit(
+        failing,  # type: ignore[arg-type]
+        task,
+        open_split(dataset, "train", recipe),
+        open_split(dataset, "validation", recipe),
+        settings,
+        start=lambda s: History(s, 0, s.steps, 0.0, 0.0, [], [], {"initial_loss": 9.0}),
+        halve=halve,
+        primary_metric="accuracy",
+        seed=0,
+        checkpoint_dir=folder,
+        on_curve=rows.append,
+    )
+    return history, failing, rows
+
+
+_HALVE = functools.partial(halve_batch, noise_scale=100.0)
+
+
+@pytest.mark.parametrize("error", [_MEMORY, _LOSS], ids=["memory", "divergence"])
+def test_halved_in_the_middle_it_sees_the_same_images_and_keeps_what_is_done(
+    error: Exception, digits_dir: Path, tmp_path: Path
+) -> None:
+    # 100 steps of 40 in 20 intervals of 5: the eighth call is in the middle of the run.
+    history, trainer, rows = _fit(digits_dir, tmp_path, _HALVE, largest=10, first=8, error=error)
+    assert history.settings.batch_size == 10
+    assert history.step == history.total_steps == 400
+    assert len(history.repairs) == 2
+    assert str(error).splitlines()[0] in history.repairs[0]
+    assert trainer.batches[:7] == [40] * 7
+    assert set(trainer.batches[7:]) == {10}
+    evaluated = [row["step"] for row in rows if row["split"] == "validation"]
+    assert evaluated[0] == 5
+    assert history.settings.learning_rate < 3e-3
+    # Nothing is left to do for the same run again, which knows of the repairs.
+    again, _, _ = _fit(digits_dir, tmp_path, _HALVE)
+    assert again == history
+
+
+def test_without_a_policy_the_error_is_the_users(digits_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        _fit(digits_dir, tmp_path, None, largest=10, first=1, error=_MEMORY)
+
+
+def test_what_no_batch_mends_is_raised_in_the_end(digits_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(DivergenceError, match="must stay finite"):
+        _fit(digits_dir, tmp_path, _HALVE, largest=0, first=1, error=_LOSS)
