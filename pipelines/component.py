@@ -11,6 +11,7 @@ __all__ = ["publish"]
 def publish(
     dataset: dsl.Input[dsl.Dataset],
     profile: dsl.Input[dsl.Artifact],
+    probe: dsl.Input[dsl.Artifact],
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     exports: dsl.Input[dsl.Artifact],
@@ -25,6 +26,7 @@ def publish(
     artifacts = {
         "dataset": dataset,
         "profile": profile,
+        "probe": probe,
         "model": model,
         "evaluation": evaluation,
         "exports": exports,

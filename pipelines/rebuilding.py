@@ -12,12 +12,15 @@ from kfp_vision.pipelines.publishing import ARTIFACTS_FILE
 
 __all__ = ["rebuild_report"]
 
+_INPUTS = ("dataset", "profile", "probe", "model", "evaluation", "exports")
+
 
 def rebuild_report(output: Path) -> None:
     """Builds `report.html` and `report.json` of an output folder again.
 
     Raises:
-        ValueError: The folder is not the output of a run that came to its end.
+        ValueError: The folder is not the output of a run that came to its end, or that of a
+            version with other stages.
     """
     listing = output / ARTIFACTS_FILE
     if not listing.is_file():
@@ -26,11 +29,16 @@ def rebuild_report(output: Path) -> None:
             ", which has none. `kfp-vision run` with this output makes it."
         )
     uris = json.loads(listing.read_text(encoding="utf-8"))
-    inputs = ("dataset", "profile", "model", "evaluation", "exports")
+    if missing := [name for name in _INPUTS if name not in uris]:
+        raise ValueError(
+            f"A report is built from the artifacts {', '.join(_INPUTS)}. Received: {listing}, made "
+            f"by another version, without {', '.join(missing)}. `kfp-vision run` with this output "
+            "makes it anew."
+        )
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report")
         build_report.python_func(
-            **{name: dsl.Artifact(uri=uris[name]) for name in inputs},
+            **{name: dsl.Artifact(uri=uris[name]) for name in _INPUTS},
             report=dsl.Artifact(uri=str(report)),
             page=dsl.HTML(uri=f"{scratch}/page.html"),
         )

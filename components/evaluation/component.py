@@ -58,6 +58,7 @@ def export_model(
 def build_report(
     dataset: dsl.Input[dsl.Dataset],
     profile: dsl.Input[dsl.Artifact],
+    probe: dsl.Input[dsl.Artifact],
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     exports: dsl.Input[dsl.Artifact],
@@ -69,12 +70,6 @@ def build_report(
 
     from kfp_vision.components.evaluation.report.build import build_report
 
-    build_report(
-        Path(dataset.path),
-        Path(profile.path),
-        Path(model.path),
-        Path(evaluation.path),
-        Path(exports.path),
-        Path(report.path),
-    )
+    inputs = (dataset, profile, probe, model, evaluation, exports)
+    build_report(*(Path(artifact.path) for artifact in inputs), Path(report.path))
     Path(page.path).write_bytes((Path(report.path) / "report.html").read_bytes())

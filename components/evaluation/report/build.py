@@ -15,6 +15,7 @@ __all__ = ["build_report"]
 def build_report(
     dataset_dir: Path,
     profile_dir: Path,
+    probe_dir: Path,
     model_dir: Path,
     evaluation_dir: Path,
     exports_dir: Path,
@@ -25,6 +26,7 @@ def build_report(
     Args:
         dataset_dir: The `dataset` artifact.
         profile_dir: The `profile` artifact.
+        probe_dir: The `probe` artifact.
         model_dir: The `model` artifact; its `recipe.json` is the recipe of the run.
         evaluation_dir: The `evaluation` artifact.
         exports_dir: The `exports` artifact.
@@ -37,7 +39,7 @@ def build_report(
         FileNotFoundError: A stage has not written a file that the report needs.
     """
     started = time.monotonic()
-    run = read_run(dataset_dir, profile_dir, model_dir, evaluation_dir, exports_dir)
+    run = read_run(dataset_dir, profile_dir, probe_dir, model_dir, evaluation_dir, exports_dir)
     report = summarise(run)
     output_dir.mkdir(parents=True, exist_ok=True)
     write_json(report, output_dir / "report.json")

@@ -13,13 +13,26 @@ import numpy as np
 
 from kfp_vision.components.evaluation.report.figures import number
 
-__all__ = ["Bar", "Chart", "Line", "Style", "Tick", "histogram", "line_chart", "nice_ticks", "thin"]
+__all__ = [
+    "Bar",
+    "Chart",
+    "Line",
+    "Scale",
+    "Style",
+    "Tick",
+    "histogram",
+    "line_chart",
+    "log_ticks",
+    "nice_ticks",
+    "thin",
+]
 
 # The plot area in SVG units; stretched to the width of the page.
 _EXTENT = 1000.0
 _MAX_POINTS = 300
 
 Style = Literal["solid", "dashed", "faint"]
+Scale = Literal["linear", "log2", "log10"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +61,9 @@ class Chart:
         title, x_label, y_label: Texts.
         x_ticks, y_ticks: From the left and from the bottom.
         lines: For each line `{"name", "style", "path"}`; the path is in SVG units.
-        marker: A vertical mark, or None.
-        data: What the readout needs: `{"x": [low, high], "y": [low, high], "lines": [...]}`.
+        markers: Vertical marks.
+        data: What the readout needs: `{"x": [low, high], "y": [low, high], "log_x", "lines"}`; the
+            bounds of a logarithmic axis are binary logarithms.
     """
 
     title: str
@@ -58,7 +72,7 @@ class Chart:
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     lines: list[dict[str, str]]
-    marker: Tick | None
+    markers: list[Tick]
     data: dict[str, Any]
 
 
@@ -81,6 +95,20 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
+def log_ticks(low: float, high: float, base: int, count: int = 7) -> list[float]:
+    """Returns at most `count` powers of `base` within [low, high]; round values when too few."""
+    first = math.ceil(math.log(low, base) - 1e-9)
+    last = math.floor(math.log(high, base) + 1e-9)
+    if base == 10 and last - first < 2:
+        powers = [10.0**power for power in range(first - 1, last + 1)]
+        ticks = [tick for power in powers for tick in (power, 2 * power, 5 * power)]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+    else:
+        step = max(1, math.ceil((last - first + 1) / count))
+        ticks = [float(base) ** power for power in range(first, last + 1, step)]
+    return ticks if len(ticks) > 1 else nice_ticks(low, high)
+
+
 def thin(x: np.ndarray, y: np.ndarray, points: int = _MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
     """Returns at most `points` points: the means of equal runs of a long line."""
     if len(x) <= points:
@@ -95,6 +123,24 @@ def _padded(values: np.ndarray) -> tuple[float, float]:
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin if low < 0 or low > margin else 0.0, high + margin
+
+
+def _on_axis(values: Any, scale: Scale) -> np.ndarray:
+    """Returns values as they lie on the axis; NaN where a logarithm has no value."""
+    held = np.asarray(values, float)
+    return held if scale == "linear" else np.log2(np.where(held > 0, held, np.nan))
+
+
+def _ticks(bounds: tuple[float, float], scale: Scale) -> list[Tick]:
+    if scale == "linear":
+        values = nice_ticks(*bounds)
+    else:
+        values = log_ticks(2 ** bounds[0], 2 ** bounds[1], 2 if scale == "log2" else 10)
+    return [Tick(100 * _share(_on_axis(at, scale), bounds), number(at)) for at in values]
+
+
+def _share(value: Any, bounds: tuple[float, float]) -> Any:
+    return (value - bounds[0]) / ((bounds[1] - bounds[0]) or 1.0)
 
 
 def _path(x: np.ndarray, y: np.ndarray) -> str:
@@ -121,39 +167,50 @@ def line_chart(
     *,
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
-    marker: tuple[float, str] | None = None,
+    x_scale: Scale = "linear",
+    y_scale: Scale = "linear",
+    markers: Sequence[tuple[float, str]] = (),
 ) -> Chart:
     """Returns the chart of `lines`; a range that is not given is taken from the data."""
-    points = [(np.asarray(line.x, float), np.asarray(line.y, float)) for line in lines]
+    points = [(_on_axis(line.x, x_scale), _on_axis(line.y, y_scale)) for line in lines]
     every_x = np.concatenate([np.empty(0), *(x for x, _ in points)])
     every_y = np.concatenate([np.empty(0), *(y for _, y in points)])
     finite_x, finite_y = every_x[np.isfinite(every_x)], every_y[np.isfinite(every_y)]
-    if x_range is None:
-        x_range = (float(finite_x.min()), float(finite_x.max())) if len(finite_x) else (0.0, 1.0)
-    y_range = y_range or _padded(finite_y)
-
-    def share(value: Any, bounds: tuple[float, float]) -> Any:
-        return (value - bounds[0]) / ((bounds[1] - bounds[0]) or 1.0)
-
+    if x_range is not None:
+        low, high = _on_axis(x_range, x_scale)
+        x_bounds = (float(low), float(high))
+    else:
+        x_bounds = (float(finite_x.min()), float(finite_x.max())) if len(finite_x) else (0.0, 1.0)
+    if y_range is not None:
+        low, high = _on_axis(y_range, y_scale)
+        y_bounds = (float(low), float(high))
+    else:
+        y_bounds = _padded(finite_y)
     return Chart(
         title=title,
         x_label=x_label,
         y_label=y_label,
-        x_ticks=[Tick(100 * share(at, x_range), number(at)) for at in nice_ticks(*x_range)],
-        y_ticks=[Tick(100 * share(at, y_range), number(at)) for at in nice_ticks(*y_range)],
+        x_ticks=_ticks(x_bounds, x_scale),
+        y_ticks=_ticks(y_bounds, y_scale),
         lines=[
             {
                 "name": line.name,
                 "style": line.style,
-                "path": _path(_EXTENT * share(x, x_range), _EXTENT * share(y, y_range)),
+                "path": _path(_EXTENT * _share(x, x_bounds), _EXTENT * _share(y, y_bounds)),
             }
             for line, (x, y) in zip(lines, points, strict=True)
         ],
-        marker=marker and Tick(100 * share(marker[0], x_range), marker[1]),
+        markers=[
+            Tick(100 * _share(float(_on_axis(at, x_scale)), x_bounds), text) for at, text in markers
+        ],
         data={
-            "x": list(x_range),
-            "y": list(y_range),
-            "lines": [{"x": _readout(x), "y": _readout(y)} for x, y in points],
+            "x": list(x_bounds),
+            "y": list(y_bounds),
+            "log_x": x_scale != "linear",
+            "lines": [
+                {"x": _readout(np.asarray(line.x, float)), "y": _readout(np.asarray(line.y, float))}
+                for line in lines
+            ],
         },
     )
 

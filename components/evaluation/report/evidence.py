@@ -194,7 +194,7 @@ def training_charts(curves: pa.Table, primary: str, best_step: int) -> list[Char
                 "Step",
                 label(metric),
                 x_range=steps,
-                marker=(best_step, "kept"),
+                markers=[(best_step, "kept")],
             )
         )
     return charts

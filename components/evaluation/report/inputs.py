@@ -14,6 +14,7 @@ from kfp_vision.components.shared.artifacts import (
     DatasetInfo,
     Evaluation,
     Export,
+    ProbeSummary,
     Profile,
     StageCost,
     TrainingSummary,
@@ -30,6 +31,7 @@ class Run:
 
     Attributes:
         version: Of kfp-vision.
+        decided: The recipe as the probe left it; training may have repaired it since.
         curves: Training curves: columns `step`, `split`, `metric`, `value`.
         costs: Artifact name -> cost of the stage that wrote it, in the order of the DAG.
     """
@@ -37,6 +39,8 @@ class Run:
     version: str
     dataset: DatasetInfo
     profile: Profile
+    probe: ProbeSummary
+    decided: Recipe
     training: TrainingSummary
     curves: pa.Table
     recipe: Recipe
@@ -46,7 +50,12 @@ class Run:
 
 
 def read_run(
-    dataset_dir: Path, profile_dir: Path, model_dir: Path, evaluation_dir: Path, exports_dir: Path
+    dataset_dir: Path,
+    profile_dir: Path,
+    probe_dir: Path,
+    model_dir: Path,
+    evaluation_dir: Path,
+    exports_dir: Path,
 ) -> Run:
     """Reads the artifacts of a run.
 
@@ -56,6 +65,7 @@ def read_run(
     folders = {
         "dataset": dataset_dir,
         "profile": profile_dir,
+        "probe": probe_dir,
         "model": model_dir,
         "evaluation": evaluation_dir,
         "exports": exports_dir,
@@ -65,6 +75,8 @@ def read_run(
         version=importlib.metadata.version("kfp-vision"),
         dataset=read_json(DatasetInfo, dataset_dir / "dataset.json"),
         profile=read_json(Profile, profile_dir / "profile.json"),
+        probe=read_json(ProbeSummary, probe_dir / "probe.json"),
+        decided=read_recipe(probe_dir / "recipe.json"),
         training=read_json(TrainingSummary, model_dir / "training.json"),
         curves=pq.read_table(model_dir / "curves.parquet"),
         recipe=read_recipe(model_dir / "recipe.json"),

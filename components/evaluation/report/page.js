@@ -45,6 +45,8 @@ for (const chart of every("[data-chart]")) {
   const paths = every("path", chart);
   const names = every("[data-line]:not(path), [data-pick] option:not([value=''])", chart).map((named) => named.textContent.trim());
   let picked = "";
+  const place = data.log_x ? Math.log2 : Number;
+  const at = (line, x) => nearest(line.x.map((value) => place(value)), x);
   const read = (event) => {
     const box = plot.getBoundingClientRect();
     const share = Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
@@ -52,15 +54,15 @@ for (const chart of every("[data-chart]")) {
     const shown = data.lines.map((line, index) => ({ line, index }))
       .filter(({ index }) => !paths[index].matches(".off") && (picked === "" || Number(picked) === index));
     const rows = shown.slice(0, 8).map(({ line, index }) => {
-      const at = nearest(line.x, x);
-      return line.y[at] === null ? "" : `${names[index]}: ${digits.format(line.y[at])}`;
+      const y = line.y[at(line, x)];
+      return y === null || y === undefined ? "" : `${names[index]}: ${digits.format(y)}`;
     });
     const first = shown[0]?.line;
-    const at = first ? digits.format(first.x[nearest(first.x, x)]) : "";
+    const where = first ? digits.format(first.x[at(first, x)]) : "";
     if (shown.length > 8) rows.push(`and ${shown.length - 8} more`);
     cross.hidden = false;
     cross.style.left = `${100 * share}%`;
-    say([`${chart.querySelector(".axis").textContent} ${at}`, ...rows].filter(Boolean).join("\n"), event.clientX, event.clientY);
+    say([`${chart.querySelector(".axis").textContent} ${where}`, ...rows].filter(Boolean).join("\n"), event.clientX, event.clientY);
   };
   plot.addEventListener("pointermove", read);
   plot.addEventListener("pointerdown", read);

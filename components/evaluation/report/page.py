@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from kfp_vision.components.evaluation.report import charts, evidence, figures
+from kfp_vision.components.evaluation.report import charts, evidence, figures, probe
 from kfp_vision.components.evaluation.report.inputs import Run
 
 __all__ = ["render_page"]
@@ -102,6 +102,9 @@ def render_page(report: Mapping[str, Any], run: Run) -> str:
             training=evidence.training_charts(
                 run.curves, evaluation.primary, run.training.best_step
             ),
+            probe=probe.probe_charts(run.probe, run.decided),
+            variants=probe.variant_rows(run.probe),
+            decided=probe.decided_settings(run.decided, run.recipe),
             command=evidence.reproduction_command(run.dataset.source_uri, run.training.seed),
         )
     )

@@ -66,6 +66,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "metrics": {**evaluation.metrics, "primary": evaluation.primary},
         "baselines": evaluation.baselines,
         "exports": [dataclasses.asdict(export) for export in run.exports],
+        "probe": dataclasses.asdict(run.probe),
         "cost": total_cost(run.costs),
         "warnings": collect_warnings(run),
     }

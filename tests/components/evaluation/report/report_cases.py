@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from report_artifacts import Artifacts
 
-from kfp_vision.components.shared.artifacts import Export
+from kfp_vision.components.shared.artifacts import Export, ProbeSummary
+from kfp_vision.components.shared.recipe import Recipe
 
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)>"\'&{{ 7*7 }}'
 LONG = "猫の名前はとても長い🐈" * 18
@@ -118,6 +119,40 @@ def unmeasured(run: Artifacts) -> Artifacts:
     )
 
 
+def skipped(run: Artifacts) -> Artifacts:
+    """Returns a run in which the user did not want the probe to measure."""
+    probe = ProbeSummary(skipped="`learn_batch_size` is false", seconds=0.2)
+    return dataclasses.replace(run, probe=probe, decided=Recipe())
+
+
+def undetermined(run: Artifacts) -> Artifacts:
+    """Returns a run whose probe could tell little: no noise scale, no fit, one batch size."""
+    return dataclasses.replace(
+        run,
+        probe=dataclasses.replace(
+            run.probe,
+            notes=[],
+            throughput=[{**run.probe.throughput[0], "relative_time": None}],
+            variants=[],
+            noise_scale={
+                "value": None,
+                "low": 12.0,
+                "high": None,
+                "raw": [None, -4.0, None],
+                "scaled": [None, None, None],
+            },
+            range_test={
+                "rates": [1e-5, 1e-4],
+                "losses": [2.9, None],
+                "plateau_rate": 1e-5,
+                "divergence_rate": None,
+            },
+            trials={"1e-05": [3.1], "2e-05": []},
+            plain_seconds=0.0,
+        ),
+    )
+
+
 def bare(run: Artifacts) -> Artifacts:
     """Returns a run in which everything that may be empty is empty."""
     return dataclasses.replace(
@@ -126,6 +161,8 @@ def bare(run: Artifacts) -> Artifacts:
         profile=dataclasses.replace(
             run.profile, findings=[], figures={}, histograms={}, thumbnails={}, class_counts={}
         ),
+        probe=ProbeSummary(),
+        decided=Recipe(),
         training=dataclasses.replace(run.training, warnings=[], checks={}),
         evaluation=dataclasses.replace(
             run.evaluation,
@@ -148,5 +185,7 @@ CASES: dict[str, Callable[[Artifacts], Artifacts]] = {
     "multilabel": multilabel,
     "diverged and rejected": diverged,
     "no metric and a broken export": unmeasured,
+    "probe skipped": skipped,
+    "probe undetermined": undetermined,
     "nothing that may be empty": bare,
 }

@@ -7,6 +7,7 @@ from kfp_vision.components.evaluation.report.charts import (
     Line,
     histogram,
     line_chart,
+    log_ticks,
     nice_ticks,
     thin,
 )
@@ -31,6 +32,43 @@ def test_ticks_lie_within_the_range_at_every_scale(scale: float) -> None:
     assert 2 <= len(ticks) <= 7
     assert 0.13 * scale <= ticks[0] < ticks[-1] <= 1.7 * scale * (1 + 1e-9)
     assert np.ptp(np.diff(ticks)) < 1e-6 * scale
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "base", "ticks"),
+    [
+        (16, 256, 2, [16, 32, 64, 128, 256]),
+        (16, 4096, 2, [16, 64, 256, 1024, 4096]),
+        (1e-5, 1, 10, [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1]),
+        (26, 275, 10, [50, 100, 200]),
+        (2.2, 3.4, 10, [2.5, 3]),
+        (64, 64, 2, [64]),
+    ],
+)
+def test_logarithmic_ticks_are_powers_or_round(
+    low: float, high: float, base: int, ticks: list[float]
+) -> None:
+    assert log_ticks(low, high, base) == pytest.approx(ticks)
+
+
+def test_equal_ratios_are_equal_distances_on_a_logarithmic_axis() -> None:
+    line = Line("speed", [16, 32, 64, 256], [1.0, 10.0, 0.0, 1000.0])
+    chart = line_chart(
+        "t",
+        [line],
+        "x",
+        "y",
+        x_scale="log2",
+        y_scale="log10",
+        y_range=(1, 1000),
+        markers=[(64, "m")],
+    )
+    # Zero has no logarithm and breaks the line.
+    assert chart.lines[0]["path"] == "M0.0,1000.0L250.0,666.7M1000.0,0.0"
+    assert [tick.position for tick in chart.x_ticks] == [0, 25, 50, 75, 100]
+    assert chart.markers[0].position == 50
+    assert chart.data["x"] == [4, 8]
+    assert chart.data["lines"][0] == {"x": [16, 32, 64, 256], "y": [1, 10, 0, 1000]}
 
 
 def test_corners_of_the_range_are_corners_of_the_plot() -> None:

@@ -72,7 +72,7 @@ def test_training_charts_start_with_the_loss_and_mark_the_kept_step(digits_run: 
     charts = evidence.training_charts(curves, "accuracy", best_step=150)
     assert [chart.title for chart in charts] == ["Loss", "Accuracy", "Learning rate"]
     assert [line["name"] for line in charts[0].lines] == ["Train", "Validation"]
-    assert charts[0].marker.position == 50
+    assert charts[0].markers[0].position == 50
 
 
 def test_calibration_without_bins_has_no_chart(digits_run: Artifacts) -> None:
