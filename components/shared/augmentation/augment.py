@@ -51,12 +51,17 @@ def augment(
     """
     batch, height, width, _ = images.shape
     first = apply_chain(images, draw_chain(seed, policy, 0, batch, height, width))
-    result = tf.cond(
-        policy["chains"] > 1, lambda: _average_chains(images, first, policy, seed), lambda: first
-    )
     mixing = draw_mix(seed, policy, batch, height, width)
     weights = label_weights(mixing.weights, mixing.boxes, height, width)
-    result = tf.cond(tf.reduce_any(weights < 1.0), lambda: mix(result, *mixing), lambda: result)
+    several = policy["chains"] > 1
+
+    def blend() -> tf.Tensor:
+        average = tf.cond(
+            several, lambda: _average_chains(images, first, policy, seed), lambda: first
+        )
+        return mix(average, *mixing)
+
+    result = tf.cond(several | tf.reduce_any(weights < 1.0), blend, lambda: first)
     return result, mixing.partners, weights
 
 
