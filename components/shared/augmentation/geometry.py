@@ -70,8 +70,10 @@ def sample_points(matrix: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor
     inverse = invert(matrix)[:, :, :, None, None]
     rows = tf.range(height, dtype=tf.float32)[:, None]
     columns = tf.range(width, dtype=tf.float32)
-    x, y = (inverse[:, axis, 0] * columns + inverse[:, axis, 1] * rows + inverse[:, axis, 2]
-            for axis in (0, 1))  # fmt: skip
+    x, y = (
+        inverse[:, axis, 0] * columns + inverse[:, axis, 1] * rows + inverse[:, axis, 2]
+        for axis in (0, 1)
+    )
     return x, y
 
 
