@@ -34,6 +34,7 @@ from kfp_vision.components.shared.training.setup import (
     build_trainer,
     complete_recipe,
     open_split,
+    recipe_policy,
 )
 
 __all__ = ["TrainConfig", "train_model"]
@@ -76,7 +77,8 @@ def train_model(
     output_dir.mkdir(parents=True, exist_ok=True)
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     recipe = complete_recipe(read_recipe(recipe_path), info, config)
-    trainer, task, settings = build_trainer(recipe, info, config.seed)
+    policy = recipe_policy(recipe)
+    trainer, task, settings = build_trainer(recipe, info, config.seed, policy)
     train = open_split(dataset_dir, "train", recipe)
     validation = open_split(dataset_dir, "validation", recipe)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from kfp_vision.components.shared.architectures.zoo import build_model, choose_input
 from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
+from kfp_vision.components.shared.augmentation.policy import Policy
 from kfp_vision.components.shared.recipe import Recipe, Setting
 from kfp_vision.components.shared.tasks import Task, get_task
 from kfp_vision.components.shared.training import hyperparameters
@@ -16,7 +17,7 @@ from kfp_vision.components.shared.training.data import LabelledImages, open_labe
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["UserChoices", "build_trainer", "complete_recipe", "open_split"]
+__all__ = ["UserChoices", "build_trainer", "complete_recipe", "open_split", "recipe_policy"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,14 +84,15 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
 
 
 def build_trainer(
-    recipe: Recipe, info: DatasetInfo, seed: int, **changes: Any
+    recipe: Recipe, info: DatasetInfo, seed: int, policy: Policy | None = None, **changes: Any
 ) -> tuple[Trainer, Task, Hyperparameters]:
     """Returns a trainer with the model of a complete recipe, its task and its settings.
 
     Args:
         recipe: What `complete_recipe` returned.
         info: Of the dataset.
-        seed: Of the weights and dropout.
+        seed: Of the weights, dropout and augmentation.
+        policy: Of the augmentation; None for none.
         changes: Settings that replace those of the recipe.
     """
     task = get_task(info.task)
@@ -105,11 +107,26 @@ def build_trainer(
         stochastic_depth=settings.stochastic_depth,
     )
     weights = recipe.value("data", "class_weights")
-    return (
-        Trainer(model, task, settings, None if weights is None else np.asarray(weights)),
-        task,
-        settings,
-    )
+    class_weights = None if weights is None else np.asarray(weights)
+    return Trainer(model, task, settings, class_weights, policy, seed), task, settings
+
+
+def recipe_policy(recipe: Recipe) -> Policy | None:
+    """Returns the augmentation policy of a recipe, or None where it has none.
+
+    Raises:
+        ValueError: It is not a valid policy.
+    """
+    setting = recipe.get("augmentation", "policy")
+    if setting is None or setting.value is None:
+        return None
+    try:
+        return Policy.from_json(setting.value)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"`augmentation.policy` must be what a search wrote. Received: {setting.value!r} "
+            f"({error})"
+        ) from error
 
 
 def open_split(dataset_dir: Path, split: str, recipe: Recipe) -> LabelledImages:

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kfp_vision.components.shared.augmentation.augment import augment
+from kfp_vision.components.shared.augmentation.policy import Policy, policy_tensors
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
 
@@ -88,6 +90,8 @@ class Trainer:
         task: Task,
         settings: Hyperparameters,
         class_weights: np.ndarray | None = None,
+        policy: Policy | None = None,
+        seed: int = 0,
     ) -> None:
         """Builds the optimizer; compiles at the first call.
 
@@ -96,6 +100,8 @@ class Trainer:
             task: Its loss is minimised.
             settings: The optimizer is built from them.
             class_weights: [C] or None.
+            policy: Augments the images of every step; None for none. It may be changed later.
+            seed: Of the augmentation, which is a function of the seed and the step.
         """
         self.model = model
         self._task = task
@@ -104,6 +110,9 @@ class Trainer:
             None if class_weights is None else tf.constant(class_weights, "float32")
         )
         self.optimizer = build_optimizer(model, settings)
+        self._policy = None if policy is None else _variables(policy_tensors(policy))
+        self._seed = seed
+        self._label_smoothing = tf.Variable(settings.label_smoothing, trainable=False)
         self._average = (
             [tf.Variable(weight, trainable=False) for weight in model.trainable_weights]
             if settings.ema_momentum > 0
@@ -115,10 +124,23 @@ class Trainer:
             if settings.jit_compile
             else self._train_step
         )
-        self._run = _Traced(self._run_steps, num_free_axes=2)
+        # XLA compiles the augmentation for one batch size.
+        self._run = _Traced(self._run_steps, num_free_axes=2 if policy is None else 1)
         self._run_micro = _Traced(self._run_micro_steps, num_free_axes=3)
         self._forward = _Traced(self._infer, num_free_axes=1)
         self._estimate = _Traced(self._update_statistics, num_free_axes=1)
+
+    def regularise(self, policy: Policy, label_smoothing: float) -> None:
+        """Changes policy and label smoothing of the steps to come; nothing is compiled anew.
+
+        Raises:
+            ValueError: The trainer was made without a policy.
+        """
+        if self._policy is None:
+            raise ValueError("A trainer without a policy cannot be given one. Received: None")
+        for name, tensor in policy_tensors(policy).items():
+            self._policy[name].assign(tensor)
+        self._label_smoothing.assign(label_smoothing)
 
     def run_steps(
         self, images: np.ndarray, targets: Mapping[str, np.ndarray], learning_rates: np.ndarray
@@ -204,23 +226,39 @@ class Trainer:
     def _train_step(
         self, images: tf.Tensor, targets: dict[str, tf.Tensor], learning_rate: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        loss, gradients = self._gradients(images, targets)
+        if self._policy is None:
+            loss, gradients = self._gradients(images, targets)
+        else:
+            seed = tf.stack([self._seed, tf.cast(self.optimizer.iterations, tf.int32)])
+            pixels, partners, weights = _augment(images, self._policy, seed)
+            others = {name: tf.gather(value, partners) for name, value in targets.items()}
+            loss, gradients = self._gradients(pixels, targets, others, weights)
         return loss, self._apply(gradients, learning_rate)
 
     def _gradients(
-        self, images: tf.Tensor, targets: dict[str, tf.Tensor]
+        self,
+        images: tf.Tensor,
+        targets: dict[str, tf.Tensor],
+        others: dict[str, tf.Tensor] | None = None,
+        weights: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Returns loss and gradients; `weights` [B]: the share of `targets` in mixed images."""
         with tf.GradientTape() as tape:
             logits = self.model(tf.cast(images, tf.float32), training=True)
-            losses = self._task.loss(
-                targets,
-                logits,
-                label_smoothing=self._settings.label_smoothing,
-                class_weights=self._class_weights,
-            )
+            losses = self._loss(targets, logits)
+            if others is not None:
+                losses = weights * losses + (1.0 - weights) * self._loss(others, logits)
             # A user's own model may carry regularisers.
             loss = tf.add_n([tf.reduce_mean(losses), *self.model.losses])
         return loss, tape.gradient(loss, self.model.trainable_weights)
+
+    def _loss(self, targets: dict[str, tf.Tensor], logits: tf.Tensor) -> tf.Tensor:
+        return self._task.loss(
+            targets,
+            logits,
+            label_smoothing=self._label_smoothing,
+            class_weights=self._class_weights,
+        )
 
     def _apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
         """Updates the weights and their average; returns the gradient norm before clipping."""
@@ -291,6 +329,19 @@ class Trainer:
 
     def _variables(self) -> list[Any]:
         return [*self.model.variables, *self.optimizer.variables, *self._average]
+
+
+@tf.function(jit_compile=True)
+def _augment(
+    images: tf.Tensor, policy: Mapping[str, tf.Tensor], seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    return augment(
+        images, {name: tf.convert_to_tensor(value) for name, value in policy.items()}, seed
+    )
+
+
+def _variables(tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Variable]:
+    return {name: tf.Variable(tensor, trainable=False) for name, tensor in tensors.items()}
 
 
 def _flatten(tensors: Iterable[Any]) -> tf.Tensor:

@@ -8,6 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kfp_vision.components.shared.augmentation.policy import (
+    IDENTITY,
+    Mixing,
+    Operation,
+    Policy,
+)
 from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training import hyperparameters
@@ -176,6 +182,46 @@ def test_accumulated_micro_batches_are_one_step_and_their_norms_are_exact(optimi
         np.testing.assert_allclose(figures.micro_sq_norms[0, micro], sq_norm, rtol=1e-4)
     if optimizer == "sgd":
         np.testing.assert_array_equal(figures.scaled_micro_sq_norms, figures.micro_sq_norms)
+
+
+def _with_policy(policy: Policy | None, **changes: Any) -> tuple[Trainer, np.ndarray]:
+    keras.utils.set_random_seed(0)
+    trainer = Trainer(_linear_model(), get_task("multiclass"), _settings(**changes), policy=policy)
+    images, targets = _batch(4)
+    return trainer, trainer.run_steps(images, targets, np.full(4, 0.1, np.float32)).losses
+
+
+def test_the_identity_policy_changes_nothing_and_another_one_needs_no_trace() -> None:
+    _, plain = _with_policy(None)
+    trainer, identity = _with_policy(IDENTITY)
+    np.testing.assert_allclose(identity, plain, rtol=1e-6)
+    compiled = trainer._run._compiled
+    mirror = Policy(always=(Operation("mirror", 1.0, 1.0),))
+    trainer.regularise(mirror, label_smoothing=0.2)
+    images, targets = _batch(4)
+    changed = trainer.run_steps(images, targets, np.full(4, 0.1, np.float32)).losses
+    assert not np.allclose(changed, plain)
+    assert compiled.experimental_get_tracing_count() == 1
+    with pytest.raises(ValueError, match="without a policy"):
+        _with_policy(None)[0].regularise(mirror, 0.0)
+
+
+def test_the_loss_of_mixed_images_weighs_both_labels() -> None:
+    half = Policy(mixing=Mixing(mixup_probability=1.0, mixup_alpha=1e4))
+    keras.utils.set_random_seed(0)
+    trainer = Trainer(_linear_model(), get_task("multiclass"), _settings(), policy=half)
+    for weight in trainer.model.trainable_weights:
+        weight.assign(tf.zeros_like(weight))
+    images, targets = _batch()
+    loss = trainer.run_steps(images, targets, np.zeros(1, np.float32)).losses
+    # A model that knows nothing has ln 3 whatever the labels; a biased one shows both.
+    np.testing.assert_allclose(loss, np.log(3), rtol=1e-6)
+    bias = np.array([2.0, 0.0, -1.0], np.float32)
+    trainer.model.trainable_weights[1].assign(bias)
+    loss = trainer.run_steps(images, targets, np.zeros(1, np.float32)).losses
+    log_p = bias - np.log(np.exp(bias).sum())
+    # Everybody is the partner of somebody: the mean over the batch is that of its labels.
+    np.testing.assert_allclose(loss, -log_p[targets["label"][0]].mean(), rtol=1e-2)
 
 
 def test_class_weights_scale_the_loss_of_their_class() -> None:
