@@ -70,6 +70,6 @@ def build_report(
 
     from kfp_vision.components.evaluation.report.build import build_report
 
-    inputs = (dataset, profile, probe, model, evaluation, exports)
-    build_report(*(Path(artifact.path) for artifact in inputs), Path(report.path))
+    folders = (dataset, profile, probe, model, evaluation, exports, report)
+    build_report(*(Path(folder.path) for folder in folders))
     Path(page.path).write_bytes((Path(report.path) / "report.html").read_bytes())

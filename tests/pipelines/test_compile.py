@@ -33,9 +33,10 @@ def test_help_imports_neither_kfp_nor_tensorflow():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_training_waits_for_the_gate(compiled):
+def test_nothing_is_measured_or_trained_before_the_gate(compiled):
     tasks = compiled["root"]["dag"]["tasks"]
-    assert "check-profile" in tasks["train-model"]["dependentTasks"]
+    assert "check-profile" in tasks["probe-batch-size"]["dependentTasks"]
+    assert "probe-batch-size" in tasks["train-model"]["dependentTasks"]
 
 
 def test_every_task_runs_the_versioned_image_and_installs_nothing(compiled):

@@ -25,6 +25,7 @@ STAGES = (
     "import-dataset",
     "profile-dataset",
     "check-profile",
+    "probe-batch-size",
     "train-model",
     "evaluate-model",
     "export-model",
@@ -97,6 +98,15 @@ def test_report_is_built_again_from_the_artifacts(finished_run, kfp_vision):
     assert answer.stdout.strip() == str(finished_run / "report.html")
     assert (finished_run / "report.html").exists()
     assert json.loads((finished_run / "report.json").read_text())["metrics"] == before["metrics"]
+
+
+def test_a_report_is_not_built_from_an_output_of_other_stages(tmp_path, kfp_vision):
+    names = ("dataset", "profile", "model", "evaluation", "exports", "report")
+    (tmp_path / "artifacts.json").write_text(json.dumps(dict.fromkeys(names, "/artifact")))
+    answer = kfp_vision("report", tmp_path)
+    assert answer.returncode == 2
+    assert "without probe. `kfp-vision run` with this output makes it anew." in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def test_a_failed_stage_says_which_why_and_where(tmp_path, kfp_vision):

@@ -159,6 +159,27 @@ def test_a_chart_reads_out_and_hides_lines(
     assert WebDriverWait(browser, 5).until(read) == ["Step", "Validation:"]
 
 
+def test_a_logarithmic_axis_reads_out_the_nearest_point(
+    browser: webdriver.Chrome, pages: dict[str, str]
+) -> None:
+    show(browser, pages["plain"])
+    plot = browser.find_element(By.CSS_SELECTOR, "#probe [data-chart] .plot")
+    # Below the middle of 32 and 64 by ratio, but nearer to 64 if the axis were linear.
+    left = round(-0.28 * plot.size["width"])
+
+    def read(_: webdriver.Chrome) -> str:
+        actions = webdriver.ActionChains(browser)
+        actions.move_to_element_with_offset(plot, left + 1, 0)
+        actions.move_to_element_with_offset(plot, left, 0).perform()
+        return browser.find_element(By.ID, "readout").text
+
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
+    assert WebDriverWait(browser, 5).until(read).splitlines() == [
+        "Batch size 32",
+        "Images/s: 960.9",
+    ]
+
+
 def test_one_class_is_picked_among_the_curves(
     browser: webdriver.Chrome, pages: dict[str, str]
 ) -> None:
