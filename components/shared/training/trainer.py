@@ -246,7 +246,7 @@ class Trainer:
         with tf.GradientTape() as tape:
             logits = self.model(tf.cast(images, tf.float32), training=True)
             losses = self._loss(targets, logits)
-            if others is not None:
+            if others is not None and weights is not None:
                 losses = weights * losses + (1.0 - weights) * self._loss(others, logits)
             # A user's own model may carry regularisers.
             loss = tf.add_n([tf.reduce_mean(losses), *self.model.losses])
