@@ -3,6 +3,7 @@
 import dataclasses
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,11 @@ from kfp_vision.components.shared.training.setup import (
     open_split,
 )
 
-__all__ = ["ProbeConfig", "probe_batch_size"]
+__all__ = ["LEARNING_SHARE", "ProbeConfig", "probe_batch_size"]
 
 # Of the images, and of the time, of one plain training; together below the promised 15 %.
-_LEARNING_SHARE = 0.075
-_THROUGHPUT_SHARE = 0.04
+LEARNING_SHARE = 0.07
+_THROUGHPUT_SHARE = 0.03
 _BATCH_SIZES = tuple(2**power for power in range(4, 13))
 _LOOKED_AT = 256
 
@@ -84,7 +85,7 @@ def probe_batch_size(
     num_images = info.splits["train"]
     plain_images = round(recipe.value(SECTION, "epochs") * num_images)
     batch_size = max(2, min(64, num_images // 4) // 2 * 2)
-    lengths = plan_lengths(plain_images, batch_size, _LEARNING_SHARE)
+    lengths = plan_lengths(plain_images, batch_size, LEARNING_SHARE)
     skipped = _reason_to_skip(recipe, config, plain_images, lengths)
     images = None
     if not skipped:
@@ -119,7 +120,7 @@ def _reason_to_skip(
         return "the recipe that the run starts from holds a measured batch size and learning rate"
     if lengths is None:
         return (
-            f"a plain training sees only {plain_images:,} images: {_LEARNING_SHARE:.0%} of "
+            f"a plain training sees only {plain_images:,} images: {LEARNING_SHARE:.0%} of "
             "them are too few steps to tell learning rates apart, so the defaults stay"
         )
     return ""
@@ -139,15 +140,20 @@ def _measure(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.json"
         write_recipe(recipe, path)
-        throughput = measure_throughput(
-            dataset_dir,
-            path,
-            [size for size in _BATCH_SIZES if size <= max(batch_size, len(images) // 4)],
-            batch_size,
-            _THROUGHPUT_SHARE * plain_images,
-        )
-    # The norms of the gradients are those of the loss that is trained; the average is not needed.
-    trainer, task, settings = build_trainer(recipe, info, seed, ema_momentum=0.0)
+        sizes = [size for size in _BATCH_SIZES if size <= max(batch_size, len(images) // 4)]
+        # The child is importing TensorFlow while the model of this process is built.
+        with ThreadPoolExecutor(1) as pool:
+            measured = pool.submit(
+                measure_throughput,
+                dataset_dir,
+                path,
+                sizes,
+                batch_size,
+                _THROUGHPUT_SHARE * plain_images,
+            )
+            # The average of the weights has no part in what is measured.
+            trainer, task, settings = build_trainer(recipe, info, seed, ema_momentum=0.0)
+            throughput = measured.result()
     pilot = run_pilot(trainer, images, settings.optimizer, batch_size, lengths, seed)
     _, targets = images.take(np.arange(batch_size))
     fitted = steps_to_fit(

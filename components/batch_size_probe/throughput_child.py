@@ -24,7 +24,7 @@ from kfp_vision.components.shared.training.setup import build_trainer
 from kfp_vision.components.shared.training.trainer import Trainer
 
 # A size is timed for this long, in at least two calls.
-_TIMED_S = 0.5
+_TIMED_S = 0.3
 # A doubled batch that is no faster than this ends the search upward: larger ones only cost more.
 _FLAT = 1.02
 _MIB = 2**20

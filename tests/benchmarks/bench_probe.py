@@ -31,7 +31,7 @@ from bench_real_sets import unpack
 
 from kfp_vision.components.batch_size_probe import noise_scale as noise
 from kfp_vision.components.batch_size_probe.pilot import plan_lengths, run_pilot
-from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
+from kfp_vision.components.batch_size_probe.probe import LEARNING_SHARE, ProbeConfig, probe_batch_size
 from kfp_vision.components.data_import.fashion_mnist import provide_fashion_mnist
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.shared.artifacts import DatasetInfo
@@ -166,7 +166,7 @@ def climb(problem: Problem, optimizer: str, seeds: int) -> dict[str, Any]:
         fresh = _plain(problem, optimizer, seed)
         starts.append([np.array(variable) for variable in fresh.model.variables])
     plain_images = round(problem.recipe.value("training", "epochs") * len(problem.train))
-    lengths = plan_lengths(plain_images, REFERENCE, 0.075)
+    lengths = plan_lengths(plain_images, REFERENCE, LEARNING_SHARE)
     if lengths is None:
         raise SystemExit("The sets of this benchmark must be large enough for a pilot.")
 
