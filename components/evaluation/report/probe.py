@@ -112,7 +112,7 @@ def _noise_chart(noise: Mapping[str, Any]) -> Chart | None:
     lines = [
         Line(name, range(1, len(held) + 1), held)
         for name, held in measured.items()
-        if any(value is not None for value in held)
+        if any(value is not None and value > 0 for value in held)
     ]
     if not lines:
         return None
@@ -134,8 +134,9 @@ def _range_chart(test: Mapping[str, Any]) -> Chart | None:
     if not test:
         return None
     rates, losses = test["rates"], np.asarray(test["losses"], float)
-    lines = [Line("Each step", rates, losses, "faint")]
-    if len(losses) >= _WINDOW:
+    averaged = len(losses) >= _WINDOW
+    lines = [Line("Each step", rates, losses, "faint" if averaged else "solid")]
+    if averaged:
         edge = _WINDOW // 2
         means = np.convolve(losses, np.full(_WINDOW, 1 / _WINDOW), "valid")
         lines.insert(0, Line(f"Mean of {_WINDOW} steps", rates[edge:-edge], means))
@@ -164,7 +165,7 @@ def _trial_chart(
             f"{number(float(rate))}{'' if len(held) == whole else ' (diverged)'}",
             range(1, len(held) + 1),
             held,
-            "solid" if best is None or rate == best else "faint",
+            "solid" if rate == best or best not in trials else "faint",
         )
         for rate, held in sorted(
             trials.items(), key=lambda trial: (trial[0] != best, float(trial[0]))

@@ -70,6 +70,17 @@ def test_only_the_best_trial_is_solid_and_a_short_one_has_diverged() -> None:
     ]
 
 
+def test_without_a_best_trial_none_is_faint() -> None:
+    trials = probe.probe_charts(PROBE, Recipe())["learning_rate"][1]
+    assert {line["style"] for line in trials.lines} == {"solid"}
+
+
+def test_a_noise_scale_that_is_never_positive_has_no_chart() -> None:
+    noise = {"value": None, "low": 0.0, "raw": [None, -4.0], "scaled": [None, None]}
+    charts = probe.probe_charts(ProbeSummary(noise_scale=noise), Recipe())
+    assert charts["batch_size"] == []
+
+
 def test_variants_stand_beside_the_plain_step() -> None:
     rows = probe.variant_rows(PROBE)
     assert [(row["batch_size"], row["steps_per_call"]) for row in rows] == [(64, 8), (64, 1)]
