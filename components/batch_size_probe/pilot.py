@@ -148,7 +148,9 @@ def run_pilot(
         norms=best.gradient_norms[half:],
         noise_scale=estimate_noise_scale(sq_norm[half:], trace[half:]),
         raw=moving_noise_scale(sq_norm, trace),
-        scaled=moving_noise_scale(*scaled),
+        # Before that the second moments are those of a few gradients.
+        scaled=[None] * _WARMUP_STEPS
+        + moving_noise_scale(*(estimate[_WARMUP_STEPS:] for estimate in scaled)),
         images_seen=done * batch_size,
     )
 

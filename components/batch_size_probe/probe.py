@@ -104,7 +104,9 @@ def probe_batch_size(
     summary = dataclasses.replace(summary, seconds=time.monotonic() - started)
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(summary, output_dir / "probe.json")
-    write_json(StageCost("probe", summary.seconds, summary.images_seen), output_dir / COST_FILE)
+    write_json(
+        StageCost("probe_batch_size", summary.seconds, summary.images_seen), output_dir / COST_FILE
+    )
     return summary
 
 

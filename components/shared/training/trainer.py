@@ -216,7 +216,10 @@ class Trainer:
         moments = getattr(self.optimizer, "_velocities", None)
         if moments is None:
             return tf.ones([sum(math.prod(weight.shape) for weight in weights)])
-        return 1.0 / (tf.sqrt(_flatten(moments)) + self.optimizer.epsilon)
+        # Without the correction early steps would outweigh late ones by orders of magnitude.
+        steps = tf.cast(self.optimizer.iterations, tf.float32)
+        correction = tf.maximum(1.0 - self.optimizer.beta_2**steps, 1.0 - self.optimizer.beta_2)
+        return 1.0 / (tf.sqrt(_flatten(moments) / correction) + self.optimizer.epsilon)
 
     def _unflatten(self, vector: tf.Tensor) -> list[tf.Tensor]:
         weights = self.model.trainable_weights

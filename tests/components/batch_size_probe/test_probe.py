@@ -59,7 +59,7 @@ def test_the_evidence_is_on_disk_and_the_cost_is_bounded_in_images(probed: Path)
     assert len(lengths) == 1
     assert len(summary.noise_scale["raw"]) == lengths.pop()
     cost = json.loads((probed / "cost.json").read_text())
-    assert (cost["name"], cost["images_seen"]) == ("probe", summary.images_seen)
+    assert (cost["name"], cost["images_seen"]) == ("probe_batch_size", summary.images_seen)
 
 
 def test_the_learning_part_is_a_function_of_the_seed(
