@@ -15,6 +15,7 @@ from kfp_vision.components.shared.tasks import Task, get_task
 from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.data import LabelledImages, open_labelled
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.training.replicas import node_strategy
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["UserChoices", "build_trainer", "complete_recipe", "open_split", "recipe_policy"]
@@ -88,6 +89,8 @@ def build_trainer(
 ) -> tuple[Trainer, Task, Hyperparameters]:
     """Returns a trainer with the model of a complete recipe, its task and its settings.
 
+    It trains on all GPUs of the machine.
+
     Args:
         recipe: What `complete_recipe` returned.
         info: Of the dataset.
@@ -97,18 +100,20 @@ def build_trainer(
     """
     task = get_task(info.task)
     settings = dataclasses.replace(hyperparameters.from_recipe(recipe), **changes)
-    keras.utils.set_random_seed(seed)
-    model = build_model(
-        recipe.value("model", "architecture"),
-        task,
-        _image_shape(recipe, info),
-        len(info.classes),
-        dropout=settings.dropout,
-        stochastic_depth=settings.stochastic_depth,
-    )
     weights = recipe.value("data", "class_weights")
     class_weights = None if weights is None else np.asarray(weights)
-    return Trainer(model, task, settings, class_weights, policy, seed), task, settings
+    keras.utils.set_random_seed(seed)
+    with node_strategy().scope():
+        model = build_model(
+            recipe.value("model", "architecture"),
+            task,
+            _image_shape(recipe, info),
+            len(info.classes),
+            dropout=settings.dropout,
+            stochastic_depth=settings.stochastic_depth,
+        )
+        trainer = Trainer(model, task, settings, class_weights, policy, seed)
+    return trainer, task, settings
 
 
 def recipe_policy(recipe: Recipe) -> Policy | None:

@@ -16,6 +16,11 @@ from kfp_vision.components.shared.augmentation.augment import augment
 from kfp_vision.components.shared.augmentation.policy import Policy, policy_tensors
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.training.replicas import (
+    average_replicas,
+    check_shares,
+    on_replicas,
+)
 
 __all__ = ["GradientFigures", "StepFigures", "Trainer", "build_optimizer"]
 
@@ -82,7 +87,13 @@ class _Traced:
 
 
 class Trainer:
-    """A model, its optimizer and the moving average of its weights, with compiled steps."""
+    """A model, its optimizer and the moving average of its weights, with compiled steps.
+
+    Made in the scope of a `tf.distribute.Strategy`, with a model of that scope, it trains on all
+    replicas; loss, norm and step are those of the whole batch. Layers see the share of their
+    replica: batch normalisation takes its statistics from it, and dropout draws the same for each
+    share. The statistics of the first replica are kept, and it does the inference.
+    """
 
     def __init__(
         self,
@@ -109,6 +120,8 @@ class Trainer:
         self._class_weights = (
             None if class_weights is None else tf.constant(class_weights, "float32")
         )
+        self._strategy = tf.distribute.get_strategy()
+        self._num_replicas = self._strategy.num_replicas_in_sync
         self.optimizer = build_optimizer(model, settings)
         self._policy = None if policy is None else _variables(policy_tensors(policy))
         self._seed = seed
@@ -119,9 +132,10 @@ class Trainer:
             else []
         )
         # Inlined into the loop unless XLA has to compile it: a call costs a tenth of a small step.
+        # Not on several replicas: XLA cannot compile an optimizer that has to meet the others.
         self._step = (
             tf.function(self._train_step, jit_compile=True)
-            if settings.jit_compile
+            if settings.jit_compile and self._num_replicas == 1
             else self._train_step
         )
         # XLA compiles the augmentation for one batch size.
@@ -145,7 +159,12 @@ class Trainer:
     def run_steps(
         self, images: np.ndarray, targets: Mapping[str, np.ndarray], learning_rates: np.ndarray
     ) -> StepFigures:
-        """Runs K optimizer steps, one per learning rate."""
+        """Runs K optimizer steps, one per learning rate.
+
+        Raises:
+            ValueError: There are fewer images in a batch than replicas.
+        """
+        check_shares(self._strategy, images.shape[1])
         losses, norms = self._run(images, dict(targets), learning_rates)
         return StepFigures(losses.numpy(), norms.numpy())
 
@@ -156,11 +175,8 @@ class Trainer:
         losses = tf.TensorArray(tf.float32, num_steps)
         norms = tf.TensorArray(tf.float32, num_steps)
         for step in tf.range(num_steps):
-            loss, norm = self._step(
-                images[step],
-                {name: value[step] for name, value in targets.items()},
-                learning_rates[step],
-            )
+            batch = images[step], {name: value[step] for name, value in targets.items()}
+            loss, norm = on_replicas(self._strategy, self._step, batch, learning_rates[step])
             losses, norms = losses.write(step, loss), norms.write(step, norm)
         return losses.stack(), norms.stack()
 
@@ -173,7 +189,11 @@ class Trainer:
             images: uint8 [K, M, b, H, W, C].
             targets: {name: [K, M, b, ...]}.
             learning_rates: [K].
+
+        Raises:
+            ValueError: There are fewer images in a micro-batch than replicas.
         """
+        check_shares(self._strategy, images.shape[2])
         figures = self._run_micro(images, dict(targets), learning_rates)
         return GradientFigures(**{name: value.numpy() for name, value in figures.items()})
 
@@ -188,17 +208,17 @@ class Trainer:
             total, loss = tf.zeros_like(scale), tf.constant(0.0)
             raw, scaled = (tf.TensorArray(tf.float32, num_micro) for _ in range(2))
             for micro in tf.range(num_micro):
-                micro_loss, gradients = self._gradients(
-                    images[step, micro],
-                    {name: value[step, micro] for name, value in targets.items()},
-                )
+                labels = {name: value[step, micro] for name, value in targets.items()}
+                batch = images[step, micro], labels
+                micro_loss, gradients = on_replicas(self._strategy, self._gradients, batch)
                 flat = _flatten(gradients)
                 raw = raw.write(micro, _sq_norm(flat))
                 scaled = scaled.write(micro, _sq_norm(scale * flat))
                 total, loss = total + flat, loss + micro_loss
             count = tf.cast(num_micro, tf.float32)
             mean = total / count
-            norm = self._apply(self._unflatten(mean), learning_rates[step])
+            whole = self._unflatten(mean)
+            norm = on_replicas(self._strategy, self._apply, (), whole, learning_rates[step])
             values = {
                 "losses": loss / count,
                 "gradient_norms": norm,
@@ -232,7 +252,9 @@ class Trainer:
         if self._policy is None:
             loss, gradients = self._gradients(images, targets)
         else:
-            seed = tf.stack([self._seed, tf.cast(self.optimizer.iterations, tf.int32)])
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            draw = tf.cast(self.optimizer.iterations, tf.int32) * self._num_replicas + replica
+            seed = tf.stack([self._seed, draw])
             pixels, partners, weights = _augment(images, self._policy, seed)
             others = {name: tf.gather(value, partners) for name, value in targets.items()}
             loss, gradients = self._gradients(pixels, targets, others, weights)
@@ -253,7 +275,10 @@ class Trainer:
                 losses = weights * losses + (1.0 - weights) * self._loss(others, logits)
             # A user's own model may carry regularisers.
             loss = tf.add_n([tf.reduce_mean(losses), *self.model.losses])
-        return loss, tape.gradient(loss, self.model.trainable_weights)
+        gradients = tape.gradient(loss, self.model.trainable_weights)
+        if self._num_replicas > 1:
+            return average_replicas(loss, gradients, tf.shape(images)[0])
+        return loss, gradients
 
     def _loss(self, targets: dict[str, tf.Tensor], logits: tf.Tensor) -> tf.Tensor:
         return self._task.loss(
@@ -270,6 +295,9 @@ class Trainer:
         if self._settings.clip_norm > 0:
             scale = self._settings.clip_norm / tf.maximum(norm, self._settings.clip_norm)
             gradients = [None if grad is None else grad * scale for grad in gradients]
+        if self._num_replicas > 1:
+            # Keras adds up what the replicas apply, and theirs is the mean already.
+            gradients = [None if grad is None else grad / self._num_replicas for grad in gradients]
         self.optimizer.learning_rate.assign(learning_rate)
         self.optimizer.apply(gradients, weights)
         # An average that is still short follows the weights closely.
