@@ -138,6 +138,9 @@ def run_pilot(
     micro_batch = batch_size // _MICRO_BATCHES
     sq_norm, trace = unbiased_estimates(best.micro_sq_norms, best.sq_norms, micro_batch)
     scaled = unbiased_estimates(best.scaled_micro_sq_norms, best.scaled_sq_norms, micro_batch)
+    # Before that the second moments are those of a few gradients.
+    scaled_curve: list[float | None] = [None] * _WARMUP_STEPS
+    scaled_curve += moving_noise_scale(scaled[0][_WARMUP_STEPS:], scaled[1][_WARMUP_STEPS:])
     half = len(sq_norm) // 2
     return Pilot(
         rates=rates[: len(losses)],
@@ -148,9 +151,7 @@ def run_pilot(
         norms=best.gradient_norms[half:],
         noise_scale=estimate_noise_scale(sq_norm[half:], trace[half:]),
         raw=moving_noise_scale(sq_norm, trace),
-        # Before that the second moments are those of a few gradients.
-        scaled=[None] * _WARMUP_STEPS
-        + moving_noise_scale(*(estimate[_WARMUP_STEPS:] for estimate in scaled)),
+        scaled=scaled_curve,
         images_seen=done * batch_size,
     )
 
