@@ -3,7 +3,6 @@
 import dataclasses
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,8 @@ __all__ = ["LEARNING_SHARE", "ProbeConfig", "probe_batch_size"]
 # Of the images, and of the time, of one plain training; together below the promised 15 %.
 LEARNING_SHARE = 0.07
 _THROUGHPUT_SHARE = 0.03
+# Evaluations and checkpoints of a training, over its steps.
+_EVALUATION_SHARE = 1 / 6
 _BATCH_SIZES = tuple(2**power for power in range(4, 13))
 _LOOKED_AT = 256
 
@@ -143,19 +144,12 @@ def _measure(
         path = Path(folder) / "recipe.json"
         write_recipe(recipe, path)
         sizes = [size for size in _BATCH_SIZES if size <= max(batch_size, len(images) // 4)]
-        # The child is importing TensorFlow while the model of this process is built.
-        with ThreadPoolExecutor(1) as pool:
-            measured = pool.submit(
-                measure_throughput,
-                dataset_dir,
-                path,
-                sizes,
-                batch_size,
-                _THROUGHPUT_SHARE * plain_images,
-            )
-            # The average of the weights has no part in what is measured.
-            trainer, task, settings = build_trainer(recipe, info, seed, ema_momentum=0.0)
-            throughput = measured.result()
+        # First, as long as this process has not taken the memory of a GPU.
+        throughput = measure_throughput(
+            dataset_dir, path, sizes, batch_size, _THROUGHPUT_SHARE * plain_images
+        )
+    # The average of the weights has no part in what is measured.
+    trainer, task, settings = build_trainer(recipe, info, seed, ema_momentum=0.0)
     pilot = run_pilot(trainer, images, settings.optimizer, batch_size, lengths, seed)
     _, targets = images.take(np.arange(batch_size))
     fitted = steps_to_fit(
@@ -171,7 +165,7 @@ def _measure(
         )
     chosen = _learned_settings(recipe, throughput, pilot, fitted, batch_size, plain_images)
     times = choose_batch_size(throughput.feasible(), _usable(pilot))
-    speed = {row.batch_size: row.images_per_second for row in throughput.by_batch}
+    nearest = min(throughput.by_batch, key=lambda row: abs(row.batch_size - batch_size))
     summary = ProbeSummary(
         notes=notes,
         reference_batch=batch_size,
@@ -195,7 +189,7 @@ def _measure(
             for rate, losses in sorted(pilot.trials.items())
         },
         images_seen=pilot.images_seen,
-        plain_seconds=plain_images / speed[batch_size] if batch_size in speed else 0.0,
+        plain_seconds=(1 + _EVALUATION_SHARE) * plain_images / nearest.images_per_second,
     )
     return summary, chosen
 

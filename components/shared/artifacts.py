@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 __all__ = [
     "COST_FILE",
     "SPLITS",
+    "AugmentationTable",
     "DatasetInfo",
     "Evaluation",
     "Export",
@@ -21,6 +22,7 @@ __all__ = [
     "Profile",
     "StageCost",
     "TrainingSummary",
+    "TrialSummary",
     "read_json",
     "write_json",
 ]
@@ -149,6 +151,47 @@ class ProbeSummary:
     images_seen: int = 0
     seconds: float = 0.0
     plain_seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentationTable:
+    """`table.json` of the `augmentation` artifact; beside it `theta.npz`, a trainer's state.
+
+    Attributes:
+        skipped: Why nothing was measured; empty when it was.
+        null_distance: Distance between halves of the clean images.
+        signals: Rows `{"transform", "magnitude", "distance", "affinity", "loss_shift",
+            "loss_shift_error"}`.
+        kept: Rows `{"transform", "levels", "reason"}`: magnitudes at the levels of equal distance,
+            null where refused.
+        groups: Rows `{"name", "levels"}`; a level is a list of policy operations.
+    """
+
+    skipped: str = ""
+    null_distance: float = 0.0
+    signals: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    kept: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    groups: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialSummary:
+    """`search.json` of the `search` artifact; what was decided is in `recipe.json` beside it.
+
+    Attributes:
+        skipped: Why there was no search; empty when there was.
+        trials: Rows `{"round", "state", "seed", "loss", "seconds", "error"}`; the loss is null when
+            the trial failed.
+        baselines: Validation losses of the trials without anything, one per seed.
+        steps: Of the accepted path: `{"group", "level", "gain", "error"}`, gain in nats.
+        decision: One sentence.
+    """
+
+    skipped: str = ""
+    trials: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    baselines: list[float] = dataclasses.field(default_factory=list)
+    steps: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    decision: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -211,7 +211,12 @@ class Trainer:
                 labels = {name: value[step, micro] for name, value in targets.items()}
                 batch = images[step, micro], labels
                 micro_loss, gradients = on_replicas(self._strategy, self._gradients, batch)
-                flat = _flatten(gradients)
+                flat = _flatten(
+                    tf.zeros_like(weight) if gradient is None else gradient
+                    for weight, gradient in zip(
+                        self.model.trainable_weights, gradients, strict=True
+                    )
+                )
                 raw = raw.write(micro, _sq_norm(flat))
                 scaled = scaled.write(micro, _sq_norm(scale * flat))
                 total, loss = total + flat, loss + micro_loss

@@ -1,0 +1,46 @@
+"""The KFP component that measures what transforms do to the images."""
+
+from kfp import dsl
+
+from kfp_vision.components.shared.container_images import component
+
+
+@component
+def search_augmentation(
+    dataset: dsl.Input[dsl.Dataset],
+    recipe: dsl.Input[dsl.Artifact],
+    augmentation: dsl.Output[dsl.Artifact],
+    search: bool,
+    architecture: str,
+    image_size: int,
+    batch_size: int,
+    learning_rate: float,
+    epochs: int,
+    optimizer: str,
+    seed: int,
+    checkpoint_uri: str,
+) -> None:
+    """Trains a checkpoint and measures distance, affinity and loss shift of every transform."""
+    import tempfile
+    from pathlib import Path
+
+    from kfp_vision.components.augmentation_search.search import SearchConfig, measure_transforms
+
+    config = SearchConfig(
+        search=search,
+        architecture=architecture,
+        image_size=image_size,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        optimizer=optimizer,
+        seed=seed,
+    )
+    table = measure_transforms(
+        Path(dataset.path),
+        Path(recipe.path) / "recipe.json",
+        Path(augmentation.path),
+        Path(checkpoint_uri or tempfile.mkdtemp()),
+        config,
+    )
+    augmentation.metadata["groups"] = len(table.groups)

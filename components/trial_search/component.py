@@ -1,0 +1,47 @@
+"""The KFP component that searches the augmentation policy by trials."""
+
+from kfp import dsl
+
+from kfp_vision.components.shared.container_images import component
+
+
+@component
+def search_trials(
+    dataset: dsl.Input[dsl.Dataset],
+    recipe: dsl.Input[dsl.Artifact],
+    augmentation: dsl.Input[dsl.Artifact],
+    search: dsl.Output[dsl.Artifact],
+    architecture: str,
+    image_size: int,
+    batch_size: int,
+    learning_rate: float,
+    epochs: int,
+    optimizer: str,
+    seed: int,
+    checkpoint_uri: str,
+) -> None:
+    """Decides the policy by a beam over short trials and writes it into the recipe."""
+    import tempfile
+    from pathlib import Path
+
+    from kfp_vision.components.shared.training.setup import UserChoices
+    from kfp_vision.components.trial_search.search import search_trials
+
+    choices = UserChoices(
+        architecture=architecture,
+        image_size=image_size,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        optimizer=optimizer,
+        seed=seed,
+    )
+    summary = search_trials(
+        Path(dataset.path),
+        Path(recipe.path) / "recipe.json",
+        Path(augmentation.path),
+        Path(search.path),
+        Path(checkpoint_uri or tempfile.mkdtemp()),
+        choices,
+    )
+    search.metadata["decision"] = summary.decision or summary.skipped
