@@ -74,9 +74,10 @@ def read_range_test(rates: np.ndarray, losses: np.ndarray) -> RangeTest:
     kept = losses[:finite]
     averages = np.convolve(kept, np.full(window, 1 / window), "valid")
     centres = rates[window // 2 : window // 2 + len(averages)]
-    # Differences of neighbours know nothing of the trend.
-    error = np.std(np.diff(kept)) / np.sqrt(2 * window) if finite > 1 else 0.0
     lowest = int(np.argmin(averages))
+    # Differences of neighbours know nothing of the trend; beyond the lowest they may be immense.
+    falling = kept[: lowest + window]
+    error = np.std(np.diff(falling)) / np.sqrt(2 * window) if len(falling) > 1 else 0.0
     plateau = int(np.argmax(averages <= averages[lowest] + 2 * error))
     limit = averages[lowest] + _DIVERGED * (averages[0] - averages[lowest])
     above = np.nonzero(averages[lowest:] > limit)[0]

@@ -41,6 +41,16 @@ def test_a_quadratic_bowl_diverges_where_theory_says() -> None:
     assert test.plateau_rate < 0.1
 
 
+def test_the_noise_of_a_diverged_end_does_not_hide_where_the_plateau_begins() -> None:
+    generator = np.random.default_rng(0)
+    rates = exponential_rates(1e-4, 10.0, 100)
+    losses = np.r_[np.full(30, 2.3), np.linspace(2.3, 1.5, 30), np.full(20, 1.5)]
+    losses = np.r_[losses + generator.normal(0, 0.05, 80), generator.lognormal(5, 3, 20)]
+    test = read_range_test(rates, losses)
+    assert rates[50] < test.plateau_rate < rates[70]
+    assert test.divergence_rate == pytest.approx(rates[80], rel=1.0)
+
+
 def test_what_is_not_finite_has_diverged() -> None:
     rates = exponential_rates(1e-3, 1.0, 60)
     losses = np.linspace(2.0, 1.0, 60)
