@@ -67,12 +67,6 @@ def training_pipeline(
     model = train_model(
         dataset=dataset,
         recipe=probe,
-        architecture=architecture,
-        image_size=image_size,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        optimizer=optimizer,
         max_minutes=max_minutes,
         seed=seed,
         checkpoint_uri=checkpoint_uri,

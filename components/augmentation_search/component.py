@@ -11,12 +11,6 @@ def search_augmentation(
     recipe: dsl.Input[dsl.Artifact],
     augmentation: dsl.Output[dsl.Artifact],
     search: bool,
-    architecture: str,
-    image_size: int,
-    batch_size: int,
-    learning_rate: float,
-    epochs: int,
-    optimizer: str,
     seed: int,
     checkpoint_uri: str,
 ) -> None:
@@ -26,21 +20,11 @@ def search_augmentation(
 
     from kfp_vision.components.augmentation_search.search import SearchConfig, measure_transforms
 
-    config = SearchConfig(
-        search=search,
-        architecture=architecture,
-        image_size=image_size,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        optimizer=optimizer,
-        seed=seed,
-    )
     table = measure_transforms(
         Path(dataset.path),
         Path(recipe.path) / "recipe.json",
         Path(augmentation.path),
         Path(checkpoint_uri or tempfile.mkdtemp()),
-        config,
+        SearchConfig(search=search, seed=seed),
     )
     augmentation.metadata["groups"] = len(table.groups)

@@ -71,7 +71,7 @@ def probe_batch_size(
         dataset_dir: The `dataset` artifact.
         recipe_path: The recipe so far; what a user has set stays.
         output_dir: Is created.
-        config: The user's wishes.
+        config: The user's wishes, which go into the recipe for the stages that follow.
 
     Raises:
         ValueError: A setting is out of range, or no learning rate keeps the loss finite.
@@ -81,8 +81,7 @@ def probe_batch_size(
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-    given = read_recipe(recipe_path)
-    recipe = complete_recipe(given, info, config)
+    recipe = complete_recipe(read_recipe(recipe_path), info, config)
     num_images = info.splits["train"]
     plain_images = round(recipe.value(SECTION, "epochs") * num_images)
     batch_size = max(2, min(64, num_images // 4) // 2 * 2)
@@ -96,7 +95,6 @@ def probe_batch_size(
             skipped = f"the first {len(pixels)} training images are all the same: nothing to learn"
     if skipped or images is None or lengths is None:
         summary = ProbeSummary(skipped=skipped)
-        recipe = given
     else:
         summary, settings = _measure(
             dataset_dir, recipe, info, images, lengths, batch_size, plain_images, config.seed

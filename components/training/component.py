@@ -12,12 +12,6 @@ def train_model(
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     checkpoint_uri: str,
-    architecture: str,
-    image_size: int,
-    batch_size: int,
-    learning_rate: float,
-    epochs: int,
-    optimizer: str,
     max_minutes: float,
     seed: int,
 ) -> None:
@@ -30,22 +24,12 @@ def train_model(
 
     from kfp_vision.components.training.train import TrainConfig, train_model
 
-    config = TrainConfig(
-        architecture=architecture,
-        image_size=image_size,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        optimizer=optimizer,
-        max_minutes=max_minutes,
-        seed=seed,
-    )
     summary = train_model(
         Path(dataset.path),
         Path(recipe.path) / "recipe.json",
         Path(model.path),
         Path(checkpoint_uri or tempfile.mkdtemp()),
-        config,
+        TrainConfig(max_minutes=max_minutes, seed=seed),
     )
     for name, value in summary.validation.items():
         metrics.log_metric(f"validation_{name}", value)

@@ -11,12 +11,6 @@ def search_trials(
     recipe: dsl.Input[dsl.Artifact],
     augmentation: dsl.Input[dsl.Artifact],
     search: dsl.Output[dsl.Artifact],
-    architecture: str,
-    image_size: int,
-    batch_size: int,
-    learning_rate: float,
-    epochs: int,
-    optimizer: str,
     seed: int,
     checkpoint_uri: str,
 ) -> None:
@@ -27,21 +21,12 @@ def search_trials(
     from kfp_vision.components.shared.training.setup import UserChoices
     from kfp_vision.components.trial_search.search import search_trials
 
-    choices = UserChoices(
-        architecture=architecture,
-        image_size=image_size,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        optimizer=optimizer,
-        seed=seed,
-    )
     summary = search_trials(
         Path(dataset.path),
         Path(recipe.path) / "recipe.json",
         Path(augmentation.path),
         Path(search.path),
         Path(checkpoint_uri or tempfile.mkdtemp()),
-        choices,
+        UserChoices(seed=seed),
     )
     search.metadata["decision"] = summary.decision or summary.skipped

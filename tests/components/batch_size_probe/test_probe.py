@@ -93,14 +93,17 @@ def test_what_the_user_has_set_stays_and_the_rest_follows_it(
         (ProbeConfig(batch_size=8, learning_rate=0.1), "set by the user"),
     ],
 )
-def test_a_probe_that_does_not_run_says_why_and_hands_the_recipe_on(
+def test_a_probe_that_does_not_run_says_why_and_learns_nothing(
     config: ProbeConfig, reason: str, digits_dir: Path, tmp_path: Path
 ) -> None:
     path = _recipe(tmp_path)
     summary = probe_batch_size(digits_dir, path, tmp_path / "probe", config)
     assert reason in summary.skipped
     assert summary.images_seen == 0
-    assert read_recipe(tmp_path / "probe/recipe.json") == read_recipe(path)
+    settings = read_recipe(tmp_path / "probe/recipe.json").sections["training"]
+    assert "learned" not in {setting.source for setting in settings.values()}
+    for name, value in config.hyperparameters().items():
+        assert (settings[name].value, settings[name].source) == (value, "user")
 
 
 def test_a_measured_recipe_is_not_measured_again(digits_dir: Path, tmp_path: Path) -> None:
