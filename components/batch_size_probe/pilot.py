@@ -49,7 +49,9 @@ class Pilot:
         trials: Rate -> losses [T].
         choice: The best constant rate.
         norms: Gradient norms of the best trial, [T].
-        noise_scale: Of the raw gradients in the last half of the best trial.
+        noise_scale: Of the gradients as the optimizer scales them, in the last half of the best
+            trial: measured, it is what the steps of AdamW and LAMB follow. For SGD they are raw.
+        raw_noise_scale: Of the raw gradients there.
         raw, scaled: Noise scale at every step of the best trial; scaled by the optimizer's second
             moments.
         images_seen: In all steps.
@@ -62,6 +64,7 @@ class Pilot:
     choice: learning_rate.RateChoice
     norms: np.ndarray
     noise_scale: NoiseScale
+    raw_noise_scale: NoiseScale
     raw: list[float | None]
     scaled: list[float | None]
     images_seen: int
@@ -149,7 +152,8 @@ def run_pilot(
         trials={key: value.losses for key, value in trials.items()},
         choice=choice,
         norms=best.gradient_norms[half:],
-        noise_scale=estimate_noise_scale(sq_norm[half:], trace[half:]),
+        noise_scale=estimate_noise_scale(scaled[0][half:], scaled[1][half:]),
+        raw_noise_scale=estimate_noise_scale(sq_norm[half:], trace[half:]),
         raw=moving_noise_scale(sq_norm, trace),
         scaled=scaled_curve,
         images_seen=done * batch_size,

@@ -213,8 +213,13 @@ def _learned_settings(
     chosen = {
         "noise_scale": Setting(
             noise_scale,
-            "two micro-batches a step, ratio of means (McCandlish et al., 2018, appendix A.1)",
-            {"interval": interval, "determined": noise.value is not None},
+            "two micro-batches a step, ratio of means (McCandlish et al., 2018, appendix A.1), of "
+            "the gradients as the optimizer scales them",
+            {
+                "interval": interval,
+                "determined": noise.value is not None,
+                "of_raw_gradients": pilot.raw_noise_scale.value,
+            },
         ),
         "batch_size": Setting(
             next(iter(times)),

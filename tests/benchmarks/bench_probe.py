@@ -11,6 +11,9 @@ python tests/benchmarks/bench_probe.py [--seeds 3] [--sets fashion_mnist cifar10
    epochs of at most 250,000 images).
 4. What the probe costs, at full size.
 
+The grid does not depend on what the probe predicts: it is kept in `--grid` and not climbed again by
+a run after a change of the probe, or after an interruption.
+
 `--throughput` takes images/s by batch size of another device, a GPU for instance, and prints which
 batch is fastest there and by how much.
 """
@@ -140,6 +143,24 @@ def _plain(problem: Problem, optimizer: str, seed: int) -> Trainer:
     return build_trainer(recipe, problem.info, seed, **changes)[0]
 
 
+class Grid:
+    """Mean steps by cell and power of two, in a JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._cells = json.loads(path.read_text()) if path.exists() else {}
+
+    def read(self, cell: str) -> dict[int, float]:
+        """Returns what is known of a cell: power -> steps to the loss."""
+        return {int(power): float(value) for power, value in self._cells.get(cell, {}).items()}
+
+    def write(self, cell: str, steps: dict[int, float]) -> None:
+        """Keeps a finished cell."""
+        self._cells[cell] = steps
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(json.dumps(self._cells))
+
+
 def steps_to_loss(
     trainer: Trainer, problem: Problem, batch: int, rate: float, seed: int, limit: float
 ) -> float:
@@ -163,7 +184,7 @@ def steps_to_loss(
     return float("inf")
 
 
-def climb(problem: Problem, optimizer: str, seeds: int) -> dict[str, Any]:
+def climb(problem: Problem, optimizer: str, seeds: int, grid: Grid) -> dict[str, Any]:
     """Returns predicted and best rates and steps at every batch size."""
     trainer = _plain(problem, optimizer, 0)
     initial = trainer.state()
@@ -202,14 +223,16 @@ def climb(problem: Problem, optimizer: str, seeds: int) -> dict[str, Any]:
                     break
             return float(np.mean(values))
 
+        cell = f"{problem.name} {optimizer} {batch} {problem.target} {seeds}"
         power = round(np.log2(np.exp(np.mean(np.log(predicted))) / 1e-3))
-        steps = {power: mean_steps(1e-3 * 2.0**power)}
+        steps = grid.read(cell) or {power: mean_steps(1e-3 * 2.0**power)}
         while True:
             best = min(steps, key=lambda key: (steps[key], key))
             missing = [key for key in (best - 1, best + 1) if key not in steps]
             if not missing or len(steps) > 9:
                 break
             steps[missing[0]] = mean_steps(1e-3 * 2.0 ** missing[0], best=steps[best])
+        grid.write(cell, steps)
         at_predicted = []
         for seed in range(seeds):
             begin(seed)
@@ -385,7 +408,9 @@ def main() -> None:
     parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS))
     parser.add_argument("--throughput", nargs="*", default=[])
     parser.add_argument("--curves", type=Path, default=Path("build/steps_versus_batch.svg"))
+    parser.add_argument("--grid", type=Path, default=Path("build/probe_grid.json"))
     options = parser.parse_args()
+    grid = Grid(options.grid)
     spectra = {"isotropic": np.ones(50), "anisotropic": np.logspace(0, -2, 50)}
     errors = {name: gaussian_error(spectrum) for name, spectrum in spectra.items()}
     result: dict[str, Any] = {
@@ -397,7 +422,7 @@ def main() -> None:
         problems = list(open_problems(options.sets, Path(scratch)))
         result["probe_cost"] = {each.name: probe_cost(each) for each in problems}
         found = {
-            (problem.name, optimizer): climb(problem, optimizer, options.seeds)
+            (problem.name, optimizer): climb(problem, optimizer, options.seeds, grid)
             for problem in problems
             for optimizer in options.optimizers
         }

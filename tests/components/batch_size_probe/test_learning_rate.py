@@ -16,6 +16,7 @@ from kfp_vision.components.batch_size_probe.learning_rate import (
 from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.batch_scaling import (
+    EXPONENTS,
     halve_batch,
     scale_learning_rate,
     scale_steps,
@@ -108,8 +109,9 @@ def test_clipping_follows_spikes_and_stays_away_without_them() -> None:
 
 def test_the_policy_has_the_limits_of_the_theory() -> None:
     # Far below the noise scale twice the batch is worth a factor 2^alpha, far above nothing.
-    assert scale_learning_rate(1e-3, 16, 32, 1e9, "adamw") == pytest.approx(1e-3 * 2**0.5)
-    assert scale_learning_rate(1e-3, 16, 32, None, "adamw") == pytest.approx(1e-3 * 2**0.5)
+    for noise_scale in (1e9, None):
+        rate = scale_learning_rate(1e-3, 16, 32, noise_scale, "sgd")
+        assert rate == pytest.approx(1e-3 * 2 ** EXPONENTS["sgd"])
     assert scale_learning_rate(1e-3, 1024, 2048, 1.0, "adamw") == pytest.approx(1e-3, rel=1e-3)
     assert scale_steps(1000, 64, 128, 1e9) == 500
     assert scale_steps(1000, 64, 128, 0.0) == 1000
