@@ -11,7 +11,7 @@ from kfp_vision.components.shared.training.hyperparameters import Hyperparameter
 __all__ = ["EXPONENTS", "halve_batch", "scale_learning_rate", "scale_steps", "scale_weight_decay"]
 
 # alpha of the rate: the theory's 1 holds for plain gradient descent in a quadratic bowl only.
-EXPONENTS = {"adamw": 0.6, "lamb": 0.6, "sgd": 0.5}
+EXPONENTS = {"adamw": 0.75, "lamb": 0.6, "sgd": 0.5}
 
 
 def _noise_ratio(batch: float, new_batch: float, noise_scale: float | None) -> float:
