@@ -26,7 +26,7 @@ from kfp_vision.components.shared.artifacts import (
 )
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.batch_scaling import (
-    EXPONENTS,
+    EXPONENT,
     scale_learning_rate,
     scale_steps,
     scale_weight_decay,
@@ -205,7 +205,6 @@ def _learned_settings(
     reference: int,
     plain_images: int,
 ) -> dict[str, Setting]:
-    optimizer = recipe.value(SECTION, "optimizer")
     noise, choice = pilot.noise_scale, pilot.choice
     noise_scale = _usable(pilot)
     interval = [noise.low, noise.high]
@@ -235,7 +234,7 @@ def _learned_settings(
     batch_size = held.value if held and held.source == "user" else chosen["batch_size"].value
 
     def at_batch(rate: float) -> float:
-        return scale_learning_rate(rate, reference, batch_size, noise_scale, optimizer)
+        return scale_learning_rate(rate, reference, batch_size, noise_scale)
 
     chosen["learning_rate"] = Setting(
         at_batch(choice.rate),
@@ -244,7 +243,7 @@ def _learned_settings(
             "reference_rate": choice.rate,
             "reference_batch": reference,
             "interval": [at_batch(choice.low), at_batch(choice.high)],
-            "exponent": EXPONENTS[optimizer],
+            "exponent": EXPONENT,
             "trial_losses": {f"{rate:.4g}": loss for rate, loss in sorted(choice.losses.items())},
         },
     )

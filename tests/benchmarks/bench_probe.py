@@ -209,7 +209,7 @@ def climb(problem: Problem, optimizer: str, seeds: int, grid: Grid) -> dict[str,
     cells = {}
     for batch in BATCHES:
         predicted = [
-            scale_learning_rate(p.choice.rate, REFERENCE, batch, scale, optimizer)
+            scale_learning_rate(p.choice.rate, REFERENCE, batch, scale)
             for p, scale in zip(pilots, scales, strict=True)
         ]
 

@@ -1,17 +1,17 @@
 """How settings follow the batch size B, given the gradient noise scale B_noise in examples.
 
-Sources: McCandlish et al., 2018, arXiv:1812.06162, eq. 2.6 (rate) and 2.11 (steps). The exponents
-are ours: `make bench-probe` fits them on real sets.
+Sources: McCandlish et al., 2018, arXiv:1812.06162, eq. 2.6 (rate) and 2.11 (steps). The exponent
+is ours: `make bench-probe` fits it on real sets.
 """
 
 import dataclasses
 
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
 
-__all__ = ["EXPONENTS", "halve_batch", "scale_learning_rate", "scale_steps", "scale_weight_decay"]
+__all__ = ["EXPONENT", "halve_batch", "scale_learning_rate", "scale_steps", "scale_weight_decay"]
 
-# alpha of the rate: the theory's 1 holds for plain gradient descent in a quadratic bowl only.
-EXPONENTS = {"adamw": 0.75, "lamb": 0.6, "sgd": 0.5}
+# alpha of the rate, for SGD, AdamW and LAMB alike: the theory's 1 is that of a quadratic bowl.
+EXPONENT = 0.75
 
 
 def _noise_ratio(batch: float, new_batch: float, noise_scale: float | None) -> float:
@@ -22,7 +22,7 @@ def _noise_ratio(batch: float, new_batch: float, noise_scale: float | None) -> f
 
 
 def scale_learning_rate(
-    learning_rate: float, batch: int, new_batch: int, noise_scale: float | None, optimizer: str
+    learning_rate: float, batch: int, new_batch: int, noise_scale: float | None
 ) -> float:
     """Returns eta(new_batch) = eta [(1 + B_noise/batch) / (1 + B_noise/new_batch)]^alpha.
 
@@ -31,9 +31,8 @@ def scale_learning_rate(
         batch: Images a step there.
         new_batch: Images a step now.
         noise_scale: B_noise; None when it is unknown, and then taken to be far above both batches.
-        optimizer: A key of `EXPONENTS`.
     """
-    return learning_rate * _noise_ratio(batch, new_batch, noise_scale) ** EXPONENTS[optimizer]
+    return learning_rate * _noise_ratio(batch, new_batch, noise_scale) ** EXPONENT
 
 
 def scale_steps(steps: int, batch: int, new_batch: int, noise_scale: float | None) -> int:
@@ -59,7 +58,6 @@ def halve_batch(settings: Hyperparameters, noise_scale: float | None) -> Hyperpa
             settings.batch_size,
             batch_size,
             noise_scale,
-            settings.optimizer,
         ),
         steps=2 * settings.steps,
         warmup_steps=2 * settings.warmup_steps,

@@ -16,7 +16,7 @@ from kfp_vision.components.batch_size_probe.learning_rate import (
 from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.batch_scaling import (
-    EXPONENTS,
+    EXPONENT,
     halve_batch,
     scale_learning_rate,
     scale_steps,
@@ -110,13 +110,13 @@ def test_clipping_follows_spikes_and_stays_away_without_them() -> None:
 def test_the_policy_has_the_limits_of_the_theory() -> None:
     # Far below the noise scale twice the batch is worth a factor 2^alpha, far above nothing.
     for noise_scale in (1e9, None):
-        rate = scale_learning_rate(1e-3, 16, 32, noise_scale, "sgd")
-        assert rate == pytest.approx(1e-3 * 2 ** EXPONENTS["sgd"])
-    assert scale_learning_rate(1e-3, 1024, 2048, 1.0, "adamw") == pytest.approx(1e-3, rel=1e-3)
+        rate = scale_learning_rate(1e-3, 16, 32, noise_scale)
+        assert rate == pytest.approx(1e-3 * 2**EXPONENT)
+    assert scale_learning_rate(1e-3, 1024, 2048, 1.0) == pytest.approx(1e-3, rel=1e-3)
     assert scale_steps(1000, 64, 128, 1e9) == 500
     assert scale_steps(1000, 64, 128, 0.0) == 1000
-    there = scale_learning_rate(1e-3, 64, 512, 300.0, "lamb")
-    assert scale_learning_rate(there, 512, 64, 300.0, "lamb") == pytest.approx(1e-3)
+    there = scale_learning_rate(1e-3, 64, 512, 300.0)
+    assert scale_learning_rate(there, 512, 64, 300.0) == pytest.approx(1e-3)
     decay = scale_weight_decay(0.02, 3e-3, 1000, 6e-3, 250)
     assert decay * 6e-3 * 250 == pytest.approx(0.02 * 3e-3 * 1000)
 
