@@ -161,8 +161,8 @@ def _measure(
             f"The gradient noise scale is not determined by {lengths.trial_steps // 2} steps; it "
             f"is at least {noise.low:.0f}, and that bound was used."
         )
-    chosen = _learned_settings(recipe, throughput, pilot, fitted, batch_size, plain_images)
     times = choose_batch_size(throughput.feasible(), _usable(pilot))
+    chosen = _learned_settings(recipe, throughput, times, pilot, fitted, batch_size, plain_images)
     nearest = min(throughput.by_batch, key=lambda row: abs(row.batch_size - batch_size))
     summary = ProbeSummary(
         notes=notes,
@@ -200,6 +200,7 @@ def _usable(pilot: Pilot) -> float:
 def _learned_settings(
     recipe: Recipe,
     throughput: Throughput,
+    times: dict[int, float],
     pilot: Pilot,
     fitted: FittedLength | None,
     reference: int,
@@ -208,7 +209,6 @@ def _learned_settings(
     noise, choice = pilot.noise_scale, pilot.choice
     noise_scale = _usable(pilot)
     interval = [noise.low, noise.high]
-    times = choose_batch_size(throughput.feasible(), noise_scale)
     chosen = {
         "noise_scale": Setting(
             noise_scale,

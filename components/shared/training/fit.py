@@ -114,7 +114,7 @@ def fit(
     state_path = checkpoint_dir / "state.npz"
     repairs: list[str] = []
     initial = trainer.state()
-    while read_checkpoint(state_path) is None:
+    while not state_path.exists():
         try:
             history = start(settings)
         except _REPAIRABLE as error:
