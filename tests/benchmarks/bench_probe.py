@@ -63,7 +63,7 @@ OPTIMIZERS = ("adamw", "lamb", "sgd")
 SETS = {"fashion_mnist": (14, 0.65), "cifar10_10k": (16, 1.6)}
 # The loss is the mean over so many images, and a run ends without it after so many.
 HEADLINE_IMAGES = 250_000
-WINDOW, MOST_IMAGES = 2048, {16: 16_000, 64: 25_000, 256: 50_000, 1024: 100_000}
+WINDOW, MOST_IMAGES = 2048, {16: 32_000, 64: 32_000, 256: 50_000, 1024: 100_000}
 MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
