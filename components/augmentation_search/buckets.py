@@ -7,7 +7,6 @@ the mirror image of natural images is such a transform, and the best of all.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,8 @@ NUM_LEVELS = 6
 _LEAST_AFFINITY = 0.8
 # Levels of a group that are tried: weak and strong.
 _TRIED_LEVELS = (2, 5)
+# What crops and shifts do: both axes, every image, by at most so much of the greatest magnitude.
+_SHIFT, _SHIFT_LEVELS = ("translate_x", "translate_y"), (0.125, 0.25)
 _FAMILIES = {
     "geometry": (
         "rotate",
@@ -51,31 +52,35 @@ class Kept:
 
     Attributes:
         transform: Its name.
-        levels: Magnitude at each of the levels of equal distance; None where it is refused.
-        reason: Why all levels are refused; empty when some are kept.
+        levels: Magnitude at each of the levels of equal distance, [NUM_LEVELS].
+        kept: Whether the labels survive that magnitude, [NUM_LEVELS].
+        reason: Why no level is kept; empty when some are.
     """
 
     transform: str
-    levels: list[float | None]
+    levels: list[float]
+    kept: list[bool]
     reason: str
+
+    def at_most(self, level: int) -> float | None:
+        """Returns the magnitude of the strongest kept level up to `level`."""
+        pairs = zip(self.levels[: level + 1], self.kept, strict=False)
+        return max((magnitude for magnitude, kept in pairs if kept), default=None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Transforms that are decided together; `levels` from weak to strong."""
+    """Transforms that are decided together.
+
+    Attributes:
+        name: Of the group.
+        levels: Operations, from weak to strong.
+        always: Every image gets all of them; else an image gets one of them or none.
+    """
 
     name: str
     levels: list[list[Operation]]
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Group":
-        """Returns what `to_json` wrote."""
-        levels = [[Operation(**operation) for operation in level] for level in values["levels"]]
-        return cls(values["name"], levels)
+    always: bool = False
 
 
 def keep_levels(table: Sequence[Signals]) -> list[Kept]:
@@ -97,45 +102,54 @@ def keep_levels(table: Sequence[Signals]) -> list[Kept]:
     targets = strongest * (np.arange(1, NUM_LEVELS + 1) / NUM_LEVELS) ** 2
     kept = []
     for name, held in rows.items():
-        broken = [row.magnitude for row in held if row.affinity < _LEAST_AFFINITY]
-        limit = min(broken, default=np.inf)
+        limit = min(
+            (row.magnitude for row in held if row.affinity < _LEAST_AFFINITY), default=np.inf
+        )
         if TRANSFORMS[name].chance:
             # On or off: half of the images have it, at every level alike.
-            levels: list[float | None] = [None if broken else 0.5] * NUM_LEVELS
+            levels, survives = [0.5] * NUM_LEVELS, [limit == np.inf] * NUM_LEVELS
         else:
             magnitudes = np.array([row.magnitude for row in held])
             distances = np.array([row.distance for row in held])
-            levels = [
-                magnitude if magnitude < limit else None
-                for magnitude in equal_levels(magnitudes, distances, targets)
-            ]
-        refused = all(level is None for level in levels)
-        kept.append(Kept(name, levels, "the labels do not survive it" if refused else ""))
+            levels = equal_levels(magnitudes, distances, targets)
+            survives = [magnitude < limit for magnitude in levels]
+        kept.append(
+            Kept(name, levels, survives, "" if any(survives) else "the labels do not survive it")
+        )
     return kept
 
 
 def make_groups(kept: Sequence[Kept]) -> list[Group]:
-    """Returns the groups that have an operation: each on-or-off transform, then the families."""
-    left = {each.transform: each.levels for each in kept if not each.reason}
+    """Returns the groups that have an operation.
+
+    They are each on-or-off transform, small shifts of every image, then the families, of which an
+    image gets one operation.
+    """
+    left = {each.transform: each for each in kept if not each.reason}
     groups = [
-        Group(name, [[Operation(name, 0.5, 0.5)]]) for name in left if TRANSFORMS[name].chance
+        Group(name, [[Operation(name, 0.5, 0.5)]], always=True)
+        for name in left
+        if TRANSFORMS[name].chance
     ]
+    limits = [left[name].at_most(NUM_LEVELS) for name in _SHIFT if name in left]
+    bound = min((limit for limit in limits if limit is not None), default=0.0)
+    shifts = [
+        [Operation(name, 0.0, magnitude) for name in _SHIFT]
+        for magnitude in _SHIFT_LEVELS
+        if len(limits) == len(_SHIFT) and magnitude <= bound
+    ]
+    if shifts:
+        groups.append(Group("shift", shifts, always=True))
     for family, names in _FAMILIES.items():
         levels: list[list[Operation]] = []
         for level in _TRIED_LEVELS:
             operations = [
                 Operation(name, 0.0, magnitude)
                 for name in names
-                if name in left and (magnitude := _at_most(left[name], level)) is not None
+                if name in left and (magnitude := left[name].at_most(level)) is not None
             ]
             if operations and (not levels or operations != levels[-1]):
                 levels.append(operations)
         if levels:
             groups.append(Group(family, levels))
     return groups
-
-
-def _at_most(levels: Sequence[float | None], level: int) -> float | None:
-    """Returns the magnitude of the strongest kept level up to `level`."""
-    known = [magnitude for magnitude in levels[: level + 1] if magnitude is not None]
-    return known[-1] if known else None

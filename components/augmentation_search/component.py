@@ -18,13 +18,14 @@ def search_augmentation(
     import tempfile
     from pathlib import Path
 
-    from kfp_vision.components.augmentation_search.search import SearchConfig, measure_transforms
+    from kfp_vision.components.augmentation_search.search import search_augmentation
 
-    table = measure_transforms(
+    table = search_augmentation(
         Path(dataset.path),
         Path(recipe.path) / "recipe.json",
         Path(augmentation.path),
         Path(checkpoint_uri or tempfile.mkdtemp()),
-        SearchConfig(search=search, seed=seed),
+        search,
+        seed,
     )
     augmentation.metadata["groups"] = len(table.groups)

@@ -155,23 +155,30 @@ class ProbeSummary:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentationTable:
-    """`table.json` of the `augmentation` artifact; beside it `theta.npz`, a trainer's state.
+    """`table.json` of the `augmentation` artifact.
+
+    Beside it, unless skipped: `theta.npz`, a trainer's state, and `examples.npz`: transform ->
+    uint8 [L, H, W, C], a training image at its levels, and `original` [H, W, C].
 
     Attributes:
         skipped: Why nothing was measured; empty when it was.
+        checkpoint_steps: Steps that the checkpoint was trained for.
         null_distance: Distance between halves of the clean images.
         signals: Rows `{"transform", "magnitude", "distance", "affinity", "loss_shift",
             "loss_shift_error"}`.
-        kept: Rows `{"transform", "levels", "reason"}`: magnitudes at the levels of equal distance,
-            null where refused.
+        kept: Rows `{"transform", "levels", "kept", "reason"}`: the magnitudes of equal distance
+            [L], which of them keep the labels [L], and why none does.
         groups: Rows `{"name", "levels"}`; a level is a list of policy operations.
+        regularisers: Hyperparameter that the beam may change -> its value in the recipe.
     """
 
     skipped: str = ""
+    checkpoint_steps: int = 0
     null_distance: float = 0.0
     signals: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     kept: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     groups: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    regularisers: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,18 +187,32 @@ class TrialSummary:
 
     Attributes:
         skipped: Why there was no search; empty when there was.
-        trials: Rows `{"round", "state", "seed", "loss", "seconds", "error"}`; the loss is null when
-            the trial failed.
-        baselines: Validation losses of the trials without anything, one per seed.
-        steps: Of the accepted path: `{"group", "level", "gain", "error"}`, gain in nats.
         decision: One sentence.
+        accepted: Whether something was changed.
+        plan: `{"steps", "batch_size", "learning_rate", "num_images", "num_validation",
+            "affordable"}` of the trials.
+        techniques: Rows `{"name", "levels"}`, levels in words.
+        trials: Rows `{"round", "candidate": {"levels": {technique: level}, "without":
+            [transform]}, "seed", "loss", "seconds", "error"}`; the loss is the validation loss in
+            nats, null when the trial failed.
+        confirmed: The best candidate over fresh seeds: `{"candidate", "gain", "error", "noise"}`
+            in nats; empty when there was none better than the plain training.
+        steps: How it came about, a technique each: `{"name", "level", "gain", "error"}`: what it
+            takes off the validation loss in nats and the standard deviation of such a difference;
+            the gain is null where the step was not tried by itself.
+        lengthening: `{"factor", "measured", "low", "high", "plain_losses", "policy_losses"}`: steps
+            with the policy over steps without, and the curves that tell; empty without a policy.
     """
 
     skipped: str = ""
-    trials: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    baselines: list[float] = dataclasses.field(default_factory=list)
-    steps: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     decision: str = ""
+    accepted: bool = False
+    plan: dict[str, Any] = dataclasses.field(default_factory=dict)
+    techniques: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    trials: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    confirmed: dict[str, Any] = dataclasses.field(default_factory=dict)
+    steps: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    lengthening: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

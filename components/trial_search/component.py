@@ -1,4 +1,4 @@
-"""The KFP component that searches the augmentation policy by trials."""
+"""The KFP components of the search by trials: a round is proposed, run and proposed again."""
 
 from kfp import dsl
 
@@ -6,27 +6,74 @@ from kfp_vision.components.shared.container_images import component
 
 
 @component
-def search_trials(
+def propose_trials(
+    dataset: dsl.Input[dsl.Dataset],
+    recipe: dsl.Input[dsl.Artifact],
+    augmentation: dsl.Input[dsl.Artifact],
+    results: list[str],
+    round_name: str,
+    workers: int,
+    seed: int,
+) -> list[str]:
+    """Reads the trials so far and returns the next ones, a slice for each worker."""
+    from pathlib import Path
+
+    from kfp_vision.components.trial_search.proposing import propose_trials
+
+    return propose_trials(
+        round_name,
+        Path(dataset.path),
+        Path(recipe.path) / "recipe.json",
+        Path(augmentation.path),
+        results,
+        workers,
+        seed,
+    )
+
+
+@component
+def run_trials(
+    dataset: dsl.Input[dsl.Dataset],
+    recipe: dsl.Input[dsl.Artifact],
+    augmentation: dsl.Input[dsl.Artifact],
+    work: str,
+    checkpoint_uri: str,
+) -> str:
+    """Runs a slice of trials in one process and returns all trials so far."""
+    import tempfile
+    from pathlib import Path
+
+    from kfp_vision.components.trial_search.working import run_trials
+
+    return run_trials(
+        work,
+        Path(dataset.path),
+        Path(recipe.path) / "recipe.json",
+        Path(augmentation.path),
+        Path(checkpoint_uri or tempfile.mkdtemp()),
+    )
+
+
+@component
+def select_policy(
     dataset: dsl.Input[dsl.Dataset],
     recipe: dsl.Input[dsl.Artifact],
     augmentation: dsl.Input[dsl.Artifact],
     search: dsl.Output[dsl.Artifact],
+    results: list[str],
     seed: int,
-    checkpoint_uri: str,
 ) -> None:
-    """Decides the policy by a beam over short trials and writes it into the recipe."""
-    import tempfile
+    """Accepts the best candidate or nothing, and writes it into the recipe."""
     from pathlib import Path
 
-    from kfp_vision.components.shared.training.setup import UserChoices
-    from kfp_vision.components.trial_search.search import search_trials
+    from kfp_vision.components.trial_search.selecting import select_policy
 
-    summary = search_trials(
+    summary = select_policy(
         Path(dataset.path),
         Path(recipe.path) / "recipe.json",
         Path(augmentation.path),
+        results,
         Path(search.path),
-        Path(checkpoint_uri or tempfile.mkdtemp()),
-        UserChoices(seed=seed),
+        seed,
     )
     search.metadata["decision"] = summary.decision or summary.skipped

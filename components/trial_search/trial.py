@@ -1,79 +1,118 @@
 """Trials: a few steps from a common checkpoint on few images, scored by the validation loss.
 
-A trial trains on a quarter of the images or fewer, so that the model sees each of them several
-times: what a technique does against learning by heart shows in a twentieth of the steps after which
-it would show on all images. All trials of one seed share the checkpoint, the images and the random
-numbers, so that what differs between them is the technique.
+A trial trains on a part of the images, so that the model sees each of them several times: what a
+technique does against learning by heart shows in a fraction of the steps after which it would show
+on all images. All trials of one seed share the checkpoint, the images and the random numbers, so
+that what differs between them is the technique.
 """
 
-import dataclasses
+from pathlib import Path
 
 import numpy as np
 
-from kfp_vision.components.shared.augmentation.policy import Policy
+from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
+from kfp_vision.components.shared.augmentation.policy import IDENTITY
 from kfp_vision.components.shared.datasets.loader import BatchOrder
-from kfp_vision.components.shared.tasks import Task
-from kfp_vision.components.shared.training.data import LabelledImages
+from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training.checkpoints import read_checkpoint
+from kfp_vision.components.shared.training.hyperparameters import SECTION
+from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
+from kfp_vision.components.trial_search.plan import SearchPlan
+from kfp_vision.components.trial_search.regularisation import Regularisation
 
-__all__ = ["TrialRunner", "subset_size"]
+__all__ = ["TrialRunner"]
 
 _STEPS_PER_CALL = 16
-_LARGEST_VALIDATION = 2048
-# Passes over the images of a trial.
-_EPOCHS = 4
+_EVALUATION_BATCH = 512
+# Hyperparameters that are part of the compiled step; the others are its variables.
+_COMPILED = ("dropout", "stochastic_depth")
 
 
-def subset_size(num_images: int, steps: int, batch_size: int) -> int:
-    """Returns how many images a trial trains on: it sees each of them four times."""
-    return max(1, min(num_images, steps * batch_size // _EPOCHS))
-
-
-@dataclasses.dataclass
 class TrialRunner:
     """One process with one compiled step for every trial.
 
-    Attributes:
-        trainer: Was made with a policy.
-        task: Its loss scores a trial.
-        start: State of the trainer at the checkpoint.
-        train: A trial takes a part of them, by its seed.
-        validation: At most 2,048 of them score it.
-        steps: Of one trial.
-        learning_rate: At the start of a trial; falls to 0 along a line.
-        batch_size: Images a step.
+    A dropout rate and a stochastic depth are part of the network: each pair of them has a compiled
+    step of its own, from the same weights.
     """
 
-    trainer: Trainer
-    task: Task
-    start: list[np.ndarray]
-    train: LabelledImages
-    validation: LabelledImages
-    steps: int
-    learning_rate: float
-    batch_size: int
+    def __init__(self, dataset_dir: Path, recipe: Recipe, theta: Path, plan: SearchPlan) -> None:
+        """Reads the checkpoint; compiles at the first trial.
 
-    @property
-    def images_per_trial(self) -> int:
-        """Returns how many images one trial sees."""
-        return self.steps * self.batch_size + min(_LARGEST_VALIDATION, len(self.validation))
+        Args:
+            dataset_dir: The `dataset` artifact.
+            recipe: Complete.
+            theta: Checkpoint that all trials start from.
+            plan: Lengths of a trial.
 
-    def run(self, policy: Policy, label_smoothing: float, seed: int) -> float | None:
+        Raises:
+            FileNotFoundError: There is no checkpoint.
+        """
+        self._info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+        self._recipe, self._plan = recipe, plan
+        self._train, self._validation = (
+            open_split(dataset_dir, split, recipe) for split in ("train", "validation")
+        )
+        checkpoint = read_checkpoint(theta)
+        if checkpoint is None:
+            raise FileNotFoundError(f"The checkpoint must exist. Received: {theta}")
+        self._task = get_task(self._info.task)
+        self._plain = self._build({})
+        self._plain.restore(checkpoint[0])
+        # Compiled hyperparameters -> trainer, and its state at the checkpoint.
+        self._trainers: dict[tuple[tuple[str, float], ...], tuple[Trainer, list[np.ndarray]]] = {
+            (): (self._plain, checkpoint[0])
+        }
+
+    def run(self, regularisation: Regularisation, seed: int) -> float | None:
         """Returns the mean validation loss in nats, None when it is not finite."""
-        self.trainer.restore(self.start)
-        self.trainer.regularise(policy, label_smoothing)
-        count = subset_size(len(self.train), self.steps, self.batch_size)
-        chosen = np.random.default_rng(seed).permutation(len(self.train))[:count]
-        order = BatchOrder(count, self.batch_size, seed)
-        for step in range(0, self.steps, _STEPS_PER_CALL):
-            at = np.arange(step, min(step + _STEPS_PER_CALL, self.steps))
-            rates = self.learning_rate * (1 - at / self.steps)
-            images, targets = self.train.take(chosen[order.indices(step, len(at))])
-            self.trainer.run_steps(images, targets, rates.astype(np.float32))
-        indices = np.arange(min(_LARGEST_VALIDATION, len(self.validation)))
+        plan, trainer = self._plan, self._at_checkpoint(regularisation)
+        chosen = np.random.default_rng(seed).permutation(len(self._train))[: plan.num_images]
+        order = BatchOrder(len(chosen), plan.batch_size, seed)
+        for step in range(0, plan.steps, _STEPS_PER_CALL):
+            at = np.arange(step, min(step + _STEPS_PER_CALL, plan.steps))
+            rates = plan.learning_rate * (1 - at / plan.steps)
+            images, targets = self._train.take(chosen[order.indices(step, len(at))])
+            trainer.run_steps(images, targets, rates.astype(np.float32))
         losses = []
-        for part in np.array_split(indices, max(1, len(indices) // 512)):
-            images, targets = self.validation.take(part)
-            losses.append(np.asarray(self.task.loss(targets, self.trainer.logits(images))))
+        for start in range(0, plan.num_validation, _EVALUATION_BATCH):
+            end = min(start + _EVALUATION_BATCH, plan.num_validation)
+            images, targets = self._validation.take(np.arange(start, end))
+            losses.append(np.asarray(self._task.loss(targets, trainer.logits(images))))
         loss = float(np.concatenate(losses).mean())
         return loss if np.isfinite(loss) else None
+
+    def _build(self, changes: dict[str, float]) -> Trainer:
+        # Not the seed of a trial: no trial may depend on which one came first.
+        trainer, _, _ = build_trainer(
+            self._recipe, self._info, 0, IDENTITY, ema_momentum=0.0, **changes
+        )
+        return trainer
+
+    def _at_checkpoint(self, regularisation: Regularisation) -> Trainer:
+        """Returns a trainer at the checkpoint, with everything as the candidate wants it."""
+        changes = regularisation.changes
+        compiled = {name: value for name, value in changes.items() if name in _COMPILED}
+        key = tuple(sorted(compiled.items()))
+        if key not in self._trainers:
+            self._plain.restore(self._trainers[()][1])
+            other = self._build(compiled)
+            # Their random states differ in number, the weights do not.
+            pairs = [
+                *zip(other.model.weights, self._plain.model.weights, strict=True),
+                *zip(other.optimizer.variables, self._plain.optimizer.variables, strict=True),
+            ]
+            for variable, value in pairs:
+                variable.assign(value)
+            self._trainers[key] = other, other.state()
+        trainer, start = self._trainers[key]
+        trainer.restore(start)
+        trainer.use_policy(regularisation.policy)
+        trainer.regularise(
+            *(
+                changes.get(name, self._recipe.value(SECTION, name))
+                for name in ("label_smoothing", "weight_decay")
+            )
+        )
+        return trainer

@@ -63,6 +63,8 @@ def build_optimizer(model: keras.Model, settings: Hyperparameters) -> keras.opti
         var_list=[weight for weight in model.trainable_weights if len(weight.shape) < 2]
     )
     optimizer.build(model.trainable_weights)
+    # A variable, so that a compiled step serves every value.
+    optimizer.weight_decay = tf.Variable(settings.weight_decay, trainable=False)
     return optimizer
 
 
@@ -144,8 +146,8 @@ class Trainer:
         self._forward = _Traced(self._infer, num_free_axes=1)
         self._estimate = _Traced(self._update_statistics, num_free_axes=1)
 
-    def regularise(self, policy: Policy, label_smoothing: float) -> None:
-        """Changes policy and label smoothing of the steps to come; nothing is compiled anew.
+    def use_policy(self, policy: Policy) -> None:
+        """Changes the augmentation of the steps to come; nothing is compiled anew.
 
         Raises:
             ValueError: The trainer was made without a policy.
@@ -154,7 +156,11 @@ class Trainer:
             raise ValueError("A trainer without a policy cannot be given one. Received: None")
         for name, tensor in policy_tensors(policy).items():
             self._policy[name].assign(tensor)
+
+    def regularise(self, label_smoothing: float, weight_decay: float) -> None:
+        """Changes the regularisation of the steps to come; nothing is compiled anew."""
         self._label_smoothing.assign(label_smoothing)
+        self.optimizer.weight_decay.assign(weight_decay)
 
     def run_steps(
         self, images: np.ndarray, targets: Mapping[str, np.ndarray], learning_rates: np.ndarray

@@ -197,13 +197,34 @@ def test_the_identity_policy_changes_nothing_and_another_one_needs_no_trace() ->
     np.testing.assert_allclose(identity, plain, rtol=1e-6)
     compiled = trainer._run._compiled
     mirror = Policy(always=(Operation("mirror", 1.0, 1.0),))
-    trainer.regularise(mirror, label_smoothing=0.2)
+    trainer.use_policy(mirror)
     images, targets = _batch(4)
     changed = trainer.run_steps(images, targets, np.full(4, 0.1, np.float32)).losses
     assert not np.allclose(changed, plain)
     assert compiled.experimental_get_tracing_count() == 1
     with pytest.raises(ValueError, match="without a policy"):
-        _with_policy(None)[0].regularise(mirror, 0.0)
+        _with_policy(None)[0].use_policy(mirror)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lamb"])
+@pytest.mark.parametrize("changes", [{"label_smoothing": 0.2}, {"weight_decay": 0.5}])
+def test_regularisation_changed_later_is_that_of_a_trainer_made_with_it(
+    optimizer: str, changes: dict[str, float]
+) -> None:
+    made, expected = _with_policy(None, optimizer=optimizer, **changes)
+    changed, plain = _with_policy(None, optimizer=optimizer)
+    settings = _settings(optimizer=optimizer, **changes)
+    images, targets = _batch(4)
+    keras.utils.set_random_seed(0)
+    fresh = Trainer(_linear_model(), get_task("multiclass"), _settings(optimizer=optimizer))
+    fresh.regularise(settings.label_smoothing, settings.weight_decay)
+    losses = fresh.run_steps(images, targets, np.full(4, 0.1, np.float32)).losses
+    np.testing.assert_allclose(losses, expected, rtol=1e-6)
+    for value, other in zip(fresh.model_variables(), made.model_variables(), strict=True):
+        np.testing.assert_allclose(value, other, rtol=1e-6)
+    pairs = zip(changed.model_variables(), made.model_variables(), strict=True)
+    assert not all(np.allclose(value, other) for value, other in pairs)
+    assert len(plain) == len(losses)
 
 
 def test_the_loss_of_mixed_images_weighs_both_labels() -> None:

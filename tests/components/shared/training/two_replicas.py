@@ -143,7 +143,7 @@ def test_replicas_draw_their_own_augmentation() -> None:
     both = two.run_steps(doubled, {"label": labels}, _rates(2, still)).losses
     np.testing.assert_allclose(both, single.reshape(2, 2).mean(axis=1), rtol=1e-5)
     assert len(np.unique(single)) == 4
-    two.regularise(IDENTITY, label_smoothing=0.0)
+    two.use_policy(IDENTITY)
     plain = two.run_steps(doubled[:1], {"label": labels[:1]}, _rates(1, still)).losses
     assert not np.isclose(plain, both).any()
 

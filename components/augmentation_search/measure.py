@@ -1,0 +1,181 @@
+"""Trains a checkpoint and measures on it what every transform does to held-out images."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kfp_vision.components.augmentation_search.buckets import Kept, keep_levels, make_groups
+from kfp_vision.components.augmentation_search.distance import (
+    Signals,
+    frechet_distance,
+    null_distance,
+)
+from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInfo, read_json
+from kfp_vision.components.shared.augmentation.augment import augment
+from kfp_vision.components.shared.augmentation.policy import (
+    IDENTITY,
+    Operation,
+    Policy,
+    policy_tensors,
+)
+from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS, TRANSFORMS
+from kfp_vision.components.shared.datasets.loader import BatchOrder
+from kfp_vision.components.shared.progress import Progress
+from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.tasks import Task
+from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
+from kfp_vision.components.shared.training.data import LabelledImages
+from kfp_vision.components.shared.training.fit import evaluate
+from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.training.setup import build_trainer, open_split
+from kfp_vision.components.shared.training.trainer import Trainer
+
+__all__ = ["measure_transforms"]
+
+# Of the steps of one plain training; the rest of the search's 0.8 is for the trials.
+_CHECKPOINT_SHARE = 0.25
+_LOOKED_AT = 384
+_MAGNITUDES = tuple(level / 6 for level in range(1, 7))
+_STEPS_PER_CALL = 16
+_SAVES = 6
+# Above this share of the loss of a model that knows nothing the checkpoint has not learned enough
+# to say what keeps a label.
+_LEARNED_SHARE = 0.9
+
+
+def measure_transforms(
+    dataset_dir: Path, recipe: Recipe, output_dir: Path, checkpoint_dir: Path, seed: int
+) -> tuple[AugmentationTable, int]:
+    """Writes `theta.npz` and `examples.npz`; returns the table and how many images were seen.
+
+    Args:
+        dataset_dir: The `dataset` artifact.
+        recipe: Complete.
+        output_dir: Exists.
+        checkpoint_dir: Outlives a killed task; belongs to this search alone.
+        seed: Of weights, order and choice of the images.
+    """
+    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+    trainer, task, settings = build_trainer(recipe, info, seed, IDENTITY, ema_momentum=0.0)
+    train, validation = (open_split(dataset_dir, s, recipe) for s in ("train", "validation"))
+    steps = max(1, round(_CHECKPOINT_SHARE * settings.steps))
+    _train(trainer, train, settings, steps, seed, checkpoint_dir)
+    loss = evaluate(trainer, task, validation)["loss"]
+    seen = steps * settings.batch_size + len(validation)
+    knows_nothing = task.initial_loss(validation.targets, len(info.classes))
+    if loss > _LEARNED_SHARE * knows_nothing:
+        skipped = (
+            f"after {steps:,} steps the validation loss is {loss:.3g}, hardly below the "
+            f"{knows_nothing:.3g} of a model that knows nothing"
+        )
+        return AugmentationTable(skipped=skipped, checkpoint_steps=steps), seen
+    primary = recipe.value("data", "primary_metric")
+    rows, null = _measure(trainer, task, validation, primary, seed)
+    kept = keep_levels(rows)
+    write_checkpoint(output_dir / "theta.npz", trainer.state(), {"steps": steps})
+    _write_examples(train, kept, output_dir / "examples.npz", seed)
+    table = AugmentationTable(
+        checkpoint_steps=steps,
+        null_distance=null,
+        signals=[dataclasses.asdict(row) for row in rows],
+        kept=[dataclasses.asdict(each) for each in kept],
+        groups=[dataclasses.asdict(group) for group in make_groups(kept)],
+        regularisers=_regularisers(trainer.model, settings),
+    )
+    return table, seen + (len(rows) + 1) * min(_LOOKED_AT, len(validation))
+
+
+def _regularisers(model: keras.Model, settings: Hyperparameters) -> dict[str, float]:
+    """Returns the hyperparameters that regularise, without those that the model cannot have."""
+    names = ["label_smoothing", "weight_decay", "dropout"]
+    if any(isinstance(layer, keras.layers.Add) for layer in model.layers):
+        names.append("stochastic_depth")
+    return {name: getattr(settings, name) for name in names}
+
+
+def _write_examples(train: LabelledImages, kept: list[Kept], path: Path, seed: int) -> None:
+    """Writes one training image at every level of every transform, and as it is."""
+    images, _ = train.take(np.random.default_rng(seed).integers(0, len(train), 1))
+    arrays = {"original": images[0]}
+    transform = tf.function(augment)
+    for each in kept:
+        levels = []
+        for level in each.levels:
+            magnitude = 1.0 if TRANSFORMS[each.transform].chance else level
+            policy = Policy(always=(Operation(each.transform, magnitude, magnitude),))
+            pixels, _, _ = transform(images, policy_tensors(policy), tf.constant([seed, 0]))
+            levels.append(np.clip(np.rint(pixels[0]), 0, 255).astype(np.uint8))
+        arrays[each.transform] = np.stack(levels)
+    np.savez_compressed(path, **arrays)
+
+
+def _train(
+    trainer: Trainer,
+    train: LabelledImages,
+    settings: Hyperparameters,
+    steps: int,
+    seed: int,
+    checkpoint_dir: Path,
+) -> None:
+    """Trains without augmentation at the peak rate, going on from an earlier attempt."""
+    path = checkpoint_dir / "search.npz"
+    restored, step = read_checkpoint(path), 0
+    if restored is not None:
+        trainer.restore(restored[0])
+        step = restored[1]["step"]
+    order = BatchOrder(len(train), settings.batch_size, seed)
+    progress = Progress("search", steps, "steps", step)
+    while step < steps:
+        at = np.arange(step, min(step + _STEPS_PER_CALL, steps))
+        images, targets = train.take(order.indices(step, len(at)))
+        warmup = np.minimum(1.0, (at + 1) / max(settings.warmup_steps, 1))
+        trainer.run_steps(images, targets, (settings.learning_rate * warmup).astype(np.float32))
+        before, step = step, int(at[-1]) + 1
+        progress.update(step)
+        if step * _SAVES // steps > before * _SAVES // steps:
+            write_checkpoint(path, trainer.state(), {"step": step})
+
+
+def _measure(
+    trainer: Trainer, task: Task, validation: LabelledImages, primary: str, seed: int
+) -> tuple[list[Signals], float]:
+    """Returns every transform at rising magnitudes, and the null distance."""
+    count = min(_LOOKED_AT, len(validation))
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(validation))[:count])
+    images, targets = validation.take(chosen)
+    head = trainer.model.layers[-1]
+    outputs = keras.Model(trainer.model.inputs, [head.input, trainer.model.output])
+    predict = tf.function(lambda pixels: outputs(pixels, training=False))
+    transform = tf.function(augment, jit_compile=True)
+
+    def look(policy: Policy) -> tuple[np.ndarray, np.ndarray, float]:
+        pixels, _, _ = transform(images, policy_tensors(policy), tf.constant([seed, 0]))
+        features, logits = predict(pixels)
+        losses = np.asarray(task.loss(targets, logits))
+        metric = task.metrics(targets, np.asarray(task.activate(logits))).get(primary, 0.0)
+        return np.asarray(features).reshape(count, -1), losses, metric
+
+    clean, losses, metric = look(IDENTITY)
+    rows = []
+    colours = images.shape[-1] == 3
+    names = [name for name in PIXEL_TRANSFORMS if colours or name not in ("colour", "hue")]
+    progress = Progress("measure transforms", len(names), "transforms")
+    for done, name in enumerate(names, start=1):
+        for magnitude in (1.0,) if TRANSFORMS[name].chance else _MAGNITUDES:
+            features, moved, kept = look(Policy(always=(Operation(name, magnitude, magnitude),)))
+            shift = moved - losses
+            rows.append(
+                Signals(
+                    transform=name,
+                    magnitude=magnitude,
+                    distance=frechet_distance(features, clean),
+                    affinity=kept / metric if metric > 0 else 0.0,
+                    loss_shift=float(shift.mean()),
+                    loss_shift_error=float(shift.std() / np.sqrt(count)),
+                )
+            )
+        progress.update(done)
+    return rows, null_distance(clean, seed)

@@ -1,0 +1,92 @@
+"""Between two rounds: reads the trials so far and cuts the next ones into slices for the workers.
+
+Nothing here trains, so that a round costs no start of a framework.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInfo, read_json
+from kfp_vision.components.shared.recipe import read_recipe
+from kfp_vision.components.trial_search.beam import Trial, propose
+from kfp_vision.components.trial_search.plan import plan_search
+from kfp_vision.components.trial_search.techniques import Technique, read_techniques
+
+__all__ = ["merge_results", "propose_trials"]
+
+
+def propose_trials(
+    round_name: str,
+    dataset_dir: Path,
+    recipe_path: Path,
+    table_dir: Path,
+    results: Sequence[str],
+    workers: int,
+    seed: int,
+) -> list[str]:
+    """Returns one slice for each worker, as JSON: `{"done": [trial], "trials": [trial]}`.
+
+    There is always at least one slice, and it may be empty.
+
+    Args:
+        round_name: One of `ROUNDS`.
+        dataset_dir: The `dataset` artifact.
+        recipe_path: The complete recipe.
+        table_dir: What the stage augmentation_search wrote.
+        results: What the workers of the round before returned; empty before the first.
+        workers: Slices at most.
+        seed: Of the search.
+    """
+    table = read_json(AugmentationTable, table_dir / "table.json")
+    done = merge_results(results)
+    trials: list[Trial] = []
+    if not table.skipped:
+        plan = plan_search(
+            read_recipe(recipe_path), read_json(DatasetInfo, dataset_dir / "dataset.json")
+        )
+        techniques = read_techniques(table.groups, table.regularisers)
+        trials = propose(
+            round_name,
+            done,
+            {each.name: len(each.levels) for each in techniques},
+            _suspicion(table, techniques),
+            plan.affordable,
+            seed,
+        )
+    # What is compiled anew lies together, so that few workers have to.
+    count = max(1, min(workers, len(trials)))
+    bounds = [round(index * len(trials) / count) for index in range(count + 1)]
+    return [
+        json.dumps(
+            {
+                "done": [trial.to_json() for trial in done],
+                "trials": [trial.to_json() for trial in trials[start:end]],
+            }
+        )
+        for start, end in zip(bounds[:-1], bounds[1:], strict=True)
+    ]
+
+
+def merge_results(results: Sequence[str]) -> list[Trial]:
+    """Returns all trials that the workers of a round know of, each once."""
+    trials = (Trial.from_json(row) for result in results for row in json.loads(result))
+    return list({trial.key: trial for trial in trials}.values())
+
+
+def _suspicion(
+    table: AugmentationTable, techniques: Sequence[Technique]
+) -> dict[str, dict[str, float]]:
+    """Returns group -> transform -> greatest loss shift of a magnitude that it uses."""
+    found: dict[str, dict[str, float]] = {}
+    for group in table.groups:
+        held = found.setdefault(group["name"], {})
+        for operation in (each for level in group["levels"] for each in level):
+            shifts = [
+                row["loss_shift"]
+                for row in table.signals
+                if row["transform"] == operation["transform"]
+                and row["magnitude"] <= max(operation["high"], 1 / 6)
+            ]
+            held[operation["transform"]] = max(shifts, default=0.0)
+    return found

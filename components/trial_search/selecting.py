@@ -1,0 +1,218 @@
+"""After the last round: accepts the best candidate or nothing, and writes it into the recipe."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kfp_vision.components.shared.artifacts import (
+    COST_FILE,
+    AugmentationTable,
+    DatasetInfo,
+    StageCost,
+    TrialSummary,
+    read_json,
+    write_json,
+)
+from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.training.hyperparameters import SECTION
+from kfp_vision.components.trial_search.beam import PLAIN, ROUNDS, Candidate, Gain, Trial, decide
+from kfp_vision.components.trial_search.plan import SearchPlan, plan_search
+from kfp_vision.components.trial_search.proposing import merge_results
+from kfp_vision.components.trial_search.techniques import Technique, read_techniques
+
+__all__ = ["select_policy"]
+
+_METHOD = "beam over short trials from a common checkpoint, by validation loss"
+# Steps of each of the two trainings that tell the length, and their share of a plain training.
+_MIN_STEPS, _MAX_STEPS, _LENGTH_SHARE = 40, 100, 0.02
+
+
+def select_policy(
+    dataset_dir: Path,
+    recipe_path: Path,
+    table_dir: Path,
+    results: Sequence[str],
+    output_dir: Path,
+    seed: int,
+) -> TrialSummary:
+    """Writes `search.json`, `recipe.json` and `cost.json` (of all rounds).
+
+    Args:
+        dataset_dir: The `dataset` artifact.
+        recipe_path: The complete recipe.
+        table_dir: What the stage augmentation_search wrote.
+        results: What the workers of the last round returned.
+        output_dir: Is created.
+        seed: Of the search.
+
+    Raises:
+        ValueError: Not even the plain training could be tried.
+    """
+    started = time.monotonic()
+    output_dir.mkdir(parents=True, exist_ok=True)
+    recipe = read_recipe(recipe_path)
+    table = read_json(AugmentationTable, table_dir / "table.json")
+    summary, seconds, seen = TrialSummary(skipped=table.skipped), 0.0, 0
+    if not table.skipped:
+        trials = merge_results(results)
+        plan = plan_search(recipe, read_json(DatasetInfo, dataset_dir / "dataset.json"))
+        techniques = read_techniques(table.groups, table.regularisers)
+        summary = _summarise(trials, plan, techniques, seed)
+        seconds = sum(trial.seconds for trial in trials)
+        seen = len(trials) * plan.images_per_trial
+        if summary.accepted:
+            recipe, summary, more = _learn(dataset_dir, recipe, summary, trials, techniques, seed)
+            seen += more
+    write_recipe(recipe, output_dir / "recipe.json")
+    write_json(summary, output_dir / "search.json")
+    seconds += time.monotonic() - started
+    write_json(StageCost("search_trials", seconds, seen), output_dir / COST_FILE)
+    return summary
+
+
+def _summarise(
+    trials: Sequence[Trial], plan: SearchPlan, techniques: Sequence[Technique], seed: int
+) -> TrialSummary:
+    plain = next((trial for trial in trials if trial.key == (PLAIN, seed)), None)
+    if plain is not None and plain.loss is None:
+        raise ValueError(
+            "The trial without any technique must stay finite. "
+            f"Received: {plain.error}. Lower `learning_rate`."
+        )
+    gain = decide(trials, seed)
+    return TrialSummary(
+        decision=_decision(gain, plan, len(trials)),
+        accepted=gain is not None and gain.accepted,
+        plan=dataclasses.asdict(plan),
+        techniques=[
+            {"name": each.name, "levels": [_in_words(level) for level in each.levels]}
+            for each in techniques
+        ],
+        trials=[trial.to_json() for trial in trials],
+        confirmed={} if gain is None else _confirmed(gain),
+        steps=[] if gain is None else _steps(gain, trials, seed),
+    )
+
+
+def _decision(gain: Gain | None, plan: SearchPlan, num_trials: int) -> str:
+    if not num_trials:
+        return (
+            f"Nothing was tried: {plan.affordable} trials are too few. The training is too short "
+            "for a search, so nothing changes."
+        )
+    if gain is None:
+        return f"None of {num_trials} trials was better than the plain one: nothing changes."
+    found = (
+        f"The best of {num_trials} trials lowers the validation loss by {gain.gain:.4f} nats over "
+        f"fresh seeds (standard error {gain.error:.4f}; plain trials scatter by {gain.noise:.4f})"
+    )
+    return found + (": it is used." if gain.accepted else ", not above the noise: nothing changes.")
+
+
+def _in_words(level: Any) -> str:
+    if not isinstance(level, list):
+        return str(level)
+    return ", ".join(f"{each['transform']} {each['high']:.2f}" for each in level)
+
+
+def _confirmed(gain: Gain) -> dict[str, Any]:
+    values = dataclasses.asdict(gain)
+    values.pop("accepted")
+    return {**values, "candidate": Trial(ROUNDS[-1], gain.candidate, 0).to_json()["candidate"]}
+
+
+def _steps(gain: Gain, trials: Sequence[Trial], seed: int) -> list[dict[str, Any]]:
+    """Returns the gain of each technique over those before it, what helped most alone first."""
+    losses = {trial.candidate: trial.loss for trial in trials if trial.seed == seed}
+    plain = losses.get(PLAIN)
+    levels = dict(gain.candidate.levels)
+
+    def alone(name: str) -> float:
+        loss = losses.get(PLAIN.adding(name, levels[name]))
+        return float("inf") if loss is None else loss
+
+    rows, held, before = [], PLAIN, plain
+    for name in sorted(levels, key=alone):
+        held = held.adding(name, levels[name])
+        loss = losses.get(held)
+        rows.append({"name": name, "level": levels[name]} | _difference(before, loss, gain))
+        before = loss
+    for transform in gain.candidate.without:
+        held = Candidate(held.levels, (*held.without, transform))
+        loss = losses.get(held)
+        rows.append({"name": f"without {transform}", "level": 0} | _difference(before, loss, gain))
+        before = loss
+    return rows
+
+
+def _difference(before: float | None, after: float | None, gain: Gain) -> dict[str, Any]:
+    value = None if before is None or after is None else before - after
+    # The error of the mean over three seeds; one difference has root three of it.
+    return {"gain": value, "error": gain.error * 3**0.5}
+
+
+def _learn(
+    dataset_dir: Path,
+    recipe: Recipe,
+    summary: TrialSummary,
+    trials: Sequence[Trial],
+    techniques: Sequence[Technique],
+    seed: int,
+) -> tuple[Recipe, TrialSummary, int]:
+    """Returns recipe and summary with what was accepted, and how many images its length took."""
+    # Imported here: a search that changes nothing must not start the framework.
+    from kfp_vision.components.shared.augmentation.policy import IDENTITY
+    from kfp_vision.components.shared.training.lengthening import measure_lengthening
+    from kfp_vision.components.shared.training.setup import build_trainer, open_split
+    from kfp_vision.components.trial_search.regularisation import read_candidate
+
+    gain = decide(trials, seed)
+    if gain is None:
+        raise ValueError("A policy must have been confirmed. Received: none")
+    found = read_candidate(gain.candidate, techniques)
+    evidence = {"confirmed": summary.confirmed, "steps": summary.steps, "trials": len(trials)}
+    changed = {
+        name: Setting(value, _METHOD, {"before": recipe.value(SECTION, name), **evidence})
+        for name, value in found.changes.items()
+    }
+    recipe = recipe.with_settings(SECTION, changed)
+    if found.policy == IDENTITY:
+        return recipe, summary, 0
+    recipe = recipe.with_settings(
+        "augmentation", {"policy": Setting(found.policy.to_json(), _METHOD, evidence)}
+    )
+    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+    trainer, _, settings = build_trainer(recipe, info, seed, IDENTITY, ema_momentum=0.0)
+    steps = min(max(_MIN_STEPS, round(_LENGTH_SHARE * settings.steps)), _MAX_STEPS)
+    measured = measure_lengthening(
+        trainer,
+        open_split(dataset_dir, "train", recipe),
+        found.policy,
+        settings.learning_rate,
+        settings.batch_size,
+        steps,
+        seed,
+    )
+    epochs = recipe.get(SECTION, "epochs")
+    # The user's number of epochs is the user's.
+    if epochs is None or epochs.source != "user":
+        recipe = _lengthened(recipe, measured.factor, dataclasses.asdict(measured))
+    summary = dataclasses.replace(summary, lengthening=dataclasses.asdict(measured))
+    return recipe, summary, 2 * steps * settings.batch_size
+
+
+def _lengthened(recipe: Recipe, factor: float, measured: dict[str, Any]) -> Recipe:
+    held = recipe.sections[SECTION]["steps"]
+    curves = ("plain_losses", "policy_losses")
+    steps = Setting(
+        round(held.value * factor),
+        f"{held.method}; longer by what the policy costs in steps to the same training loss",
+        {
+            **held.evidence,
+            "steps_without_policy": held.value,
+            "lengthening": {key: value for key, value in measured.items() if key not in curves},
+        },
+    )
+    return recipe.with_settings(SECTION, {"steps": steps})

@@ -1,0 +1,85 @@
+"""Runs a slice of the trials of a round in one process, and never one of them twice."""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInfo, read_json
+from kfp_vision.components.shared.progress import Progress
+from kfp_vision.components.shared.recipe import read_recipe
+from kfp_vision.components.trial_search.beam import Trial
+from kfp_vision.components.trial_search.plan import plan_search
+from kfp_vision.components.trial_search.techniques import Technique, read_techniques
+
+__all__ = ["run_trials"]
+
+
+def run_trials(
+    work: str, dataset_dir: Path, recipe_path: Path, table_dir: Path, checkpoint_dir: Path
+) -> str:
+    """Returns the trials before this slice and those of it, as a JSON list.
+
+    Args:
+        work: A slice of `propose_trials`.
+        dataset_dir: The `dataset` artifact.
+        recipe_path: The complete recipe.
+        table_dir: What the stage augmentation_search wrote.
+        checkpoint_dir: Outlives a killed task: a trial that is in its journal is not run again.
+    """
+    slice_ = json.loads(work)
+    wanted = [Trial.from_json(row) for row in slice_["trials"]]
+    finished: list[Trial] = []
+    if wanted:
+        inputs = [recipe_path.read_bytes(), (table_dir / "table.json").read_bytes()]
+        name = hashlib.sha256(b"".join(inputs)).hexdigest()[:16]
+        journal = checkpoint_dir / f"trials-{name}"
+        known = {trial.key: trial for trial in _read_journal(journal)}
+        missing = [trial for trial in wanted if trial.key not in known]
+        for trial in _run(missing, dataset_dir, recipe_path, table_dir, journal):
+            known[trial.key] = trial
+        finished = [known[trial.key] for trial in wanted]
+    return json.dumps(slice_["done"] + [trial.to_json() for trial in finished])
+
+
+def _read_journal(folder: Path) -> Iterable[Trial]:
+    """Yields the trials that any worker has written, but for a line that a kill cut off."""
+    for path in sorted(folder.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                yield Trial.from_json(json.loads(line))
+
+
+def _run(
+    trials: Sequence[Trial], dataset_dir: Path, recipe_path: Path, table_dir: Path, journal: Path
+) -> Iterable[Trial]:
+    """Yields each trial with its result, once that is on disk."""
+    if not trials:
+        return
+    # Imported here: a slice without work must not start the framework.
+    from kfp_vision.components.trial_search.regularisation import read_candidate
+    from kfp_vision.components.trial_search.trial import TrialRunner
+
+    table = read_json(AugmentationTable, table_dir / "table.json")
+    recipe = read_recipe(recipe_path)
+    plan = plan_search(recipe, read_json(DatasetInfo, dataset_dir / "dataset.json"))
+    techniques: list[Technique] = read_techniques(table.groups, table.regularisers)
+    runner = TrialRunner(dataset_dir, recipe, table_dir / "theta.npz", plan)
+    journal.mkdir(parents=True, exist_ok=True)
+    # Workers of one round share the folder, each with a file of its own.
+    name = hashlib.sha256(json.dumps([trial.to_json() for trial in trials]).encode()).hexdigest()
+    progress = Progress(f"trials of the {trials[0].round}", len(trials), "trials")
+    with (journal / f"{name[:16]}.jsonl").open("a", encoding="utf-8") as file:
+        for done, trial in enumerate(trials, start=1):
+            began = time.monotonic()
+            loss = runner.run(read_candidate(trial.candidate, techniques), trial.seed)
+            error = "" if loss is not None else "the validation loss is not finite"
+            result = Trial(
+                trial.round, trial.candidate, trial.seed, loss, time.monotonic() - began, error
+            )
+            file.write(json.dumps(result.to_json()) + "\n")
+            file.flush()
+            progress.update(done)
+            yield result
