@@ -35,7 +35,8 @@ from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["measure_transforms"]
 
-# Of the steps of one plain training; the rest of the search's 0.8 is for the trials.
+# Of the steps of one plain training, and of the images: those that are trained on are seen as often
+# as in a whole training, so that the checkpoint knows them by heart as the end of one does.
 _CHECKPOINT_SHARE = 0.25
 _LOOKED_AT = 384
 _MAGNITUDES = tuple(level / 6 for level in range(1, 7))
@@ -49,7 +50,7 @@ _LEARNED_SHARE = 0.9
 def measure_transforms(
     dataset_dir: Path, recipe: Recipe, output_dir: Path, checkpoint_dir: Path, seed: int
 ) -> tuple[AugmentationTable, int]:
-    """Writes `theta.npz` and `examples.npz`; returns the table and how many images were seen.
+    """Writes `theta.npz`, `subset.npy`, `examples.npz`; returns the table and the images seen.
 
     Args:
         dataset_dir: The `dataset` artifact.
@@ -62,7 +63,9 @@ def measure_transforms(
     trainer, task, settings = build_trainer(recipe, info, seed, IDENTITY, ema_momentum=0.0)
     train, validation = (open_split(dataset_dir, s, recipe) for s in ("train", "validation"))
     steps = max(1, round(_CHECKPOINT_SHARE * settings.steps))
-    _train(trainer, train, settings, steps, seed, checkpoint_dir)
+    count = max(settings.batch_size, round(_CHECKPOINT_SHARE * len(train)))
+    subset = np.sort(np.random.default_rng(seed).permutation(len(train))[:count])
+    _train(trainer, train, subset, settings, steps, seed, checkpoint_dir)
     loss = evaluate(trainer, task, validation)["loss"]
     seen = steps * settings.batch_size + len(validation)
     knows_nothing = task.initial_loss(validation.targets, len(info.classes))
@@ -76,6 +79,7 @@ def measure_transforms(
     rows, null = _measure(trainer, task, validation, primary, seed)
     kept = keep_levels(rows)
     write_checkpoint(output_dir / "theta.npz", trainer.state(), {"steps": steps})
+    np.save(output_dir / "subset.npy", subset)
     _write_examples(train, kept, output_dir / "examples.npz", seed)
     table = AugmentationTable(
         checkpoint_steps=steps,
@@ -115,6 +119,7 @@ def _write_examples(train: LabelledImages, kept: list[Kept], path: Path, seed: i
 def _train(
     trainer: Trainer,
     train: LabelledImages,
+    subset: np.ndarray,
     settings: Hyperparameters,
     steps: int,
     seed: int,
@@ -126,11 +131,11 @@ def _train(
     if restored is not None:
         trainer.restore(restored[0])
         step = restored[1]["step"]
-    order = BatchOrder(len(train), settings.batch_size, seed)
+    order = BatchOrder(len(subset), settings.batch_size, seed)
     progress = Progress("search", steps, "steps", step)
     while step < steps:
         at = np.arange(step, min(step + _STEPS_PER_CALL, steps))
-        images, targets = train.take(order.indices(step, len(at)))
+        images, targets = train.take(subset[order.indices(step, len(at))])
         warmup = np.minimum(1.0, (at + 1) / max(settings.warmup_steps, 1))
         trainer.run_steps(images, targets, (settings.learning_rate * warmup).astype(np.float32))
         before, step = step, int(at[-1]) + 1

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 __all__ = [
     "COST_FILE",
+    "ROUNDS",
     "SPLITS",
     "AugmentationTable",
     "DatasetInfo",
@@ -29,6 +30,8 @@ __all__ = [
 
 SPLITS = ("train", "validation", "test", "unlabeled")
 COST_FILE = "cost.json"
+# Of the search by trials, in their order.
+ROUNDS = ("screening", "expansion 1", "expansion 2", "pruning", "confirmation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,8 +160,9 @@ class ProbeSummary:
 class AugmentationTable:
     """`table.json` of the `augmentation` artifact.
 
-    Beside it, unless skipped: `theta.npz`, a trainer's state, and `examples.npz`: transform ->
-    uint8 [L, H, W, C], a training image at its levels, and `original` [H, W, C].
+    Beside it, unless skipped: `theta.npz`, a trainer's state; `subset.npy`, the positions of the
+    training images that it was trained on and that the trials train on; and `examples.npz`:
+    transform -> uint8 [L, H, W, C], a training image at its levels, and `original` [H, W, C].
 
     Attributes:
         skipped: Why nothing was measured; empty when it was.
@@ -189,10 +193,10 @@ class TrialSummary:
         skipped: Why there was no search; empty when there was.
         decision: One sentence.
         accepted: Whether something was changed.
-        plan: `{"steps", "batch_size", "learning_rate", "num_images", "num_validation",
-            "affordable"}` of the trials.
+        plan: `{"steps", "batch_size", "learning_rate", "num_validation", "affordable"}` of the
+            trials.
         techniques: Rows `{"name", "levels"}`, levels in words.
-        trials: Rows `{"round", "candidate": {"levels": {technique: level}, "without":
+        trials: Rows `{"round" (of `ROUNDS`), "candidate": {"levels": {technique: level}, "without":
             [transform]}, "seed", "loss", "seconds", "error"}`; the loss is the validation loss in
             nats, null when the trial failed.
         confirmed: The best candidate over fresh seeds: `{"candidate", "gain", "error", "noise"}`

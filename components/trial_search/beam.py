@@ -11,17 +11,29 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CONFIRMATIONS", "ROUNDS", "Candidate", "Gain", "Trial", "decide", "propose"]
+__all__ = [
+    "CONFIRMATIONS",
+    "LEAST_TRIALS",
+    "PLAIN",
+    "ROUNDS",
+    "Candidate",
+    "Gain",
+    "Trial",
+    "decide",
+    "propose",
+]
 
 ROUNDS = ("screening", "expansion 1", "expansion 2", "pruning", "confirmation")
+# With fewer than these there is no search.
+LEAST_TRIALS = 12
 # Seeds that the choice has not seen.
 CONFIRMATIONS = 3
 _WIDTH = 2
 _SIGMAS = 2.0
 # Of the trials before confirmation, those of the screening.
-_SCREENING_SHARE = 0.75
+_SCREENING_SHARE = 0.65
 # Of the trials after screening and confirmation, those of each expansion; the rest prunes.
-_EXPANSION_SHARE = 0.35
+_EXPANSION_SHARE = 0.4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,16 +124,20 @@ def propose(
         seed: Of all rounds but the confirmation.
     """
     losses = _losses(done, seed)
-    reserved = CONFIRMATIONS * (1 + _WIDTH)
+    # The second candidate is confirmed only where there are trials for both.
+    reserved = CONFIRMATIONS * (1 + _WIDTH if affordable >= 3 * LEAST_TRIALS else 2)
     left = affordable - len(done) - (reserved if round_name != "confirmation" else 0)
-    if round_name == "screening":
+    wanted: Iterable[Candidate]
+    if round_name == "screening" and affordable < LEAST_TRIALS:
+        wanted = ()
+    elif round_name == "screening":
         singles = [PLAIN, *_singles(techniques)]
-        wanted: Iterable[Candidate] = singles[: max(2, round(left * _SCREENING_SHARE))]
+        wanted = singles[: round(left * _SCREENING_SHARE)]
     elif not losses:
         wanted = ()
     elif round_name.startswith("expansion"):
         later = affordable - reserved - sum(trial.round == "screening" for trial in done)
-        wanted = _expand(losses, techniques)[: max(1, round(later * _EXPANSION_SHARE))]
+        wanted = _expand(losses, techniques)[: round(later * _EXPANSION_SHARE)]
     elif round_name == "pruning":
         wanted = _prune(losses, suspicion)[: max(0, left)]
     else:
@@ -196,7 +212,7 @@ def _confirm(losses: Mapping[Candidate, float], left: int, seed: int) -> list[Tr
     plain = losses.get(PLAIN, np.inf)
     better = [each for each, loss in losses.items() if loss < plain][:_WIDTH]
     # Without a second candidate where the trials are few.
-    better = better[: max(1, left // CONFIRMATIONS - 1)]
+    better = better[: left // CONFIRMATIONS - 1]
     if not better:
         return []
     return [

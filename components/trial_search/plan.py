@@ -13,10 +13,9 @@ __all__ = ["SearchPlan", "plan_search"]
 _TRIAL_SHARE = 0.015
 _BUDGET = 0.5
 # Fewer steps than the first are too few whatever a trial costs; smaller batches make more of them.
-_MIN_STEPS, _WANTED_STEPS, _MIN_BATCH = 24, 64, 16
-# Times that a trial sees each of its images.
-_PASSES = 4
-_MOST_VALIDATION = 1024
+_MIN_STEPS, _WANTED_STEPS, _MIN_BATCH = 24, 40, 16
+# The validation images are a sixth of the trial's images, within these bounds.
+_LEAST_VALIDATION, _MOST_VALIDATION = 256, 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +26,6 @@ class SearchPlan:
         steps: Of one trial.
         batch_size: Images a step.
         learning_rate: At the start of a trial; falls to 0 along a line.
-        num_images: Different training images of a trial.
         num_validation: Images that score it.
         affordable: Trials of the whole search.
     """
@@ -35,7 +33,6 @@ class SearchPlan:
     steps: int
     batch_size: int
     learning_rate: float
-    num_images: int
     num_validation: int
     affordable: int
 
@@ -48,7 +45,7 @@ class SearchPlan:
 def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
     """Returns the lengths for a complete recipe.
 
-    The batch is that of the recipe or, where that would leave a trial fewer than 64 steps, a
+    The batch is that of the recipe or, where that would leave a trial fewer than 40 steps, a
     smaller one with the learning rate that belongs to it.
     """
     settings = from_recipe(recipe)
@@ -59,12 +56,12 @@ def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
         settings = halve_batch(settings, None if noise_scale is None else noise_scale.value)
     steps = max(_MIN_STEPS, round(images / settings.batch_size))
     seen = steps * settings.batch_size
-    num_validation = min(_MOST_VALIDATION, info.splits["validation"])
+    wanted = max(_LEAST_VALIDATION, min(_MOST_VALIDATION, seen // 6))
+    num_validation = min(wanted, info.splits["validation"])
     return SearchPlan(
         steps=steps,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
-        num_images=max(1, min(info.splits["train"], seen // _PASSES)),
         num_validation=num_validation,
         affordable=int(_BUDGET * plain_images / (seen + num_validation)),
     )

@@ -17,7 +17,15 @@ from kfp_vision.components.shared.artifacts import (
 )
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.hyperparameters import SECTION
-from kfp_vision.components.trial_search.beam import PLAIN, ROUNDS, Candidate, Gain, Trial, decide
+from kfp_vision.components.trial_search.beam import (
+    LEAST_TRIALS,
+    PLAIN,
+    ROUNDS,
+    Candidate,
+    Gain,
+    Trial,
+    decide,
+)
 from kfp_vision.components.trial_search.plan import SearchPlan, plan_search
 from kfp_vision.components.trial_search.proposing import merge_results
 from kfp_vision.components.trial_search.techniques import Technique, read_techniques
@@ -99,8 +107,8 @@ def _summarise(
 def _decision(gain: Gain | None, plan: SearchPlan, num_trials: int) -> str:
     if not num_trials:
         return (
-            f"Nothing was tried: {plan.affordable} trials are too few. The training is too short "
-            "for a search, so nothing changes."
+            f"A plain training is so short that only {plan.affordable} trials cost half of it, and "
+            f"a search needs {LEAST_TRIALS}: nothing changes."
         )
     if gain is None:
         return f"None of {num_trials} trials was better than the plain one: nothing changes."

@@ -27,12 +27,12 @@ _ORDER = (
     "geometry",
     "trivial_augment",
     "colour",
-    "rand_augment",
     "cutmix",
     "flip",
     "rot90",
     "detail",
     "mixup",
+    "rand_augment",
 )
 
 

@@ -1,9 +1,9 @@
-"""Trials: a few steps from a common checkpoint on few images, scored by the validation loss.
+"""Trials: a few steps from a common checkpoint, scored by the validation loss.
 
-A trial trains on a part of the images, so that the model sees each of them several times: what a
-technique does against learning by heart shows in a fraction of the steps after which it would show
-on all images. All trials of one seed share the checkpoint, the images and the random numbers, so
-that what differs between them is the technique.
+The checkpoint has learned a part of the images by heart, as a whole training does with all of them
+at its end, and the trials go on with these images: what a technique does against it shows within a
+hundredth of a training. All trials of one seed share the checkpoint, the order of the images and
+the random numbers, so that what differs between them is the technique.
 """
 
 from pathlib import Path
@@ -37,13 +37,15 @@ class TrialRunner:
     step of its own, from the same weights.
     """
 
-    def __init__(self, dataset_dir: Path, recipe: Recipe, theta: Path, plan: SearchPlan) -> None:
+    def __init__(
+        self, dataset_dir: Path, recipe: Recipe, table_dir: Path, plan: SearchPlan
+    ) -> None:
         """Reads the checkpoint; compiles at the first trial.
 
         Args:
             dataset_dir: The `dataset` artifact.
             recipe: Complete.
-            theta: Checkpoint that all trials start from.
+            table_dir: Holds the checkpoint and which images it has learned.
             plan: Lengths of a trial.
 
         Raises:
@@ -54,9 +56,10 @@ class TrialRunner:
         self._train, self._validation = (
             open_split(dataset_dir, split, recipe) for split in ("train", "validation")
         )
-        checkpoint = read_checkpoint(theta)
+        self._subset = np.load(table_dir / "subset.npy", allow_pickle=False)
+        checkpoint = read_checkpoint(table_dir / "theta.npz")
         if checkpoint is None:
-            raise FileNotFoundError(f"The checkpoint must exist. Received: {theta}")
+            raise FileNotFoundError(f"The checkpoint must exist. Received: none in {table_dir}")
         self._task = get_task(self._info.task)
         self._plain = self._build({})
         self._plain.restore(checkpoint[0])
@@ -68,12 +71,11 @@ class TrialRunner:
     def run(self, regularisation: Regularisation, seed: int) -> float | None:
         """Returns the mean validation loss in nats, None when it is not finite."""
         plan, trainer = self._plan, self._at_checkpoint(regularisation)
-        chosen = np.random.default_rng(seed).permutation(len(self._train))[: plan.num_images]
-        order = BatchOrder(len(chosen), plan.batch_size, seed)
+        order = BatchOrder(len(self._subset), plan.batch_size, seed)
         for step in range(0, plan.steps, _STEPS_PER_CALL):
             at = np.arange(step, min(step + _STEPS_PER_CALL, plan.steps))
             rates = plan.learning_rate * (1 - at / plan.steps)
-            images, targets = self._train.take(chosen[order.indices(step, len(at))])
+            images, targets = self._train.take(self._subset[order.indices(step, len(at))])
             trainer.run_steps(images, targets, rates.astype(np.float32))
         losses = []
         for start in range(0, plan.num_validation, _EVALUATION_BATCH):

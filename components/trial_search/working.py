@@ -66,7 +66,7 @@ def _run(
     recipe = read_recipe(recipe_path)
     plan = plan_search(recipe, read_json(DatasetInfo, dataset_dir / "dataset.json"))
     techniques: list[Technique] = read_techniques(table.groups, table.regularisers)
-    runner = TrialRunner(dataset_dir, recipe, table_dir / "theta.npz", plan)
+    runner = TrialRunner(dataset_dir, recipe, table_dir, plan)
     journal.mkdir(parents=True, exist_ok=True)
     # Workers of one round share the folder, each with a file of its own.
     name = hashlib.sha256(json.dumps([trial.to_json() for trial in trials]).encode()).hexdigest()

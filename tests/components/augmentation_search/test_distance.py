@@ -71,7 +71,7 @@ def test_what_destroys_the_labels_is_refused_and_the_rest_has_equal_distances() 
     kept = {each.transform: each for each in keep_levels(table)}
     assert kept["flip"].reason == "the labels do not survive it"
     # Of a transform that destroys them at once only what is weaker than that is left.
-    assert all(level is None or level < 1 / 3 for level in kept["zoom_in"].levels)
+    assert [magnitude < 1 / 3 for magnitude in kept["zoom_in"].levels] == kept["zoom_in"].kept
     # A mirror that nothing tells from the clean images stays.
     assert kept["mirror"].levels == [0.5] * 6
     # The strongest distance with labels kept is 0.4; the fourth level of six is (4/6)^2 of it.
@@ -81,7 +81,22 @@ def test_what_destroys_the_labels_is_refused_and_the_rest_has_equal_distances() 
     )
     assert kept["shear_x"].levels[5] == pytest.approx(1.0)
     groups = {group.name: group for group in make_groups(list(kept.values()))}
+    # No shift of every image: this table says nothing of translation.
     assert set(groups) == {"mirror", "geometry"}
+    assert (groups["mirror"].always, groups["geometry"].always) == (True, False)
     assert [len(level) for level in groups["geometry"].levels] == [3, 3]
     weak, strong = groups["geometry"].levels
     assert all(a.high <= b.high for a, b in zip(weak, strong, strict=True))
+
+
+def test_small_shifts_of_every_image_are_a_group_where_both_axes_keep_the_labels() -> None:
+    rows = [*_rows("translate_x", [0.1, 0.2], [1.0, 0.9]), *_rows("translate_y", [0.1], [0.9])]
+    (shift,) = (group for group in make_groups(keep_levels(rows)) if group.name == "shift")
+    assert shift.always
+    assert [[operation.high for operation in level] for level in shift.levels] == [
+        [0.125, 0.125],
+        [0.25, 0.25],
+    ]
+    halves = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    broken = [*_rows("translate_x", halves, [0.9] * 6), *_rows("translate_y", halves, [0.2] * 6)]
+    assert "shift" not in {group.name for group in make_groups(keep_levels(broken))}
