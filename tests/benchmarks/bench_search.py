@@ -1,11 +1,14 @@
 """Does the search pay? Accuracy at equal total budget, search included, against fixed policies.
 
-python tests/benchmarks/bench_search.py [--sets digits_planted cifar10_10k fashion_mnist]
-    [--seeds 5] [--size 16]
+python tests/benchmarks/bench_search.py [--sets digits_geometry cifar10_10k ...] [--seeds 5]
+    [--size 16]
 
 Every method sees 1.8 T images, T being those of a plain training; with the search, what it has seen
-is taken off the final training. `digits_planted`: scikit-learn's digits, rotated, sheared, shifted
-and zoomed in training and test; flips are wrong for their labels.
+is taken off the final training. The digits are scikit-learn's, with known invariances planted into
+training and test images: `digits_geometry` rotated, sheared, shifted and zoomed (flips are wrong
+for their labels), `digits_flips` mirrored and flipped besides, `digits_colour` in random colours on
+random backgrounds besides. In the first seed the signals of the table are compared with the outcome
+of trials of single transforms.
 """
 
 import argparse
@@ -13,16 +16,18 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.ndimage
+import scipy.stats
 from bench_probe import MALLOC
 from bench_real_sets import unpack
 from sklearn.datasets import load_digits
 
-from kfp_vision.components.augmentation_search.search import SearchConfig, measure_transforms
+from kfp_vision.components.augmentation_search.search import search_augmentation
 from kfp_vision.components.data_import.fashion_mnist import provide_fashion_mnist
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.shared.artifacts import (
@@ -33,7 +38,8 @@ from kfp_vision.components.shared.artifacts import (
     read_json,
 )
 from kfp_vision.components.shared.augmentation import published
-from kfp_vision.components.shared.augmentation.policy import Policy
+from kfp_vision.components.shared.augmentation.policy import IDENTITY, Operation, Policy
+from kfp_vision.components.shared.augmentation.transforms import TRANSFORMS
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.schedules import warmup_cosine
@@ -44,56 +50,80 @@ from kfp_vision.components.shared.training.setup import (
     open_split,
     recipe_policy,
 )
-from kfp_vision.components.trial_search.search import search_trials
+from kfp_vision.components.trial_search.beam import ROUNDS
+from kfp_vision.components.trial_search.plan import plan_search
+from kfp_vision.components.trial_search.proposing import propose_trials
+from kfp_vision.components.trial_search.regularisation import Regularisation
+from kfp_vision.components.trial_search.selecting import select_policy
+from kfp_vision.components.trial_search.trial import TrialRunner
+from kfp_vision.components.trial_search.working import run_trials
 
-FIXED: dict[str, Policy | None] = {
-    "none": None,
+FIXED: dict[str, Policy] = {
+    "none": IDENTITY,
     "flip_crop": published.flip_and_crop(),
     "trivial_augment": published.trivial_augment(),
     "rand_augment": published.rand_augment(),
 }
-PLANTED = {"rotate", "shear_x", "shear_y", "translate_x", "translate_y", "zoom_in", "zoom_out"}
-HARMFUL = {"mirror", "flip", "rot90"}
+GEOMETRY = {"rotate", "shear_x", "shear_y", "translate_x", "translate_y", "zoom_in", "zoom_out"}
+COLOUR = {"brightness", "contrast", "colour", "hue"}
+FLIPS = {"mirror", "flip"}
+# Set -> what was planted, and what destroys its labels.
+PLANTED = {
+    "digits_geometry": (GEOMETRY, {"mirror", "flip", "rot90"}),
+    "digits_flips": (GEOMETRY | FLIPS, set()),
+    "digits_colour": (GEOMETRY | COLOUR, {"mirror", "flip", "rot90"}),
+}
 
 
-def planted_digits(folder: Path) -> Path:
-    """Writes digits under random rotation, shear, shift and zoom as arrays; returns the folder."""
-    digits = load_digits()
-    generator = np.random.default_rng(0)
-    images = np.zeros((len(digits.images), 16, 16), np.uint8)
-    for index, image in enumerate(digits.images):
-        large = np.kron(image * 15, np.ones((2, 2)))
-        angle = np.deg2rad(generator.uniform(-40, 40))
-        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        shear = np.array([[1, generator.uniform(-0.3, 0.3)], [0, 1]])
-        matrix = rotation @ shear * np.exp(generator.uniform(-0.2, 0.2))
-        offset = np.array([7.5, 7.5]) - matrix @ (
-            np.array([7.5, 7.5]) + generator.uniform(-2, 2, 2)
-        )
-        images[index] = scipy.ndimage.affine_transform(large, matrix, offset, order=1)
+def _warped(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Returns a digit of 16 x 16 pixels, rotated, sheared, zoomed and shifted at random."""
+    angle = np.deg2rad(generator.uniform(-40, 40))
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shear = np.array([[1, generator.uniform(-0.3, 0.3)], [0, 1]])
+    matrix = rotation @ shear * np.exp(generator.uniform(-0.2, 0.2))
+    offset = 7.5 - matrix @ (7.5 + generator.uniform(-2, 2, 2))
+    large = np.kron(image * 15, np.ones((2, 2)))
+    return scipy.ndimage.affine_transform(large, matrix, offset, order=1)
+
+
+def planted_digits(name: str, folder: Path) -> Path:
+    """Writes digits with the invariances of a set of `PLANTED` as arrays."""
+    digits, generator = load_digits(), np.random.default_rng(0)
+    images = np.stack([_warped(image, generator) for image in digits.images])
+    if name == "digits_flips":
+        for axis in (1, 2):
+            chosen = generator.random(len(images)) < 0.5
+            images[chosen] = np.flip(images[chosen], axis)
+    if name == "digits_colour":
+        ink, paper = generator.uniform(0, 255, (2, len(images), 1, 1, 3))
+        # A digit that has the colour of its background is none.
+        paper = np.where(np.abs(ink - paper).mean(-1, keepdims=True) < 60, 255 - ink, paper)
+        share = images[..., None] / 255
+        images = share * ink + (1 - share) * paper
+    images = np.clip(images, 0, 255).astype(np.uint8)
     labels = digits.target.astype(np.int64)
     folder.mkdir(parents=True)
     np.savez(
         folder / "digits.npz",
-        x_train=images[:700],
-        y_train=labels[:700],
-        x_test=images[700:],
-        y_test=labels[700:],
+        x_train=images[:1000],
+        y_train=labels[:1000],
+        x_test=images[1000:],
+        y_test=labels[1000:],
     )
     return folder / "digits.npz"
 
 
-SOURCES = {
-    "digits_planted": planted_digits,
+SOURCES: dict[str, Callable[[Path], Path]] = {
+    **{name: (lambda folder, name=name: planted_digits(name, folder)) for name in PLANTED},
     "cifar10_10k": lambda folder: unpack("cifar10-10k", folder),
     "fashion_mnist": provide_fashion_mnist,
+    "elpv": lambda folder: unpack("elpv-dataset", folder),
+    "camvid": lambda folder: unpack("camvid-tiles-multilabel", folder),
 }
 
 
-def accuracy(
-    dataset: Path, recipe: Recipe, policy: Policy | None, images: float, seed: int
-) -> float:
-    """Returns the test accuracy of a training that sees so many images."""
+def score(dataset: Path, recipe: Recipe, policy: Policy, images: float, seed: int) -> float:
+    """Returns the primary metric on the test split of a training that sees so many images."""
     info = read_json(DatasetInfo, dataset / "dataset.json")
     trainer, task, settings = build_trainer(recipe, info, seed, policy)
     train, test = (open_split(dataset, split, recipe) for split in ("train", "test"))
@@ -109,39 +139,72 @@ def accuracy(
         train.source.take(order.indices(steps + offset)[0]) for offset in range(32)
     )
     logits = np.concatenate([trainer.logits(batch) for batch in test.image_batches()])
-    return task.metrics(test.targets, np.asarray(task.activate(logits)))["accuracy"]
+    return task.metrics(test.targets, np.asarray(task.activate(logits)))[
+        recipe.value("data", "primary_metric")
+    ]
 
 
-def search(dataset: Path, recipe: Recipe, seed: int) -> tuple[Recipe, dict[str, Any], float]:
-    """Returns the recipe with its policy, the figures of the search, and the images it saw."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        write_recipe(recipe, folder / "in.json")
-        stages = folder / "table", folder / "out"
-        checkpoint = folder / "checkpoint"
-        config = SearchConfig(search=True, seed=seed)
-        measure_transforms(dataset, folder / "in.json", stages[0], checkpoint, config)
-        summary = search_trials(
-            dataset, folder / "in.json", *stages, checkpoint, UserChoices(seed=seed)
-        )
-        table = read_json(AugmentationTable, stages[0] / "table.json")
-        seen = sum(read_json(StageCost, stage / COST_FILE).images_seen for stage in stages)
-        found = read_recipe(stages[1] / "recipe.json")
+def search(dataset: Path, recipe: Recipe, seed: int, folder: Path) -> tuple[Recipe, float]:
+    """Runs the search as the pipeline does; returns the recipe and how many images it saw."""
+    folder.mkdir()
+    path, table, out, checkpoints = (folder / each for each in ("in.json", "table", "out", "ck"))
+    write_recipe(recipe, path)
+    search_augmentation(dataset, path, table, checkpoints, search=True, seed=seed)
+    results: list[str] = []
+    for name in ROUNDS:
+        slices = propose_trials(name, dataset, path, table, results, workers=1, seed=seed)
+        results = [run_trials(each, dataset, path, table, checkpoints) for each in slices]
+    summary = select_policy(dataset, path, table, results, out, seed)
     print(summary.decision or summary.skipped, json.dumps(summary.steps), flush=True)
-    policy = recipe_policy(found)
-    operations = (
-        []
-        if policy is None
-        else [
-            *policy.always,
-            *(operation for branch in policy.branches for operation in branch.operations),
-        ]
-    )
-    figures = {
-        "operations": sorted({operation.transform for operation in operations}),
-        "kept": [row["transform"] for row in table.kept if not row["reason"]],
+    for trial in summary.trials:
+        print("   ", trial["round"], trial["candidate"], trial["seed"], trial["loss"], flush=True)
+    print("   ", {key: summary.lengthening.get(key) for key in ("measured", "low", "high")})
+    seen = sum(read_json(StageCost, stage / COST_FILE).images_seen for stage in (table, out))
+    return read_recipe(out / "recipe.json"), seen
+
+
+def operations(recipe: Recipe) -> set[str]:
+    """Returns the transforms of the policy of a recipe."""
+    policy = recipe_policy(recipe)
+    if policy is None:
+        return set()
+    branches = [operation for branch in policy.branches for operation in branch.operations]
+    return {operation.transform for operation in [*policy.always, *branches]}
+
+
+def signal_correlations(dataset: Path, recipe: Recipe, folder: Path) -> dict[str, float]:
+    """Returns the rank correlation of each signal with the gain of trials of one transform.
+
+    `all`: a linear fit to the ranks of all signals, each transform predicted by the others.
+    """
+    table = read_json(AugmentationTable, folder / "table/table.json")
+    plan = plan_search(recipe, read_json(DatasetInfo, dataset / "dataset.json"))
+    runner = TrialRunner(dataset, recipe, folder / "table", plan)
+    plain = np.mean([runner.run(Regularisation(IDENTITY, {}), seed) for seed in range(2)])
+    names, signals, gains = [], [], []
+    for row in table.signals:
+        if row["magnitude"] not in (0.5, 1.0):
+            continue
+        chance = TRANSFORMS[row["transform"]].chance
+        low, high = (0.5, 0.5) if chance else (0.0, row["magnitude"])
+        policy = Policy(always=(Operation(row["transform"], low, high, 1.0 if chance else 0.7),))
+        losses = [runner.run(Regularisation(policy, {}), seed) for seed in range(2)]
+        names.append(row["transform"])
+        signals.append([row["distance"], -row["affinity"], row["loss_shift"]])
+        gains.append(plain - np.mean(losses))
+    ranks = scipy.stats.rankdata(np.array(signals), axis=0)
+    target = scipy.stats.rankdata(gains)
+    found = {
+        name: float(scipy.stats.spearmanr(ranks[:, column], gains).statistic)
+        for column, name in enumerate(("distance", "affinity", "loss_shift"))
     }
-    return found, figures, seen
+    design = np.c_[np.ones(len(ranks)), ranks]
+    predicted = np.empty(len(ranks))
+    for name in set(names):
+        held = np.array([each == name for each in names])
+        fit, *_ = np.linalg.lstsq(design[~held], target[~held], rcond=None)
+        predicted[held] = design[held] @ fit
+    return found | {"all": float(scipy.stats.spearmanr(predicted, gains).statistic)}
 
 
 def mean_error(values: list[float]) -> list[float | None]:
@@ -155,54 +218,56 @@ def main() -> None:
     """Prints every run as it ends, then the result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sets", nargs="+", default=list(SOURCES))
+    parser.add_argument("--methods", nargs="*", default=list(FIXED))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--size", type=int, default=16)
     options = parser.parse_args()
-    result: dict[str, Any] = {"sets": {}, "search_cost": {}}
+    keys = ("sets", "gain_over_trivial_augment", "search_cost", "rank_correlation")
+    result: dict[str, Any] = {key: {} for key in keys}
+    recalls: list[float] = []
+    harmful = 0
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
     with tempfile.TemporaryDirectory() as scratch:
         for name in options.sets:
             source = SOURCES[name](Path(scratch, name))
             dataset = Path(scratch, f"{name}-dataset")
             info = import_dataset(str(source), dataset, ImportConfig())
+            metric = "mean_average_precision" if info.task == "multilabel" else "accuracy"
+            data["primary_metric"] = Setting(metric, "test")
             choices = UserChoices(image_size=options.size)
             recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
-            budget = 1.8 * recipe.value("training", "epochs") * info.splits["train"]
+            plain = recipe.value("training", "epochs") * info.splits["train"]
             scores: dict[str, list[float]] = {}
-            costs, found_operations = [], []
+            costs = []
             for seed in range(options.seeds):
-                for method, policy in FIXED.items():
-                    scores.setdefault(method, []).append(
-                        accuracy(dataset, recipe, policy, budget, seed)
-                    )
-                found, figures, seen = search(dataset, recipe, seed)
-                costs.append(seen / (budget / 1.8))
-                found_operations.append(figures)
-                scores.setdefault("search", []).append(
-                    accuracy(
-                        dataset,
-                        complete_recipe(found, info, UserChoices()),
-                        recipe_policy(found),
-                        budget - seen,
-                        seed,
-                    )
+                for method in options.methods:
+                    value = score(dataset, recipe, FIXED[method], 1.8 * plain, seed)
+                    scores.setdefault(method, []).append(value)
+                folder = Path(scratch, f"{name}-{seed}")
+                found, seen = search(dataset, recipe, seed, folder)
+                costs.append(seen / plain)
+                used = operations(found)
+                value = score(
+                    dataset, found, recipe_policy(found) or IDENTITY, 1.8 * plain - seen, seed
                 )
+                scores.setdefault("search", []).append(value)
                 latest = {method: values[-1] for method, values in scores.items()}
-                print(name, seed, json.dumps(latest | figures | {"cost": costs[-1]}), flush=True)
-            result["sets"][name] = {
-                method: [
-                    float(np.mean(values)),
-                    float(np.std(values, ddof=1) / np.sqrt(len(values)))
-                    if len(values) > 1
-                    else None,
-                ]
-                for method, values in scores.items()
-            }
+                print(name, seed, json.dumps(latest), sorted(used), costs[-1], flush=True)
+                if name in PLANTED:
+                    planted, wrong = PLANTED[name]
+                    recalls.append(len(used & planted) / len(planted))
+                    harmful += len(used & wrong)
+                if not seed:
+                    signals = signal_correlations(dataset, recipe, folder)
+                    result["rank_correlation"][name] = signals
+                    print(name, signals, flush=True)
+            result["sets"][name] = {method: mean_error(values) for method, values in scores.items()}
             result["search_cost"][name] = float(np.mean(costs))
-            if name == "digits_planted":
-                used = [set(figures["operations"]) for figures in found_operations]
-                result["planted_recall"] = float(np.mean([len(u & PLANTED) / 7 for u in used]))
-                result["harmful_kept"] = sum(len(u & HARMFUL) for u in used)
+            if "trivial_augment" in scores:
+                pairs = np.subtract(scores["search"], scores["trivial_augment"]).tolist()
+                result["gain_over_trivial_augment"][name] = mean_error(pairs)
+    if recalls:
+        result |= {"planted_recall": float(np.mean(recalls)), "harmful_kept": harmful}
     print("RESULT " + json.dumps(result))
 
 
