@@ -6,6 +6,7 @@ hundredth of a training. All trials of one seed share the checkpoint, the order 
 the random numbers, so that what differs between them is the technique.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,9 @@ class TrialRunner:
         checkpoint = read_checkpoint(table_dir / "theta.npz")
         if checkpoint is None:
             raise FileNotFoundError(f"The checkpoint must exist. Received: none in {table_dir}")
+        # The same for all trials; the images lie in the order of their classes.
+        order = np.random.default_rng(0).permutation(len(self._validation))
+        self._scored = order[: plan.num_validation]
         self._task = get_task(self._info.task)
         self._plain = self._build({})
         self._plain.restore(checkpoint[0])
@@ -78,9 +82,9 @@ class TrialRunner:
             images, targets = self._train.take(self._subset[order.indices(step, len(at))])
             trainer.run_steps(images, targets, rates.astype(np.float32))
         losses = []
-        for start in range(0, plan.num_validation, _EVALUATION_BATCH):
-            end = min(start + _EVALUATION_BATCH, plan.num_validation)
-            images, targets = self._validation.take(np.arange(start, end))
+        parts = np.array_split(self._scored, math.ceil(len(self._scored) / _EVALUATION_BATCH))
+        for part in parts:
+            images, targets = self._validation.take(part)
             losses.append(np.asarray(self._task.loss(targets, trainer.logits(images))))
         loss = float(np.concatenate(losses).mean())
         return loss if np.isfinite(loss) else None
