@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from kfp_vision.components.batch_size_probe.learning_rate import clip_threshold, smooth
 from kfp_vision.components.batch_size_probe.pilot import Lengths, Pilot, plan_lengths, run_pilot
 from kfp_vision.components.batch_size_probe.steps import FittedLength, steps_to_fit
 from kfp_vision.components.batch_size_probe.throughput import (
     Throughput,
+    ThroughputRequest,
     choose_batch_size,
+    measure_in_child,
     measure_throughput,
 )
 from kfp_vision.components.shared.artifacts import (
@@ -141,13 +144,17 @@ def _measure(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.json"
         write_recipe(recipe, path)
-        sizes = [size for size in _BATCH_SIZES if size <= max(batch_size, len(images) // 4)]
-        # First, as long as this process has not taken the memory of a GPU.
-        throughput = measure_throughput(
+        sizes = sorted({batch_size, *(size for size in _BATCH_SIZES if size <= len(images) // 4)})
+        request = ThroughputRequest(
             dataset_dir, path, sizes, batch_size, _THROUGHPUT_SHARE * plain_images
         )
-    # The average of the weights has no part in what is measured.
-    trainer, task, settings = build_trainer(recipe, info, seed, ema_momentum=0.0)
+        # A trainer takes the memory of the GPUs: the child has to be over by then.
+        on_gpus = bool(tf.config.list_physical_devices("GPU"))
+        throughput = measure_in_child(request) if on_gpus else None
+        # The average of the weights has no part in what is measured.
+        trainer, task, settings = build_trainer(recipe, info, seed, ema_momentum=0.0)
+        if throughput is None:
+            throughput = measure_throughput(trainer, task, len(info.classes), request)
     pilot = run_pilot(trainer, images, settings.optimizer, batch_size, lengths, seed)
     _, targets = images.take(np.arange(batch_size))
     fitted = steps_to_fit(

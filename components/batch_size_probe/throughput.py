@@ -1,41 +1,67 @@
-"""Images per second and peak memory of the real training step, over powers of two.
+"""Images per second and memory of the real training step, over powers of two.
 
-The measuring is done by a child process (`throughput_child.py`): a batch that does not fit ends the
-child, and nothing of it stays behind.
+What surely fits is timed in this process. A batch that may not fit, and XLA, whose compilation
+cannot be interrupted, get a process of their own (`throughput_child.py`): it may die of them, and
+nothing of it stays behind.
 """
 
 import dataclasses
 import json
+import math
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Measurement", "Throughput", "choose_batch_size", "measure_throughput"]
+from kfp_vision.components.batch_size_probe.memory import estimate_memory_mib, free_memory_mib
+from kfp_vision.components.batch_size_probe.timing import (
+    OTHER_CALLS,
+    Measurement,
+    Timer,
+    steps_per_call,
+)
+from kfp_vision.components.shared.tasks import Task
+from kfp_vision.components.shared.training.trainer import Trainer
+
+__all__ = [
+    "Throughput",
+    "ThroughputRequest",
+    "choose_batch_size",
+    "measure_in_child",
+    "measure_throughput",
+]
 
 # Share of the memory that a batch may use: fragmentation and evaluation need the rest.
 _HEADROOM = 0.8
+# A batch is safe when a generous estimate needs no more than this share of the free memory.
+_SAFE_SHARE = 0.25
+# Importing TensorFlow and compiling the step.
+_CHILD_START_S = 20.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Measurement:
-    """One line of the child.
+class ThroughputRequest:
+    """What is to be measured.
 
     Attributes:
-        batch_size: B, over all replicas.
-        images_per_second: Of the compiled loop once it is warm.
-        memory_mib: Peak of the process on a CPU, of the fullest device on GPUs.
-        steps_per_call: Steps in one call of the loop.
-        jit_compile: Whether XLA compiled the step.
+        dataset_dir: The `dataset` artifact.
+        recipe_path: A complete recipe.
+        batch_sizes: Rising.
+        reference_batch: One of them; steps per call and XLA are timed at it.
+        time_limit_images: The search ends when it has taken the time in which `reference_batch`
+            trains so many images; what it has measured counts.
+        memory_limit_mib: None for what the machine has free.
     """
 
-    batch_size: int
-    images_per_second: float
-    memory_mib: float
-    steps_per_call: int
-    jit_compile: bool
+    dataset_dir: Path
+    recipe_path: Path
+    batch_sizes: Sequence[int]
+    reference_batch: int
+    time_limit_images: float
+    memory_limit_mib: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +70,9 @@ class Throughput:
 
     Attributes:
         by_batch: One measurement per batch size, rising.
-        variants: Of the last asked-for batch: other numbers of steps per call, and XLA.
+        variants: Of the reference batch: other numbers of steps per call, and XLA.
         ended: Empty when everything asked for was measured, else what stopped it.
-        memory_limit_mib: Of the process; None on a GPU, which does not say what it has.
+        memory_limit_mib: What was free for it; None on a GPU, which does not say what it has.
         device: `CPU` or the number of GPUs.
     """
 
@@ -89,71 +115,133 @@ def choose_batch_size(
 
 
 def measure_throughput(
-    dataset_dir: Path,
-    recipe_path: Path,
-    batch_sizes: Sequence[int],
-    variant_batch: int,
-    time_limit_images: float,
-    memory_limit_mib: float | None = None,
+    trainer: Trainer, task: Task, num_classes: int, request: ThroughputRequest
 ) -> Throughput:
-    """Runs the child and collects its lines; it ends at the first batch that does not fit.
+    """Times what surely fits in this process, on a CPU, and leaves the rest to a child.
+
+    First the reference, then larger sizes while they are faster, smaller ones, the reference
+    again, other numbers of steps per call, and what the child is for: each when there is time for
+    it. Where not even the reference surely fits, the child measures everything.
 
     Args:
-        dataset_dir: The `dataset` artifact.
-        recipe_path: A complete recipe.
-        batch_sizes: Rising.
-        variant_batch: Steps per call and XLA are timed at this one.
-        time_limit_images: The child ends when it has taken the time in which `variant_batch` trains
-            so many images; what it has measured counts.
-        memory_limit_mib: None for what the machine has free.
+        trainer: Without a moving average of the weights; is put back afterwards.
+        task: Of the dataset.
+        num_classes: Of the dataset.
+        request: What to measure.
 
     Raises:
         MemoryError: Not even the smallest batch fits.
         RuntimeError: The child failed for another reason.
     """
-    request = {
-        "dataset_dir": str(dataset_dir),
-        "recipe_path": str(recipe_path),
-        "batch_sizes": list(batch_sizes),
-        "variant_batch": variant_batch,
-        "time_limit_images": time_limit_images,
-        "memory_limit_mib": memory_limit_mib,
+    free_mib = min(free_memory_mib(), request.memory_limit_mib or math.inf)
+    reference, sizes = request.reference_batch, request.batch_sizes
+    safe_mib = _SAFE_SHARE * free_mib
+    safe = [size for size in sizes if estimate_memory_mib(trainer.model, size) <= safe_mib]
+    if reference not in safe:
+        return measure_in_child(request)
+    initial = trainer.state()
+    timer = Timer(trainer, task, num_classes, reference, request.time_limit_images)
+    larger, rising = timer.measure_upward(size for size in safe if size > reference)
+    smaller = [
+        # The process has held more by now: a smaller batch needs no more than the reference.
+        dataclasses.replace(row, memory_mib=timer.first.memory_mib)
+        for size in reversed(safe)
+        if size < reference and (row := timer.measure(size, steps_per_call(size)))
+    ]
+    again = timer.measure(reference, steps_per_call(reference))
+    variants = [row for num in OTHER_CALLS if (row := timer.measure(reference, num))]
+    trainer.restore(initial)
+    # Everything is judged by the reference: a second look, seconds later, catches a busy machine.
+    speed = max(row.images_per_second for row in (timer.first, again) if row)
+    first = dataclasses.replace(timer.first, images_per_second=speed)
+    rows = [*reversed(smaller), first, *larger]
+    ended = _time_over(rows) if timer.skipped else ""
+    here = Throughput(rows, variants, ended, free_mib, "CPU")
+    left_s = timer.deadline - time.monotonic()
+    if left_s < _CHILD_START_S:
+        return dataclasses.replace(here, ended=_time_over(rows))
+    return _run_child(request, here, sizes[len(safe) :] if rising else [], left_s)
+
+
+def measure_in_child(request: ThroughputRequest) -> Throughput:
+    """Leaves everything to a child: on GPUs, before this process takes their memory.
+
+    Raises:
+        MemoryError: Not even the smallest batch fits.
+        RuntimeError: The child failed for another reason.
+    """
+    return _run_child(request, Throughput([], [], "", None, ""), request.batch_sizes, None)
+
+
+def _run_child(
+    request: ThroughputRequest,
+    before: Throughput,
+    batch_sizes: Sequence[int],
+    time_limit_s: float | None,
+) -> Throughput:
+    """Returns what was measured before and by the child, which ends at what does not fit.
+
+    Args:
+        request: What to measure.
+        before: What this process has measured: all that the child need not, or nothing.
+        batch_sizes: Rising.
+        time_limit_s: None where the child has to time the reference to know it.
+    """
+    rows = before.by_batch
+    orders = {
+        "dataset_dir": str(request.dataset_dir),
+        "recipe_path": str(request.recipe_path),
+        "batch_sizes": [*batch_sizes],
+        "reference_batch": request.reference_batch,
+        "other_calls": [] if rows else OTHER_CALLS,
+        "speed_before": rows[-1].images_per_second if rows else 0.0,
+        "time_limit_images": request.time_limit_images,
+        "time_limit_s": time_limit_s,
+        "memory_limit_mib": request.memory_limit_mib,
     }
     child = subprocess.run(
-        [sys.executable, "-m", f"{__package__}.throughput_child", json.dumps(request)],
+        [sys.executable, "-m", f"{__package__}.throughput_child", json.dumps(orders)],
         capture_output=True,
         text=True,
         errors="replace",
         check=False,
     )
     lines = [json.loads(line) for line in child.stdout.splitlines() if line.startswith("{")]
-    return _collect(lines, child.returncode, child.stderr)
+    return _collect(lines, child.returncode, child.stderr, before)
 
 
-def _collect(lines: list[dict[str, Any]], returncode: int, errors: str) -> Throughput:
+def _collect(
+    lines: list[dict[str, Any]], returncode: int, errors: str, before: Throughput
+) -> Throughput:
     head = next((line for line in lines if line["kind"] == "device"), None)
     rows, variants = (
-        [Measurement(**line["row"]) for line in lines if line["kind"] == kind]
-        for kind in ("batch", "variant")
+        [*known, *(Measurement(**line["row"]) for line in lines if line["kind"] == kind)]
+        for kind, known in (("batch", before.by_batch), ("variant", before.variants))
     )
     kinds = {line["kind"] for line in lines}
-    started = [line["batch_size"] for line in lines if line["kind"] == "start"]
+    started = [line["what"] for line in lines if line["kind"] == "start"]
     # What kills a process from outside or from within at an allocation.
     killed = returncode in (-signal.SIGKILL, -signal.SIGABRT, -signal.SIGSEGV)
     if "done" in kinds:
-        ended = ""
+        ended = before.ended
     elif started and ("out_of_memory" in kinds or killed):
-        ended = f"a batch of {started[-1]} did not fit into memory"
+        ended = f"{started[-1]} did not fit into memory"
     elif returncode == -signal.SIGALRM:
-        ended = f"the time for it was over after a batch of {rows[-1].batch_size}"
+        ended = _time_over(rows)
     else:
         raise RuntimeError(
             "The throughput measurement must end with a result. Received exit status "
             f"{returncode}: {errors.strip()[-2000:]}"
         )
-    if head is None or not rows:
+    if not rows:
         raise MemoryError(
             f"The smallest batch must fit into memory. Received: {ended}. Use a smaller "
             "`image_size` or a smaller `architecture`, or a machine with more memory."
         )
+    if head is None:
+        return dataclasses.replace(before, ended=ended)
     return Throughput(rows, variants, ended, head["memory_limit_mib"], head["device"])
+
+
+def _time_over(rows: Sequence[Measurement]) -> str:
+    return f"the time for it was over after a batch of {rows[-1].batch_size}"

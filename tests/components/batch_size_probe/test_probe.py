@@ -51,7 +51,9 @@ def test_what_is_learned_has_a_method_and_evidence(probed: Path) -> None:
 def test_the_evidence_is_on_disk_and_the_cost_is_bounded_in_images(probed: Path) -> None:
     summary = read_json(ProbeSummary, probed / "probe.json")
     assert summary.skipped == ""
-    assert [row["batch_size"] for row in summary.throughput][:3] == [16, 32, 64]
+    sizes = [row["batch_size"] for row in summary.throughput]
+    assert sizes == sorted(sizes)
+    assert summary.reference_batch in sizes
     assert all(row["images_per_second"] > 0 for row in summary.throughput)
     assert 0 < summary.images_seen <= 0.06 * _EPOCHS * 1000
     assert len(summary.trials) >= 3

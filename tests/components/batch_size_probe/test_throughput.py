@@ -1,19 +1,34 @@
-"""The fastest batch in closed form, and a child process that dies of its memory."""
+"""The fastest batch in closed form, real timings, and a child process that dies of its memory."""
 
+import functools
+import resource
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
+from kfp_vision.components.batch_size_probe.memory import estimate_memory_mib
 from kfp_vision.components.batch_size_probe.throughput import (
-    Measurement,
     Throughput,
+    ThroughputRequest,
     choose_batch_size,
+    measure_in_child,
     measure_throughput,
 )
+from kfp_vision.components.batch_size_probe.timing import Measurement, steps_per_call
 from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
-from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
-from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
+from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training.setup import (
+    UserChoices,
+    build_trainer,
+    complete_recipe,
+)
+from kfp_vision.components.shared.training.trainer import Trainer
+
+TASK = get_task("multiclass")
 
 
 def _row(batch_size: int, speed: float, memory_mib: float = 100.0) -> Measurement:
@@ -49,25 +64,111 @@ def recipe_path(digits_dir: Path, tmp_path: Path) -> Path:
     return tmp_path / "recipe.json"
 
 
-def test_the_first_batch_that_does_not_fit_ends_the_child_and_leaves_nothing(
-    digits_dir: Path, recipe_path: Path
+@pytest.fixture
+def trainer(digits_dir: Path, recipe_path: Path) -> Trainer:
+    info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    return build_trainer(read_recipe(recipe_path), info, seed=0, ema_momentum=0.0)[0]
+
+
+@pytest.fixture
+def request_of(digits_dir: Path, recipe_path: Path) -> Callable[..., ThroughputRequest]:
+    return functools.partial(ThroughputRequest, digits_dir, recipe_path)
+
+
+def _children_s() -> float:
+    """Returns the processor time of all children that have ended."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+
+
+def test_what_surely_fits_is_timed_without_a_child_and_leaves_the_trainer_as_it_was(
+    trainer: Trainer, request_of: Callable[..., ThroughputRequest]
 ) -> None:
-    sizes = [16, 64, 2**20]
-    found = measure_throughput(digits_dir, recipe_path, sizes, 64, 1e9, memory_limit_mib=1500)
+    before, children_s = trainer.state(), _children_s()
+    # So many images are trained on in seconds: too short to start a process.
+    found = measure_throughput(trainer, TASK, 10, request_of([16, 32, 64, 128], 64, 5_000))
+    assert _children_s() == children_s
+    sizes = [row.batch_size for row in found.by_batch]
+    assert sizes == sorted(sizes)
+    assert {64} <= {*sizes} <= {16, 32, 64, 128}
+    assert all(row.images_per_second > 0 for row in found.by_batch)
+    memory = [row.memory_mib for row in found.by_batch]
+    assert memory == sorted(memory)
+    assert found.feasible() == found.by_batch
+    assert "the time for it was over" in found.ended
+    after = trainer.state()
+    assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_without_time_the_reference_alone_is_timed(
+    trainer: Trainer, request_of: Callable[..., ThroughputRequest]
+) -> None:
+    found = measure_throughput(trainer, TASK, 10, request_of([16, 32, 64, 128], 64, 0.0))
+    assert [row.batch_size for row in found.by_batch] == [64]
+    assert found.variants == []
+    assert found.ended == "the time for it was over after a batch of 64"
+
+
+def test_with_time_left_a_child_compiles_with_xla(
+    trainer: Trainer, request_of: Callable[..., ThroughputRequest]
+) -> None:
+    found = measure_throughput(trainer, TASK, 10, request_of([16, 64], 64, 1e9))
+    assert [row.batch_size for row in found.by_batch] == [16, 64]
+    ways = [(row.steps_per_call, row.jit_compile) for row in found.variants]
+    assert ways == [(1, False), (32, False), (steps_per_call(64), True)]
+    assert found.ended == ""
+
+
+def test_a_batch_that_may_not_fit_goes_to_a_child_which_it_ends(
+    trainer: Trainer, request_of: Callable[..., ThroughputRequest]
+) -> None:
+    request = request_of([16, 64, 2**20], 64, 1e9, memory_limit_mib=3000)
+    assert estimate_memory_mib(trainer.model, 64) < 3000 / 4
+    found = measure_throughput(trainer, TASK, 10, request)
+    assert [row.batch_size for row in found.by_batch] == [16, 64]
+    assert len(found.variants) == 2
+    assert found.ended == f"a batch of {2**20} did not fit into memory"
+    assert psutil.Process().children() == []
+
+
+def test_with_little_memory_the_child_measures_everything(
+    trainer: Trainer, request_of: Callable[..., ThroughputRequest]
+) -> None:
+    request = request_of([16, 64, 2**20], 64, 1e9, memory_limit_mib=1500)
+    before, children_s = trainer.state(), _children_s()
+    found = measure_throughput(trainer, TASK, 10, request)
+    assert _children_s() > children_s
     assert [row.batch_size for row in found.by_batch] == [16, 64]
     assert found.ended == f"a batch of {2**20} did not fit into memory"
     assert all(0 < row.memory_mib < 1500 for row in found.by_batch)
     assert psutil.Process().children() == []
+    assert all(np.array_equal(a, b) for a, b in zip(before, trainer.state(), strict=True))
 
 
-def test_a_model_that_fits_no_batch_is_a_named_error(digits_dir: Path, recipe_path: Path) -> None:
+def test_a_model_that_fits_no_batch_is_a_named_error(
+    trainer: Trainer, request_of: Callable[..., ThroughputRequest]
+) -> None:
+    request = request_of([2**21], 2**21, 1e9, memory_limit_mib=1500)
     with pytest.raises(MemoryError, match="smallest batch must fit into memory"):
-        measure_throughput(digits_dir, recipe_path, [2**21], 64, 1e9, memory_limit_mib=1500)
+        measure_throughput(trainer, TASK, 10, request)
 
 
 def test_a_child_that_runs_out_of_time_keeps_what_it_has_measured(
-    digits_dir: Path, recipe_path: Path
+    request_of: Callable[..., ThroughputRequest],
 ) -> None:
-    found = measure_throughput(digits_dir, recipe_path, [16, 32, 64], 16, 0.0)
+    found = measure_in_child(request_of([16, 32, 64], 16, 0.0))
     assert [row.batch_size for row in found.by_batch] == [16]
     assert found.ended == "the time for it was over after a batch of 16"
+
+
+def test_the_estimate_of_the_memory_is_above_what_a_process_takes(
+    trainer: Trainer, request_of: Callable[..., ThroughputRequest]
+) -> None:
+    # In a process of its own: memory that other tests have freed would hide the growth.
+    found = measure_in_child(request_of([64, 2048], 64, 1e9))
+    assert [row.batch_size for row in found.by_batch] == [64, 2048]
+    small, large = found.by_batch
+    for row in found.by_batch:
+        assert 0 < row.memory_mib < estimate_memory_mib(trainer.model, row.batch_size)
+    # Also without what the program takes, which does not depend on the batch.
+    estimated = [estimate_memory_mib(trainer.model, row.batch_size) for row in found.by_batch]
+    assert large.memory_mib - small.memory_mib < estimated[1] - estimated[0]
