@@ -31,9 +31,9 @@ CONFIRMATIONS = 3
 _WIDTH = 2
 _SIGMAS = 2.0
 # Of the trials before confirmation, those of the screening.
-_SCREENING_SHARE = 0.65
+_SCREENING_SHARE = 0.7
 # Of the trials after screening and confirmation, those of each expansion; the rest prunes.
-_EXPANSION_SHARE = 0.4
+_EXPANSION_SHARE = 0.45
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +125,7 @@ def propose(
     """
     losses = _losses(done, seed)
     # The second candidate is confirmed only where there are trials for both.
-    reserved = CONFIRMATIONS * (1 + _WIDTH if affordable >= 3 * LEAST_TRIALS else 2)
+    reserved = CONFIRMATIONS * (1 + _WIDTH if affordable >= 2 * LEAST_TRIALS else 2)
     left = affordable - len(done) - (reserved if round_name != "confirmation" else 0)
     wanted: Iterable[Candidate]
     if round_name == "screening" and affordable < LEAST_TRIALS:

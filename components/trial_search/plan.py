@@ -17,8 +17,7 @@ _MIN_STEPS, _WANTED_STEPS, _MIN_BATCH = 24, 80, 16
 # Of the rate at the peak of a training: at the whole of it trials of one candidate scatter twice as
 # much and gain hardly more.
 _RATE_SHARE = 0.6
-# The validation images are a sixth of the trial's images, within these bounds.
-_LEAST_VALIDATION, _MOST_VALIDATION = 256, 1024
+_MOST_VALIDATION = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +58,7 @@ def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
         settings = halve_batch(settings, None if noise_scale is None else noise_scale.value)
     steps = max(_MIN_STEPS, round(images / settings.batch_size))
     seen = steps * settings.batch_size
-    wanted = max(_LEAST_VALIDATION, min(_MOST_VALIDATION, seen // 6))
-    num_validation = min(wanted, info.splits["validation"])
+    num_validation = min(_MOST_VALIDATION, info.splits["validation"])
     return SearchPlan(
         steps=steps,
         batch_size=settings.batch_size,
