@@ -29,7 +29,13 @@ app = typer.Typer(
 
 def _with_parameter_options(command: Callable[..., None]) -> Callable[..., None]:
     """Turns the `**options` of a command into one typed option for every pipeline parameter."""
-    names = {"output_uri": ["--output", "--output-uri"]}
+
+    def names(field: dataclasses.Field) -> list[str]:
+        if field.name == "output_uri":
+            return ["--output", "--output-uri"]
+        name = field.name.replace("_", "-")
+        return [f"--{name}/--no-{name}" if field.type is bool else f"--{name}"]
+
     options = [
         inspect.Parameter(
             field.name,
@@ -38,7 +44,7 @@ def _with_parameter_options(command: Callable[..., None]) -> Callable[..., None]
             annotation=Annotated[
                 field.type | None,  # type: ignore[operator]
                 typer.Option(
-                    *names.get(field.name, [f"--{field.name.replace('_', '-')}"]),
+                    *names(field),
                     help=field.metadata["help"],
                     show_default=False,
                 ),

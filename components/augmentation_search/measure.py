@@ -38,8 +38,10 @@ __all__ = ["measure_transforms"]
 # Of the steps of one plain training, and of the images: those that are trained on are seen as often
 # as in a whole training, so that the checkpoint knows them by heart as the end of one does.
 _CHECKPOINT_SHARE = 0.25
-_LOOKED_AT = 384
-_MAGNITUDES = tuple(level / 6 for level in range(1, 7))
+_MAGNITUDES = (0.25, 0.5, 0.75, 1.0)
+# Held-out images that every transform is measured on: what a twentieth of the images of a plain
+# training allows, within these bounds.
+_LOOK_SHARE, _LEAST_LOOKED_AT, _MOST_LOOKED_AT = 0.05, 64, 384
 _STEPS_PER_CALL = 16
 _SAVES = 6
 # Above this share of the loss of a model that knows nothing the checkpoint has not learned enough
@@ -49,8 +51,8 @@ _LEARNED_SHARE = 0.9
 
 def measure_transforms(
     dataset_dir: Path, recipe: Recipe, output_dir: Path, checkpoint_dir: Path, seed: int
-) -> tuple[AugmentationTable, int]:
-    """Writes `theta.npz`, `subset.npy`, `examples.npz`; returns the table and the images seen.
+) -> AugmentationTable:
+    """Writes `theta.npz`, `subset.npy` and `examples.npz`; returns the table.
 
     Args:
         dataset_dir: The `dataset` artifact.
@@ -74,22 +76,22 @@ def measure_transforms(
             f"after {steps:,} steps the validation loss is {loss:.3g}, hardly below the "
             f"{knows_nothing:.3g} of a model that knows nothing"
         )
-        return AugmentationTable(skipped=skipped, checkpoint_steps=steps), seen
+        return AugmentationTable(skipped=skipped, checkpoint_steps=steps, images_seen=seen)
     primary = recipe.value("data", "primary_metric")
-    rows, null = _measure(trainer, task, validation, primary, seed)
+    rows, null, looked = _measure(trainer, task, validation, primary, settings, seed)
     kept = keep_levels(rows)
     write_checkpoint(output_dir / "theta.npz", trainer.state(), {"steps": steps})
     np.save(output_dir / "subset.npy", subset)
     _write_examples(train, kept, output_dir / "examples.npz", seed)
-    table = AugmentationTable(
+    return AugmentationTable(
         checkpoint_steps=steps,
+        images_seen=seen + looked,
         null_distance=null,
         signals=[dataclasses.asdict(row) for row in rows],
         kept=[dataclasses.asdict(each) for each in kept],
         groups=[dataclasses.asdict(group) for group in make_groups(kept)],
         regularisers=_regularisers(trainer.model, settings),
     )
-    return table, seen + (len(rows) + 1) * min(_LOOKED_AT, len(validation))
 
 
 def _regularisers(model: keras.Model, settings: Hyperparameters) -> dict[str, float]:
@@ -145,10 +147,21 @@ def _train(
 
 
 def _measure(
-    trainer: Trainer, task: Task, validation: LabelledImages, primary: str, seed: int
-) -> tuple[list[Signals], float]:
-    """Returns every transform at rising magnitudes, and the null distance."""
-    count = min(_LOOKED_AT, len(validation))
+    trainer: Trainer,
+    task: Task,
+    validation: LabelledImages,
+    primary: str,
+    settings: Hyperparameters,
+    seed: int,
+) -> tuple[list[Signals], float, int]:
+    """Returns every transform at rising magnitudes, the null distance and the images seen."""
+    colours = trainer.model.input_shape[-1] == 3
+    names = [name for name in PIXEL_TRANSFORMS if colours or name not in ("colour", "hue")]
+    magnitudes = {name: (1.0,) if TRANSFORMS[name].chance else _MAGNITUDES for name in names}
+    looks = 1 + sum(len(each) for each in magnitudes.values())
+    affordable = int(_LOOK_SHARE * settings.steps * settings.batch_size / looks)
+    count = max(_LEAST_LOOKED_AT, min(_MOST_LOOKED_AT, affordable))
+    count = min(count, len(validation))
     chosen = np.sort(np.random.default_rng(seed).permutation(len(validation))[:count])
     images, targets = validation.take(chosen)
     head = trainer.model.layers[-1]
@@ -165,11 +178,9 @@ def _measure(
 
     clean, losses, metric = look(IDENTITY)
     rows = []
-    colours = images.shape[-1] == 3
-    names = [name for name in PIXEL_TRANSFORMS if colours or name not in ("colour", "hue")]
     progress = Progress("measure transforms", len(names), "transforms")
     for done, name in enumerate(names, start=1):
-        for magnitude in (1.0,) if TRANSFORMS[name].chance else _MAGNITUDES:
+        for magnitude in magnitudes[name]:
             features, moved, kept = look(Policy(always=(Operation(name, magnitude, magnitude),)))
             shift = moved - losses
             rows.append(
@@ -183,4 +194,4 @@ def _measure(
                 )
             )
         progress.update(done)
-    return rows, null_distance(clean, seed)
+    return rows, null_distance(clean, seed), looks * count

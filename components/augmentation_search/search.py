@@ -41,7 +41,7 @@ def search_augmentation(
         skipped = "`search_augmentation` is false"
     elif recipe.get("augmentation", "policy") is not None:
         skipped = "the recipe that the run starts from holds a policy"
-    table, seen = AugmentationTable(skipped=skipped), 0
+    table = AugmentationTable(skipped=skipped)
     if not skipped:
         # Imported here: a run without a search must not start the framework.
         from kfp_vision.components.augmentation_search.measure import measure_transforms
@@ -52,8 +52,8 @@ def search_augmentation(
             + bytes([seed % 256])
         ).hexdigest()[:16]
         folder = checkpoint_dir / f"augmentation-{identity}"
-        table, seen = measure_transforms(dataset_dir, recipe, output_dir, folder, seed)
+        table = measure_transforms(dataset_dir, recipe, output_dir, folder, seed)
     write_json(table, output_dir / "table.json")
-    cost = StageCost("search_augmentation", time.monotonic() - started, seen)
+    cost = StageCost("search_augmentation", time.monotonic() - started, table.images_seen)
     write_json(cost, output_dir / COST_FILE)
     return table

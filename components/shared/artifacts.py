@@ -167,6 +167,7 @@ class AugmentationTable:
     Attributes:
         skipped: Why nothing was measured; empty when it was.
         checkpoint_steps: Steps that the checkpoint was trained for.
+        images_seen: By the checkpoint, its evaluation and the measurements.
         null_distance: Distance between halves of the clean images.
         signals: Rows `{"transform", "magnitude", "distance", "affinity", "loss_shift",
             "loss_shift_error"}`.
@@ -178,6 +179,7 @@ class AugmentationTable:
 
     skipped: str = ""
     checkpoint_steps: int = 0
+    images_seen: int = 0
     null_distance: float = 0.0
     signals: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     kept: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -193,8 +195,8 @@ class TrialSummary:
         skipped: Why there was no search; empty when there was.
         decision: One sentence.
         accepted: Whether something was changed.
-        plan: `{"steps", "batch_size", "learning_rate", "num_validation", "affordable"}` of the
-            trials.
+        plan: `{"steps", "batch_size", "peak_rate", "num_validation", "length_steps",
+            "affordable"}` of the trials.
         techniques: Rows `{"name", "levels"}`, levels in words.
         trials: Rows `{"round" (of `ROUNDS`), "candidate": {"levels": {technique: level}, "without":
             [transform]}, "seed", "loss", "seconds", "error"}`; the loss is the validation loss in

@@ -9,14 +9,13 @@ from kfp_vision.components.shared.training.hyperparameters import SECTION, from_
 
 __all__ = ["SearchPlan", "plan_search"]
 
-# Of the images of one plain training: those that one trial trains on, and those of all trials.
+# Of the images of one plain training: those of one trial, and those of the whole search.
 _TRIAL_SHARE = 0.015
-_BUDGET = 0.5
+_SEARCH_SHARE = 0.78
 # Fewer steps than the first are too few whatever a trial costs; smaller batches make more of them.
 _MIN_STEPS, _WANTED_STEPS, _MIN_BATCH = 24, 80, 16
-# Of the rate at the peak of a training: at the whole of it trials of one candidate scatter twice as
-# much and gain hardly more.
-_RATE_SHARE = 0.6
+# Two loss curves are compared from so many steps on.
+_MIN_LENGTH_STEPS = 40
 _MOST_VALIDATION = 1024
 
 
@@ -27,15 +26,17 @@ class SearchPlan:
     Attributes:
         steps: Of one trial.
         batch_size: Images a step.
-        learning_rate: At the start of a trial; falls to 0 along a line.
+        peak_rate: The recipe's learning rate, at this batch size.
         num_validation: Images that score it.
+        length_steps: Of each of the two trainings that tell the length with a policy.
         affordable: Trials of the whole search.
     """
 
     steps: int
     batch_size: int
-    learning_rate: float
+    peak_rate: float
     num_validation: int
+    length_steps: int
     affordable: int
 
     @property
@@ -44,8 +45,8 @@ class SearchPlan:
         return self.steps * self.batch_size + self.num_validation
 
 
-def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
-    """Returns the lengths for a complete recipe.
+def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int) -> SearchPlan:
+    """Returns the lengths for a complete recipe, after so many images for checkpoint and table.
 
     The batch is that of the recipe or, where that would leave a trial fewer than 80 steps, a
     smaller one with the learning rate that belongs to it.
@@ -57,12 +58,14 @@ def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
     while settings.batch_size >= 2 * _MIN_BATCH and images < _WANTED_STEPS * settings.batch_size:
         settings = halve_batch(settings, None if noise_scale is None else noise_scale.value)
     steps = max(_MIN_STEPS, round(images / settings.batch_size))
-    seen = steps * settings.batch_size
     num_validation = min(_MOST_VALIDATION, info.splits["validation"])
+    length_steps = max(_MIN_LENGTH_STEPS, steps)
+    left = _SEARCH_SHARE * plain_images - images_seen - 2 * length_steps * settings.batch_size
     return SearchPlan(
         steps=steps,
         batch_size=settings.batch_size,
-        learning_rate=_RATE_SHARE * settings.learning_rate,
+        peak_rate=settings.learning_rate,
         num_validation=num_validation,
-        affordable=int(_BUDGET * plain_images / (seen + num_validation)),
+        length_steps=length_steps,
+        affordable=max(0, int(left / (steps * settings.batch_size + num_validation))),
     )

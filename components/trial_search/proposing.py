@@ -42,9 +42,8 @@ def propose_trials(
     done = merge_results(results)
     trials: list[Trial] = []
     if not table.skipped:
-        plan = plan_search(
-            read_recipe(recipe_path), read_json(DatasetInfo, dataset_dir / "dataset.json")
-        )
+        info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+        plan = plan_search(read_recipe(recipe_path), info, table.images_seen)
         techniques = read_techniques(table.groups, table.regularisers)
         trials = propose(
             round_name,
@@ -77,16 +76,12 @@ def merge_results(results: Sequence[str]) -> list[Trial]:
 def _suspicion(
     table: AugmentationTable, techniques: Sequence[Technique]
 ) -> dict[str, dict[str, float]]:
-    """Returns group -> transform -> greatest loss shift of a magnitude that it uses."""
+    """Returns group -> transform -> loss shift near the strongest magnitude that it uses."""
     found: dict[str, dict[str, float]] = {}
     for group in table.groups:
         held = found.setdefault(group["name"], {})
         for operation in (each for level in group["levels"] for each in level):
-            shifts = [
-                row["loss_shift"]
-                for row in table.signals
-                if row["transform"] == operation["transform"]
-                and row["magnitude"] <= max(operation["high"], 1 / 6)
-            ]
-            held[operation["transform"]] = max(shifts, default=0.0)
+            rows = [row for row in table.signals if row["transform"] == operation["transform"]]
+            nearest = min(rows, key=lambda row: abs(row["magnitude"] - operation["high"]))
+            held[operation["transform"]] = nearest["loss_shift"]
     return found

@@ -33,8 +33,6 @@ from kfp_vision.components.trial_search.techniques import Technique, read_techni
 __all__ = ["select_policy"]
 
 _METHOD = "beam over short trials from a common checkpoint, by validation loss"
-# Steps of each of the two trainings that tell the length, and their share of a plain training.
-_MIN_STEPS, _MAX_STEPS, _LENGTH_SHARE = 40, 100, 0.02
 
 
 def select_policy(
@@ -65,13 +63,16 @@ def select_policy(
     summary, seconds, seen = TrialSummary(skipped=table.skipped), 0.0, 0
     if not table.skipped:
         trials = merge_results(results)
-        plan = plan_search(recipe, read_json(DatasetInfo, dataset_dir / "dataset.json"))
+        info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+        plan = plan_search(recipe, info, table.images_seen)
         techniques = read_techniques(table.groups, table.regularisers)
         summary = _summarise(trials, plan, techniques, seed)
         seconds = sum(trial.seconds for trial in trials)
         seen = len(trials) * plan.images_per_trial
         if summary.accepted:
-            recipe, summary, more = _learn(dataset_dir, recipe, summary, trials, techniques, seed)
+            recipe, summary, more = _learn(
+                dataset_dir, info, recipe, summary, plan, trials, techniques, seed
+            )
             seen += more
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(summary, output_dir / "search.json")
@@ -107,8 +108,8 @@ def _summarise(
 def _decision(gain: Gain | None, plan: SearchPlan, num_trials: int) -> str:
     if not num_trials:
         return (
-            f"A plain training is so short that only {plan.affordable} trials cost half of it, and "
-            f"a search needs {LEAST_TRIALS}: nothing changes."
+            f"A plain training is so short that a search at 0.8 of its cost has {plan.affordable} "
+            f"trials, and it needs {LEAST_TRIALS}: nothing changes."
         )
     if gain is None:
         return f"None of {num_trials} trials was better than the plain one: nothing changes."
@@ -163,8 +164,10 @@ def _difference(before: float | None, after: float | None, gain: Gain) -> dict[s
 
 def _learn(
     dataset_dir: Path,
+    info: DatasetInfo,
     recipe: Recipe,
     summary: TrialSummary,
+    plan: SearchPlan,
     trials: Sequence[Trial],
     techniques: Sequence[Technique],
     seed: int,
@@ -191,16 +194,14 @@ def _learn(
     recipe = recipe.with_settings(
         "augmentation", {"policy": Setting(found.policy.to_json(), _METHOD, evidence)}
     )
-    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-    trainer, _, settings = build_trainer(recipe, info, seed, IDENTITY, ema_momentum=0.0)
-    steps = min(max(_MIN_STEPS, round(_LENGTH_SHARE * settings.steps)), _MAX_STEPS)
+    trainer, _, _ = build_trainer(recipe, info, seed, IDENTITY, ema_momentum=0.0)
     measured = measure_lengthening(
         trainer,
         open_split(dataset_dir, "train", recipe),
         found.policy,
-        settings.learning_rate,
-        settings.batch_size,
-        steps,
+        plan.peak_rate,
+        plan.batch_size,
+        plan.length_steps,
         seed,
     )
     epochs = recipe.get(SECTION, "epochs")
@@ -208,7 +209,7 @@ def _learn(
     if epochs is None or epochs.source != "user":
         recipe = _lengthened(recipe, measured.factor, dataclasses.asdict(measured))
     summary = dataclasses.replace(summary, lengthening=dataclasses.asdict(measured))
-    return recipe, summary, 2 * steps * settings.batch_size
+    return recipe, summary, 2 * plan.length_steps * plan.batch_size
 
 
 def _lengthened(recipe: Recipe, factor: float, measured: dict[str, Any]) -> Recipe:

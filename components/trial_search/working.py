@@ -64,7 +64,8 @@ def _run(
 
     table = read_json(AugmentationTable, table_dir / "table.json")
     recipe = read_recipe(recipe_path)
-    plan = plan_search(recipe, read_json(DatasetInfo, dataset_dir / "dataset.json"))
+    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+    plan = plan_search(recipe, info, table.images_seen)
     techniques: list[Technique] = read_techniques(table.groups, table.regularisers)
     runner = TrialRunner(dataset_dir, recipe, table_dir, plan)
     journal.mkdir(parents=True, exist_ok=True)

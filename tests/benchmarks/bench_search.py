@@ -178,7 +178,8 @@ def signal_correlations(dataset: Path, recipe: Recipe, folder: Path) -> dict[str
     `all`: a linear fit to the ranks of all signals, each transform predicted by the others.
     """
     table = read_json(AugmentationTable, folder / "table/table.json")
-    plan = plan_search(recipe, read_json(DatasetInfo, dataset / "dataset.json"))
+    info = read_json(DatasetInfo, dataset / "dataset.json")
+    plan = plan_search(recipe, info, table.images_seen)
     runner = TrialRunner(dataset, recipe, folder / "table", plan)
     plain = np.mean([runner.run(Regularisation(IDENTITY, {}), seed) for seed in range(2)])
     names, signals, gains = [], [], []

@@ -33,6 +33,14 @@ def test_the_command_line_goes_before_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name", [field.name for field in dataclasses.fields(Parameters) if field.type is bool]
+)
+def test_a_switch_can_be_turned_off_on_the_command_line(kfp_vision, name):
+    answer = kfp_vision("run", f"--no-{name.replace('_', '-')}")
+    assert "`dataset_uri` must be set" in answer.stderr
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("bach_size: 3", "Received: 'bach_size'. Did you mean batch_size"),
@@ -41,6 +49,7 @@ def test_the_command_line_goes_before_the_file(tmp_path):
         ("epochs: true", r"`epochs` must be of type int. Received: True \(bool\)"),
         ("epochs: 1.5", "`epochs` must be of type int"),
         ("seed: -1", "must not be negative"),
+        ("trial_workers: 0", "`trial_workers` must be at least 1. Received: 0"),
         ("task: clasify", "`task` must be one of"),
         ("optimizer: adam", "`optimizer` must be empty or one of"),
         ("dataset_uri: ''", "`dataset_uri` must be set.*`output_uri` must be set"),
