@@ -1,4 +1,4 @@
-"""One line a stage: live bars on a terminal, plain lines in a log file.
+"""One line a stage: on a terminal live bars below what has ended, plain lines in a log file.
 
 Both have the same five methods; `seconds` is the wall-clock time of a stage.
 """
@@ -16,6 +16,7 @@ Outcome = Literal["done", "cached", "failed"]
 
 # A log file wants to be read, not watched.
 _PLAIN_INTERVAL_S = 15.0
+_NAME_WIDTH = 20
 _OWN_FIGURES = ("stage", "done", "total", "unit", "per_second")
 
 
@@ -73,11 +74,16 @@ def _describe(figures: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def _describe_end(outcome: Outcome, seconds: float) -> str:
+    """Returns `done in 4.2 s`, `failed in 4.2 s` or `from the cache`."""
+    return "from the cache" if outcome == "cached" else f"{outcome} in {format_duration(seconds)}"
+
+
 class _LiveDisplay:
     def __init__(self, console: Console) -> None:
         self._bars = Progress(
-            SpinnerColumn(finished_text=" "),
-            TextColumn("{task.description:<18}"),
+            SpinnerColumn(),
+            TextColumn(f"{{task.description:<{_NAME_WIDTH}}}"),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
@@ -109,14 +115,15 @@ class _LiveDisplay:
         )
 
     def end(self, stage: str, outcome: Outcome, seconds: float) -> None:
-        if stage not in self._tasks:
-            self.start(stage)
-        note = {"done": "", "cached": "from the cache", "failed": "[red]failed[/red]"}[outcome]
-        task = self._tasks[stage]
-        if outcome != "failed":
-            self._bars.update(task, completed=1, total=1)
-        self._bars.update(task, note=note)
-        self._bars.stop_task(task)
+        # The bar goes and a line stays above: a screen has fewer lines than a run has stages.
+        if stage in self._tasks:
+            self._bars.remove_task(self._tasks[stage])
+        self._bars.console.print(
+            f"  {stage:<{_NAME_WIDTH}} {_describe_end(outcome, seconds)}",
+            style="red" if outcome == "failed" else None,
+            markup=False,
+            highlight=False,
+        )
 
 
 class _PlainDisplay:
@@ -137,7 +144,9 @@ class _PlainDisplay:
 
     def _print(self, stage: str, text: str) -> None:
         self._printed = time.monotonic()
-        self._console.print(f"{stage:<18} {text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(
+            f"{stage:<{_NAME_WIDTH}} {text}", markup=False, highlight=False, soft_wrap=True
+        )
 
     def start(self, stage: str) -> None:
         self._print(stage, "started")
@@ -147,8 +156,7 @@ class _PlainDisplay:
             self._print(stage, _describe(figures))
 
     def end(self, stage: str, outcome: Outcome, seconds: float) -> None:
-        took = "" if outcome == "cached" else f" in {format_duration(seconds)}"
-        self._print(stage, f"{'from the cache' if outcome == 'cached' else outcome}{took}")
+        self._print(stage, _describe_end(outcome, seconds))
 
 
 def choose_display(console: Console) -> Display:

@@ -1,6 +1,7 @@
 """What the text of a local KFP run says: which task starts and ends, how far it is, why it failed.
 
-Lines of a task are indented by four spaces, lines of KFP are not.
+Tasks may run at once, each in a thread of the worker: every line carries its thread, and whether
+KFP said it or the task that the thread runs.
 """
 
 import dataclasses
@@ -11,14 +12,15 @@ from typing import Any, Literal
 
 from kfp_vision.components.shared.progress import PREFIX
 
-__all__ = ["Event", "failure_reason", "read_event"]
+__all__ = ["Event", "failure_reason", "mark_line", "read_event"]
 
+Sender = Literal["kfp", "task"]
+
+_MARK = "\x01"
+_MARKED = re.compile(rf"{_MARK}(\d+) (kfp|task) (.*)", re.DOTALL)
 _COLOUR = re.compile(r"\x1b\[\d+m")
-_TASK_INDENT = "    "
-_EXECUTING = re.compile(r"[\d:.]+ - INFO - Executing task '(.+)'")
-_ENDED = re.compile(
-    r"[\d:.]+ - (?:INFO|ERROR) - Task '(.+)' finished with status (SUCCESS|FAILURE)"
-)
+_EXECUTING = re.compile(r"Executing task '(.+)'")
+_ENDED = re.compile(r"Task '(.+)' finished with status (SUCCESS|FAILURE)")
 _CACHED = re.compile(r"Task (\S+) cache hit")
 _REASON_LINES = 20
 
@@ -29,32 +31,42 @@ class Event:
 
     Attributes:
         kind: What happened; `text` is everything else.
+        text: The line without colours.
+        thread: That runs the task; 0 for what no thread has marked, a traceback for instance.
         stage: The task, for all kinds but `progress` and `text`.
-        text: The line without colours and indentation.
         figures: What a `progress` line reports.
     """
 
     kind: Literal["started", "finished", "failed", "cached", "progress", "text"]
     text: str
+    thread: int = 0
     stage: str = ""
     figures: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def read_event(line: str, in_task: bool) -> Event:
-    """Returns what a line of the worker's output says, `in_task` while a task is running."""
+def mark_line(line: str, thread: int, sender: Sender) -> str:
+    """Returns a line as `read_event` takes it."""
+    return f"{_MARK}{thread} {sender} {line}"
+
+
+def read_event(line: str) -> Event:
+    """Returns what a line of the worker's output says."""
     line = _COLOUR.sub("", line.rstrip("\n"))
-    if in_task and line.startswith(_TASK_INDENT):
-        text = line.removeprefix(_TASK_INDENT)
+    marked = _MARKED.fullmatch(line)
+    if not marked:
+        return Event("text", line)
+    thread, text = int(marked[1]), marked[3]
+    if marked[2] == "task":
         if text.startswith(PREFIX):
-            return Event("progress", text, figures=json.loads(text.removeprefix(PREFIX)))
-        return Event("text", text)
-    if match := _EXECUTING.match(line):
-        return Event("started", line, match[1])
-    if match := _CACHED.match(line):
-        return Event("cached", line, match[1])
-    if match := _ENDED.match(line):
-        return Event("finished" if match[2] == "SUCCESS" else "failed", line, match[1])
-    return Event("text", line)
+            return Event("progress", text, thread, figures=json.loads(text.removeprefix(PREFIX)))
+        return Event("text", text, thread)
+    if match := _EXECUTING.match(text):
+        return Event("started", text, thread, match[1])
+    if match := _CACHED.match(text):
+        return Event("cached", text, thread, match[1])
+    if match := _ENDED.match(text):
+        return Event("finished" if match[2] == "SUCCESS" else "failed", text, thread, match[1])
+    return Event("text", text, thread)
 
 
 def failure_reason(log: Sequence[str]) -> str:

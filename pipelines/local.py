@@ -9,11 +9,12 @@ import dataclasses
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 
@@ -24,7 +25,7 @@ from kfp_vision.pipelines.fingerprints import code_version, source_version
 from kfp_vision.pipelines.parameters import Parameters
 from kfp_vision.pipelines.processes import hold_folder, start_worker
 
-__all__ = ["RunResult", "StageResult", "local_folder", "run_locally"]
+__all__ = ["RunResult", "StageResult", "follow", "local_folder", "run_locally"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +33,11 @@ class StageResult:
     """What happened to one stage.
 
     Attributes:
-        name: As the DAG shows it.
+        name: As the DAG shows it; tasks of one loop are numbered `.2`, `.3`, ...
         outcome: `done`, `cached` or `failed`.
         seconds: Wall-clock time of the task, start-up and imports included.
-        work_seconds: What the stage itself measured as its work; 0 when it measures nothing.
+        work_seconds: What the stage itself measured as its work; 0 when it measures nothing. That
+            of `select-policy` is the work of all trials.
     """
 
     name: str
@@ -109,7 +111,7 @@ def run_locally(parameters: Parameters, console: Console) -> RunResult:
             "cache_root": str(state / "cache" / code_version()),
         }
         with start_worker(settings, lock) as worker:
-            stages = _follow(worker.stdout or (), logs, console)
+            stages = follow(worker.stdout or (), logs, console)
             succeeded = worker.wait() == 0
     seconds = time.monotonic() - started
     stages = [dataclasses.replace(each, work_seconds=_work_seconds(state, each)) for each in stages]
@@ -119,7 +121,8 @@ def run_locally(parameters: Parameters, console: Console) -> RunResult:
         kfp_vision_version=version("kfp-vision"),
         started_at=started_at,
         seconds=seconds,
-        orchestration_share=1 - sum(each.work_seconds for each in stages) / seconds,
+        # Workers that share the trials, or trials from the cache, work longer than the run takes.
+        orchestration_share=max(0.0, 1 - sum(each.work_seconds for each in stages) / seconds),
         stages=stages,
         reason="" if succeeded else failure_reason(log.read_text(encoding="utf-8").splitlines()),
         log="" if succeeded else str(log),
@@ -129,10 +132,25 @@ def run_locally(parameters: Parameters, console: Console) -> RunResult:
     return result
 
 
-def _follow(lines: Iterable[str], logs: Path, console: Console) -> list[StageResult]:
+@dataclasses.dataclass
+class _Task:
+    """A task that runs: its name, when it started, and its log."""
+
+    name: str
+    started: float
+    log: IO[str]
+
+
+def follow(lines: Iterable[str], logs: Path, console: Console) -> list[StageResult]:
     """Shows the run and writes the logs until the worker's output ends; returns the stages."""
     stages: list[StageResult] = []
-    stage, started = "", 0.0
+    names: Counter[str] = Counter()
+    running: dict[int, _Task] = {}
+
+    def unique(name: str) -> str:
+        """Returns the name, numbered when tasks of a loop share it."""
+        names[name] += 1
+        return name if names[name] == 1 else f"{name}.{names[name]}"
 
     def end(name: str, outcome: Outcome, seconds: float) -> None:
         stages.append(StageResult(name, outcome, seconds, 0.0))
@@ -140,25 +158,28 @@ def _follow(lines: Iterable[str], logs: Path, console: Console) -> list[StageRes
 
     with choose_display(console) as display, contextlib.ExitStack() as files:
 
-        def open_log(name: str) -> Any:
+        def open_log(name: str) -> IO[str]:
             path = logs / f"{name}.log"
             return files.enter_context(path.open("w", buffering=1, encoding="utf-8"))
 
-        log = general = open_log("pipeline")
+        general = open_log("pipeline")
         for line in lines:
-            event = read_event(line, in_task=bool(stage))
+            event = read_event(line)
             if event.kind == "started":
-                stage, started = event.stage, time.monotonic()
-                log = open_log(stage)
-                display.start(stage)
-            elif event.kind == "progress" and stage:
-                display.advance(stage, event.figures)
+                name = unique(event.stage)
+                running[event.thread] = _Task(name, time.monotonic(), open_log(name))
+                display.start(name)
             elif event.kind == "cached":
-                end(event.stage, "cached", 0.0)
-            elif event.kind in ("finished", "failed"):
+                end(unique(event.stage), "cached", 0.0)
+            task = running.get(event.thread)
+            log = task.log if task else general
+            if task and event.kind == "progress":
+                display.advance(task.name, event.figures)
+            elif task and event.kind in ("finished", "failed"):
                 outcome: Outcome = "done" if event.kind == "finished" else "failed"
-                end(event.stage, outcome, time.monotonic() - started)
-                log, stage = general, ""
+                end(task.name, outcome, time.monotonic() - task.started)
+                del running[event.thread]
+                log = general
             log.write(event.text + "\n")
     return stages
 

@@ -1,11 +1,13 @@
 """The process that runs the pipeline under `kfp.local`; `local.py` starts it and reads its output.
 
-A process of its own, because KFP patches `print`, replaces the log handlers and writes a hundred
-lines a task: here it may, and the launcher reads one stream of text.
+A process of its own, because KFP writes a hundred lines a task, of several tasks at once: the
+launcher reads one stream of text and sorts it.
 
 Usage: python -m kfp_vision.pipelines.worker '{"arguments", "pipeline_root", "cache_root", ...}'
 """
 
+import contextlib
+import io
 import json
 import logging
 import os
@@ -13,13 +15,50 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import TextIO
 
 from kfp import local
+from kfp.local import logging_utils
 
 from kfp_vision.pipelines.cache import keep_metrics, remove_unused
+from kfp_vision.pipelines.events import Sender, mark_line
 from kfp_vision.pipelines.training import training_pipeline
 
-__all__ = ["main"]
+__all__ = ["MarkedLines", "main"]
+
+
+class MarkedLines(io.TextIOBase):
+    """A stream that writes what each thread prints as whole lines, marked for `events.py`."""
+
+    _lock = threading.Lock()
+
+    def __init__(self, stream: TextIO, sender: Sender) -> None:
+        self._stream, self._sender = stream, sender
+        self._unfinished: dict[int, str] = {}
+
+    def write(self, text: str) -> int:
+        """Writes the lines that `text` ends."""
+        thread = threading.get_ident()
+        *lines, rest = (self._unfinished.pop(thread, "") + text).split("\n")
+        if rest:
+            self._unfinished[thread] = rest
+        with self._lock:
+            for line in lines:
+                self._stream.write(mark_line(line, thread, self._sender) + "\n")
+            self._stream.flush()
+        return len(text)
+
+
+def _speak_in_lines() -> None:
+    """Marks what KFP logs and what tasks print; KFP says on the root logger what is cached."""
+    # KFP swaps the handlers and `print` for the time of a task; two at once swap back the wrong
+    # ones.
+    logging_utils.local_logger_context = contextlib.nullcontext
+    logging_utils.indented_print = contextlib.nullcontext
+    logging.basicConfig(
+        level=logging.INFO, stream=MarkedLines(sys.stdout, "kfp"), format="%(message)s"
+    )
+    sys.stdout = MarkedLines(sys.stdout, "task")
 
 
 def _end_with(launcher: int) -> None:
@@ -38,8 +77,7 @@ def main() -> None:
     threading.Thread(target=_end_with, args=(settings["launcher"],), daemon=True).start()
     pipeline_root, cache_root = Path(settings["pipeline_root"]), Path(settings["cache_root"])
     keep_metrics(cache_root)
-    # KFP says on the root logger which tasks come from the cache.
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+    _speak_in_lines()
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(pipeline_root),
