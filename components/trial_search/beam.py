@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from kfp_vision.components.shared.artifacts import ROUNDS
+
 __all__ = [
     "CONFIRMATIONS",
     "LEAST_TRIALS",
     "PLAIN",
-    "ROUNDS",
     "Candidate",
     "Gain",
     "Trial",
@@ -23,7 +24,6 @@ __all__ = [
     "propose",
 ]
 
-ROUNDS = ("screening", "expansion 1", "expansion 2", "pruning", "confirmation")
 # With fewer than these there is no search.
 LEAST_TRIALS = 12
 # Seeds that the choice has not seen.

@@ -8,6 +8,7 @@ from typing import Any
 
 from kfp_vision.components.shared.artifacts import (
     COST_FILE,
+    ROUNDS,
     AugmentationTable,
     DatasetInfo,
     StageCost,
@@ -20,7 +21,6 @@ from kfp_vision.components.shared.training.hyperparameters import SECTION
 from kfp_vision.components.trial_search.beam import (
     LEAST_TRIALS,
     PLAIN,
-    ROUNDS,
     Candidate,
     Gain,
     Trial,

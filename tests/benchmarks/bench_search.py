@@ -32,6 +32,7 @@ from kfp_vision.components.data_import.fashion_mnist import provide_fashion_mnis
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.shared.artifacts import (
     COST_FILE,
+    ROUNDS,
     AugmentationTable,
     DatasetInfo,
     StageCost,
@@ -50,7 +51,6 @@ from kfp_vision.components.shared.training.setup import (
     open_split,
     recipe_policy,
 )
-from kfp_vision.components.trial_search.beam import ROUNDS
 from kfp_vision.components.trial_search.plan import plan_search
 from kfp_vision.components.trial_search.proposing import propose_trials
 from kfp_vision.components.trial_search.regularisation import Regularisation

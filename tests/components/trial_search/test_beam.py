@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from kfp_vision.components.shared.artifacts import ROUNDS
 from kfp_vision.components.trial_search.beam import (
     CONFIRMATIONS,
     PLAIN,
-    ROUNDS,
     Candidate,
     Trial,
     decide,

@@ -11,6 +11,7 @@ import pytest
 from kfp_vision.components.augmentation_search.search import search_augmentation
 from kfp_vision.components.shared.artifacts import (
     COST_FILE,
+    ROUNDS,
     AugmentationTable,
     DatasetInfo,
     StageCost,
@@ -23,7 +24,6 @@ from kfp_vision.components.shared.training.setup import (
     complete_recipe,
     recipe_policy,
 )
-from kfp_vision.components.trial_search.beam import ROUNDS
 from kfp_vision.components.trial_search.plan import plan_search
 from kfp_vision.components.trial_search.proposing import merge_results, propose_trials
 from kfp_vision.components.trial_search.selecting import select_policy
