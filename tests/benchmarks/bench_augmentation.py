@@ -26,7 +26,10 @@ from kfp_vision.components.shared.augmentation.policy import (
     policy_tensors,
 )
 from kfp_vision.components.shared.augmentation.published import trivial_augment
+from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training.hyperparameters import from_recipe, resolve
+from kfp_vision.components.shared.training.trainer import Trainer
 
 # Pixels a side -> images a batch.
 BATCHES = {32: 512, 224: 16}
@@ -170,42 +173,27 @@ def compare(size: int) -> dict[str, float]:
 
 
 def step_ratio(size: int = 32) -> float:
-    """Returns the seconds of a training step with TrivialAugment over those of a step without."""
-    model = build_model("separable", get_task("multiclass"), (size, size, 3), 10)
-    optimizer = keras.optimizers.AdamW(1e-3)
-    optimizer.build(model.trainable_weights)
-    generator = np.random.default_rng(0)
-    images = tf.constant(generator.integers(0, 256, (STEPS, STEP_BATCH, size, size, 3), np.uint8))
-    labels = tf.constant(generator.integers(0, 10, (STEPS, STEP_BATCH)))
-    losses = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
-    policy = policy_tensors(trivial_augment())
+    """Returns the seconds of the trainer's step with TrivialAugment over those of one without."""
+    task, generator = get_task("multiclass"), np.random.default_rng(0)
+    recipe = resolve(Recipe(), {"batch_size": STEP_BATCH}, 10_000)
+    trainers = {
+        name: Trainer(
+            build_model("separable", task, (size, size, 3), 10),
+            task,
+            from_recipe(recipe),
+            None,
+            policy,
+        )
+        for name, policy in (("with", trivial_augment()), ("without", None))
+    }
+    images = generator.integers(0, 256, (STEPS, STEP_BATCH, size, size, 3), np.uint8)
+    targets = {"label": generator.integers(0, 10, (STEPS, STEP_BATCH))}
+    rates = np.full(STEPS, 1e-3, np.float32)
 
-    def step(pixels: tf.Tensor, loss: Callable[[tf.Tensor], tf.Tensor]) -> None:
-        with tf.GradientTape() as tape:
-            logits = model(tf.cast(pixels, tf.float32), training=True)
-            mean = tf.reduce_mean(loss(logits))
-        optimizer.apply(tape.gradient(mean, model.trainable_weights), model.trainable_weights)
+    def runner(trainer: Trainer) -> Callable[[], object]:
+        return lambda: trainer.run_steps(images, targets, rates)
 
-    @tf.function
-    def plain() -> None:
-        for index in tf.range(STEPS):
-            targets = labels[index]
-            step(images[index], lambda logits, targets=targets: losses(targets, logits))
-
-    @tf.function
-    def augmented() -> None:
-        for index in tf.range(STEPS):
-            pixels, partners, weights = compiled(images[index], policy, tf.stack([0, index]))
-            targets = labels[index]
-            others = tf.gather(targets, partners)
-            step(
-                pixels,
-                lambda logits, own=targets, other=others, share=weights: (
-                    share * losses(own, logits) + (1.0 - share) * losses(other, logits)
-                ),
-            )
-
-    seconds = take_turns({"with": augmented, "without": plain}, STEP_ROUNDS)
+    seconds = take_turns({name: runner(each) for name, each in trainers.items()}, STEP_ROUNDS)
     pairs = zip(seconds["with"], seconds["without"], strict=True)
     return round(statistics.median(own / plain for own, plain in pairs), 3)
 
