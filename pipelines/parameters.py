@@ -45,6 +45,10 @@ class Parameters:
     learn_batch_size: bool = _parameter(
         True, "Measure batch size, learning rate and length; false keeps defaults."
     )
+    search_augmentation: bool = _parameter(
+        True, "Search the augmentation policy by trials; false keeps the recipe's."
+    )
+    trial_workers: int = _parameter(1, "Tasks that share the trials of a round.")
     recipe_uri: str = _parameter("", "recipe.json of an earlier run to start from.")
     accept_findings: str = _parameter("", "Codes of failing data findings to accept, with commas.")
     seed: int = _parameter(0, "Seed of everything random.")
@@ -61,6 +65,7 @@ class Parameters:
                 f"must be empty or one of {list(_OPTIMIZERS)}",
                 self.optimizer in ("", *_OPTIMIZERS),
             ),
+            ("trial_workers", "must be at least 1", self.trial_workers >= 1),
             *((name, "must not be negative", getattr(self, name) >= 0) for name in numbers),
         ]
         broken = [

@@ -12,7 +12,16 @@ from kfp_vision.pipelines.publishing import ARTIFACTS_FILE
 
 __all__ = ["rebuild_report"]
 
-_INPUTS = ("dataset", "profile", "probe", "model", "evaluation", "exports")
+_INPUTS = (
+    "dataset",
+    "profile",
+    "probe",
+    "augmentation",
+    "search",
+    "model",
+    "evaluation",
+    "exports",
+)
 
 
 def rebuild_report(output: Path) -> None:

@@ -8,6 +8,7 @@ from kfp_vision.components.data_profiling.component import check_profile, profil
 from kfp_vision.components.evaluation.component import build_report, evaluate_model, export_model
 from kfp_vision.components.training.component import train_model
 from kfp_vision.pipelines.component import publish
+from kfp_vision.pipelines.searching import search_policy
 
 __all__ = ["training_pipeline"]
 
@@ -27,6 +28,8 @@ def training_pipeline(
     optimizer: str = "",
     max_minutes: float = 0.0,
     learn_batch_size: bool = True,
+    search_augmentation: bool = True,
+    trial_workers: int = 1,
     recipe_uri: str = "",
     accept_findings: str = "",
     seed: int = 0,
@@ -64,9 +67,17 @@ def training_pipeline(
         .after(gate)
         .outputs["probe"]
     )
-    model = train_model(
+    augmentation, search = search_policy(
         dataset=dataset,
         recipe=probe,
+        search=search_augmentation,
+        workers=trial_workers,
+        seed=seed,
+        checkpoint_uri=checkpoint_uri,
+    )
+    model = train_model(
+        dataset=dataset,
+        recipe=search,
         max_minutes=max_minutes,
         seed=seed,
         checkpoint_uri=checkpoint_uri,
@@ -77,6 +88,8 @@ def training_pipeline(
         dataset=dataset,
         profile=profile,
         probe=probe,
+        augmentation=augmentation,
+        search=search,
         model=model,
         evaluation=evaluation,
         exports=exports,
@@ -85,6 +98,8 @@ def training_pipeline(
         dataset=dataset,
         profile=profile,
         probe=probe,
+        augmentation=augmentation,
+        search=search,
         model=model,
         evaluation=evaluation,
         exports=exports,

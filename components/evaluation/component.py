@@ -59,6 +59,8 @@ def build_report(
     dataset: dsl.Input[dsl.Dataset],
     profile: dsl.Input[dsl.Artifact],
     probe: dsl.Input[dsl.Artifact],
+    augmentation: dsl.Input[dsl.Artifact],
+    search: dsl.Input[dsl.Artifact],
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     exports: dsl.Input[dsl.Artifact],
@@ -70,6 +72,6 @@ def build_report(
 
     from kfp_vision.components.evaluation.report.build import build_report
 
-    folders = (dataset, profile, probe, model, evaluation, exports, report)
-    build_report(*(Path(folder.path) for folder in folders))
+    inputs = (dataset, profile, probe, augmentation, search, model, evaluation, exports)
+    build_report(*(Path(artifact.path) for artifact in (*inputs, report)))
     Path(page.path).write_bytes((Path(report.path) / "report.html").read_bytes())

@@ -6,6 +6,8 @@ import sys
 import pytest
 import yaml
 
+from kfp_vision.components.shared.artifacts import ROUNDS
+
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory, kfp_vision):
@@ -36,7 +38,29 @@ def test_help_imports_neither_kfp_nor_tensorflow():
 def test_nothing_is_measured_or_trained_before_the_gate(compiled):
     tasks = compiled["root"]["dag"]["tasks"]
     assert "check-profile" in tasks["probe-batch-size"]["dependentTasks"]
-    assert "probe-batch-size" in tasks["train-model"]["dependentTasks"]
+    assert "probe-batch-size" in tasks["search-augmentation"]["dependentTasks"]
+    assert "select-policy" in tasks["train-model"]["dependentTasks"]
+
+
+def test_every_round_is_proposed_from_the_trials_before_it(compiled):
+    tasks = compiled["root"]["dag"]["tasks"]
+    loops = [tasks[f"for-loop-{number}"] for number in range(1, len(ROUNDS) + 1)]
+    proposals = ["propose-trials", *(f"propose-trials-{n}" for n in range(2, len(ROUNDS) + 1))]
+    assert len([name for name in tasks if name.startswith("for-loop")]) == len(loops)
+    for loop, proposal in zip(loops, proposals, strict=True):
+        assert proposal in loop["dependentTasks"]
+        items = loop["parameterIterator"]["items"]["inputParameter"]
+        assert items == f"pipelinechannel--{proposal}-Output"
+    after = [*proposals[1:], "select-policy"]
+    for number, name in enumerate(after, start=1):
+        assert f"for-loop-{number}" in tasks[name]["dependentTasks"]
+    rounds = [tasks[name]["inputs"]["parameters"]["round_name"] for name in proposals]
+    assert [held["runtimeValue"]["constant"] for held in rounds] == list(ROUNDS)
+
+
+def test_the_training_takes_the_recipe_of_the_search(compiled):
+    inputs = compiled["root"]["dag"]["tasks"]["train-model"]["inputs"]["artifacts"]
+    assert inputs["recipe"]["taskOutputArtifact"]["producerTask"] == "select-policy"
 
 
 def test_every_task_runs_the_versioned_image_and_installs_nothing(compiled):
@@ -50,5 +74,10 @@ def test_every_task_runs_the_versioned_image_and_installs_nothing(compiled):
 
 def test_publishing_is_never_cached(compiled):
     tasks = compiled["root"]["dag"]["tasks"]
+    components = compiled["components"]
+    bodies = [components[f"comp-{name}"]["dag"]["tasks"] for name in tasks if "for-loop" in name]
+    for inner in bodies:
+        tasks = tasks | inner
+    tasks = {name: task for name, task in tasks.items() if "for-loop" not in name}
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
     assert cached == set(tasks) - {"publish"}

@@ -16,6 +16,8 @@ def build_report(
     dataset_dir: Path,
     profile_dir: Path,
     probe_dir: Path,
+    augmentation_dir: Path,
+    search_dir: Path,
     model_dir: Path,
     evaluation_dir: Path,
     exports_dir: Path,
@@ -27,6 +29,8 @@ def build_report(
         dataset_dir: The `dataset` artifact.
         profile_dir: The `profile` artifact.
         probe_dir: The `probe` artifact.
+        augmentation_dir: The `augmentation` artifact.
+        search_dir: The `search` artifact.
         model_dir: The `model` artifact; its `recipe.json` is the recipe of the run.
         evaluation_dir: The `evaluation` artifact.
         exports_dir: The `exports` artifact.
@@ -39,7 +43,16 @@ def build_report(
         FileNotFoundError: A stage has not written a file that the report needs.
     """
     started = time.monotonic()
-    run = read_run(dataset_dir, profile_dir, probe_dir, model_dir, evaluation_dir, exports_dir)
+    run = read_run(
+        dataset_dir,
+        profile_dir,
+        probe_dir,
+        augmentation_dir,
+        search_dir,
+        model_dir,
+        evaluation_dir,
+        exports_dir,
+    )
     report = summarise(run)
     output_dir.mkdir(parents=True, exist_ok=True)
     write_json(report, output_dir / "report.json")

@@ -41,10 +41,15 @@ BASELINE_MEANINGS = {
     "linear": "logistic regression on the pixels",
 }
 _NAMES = {
+    "cutmix": "CutMix",
     "linear": "Linear model",
+    "mixup": "MixUp",
+    "rand_augment": "RandAugment",
+    "rot90": "Quarter turns",
     "saved_model": "SavedModel",
     "tflite": "LiteRT",
     "tflite_int8": "LiteRT int8",
+    "trivial_augment": "TrivialAugment",
 }
 _WORDS = {
     "auroc": "AUROC",

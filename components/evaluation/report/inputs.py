@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kfp_vision.components.shared.artifacts import (
     COST_FILE,
+    AugmentationTable,
     DatasetInfo,
     Evaluation,
     Export,
@@ -18,6 +20,7 @@ from kfp_vision.components.shared.artifacts import (
     Profile,
     StageCost,
     TrainingSummary,
+    TrialSummary,
     read_json,
 )
 from kfp_vision.components.shared.recipe import Recipe, read_recipe
@@ -32,6 +35,8 @@ class Run:
     Attributes:
         version: Of kfp-vision.
         decided: The recipe as the probe left it; training may have repaired it since.
+        examples: Transform -> a training image at its levels, uint8 [L, H, W, C], and `original`
+            [H, W, C]; empty when nothing was measured.
         curves: Training curves: columns `step`, `split`, `metric`, `value`.
         costs: Artifact name -> cost of the stage that wrote it, in the order of the DAG.
     """
@@ -41,6 +46,9 @@ class Run:
     profile: Profile
     probe: ProbeSummary
     decided: Recipe
+    augmentation: AugmentationTable
+    examples: Mapping[str, np.ndarray]
+    search: TrialSummary
     training: TrainingSummary
     curves: pa.Table
     recipe: Recipe
@@ -53,6 +61,8 @@ def read_run(
     dataset_dir: Path,
     profile_dir: Path,
     probe_dir: Path,
+    augmentation_dir: Path,
+    search_dir: Path,
     model_dir: Path,
     evaluation_dir: Path,
     exports_dir: Path,
@@ -66,10 +76,17 @@ def read_run(
         "dataset": dataset_dir,
         "profile": profile_dir,
         "probe": probe_dir,
+        "augmentation": augmentation_dir,
+        "search": search_dir,
         "model": model_dir,
         "evaluation": evaluation_dir,
         "exports": exports_dir,
     }
+    examples: dict[str, np.ndarray] = {}
+    augmentation = read_json(AugmentationTable, augmentation_dir / "table.json")
+    if not augmentation.skipped:
+        with np.load(augmentation_dir / "examples.npz") as file:
+            examples = dict(file)
     exports = json.loads((exports_dir / "exports.json").read_text(encoding="utf-8"))
     return Run(
         version=importlib.metadata.version("kfp-vision"),
@@ -77,6 +94,9 @@ def read_run(
         profile=read_json(Profile, profile_dir / "profile.json"),
         probe=read_json(ProbeSummary, probe_dir / "probe.json"),
         decided=read_recipe(probe_dir / "recipe.json"),
+        augmentation=augmentation,
+        examples=examples,
+        search=read_json(TrialSummary, search_dir / "search.json"),
         training=read_json(TrainingSummary, model_dir / "training.json"),
         curves=pq.read_table(model_dir / "curves.parquet"),
         recipe=read_recipe(model_dir / "recipe.json"),

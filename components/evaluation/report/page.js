@@ -12,7 +12,7 @@ function say(text, x, y) {
   readout.style.top = `${y - height - 14 > 0 ? y - height - 14 : y + 20}px`;
 }
 document.addEventListener("pointermove", (event) => {
-  if (event.target.closest?.(".plot")) return;
+  if (event.target.closest?.("[data-chart] .plot")) return;
   const tip = event.target.closest?.("[data-tip]");
   say(tip ? tip.dataset.tip : "", event.clientX, event.clientY);
 });

@@ -12,8 +12,17 @@ from typing import Any
 
 import jinja2
 
-from kfp_vision.components.evaluation.report import charts, evidence, figures, probe
+from kfp_vision.components.evaluation.report import (
+    charts,
+    evidence,
+    figures,
+    probe,
+    search,
+    trials,
+)
 from kfp_vision.components.evaluation.report.inputs import Run
+from kfp_vision.components.shared.artifacts import ROUNDS
+from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 
 __all__ = ["render_page"]
 
@@ -105,6 +114,15 @@ def render_page(report: Mapping[str, Any], run: Run) -> str:
             probe=probe.probe_charts(run.probe, run.decided),
             variants=probe.variant_rows(run.probe),
             decided=probe.decided_settings(run.decided, run.recipe),
+            policy_words=search.policy_words(run.augmentation, run.recipe),
+            original=thumbnail(run.examples["original"]) if run.examples else "",
+            transforms=search.transform_rows(run.augmentation, run.examples, run.recipe),
+            beam=trials.beam_chart(run.search),
+            gains=trials.gain_bars(run.search, run.augmentation.regularisers),
+            length=trials.length_chart(run.search.lengthening),
+            words=trials.candidate_words,
+            rounds=ROUNDS,
+            plain_images=search.plain_images(run.decided),
             command=evidence.reproduction_command(run.dataset.source_uri, run.training.seed),
         )
     )

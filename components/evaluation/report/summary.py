@@ -67,6 +67,8 @@ def summarise(run: Run) -> dict[str, Any]:
         "baselines": evaluation.baselines,
         "exports": [dataclasses.asdict(export) for export in run.exports],
         "probe": dataclasses.asdict(run.probe),
+        "augmentation": dataclasses.asdict(run.augmentation),
+        "search": dataclasses.asdict(run.search),
         "cost": total_cost(run.costs),
         "warnings": collect_warnings(run),
     }

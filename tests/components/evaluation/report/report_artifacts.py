@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from search_artifacts import POLICY, SEARCH, TABLE, examples
 from sklearn.calibration import calibration_curve
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -25,6 +26,7 @@ from sklearn.metrics import (
 from sklearn.metrics import precision_recall_fscore_support as per_class_scores
 
 from kfp_vision.components.shared.artifacts import (
+    AugmentationTable,
     DatasetInfo,
     Evaluation,
     Export,
@@ -33,11 +35,21 @@ from kfp_vision.components.shared.artifacts import (
     Profile,
     StageCost,
     TrainingSummary,
+    TrialSummary,
     write_json,
 )
 from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
 
-FOLDERS = ("dataset", "profile", "probe", "model", "evaluation", "exports")
+FOLDERS = (
+    "dataset",
+    "profile",
+    "probe",
+    "augmentation",
+    "search",
+    "model",
+    "evaluation",
+    "exports",
+)
 
 # Measured on 10,000 images of CIFAR-10; the lists of steps are shortened.
 PROBE = ProbeSummary(
@@ -118,6 +130,9 @@ class Artifacts:
     profile: Profile
     probe: ProbeSummary
     decided: Recipe
+    augmentation: AugmentationTable
+    examples: dict[str, np.ndarray]
+    search: TrialSummary
     training: TrainingSummary
     curves: list[dict[str, Any]]
     recipe: Recipe
@@ -130,11 +145,14 @@ class Artifacts:
         for index, folder in enumerate(folders):
             folder.mkdir(parents=True)
             write_json(StageCost(f"stage_{folder.name}", 4.0 + index, 1000), folder / "cost.json")
-        dataset, profile, probe, model, evaluation, exports = folders
+        dataset, profile, probe, augmentation, search, model, evaluation, exports = folders
         write_json(self.dataset, dataset / "dataset.json")
         write_json(self.profile, profile / "profile.json")
         write_json(self.probe, probe / "probe.json")
         write_recipe(self.decided, probe / "recipe.json")
+        write_json(self.augmentation, augmentation / "table.json")
+        np.savez(augmentation / "examples.npz", **self.examples)
+        write_json(self.search, search / "search.json")
         write_json(self.training, model / "training.json")
         pq.write_table(pa.Table.from_pylist(self.curves), model / "curves.parquet")
         write_recipe(self.recipe, model / "recipe.json")
@@ -279,6 +297,9 @@ def classification_run(
         ),
         probe=PROBE,
         decided=DECIDED,
+        augmentation=TABLE,
+        examples=examples(images[0]),
+        search=SEARCH,
         training=TrainingSummary(
             seed=0,
             architecture="separable",
@@ -294,7 +315,7 @@ def classification_run(
             warnings=["The loss was still falling at the last step: more epochs may help."],
         ),
         curves=curves,
-        recipe=Recipe().with_settings(
+        recipe=POLICY.with_settings(
             "training",
             {
                 "batch_size": Setting(128, "largest at full speed", {"images_per_second": 6982.0}),

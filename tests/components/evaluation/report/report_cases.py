@@ -7,7 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from report_artifacts import Artifacts
 
-from kfp_vision.components.shared.artifacts import Export, ProbeSummary
+from kfp_vision.components.shared.artifacts import (
+    AugmentationTable,
+    Export,
+    ProbeSummary,
+    TrialSummary,
+)
 from kfp_vision.components.shared.recipe import Recipe
 
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)>"\'&{{ 7*7 }}'
@@ -125,6 +130,39 @@ def skipped(run: Artifacts) -> Artifacts:
     return dataclasses.replace(run, probe=probe, decided=Recipe())
 
 
+def unsearched(run: Artifacts) -> Artifacts:
+    """Returns a run in which the user did not want a search."""
+    skipped = "`search_augmentation` is false"
+    return dataclasses.replace(
+        run,
+        augmentation=AugmentationTable(skipped=skipped),
+        search=TrialSummary(skipped=skipped),
+        recipe=Recipe({"training": run.recipe.sections["training"]}),
+    )
+
+
+def unchanged(run: Artifacts) -> Artifacts:
+    """Returns a run whose trials were all worse than the plain one, or failed."""
+    trials = [
+        {**trial, "loss": trial["loss"] and trial["loss"] + bool(trial["candidate"]["levels"])}
+        for trial in run.search.trials
+        if trial["round"] == "screening"
+    ]
+    search = TrialSummary(
+        decision="Not one of 5 trials was better than the plain one: nothing changes.",
+        plan=run.search.plan,
+        techniques=run.search.techniques,
+        trials=trials,
+    )
+    return dataclasses.replace(unsearched(run), augmentation=run.augmentation, search=search)
+
+
+def untried(run: Artifacts) -> Artifacts:
+    """Returns a run that was too short for a single trial."""
+    search = TrialSummary(decision="Nothing was tried: 2 trials are too few.", plan=run.search.plan)
+    return dataclasses.replace(unchanged(run), search=search)
+
+
 def undetermined(run: Artifacts) -> Artifacts:
     """Returns a run whose probe could tell little: no noise scale, no fit, one batch size."""
     return dataclasses.replace(
@@ -163,6 +201,8 @@ def bare(run: Artifacts) -> Artifacts:
         ),
         probe=ProbeSummary(),
         decided=Recipe(),
+        augmentation=AugmentationTable(),
+        search=TrialSummary(),
         training=dataclasses.replace(run.training, warnings=[], checks={}),
         evaluation=dataclasses.replace(
             run.evaluation,
@@ -187,5 +227,8 @@ CASES: dict[str, Callable[[Artifacts], Artifacts]] = {
     "no metric and a broken export": unmeasured,
     "probe skipped": skipped,
     "probe undetermined": undetermined,
+    "search skipped": unsearched,
+    "search found nothing": unchanged,
+    "search too short": untried,
     "nothing that may be empty": bare,
 }

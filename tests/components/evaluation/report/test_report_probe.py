@@ -131,9 +131,11 @@ def test_report_json_holds_the_measurements_and_the_cost(
     build_report(*digits_run.write(tmp_path), tmp_path / "out")
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert ProbeSummary(**report["probe"]) == PROBE
-    assert [stage["name"] for stage in report["cost"]["stages"]][:4] == [
+    assert [stage["name"] for stage in report["cost"]["stages"]][:6] == [
         "stage_dataset",
         "stage_profile",
         "stage_probe",
+        "stage_augmentation",
+        "stage_search",
         "stage_model",
     ]

@@ -1,0 +1,208 @@
+"""What the section on augmentation shows of the trials: the beam, the gains and the length.
+
+T is the number of steps of the two trainings that tell the length.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kfp_vision.components.evaluation.report.charts import Chart, Line, Tick, line_chart, nice_ticks
+from kfp_vision.components.evaluation.report.figures import label, number
+from kfp_vision.components.shared.artifacts import ROUNDS, TrialSummary
+
+__all__ = ["Beam", "Gains", "beam_chart", "candidate_words", "gain_bars", "length_chart"]
+
+# Standard errors to either side of a gain: acceptance asks for as many.
+_ERRORS = 2.0
+
+_Techniques = frozenset[str]
+_Place = tuple[float, float]
+
+
+def candidate_words(candidate: Mapping[str, Any], techniques: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the techniques of a candidate, with their levels where they have several."""
+    counts = {row["name"]: len(row["levels"]) for row in techniques}
+    parts = [
+        label(name) + (f" {level + 1} of {counts[name]}" if counts[name] > 1 else "")
+        for name, level in candidate["levels"].items()
+    ]
+    parts += [f"without {label(name).lower()}" for name in candidate["without"]]
+    return " + ".join(parts) or "Plain"
+
+
+@dataclasses.dataclass(frozen=True)
+class Beam:
+    """All trials as dots in columns, a round each; places in percent of the plot area.
+
+    Attributes:
+        ticks: Of the validation loss.
+        dots: `{"x", "y", "kind", "text"}`; the kind is `plain`, `path` (to the best candidate),
+            `other` or `failed`.
+        plain: Height of the plain trial of the screening; None where it failed.
+        edges: SVG path of 1000 x 1000 units from candidates to those made from them.
+        path: Those of the edges that lead to the best candidate.
+    """
+
+    ticks: list[Tick]
+    dots: list[dict[str, Any]]
+    plain: float | None
+    edges: str
+    path: str
+
+
+def beam_chart(search: TrialSummary) -> Beam | None:
+    """Returns the beam, or None when no trial was finished."""
+    losses = [trial["loss"] for trial in search.trials if trial["loss"] is not None]
+    if not losses:
+        return None
+    plain = next(
+        (each["loss"] for each in search.trials if not _techniques(each["candidate"])), None
+    )
+    low, high = _loss_range(losses, plain)
+    best = _path_to_best(search)
+    dots: list[dict[str, Any]] = []
+    # Candidate -> its place in the first round that tried it.
+    places: dict[_Techniques, _Place] = {}
+    edges: dict[bool, list[str]] = {True: [], False: []}
+    for column, name in enumerate(ROUNDS):
+        trials = [trial for trial in search.trials if trial["round"] == name]
+        found: dict[_Techniques, _Place] = {}
+        for row, trial in enumerate(trials, start=1):
+            key, loss = _techniques(trial["candidate"]), trial["loss"]
+            place = (
+                (column + row / (len(trials) + 1)) / len(ROUNDS),
+                1.0 if loss is None else min(1.0, (loss - low) / (high - low)),
+            )
+            kind = "failed" if loss is None else "path" if key in best else "other"
+            kind = "plain" if loss is not None and not key else kind
+            text = _describe(trial, search.techniques)
+            dots.append({"x": 100 * place[0], "y": 100 * place[1], "kind": kind, "text": text})
+            if loss is not None:
+                parent = _parent(key, places, best)
+                if parent is not None:
+                    edges[{key, parent} <= best].append(_edge(places[parent], place))
+                found[key] = place
+        places = found | places
+    return Beam(
+        ticks=[Tick(100 * (at - low) / (high - low), number(at)) for at in nice_ticks(low, high)],
+        dots=dots,
+        plain=None if plain is None else 100 * (plain - low) / (high - low),
+        edges="".join(edges[False]),
+        path="".join(edges[True]),
+    )
+
+
+def _loss_range(losses: Sequence[float], plain: float | None) -> tuple[float, float]:
+    """Returns the bounds of the axis; what is worse than the best is good is at the edge."""
+    low, high = min(losses), max(losses)
+    if plain is not None and plain > low:
+        high = min(high, plain + (plain - low))
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+def _techniques(candidate: Mapping[str, Any]) -> _Techniques:
+    """Returns what is on; the plain candidate has nothing."""
+    on = {f"{name} {level}" for name, level in candidate["levels"].items()}
+    return frozenset(on | {f"without {name}" for name in candidate["without"]})
+
+
+def _path_to_best(search: TrialSummary) -> set[_Techniques]:
+    """Returns the candidates on the way to the best one, a technique more each."""
+    parts = [
+        step["name"] if step["name"].startswith("without ") else f"{step['name']} {step['level']}"
+        for step in search.steps
+    ]
+    return {frozenset(parts[: count + 1]) for count in range(len(parts))}
+
+
+def _parent(
+    key: _Techniques, places: Mapping[_Techniques, _Place], best: set[_Techniques]
+) -> _Techniques | None:
+    """Returns the candidate of a round before that this one repeats or was made from."""
+    if not key or key in places:
+        return key or None
+    parents = [each for each in places if each and len(each ^ key) == 1]
+    # The way to the best one stays together; else what had the lowest loss was built on.
+    return min(
+        parents, key=lambda each: (key in best and each not in best, places[each][1]), default=None
+    )
+
+
+def _edge(start: _Place, end: _Place) -> str:
+    left, right = (1000 * place[0] for place in (start, end))
+    top, bottom = (1000 - 1000 * place[1] for place in (start, end))
+    return f"M{left:.1f},{top:.1f}L{right:.1f},{bottom:.1f}"
+
+
+def _describe(trial: Mapping[str, Any], techniques: Sequence[Mapping[str, Any]]) -> str:
+    words = candidate_words(trial["candidate"], techniques)
+    outcome = trial["error"] if trial["loss"] is None else f"{number(trial['loss'])} nats"
+    return f"{label(trial['round'])}, seed {trial['seed']}\n{words}\n{outcome}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Gains:
+    """What each step takes off the validation loss, as bars that begin where the last one ends.
+
+    Attributes:
+        rows: `{"name", "level", "gain", "error", "kind", "left", "width", "whisker"}`; the kind is
+            `gain`, `loss`, `unknown` or `total`, places are in percent and the whisker
+            `[left, width]` spans two errors to either side.
+        ticks: Of the axis, nats.
+    """
+
+    rows: list[dict[str, Any]]
+    ticks: list[Tick]
+
+
+def gain_bars(search: TrialSummary, regularisers: Mapping[str, float]) -> Gains | None:
+    """Returns the steps and what fresh seeds confirmed; None when nothing was confirmed.
+
+    Args:
+        search: The trials.
+        regularisers: Hyperparameter -> its value before the search.
+    """
+    if not search.confirmed:
+        return None
+    levels = {row["name"]: row["levels"] for row in search.techniques}
+    rows: list[dict[str, Any]] = []
+    start = 0.0
+    for step in search.steps:
+        gain = step["gain"]
+        kind = "unknown" if gain is None else "gain" if gain >= 0 else "loss"
+        level = levels[step["name"]][step["level"]] if step["name"] in levels else ""
+        if step["name"] in regularisers:
+            level += f" instead of {number(regularisers[step['name']])}"
+        rows.append({**step, "level": level, "kind": kind, "start": start})
+        start += gain or 0.0
+    total = {"name": "all_of_it", "level": "with seeds that no choice has seen", "kind": "total"}
+    confirmed = {key: search.confirmed[key] for key in ("gain", "error")}
+    rows.append({**total, **confirmed, "start": 0.0})
+    spans = [(row["start"], row["start"] + (row["gain"] or 0.0)) for row in rows]
+    errors = [0.0 if row["gain"] is None else _ERRORS * row["error"] for row in rows]
+    low = min(min(begin, end - error) for (begin, end), error in zip(spans, errors, strict=True))
+    high = max(max(begin, end + error) for (begin, end), error in zip(spans, errors, strict=True))
+    scale = 100 / (high - low or 1.0)
+    for row, (begin, end), error in zip(rows, spans, errors, strict=True):
+        row["left"] = scale * (min(begin, end) - low)
+        row["width"] = scale * abs(end - begin)
+        row["whisker"] = [scale * (end - error - low), scale * 2 * error]
+    ticks = [Tick(scale * (at - low), number(at)) for at in nice_ticks(low, high, 4)]
+    return Gains(rows, ticks)
+
+
+def length_chart(lengthening: Mapping[str, Any]) -> Chart | None:
+    """Returns the loss with and without the policy [T]; None when the length was not measured."""
+    if not lengthening:
+        return None
+    curves = {"Plain": "plain_losses", "With the policy": "policy_losses"}
+    steps = range(1, len(lengthening["plain_losses"]) + 1)
+    return line_chart(
+        "Same start, same images",
+        [Line(name, steps, lengthening[key]) for name, key in curves.items()],
+        "Step",
+        "Training loss",
+        x_range=(1, len(steps)),
+    )

@@ -1,0 +1,192 @@
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_artifacts import DECIDED, Artifacts
+from search_artifacts import POLICY, SEARCH, TABLE, examples
+
+from kfp_vision.components.augmentation_search.search import search_augmentation
+from kfp_vision.components.evaluation.report import search, trials
+from kfp_vision.components.evaluation.report.build import build_report
+from kfp_vision.components.shared.artifacts import (
+    ROUNDS,
+    AugmentationTable,
+    DatasetInfo,
+    TrialSummary,
+    read_json,
+)
+from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
+from kfp_vision.components.trial_search import beam
+from kfp_vision.components.trial_search.proposing import propose_trials
+from kfp_vision.components.trial_search.selecting import select_policy
+from kfp_vision.components.trial_search.working import run_trials
+
+IMAGE = np.arange(64, dtype=np.uint8).reshape(8, 8)
+
+
+def section(folder: Path) -> str:
+    """Returns the text of the search's section."""
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    found = re.search(r'<section id="search">.*?</section>', page, re.DOTALL)
+    assert found
+    return re.sub(r"\s+", " ", re.sub(r"<script.*?</script>|<[^>]+>", "", found[0]))
+
+
+def test_the_search_and_the_report_speak_of_the_same_rounds() -> None:
+    assert beam.ROUNDS == ROUNDS
+
+
+def test_every_trial_is_a_dot_in_the_column_of_its_round() -> None:
+    drawn = trials.beam_chart(SEARCH)
+    assert drawn
+    columns = [ROUNDS.index(trial["round"]) for trial in SEARCH.trials]
+    assert [int(dot["x"] // 20) for dot in drawn.dots] == columns
+    # Losses keep their order; what failed stands at the top.
+    order = sorted(range(len(columns)), key=lambda index: drawn.dots[index]["y"])
+    losses = [SEARCH.trials[index]["loss"] or np.inf for index in order]
+    assert losses == sorted(losses)
+    assert [dot["text"] for dot in drawn.dots if dot["kind"] == "failed"] == [
+        "Screening, seed 0\nCutMix\nthe validation loss is not finite"
+    ]
+
+
+def test_the_way_to_the_best_candidate_stands_out() -> None:
+    drawn = trials.beam_chart(SEARCH)
+    assert drawn
+    words = [dot["text"].splitlines()[1] for dot in drawn.dots if dot["kind"] == "path"]
+    best = "Geometry 2 of 2 + Label smoothing 1 of 2 + Shift"
+    assert words == ["Geometry 2 of 2", "Geometry 2 of 2 + Shift", *[best] * 4]
+    # Two steps, then three repetitions; the pruned candidate was made from the best one.
+    assert (drawn.path.count("M"), drawn.edges.count("M")) == (5, 1)
+
+
+def test_a_diverged_trial_does_not_flatten_the_others() -> None:
+    wild = {**SEARCH.trials[4], "loss": 40.0}
+    drawn = trials.beam_chart(dataclasses.replace(SEARCH, trials=[*SEARCH.trials, wild]))
+    assert drawn
+    assert [dot["y"] for dot in drawn.dots if dot["text"].endswith("\n40 nats")] == [100]
+    assert drawn.plain == pytest.approx(50)
+
+
+def test_without_a_finished_trial_there_is_no_beam() -> None:
+    failed = [{**trial, "loss": None, "error": "no"} for trial in SEARCH.trials]
+    assert trials.beam_chart(dataclasses.replace(SEARCH, trials=failed)) is None
+    assert trials.beam_chart(TrialSummary()) is None
+
+
+def test_each_bar_begins_where_the_last_one_ends() -> None:
+    gains = trials.gain_bars(SEARCH, TABLE.regularisers)
+    assert gains
+    *steps, total = gains.rows
+    ends = [row["left"] + row["width"] for row in steps]
+    assert [row["left"] for row in steps] == pytest.approx([steps[0]["left"], *ends[:-1]])
+    nats = (ends[-1] - steps[0]["left"]) / sum(row["gain"] for row in steps)
+    assert total["width"] == pytest.approx(nats * 0.4044)
+    assert total["whisker"] == pytest.approx(
+        [total["left"] + nats * (0.4044 - 2 * 0.0339), nats * 4 * 0.0339]
+    )
+    assert all(0 <= row["whisker"][0] <= sum(row["whisker"]) <= 100.001 for row in gains.rows)
+    assert steps[2]["level"] == "0.0 instead of 0.1"
+
+
+def test_a_step_that_was_not_tried_by_itself_has_no_bar_and_one_that_does_harm_goes_back() -> None:
+    steps = [
+        {"name": "geometry", "level": 0, "gain": 0.3, "error": 0.05},
+        {"name": "shift", "level": 0, "gain": None, "error": 0.05},
+        {"name": "without rotate", "level": 0, "gain": -0.1, "error": 0.05},
+    ]
+    gains = trials.gain_bars(dataclasses.replace(SEARCH, steps=steps), {})
+    assert gains
+    assert [row["kind"] for row in gains.rows] == ["gain", "unknown", "loss", "total"]
+    assert gains.rows[1]["width"] == gains.rows[1]["whisker"][1] == 0
+    assert gains.rows[2]["left"] == pytest.approx(gains.rows[0]["width"] * 2 / 3)
+    assert trials.gain_bars(TrialSummary(), {}) is None
+
+
+def test_what_is_refused_comes_last_and_what_is_on_or_off_has_one_picture() -> None:
+    rows = search.transform_rows(TABLE, examples(IMAGE), POLICY)
+    assert [row["name"] for row in rows] == ["rotate", "blur", "mirror"]
+    assert [len(row["pictures"]) for row in rows] == [6, 6, 1]
+    assert [row["used"] for row in rows] == [True, False, False]
+    kept = [picture["kept"] for picture in rows[0]["pictures"]]
+    assert kept == [True, True, True, False, False, False]
+    # At its strongest level blur was measured: nothing is interpolated.
+    assert rows[1]["figures"] == "distance 0.47, affinity 0.98, loss +0.099 nats"
+    assert rows[2]["figures"] == "distance 0.062, affinity 0.45, loss +1.1 nats"
+
+
+def test_the_policy_is_said_in_words() -> None:
+    mirror = {"transform": "mirror", "low": 0.5, "high": 0.5, "probability": 1.0}
+    policy = {**POLICY.value("augmentation", "policy"), "always": [mirror]}
+    recipe = Recipe().with_settings("augmentation", {"policy": Setting(policy, "test")})
+    words = [each.replace("\N{NO-BREAK SPACE}", " ") for each in search.policy_words(TABLE, recipe)]
+    assert words == [
+        "Every image: mirror (with probability 0.5).",
+        "70 % of the images: one of rotate up to 0.29.",
+        "CutMix: 50 % of the images.",
+    ]
+    assert search.policy_words(TABLE, Recipe()) == []
+
+
+def test_the_cost_is_in_plain_trainings() -> None:
+    assert search.plain_images(DECIDED) == 2812 * 64
+    assert search.plain_images(Recipe()) is None
+
+
+@pytest.mark.parametrize(
+    ("case", "sentences"),
+    [
+        (
+            "plain",
+            [
+                "Augmentation The best of 14 trials lowers the validation loss by 0.4044 nats",
+                "The search saw 2,000 images: 0.01 plain trainings of 179,968 each.",
+                "1.42 times the steps with the policy (95&nbsp;% interval 1.25 to 1.61)",
+                "Mirror refused",
+            ],
+        ),
+        ("search skipped", ["No policy was searched: search_augmentation is false."]),
+        ("search found nothing", ["nothing changes.", "failed", "All 5 trials"]),
+        ("search too short", ["Nothing was tried: 2 trials are too few."]),
+    ],
+)
+def test_the_section_says_what_was_found(
+    case: str, sentences: list[str], reports: dict[str, Path]
+) -> None:
+    text = section(reports[case]).replace("\N{NO-BREAK SPACE}", " ")
+    assert [sentence for sentence in sentences if sentence not in text] == []
+
+
+def test_a_skipped_search_is_one_sentence(reports: dict[str, Path]) -> None:
+    assert len(section(reports["search skipped"])) < 100
+
+
+@pytest.mark.slow
+def test_what_the_stages_write_is_shown(
+    digits_run: Artifacts, digits_dir: Path, tmp_path: Path
+) -> None:
+    recipe_path, checkpoints = tmp_path / "in.json", tmp_path / "checkpoints"
+    data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
+    info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    recipe = Recipe().with_settings("data", data)
+    write_recipe(complete_recipe(recipe, info, UserChoices(epochs=60)), recipe_path)
+    folders = digits_run.write(tmp_path / "run")
+    table, chosen, model = folders[3], folders[4], folders[5]
+    search_augmentation(digits_dir, recipe_path, table, checkpoints, search=True, seed=0)
+    results: list[str] = []
+    for name in ROUNDS:
+        slices = propose_trials(name, digits_dir, recipe_path, table, results, 2, 0)
+        results = [run_trials(each, digits_dir, recipe_path, table, checkpoints) for each in slices]
+    found = select_policy(digits_dir, recipe_path, table, results, chosen, 0)
+    write_recipe(read_recipe(chosen / "recipe.json"), model / "recipe.json")
+    report = build_report(*folders, tmp_path / "out")
+    assert json.loads(json.dumps(dataclasses.asdict(found))) == report["search"]
+    assert AugmentationTable(**report["augmentation"]).kept
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert found.decision in section(tmp_path / "out")
+    dots = len(re.findall(r'<i class="trial \w+" tabindex', page))
+    assert dots == len(found.trials) > 0
