@@ -89,7 +89,9 @@ def _warped(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 def planted_digits(name: str, folder: Path) -> Path:
     """Writes digits with the invariances of a set of `PLANTED` as arrays."""
     digits, generator = load_digits(), np.random.default_rng(0)
-    images = np.stack([_warped(image, generator) for image in digits.images])
+    # A training digit is seen four times, as its writer might have written it again.
+    rows = np.r_[np.tile(np.arange(800), 4), np.arange(800, len(digits.images))]
+    images = np.stack([_warped(digits.images[row], generator) for row in rows])
     if name == "digits_flips":
         for axis in (1, 2):
             chosen = generator.random(len(images)) < 0.5
@@ -101,15 +103,12 @@ def planted_digits(name: str, folder: Path) -> Path:
         share = images[..., None] / 255
         images = share * ink + (1 - share) * paper
     images = np.clip(images, 0, 255).astype(np.uint8)
-    labels = digits.target.astype(np.int64)
+    labels = digits.target[rows].astype(np.int64)
+    cuts = {"train": slice(3200), "val": slice(3200, 3600), "test": slice(3600, None)}
+    arrays = {f"x_{name}": images[cut] for name, cut in cuts.items()}
+    arrays |= {f"y_{name}": labels[cut] for name, cut in cuts.items()}
     folder.mkdir(parents=True)
-    np.savez(
-        folder / "digits.npz",
-        x_train=images[:1000],
-        y_train=labels[:1000],
-        x_test=images[1000:],
-        y_test=labels[1000:],
-    )
+    np.savez(folder / "digits.npz", **arrays)
     return folder / "digits.npz"
 
 
