@@ -20,7 +20,6 @@ from kfp_vision.components.shared.artifacts import (
 )
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
-from kfp_vision.components.trial_search import beam
 from kfp_vision.components.trial_search.proposing import propose_trials
 from kfp_vision.components.trial_search.selecting import select_policy
 from kfp_vision.components.trial_search.working import run_trials
@@ -34,10 +33,6 @@ def section(folder: Path) -> str:
     found = re.search(r'<section id="search">.*?</section>', page, re.DOTALL)
     assert found
     return re.sub(r"\s+", " ", re.sub(r"<script.*?</script>|<[^>]+>", "", found[0]))
-
-
-def test_the_search_and_the_report_speak_of_the_same_rounds() -> None:
-    assert beam.ROUNDS == ROUNDS
 
 
 def test_every_trial_is_a_dot_in_the_column_of_its_round() -> None:
