@@ -376,7 +376,7 @@ def draw_curves(curves: dict[str, dict[str, Any]], path: Path) -> None:
         low = min(held["steps"].values()) / 1.5
 
         def at(batch: float, steps: float, x0=x0, y0=y0, top=top, low=low) -> tuple[float, float]:
-            x = x0 + left + (np.log2(batch) - 4) / 6 * (width - left - 16)
+            x = x0 + left + (np.log2(batch) - 4) / 6 * (width - left - 48)
             y = y0 + height - bottom - np.log(steps / low) / np.log(top / low) * (height - 70)
             return x, y
 
