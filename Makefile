@@ -37,9 +37,11 @@ run: $(INSTALLED) ## Train on Fashion-MNIST: report, recipe and models in out/fa
 	$(BIN)/python -m kfp_vision.components.data_import.fashion_mnist $(DEMO_DATA)
 	$(BIN)/kfp-vision run --dataset-uri $(DEMO_DATA) --output $(DEMO)
 
+# One epoch affords no search.
 run-small: $(INSTALLED) ## The same with one epoch, to see that everything works
 	$(BIN)/python -m kfp_vision.components.data_import.fashion_mnist $(DEMO_DATA)
-	$(BIN)/kfp-vision run --dataset-uri $(DEMO_DATA) --output $(DEMO)-small --epochs 1
+	$(BIN)/kfp-vision run --dataset-uri $(DEMO_DATA) --output $(DEMO)-small --epochs 1 \
+		--no-search-augmentation
 
 test: $(INSTALLED) ## Run the tests
 	$(BIN)/pytest
