@@ -6,7 +6,7 @@ and proposed again after an interruption.
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,7 @@ def propose(
     round_name: str,
     done: Sequence[Trial],
     techniques: Mapping[str, int],
+    exclusive: Collection[str],
     suspicion: Mapping[str, Mapping[str, float]],
     affordable: int,
     seed: int,
@@ -119,6 +120,7 @@ def propose(
         round_name: One of `ROUNDS`.
         done: Trials of the rounds before.
         techniques: Name -> number of levels, what is worth most first.
+        exclusive: Techniques that are tried alone only.
         suspicion: Technique -> transform -> how likely it is that it does harm.
         affordable: Trials of all rounds together.
         seed: Of all rounds but the confirmation.
@@ -137,7 +139,7 @@ def propose(
         wanted = ()
     elif round_name.startswith("expansion"):
         later = affordable - reserved - sum(trial.round == "screening" for trial in done)
-        wanted = _expand(losses, techniques)[: round(later * _EXPANSION_SHARE)]
+        wanted = _expand(losses, {*techniques} - {*exclusive})[: round(later * _EXPANSION_SHARE)]
     elif round_name == "pruning":
         wanted = _prune(losses, suspicion)[: max(0, left)]
     else:
@@ -164,13 +166,13 @@ def _singles(techniques: Mapping[str, int]) -> list[Candidate]:
     ]
 
 
-def _expand(losses: Mapping[Candidate, float], techniques: Mapping[str, int]) -> list[Candidate]:
+def _expand(losses: Mapping[Candidate, float], combined: Collection[str]) -> list[Candidate]:
     """Returns candidates one technique larger, those of the greatest expected gain first."""
     plain = losses.get(PLAIN, max(losses.values()))
     alone = {
         each.levels[0]: plain - loss
         for each, loss in losses.items()
-        if len(each.levels) == 1 and each.levels[0][0] in techniques
+        if len(each.levels) == 1 and each.levels[0][0] in combined
     }
     helpful = {pair: gain for pair, gain in alone.items() if gain > 0}
     best_levels: dict[str, tuple[str, int]] = {}
@@ -181,7 +183,7 @@ def _expand(losses: Mapping[Candidate, float], techniques: Mapping[str, int]) ->
         everything = everything.adding(*pair)
     scored: dict[Candidate, float] = {everything: sum(helpful.values())} if helpful else {}
     for held, loss in list(losses.items())[:_WIDTH]:
-        if held.without or not set(dict(held.levels)) <= set(techniques):
+        if held.without or not set(dict(held.levels)) <= set(combined):
             continue
         for pair, gain in helpful.items():
             if pair not in held.levels:

@@ -11,7 +11,7 @@ from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInf
 from kfp_vision.components.shared.recipe import read_recipe
 from kfp_vision.components.trial_search.beam import Trial, propose
 from kfp_vision.components.trial_search.plan import plan_search
-from kfp_vision.components.trial_search.techniques import Technique, read_techniques
+from kfp_vision.components.trial_search.techniques import PUBLISHED, Technique, read_techniques
 
 __all__ = ["merge_results", "propose_trials"]
 
@@ -49,6 +49,7 @@ def propose_trials(
             round_name,
             done,
             {each.name: len(each.levels) for each in techniques},
+            PUBLISHED,
             _suspicion(table, techniques),
             plan.affordable,
             seed,

@@ -30,7 +30,7 @@ def _search(
     """Runs all rounds; between two of them the trials travel as JSON."""
     done: list[Trial] = []
     for name in ROUNDS:
-        trials = propose(name, done, techniques, suspicion or {}, affordable, seed=7)
+        trials = propose(name, done, techniques, ("whole",), suspicion or {}, affordable, seed=7)
         done += [dataclasses.replace(each, loss=loss(each.candidate, each.seed)) for each in trials]
         done = [Trial.from_json(json.loads(json.dumps(each.to_json()))) for each in done]
     return done
@@ -85,6 +85,18 @@ def test_pruning_finds_the_transform_that_does_harm() -> None:
     gain = decide(_search(loss, suspicion=suspicion), seed=7)
     assert gain is not None
     assert gain.candidate.without == ("shear_x",)
+
+
+def test_an_exclusive_technique_is_tried_alone_and_may_win() -> None:
+    gains = {("whole", 0): 0.5, ("mirror", 0): 0.1, ("geometry", 0): 0.1}
+    done = _search(_additive(gains), techniques={"whole": 1, **_TECHNIQUES})
+    mixed = [
+        dict(trial.candidate.levels) for trial in done if "whole" in dict(trial.candidate.levels)
+    ]
+    assert all(levels == {"whole": 0} for levels in mixed)
+    gain = decide(done, seed=7)
+    assert gain is not None
+    assert gain.candidate == PLAIN.adding("whole", 0)
 
 
 def test_no_trial_is_proposed_twice_and_the_budget_is_never_exceeded() -> None:
