@@ -112,7 +112,12 @@ def keep_levels(table: Sequence[Signals]) -> list[Kept]:
             magnitudes = np.array([row.magnitude for row in held])
             distances = np.array([row.distance for row in held])
             levels = equal_levels(magnitudes, distances, targets)
-            survives = [magnitude < limit for magnitude in levels]
+            affinities = [1.0, *(row.affinity for row in held)]
+            survives = [
+                level < limit
+                and float(np.interp(level, [0.0, *magnitudes], affinities)) >= _LEAST_AFFINITY
+                for level in levels
+            ]
         kept.append(
             Kept(name, levels, survives, "" if any(survives) else "the labels do not survive it")
         )

@@ -30,14 +30,12 @@ from kfp_vision.components.shared.training.checkpoints import read_checkpoint, w
 from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.fit import evaluate
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.training.search_plan import CHECKPOINT_SHARE
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["measure_transforms"]
 
-# Of the steps of one plain training, and of the images: those that are trained on are seen as often
-# as in a whole training, so that the checkpoint knows them by heart as the end of one does.
-_CHECKPOINT_SHARE = 0.25
 _MAGNITUDES = (0.25, 0.5, 0.75, 1.0)
 # Held-out images that every transform is measured on: what a twentieth of the images of a plain
 # training allows, within these bounds.
@@ -64,8 +62,8 @@ def measure_transforms(
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     trainer, task, settings = build_trainer(recipe, info, seed, IDENTITY, ema_momentum=0.0)
     train, validation = (open_split(dataset_dir, s, recipe) for s in ("train", "validation"))
-    steps = max(1, round(_CHECKPOINT_SHARE * settings.steps))
-    count = max(settings.batch_size, round(_CHECKPOINT_SHARE * len(train)))
+    steps = max(1, round(CHECKPOINT_SHARE * settings.steps))
+    count = max(settings.batch_size, round(CHECKPOINT_SHARE * len(train)))
     subset = np.sort(np.random.default_rng(seed).permutation(len(train))[:count])
     _train(trainer, train, subset, settings, steps, seed, checkpoint_dir)
     loss = evaluate(trainer, task, validation)["loss"]

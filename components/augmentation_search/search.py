@@ -7,10 +7,13 @@ from pathlib import Path
 from kfp_vision.components.shared.artifacts import (
     COST_FILE,
     AugmentationTable,
+    DatasetInfo,
     StageCost,
+    read_json,
     write_json,
 )
 from kfp_vision.components.shared.recipe import read_recipe
+from kfp_vision.components.shared.training.search_plan import LEAST_TRIALS, plan_search
 
 __all__ = ["search_augmentation"]
 
@@ -40,7 +43,15 @@ def search_augmentation(
     if not search:
         skipped = "`search_augmentation` is false"
     elif recipe.get("augmentation", "policy") is not None:
-        skipped = "the recipe that the run starts from holds a policy"
+        skipped = "the recipe that the run starts from says how to augment"
+    else:
+        info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+        plan = plan_search(recipe, info)
+        if plan.affordable < LEAST_TRIALS:
+            skipped = (
+                f"a plain training is so short that a search at 0.8 of its cost has "
+                f"{plan.affordable} trials, and it needs {LEAST_TRIALS}"
+            )
     table = AugmentationTable(skipped=skipped)
     if not skipped:
         # Imported here: a run without a search must not start the framework.

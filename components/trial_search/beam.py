@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from kfp_vision.components.shared.artifacts import ROUNDS
+from kfp_vision.components.shared.training.search_plan import LEAST_TRIALS
 
 __all__ = [
     "CONFIRMATIONS",
-    "LEAST_TRIALS",
     "PLAIN",
     "Candidate",
     "Gain",
@@ -24,8 +24,6 @@ __all__ = [
     "propose",
 ]
 
-# With fewer than these there is no search.
-LEAST_TRIALS = 12
 # Seeds that the choice has not seen.
 CONFIRMATIONS = 3
 _WIDTH = 2
@@ -262,5 +260,5 @@ def decide(done: Sequence[Trial], seed: int) -> Gain | None:
         noise = float(np.std(np.array(plain, float), ddof=1))
         bound = _SIGMAS * max(error, noise / np.sqrt(len(gains)))
         mean = float(gains.mean())
-        found.append(Gain(candidate, mean, error, noise, mean > bound))
+        found.append(Gain(candidate, mean, error, noise, bool(mean > bound)))
     return max(found, key=lambda each: each.gain, default=None)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInfo, read_json
 from kfp_vision.components.shared.recipe import read_recipe
+from kfp_vision.components.shared.training.search_plan import plan_search
 from kfp_vision.components.trial_search.beam import Trial, propose
-from kfp_vision.components.trial_search.plan import plan_search
 from kfp_vision.components.trial_search.techniques import PUBLISHED, Technique, read_techniques
 
 __all__ = ["merge_results", "propose_trials"]
@@ -60,7 +60,8 @@ def propose_trials(
     return [
         json.dumps(
             {
-                "done": [trial.to_json() for trial in done],
+                # Once is enough: the results of all slices are merged.
+                "done": [trial.to_json() for trial in done if not start],
                 "trials": [trial.to_json() for trial in trials[start:end]],
             }
         )

@@ -18,15 +18,14 @@ from kfp_vision.components.shared.artifacts import (
 )
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.hyperparameters import SECTION
+from kfp_vision.components.shared.training.search_plan import LEAST_TRIALS, SearchPlan, plan_search
 from kfp_vision.components.trial_search.beam import (
-    LEAST_TRIALS,
     PLAIN,
     Candidate,
     Gain,
     Trial,
     decide,
 )
-from kfp_vision.components.trial_search.plan import SearchPlan, plan_search
 from kfp_vision.components.trial_search.proposing import merge_results
 from kfp_vision.components.trial_search.techniques import Technique, read_techniques
 
@@ -69,7 +68,11 @@ def select_policy(
         summary = _summarise(trials, plan, techniques, seed)
         seconds = sum(trial.seconds for trial in trials)
         seen = len(trials) * plan.images_per_trial
-        if summary.accepted:
+        if trials and not summary.accepted:
+            evidence = {"confirmed": summary.confirmed, "trials": len(trials)}
+            nothing = Setting(None, f"{_METHOD}: {summary.decision}", evidence)
+            recipe = recipe.with_settings("augmentation", {"policy": nothing})
+        elif summary.accepted:
             recipe, summary, more = _learn(
                 dataset_dir, info, recipe, summary, plan, trials, techniques, seed
             )
@@ -108,8 +111,8 @@ def _summarise(
 def _decision(gain: Gain | None, plan: SearchPlan, num_trials: int) -> str:
     if not num_trials:
         return (
-            f"A plain training is so short that a search at 0.8 of its cost has {plan.affordable} "
-            f"trials, and it needs {LEAST_TRIALS}: nothing changes."
+            f"At 0.8 of the cost of a plain training {plan.affordable} trials are left, a search "
+            f"needs {LEAST_TRIALS}: nothing changes."
         )
     if gain is None:
         return f"None of {num_trials} trials was better than the plain one: nothing changes."

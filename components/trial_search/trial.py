@@ -18,9 +18,9 @@ from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint
 from kfp_vision.components.shared.training.hyperparameters import SECTION
+from kfp_vision.components.shared.training.search_plan import SearchPlan
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
-from kfp_vision.components.trial_search.plan import SearchPlan
 from kfp_vision.components.trial_search.regularisation import Regularisation
 
 __all__ = ["TrialRunner"]

@@ -10,8 +10,8 @@ from pathlib import Path
 from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInfo, read_json
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import read_recipe
+from kfp_vision.components.shared.training.search_plan import plan_search
 from kfp_vision.components.trial_search.beam import Trial
-from kfp_vision.components.trial_search.plan import plan_search
 from kfp_vision.components.trial_search.techniques import Technique, read_techniques
 
 __all__ = ["run_trials"]

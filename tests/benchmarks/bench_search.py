@@ -44,6 +44,7 @@ from kfp_vision.components.shared.augmentation.transforms import TRANSFORMS
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.schedules import warmup_cosine
+from kfp_vision.components.shared.training.search_plan import plan_search
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
     build_trainer,
@@ -51,7 +52,6 @@ from kfp_vision.components.shared.training.setup import (
     open_split,
     recipe_policy,
 )
-from kfp_vision.components.trial_search.plan import plan_search
 from kfp_vision.components.trial_search.proposing import propose_trials
 from kfp_vision.components.trial_search.regularisation import Regularisation
 from kfp_vision.components.trial_search.selecting import select_policy

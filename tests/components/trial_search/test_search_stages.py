@@ -19,12 +19,12 @@ from kfp_vision.components.shared.artifacts import (
     read_json,
 )
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.training.search_plan import plan_search
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
     complete_recipe,
     recipe_policy,
 )
-from kfp_vision.components.trial_search.plan import plan_search
 from kfp_vision.components.trial_search.proposing import merge_results, propose_trials
 from kfp_vision.components.trial_search.selecting import select_policy
 from kfp_vision.components.trial_search.working import run_trials
@@ -125,6 +125,16 @@ def test_a_killed_worker_repeats_no_trial_and_a_repeated_one_has_the_same_loss(
     assert again == resumed
 
 
+def test_a_training_too_short_for_a_search_trains_no_checkpoint(
+    digits_dir: Path, tmp_path: Path
+) -> None:
+    path = _recipe(digits_dir, tmp_path, epochs=2)
+    table = search_augmentation(digits_dir, path, tmp_path / "table", tmp_path, True, seed=3)
+    assert "a plain training is so short" in table.skipped
+    assert table.images_seen == 0
+    assert not (tmp_path / "table/theta.npz").exists()
+
+
 @pytest.mark.slow
 def test_a_plain_training_that_affords_too_few_trials_changes_nothing(
     digits_dir: Path, searched: Path, tmp_path: Path
@@ -133,7 +143,7 @@ def test_a_plain_training_that_affords_too_few_trials_changes_nothing(
     slices = propose_trials(ROUNDS[0], digits_dir, path, searched / "table", [], workers=2, seed=3)
     assert [json.loads(each) for each in slices] == [{"done": [], "trials": []}]
     summary = select_policy(digits_dir, path, searched / "table", ["[]"], tmp_path / "out", seed=3)
-    assert "A plain training is so short" in summary.decision
+    assert "trials are left" in summary.decision
     assert (tmp_path / "out/recipe.json").read_bytes() == path.read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""How long a trial is and how many there may be, from the recipe alone."""
+"""How long the trials of a search are and how many there may be, from the recipe alone."""
 
 import dataclasses
 
@@ -7,8 +7,14 @@ from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.training.batch_scaling import halve_batch
 from kfp_vision.components.shared.training.hyperparameters import SECTION, from_recipe
 
-__all__ = ["SearchPlan", "plan_search"]
+__all__ = ["CHECKPOINT_SHARE", "LEAST_TRIALS", "SearchPlan", "plan_search"]
 
+# Of the steps of one plain training, and of its images, those of the checkpoint that trials start
+# from: it sees its images as often as a whole training does, and knows them by heart as the end of
+# one does.
+CHECKPOINT_SHARE = 0.25
+# With fewer than these there is no search.
+LEAST_TRIALS = 12
 # Of the images of one plain training: those of one trial, and those of the whole search.
 _TRIAL_SHARE = 0.015
 _SEARCH_SHARE = 0.78
@@ -45,11 +51,16 @@ class SearchPlan:
         return self.steps * self.batch_size + self.num_validation
 
 
-def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int) -> SearchPlan:
-    """Returns the lengths for a complete recipe, after so many images for checkpoint and table.
+def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> SearchPlan:
+    """Returns the lengths for a complete recipe.
 
     The batch is that of the recipe or, where that would leave a trial fewer than 80 steps, a
     smaller one with the learning rate that belongs to it.
+
+    Args:
+        recipe: Complete.
+        info: Of the dataset.
+        images_seen: For checkpoint and table; 0 before there are any: the checkpoint's are counted.
     """
     settings = from_recipe(recipe)
     plain_images = settings.steps * settings.batch_size
@@ -60,7 +71,8 @@ def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int) -> SearchPl
     steps = max(_MIN_STEPS, round(images / settings.batch_size))
     num_validation = min(_MOST_VALIDATION, info.splits["validation"])
     length_steps = max(_MIN_LENGTH_STEPS, steps)
-    left = _SEARCH_SHARE * plain_images - images_seen - 2 * length_steps * settings.batch_size
+    spent = max(images_seen, CHECKPOINT_SHARE * plain_images)
+    left = _SEARCH_SHARE * plain_images - spent - 2 * length_steps * settings.batch_size
     return SearchPlan(
         steps=steps,
         batch_size=settings.batch_size,
