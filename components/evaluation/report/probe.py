@@ -22,7 +22,7 @@ _OPTIONAL = ("steps_per_call", "jit_compile")
 _THROUGHPUT = (
     ("images_per_second", "Speed", "Images/s"),
     ("relative_time", "Time to the same loss", "Relative to the fastest"),
-    ("memory_mib", "Peak memory", "MiB"),
+    ("memory_mib", "Memory", "MiB"),
 )
 # One step of a range test is noisy; the probe reads this average too.
 _WINDOW = 9

@@ -25,7 +25,7 @@ def test_every_measurement_has_its_chart() -> None:
     assert [chart.title for chart in charts["batch_size"]] == [
         "Speed",
         "Time to the same loss",
-        "Peak memory",
+        "Memory",
         "Gradient noise scale",
     ]
     assert [chart.title for chart in charts["learning_rate"]] == [
