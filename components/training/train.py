@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import keras
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
@@ -23,6 +22,7 @@ from kfp_vision.components.shared.artifacts import (
     read_json,
     write_json,
 )
+from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.batch_scaling import halve_batch
@@ -83,7 +83,9 @@ def train_model(
     validation = open_split(dataset_dir, "validation", recipe)
 
     def start(settings: Hyperparameters) -> History:
-        images, targets = train.take(np.arange(settings.batch_size))
+        # In the order of training: on disk the images of a class lie together.
+        order = BatchOrder(len(train), settings.batch_size, config.seed)
+        images, targets = train.take(order.indices(0)[0])
         expected = task.initial_loss(targets, len(info.classes))
         checks = check_one_batch(trainer, images, targets, settings.learning_rate, expected)
         steps = settings.steps
