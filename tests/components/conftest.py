@@ -11,16 +11,24 @@ from kfp_vision.components.shared.artifacts import DatasetInfo, write_json
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
 
 
-def write_digits(folder: Path, sizes: dict[str, int], side: int = 16) -> Path:
-    """Writes digits as a dataset; `sizes` names the splits in the order in which they are cut."""
+def write_digits(
+    folder: Path, sizes: dict[str, int], side: int = 16, by_class: bool = False
+) -> Path:
+    """Writes digits as a dataset; `sizes` names the splits in the order in which they are cut.
+
+    By class, the images of a split lie in the order of their classes, as folders of classes do.
+    """
     digits = load_digits()
     images = np.kron(digits.images * 15, np.ones((side // 8, side // 8))).astype(np.uint8)
     order = np.random.default_rng(0).permutation(len(images))
     folder.mkdir(parents=True)
     start = 0
     for split, size in sizes.items():
+        rows = order[start : start + size]
+        if by_class:
+            rows = rows[np.argsort(digits.target[rows], kind="stable")]
         with SplitWriter(folder, split) as writer:
-            for index in order[start : start + size]:
+            for index in rows:
                 writer.write(
                     {
                         "image": encode_raw(images[index][..., None]),
@@ -57,3 +65,9 @@ def write_digits(folder: Path, sizes: dict[str, int], side: int = 16) -> Path:
 def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes = {"train": 1000, "validation": 300, "test": 497}
     return write_digits(tmp_path_factory.mktemp("digits") / "dataset", sizes)
+
+
+@pytest.fixture(scope="session")
+def digits_by_class_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits_by_class") / "dataset"
+    return write_digits(folder, {"train": 600, "validation": 100}, by_class=True)

@@ -169,3 +169,18 @@ def test_a_checkpoint_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
         np.testing.assert_array_equal(left, right)
     assert restored[1] == {"step": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.npz"]
+
+
+def test_the_checked_batch_is_one_of_the_training_whatever_the_order_on_disk(
+    digits_by_class_dir: Path, tmp_path: Path
+) -> None:
+    # The first class on disk weighs eleven times as much as another; the mean weight is one.
+    weights = Setting([5.5] + [0.5] * 9, "test")
+    metric = Setting("accuracy", "test")
+    recipe = Recipe().with_settings("data", {"class_weights": weights, "primary_metric": metric})
+    write_recipe(recipe, tmp_path / "in.json")
+    config = TrainConfig(epochs=1, batch_size=50)
+    folders = (tmp_path / name for name in ("in.json", "model", "checkpoints"))
+    summary = train_model(digits_by_class_dir, *folders, config)
+    assert summary.checks["initial_loss"] < 2 * summary.checks["expected_initial_loss"]
+    assert summary.warnings == []
