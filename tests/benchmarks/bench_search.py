@@ -8,7 +8,7 @@ is taken off the final training. The digits are scikit-learn's, with known invar
 training and test images: `digits_geometry` rotated, sheared, shifted and zoomed (flips are wrong
 for their labels), `digits_flips` mirrored and flipped besides, `digits_colour` in random colours on
 random backgrounds besides. In the first seed the signals of the table are compared with the outcome
-of trials of single transforms.
+of trials of single transforms, and the fixed policies are tried as the search tries its own.
 """
 
 import argparse
@@ -207,6 +207,19 @@ def signal_correlations(dataset: Path, recipe: Recipe, folder: Path) -> dict[str
     return found | {"all": float(scipy.stats.spearmanr(predicted, gains).statistic)}
 
 
+def trial_gains(dataset: Path, recipe: Recipe, folder: Path, seeds: int = 4) -> dict[str, float]:
+    """Returns what the fixed policies take off the validation loss of trials, nats."""
+    table = read_json(AugmentationTable, folder / "table/table.json")
+    info = read_json(DatasetInfo, dataset / "dataset.json")
+    plan = plan_search(recipe, info, table.images_seen)
+    runner = TrialRunner(dataset, recipe, folder / "table", plan)
+    losses = {
+        name: [runner.run(Regularisation(policy, {}), seed) for seed in range(seeds)]
+        for name, policy in FIXED.items()
+    }
+    return {name: float(np.mean(losses["none"]) - np.mean(each)) for name, each in losses.items()}
+
+
 def mean_error(values: list[float]) -> list[float | None]:
     """Returns the mean and its standard error, None of a single value."""
     if len(values) < 2:
@@ -222,7 +235,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--size", type=int, default=16)
     options = parser.parse_args()
-    keys = ("sets", "gain_over_trivial_augment", "search_cost", "rank_correlation")
+    keys = ("sets", "gain_over_trivial_augment", "search_cost", "rank_correlation", "trial_gains")
     result: dict[str, Any] = {key: {} for key in keys}
     recalls: list[float] = []
     harmful = 0
@@ -260,7 +273,8 @@ def main() -> None:
                 if not seed:
                     signals = signal_correlations(dataset, recipe, folder)
                     result["rank_correlation"][name] = signals
-                    print(name, signals, flush=True)
+                    result["trial_gains"][name] = trial_gains(dataset, recipe, folder)
+                    print(name, signals, result["trial_gains"][name], flush=True)
             result["sets"][name] = {method: mean_error(values) for method, values in scores.items()}
             result["search_cost"][name] = float(np.mean(costs))
             if "trivial_augment" in scores:
