@@ -13,6 +13,7 @@ from kfp_vision.components.augmentation_search.distance import (
     frechet_distance,
     null_distance,
 )
+from kfp_vision.components.shared.architectures.zoo import is_droppable
 from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInfo, read_json
 from kfp_vision.components.shared.augmentation.augment import augment
 from kfp_vision.components.shared.augmentation.policy import (
@@ -29,7 +30,7 @@ from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
 from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.fit import evaluate
-from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.training.hyperparameters import SECTION, Hyperparameters
 from kfp_vision.components.shared.training.search_plan import CHECKPOINT_SHARE
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
@@ -88,16 +89,17 @@ def measure_transforms(
         signals=[dataclasses.asdict(row) for row in rows],
         kept=[dataclasses.asdict(each) for each in kept],
         groups=[dataclasses.asdict(group) for group in make_groups(kept)],
-        regularisers=_regularisers(trainer.model, settings),
+        regularisers=_regularisers(recipe),
     )
 
 
-def _regularisers(model: keras.Model, settings: Hyperparameters) -> dict[str, float]:
-    """Returns the hyperparameters that regularise, without those that the model cannot have."""
+def _regularisers(recipe: Recipe) -> dict[str, float]:
+    """Returns what regularises the model, without what the user has set or it cannot have."""
     names = ["label_smoothing", "weight_decay", "dropout"]
-    if any(isinstance(layer, keras.layers.Add) for layer in model.layers):
+    if is_droppable(recipe.value("model", "architecture")):
         names.append("stochastic_depth")
-    return {name: getattr(settings, name) for name in names}
+    held = {name: recipe.sections[SECTION][name] for name in names}
+    return {name: each.value for name, each in held.items() if each.source != "user"}
 
 
 def _write_examples(train: LabelledImages, kept: list[Kept], path: Path, seed: int) -> None:

@@ -1,7 +1,9 @@
 """The stage: decides whether there is a search, and measures the transforms for it."""
 
 import hashlib
+import json
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 from kfp_vision.components.shared.artifacts import (
@@ -49,7 +51,7 @@ def search_augmentation(
         plan = plan_search(recipe, info)
         if plan.affordable < LEAST_TRIALS:
             skipped = (
-                f"a plain training is so short that a search at 0.8 of its cost has "
+                "a plain training is so short that a search at 0.8 of its cost has "
                 f"{plan.affordable} trials, and it needs {LEAST_TRIALS}"
             )
     table = AugmentationTable(skipped=skipped)
@@ -57,11 +59,9 @@ def search_augmentation(
         # Imported here: a run without a search must not start the framework.
         from kfp_vision.components.augmentation_search.measure import measure_transforms
 
-        identity = hashlib.sha256(
-            recipe_path.read_bytes()
-            + (dataset_dir / "dataset.json").read_bytes()
-            + bytes([seed % 256])
-        ).hexdigest()[:16]
+        inputs = [path.read_text() for path in (recipe_path, dataset_dir / "dataset.json")]
+        content = json.dumps([version("kfp-vision"), seed, *inputs])
+        identity = hashlib.sha256(content.encode()).hexdigest()[:16]
         folder = checkpoint_dir / f"augmentation-{identity}"
         table = measure_transforms(dataset_dir, recipe, output_dir, folder, seed)
     write_json(table, output_dir / "table.json")

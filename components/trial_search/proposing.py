@@ -11,7 +11,7 @@ from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInf
 from kfp_vision.components.shared.recipe import read_recipe
 from kfp_vision.components.shared.training.search_plan import plan_search
 from kfp_vision.components.trial_search.beam import Trial, propose
-from kfp_vision.components.trial_search.techniques import PUBLISHED, Technique, read_techniques
+from kfp_vision.components.trial_search.techniques import PUBLISHED, read_techniques
 
 __all__ = ["merge_results", "propose_trials"]
 
@@ -50,7 +50,7 @@ def propose_trials(
             done,
             {each.name: len(each.levels) for each in techniques},
             PUBLISHED,
-            _suspicion(table, techniques),
+            _suspicion(table),
             plan.affordable,
             seed,
         )
@@ -75,9 +75,7 @@ def merge_results(results: Sequence[str]) -> list[Trial]:
     return list({trial.key: trial for trial in trials}.values())
 
 
-def _suspicion(
-    table: AugmentationTable, techniques: Sequence[Technique]
-) -> dict[str, dict[str, float]]:
+def _suspicion(table: AugmentationTable) -> dict[str, dict[str, float]]:
     """Returns group -> transform -> loss shift near the strongest magnitude that it uses."""
     found: dict[str, dict[str, float]] = {}
     for group in table.groups:

@@ -39,20 +39,19 @@ def read_candidate(candidate: Candidate, techniques: Sequence[Technique]) -> Reg
     """Returns the policy and the hyperparameters of a candidate.
 
     One operation is drawn for each image from the union of the groups, with 30 % identity; groups
-    that are for every image come besides. A published policy is taken as it is, and
-    of two that are on the first counts.
+    that are for every image come besides. A published policy is on alone, and is taken as it is.
     """
     levels = dict(candidate.levels)
     named = [each for each in techniques if each.name in levels]
     chosen = {each.name: each.levels[levels[each.name]] for each in named}
+    for name in PUBLISHED:
+        if name in chosen:
+            return Regularisation(_PUBLISHED[name](), {})
     changes = {name: chosen.pop(name) for name in REGULARISERS if name in chosen}
     probabilities = {f"{name}_probability": chosen.pop(name) for name in _MIXING if name in chosen}
     # Together they take every image where both are on.
     total = max(1.0, sum(probabilities.values()))
     mixing = Mixing(**{name: value / total for name, value in probabilities.items()})
-    whole = [chosen.pop(name) for name in PUBLISHED if name in chosen]
-    if whole:
-        return Regularisation(dataclasses.replace(_PUBLISHED[whole[0]](), mixing=mixing), changes)
     always, union = (
         [
             Operation(**operation)

@@ -65,16 +65,17 @@ def select_policy(
         info = read_json(DatasetInfo, dataset_dir / "dataset.json")
         plan = plan_search(recipe, info, table.images_seen)
         techniques = read_techniques(table.groups, table.regularisers)
-        summary = _summarise(trials, plan, techniques, seed)
+        gain = decide(trials, seed)
+        summary = _summarise(gain, trials, plan, techniques, seed)
         seconds = sum(trial.seconds for trial in trials)
         seen = len(trials) * plan.images_per_trial
-        if trials and not summary.accepted:
+        if trials:
             evidence = {"confirmed": summary.confirmed, "trials": len(trials)}
             nothing = Setting(None, f"{_METHOD}: {summary.decision}", evidence)
             recipe = recipe.with_settings("augmentation", {"policy": nothing})
-        elif summary.accepted:
+        if gain is not None and gain.accepted:
             recipe, summary, more = _learn(
-                dataset_dir, info, recipe, summary, plan, trials, techniques, seed
+                dataset_dir, info, recipe, summary, plan, gain.candidate, techniques, seed
             )
             seen += more
     write_recipe(recipe, output_dir / "recipe.json")
@@ -85,7 +86,11 @@ def select_policy(
 
 
 def _summarise(
-    trials: Sequence[Trial], plan: SearchPlan, techniques: Sequence[Technique], seed: int
+    gain: Gain | None,
+    trials: Sequence[Trial],
+    plan: SearchPlan,
+    techniques: Sequence[Technique],
+    seed: int,
 ) -> TrialSummary:
     plain = next((trial for trial in trials if trial.key == (PLAIN, seed)), None)
     if plain is not None and plain.loss is None:
@@ -93,7 +98,6 @@ def _summarise(
             "The trial without any technique must stay finite. "
             f"Received: {plain.error}. Lower `learning_rate`."
         )
-    gain = decide(trials, seed)
     return TrialSummary(
         decision=_decision(gain, plan, len(trials)),
         accepted=gain is not None and gain.accepted,
@@ -171,7 +175,7 @@ def _learn(
     recipe: Recipe,
     summary: TrialSummary,
     plan: SearchPlan,
-    trials: Sequence[Trial],
+    candidate: Candidate,
     techniques: Sequence[Technique],
     seed: int,
 ) -> tuple[Recipe, TrialSummary, int]:
@@ -182,11 +186,12 @@ def _learn(
     from kfp_vision.components.shared.training.setup import build_trainer, open_split
     from kfp_vision.components.trial_search.regularisation import read_candidate
 
-    gain = decide(trials, seed)
-    if gain is None:
-        raise ValueError("A policy must have been confirmed. Received: none")
-    found = read_candidate(gain.candidate, techniques)
-    evidence = {"confirmed": summary.confirmed, "steps": summary.steps, "trials": len(trials)}
+    found = read_candidate(candidate, techniques)
+    evidence = {
+        "confirmed": summary.confirmed,
+        "steps": summary.steps,
+        "trials": len(summary.trials),
+    }
     changed = {
         name: Setting(value, _METHOD, {"before": recipe.value(SECTION, name), **evidence})
         for name, value in found.changes.items()

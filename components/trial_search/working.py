@@ -1,6 +1,7 @@
 """Runs a slice of the trials of a round in one process, and never one of them twice."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import time
@@ -12,7 +13,7 @@ from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import read_recipe
 from kfp_vision.components.shared.training.search_plan import plan_search
 from kfp_vision.components.trial_search.beam import Trial
-from kfp_vision.components.trial_search.techniques import Technique, read_techniques
+from kfp_vision.components.trial_search.techniques import read_techniques
 
 __all__ = ["run_trials"]
 
@@ -66,7 +67,7 @@ def _run(
     recipe = read_recipe(recipe_path)
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     plan = plan_search(recipe, info, table.images_seen)
-    techniques: list[Technique] = read_techniques(table.groups, table.regularisers)
+    techniques = read_techniques(table.groups, table.regularisers)
     runner = TrialRunner(dataset_dir, recipe, table_dir, plan)
     journal.mkdir(parents=True, exist_ok=True)
     # Workers of one round share the folder, each with a file of its own.
@@ -77,9 +78,8 @@ def _run(
             began = time.monotonic()
             loss = runner.run(read_candidate(trial.candidate, techniques), trial.seed)
             error = "" if loss is not None else "the validation loss is not finite"
-            result = Trial(
-                trial.round, trial.candidate, trial.seed, loss, time.monotonic() - began, error
-            )
+            seconds = time.monotonic() - began
+            result = dataclasses.replace(trial, loss=loss, seconds=seconds, error=error)
             file.write(json.dumps(result.to_json()) + "\n")
             file.flush()
             progress.update(done)

@@ -24,7 +24,7 @@ from kfp_vision.components.shared.architectures import (
 from kfp_vision.components.shared.architectures.norms import set_norm_momentum
 from kfp_vision.components.shared.tasks import Task
 
-__all__ = ["ARCHITECTURES", "Architecture", "build_model", "choose_input"]
+__all__ = ["ARCHITECTURES", "Architecture", "build_model", "choose_input", "is_droppable"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +84,11 @@ def _find(name: str) -> Architecture:
             f"Received: {name!r}. Did you mean: {', '.join(close)}?"
         )
     return ARCHITECTURES[name]
+
+
+def is_droppable(architecture: str) -> bool:
+    """Returns whether a network has residual branches for stochastic depth to drop."""
+    return not user_model.is_user_model(architecture) and _find(architecture).droppable
 
 
 def choose_input(
@@ -152,14 +157,14 @@ def build_model(
     """
     pixels = keras.Input(image_shape, name="pixels")
     if user_model.is_user_model(architecture):
-        _check_droppable(architecture, False, stochastic_depth)
+        _check_droppable(architecture, stochastic_depth)
         body = user_model.load_user_model(architecture)
         _check_size(architecture, image_shape, user_model.read_input_size(body))
         adapted = _with_channels(pixels, body.inputs[0].shape[-1], architecture)
         logits = user_model.attach_task(body, adapted, task, num_classes, dropout)
         return keras.Model(pixels, logits)
     found = _find(architecture)
-    _check_droppable(architecture, found.droppable, stochastic_depth)
+    _check_droppable(architecture, stochastic_depth)
     if min(image_shape[:2]) < found.min_size:
         raise ValueError(
             f"`image_size` must be at least {found.min_size} for `{architecture}`. "
@@ -172,8 +177,8 @@ def build_model(
     return model
 
 
-def _check_droppable(architecture: str, droppable: bool, stochastic_depth: float) -> None:
-    if stochastic_depth > 0 and not droppable:
+def _check_droppable(architecture: str, stochastic_depth: float) -> None:
+    if stochastic_depth > 0 and not is_droppable(architecture):
         names = [name for name, row in ARCHITECTURES.items() if row.droppable]
         raise ValueError(
             f"`stochastic_depth` must be 0 for `{architecture}`, which has no branches to drop. "

@@ -36,7 +36,11 @@ def _recipe(digits_dir: Path, folder: Path, epochs: int = _EPOCHS) -> Path:
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
     recipe = Recipe().with_settings("data", data)
-    recipe = recipe.with_settings("training", {"epochs": Setting(epochs, "test")})
+    settings = {
+        "epochs": Setting(epochs, "test"),
+        "label_smoothing": Setting(0.1, "test", source="user"),
+    }
+    recipe = recipe.with_settings("training", settings)
     write_recipe(complete_recipe(recipe, info, UserChoices()), folder / "in.json")
     return folder / "in.json"
 
@@ -72,6 +76,8 @@ def test_the_table_refuses_what_destroys_digits_and_shows_every_transform(search
         assert set(examples.files) == {"original", *kept}
         for name in kept:
             assert examples[name].shape == (6, *examples["original"].shape)
+    # What the user has set is not searched.
+    assert set(table.regularisers) == {"weight_decay", "dropout", "stochastic_depth"}
     subset = np.load(searched / "table/subset.npy", allow_pickle=False)
     assert len(np.unique(subset)) == len(subset) == 250
 
