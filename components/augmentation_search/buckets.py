@@ -17,7 +17,7 @@ from kfp_vision.components.shared.augmentation.transforms import TRANSFORMS
 __all__ = ["NUM_LEVELS", "Group", "Kept", "keep_levels", "make_groups"]
 
 NUM_LEVELS = 6
-_LEAST_AFFINITY = 0.8
+_LEAST_AFFINITY = 0.5
 # Levels of a group that are tried: weak and strong.
 _TRIED_LEVELS = (2, 5)
 # What crops and shifts do: both axes, every image, by at most so much of the greatest magnitude.

@@ -26,10 +26,9 @@ from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORM
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import Recipe
-from kfp_vision.components.shared.tasks import Task
+from kfp_vision.components.shared.tasks import Targets, Task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
 from kfp_vision.components.shared.training.data import LabelledImages
-from kfp_vision.components.shared.training.fit import evaluate
 from kfp_vision.components.shared.training.hyperparameters import SECTION, Hyperparameters
 from kfp_vision.components.shared.training.search_plan import CHECKPOINT_SHARE
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
@@ -38,14 +37,14 @@ from kfp_vision.components.shared.training.trainer import Trainer
 __all__ = ["measure_transforms"]
 
 _MAGNITUDES = (0.25, 0.5, 0.75, 1.0)
-# Held-out images that every transform is measured on: what a twentieth of the images of a plain
+# Held-out images that every transform is measured on: what a small share of the images of a plain
 # training allows, within these bounds.
-_LOOK_SHARE, _LEAST_LOOKED_AT, _MOST_LOOKED_AT = 0.05, 64, 384
+_LOOK_SHARE, _LEAST_LOOKED_AT, _MOST_LOOKED_AT = 0.04, 64, 384
 _STEPS_PER_CALL = 16
 _SAVES = 6
-# Above this share of the loss of a model that knows nothing the checkpoint has not learned enough
-# to say what keeps a label.
-_LEARNED_SHARE = 0.9
+# A checkpoint whose metric is within so many standard deviations of that of shuffled predictions
+# has not learned enough to say what keeps a label.
+_SIGMAS, _SHUFFLES = 3.0, 32
 
 
 def measure_transforms(
@@ -67,17 +66,19 @@ def measure_transforms(
     count = max(settings.batch_size, round(CHECKPOINT_SHARE * len(train)))
     subset = np.sort(np.random.default_rng(seed).permutation(len(train))[:count])
     _train(trainer, train, subset, settings, steps, seed, checkpoint_dir)
-    loss = evaluate(trainer, task, validation)["loss"]
     seen = steps * settings.batch_size + len(validation)
-    knows_nothing = task.initial_loss(validation.targets, len(info.classes))
-    if loss > _LEARNED_SHARE * knows_nothing:
+    logits = np.concatenate([trainer.logits(batch) for batch in validation.image_batches()])
+    predictions = np.asarray(task.activate(logits))
+    primary = recipe.value("data", "primary_metric")
+    reached = task.metrics(validation.targets, predictions).get(primary, 0.0)
+    chance, scatter = _chance(task, validation.targets, predictions, primary, seed)
+    if reached <= chance + _SIGMAS * scatter:
         skipped = (
-            f"after {steps:,} steps the validation loss is {loss:.3g}, hardly below the "
-            f"{knows_nothing:.3g} of a model that knows nothing"
+            f"after {steps:,} steps the {primary} on validation is {reached:.3g}, not "
+            f"significantly above the {chance:.3g} of shuffled predictions"
         )
         return AugmentationTable(skipped=skipped, checkpoint_steps=steps, images_seen=seen)
-    primary = recipe.value("data", "primary_metric")
-    rows, null, looked = _measure(trainer, task, validation, primary, settings, seed)
+    rows, null, looked = _measure(trainer, task, validation, primary, chance, settings, seed)
     kept = keep_levels(rows)
     write_checkpoint(output_dir / "theta.npz", trainer.state(), {"steps": steps})
     np.save(output_dir / "subset.npy", subset)
@@ -91,6 +92,18 @@ def measure_transforms(
         groups=[dataclasses.asdict(group) for group in make_groups(kept)],
         regularisers=_regularisers(recipe),
     )
+
+
+def _chance(
+    task: Task, targets: Targets, predictions: np.ndarray, primary: str, seed: int
+) -> tuple[float, float]:
+    """Returns mean and standard deviation of the metric where no prediction is of its image."""
+    generator = np.random.default_rng(seed)
+    found = [
+        task.metrics(targets, predictions[generator.permutation(len(predictions))]).get(primary, 0)
+        for _ in range(_SHUFFLES)
+    ]
+    return float(np.mean(found)), float(np.std(found))
 
 
 def _regularisers(recipe: Recipe) -> dict[str, float]:
@@ -151,6 +164,7 @@ def _measure(
     task: Task,
     validation: LabelledImages,
     primary: str,
+    chance: float,
     settings: Hyperparameters,
     seed: int,
 ) -> tuple[list[Signals], float, int]:
@@ -188,7 +202,7 @@ def _measure(
                     transform=name,
                     magnitude=magnitude,
                     distance=frechet_distance(features, clean),
-                    affinity=kept / metric if metric > 0 else 0.0,
+                    affinity=(kept - chance) / max(metric - chance, 1e-9),
                     loss_shift=float(shift.mean()),
                     loss_shift_error=float(shift.std() / np.sqrt(count)),
                 )

@@ -15,7 +15,7 @@ from kfp_vision.components.shared.artifacts import (
     write_json,
 )
 from kfp_vision.components.shared.recipe import read_recipe
-from kfp_vision.components.shared.training.search_plan import LEAST_TRIALS, plan_search
+from kfp_vision.components.shared.training.search_plan import plan_search
 
 __all__ = ["search_augmentation"]
 
@@ -49,10 +49,10 @@ def search_augmentation(
     else:
         info = read_json(DatasetInfo, dataset_dir / "dataset.json")
         plan = plan_search(recipe, info)
-        if plan.affordable < LEAST_TRIALS:
+        if not plan.num_short:
             skipped = (
-                "a plain training is so short that a search at 0.8 of its cost has "
-                f"{plan.affordable} trials, and it needs {LEAST_TRIALS}"
+                "a plain training is so short that 0.8 of its cost are too few trials to tell a "
+                "technique from chance"
             )
     table = AugmentationTable(skipped=skipped)
     if not skipped:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 __all__ = [
     "COST_FILE",
+    "LONG_ROUNDS",
     "ROUNDS",
     "SPLITS",
     "AugmentationTable",
@@ -32,6 +33,8 @@ SPLITS = ("train", "validation", "test", "unlabeled")
 COST_FILE = "cost.json"
 # Of the search by trials, in their order.
 ROUNDS = ("screening", "expansion 1", "expansion 2", "pruning", "confirmation")
+# Their trials are twice as long as the others.
+LONG_ROUNDS = ROUNDS[1:4]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,8 +198,8 @@ class TrialSummary:
         skipped: Why there was no search; empty when there was.
         decision: One sentence.
         accepted: Whether something was changed.
-        plan: `{"steps", "batch_size", "peak_rate", "num_validation", "length_steps",
-            "affordable"}` of the trials.
+        plan: `{"steps", "batch_size", "peak_rate", "num_validation", "num_short", "num_long"}` of
+            the trials.
         techniques: Rows `{"name", "levels"}`, levels in words.
         trials: Rows `{"round" (of `ROUNDS`), "candidate": {"levels": {technique: level}, "without":
             [transform]}, "seed", "loss", "seconds", "error"}`; the loss is the validation loss in

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from kfp_vision.components.shared.artifacts import ROUNDS
-from kfp_vision.components.shared.training.search_plan import LEAST_TRIALS
+from kfp_vision.components.shared.artifacts import LONG_ROUNDS, ROUNDS
+from kfp_vision.components.shared.training.search_plan import CONFIRMATIONS
 
 __all__ = [
-    "CONFIRMATIONS",
     "PLAIN",
     "Candidate",
     "Gain",
@@ -24,14 +23,12 @@ __all__ = [
     "propose",
 ]
 
-# Seeds that the choice has not seen.
-CONFIRMATIONS = 3
 _WIDTH = 2
 _SIGMAS = 2.0
-# Of the trials before confirmation, those of the screening.
-_SCREENING_SHARE = 0.7
-# Of the trials after screening and confirmation, those of each expansion; the rest prunes.
-_EXPANSION_SHARE = 0.45
+# Long trials at most of each expansion; the rest prunes.
+_EXPANSIONS = {"expansion 1": 4, "expansion 2": 3}
+# A technique that alone costs less than this share of what the best one gains may still help it.
+_TOLERATED_SHARE = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +77,14 @@ class Trial:
     error: str = ""
 
     @property
-    def key(self) -> tuple[Candidate, int]:
+    def long(self) -> bool:
+        """Whether it has twice as many steps as the others."""
+        return self.round in LONG_ROUNDS
+
+    @property
+    def key(self) -> tuple[Candidate, int, bool]:
         """Returns what the loss depends on."""
-        return self.candidate, self.seed
+        return self.candidate, self.seed, self.long
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values."""
@@ -105,14 +107,17 @@ def propose(
     techniques: Mapping[str, int],
     exclusive: Collection[str],
     suspicion: Mapping[str, Mapping[str, float]],
-    affordable: int,
+    num_short: int,
+    num_long: int,
     seed: int,
 ) -> list[Trial]:
     """Returns the trials of a round, none of which has been run.
 
-    Screening tries every technique alone; two expansions add techniques that helped alone to the
-    best candidates; pruning leaves one technique or one transform of the best out; confirmation
-    repeats the best two and the plain training with fresh seeds.
+    Screening tries every technique alone. What the techniques do together takes longer to show:
+    the first expansion tries the plain training, the best technique, the best few and all that
+    helped in long trials; the second adds to the best of these what it does not have; pruning
+    leaves one technique or one transform of the best out. Confirmation repeats the best and the
+    plain training with fresh seeds.
 
     Args:
         round_name: One of `ROUNDS`.
@@ -120,105 +125,138 @@ def propose(
         techniques: Name -> number of levels, what is worth most first.
         exclusive: Techniques that are tried alone only.
         suspicion: Technique -> transform -> how likely it is that it does harm.
-        affordable: Trials of all rounds together.
+        num_short: Trials of screening and confirmation.
+        num_long: Trials of the other rounds.
         seed: Of all rounds but the confirmation.
     """
-    losses = _losses(done, seed)
-    # The second candidate is confirmed only where there are trials for both.
-    reserved = CONFIRMATIONS * (1 + _WIDTH if affordable >= 2 * LEAST_TRIALS else 2)
-    left = affordable - len(done) - (reserved if round_name != "confirmation" else 0)
-    wanted: Iterable[Candidate]
-    if round_name == "screening" and affordable < LEAST_TRIALS:
-        wanted = ()
-    elif round_name == "screening":
-        singles = [PLAIN, *_singles(techniques)]
-        wanted = singles[: round(left * _SCREENING_SHARE)]
-    elif not losses:
-        wanted = ()
-    elif round_name.startswith("expansion"):
-        later = affordable - reserved - sum(trial.round == "screening" for trial in done)
-        wanted = _expand(losses, {*techniques} - {*exclusive})[: round(later * _EXPANSION_SHARE)]
-    elif round_name == "pruning":
-        wanted = _prune(losses, suspicion)[: max(0, left)]
-    else:
-        return _confirm(losses, left, seed)
-    return [Trial(round_name, each, seed) for each in wanted if each not in losses]
+    if round_name == ROUNDS[0]:
+        screened = max(0, num_short - 2 * CONFIRMATIONS)
+        return [Trial(round_name, each, seed) for each in [PLAIN, *_singles(techniques)][:screened]]
+    combined = {name: number for name, number in techniques.items() if name not in exclusive}
+    alone = _gains_alone(_losses(done, seed, long=False))
+    losses = _losses(done, seed, long=True)
+    wanted: Iterable[Candidate] = ()
+    if round_name == "expansion 1":
+        wanted = _first_combinations(alone, combined, min(_EXPANSIONS[round_name], num_long))
+    elif losses and round_name == "expansion 2":
+        wanted = _expand(losses, alone, combined)
+    elif losses and round_name == "pruning":
+        wanted = _prune(losses, alone, suspicion)
+    elif losses:
+        return _confirm(losses, seed)
+    left = min(_EXPANSIONS.get(round_name, num_long), num_long - sum(each.long for each in done))
+    new = [each for each in wanted if each not in losses]
+    return [Trial(round_name, each, seed) for each in new[: max(0, left)]]
 
 
-def _losses(done: Iterable[Trial], seed: int) -> dict[Candidate, float]:
-    """Returns the losses of the finished trials of one seed, the best first."""
+def _losses(done: Iterable[Trial], seed: int, *, long: bool) -> dict[Candidate, float]:
+    """Returns the losses of the finished trials of one seed and length, the best first."""
     found = {
         trial.candidate: trial.loss
         for trial in done
-        if trial.seed == seed and trial.loss is not None
+        if trial.seed == seed and trial.long == long and trial.loss is not None
     }
     return dict(sorted(found.items(), key=lambda item: (item[1], len(item[0].levels))))
 
 
 def _singles(techniques: Mapping[str, int]) -> list[Candidate]:
-    """Returns each technique alone, at its strongest level first."""
-    return [
-        PLAIN.adding(name, level)
-        for name, number in techniques.items()
-        for level in reversed(range(number))
-    ]
+    """Returns each technique alone, all at their strongest levels before the weaker ones."""
+    ordered = sorted(
+        (number - level, place, name, level)
+        for place, (name, number) in enumerate(techniques.items())
+        for level in range(number)
+    )
+    return [PLAIN.adding(name, level) for _, _, name, level in ordered]
 
 
-def _expand(losses: Mapping[Candidate, float], combined: Collection[str]) -> list[Candidate]:
-    """Returns candidates one technique larger, those of the greatest expected gain first."""
+def _gains_alone(losses: Mapping[Candidate, float]) -> dict[tuple[str, int], float]:
+    """Returns what each technique takes off the loss at its best level, the best technique first.
+
+    Those that do harm are left out.
+    """
+    if not losses:
+        return {}
     plain = losses.get(PLAIN, max(losses.values()))
-    alone = {
-        each.levels[0]: plain - loss
-        for each, loss in losses.items()
-        if len(each.levels) == 1 and each.levels[0][0] in combined
-    }
-    helpful = {pair: gain for pair, gain in alone.items() if gain > 0}
-    best_levels: dict[str, tuple[str, int]] = {}
-    for pair in sorted(helpful, key=lambda pair: -helpful[pair]):
-        best_levels.setdefault(pair[0], pair)
-    everything = PLAIN
-    for pair in best_levels.values():
-        everything = everything.adding(*pair)
-    scored: dict[Candidate, float] = {everything: sum(helpful.values())} if helpful else {}
+    tolerated = _TOLERATED_SHARE * max(0.0, plain - min(losses.values()))
+    found: dict[str, tuple[tuple[str, int], float]] = {}
+    for each, loss in losses.items():
+        if each != PLAIN and loss < plain + tolerated:
+            found.setdefault(each.levels[0][0], (each.levels[0], plain - loss))
+    return dict(found.values())
+
+
+def _first_combinations(
+    alone: Mapping[tuple[str, int], float], combined: Collection[str], number: int
+) -> list[Candidate]:
+    """Returns the plain candidate and sets of what helped, of sizes between one and all."""
+    helpful = [pair for pair, gain in alone.items() if gain > 0 and pair[0] in combined]
+    best = next(iter(alone), None)
+    if best is None or number < 2:
+        return []
+    found = [PLAIN, PLAIN.adding(*best)]
+    sizes = np.geomspace(1, max(1, len(helpful)), max(1, number - 1))
+    if best not in helpful:
+        # What may not be combined is tried as well, and takes the place of one set.
+        sizes = sizes[1:]
+    for size in sorted({round(size) for size in sizes}, reverse=True):
+        found.append(Candidate(tuple(sorted(helpful[:size]))))
+    return list(dict.fromkeys(found))[:number]
+
+
+def _expand(
+    losses: Mapping[Candidate, float],
+    alone: Mapping[tuple[str, int], float],
+    combined: Mapping[str, int],
+) -> list[Candidate]:
+    """Returns candidates one technique larger, those of the greatest expected gain first.
+
+    Then come those with a technique at another level.
+    """
+    plain = losses.get(PLAIN, max(losses.values()))
+    scored: dict[Candidate, float] = {}
     for held, loss in list(losses.items())[:_WIDTH]:
         if held.without or not set(dict(held.levels)) <= set(combined):
             continue
-        for pair, gain in helpful.items():
-            if pair not in held.levels:
+        for pair, gain in alone.items():
+            if pair[0] in combined and pair not in held.levels:
                 scored.setdefault(held.adding(*pair), plain - loss + gain)
-    ordered = sorted(scored, key=lambda each: -scored[each])
-    return [each for each in ordered if each not in losses]
+        for name, level in held.levels:
+            for other in {*range(combined[name])} - {level}:
+                scored.setdefault(held.adding(name, other), plain - loss)
+    return sorted(scored, key=lambda each: -scored[each])
 
 
 def _prune(
-    losses: Mapping[Candidate, float], suspicion: Mapping[str, Mapping[str, float]]
+    losses: Mapping[Candidate, float],
+    alone: Mapping[tuple[str, int], float],
+    suspicion: Mapping[str, Mapping[str, float]],
 ) -> list[Candidate]:
-    """Returns the best candidate with one technique less, then with one transform less."""
+    """Returns the best candidate without its weakest technique, then with one transform less."""
     best = next(iter(losses))
-    smaller = [best.leaving_out(name) for name, _ in best.levels] if len(best.levels) > 1 else []
+    smaller = []
+    if len(best.levels) > 1:
+        weakest = min(best.levels, key=lambda pair: alone.get(pair, 0.0))
+        smaller.append(best.leaving_out(weakest[0]))
     suspects = {
         transform: harm
         for name, _ in best.levels
         for transform, harm in suspicion.get(name, {}).items()
+        # A technique of one transform is left out as a whole.
+        if len(suspicion[name]) > 1
     }
-    if len(suspects) > 1:
-        for transform in sorted(suspects, key=lambda each: -suspects[each]):
-            smaller.append(Candidate(best.levels, (transform,)))
-    return [each for each in smaller if each not in losses]
+    ordered = sorted(suspects, key=lambda each: -suspects[each])
+    return smaller + [Candidate(best.levels, (transform,)) for transform in ordered]
 
 
-def _confirm(losses: Mapping[Candidate, float], left: int, seed: int) -> list[Trial]:
-    """Returns the plain training and the best candidates with seeds that no choice has seen."""
-    plain = losses.get(PLAIN, np.inf)
-    better = [each for each, loss in losses.items() if loss < plain][:_WIDTH]
-    # Without a second candidate where the trials are few.
-    better = better[: left // CONFIRMATIONS - 1]
-    if not better:
+def _confirm(losses: Mapping[Candidate, float], seed: int) -> list[Trial]:
+    """Returns the plain training and the best candidate with seeds that no choice has seen."""
+    best = next(iter(losses))
+    if losses[best] >= losses.get(PLAIN, np.inf):
         return []
     return [
         Trial(ROUNDS[-1], each, seed + offset)
         for offset in range(1, CONFIRMATIONS + 1)
-        for each in (PLAIN, *better)
+        for each in (PLAIN, best)
     ]
 
 
@@ -244,7 +282,7 @@ class Gain:
 
 def decide(done: Sequence[Trial], seed: int) -> Gain | None:
     """Returns the best of the confirmed candidates; None where none was confirmed."""
-    by_key = {trial.key: trial.loss for trial in done}
+    by_key = {trial.key[:2]: trial.loss for trial in done if not trial.long}
     seeds = range(seed + 1, seed + 1 + CONFIRMATIONS)
     plain = [by_key.get((PLAIN, each)) for each in seeds]
     if any(loss is None for loss in plain):

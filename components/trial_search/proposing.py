@@ -51,7 +51,8 @@ def propose_trials(
             {each.name: len(each.levels) for each in techniques},
             PUBLISHED,
             _suspicion(table),
-            plan.affordable,
+            plan.num_short,
+            plan.num_long,
             seed,
         )
     # What is compiled anew lies together, so that few workers have to.

@@ -18,7 +18,7 @@ from kfp_vision.components.shared.artifacts import (
 )
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.hyperparameters import SECTION
-from kfp_vision.components.shared.training.search_plan import LEAST_TRIALS, SearchPlan, plan_search
+from kfp_vision.components.shared.training.search_plan import SearchPlan, plan_search
 from kfp_vision.components.trial_search.beam import (
     PLAIN,
     Candidate,
@@ -68,7 +68,7 @@ def select_policy(
         gain = decide(trials, seed)
         summary = _summarise(gain, trials, plan, techniques, seed)
         seconds = sum(trial.seconds for trial in trials)
-        seen = len(trials) * plan.images_per_trial
+        seen = sum(plan.images_of(trial.long) for trial in trials)
         if trials:
             evidence = {"confirmed": summary.confirmed, "trials": len(trials)}
             nothing = Setting(None, f"{_METHOD}: {summary.decision}", evidence)
@@ -92,7 +92,7 @@ def _summarise(
     techniques: Sequence[Technique],
     seed: int,
 ) -> TrialSummary:
-    plain = next((trial for trial in trials if trial.key == (PLAIN, seed)), None)
+    plain = next((trial for trial in trials if trial.key == (PLAIN, seed, False)), None)
     if plain is not None and plain.loss is None:
         raise ValueError(
             "The trial without any technique must stay finite. "
@@ -114,10 +114,7 @@ def _summarise(
 
 def _decision(gain: Gain | None, plan: SearchPlan, num_trials: int) -> str:
     if not num_trials:
-        return (
-            f"At 0.8 of the cost of a plain training {plan.affordable} trials are left, a search "
-            f"needs {LEAST_TRIALS}: nothing changes."
-        )
+        return "0.8 of the cost of a plain training leave too few trials: nothing changes."
     if gain is None:
         return f"None of {num_trials} trials was better than the plain one: nothing changes."
     found = (
@@ -141,12 +138,15 @@ def _confirmed(gain: Gain) -> dict[str, Any]:
 
 def _steps(gain: Gain, trials: Sequence[Trial], seed: int) -> list[dict[str, Any]]:
     """Returns the gain of each technique over those before it, what helped most alone first."""
-    losses = {trial.candidate: trial.loss for trial in trials if trial.seed == seed}
+    losses, short = (
+        {trial.candidate: trial.loss for trial in trials if trial.key[1:] == (seed, long)}
+        for long in (True, False)
+    )
     plain = losses.get(PLAIN)
     levels = dict(gain.candidate.levels)
 
     def alone(name: str) -> float:
-        loss = losses.get(PLAIN.adding(name, levels[name]))
+        loss = short.get(PLAIN.adding(name, levels[name]))
         return float("inf") if loss is None else loss
 
     rows, held, before = [], PLAIN, plain
@@ -209,7 +209,7 @@ def _learn(
         found.policy,
         plan.peak_rate,
         plan.batch_size,
-        plan.length_steps,
+        plan.steps,
         seed,
     )
     epochs = recipe.get(SECTION, "epochs")
@@ -217,7 +217,7 @@ def _learn(
     if epochs is None or epochs.source != "user":
         recipe = _lengthened(recipe, measured.factor, dataclasses.asdict(measured))
     summary = dataclasses.replace(summary, lengthening=dataclasses.asdict(measured))
-    return recipe, summary, 2 * plan.length_steps * plan.batch_size
+    return recipe, summary, 2 * plan.steps * plan.batch_size
 
 
 def _lengthened(recipe: Recipe, factor: float, measured: dict[str, Any]) -> Recipe:

@@ -75,13 +75,14 @@ class TrialRunner:
             (): (self._plain, checkpoint[0])
         }
 
-    def run(self, regularisation: Regularisation, seed: int) -> float | None:
+    def run(self, regularisation: Regularisation, seed: int, long: bool = False) -> float | None:
         """Returns the mean validation loss in nats, None when it is not finite."""
         plan, trainer = self._plan, self._at_checkpoint(regularisation)
+        steps = plan.steps_of(long)
         order = BatchOrder(len(self._subset), plan.batch_size, seed)
-        for step in range(0, plan.steps, _STEPS_PER_CALL):
-            at = np.arange(step, min(step + _STEPS_PER_CALL, plan.steps))
-            rates = _RATE_SHARE * plan.peak_rate * (1 - at / plan.steps)
+        for step in range(0, steps, _STEPS_PER_CALL):
+            at = np.arange(step, min(step + _STEPS_PER_CALL, steps))
+            rates = _RATE_SHARE * plan.peak_rate * (1 - at / steps)
             images, targets = self._train.take(self._subset[order.indices(step, len(at))])
             trainer.run_steps(images, targets, rates.astype(np.float32))
         losses = []

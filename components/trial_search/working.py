@@ -60,6 +60,8 @@ def _run(
     if not trials:
         return
     # Imported here: a slice without work must not start the framework.
+    import tensorflow as tf
+
     from kfp_vision.components.trial_search.regularisation import read_candidate
     from kfp_vision.components.trial_search.trial import TrialRunner
 
@@ -76,10 +78,16 @@ def _run(
     with (journal / f"{name[:16]}.jsonl").open("a", encoding="utf-8") as file:
         for done, trial in enumerate(trials, start=1):
             began = time.monotonic()
-            loss = runner.run(read_candidate(trial.candidate, techniques), trial.seed)
-            error = "" if loss is not None else "the validation loss is not finite"
+            error = "the validation loss is not finite"
+            try:
+                candidate = read_candidate(trial.candidate, techniques)
+                loss = runner.run(candidate, trial.seed, trial.long)
+            except (MemoryError, tf.errors.ResourceExhaustedError) as raised:
+                loss, error = None, f"out of memory: {str(raised)[:200]}"
             seconds = time.monotonic() - began
-            result = dataclasses.replace(trial, loss=loss, seconds=seconds, error=error)
+            result = dataclasses.replace(
+                trial, loss=loss, seconds=seconds, error="" if loss is not None else error
+            )
             file.write(json.dumps(result.to_json()) + "\n")
             file.flush()
             progress.update(done)

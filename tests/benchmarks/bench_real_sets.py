@@ -28,7 +28,8 @@ def unpack(name: str, folder: Path) -> Path:
     return folder / name
 
 
-def _solar_cells(folder: Path) -> Path:
+def solar_cells(folder: Path) -> Path:
+    """Copies the images of elpv-dataset with a table of two labels and returns the folder."""
     data = Path(elpv_dataset.__file__).parent / "data"
     rows = [line.split() for line in (data / "labels.csv").read_text().splitlines()]
     shutil.copytree(data / "images", folder / "images")
@@ -43,7 +44,7 @@ def _solar_cells(folder: Path) -> Path:
 SETS: dict[str, Callable[[Path], Path]] = {
     "cifar10-10k": lambda folder: unpack("cifar10-10k", folder),
     "camvid-tiles-multilabel": lambda folder: unpack("camvid-tiles-multilabel", folder),
-    "elpv-dataset": lambda folder: _solar_cells(folder / "elpv"),
+    "elpv-dataset": lambda folder: solar_cells(folder / "elpv"),
 }
 
 

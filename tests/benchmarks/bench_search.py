@@ -1,17 +1,19 @@
 """Does the search pay? Accuracy at equal total budget, search included, against fixed policies.
 
 python tests/benchmarks/bench_search.py [--sets digits_geometry cifar10_10k ...] [--seeds 5]
-    [--size 16]
+    [--size 16] [--fixed build/search_fixed.json]
 
 Every method sees 1.8 T images, T being those of a plain training; with the search, what it has seen
 is taken off the final training. The digits are scikit-learn's, with known invariances planted into
 training and test images: `digits_geometry` rotated, sheared, shifted and zoomed (flips are wrong
-for their labels), `digits_flips` mirrored and flipped besides, `digits_colour` in random colours on
-random backgrounds besides. In the first seed the signals of the table are compared with the outcome
-of trials of single transforms, and the fixed policies are tried as the search tries its own.
+for their labels), `digits_flips` mirrored and flipped, `digits_colour` in other hues, saturations,
+contrasts and lights. In the first seed the signals of the table are compared
+with the outcome of trials of single transforms, and the fixed policies are tried as the search
+tries its own.
 """
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -22,9 +24,10 @@ from typing import Any
 
 import numpy as np
 import scipy.ndimage
+import scipy.spatial
 import scipy.stats
 from bench_probe import MALLOC
-from bench_real_sets import unpack
+from bench_real_sets import solar_cells, unpack
 from sklearn.datasets import load_digits
 
 from kfp_vision.components.augmentation_search.search import search_augmentation
@@ -70,41 +73,53 @@ FLIPS = {"mirror", "flip"}
 # Set -> what was planted, and what destroys its labels.
 PLANTED = {
     "digits_geometry": (GEOMETRY, {"mirror", "flip", "rot90"}),
-    "digits_flips": (GEOMETRY | FLIPS, set()),
-    "digits_colour": (GEOMETRY | COLOUR, {"mirror", "flip", "rot90"}),
+    "digits_flips": (FLIPS, {"rot90"}),
+    "digits_colour": (COLOUR, {"mirror", "flip", "rot90"}),
 }
+
+# Of a plain training, where the images are so few that the default's would be hardly any steps.
+EPOCHS = dict.fromkeys(PLANTED, 200)
 
 
 def _warped(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Returns a digit of 16 x 16 pixels, rotated, sheared, zoomed and shifted at random."""
+    """Returns an image of 16 x 16 pixels, rotated, sheared, zoomed and shifted at random."""
     angle = np.deg2rad(generator.uniform(-40, 40))
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     shear = np.array([[1, generator.uniform(-0.3, 0.3)], [0, 1]])
     matrix = rotation @ shear * np.exp(generator.uniform(-0.2, 0.2))
     offset = 7.5 - matrix @ (7.5 + generator.uniform(-2, 2, 2))
-    large = np.kron(image * 15, np.ones((2, 2)))
-    return scipy.ndimage.affine_transform(large, matrix, offset, order=1)
+    return scipy.ndimage.affine_transform(image, matrix, offset, order=1)
+
+
+def _recoloured(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Returns an image of three channels in other colours, saturation, contrast and light."""
+    hue = scipy.spatial.transform.Rotation.from_rotvec(
+        np.ones(3) / 3**0.5 * generator.uniform(-np.pi / 2, np.pi / 2)
+    )
+    image = image @ hue.as_matrix().T
+    grey = image.mean(-1, keepdims=True)
+    image = grey + generator.uniform(0.2, 1.8) * (image - grey)
+    image = image.mean() + generator.uniform(0.5, 1.5) * (image - image.mean())
+    return image + generator.uniform(-60, 60)
 
 
 def planted_digits(name: str, folder: Path) -> Path:
     """Writes digits with the invariances of a set of `PLANTED` as arrays."""
     digits, generator = load_digits(), np.random.default_rng(0)
-    # A training digit is seen four times, as its writer might have written it again.
-    rows = np.r_[np.tile(np.arange(800), 4), np.arange(800, len(digits.images))]
-    images = np.stack([_warped(digits.images[row], generator) for row in rows])
+    images = np.kron(digits.images * 15, np.ones((1, 2, 2)))
+    if name == "digits_geometry":
+        images = np.stack([_warped(image, generator) for image in images])
     if name == "digits_flips":
         for axis in (1, 2):
             chosen = generator.random(len(images)) < 0.5
             images[chosen] = np.flip(images[chosen], axis)
     if name == "digits_colour":
-        ink, paper = generator.uniform(0, 255, (2, len(images), 1, 1, 3))
-        # A digit that has the colour of its background is none.
-        paper = np.where(np.abs(ink - paper).mean(-1, keepdims=True) < 60, 255 - ink, paper)
         share = images[..., None] / 255
-        images = share * ink + (1 - share) * paper
+        images = share * np.array([230, 190, 90]) + (1 - share) * np.array([60, 90, 150])
+        images = np.stack([_recoloured(image, generator) for image in images])
     images = np.clip(images, 0, 255).astype(np.uint8)
-    labels = digits.target[rows].astype(np.int64)
-    cuts = {"train": slice(3200), "val": slice(3200, 3600), "test": slice(3600, None)}
+    labels = digits.target.astype(np.int64)
+    cuts = {"train": slice(500), "val": slice(500, 900), "test": slice(900, None)}
     arrays = {f"x_{name}": images[cut] for name, cut in cuts.items()}
     arrays |= {f"y_{name}": labels[cut] for name, cut in cuts.items()}
     folder.mkdir(parents=True)
@@ -116,7 +131,7 @@ SOURCES: dict[str, Callable[[Path], Path]] = {
     **{name: (lambda folder, name=name: planted_digits(name, folder)) for name in PLANTED},
     "cifar10_10k": lambda folder: unpack("cifar10-10k", folder),
     "fashion_mnist": provide_fashion_mnist,
-    "elpv": lambda folder: unpack("elpv-dataset", folder),
+    "elpv": solar_cells,
     "camvid": lambda folder: unpack("camvid-tiles-multilabel", folder),
 }
 
@@ -141,6 +156,22 @@ def score(dataset: Path, recipe: Recipe, policy: Policy, images: float, seed: in
     return task.metrics(test.targets, np.asarray(task.activate(logits)))[
         recipe.value("data", "primary_metric")
     ]
+
+
+class FixedScores:
+    """Scores of the fixed policies on disk, which no change of the search changes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known = json.loads(path.read_text()) if path.exists() else {}
+
+    def get(self, key: str, measure: Callable[[], float]) -> float:
+        """Returns the score, measured where it is not known."""
+        if key not in self._known:
+            self._known[key] = measure()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(json.dumps(self._known, indent=1))
+        return self._known[key]
 
 
 def search(dataset: Path, recipe: Recipe, seed: int, folder: Path) -> tuple[Recipe, float]:
@@ -234,7 +265,10 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=list(FIXED))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--size", type=int, default=16)
+    parser.add_argument("--fixed", type=Path, default=Path("build/search_fixed.json"))
+    parser.add_argument("--no-search", action="store_true", help="the fixed policies alone")
     options = parser.parse_args()
+    fixed = FixedScores(options.fixed)
     keys = ("sets", "gain_over_trivial_augment", "search_cost", "rank_correlation", "trial_gains")
     result: dict[str, Any] = {key: {} for key in keys}
     recalls: list[float] = []
@@ -247,15 +281,21 @@ def main() -> None:
             info = import_dataset(str(source), dataset, ImportConfig())
             metric = "mean_average_precision" if info.task == "multilabel" else "accuracy"
             data["primary_metric"] = Setting(metric, "test")
-            choices = UserChoices(image_size=options.size)
+            choices = UserChoices(image_size=options.size, epochs=EPOCHS.get(name, 0))
             recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
             plain = recipe.value("training", "epochs") * info.splits["train"]
             scores: dict[str, list[float]] = {}
             costs = []
             for seed in range(options.seeds):
                 for method in options.methods:
-                    value = score(dataset, recipe, FIXED[method], 1.8 * plain, seed)
+                    value = fixed.get(
+                        f"{name} {options.size} {method} {seed}",
+                        functools.partial(score, dataset, recipe, FIXED[method], 1.8 * plain, seed),
+                    )
                     scores.setdefault(method, []).append(value)
+                if options.no_search:
+                    print(name, seed, json.dumps(scores), flush=True)
+                    continue
                 folder = Path(scratch, f"{name}-{seed}")
                 found, seen = search(dataset, recipe, seed, folder)
                 costs.append(seen / plain)
@@ -276,8 +316,9 @@ def main() -> None:
                     result["trial_gains"][name] = trial_gains(dataset, recipe, folder)
                     print(name, signals, result["trial_gains"][name], flush=True)
             result["sets"][name] = {method: mean_error(values) for method, values in scores.items()}
-            result["search_cost"][name] = float(np.mean(costs))
-            if "trivial_augment" in scores:
+            if costs:
+                result["search_cost"][name] = float(np.mean(costs))
+            if {"search", "trivial_augment"} <= scores.keys():
                 pairs = np.subtract(scores["search"], scores["trivial_augment"]).tolist()
                 result["gain_over_trivial_augment"][name] = mean_error(pairs)
     if recalls:

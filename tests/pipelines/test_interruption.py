@@ -33,7 +33,7 @@ def start(command, digits_folder):
     started = []
 
     def run(output, *options):
-        arguments = ["--dataset-uri", digits_folder, "--output", output, "--epochs", "40", *options]
+        arguments = ["--dataset-uri", digits_folder, "--output", output, "--epochs", "80", *options]
         process = subprocess.Popen(
             [*command, "run", *arguments],
             stdout=subprocess.PIPE,

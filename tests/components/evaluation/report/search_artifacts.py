@@ -87,8 +87,8 @@ SEARCH = TrialSummary(
         "batch_size": 32,
         "peak_rate": 0.002973,
         "num_validation": 100,
-        "length_steps": 40,
-        "affordable": 31,
+        "num_short": 17,
+        "num_long": 7,
     },
     techniques=[
         {"name": "shift", "levels": ["translate_x 0.12"]},
