@@ -23,7 +23,6 @@ from kfp_vision.components.shared.augmentation.policy import (
     policy_tensors,
 )
 from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS, TRANSFORMS
-from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import Targets, Task
@@ -32,6 +31,7 @@ from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.hyperparameters import SECTION, Hyperparameters
 from kfp_vision.components.shared.training.search_plan import CHECKPOINT_SHARE
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
+from kfp_vision.components.shared.training.short_training import run_steps
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["measure_transforms"]
@@ -40,7 +40,6 @@ _MAGNITUDES = (0.25, 0.5, 0.75, 1.0)
 # Held-out images that every transform is measured on: what a small share of the images of a plain
 # training allows, within these bounds.
 _LOOK_SHARE, _LEAST_LOOKED_AT, _MOST_LOOKED_AT = 0.04, 64, 384
-_STEPS_PER_CALL = 16
 _SAVES = 6
 # A checkpoint whose metric is within so many standard deviations of that of shuffled predictions
 # has not learned enough to say what keeps a label.
@@ -146,17 +145,14 @@ def _train(
     if restored is not None:
         trainer.restore(restored[0])
         step = restored[1]["step"]
-    order = BatchOrder(len(subset), settings.batch_size, seed)
+    warmup = np.minimum(1.0, np.arange(1, steps + 1) / max(settings.warmup_steps, 1))
+    rates = settings.learning_rate * warmup
     progress = Progress("search", steps, "steps", step)
-    while step < steps:
-        at = np.arange(step, min(step + _STEPS_PER_CALL, steps))
-        images, targets = train.take(subset[order.indices(step, len(at))])
-        warmup = np.minimum(1.0, (at + 1) / max(settings.warmup_steps, 1))
-        trainer.run_steps(images, targets, (settings.learning_rate * warmup).astype(np.float32))
-        before, step = step, int(at[-1]) + 1
-        progress.update(step)
-        if step * _SAVES // steps > before * _SAVES // steps:
-            write_checkpoint(path, trainer.state(), {"step": step})
+    for done, _ in run_steps(trainer, train, subset, rates, settings.batch_size, seed, step):
+        progress.update(done)
+        if done * _SAVES // steps > step * _SAVES // steps:
+            write_checkpoint(path, trainer.state(), {"step": done})
+        step = done
 
 
 def _measure(

@@ -13,19 +13,18 @@ import numpy as np
 
 from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
 from kfp_vision.components.shared.augmentation.policy import IDENTITY
-from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint
 from kfp_vision.components.shared.training.hyperparameters import SECTION
 from kfp_vision.components.shared.training.search_plan import SearchPlan
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
+from kfp_vision.components.shared.training.short_training import run_steps
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.trial_search.regularisation import Regularisation
 
 __all__ = ["TrialRunner"]
 
-_STEPS_PER_CALL = 16
 _EVALUATION_BATCH = 512
 # Of the peak rate, at the start of a trial: at the whole of it the trials of one candidate scatter
 # twice as much and gain hardly more.
@@ -79,12 +78,9 @@ class TrialRunner:
         """Returns the mean validation loss in nats, None when it is not finite."""
         plan, trainer = self._plan, self._at_checkpoint(regularisation)
         steps = plan.steps_of(long)
-        order = BatchOrder(len(self._subset), plan.batch_size, seed)
-        for step in range(0, steps, _STEPS_PER_CALL):
-            at = np.arange(step, min(step + _STEPS_PER_CALL, steps))
-            rates = _RATE_SHARE * plan.peak_rate * (1 - at / steps)
-            images, targets = self._train.take(self._subset[order.indices(step, len(at))])
-            trainer.run_steps(images, targets, rates.astype(np.float32))
+        rates = _RATE_SHARE * plan.peak_rate * (1 - np.arange(steps) / steps)
+        for _ in run_steps(trainer, self._train, self._subset, rates, plan.batch_size, seed):
+            pass
         losses = []
         parts = np.array_split(self._scored, math.ceil(len(self._scored) / _EVALUATION_BATCH))
         for part in parts:

@@ -11,8 +11,8 @@ import dataclasses
 import numpy as np
 
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy
-from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.training.data import LabelledImages
+from kfp_vision.components.shared.training.short_training import run_steps
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["MAX_FACTOR", "Lengthening", "lengthening", "measure_lengthening"]
@@ -20,7 +20,6 @@ __all__ = ["MAX_FACTOR", "Lengthening", "lengthening", "measure_lengthening"]
 # What a policy may cost at most: beyond it the loss is one that the model will never reach.
 MAX_FACTOR = 1.5
 _MIN_STEPS = 32
-_STEPS_PER_CALL = 16
 _WARMUP_STEPS = 10
 
 
@@ -108,16 +107,12 @@ def measure_lengthening(
         seed: Of the order of the images.
     """
     initial = trainer.state()
-    order = BatchOrder(len(images), batch_size, seed)
+    rows = np.arange(len(images))
     rates = learning_rate * np.minimum(1.0, np.arange(1, steps + 1) / _WARMUP_STEPS)
     curves = []
     for each in (IDENTITY, policy):
         trainer.use_policy(each)
-        losses = []
-        for start in range(0, steps, _STEPS_PER_CALL):
-            chunk = rates[start : start + _STEPS_PER_CALL].astype(np.float32)
-            pixels, targets = images.take(order.indices(start, len(chunk)))
-            losses.append(trainer.run_steps(pixels, targets, chunk).losses)
+        calls = run_steps(trainer, images, rows, rates, batch_size, seed)
+        curves.append(np.concatenate([losses for _, losses in calls]))
         trainer.restore(initial)
-        curves.append(np.concatenate(losses))
     return lengthening(*curves)

@@ -14,7 +14,7 @@ __all__ = ["CHECKPOINT_SHARE", "CONFIRMATIONS", "SearchPlan", "plan_search"]
 # one does.
 CHECKPOINT_SHARE = 0.25
 # Of the images of one plain training: those of one trial, and those of the whole search.
-_TRIAL_SHARE = 0.005
+_TRIAL_SHARE = 0.0125
 _SEARCH_SHARE = 0.78
 # With fewer steps trials rank techniques by chance; smaller batches make more of them.
 _MIN_STEPS, _MIN_BATCH = 80, 16
