@@ -94,13 +94,13 @@ def _warped(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 def _recoloured(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Returns an image of three channels in other colours, saturation, contrast and light."""
     hue = scipy.spatial.transform.Rotation.from_rotvec(
-        np.ones(3) / 3**0.5 * generator.uniform(-np.pi / 2, np.pi / 2)
+        np.ones(3) / 3**0.5 * generator.uniform(-np.pi, np.pi)
     )
     image = image @ hue.as_matrix().T
     grey = image.mean(-1, keepdims=True)
-    image = grey + generator.uniform(0.2, 1.8) * (image - grey)
-    image = image.mean() + generator.uniform(0.5, 1.5) * (image - image.mean())
-    return image + generator.uniform(-60, 60)
+    image = grey + generator.uniform(0, 2) * (image - grey)
+    image = image.mean() + generator.uniform(0.2, 1.2) * (image - image.mean())
+    return image + generator.uniform(-100, 100)
 
 
 def planted_digits(name: str, folder: Path) -> Path:
