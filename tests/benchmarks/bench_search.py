@@ -289,7 +289,7 @@ def main() -> None:
             for seed in range(options.seeds):
                 for method in options.methods:
                     value = fixed.get(
-                        f"{name} {options.size} {method} {seed}",
+                        f"{name} {info.fingerprint[:8]} {options.size} {method} {seed}",
                         functools.partial(score, dataset, recipe, FIXED[method], 1.8 * plain, seed),
                     )
                     scores.setdefault(method, []).append(value)

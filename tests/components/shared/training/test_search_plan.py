@@ -1,0 +1,52 @@
+"""What a search may cost, for trainings of all lengths."""
+
+from pathlib import Path
+
+import pytest
+
+from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
+from kfp_vision.components.shared.recipe import Recipe, Setting
+from kfp_vision.components.shared.training.search_plan import (
+    CHECKPOINT_SHARE,
+    CONFIRMATIONS,
+    SearchPlan,
+    plan_search,
+)
+from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
+
+
+def _plan(digits_dir: Path, epochs: int, batch_size: int = 0) -> tuple[SearchPlan, int]:
+    """Returns the plan and the images of a plain training."""
+    info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
+    choices = UserChoices(epochs=epochs, batch_size=batch_size)
+    recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
+    steps, batch = (recipe.value("training", name) for name in ("steps", "batch_size"))
+    return plan_search(recipe, info), steps * batch
+
+
+@pytest.mark.parametrize("epochs", [2, 10, 50, 60, 80, 150, 400, 3000])
+def test_all_trials_together_stay_below_the_promised_share(digits_dir: Path, epochs: int) -> None:
+    plan, images = _plan(digits_dir, epochs)
+    trials = sum(
+        count * plan.images_of(long)
+        for count, long in ((plan.num_short, False), (plan.num_long, True))
+    )
+    length = 2 * plan.steps * plan.batch_size
+    if plan.num_short:
+        assert CHECKPOINT_SHARE * images + trials + length <= 0.78 * images
+        assert plan.num_short >= 4 + 2 * CONFIRMATIONS
+        assert plan.num_long >= 3
+    else:
+        assert plan.num_long == 0
+        assert epochs < 80
+    assert plan.images_of(True) - plan.images_of(False) == plan.steps * plan.batch_size
+
+
+def test_a_large_batch_is_halved_until_a_trial_has_enough_steps(digits_dir: Path) -> None:
+    short, _ = _plan(digits_dir, 100, batch_size=256)
+    long, images = _plan(digits_dir, 3000, batch_size=256)
+    assert (short.batch_size, short.steps) == (16, 80)
+    assert long.batch_size > 16
+    assert long.steps * long.batch_size == pytest.approx(0.0125 * images, rel=0.01)
+    assert short.peak_rate < long.peak_rate
