@@ -29,7 +29,11 @@ from kfp_vision.components.shared.tasks import Targets, Task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
 from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.hyperparameters import SECTION, Hyperparameters
-from kfp_vision.components.shared.training.search_plan import CHECKPOINT_SHARE
+from kfp_vision.components.shared.training.search_plan import (
+    CHECKPOINT_SHARE,
+    LEAST_LOOKED_AT,
+    LOOK_SHARE,
+)
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.short_training import run_steps
 from kfp_vision.components.shared.training.trainer import Trainer
@@ -37,9 +41,7 @@ from kfp_vision.components.shared.training.trainer import Trainer
 __all__ = ["measure_transforms"]
 
 _MAGNITUDES = (0.25, 0.5, 0.75, 1.0)
-# Held-out images that every transform is measured on: what a small share of the images of a plain
-# training allows, within these bounds.
-_LOOK_SHARE, _LEAST_LOOKED_AT, _MOST_LOOKED_AT = 0.04, 64, 384
+_MOST_LOOKED_AT = 384
 _SAVES = 6
 # A checkpoint whose metric is within so many standard deviations of that of shuffled predictions
 # has not learned enough to say what keeps a label.
@@ -65,26 +67,19 @@ def measure_transforms(
     count = max(settings.batch_size, round(CHECKPOINT_SHARE * len(train)))
     subset = np.sort(np.random.default_rng(seed).permutation(len(train))[:count])
     _train(trainer, train, subset, settings, steps, seed, checkpoint_dir)
-    seen = steps * settings.batch_size + len(validation)
-    logits = np.concatenate([trainer.logits(batch) for batch in validation.image_batches()])
-    predictions = np.asarray(task.activate(logits))
     primary = recipe.value("data", "primary_metric")
-    reached = task.metrics(validation.targets, predictions).get(primary, 0.0)
-    chance, scatter = _chance(task, validation.targets, predictions, primary, seed)
-    if reached <= chance + _SIGMAS * scatter:
-        skipped = (
-            f"after {steps:,} steps the {primary} on validation is {reached:.3g}, not "
-            f"significantly above the {chance:.3g} of shuffled predictions"
-        )
+    rows, null, looked, skipped = _measure(trainer, task, validation, primary, settings, seed)
+    seen = steps * settings.batch_size + looked
+    if skipped:
+        skipped = f"after {steps:,} steps {skipped}"
         return AugmentationTable(skipped=skipped, checkpoint_steps=steps, images_seen=seen)
-    rows, null, looked = _measure(trainer, task, validation, primary, chance, settings, seed)
     kept = keep_levels(rows)
     write_checkpoint(output_dir / "theta.npz", trainer.state(), {"steps": steps})
     np.save(output_dir / "subset.npy", subset)
     _write_examples(train, kept, output_dir / "examples.npz", seed)
     return AugmentationTable(
         checkpoint_steps=steps,
-        images_seen=seen + looked,
+        images_seen=seen,
         null_distance=null,
         signals=[dataclasses.asdict(row) for row in rows],
         kept=[dataclasses.asdict(each) for each in kept],
@@ -160,17 +155,19 @@ def _measure(
     task: Task,
     validation: LabelledImages,
     primary: str,
-    chance: float,
     settings: Hyperparameters,
     seed: int,
-) -> tuple[list[Signals], float, int]:
-    """Returns every transform at rising magnitudes, the null distance and the images seen."""
+) -> tuple[list[Signals], float, int, str]:
+    """Returns every transform at rising magnitudes, the null distance and the images seen.
+
+    The last value says why there are none, where the checkpoint has not learned enough.
+    """
     colours = trainer.model.input_shape[-1] == 3
     names = [name for name in PIXEL_TRANSFORMS if colours or name not in ("colour", "hue")]
     magnitudes = {name: (1.0,) if TRANSFORMS[name].chance else _MAGNITUDES for name in names}
     looks = 1 + sum(len(each) for each in magnitudes.values())
-    affordable = int(_LOOK_SHARE * settings.steps * settings.batch_size / looks)
-    count = max(_LEAST_LOOKED_AT, min(_MOST_LOOKED_AT, affordable))
+    affordable = int(LOOK_SHARE * settings.steps * settings.batch_size / looks)
+    count = max(LEAST_LOOKED_AT, min(_MOST_LOOKED_AT, affordable))
     count = min(count, len(validation))
     chosen = np.sort(np.random.default_rng(seed).permutation(len(validation))[:count])
     images, targets = validation.take(chosen)
@@ -187,6 +184,16 @@ def _measure(
         return np.asarray(features).reshape(count, -1), losses, metric
 
     clean, losses, metric = look(IDENTITY)
+    predictions = np.asarray(task.activate(predict(images)[1]))
+    chance, scatter = _chance(task, targets, predictions, primary, seed)
+    if metric <= chance + _SIGMAS * scatter:
+        return (
+            [],
+            0.0,
+            count,
+            f"the {primary} on {count} validation images is {metric:.3g}, not significantly above "
+            f"the {chance:.3g} of shuffled predictions",
+        )
     rows = []
     progress = Progress("measure transforms", len(names), "transforms")
     for done, name in enumerate(names, start=1):
@@ -198,10 +205,10 @@ def _measure(
                     transform=name,
                     magnitude=magnitude,
                     distance=frechet_distance(features, clean),
-                    affinity=(kept - chance) / max(metric - chance, 1e-9),
+                    affinity=(kept - chance) / (metric - chance),
                     loss_shift=float(shift.mean()),
                     loss_shift_error=float(shift.std() / np.sqrt(count)),
                 )
             )
         progress.update(done)
-    return rows, null_distance(clean, seed), looks * count
+    return rows, null_distance(clean, seed), looks * count, ""

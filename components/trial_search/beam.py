@@ -5,7 +5,7 @@ and proposed again after an interruption.
 """
 
 import dataclasses
-import json
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +27,8 @@ _WIDTH = 2
 _SIGMAS = 2.0
 # Long trials at most of each expansion; the rest prunes.
 _EXPANSIONS = {"expansion 1": 4, "expansion 2": 3}
+# Of techniques that gain alike the fewest are chosen: alike within this share of the best gain.
+_ALIKE_SHARE = 0.1
 # A technique that alone costs less than this share of what the best one gains may still help it.
 _TOLERATED_SHARE = 0.25
 
@@ -144,8 +146,11 @@ def propose(
         wanted = _prune(losses, alone, suspicion)
     elif losses:
         return _confirm(losses, seed)
-    left = min(_EXPANSIONS.get(round_name, num_long), num_long - sum(each.long for each in done))
-    new = [each for each in wanted if each not in losses]
+    tried = {trial.candidate for trial in done if trial.long}
+    # One is kept for the pruning where there are trials enough.
+    limit = num_long if round_name == "pruning" or num_long <= 4 else num_long - 1
+    left = min(_EXPANSIONS.get(round_name, num_long), limit - len(tried))
+    new = [each for each in wanted if each not in tried]
     return [Trial(round_name, each, seed) for each in new[: max(0, left)]]
 
 
@@ -191,7 +196,7 @@ def _first_combinations(
     """Returns the plain candidate and sets of what helped, of sizes between one and all."""
     helpful = [pair for pair, gain in alone.items() if gain > 0 and pair[0] in combined]
     best = next(iter(alone), None)
-    if best is None or number < 2:
+    if best is None:
         return []
     found = [PLAIN, PLAIN.adding(*best)]
     sizes = np.geomspace(1, max(1, len(helpful)), max(1, number - 1))
@@ -208,22 +213,25 @@ def _expand(
     alone: Mapping[tuple[str, int], float],
     combined: Mapping[str, int],
 ) -> list[Candidate]:
-    """Returns candidates one technique larger, those of the greatest expected gain first.
+    """Returns candidates one technique larger, in turn with those with one at another level.
 
-    Then come those with a technique at another level.
+    The greatest expected gain comes first.
     """
-    plain = losses.get(PLAIN, max(losses.values()))
-    scored: dict[Candidate, float] = {}
+    larger: dict[Candidate, float] = {}
+    other: dict[Candidate, float] = {}
     for held, loss in list(losses.items())[:_WIDTH]:
-        if held.without or not set(dict(held.levels)) <= set(combined):
+        if not set(dict(held.levels)) <= set(combined):
             continue
         for pair, gain in alone.items():
             if pair[0] in combined and pair not in held.levels:
-                scored.setdefault(held.adding(*pair), plain - loss + gain)
+                larger.setdefault(held.adding(*pair), gain - loss)
         for name, level in held.levels:
-            for other in {*range(combined[name])} - {level}:
-                scored.setdefault(held.adding(name, other), plain - loss)
-    return sorted(scored, key=lambda each: -scored[each])
+            for another in {*range(combined[name])} - {level}:
+                other.setdefault(held.adding(name, another), -loss)
+    pairs = itertools.zip_longest(
+        sorted(larger, key=lambda each: -larger[each]), sorted(other, key=lambda each: -other[each])
+    )
+    return [each for pair in pairs for each in pair if each is not None]
 
 
 def _prune(
@@ -232,11 +240,12 @@ def _prune(
     suspicion: Mapping[str, Mapping[str, float]],
 ) -> list[Candidate]:
     """Returns the best candidate without its weakest technique, then with one transform less."""
-    best = next(iter(losses))
+    best = _simplest(losses)
+    gains = {name: gain for (name, _), gain in alone.items()}
     smaller = []
     if len(best.levels) > 1:
-        weakest = min(best.levels, key=lambda pair: alone.get(pair, 0.0))
-        smaller.append(best.leaving_out(weakest[0]))
+        weakest = min((name for name, _ in best.levels), key=lambda name: gains.get(name, 0.0))
+        smaller.append(best.leaving_out(weakest))
     suspects = {
         transform: harm
         for name, _ in best.levels
@@ -248,10 +257,18 @@ def _prune(
     return smaller + [Candidate(best.levels, (transform,)) for transform in ordered]
 
 
+def _simplest(losses: Mapping[Candidate, float]) -> Candidate:
+    """Returns the candidate of the fewest techniques among those that gain like the best."""
+    least = min(losses.values())
+    alike = _ALIKE_SHARE * max(0.0, losses.get(PLAIN, least) - least)
+    near = [each for each, loss in losses.items() if loss <= least + alike]
+    return min(near, key=lambda each: (len(each.levels), losses[each]))
+
+
 def _confirm(losses: Mapping[Candidate, float], seed: int) -> list[Trial]:
     """Returns the plain training and the best candidate with seeds that no choice has seen."""
-    best = next(iter(losses))
-    if losses[best] >= losses.get(PLAIN, np.inf):
+    best = _simplest(losses)
+    if best == PLAIN:
         return []
     return [
         Trial(ROUNDS[-1], each, seed + offset)
@@ -281,22 +298,20 @@ class Gain:
 
 
 def decide(done: Sequence[Trial], seed: int) -> Gain | None:
-    """Returns the best of the confirmed candidates; None where none was confirmed."""
+    """Returns what the confirmed candidate gains; None where none was, or a trial failed."""
     by_key = {trial.key[:2]: trial.loss for trial in done if not trial.long}
     seeds = range(seed + 1, seed + 1 + CONFIRMATIONS)
     plain = [by_key.get((PLAIN, each)) for each in seeds]
     if any(loss is None for loss in plain):
         return None
-    confirmed = {trial.candidate for trial in done if trial.round == ROUNDS[-1]} - {PLAIN}
-    found = []
-    for candidate in sorted(confirmed, key=lambda each: json.dumps(each.levels)):
-        losses = [by_key.get((candidate, each)) for each in seeds]
-        if any(loss is None for loss in losses):
-            continue
-        gains = np.array(plain, float) - np.array(losses, float)
-        error = float(gains.std(ddof=1) / np.sqrt(len(gains)))
-        noise = float(np.std(np.array(plain, float), ddof=1))
-        bound = _SIGMAS * max(error, noise / np.sqrt(len(gains)))
-        mean = float(gains.mean())
-        found.append(Gain(candidate, mean, error, noise, bool(mean > bound)))
-    return max(found, key=lambda each: each.gain, default=None)
+    last = (trial.candidate for trial in done if trial.round == ROUNDS[-1])
+    candidate = next((each for each in last if each != PLAIN), PLAIN)
+    losses = [by_key.get((candidate, each)) for each in seeds]
+    if candidate == PLAIN or any(loss is None for loss in losses):
+        return None
+    gains = np.array(plain, float) - np.array(losses, float)
+    error = float(gains.std(ddof=1) / np.sqrt(len(gains)))
+    noise = float(np.std(np.array(plain, float), ddof=1))
+    bound = _SIGMAS * max(error, noise / np.sqrt(len(gains)))
+    mean = float(gains.mean())
+    return Gain(candidate, mean, error, noise, bool(mean > bound))

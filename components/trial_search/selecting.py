@@ -96,10 +96,10 @@ def _summarise(
     if plain is not None and plain.loss is None:
         raise ValueError(
             "The trial without any technique must stay finite. "
-            f"Received: {plain.error}. Lower `learning_rate`."
+            f"Received: {plain.error}. Lower `learning_rate` or, out of memory, `image_size`."
         )
     return TrialSummary(
-        decision=_decision(gain, plan, len(trials)),
+        decision=_decision(gain, trials),
         accepted=gain is not None and gain.accepted,
         plan=dataclasses.asdict(plan),
         techniques=[
@@ -112,13 +112,15 @@ def _summarise(
     )
 
 
-def _decision(gain: Gain | None, plan: SearchPlan, num_trials: int) -> str:
-    if not num_trials:
+def _decision(gain: Gain | None, trials: Sequence[Trial]) -> str:
+    if not trials:
         return "0.8 of the cost of a plain training leave too few trials: nothing changes."
+    if gain is None and any(trial.round == ROUNDS[-1] for trial in trials):
+        return "A trial with fresh seeds failed: nothing changes."
     if gain is None:
-        return f"None of {num_trials} trials was better than the plain one: nothing changes."
+        return f"None of {len(trials)} trials was better than the plain one: nothing changes."
     found = (
-        f"The best of {num_trials} trials lowers the validation loss by {gain.gain:.4f} nats over "
+        f"The best of {len(trials)} trials lowers the validation loss by {gain.gain:.4f} nats over "
         f"fresh seeds (standard error {gain.error:.4f}; plain trials scatter by {gain.noise:.4f})"
     )
     return found + (": it is used." if gain.accepted else ", not above the noise: nothing changes.")
@@ -137,7 +139,7 @@ def _confirmed(gain: Gain) -> dict[str, Any]:
 
 
 def _steps(gain: Gain, trials: Sequence[Trial], seed: int) -> list[dict[str, Any]]:
-    """Returns the gain of each technique over those before it, what helped most alone first."""
+    """Returns what each technique gains over those before it in long trials, the best first."""
     losses, short = (
         {trial.candidate: trial.loss for trial in trials if trial.key[1:] == (seed, long)}
         for long in (True, False)
@@ -165,7 +167,7 @@ def _steps(gain: Gain, trials: Sequence[Trial], seed: int) -> list[dict[str, Any
 
 def _difference(before: float | None, after: float | None, gain: Gain) -> dict[str, Any]:
     value = None if before is None or after is None else before - after
-    # The error of the mean over three seeds; one difference has root three of it.
+    # That of the mean over three pairs of short trials; one difference has root three of it.
     return {"gain": value, "error": gain.error * 3**0.5}
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInfo, read_json
@@ -35,7 +36,8 @@ def run_trials(
     finished: list[Trial] = []
     if wanted:
         inputs = [recipe_path.read_bytes(), (table_dir / "table.json").read_bytes()]
-        name = hashlib.sha256(b"".join(inputs)).hexdigest()[:16]
+        content = b"".join([version("kfp-vision").encode(), *inputs])
+        name = hashlib.sha256(content).hexdigest()[:16]
         journal = checkpoint_dir / f"trials-{name}"
         known = {trial.key: trial for trial in _read_journal(journal)}
         missing = [trial for trial in wanted if trial.key not in known]

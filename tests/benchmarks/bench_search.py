@@ -14,6 +14,7 @@ tries its own.
 
 import argparse
 import functools
+import hashlib
 import json
 import os
 import sys
@@ -284,12 +285,15 @@ def main() -> None:
             choices = UserChoices(image_size=options.size, epochs=EPOCHS.get(name, 0))
             recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
             plain = recipe.value("training", "epochs") * info.splits["train"]
+            write_recipe(recipe, Path(scratch, f"{name}.json"))
+            content = Path(scratch, f"{name}.json").read_text() + info.fingerprint
+            inputs = hashlib.sha256(content.encode()).hexdigest()[:8]
             scores: dict[str, list[float]] = {}
             costs = []
             for seed in range(options.seeds):
                 for method in options.methods:
                     value = fixed.get(
-                        f"{name} {info.fingerprint[:8]} {options.size} {method} {seed}",
+                        f"{name} {method} {seed} {inputs}",
                         functools.partial(score, dataset, recipe, FIXED[method], 1.8 * plain, seed),
                     )
                     scores.setdefault(method, []).append(value)

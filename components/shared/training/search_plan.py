@@ -7,12 +7,22 @@ from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.training.batch_scaling import halve_batch
 from kfp_vision.components.shared.training.hyperparameters import SECTION, from_recipe
 
-__all__ = ["CHECKPOINT_SHARE", "CONFIRMATIONS", "SearchPlan", "plan_search"]
+__all__ = [
+    "CHECKPOINT_SHARE",
+    "CONFIRMATIONS",
+    "LEAST_LOOKED_AT",
+    "LOOK_SHARE",
+    "SearchPlan",
+    "plan_search",
+]
 
 # Of the steps of one plain training, and of its images, those of the checkpoint that trials start
 # from: it sees its images as often as a whole training does, and knows them by heart as the end of
 # one does.
 CHECKPOINT_SHARE = 0.25
+# Held-out images that every transform at every magnitude is measured on: what this share of the
+# images of one plain training allows, and at least so many. There are at most 80 of them.
+LOOK_SHARE, LEAST_LOOKED_AT, _MOST_LOOKS = 0.04, 64, 80
 # Of the images of one plain training: those of one trial, and those of the whole search.
 _TRIAL_SHARE = 0.0125
 _SEARCH_SHARE = 0.78
@@ -21,8 +31,8 @@ _MIN_STEPS, _MIN_BATCH = 80, 16
 _MOST_VALIDATION = 512
 # Of the best candidate and of the plain training, with seeds that no choice has seen.
 CONFIRMATIONS = 3
-# Trials of one technique each, and those of techniques together, which are twice as long. More of
-# them find hardly more, and are taken off what a training of equal cost could do.
+# Trials of one technique each and the plain one, and those of techniques together, which are twice
+# as long. More of them find hardly more, and are taken off what a training of equal cost could do.
 _LEAST_SCREENED, _MOST_SCREENED = 4, 14
 _LEAST_LONG, _MOST_LONG = 3, 8
 _LONG_SHARE = 0.6
@@ -66,7 +76,7 @@ def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> Sear
     Args:
         recipe: Complete.
         info: Of the dataset.
-        images_seen: For checkpoint and table; 0 before there are any: the checkpoint's are counted.
+        images_seen: For checkpoint and table; 0 before there are any: they are estimated.
     """
     settings = from_recipe(recipe)
     plain_images = settings.steps * settings.batch_size
@@ -83,7 +93,8 @@ def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> Sear
         num_long=0,
     )
     short, long = (plan.images_of(each) for each in (False, True))
-    spent = max(images_seen, CHECKPOINT_SHARE * plain_images)
+    table = max(LOOK_SHARE * plain_images, _MOST_LOOKS * LEAST_LOOKED_AT)
+    spent = images_seen or CHECKPOINT_SHARE * plain_images + table
     # Two trainings as long as a trial tell the length with the policy.
     spent += 2 * CONFIRMATIONS * short + 2 * plan.steps * plan.batch_size
     left = _SEARCH_SHARE * plain_images - spent
