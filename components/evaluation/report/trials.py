@@ -9,7 +9,7 @@ from typing import Any
 
 from kfp_vision.components.evaluation.report.charts import Chart, Line, Tick, line_chart, nice_ticks
 from kfp_vision.components.evaluation.report.figures import label, number
-from kfp_vision.components.shared.artifacts import ROUNDS, TrialSummary
+from kfp_vision.components.shared.artifacts import LONG_ROUNDS, ROUNDS, TrialSummary
 
 __all__ = ["Beam", "Gains", "beam_chart", "candidate_words", "gain_bars", "length_chart"]
 
@@ -35,41 +35,42 @@ def candidate_words(candidate: Mapping[str, Any], techniques: Sequence[Mapping[s
 class Beam:
     """All trials as dots in columns, a round each; places in percent of the plot area.
 
+    Their height is the validation loss minus that of the plain trial of the same length and seed.
+
     Attributes:
-        ticks: Of the validation loss.
+        ticks: Of the difference.
         dots: `{"x", "y", "kind", "text"}`; the kind is `plain`, `path` (to the best candidate),
             `other` or `failed`.
-        plain: Height of the plain trial of the screening; None where it failed.
+        plain: Height of the plain trials.
         edges: SVG path of 1000 x 1000 units from candidates to those made from them.
         path: Those of the edges that lead to the best candidate.
     """
 
     ticks: list[Tick]
     dots: list[dict[str, Any]]
-    plain: float | None
+    plain: float
     edges: str
     path: str
 
 
 def beam_chart(search: TrialSummary) -> Beam | None:
     """Returns the beam, or None when no trial was finished."""
-    losses = [trial["loss"] for trial in search.trials if trial["loss"] is not None]
-    if not losses:
+    differences = _differences(search)
+    finished = [each for each in differences if each is not None]
+    if not finished:
         return None
-    plain = next(
-        (each["loss"] for each in search.trials if not _techniques(each["candidate"])), None
-    )
-    low, high = _loss_range(losses, plain)
+    low, high = _range(finished)
     best = _path_to_best(search)
     dots: list[dict[str, Any]] = []
     # Candidate -> its place in the first round that tried it.
     places: dict[_Techniques, _Place] = {}
     edges: dict[bool, list[str]] = {True: [], False: []}
     for column, name in enumerate(ROUNDS):
-        trials = [trial for trial in search.trials if trial["round"] == name]
+        pairs = zip(search.trials, differences, strict=True)
+        trials = [(trial, loss) for trial, loss in pairs if trial["round"] == name]
         found: dict[_Techniques, _Place] = {}
-        for row, trial in enumerate(trials, start=1):
-            key, loss = _techniques(trial["candidate"]), trial["loss"]
+        for row, (trial, loss) in enumerate(trials, start=1):
+            key = _techniques(trial["candidate"])
             place = (
                 (column + row / (len(trials) + 1)) / len(ROUNDS),
                 1.0 if loss is None else min(1.0, (loss - low) / (high - low)),
@@ -87,18 +88,35 @@ def beam_chart(search: TrialSummary) -> Beam | None:
     return Beam(
         ticks=[Tick(100 * (at - low) / (high - low), number(at)) for at in nice_ticks(low, high)],
         dots=dots,
-        plain=None if plain is None else 100 * (plain - low) / (high - low),
+        plain=100 * (0 - low) / (high - low),
         edges="".join(edges[False]),
         path="".join(edges[True]),
     )
 
 
-def _loss_range(losses: Sequence[float], plain: float | None) -> tuple[float, float]:
+def _differences(search: TrialSummary) -> list[float | None]:
+    """Returns each loss minus that of the plain trial of the same length and seed.
+
+    It is None where one of the two failed.
+    """
+    plain = {
+        (trial["round"] in LONG_ROUNDS, trial["seed"]): trial["loss"]
+        for trial in search.trials
+        if not _techniques(trial["candidate"])
+    }
+    pairs = [
+        (trial["loss"], plain.get((trial["round"] in LONG_ROUNDS, trial["seed"])))
+        for trial in search.trials
+    ]
+    return [None if loss is None or base is None else loss - base for loss, base in pairs]
+
+
+def _range(differences: Sequence[float]) -> tuple[float, float]:
     """Returns the bounds of the axis; what is worse than the best is good is at the edge."""
-    low, high = min(losses), max(losses)
-    if plain is not None and plain > low:
-        high = min(high, plain + (plain - low))
-    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    low, high = min(differences), max(differences)
+    if low < 0:
+        high = min(high, -low)
+    margin = 0.06 * (high - low) or 1.0
     return low - margin, high + margin
 
 
@@ -123,11 +141,19 @@ def _parent(
     """Returns the candidate of a round before that this one repeats or was made from."""
     if not key or key in places:
         return key or None
-    parents = [each for each in places if each and len(each ^ key) == 1]
-    # The way to the best one stays together; else what had the lowest loss was built on.
-    return min(
-        parents, key=lambda each: (key in best and each not in best, places[each][1]), default=None
-    )
+    pruned = [each for each in places if each > key and len(each - key) == 1]
+    parents = [each for each in places if each and (each < key or _names(each) == _names(key))]
+
+    def rank(each: _Techniques) -> tuple[bool, int, float]:
+        # The way to the best one stays together; else what is most alike, and of the lowest loss.
+        return key in best and each not in best, -len(each & key), places[each][1]
+
+    return min(parents + pruned, key=rank, default=None)
+
+
+def _names(key: _Techniques) -> set[str]:
+    """Returns the techniques without their levels."""
+    return {part.rsplit(" ", 1)[0] for part in key}
 
 
 def _edge(start: _Place, end: _Place) -> str:

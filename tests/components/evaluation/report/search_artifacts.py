@@ -1,6 +1,7 @@
 """What a search wrote on digits that had been rotated, sheared, zoomed and shifted.
 
-Measured with 120 epochs of 1,000 images; most transforms, trials and steps are left out.
+Measured with 120 epochs of 1,000 images; most transforms, trials and steps are left out, and two
+long trials are made up.
 """
 
 from typing import Any
@@ -79,7 +80,7 @@ def _trial(
 
 _BEST = {"geometry": 1, "label_smoothing": 0, "shift": 0}
 SEARCH = TrialSummary(
-    decision="The best of 14 trials lowers the validation loss by 0.4044 nats over fresh seeds "
+    decision="The best of 16 trials lowers the validation loss by 0.4044 nats over fresh seeds "
     "(standard error 0.0339; plain trials scatter by 0.0091): it is used.",
     accepted=True,
     plan={
@@ -102,6 +103,8 @@ SEARCH = TrialSummary(
         _trial("screening", {"geometry": 1}, 0, 0.8261),
         _trial("screening", {"cutmix": 0}, 0, None),
         _trial("screening", {"label_smoothing": 0}, 0, 1.053),
+        _trial("expansion 1", {}, 0, 1.058),
+        _trial("expansion 1", {"geometry": 1}, 0, 0.7901),
         _trial("expansion 1", {"geometry": 1, "shift": 0}, 0, 0.7536),
         _trial("expansion 2", _BEST, 0, 0.6695),
         _trial("pruning", {"label_smoothing": 0, "shift": 0}, 0, 0.7771),
@@ -119,9 +122,9 @@ SEARCH = TrialSummary(
         "noise": 0.0091,
     },
     steps=[
-        {"name": "geometry", "level": 1, "gain": 0.3059, "error": 0.0588},
-        {"name": "shift", "level": 0, "gain": 0.0725, "error": 0.0588},
-        {"name": "label_smoothing", "level": 0, "gain": 0.084, "error": 0.0588},
+        {"name": "geometry", "level": 1, "gain": 0.2679, "error": 0.0588},
+        {"name": "shift", "level": 0, "gain": 0.0365, "error": 0.0588},
+        {"name": "label_smoothing", "level": 0, "gain": 0.0841, "error": 0.0588},
     ],
     lengthening={
         "factor": 1.418,

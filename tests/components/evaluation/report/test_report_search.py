@@ -12,6 +12,7 @@ from kfp_vision.components.augmentation_search.search import search_augmentation
 from kfp_vision.components.evaluation.report import search, trials
 from kfp_vision.components.evaluation.report.build import build_report
 from kfp_vision.components.shared.artifacts import (
+    LONG_ROUNDS,
     ROUNDS,
     AugmentationTable,
     DatasetInfo,
@@ -40,10 +41,16 @@ def test_every_trial_is_a_dot_in_the_column_of_its_round() -> None:
     assert drawn
     columns = [ROUNDS.index(trial["round"]) for trial in SEARCH.trials]
     assert [int(dot["x"] // 20) for dot in drawn.dots] == columns
-    # Losses keep their order; what failed stands at the top.
+    # Against the plain trial of the same length and seed; what failed stands at the top.
     order = sorted(range(len(columns)), key=lambda index: drawn.dots[index]["y"])
-    losses = [SEARCH.trials[index]["loss"] or np.inf for index in order]
+    plain = {(0, 0): 1.132, (1, 0): 1.058, (0, 1): 1.14, (0, 2): 1.126, (0, 3): 1.143}
+    losses = [
+        (trial["loss"] or np.inf) - plain[trial["round"] in LONG_ROUNDS, trial["seed"]]
+        for trial in (SEARCH.trials[index] for index in order)
+    ]
     assert losses == sorted(losses)
+    heights = [dot["y"] for dot in drawn.dots if dot["kind"] == "plain"]
+    assert heights == pytest.approx([drawn.plain] * 5)
     assert [dot["text"] for dot in drawn.dots if dot["kind"] == "failed"] == [
         "Screening, seed 0\nCutMix\nthe validation loss is not finite"
     ]
@@ -54,9 +61,27 @@ def test_the_way_to_the_best_candidate_stands_out() -> None:
     assert drawn
     words = [dot["text"].splitlines()[1] for dot in drawn.dots if dot["kind"] == "path"]
     best = "Geometry 2 of 2 + Label smoothing 1 of 2 + Shift"
-    assert words == ["Geometry 2 of 2", "Geometry 2 of 2 + Shift", *[best] * 4]
-    # Two steps, then three repetitions; the pruned candidate was made from the best one.
-    assert (drawn.path.count("M"), drawn.edges.count("M")) == (5, 1)
+    assert words == ["Geometry 2 of 2"] * 2 + ["Geometry 2 of 2 + Shift", *[best] * 4]
+    # Tried longer, two steps, three repetitions; the pruned candidate was made from the best one.
+    assert (drawn.path.count("M"), drawn.edges.count("M")) == (6, 1)
+
+
+def test_several_techniques_at_once_and_another_level_are_joined_with_their_origin() -> None:
+    jump = {"geometry": 1, "label_smoothing": 0, "shift": 0}
+    trial = SEARCH.trials[0]
+    rows = [
+        {**trial, "round": name, "candidate": {"levels": levels, "without": []}, "loss": loss}
+        for name, levels, loss in (
+            ("screening", {}, 1.0),
+            ("screening", {"geometry": 1}, 0.8),
+            ("expansion 1", {}, 1.0),
+            ("expansion 1", jump, 0.7),
+            ("expansion 2", {**jump, "geometry": 0}, 0.6),
+        )
+    ]
+    drawn = trials.beam_chart(dataclasses.replace(SEARCH, trials=rows, steps=[]))
+    assert drawn
+    assert (drawn.path.count("M"), drawn.edges.count("M")) == (0, 2)
 
 
 def test_a_diverged_trial_does_not_flatten_the_others() -> None:
@@ -138,7 +163,7 @@ def test_the_cost_is_in_plain_trainings() -> None:
         (
             "plain",
             [
-                "Augmentation The best of 14 trials lowers the validation loss by 0.4044 nats",
+                "Augmentation The best of 16 trials lowers the validation loss by 0.4044 nats",
                 "The search saw 2,000 images: 0.01 plain trainings of 179,968 each.",
                 "1.42 times the steps with the policy (95&nbsp;% interval 1.25 to 1.61)",
                 "Mirror refused",
@@ -168,7 +193,7 @@ def test_what_the_stages_write_is_shown(
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
     recipe = Recipe().with_settings("data", data)
-    write_recipe(complete_recipe(recipe, info, UserChoices(epochs=60)), recipe_path)
+    write_recipe(complete_recipe(recipe, info, UserChoices(epochs=80)), recipe_path)
     folders = digits_run.write(tmp_path / "run")
     table, chosen, model = folders[3], folders[4], folders[5]
     search_augmentation(digits_dir, recipe_path, table, checkpoints, search=True, seed=0)
