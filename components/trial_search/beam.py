@@ -5,7 +5,6 @@ and proposed again after an interruption.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -147,9 +146,7 @@ def propose(
     elif losses:
         return _confirm(losses, seed)
     tried = {trial.candidate for trial in done if trial.long}
-    # One is kept for the pruning where there are trials enough.
-    limit = num_long if round_name == "pruning" or num_long <= 4 else num_long - 1
-    left = min(_EXPANSIONS.get(round_name, num_long), limit - len(tried))
+    left = min(_EXPANSIONS.get(round_name, num_long), num_long - len(tried))
     new = [each for each in wanted if each not in tried]
     return [Trial(round_name, each, seed) for each in new[: max(0, left)]]
 
@@ -213,25 +210,21 @@ def _expand(
     alone: Mapping[tuple[str, int], float],
     combined: Mapping[str, int],
 ) -> list[Candidate]:
-    """Returns candidates one technique larger, in turn with those with one at another level.
+    """Returns the best candidates with a technique more or one at another level.
 
-    The greatest expected gain comes first.
+    Those of the best one come first: what helped alone, then other levels, then what did not.
     """
-    larger: dict[Candidate, float] = {}
-    other: dict[Candidate, float] = {}
-    for held, loss in list(losses.items())[:_WIDTH]:
+    found: list[Candidate] = []
+    for held in list(losses)[:_WIDTH]:
         if not set(dict(held.levels)) <= set(combined):
             continue
-        for pair, gain in alone.items():
-            if pair[0] in combined and pair not in held.levels:
-                larger.setdefault(held.adding(*pair), gain - loss)
+        names = dict(held.levels)
+        added = {pair: gain for pair, gain in alone.items() if pair[0] in {*combined} - {*names}}
+        found += [held.adding(*pair) for pair, gain in added.items() if gain > 0]
         for name, level in held.levels:
-            for another in {*range(combined[name])} - {level}:
-                other.setdefault(held.adding(name, another), -loss)
-    pairs = itertools.zip_longest(
-        sorted(larger, key=lambda each: -larger[each]), sorted(other, key=lambda each: -other[each])
-    )
-    return [each for pair in pairs for each in pair if each is not None]
+            found += [held.adding(name, other) for other in range(combined[name]) if other != level]
+        found += [held.adding(*pair) for pair, gain in added.items() if gain <= 0]
+    return list(dict.fromkeys(found))
 
 
 def _prune(
