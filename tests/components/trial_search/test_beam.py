@@ -152,3 +152,39 @@ def test_the_decision_needs_every_fresh_seed_of_the_plain_training() -> None:
     ]
     assert decide(trials, seed=7) is not None
     assert decide(trials[:-2], seed=7) is None
+
+
+def test_a_technique_that_adds_little_is_left_out() -> None:
+    gain = decide(_search(_additive({("mirror", 0): 0.5, ("cutmix", 0): 0.02})), seed=7)
+    assert gain is not None
+    assert dict(gain.candidate.levels) == {"mirror": 0}
+    gain = decide(_search(_additive({("mirror", 0): 0.5, ("cutmix", 0): 0.1})), seed=7)
+    assert gain is not None
+    assert dict(gain.candidate.levels) == {"cutmix": 0, "mirror": 0}
+
+
+def test_a_combination_that_failed_is_not_tried_again() -> None:
+    gains = dict.fromkeys(((name, 0) for name in _TECHNIQUES), 0.1)
+
+    def loss(candidate: Candidate, seed: int) -> float | None:
+        return None if len(candidate.levels) > 2 else _additive(gains)(candidate, seed)
+
+    done = _search(loss, numbers=(20, 9))
+    assert any(trial.long and trial.loss is None for trial in done)
+    assert len({trial.key for trial in done}) == len(done)
+    gain = decide(done, seed=7)
+    assert gain is not None
+    assert len(gain.candidate.levels) == 2
+
+
+def test_losses_of_long_and_short_trials_are_never_compared() -> None:
+    gains = {("mirror", 0): 0.2, ("geometry", 1): 0.15, ("cutmix", 0): 0.05}
+    seen = []
+    for offset in (0.0, 5.0, -5.0):
+        done: list[Trial] = []
+        for name in ROUNDS:
+            for trial in propose(name, done, _TECHNIQUES, (), {}, 20, 8, seed=7):
+                value = _additive(gains)(trial.candidate, trial.seed) + offset * trial.long
+                done.append(dataclasses.replace(trial, loss=value))
+        seen.append([trial.key for trial in done])
+    assert seen[0] == seen[1] == seen[2]
