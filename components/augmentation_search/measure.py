@@ -31,6 +31,7 @@ from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.hyperparameters import SECTION, Hyperparameters
 from kfp_vision.components.shared.training.search_plan import (
     CHECKPOINT_SHARE,
+    KNOWN_SHARE,
     LEAST_LOOKED_AT,
     LOOK_SHARE,
 )
@@ -64,7 +65,7 @@ def measure_transforms(
     trainer, task, settings = build_trainer(recipe, info, seed, IDENTITY, ema_momentum=0.0)
     train, validation = (open_split(dataset_dir, s, recipe) for s in ("train", "validation"))
     steps = max(1, round(CHECKPOINT_SHARE * settings.steps))
-    count = max(settings.batch_size, round(CHECKPOINT_SHARE * len(train)))
+    count = max(settings.batch_size, round(KNOWN_SHARE * len(train)))
     subset = np.sort(np.random.default_rng(seed).permutation(len(train))[:count])
     _train(trainer, train, subset, settings, steps, seed, checkpoint_dir)
     primary = recipe.value("data", "primary_metric")

@@ -49,7 +49,7 @@ def search_augmentation(
     else:
         info = read_json(DatasetInfo, dataset_dir / "dataset.json")
         plan = plan_search(recipe, info)
-        if not plan.num_short:
+        if not plan.num_screened:
             skipped = (
                 "a plain training is so short that 0.8 of its cost are too few trials to tell a "
                 "technique from chance"

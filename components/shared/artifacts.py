@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeVar
 
 __all__ = [
     "COST_FILE",
-    "LONG_ROUNDS",
     "ROUNDS",
     "SPLITS",
     "AugmentationTable",
@@ -33,8 +32,6 @@ SPLITS = ("train", "validation", "test", "unlabeled")
 COST_FILE = "cost.json"
 # Of the search by trials, in their order.
 ROUNDS = ("screening", "expansion 1", "expansion 2", "pruning", "confirmation")
-# Their trials are twice as long as the others.
-LONG_ROUNDS = ROUNDS[1:4]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,17 +195,17 @@ class TrialSummary:
         skipped: Why there was no search; empty when there was.
         decision: One sentence.
         accepted: Whether something was changed.
-        plan: `{"steps", "batch_size", "peak_rate", "num_validation", "num_short", "num_long"}` of
-            the trials.
+        plan: `{"steps", "batch_size", "peak_rate", "num_scored", "num_screened",
+            "num_combined"}` of the trials.
         techniques: Rows `{"name", "levels"}`, levels in words.
         trials: Rows `{"round" (of `ROUNDS`), "candidate": {"levels": {technique: level}, "without":
             [transform]}, "seed", "loss", "seconds", "error"}`; the loss is the validation loss in
             nats, null when the trial failed.
-        confirmed: The best candidate over fresh seeds, in short trials: `{"candidate", "gain",
-            "error", "noise"}` in nats; empty when there was none better than the plain training.
+        confirmed: The best candidate over fresh seeds: `{"candidate", "gain", "error", "noise"}` in
+            nats; empty when there was none better than the plain training.
         steps: How it came about, a technique each: `{"name", "level", "gain", "error"}`: what it
-            takes off the validation loss of long trials in nats and the standard deviation of such
-            a difference; the gain is null where the step was not tried by itself.
+            takes off the validation loss in nats and the standard deviation of such a difference;
+            the gain is null where the step was not tried by itself.
         lengthening: `{"factor", "measured", "low", "high", "plain_losses", "policy_losses"}`: steps
             with the policy over steps without, and the curves that tell; empty without a policy.
     """

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kfp_vision.components.shared.artifacts import LONG_ROUNDS, ROUNDS
+from kfp_vision.components.shared.artifacts import ROUNDS
 from kfp_vision.components.shared.training.search_plan import CONFIRMATIONS
 
 __all__ = [
@@ -24,10 +24,10 @@ __all__ = [
 
 _WIDTH = 2
 _SIGMAS = 2.0
-# Long trials at most of each expansion; the rest prunes.
+# Trials at most of each expansion; the rest prunes.
 _EXPANSIONS = {"expansion 1": 4, "expansion 2": 3}
 # Of techniques that gain alike the fewest are chosen: alike within this share of the best gain.
-_ALIKE_SHARE = 0.1
+_ALIKE_SHARE = 0.05
 # A technique that alone costs less than this share of what the best one gains may still help it.
 _TOLERATED_SHARE = 0.25
 
@@ -78,14 +78,9 @@ class Trial:
     error: str = ""
 
     @property
-    def long(self) -> bool:
-        """Whether it has twice as many steps as the others."""
-        return self.round in LONG_ROUNDS
-
-    @property
-    def key(self) -> tuple[Candidate, int, bool]:
+    def key(self) -> tuple[Candidate, int]:
         """Returns what the loss depends on."""
-        return self.candidate, self.seed, self.long
+        return self.candidate, self.seed
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values."""
@@ -108,17 +103,16 @@ def propose(
     techniques: Mapping[str, int],
     exclusive: Collection[str],
     suspicion: Mapping[str, Mapping[str, float]],
-    num_short: int,
-    num_long: int,
+    num_screened: int,
+    num_combined: int,
     seed: int,
 ) -> list[Trial]:
     """Returns the trials of a round, none of which has been run.
 
-    Screening tries every technique alone. What the techniques do together takes longer to show:
-    the first expansion tries the plain training, the best technique, the best few and all that
-    helped in long trials; the second adds to the best of these what it does not have; pruning
-    leaves one technique or one transform of the best out. Confirmation repeats the best and the
-    plain training with fresh seeds.
+    Screening tries the plain training and every technique alone; the first expansion the best few
+    and all that helped together; the second adds to the best of all these what they do not have;
+    pruning leaves one technique or one transform of the best out. Confirmation repeats the best and
+    the plain training with fresh seeds.
 
     Args:
         round_name: One of `ROUNDS`.
@@ -126,37 +120,41 @@ def propose(
         techniques: Name -> number of levels, what is worth most first.
         exclusive: Techniques that are tried alone only.
         suspicion: Technique -> transform -> how likely it is that it does harm.
-        num_short: Trials of screening and confirmation.
-        num_long: Trials of the other rounds.
+        num_screened: Trials of screening.
+        num_combined: Trials of expansions and pruning.
         seed: Of all rounds but the confirmation.
     """
     if round_name == ROUNDS[0]:
-        screened = max(0, num_short - 2 * CONFIRMATIONS)
-        return [Trial(round_name, each, seed) for each in [PLAIN, *_singles(techniques)][:screened]]
-    combined = {name: number for name, number in techniques.items() if name not in exclusive}
-    alone = _gains_alone(_losses(done, seed, long=False))
-    losses = _losses(done, seed, long=True)
-    wanted: Iterable[Candidate] = ()
-    if round_name == "expansion 1":
-        wanted = _first_combinations(alone, combined, min(_EXPANSIONS[round_name], num_long))
-    elif losses and round_name == "expansion 2":
-        wanted = _expand(losses, alone, combined)
-    elif losses and round_name == "pruning":
-        wanted = _prune(losses, alone, suspicion)
-    elif losses:
+        singles = [PLAIN, *_singles(techniques)]
+        return [Trial(round_name, each, seed) for each in singles[:num_screened]]
+    losses = _losses(done, seed)
+    if not losses:
+        return []
+    if round_name == ROUNDS[-1]:
         return _confirm(losses, seed)
-    tried = {trial.candidate for trial in done if trial.long}
-    left = min(_EXPANSIONS.get(round_name, num_long), num_long - len(tried))
+    combined = {name: number for name, number in techniques.items() if name not in exclusive}
+    alone = _gains_alone(losses)
+    if round_name == "expansion 1":
+        wanted = _first_combinations(alone, combined, _EXPANSIONS[round_name])
+    elif round_name == "expansion 2":
+        wanted = _expand(losses, alone, combined)
+    else:
+        wanted = _prune(losses, alone, suspicion)
+    tried = {trial.candidate for trial in done}
+    left = num_combined - sum(trial.round != ROUNDS[0] for trial in done)
     new = [each for each in wanted if each not in tried]
-    return [Trial(round_name, each, seed) for each in new[: max(0, left)]]
+    return [
+        Trial(round_name, each, seed)
+        for each in new[: max(0, min(_EXPANSIONS.get(round_name, left), left))]
+    ]
 
 
-def _losses(done: Iterable[Trial], seed: int, *, long: bool) -> dict[Candidate, float]:
-    """Returns the losses of the finished trials of one seed and length, the best first."""
+def _losses(done: Iterable[Trial], seed: int) -> dict[Candidate, float]:
+    """Returns the losses of the finished trials of one seed, the best first."""
     found = {
         trial.candidate: trial.loss
         for trial in done
-        if trial.seed == seed and trial.long == long and trial.loss is not None
+        if trial.seed == seed and trial.loss is not None
     }
     return dict(sorted(found.items(), key=lambda item: (item[1], len(item[0].levels))))
 
@@ -176,13 +174,14 @@ def _gains_alone(losses: Mapping[Candidate, float]) -> dict[tuple[str, int], flo
 
     Those that do harm are left out.
     """
-    if not losses:
+    singles = {each: loss for each, loss in losses.items() if len(each.levels) == 1}
+    if not singles:
         return {}
-    plain = losses.get(PLAIN, max(losses.values()))
-    tolerated = _TOLERATED_SHARE * max(0.0, plain - min(losses.values()))
+    plain = losses.get(PLAIN, max(singles.values()))
+    tolerated = _TOLERATED_SHARE * max(0.0, plain - min(singles.values()))
     found: dict[str, tuple[tuple[str, int], float]] = {}
-    for each, loss in losses.items():
-        if each != PLAIN and loss < plain + tolerated:
+    for each, loss in singles.items():
+        if loss < plain + tolerated:
             found.setdefault(each.levels[0][0], (each.levels[0], plain - loss))
     return dict(found.values())
 
@@ -190,19 +189,12 @@ def _gains_alone(losses: Mapping[Candidate, float]) -> dict[tuple[str, int], flo
 def _first_combinations(
     alone: Mapping[tuple[str, int], float], combined: Collection[str], number: int
 ) -> list[Candidate]:
-    """Returns the plain candidate and sets of what helped, of sizes between one and all."""
+    """Returns sets of what helped, the largest first, of sizes between all and two."""
     helpful = [pair for pair, gain in alone.items() if gain > 0 and pair[0] in combined]
-    best = next(iter(alone), None)
-    if best is None:
+    if len(helpful) < 2:
         return []
-    found = [PLAIN, PLAIN.adding(*best)]
-    sizes = np.geomspace(1, max(1, len(helpful)), max(1, number - 1))
-    if best not in helpful:
-        # What may not be combined is tried as well, and takes the place of one set.
-        sizes = sizes[1:]
-    for size in sorted({round(size) for size in sizes}, reverse=True):
-        found.append(Candidate(tuple(sorted(helpful[:size]))))
-    return list(dict.fromkeys(found))[:number]
+    sizes = {round(size) for size in np.geomspace(2, len(helpful), number)}
+    return [Candidate(tuple(sorted(helpful[:size]))) for size in sorted(sizes, reverse=True)]
 
 
 def _expand(
@@ -251,11 +243,14 @@ def _prune(
 
 
 def _simplest(losses: Mapping[Candidate, float]) -> Candidate:
-    """Returns the candidate of the fewest techniques among those that gain like the best."""
+    """Returns the candidate of the fewest techniques among those that gain like the best.
+
+    Of these the one of the most transforms: what does no harm is not left out by chance.
+    """
     least = min(losses.values())
     alike = _ALIKE_SHARE * max(0.0, losses.get(PLAIN, least) - least)
     near = [each for each, loss in losses.items() if loss <= least + alike]
-    return min(near, key=lambda each: (len(each.levels), losses[each]))
+    return min(near, key=lambda each: (len(each.levels), len(each.without), losses[each]))
 
 
 def _confirm(losses: Mapping[Candidate, float], seed: int) -> list[Trial]:
@@ -292,7 +287,7 @@ class Gain:
 
 def decide(done: Sequence[Trial], seed: int) -> Gain | None:
     """Returns what the confirmed candidate gains; None where none was, or a trial failed."""
-    by_key = {trial.key[:2]: trial.loss for trial in done if not trial.long}
+    by_key = {trial.key: trial.loss for trial in done}
     seeds = range(seed + 1, seed + 1 + CONFIRMATIONS)
     plain = [by_key.get((PLAIN, each)) for each in seeds]
     if any(loss is None for loss in plain):

@@ -51,8 +51,8 @@ def propose_trials(
             {each.name: len(each.levels) for each in techniques},
             PUBLISHED,
             _suspicion(table),
-            plan.num_short,
-            plan.num_long,
+            plan.num_screened,
+            plan.num_combined,
             seed,
         )
     # What is compiled anew lies together, so that few workers have to.

@@ -68,7 +68,7 @@ def select_policy(
         gain = decide(trials, seed)
         summary = _summarise(gain, trials, plan, techniques, seed)
         seconds = sum(trial.seconds for trial in trials)
-        seen = sum(plan.images_of(trial.long) for trial in trials)
+        seen = len(trials) * plan.images
         if trials:
             evidence = {"confirmed": summary.confirmed, "trials": len(trials)}
             nothing = Setting(None, f"{_METHOD}: {summary.decision}", evidence)
@@ -92,7 +92,7 @@ def _summarise(
     techniques: Sequence[Technique],
     seed: int,
 ) -> TrialSummary:
-    plain = next((trial for trial in trials if trial.key == (PLAIN, seed, False)), None)
+    plain = next((trial for trial in trials if trial.key == (PLAIN, seed)), None)
     if plain is not None and plain.loss is None:
         raise ValueError(
             "The trial without any technique must stay finite. "
@@ -139,16 +139,13 @@ def _confirmed(gain: Gain) -> dict[str, Any]:
 
 
 def _steps(gain: Gain, trials: Sequence[Trial], seed: int) -> list[dict[str, Any]]:
-    """Returns what each technique gains over those before it in long trials, the best first."""
-    losses, short = (
-        {trial.candidate: trial.loss for trial in trials if trial.key[1:] == (seed, long)}
-        for long in (True, False)
-    )
+    """Returns what each technique gains over those before it, the best first."""
+    losses = {trial.candidate: trial.loss for trial in trials if trial.seed == seed}
     plain = losses.get(PLAIN)
     levels = dict(gain.candidate.levels)
 
     def alone(name: str) -> float:
-        loss = short.get(PLAIN.adding(name, levels[name]))
+        loss = losses.get(PLAIN.adding(name, levels[name]))
         return float("inf") if loss is None else loss
 
     rows, held, before = [], PLAIN, plain
@@ -167,7 +164,7 @@ def _steps(gain: Gain, trials: Sequence[Trial], seed: int) -> list[dict[str, Any
 
 def _difference(before: float | None, after: float | None, gain: Gain) -> dict[str, Any]:
     value = None if before is None or after is None else before - after
-    # That of the mean over three pairs of short trials; one difference has root three of it.
+    # That of the mean over three pairs; one difference has root three of it.
     return {"gain": value, "error": gain.error * 3**0.5}
 
 

@@ -1,4 +1,4 @@
-"""Trials: a few steps from a common checkpoint, scored by the validation loss.
+"""Trials: a few steps from a common checkpoint, scored by the loss on held-out images.
 
 The checkpoint has learned a part of the images by heart, as a whole training does with all of them
 at its end, and the trials go on with these images: what a technique does against it shows within a
@@ -16,6 +16,7 @@ from kfp_vision.components.shared.augmentation.policy import IDENTITY
 from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint
+from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.hyperparameters import SECTION
 from kfp_vision.components.shared.training.search_plan import SearchPlan
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
@@ -59,13 +60,11 @@ class TrialRunner:
         self._train, self._validation = (
             open_split(dataset_dir, split, recipe) for split in ("train", "validation")
         )
-        self._subset = np.load(table_dir / "subset.npy", allow_pickle=False)
+        self._known = np.load(table_dir / "subset.npy", allow_pickle=False)
         checkpoint = read_checkpoint(table_dir / "theta.npz")
         if checkpoint is None:
             raise FileNotFoundError(f"The checkpoint must exist. Received: none in {table_dir}")
-        # The same for all trials; the images lie in the order of their classes.
-        order = np.random.default_rng(0).permutation(len(self._validation))
-        self._scored = order[: plan.num_validation]
+        self._scored = self._choose_scored()
         self._task = get_task(self._info.task)
         self._plain = self._build({})
         self._plain.restore(checkpoint[0])
@@ -74,20 +73,37 @@ class TrialRunner:
             (): (self._plain, checkpoint[0])
         }
 
-    def run(self, regularisation: Regularisation, seed: int, long: bool = False) -> float | None:
-        """Returns the mean validation loss in nats, None when it is not finite."""
+    def run(self, regularisation: Regularisation, seed: int) -> float | None:
+        """Returns the mean loss of the held-out images in nats, None when it is not finite."""
         plan, trainer = self._plan, self._at_checkpoint(regularisation)
-        steps = plan.steps_of(long)
-        rates = _RATE_SHARE * plan.peak_rate * (1 - np.arange(steps) / steps)
-        for _ in run_steps(trainer, self._train, self._subset, rates, plan.batch_size, seed):
+        rates = _RATE_SHARE * plan.peak_rate * (1 - np.arange(plan.steps) / plan.steps)
+        for _ in run_steps(trainer, self._train, self._known, rates, plan.batch_size, seed):
             pass
-        losses = []
-        parts = np.array_split(self._scored, math.ceil(len(self._scored) / _EVALUATION_BATCH))
-        for part in parts:
-            images, targets = self._validation.take(part)
-            losses.append(np.asarray(self._task.loss(targets, trainer.logits(images))))
+        losses = [
+            np.asarray(self._task.loss(targets, trainer.logits(images)))
+            for split, rows in self._scored
+            for images, targets in map(split.take, _parts(rows))
+        ]
         loss = float(np.concatenate(losses).mean())
         return loss if np.isfinite(loss) else None
+
+    def _choose_scored(self) -> list[tuple[LabelledImages, np.ndarray]]:
+        """Returns splits and rows of the images that score all trials.
+
+        They are those of the validation split, and more where it is small: training images that
+        neither the checkpoint nor a trial ever sees.
+        """
+        unseen = np.setdiff1d(np.arange(len(self._train)), self._known)
+        # The images lie in the order of their classes.
+        generator, left, chosen = np.random.default_rng(0), self._plan.num_scored, []
+        for split, rows in (
+            (self._validation, np.arange(len(self._validation))),
+            (self._train, unseen),
+        ):
+            taken = np.sort(generator.permutation(rows)[:left])
+            chosen.append((split, taken))
+            left -= len(taken)
+        return [(split, rows) for split, rows in chosen if len(rows)]
 
     def _build(self, changes: dict[str, float]) -> Trainer:
         # Not the seed of a trial: no trial may depend on which one came first.
@@ -122,3 +138,7 @@ class TrialRunner:
             )
         )
         return trainer
+
+
+def _parts(rows: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(rows, math.ceil(len(rows) / _EVALUATION_BATCH))

@@ -83,7 +83,7 @@ def _run(
             error = "the validation loss is not finite"
             try:
                 candidate = read_candidate(trial.candidate, techniques)
-                loss = runner.run(candidate, trial.seed, trial.long)
+                loss = runner.run(candidate, trial.seed)
             except (MemoryError, tf.errors.ResourceExhaustedError) as raised:
                 loss, error = None, f"out of memory: {str(raised)[:200]}"
             seconds = time.monotonic() - began

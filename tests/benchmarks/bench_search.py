@@ -1,25 +1,28 @@
 """Does the search pay? Accuracy at equal total budget, search included, against fixed policies.
 
 python tests/benchmarks/bench_search.py [--sets digits_geometry cifar10_10k ...] [--seeds 5]
-    [--size 16] [--fixed build/search_fixed.json]
+    [--size 16] [--jobs 2] [--cells build/search_cells.jsonl]
 
 Every method sees 1.8 T images, T being those of a plain training; with the search, what it has seen
-is taken off the final training. The digits are scikit-learn's, with known invariances planted into
-training and test images: `digits_geometry` rotated, sheared, shifted and zoomed (flips are wrong
-for their labels), `digits_flips` mirrored and flipped, `digits_colour` in other hues, saturations,
-contrasts and lights. In the first seed the signals of the table are compared
-with the outcome of trials of single transforms, and the fixed policies are tried as the search
-tries its own.
+is taken off the final training. What has been trained is kept in --cells and not trained again.
+The digits are scikit-learn's, with known invariances planted into training and test images:
+`digits_geometry` rotated, sheared, shifted and zoomed (flips are wrong for their labels),
+`digits_flips` mirrored and flipped, `digits_colour` in other hues, saturations, contrasts and
+lights. In the first seed the signals of the table are compared with the outcome of trials of single
+transforms, and the fixed policies are tried as the search tries its own.
 """
 
 import argparse
-import functools
+import dataclasses
 import hashlib
+import itertools
 import json
+import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ import numpy as np
 import scipy.ndimage
 import scipy.spatial
 import scipy.stats
+import tensorflow as tf
 from bench_probe import MALLOC
 from bench_real_sets import solar_cells, unpack
 from sklearn.datasets import load_digits
@@ -78,8 +82,11 @@ PLANTED = {
     "digits_colour": (COLOUR, {"mirror", "flip", "rot90"}),
 }
 
-# Of a plain training, where the images are so few that the default's would be hardly any steps.
-EPOCHS = dict.fromkeys(PLANTED, 200)
+# In plain trainings: one, and what the search may cost.
+BUDGET = 1.8
+# Of a plain training: of the digits so many that there are steps to measure, of the large sets so
+# few that the benchmark takes hours and not days.
+EPOCHS = {**dict.fromkeys(PLANTED, 150), "camvid": 12, "fashion_mnist": 3}
 
 
 def _warped(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -159,20 +166,26 @@ def score(dataset: Path, recipe: Recipe, policy: Policy, images: float, seed: in
     ]
 
 
-class FixedScores:
-    """Scores of the fixed policies on disk, which no change of the search changes."""
+class Cells:
+    """Results of single trainings on disk, one a line: a benchmark that was killed goes on."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._known = json.loads(path.read_text()) if path.exists() else {}
+        self._path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self._known = {row["key"]: row for row in map(json.loads, lines)}
 
-    def get(self, key: str, measure: Callable[[], float]) -> float:
-        """Returns the score, measured where it is not known."""
-        if key not in self._known:
-            self._known[key] = measure()
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(json.dumps(self._known, indent=1))
+    def __contains__(self, key: str) -> bool:
+        return key in self._known
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
         return self._known[key]
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Keeps a result; `key` names all that it depends on."""
+        self._known[row["key"]] = row
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 def search(dataset: Path, recipe: Recipe, seed: int, folder: Path) -> tuple[Recipe, float]:
@@ -259,75 +272,131 @@ def mean_error(values: list[float]) -> list[float | None]:
     return [float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))]
 
 
-def main() -> None:
-    """Prints every run as it ends, then the result."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--sets", nargs="+", default=list(SOURCES))
-    parser.add_argument("--methods", nargs="*", default=list(FIXED))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--size", type=int, default=16)
-    parser.add_argument("--fixed", type=Path, default=Path("build/search_fixed.json"))
-    parser.add_argument("--no-search", action="store_true", help="the fixed policies alone")
-    options = parser.parse_args()
-    fixed = FixedScores(options.fixed)
-    keys = ("sets", "gain_over_trivial_augment", "search_cost", "rank_correlation", "trial_gains")
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A set that has been imported, and what a plain training of it is."""
+
+    name: str
+    dataset: Path
+    recipe: Path
+    plain_images: int
+    inputs: str
+
+
+def prepare(name: str, size: int, folder: Path) -> Problem:
+    """Imports a set and writes its recipe."""
+    dataset, path = folder / "dataset", folder / "recipe.json"
+    info = import_dataset(str(SOURCES[name](folder / "source")), dataset, ImportConfig())
+    metric = "mean_average_precision" if info.task == "multilabel" else "accuracy"
+    data = {"class_weights": Setting(None, "test"), "primary_metric": Setting(metric, "test")}
+    choices = UserChoices(image_size=size, epochs=EPOCHS.get(name, 0))
+    recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
+    write_recipe(recipe, path)
+    plain = recipe.value("training", "epochs") * info.splits["train"]
+    inputs = hashlib.sha256((path.read_text() + info.fingerprint).encode()).hexdigest()[:8]
+    return Problem(name, dataset, path, plain, inputs)
+
+
+def use_one_core() -> None:
+    """Two trainings of one core each are faster than one after the other on two."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def run_cell(problem: Problem, method: str, seed: int, key: str) -> dict[str, Any]:
+    """Returns the score of a method with a seed and, of the search, what it did and cost."""
+    recipe = read_recipe(problem.recipe)
+    budget = BUDGET * problem.plain_images
+    row: dict[str, Any] = {"key": key}
+    if method in FIXED:
+        return row | {"score": score(problem.dataset, recipe, FIXED[method], budget, seed)}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "search")
+        found, seen = search(problem.dataset, recipe, seed, folder)
+        policy = recipe_policy(found) or IDENTITY
+        row |= {"used": sorted(operations(found)), "cost": seen / problem.plain_images}
+        row["score"] = score(problem.dataset, found, policy, budget - seen, seed)
+        if not seed:
+            row["rank_correlation"] = signal_correlations(problem.dataset, recipe, folder)
+            row["trial_gains"] = trial_gains(problem.dataset, recipe, folder)
+    return row
+
+
+def summarise(rows: Mapping[tuple[str, str, int], dict[str, Any]]) -> dict[str, Any]:
+    """Returns the figures over all seeds that every method of a set has."""
+    keys = ("sets", "gains", "seeds", "search_cost", "rank_correlation", "trial_gains")
     result: dict[str, Any] = {key: {} for key in keys}
     recalls: list[float] = []
     harmful = 0
-    data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in options.sets:
-            source = SOURCES[name](Path(scratch, name))
-            dataset = Path(scratch, f"{name}-dataset")
-            info = import_dataset(str(source), dataset, ImportConfig())
-            metric = "mean_average_precision" if info.task == "multilabel" else "accuracy"
-            data["primary_metric"] = Setting(metric, "test")
-            choices = UserChoices(image_size=options.size, epochs=EPOCHS.get(name, 0))
-            recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
-            plain = recipe.value("training", "epochs") * info.splits["train"]
-            write_recipe(recipe, Path(scratch, f"{name}.json"))
-            content = Path(scratch, f"{name}.json").read_text() + info.fingerprint
-            inputs = hashlib.sha256(content.encode()).hexdigest()[:8]
-            scores: dict[str, list[float]] = {}
-            costs = []
-            for seed in range(options.seeds):
-                for method in options.methods:
-                    value = fixed.get(
-                        f"{name} {method} {seed} {inputs}",
-                        functools.partial(score, dataset, recipe, FIXED[method], 1.8 * plain, seed),
-                    )
-                    scores.setdefault(method, []).append(value)
-                if options.no_search:
-                    print(name, seed, json.dumps(scores), flush=True)
-                    continue
-                folder = Path(scratch, f"{name}-{seed}")
-                found, seen = search(dataset, recipe, seed, folder)
-                costs.append(seen / plain)
-                used = operations(found)
-                value = score(
-                    dataset, found, recipe_policy(found) or IDENTITY, 1.8 * plain - seen, seed
-                )
-                scores.setdefault("search", []).append(value)
-                latest = {method: values[-1] for method, values in scores.items()}
-                print(name, seed, json.dumps(latest), sorted(used), costs[-1], flush=True)
-                if name in PLANTED:
-                    planted, wrong = PLANTED[name]
-                    recalls.append(len(used & planted) / len(planted))
-                    harmful += len(used & wrong)
-                if not seed:
-                    signals = signal_correlations(dataset, recipe, folder)
-                    result["rank_correlation"][name] = signals
-                    result["trial_gains"][name] = trial_gains(dataset, recipe, folder)
-                    print(name, signals, result["trial_gains"][name], flush=True)
-            result["sets"][name] = {method: mean_error(values) for method, values in scores.items()}
-            if costs:
-                result["search_cost"][name] = float(np.mean(costs))
-            if {"search", "trivial_augment"} <= scores.keys():
-                pairs = np.subtract(scores["search"], scores["trivial_augment"]).tolist()
-                result["gain_over_trivial_augment"][name] = mean_error(pairs)
+    for name in dict.fromkeys(name for name, _, _ in rows):
+        held: dict[str, dict[int, dict[str, Any]]] = {}
+        for (other, method, seed), row in rows.items():
+            if other == name:
+                held.setdefault(method, {})[seed] = row
+        seeds = sorted(set.intersection(*(set(each) for each in held.values())))
+        scores = {m: [each[seed]["score"] for seed in seeds] for m, each in held.items()}
+        result["seeds"][name] = len(seeds)
+        result["sets"][name] = {method: mean_error(each) for method, each in scores.items()}
+        if "search" not in scores:
+            continue
+        result["gains"][name] = {
+            method: mean_error(np.subtract(scores["search"], each).tolist())
+            for method, each in scores.items()
+            if method != "search"
+        }
+        searches = [held["search"][seed] for seed in seeds]
+        result["search_cost"][name] = float(np.mean([row["cost"] for row in searches]))
+        for key in ("rank_correlation", "trial_gains"):
+            result[key][name] = next((row[key] for row in searches if key in row), None)
+        if name in PLANTED:
+            planted, wrong = PLANTED[name]
+            recalls += [len(planted & {*row["used"]}) / len(planted) for row in searches]
+            harmful += sum(len(wrong & {*row["used"]}) for row in searches)
     if recalls:
         result |= {"planted_recall": float(np.mean(recalls)), "harmful_kept": harmful}
-    print("RESULT " + json.dumps(result))
+    return result
+
+
+def main() -> None:
+    """Prints every training as it ends, then the result."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sets", nargs="+", default=list(SOURCES))
+    parser.add_argument("--methods", nargs="+", default=[*FIXED, "search"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--size", type=int, default=16)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--cells", type=Path, default=Path("build/search_cells.jsonl"))
+    options = parser.parse_args()
+    cells, rows = Cells(options.cells), {}
+    # A search is measured again when anything has changed that it depends on.
+    parts = ("shared", "augmentation_search", "trial_search")
+    code = (Path(__file__).parents[2] / "components" / each for each in parts)
+    files = sorted(path for folder in code for path in folder.rglob("*.py"))
+    version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ProcessPoolExecutor(
+            options.jobs, multiprocessing.get_context("spawn"), use_one_core
+        ) as pool,
+    ):
+        problems = [prepare(name, options.size, Path(scratch, name)) for name in options.sets]
+        running = {}
+        for seed, problem, method in itertools.product(
+            range(options.seeds), problems, options.methods
+        ):
+            key = f"{problem.name} {method} {seed} {problem.inputs} {BUDGET}"
+            key += "" if method in FIXED else f" {version}"
+            if key in cells:
+                rows[problem.name, method, seed] = cells[key]
+            else:
+                cell = pool.submit(run_cell, problem, method, seed, key)
+                running[cell] = problem.name, method, seed
+        for cell in as_completed(running):
+            row = cell.result()
+            cells.add(row)
+            rows[running[cell]] = row
+            print(json.dumps(row), flush=True)
+    print("RESULT " + json.dumps(summarise(rows)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 from kfp_vision.components.evaluation.report.charts import Chart, Line, Tick, line_chart, nice_ticks
 from kfp_vision.components.evaluation.report.figures import label, number
-from kfp_vision.components.shared.artifacts import LONG_ROUNDS, ROUNDS, TrialSummary
+from kfp_vision.components.shared.artifacts import ROUNDS, TrialSummary
 
 __all__ = ["Beam", "Gains", "beam_chart", "candidate_words", "gain_bars", "length_chart"]
 
@@ -35,7 +35,7 @@ def candidate_words(candidate: Mapping[str, Any], techniques: Sequence[Mapping[s
 class Beam:
     """All trials as dots in columns, a round each; places in percent of the plot area.
 
-    Their height is the validation loss minus that of the plain trial of the same length and seed.
+    Their height is the validation loss minus that of the plain trial of the same seed.
 
     Attributes:
         ticks: Of the difference.
@@ -95,19 +95,16 @@ def beam_chart(search: TrialSummary) -> Beam | None:
 
 
 def _differences(search: TrialSummary) -> list[float | None]:
-    """Returns each loss minus that of the plain trial of the same length and seed.
+    """Returns each loss minus that of the plain trial of the same seed.
 
     It is None where one of the two failed.
     """
     plain = {
-        (trial["round"] in LONG_ROUNDS, trial["seed"]): trial["loss"]
+        trial["seed"]: trial["loss"]
         for trial in search.trials
         if not _techniques(trial["candidate"])
     }
-    pairs = [
-        (trial["loss"], plain.get((trial["round"] in LONG_ROUNDS, trial["seed"])))
-        for trial in search.trials
-    ]
+    pairs = [(trial["loss"], plain.get(trial["seed"])) for trial in search.trials]
     return [None if loss is None or base is None else loss - base for loss, base in pairs]
 
 

@@ -10,32 +10,37 @@ from kfp_vision.components.shared.training.hyperparameters import SECTION, from_
 __all__ = [
     "CHECKPOINT_SHARE",
     "CONFIRMATIONS",
+    "KNOWN_SHARE",
     "LEAST_LOOKED_AT",
     "LOOK_SHARE",
     "SearchPlan",
     "plan_search",
 ]
 
-# Of the steps of one plain training, and of its images, those of the checkpoint that trials start
-# from: it sees its images as often as a whole training does, and knows them by heart as the end of
-# one does.
-CHECKPOINT_SHARE = 0.25
+# Of the images of the set, those that the checkpoint of the trials learns; of the steps of a plain
+# training, those that it takes. It sees its images half as often as a whole training: with as many
+# passes over so few images it knows them better by heart than a training knows all of them, and
+# the trials ask for more regularisation than that needs.
+KNOWN_SHARE, CHECKPOINT_SHARE = 0.25, 0.125
 # Held-out images that every transform at every magnitude is measured on: what this share of the
 # images of one plain training allows, and at least so many. There are at most 80 of them.
 LOOK_SHARE, LEAST_LOOKED_AT, _MOST_LOOKS = 0.04, 64, 80
-# Of the images of one plain training: those of one trial, and those of the whole search.
-_TRIAL_SHARE = 0.0125
+# Of the images of one plain training: those of one trial, and those of the whole search. Trials of
+# half the length rank what is stacked below what it is made of.
+_TRIAL_SHARE = 0.02
 _SEARCH_SHARE = 0.78
 # With fewer steps trials rank techniques by chance; smaller batches make more of them.
 _MIN_STEPS, _MIN_BATCH = 80, 16
-_MOST_VALIDATION = 512
+# Held-out images that score a trial: a third as many as it trains on, and at least so many. Between
+# techniques that work differently it is the choice of these images that scatters most.
+_SCORED_SHARE, _LEAST_SCORED = 1 / 3, 384
 # Of the best candidate and of the plain training, with seeds that no choice has seen.
 CONFIRMATIONS = 3
-# Trials of one technique each and the plain one, and those of techniques together, which are twice
-# as long. More of them find hardly more, and are taken off what a training of equal cost could do.
+# Trials of one technique each and the plain one, and those of techniques together. More of them
+# find hardly more, and are taken off what a training of equal cost could do.
 _LEAST_SCREENED, _MOST_SCREENED = 4, 14
-_LEAST_LONG, _MOST_LONG = 3, 8
-_LONG_SHARE = 0.6
+_LEAST_COMBINED, _MOST_COMBINED = 3, 8
+_COMBINED_SHARE = 0.4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,28 +48,27 @@ class SearchPlan:
     """Lengths and numbers of the trials.
 
     Attributes:
-        steps: Of a short trial; a long one has twice as many.
+        steps: Of a trial.
         batch_size: Images a step.
         peak_rate: The recipe's learning rate, at this batch size.
-        num_validation: Images that score a trial.
-        num_short: Short trials of the whole search; 0 where it affords too few to say anything.
-        num_long: Long trials of the whole search.
+        num_scored: Images that score a trial: those of the validation split, then training images
+            that the checkpoint has not learned.
+        num_screened: Trials of the plain training and of techniques alone; 0 where the search
+            affords too few to say anything.
+        num_combined: Trials of techniques together.
     """
 
     steps: int
     batch_size: int
     peak_rate: float
-    num_validation: int
-    num_short: int
-    num_long: int
+    num_scored: int
+    num_screened: int
+    num_combined: int
 
-    def steps_of(self, long: bool) -> int:
-        """Returns the steps of one trial."""
-        return 2 * self.steps if long else self.steps
-
-    def images_of(self, long: bool) -> int:
-        """Returns how many images one trial sees, validation included."""
-        return self.steps_of(long) * self.batch_size + self.num_validation
+    @property
+    def images(self) -> int:
+        """How many images one trial sees, validation included."""
+        return self.steps * self.batch_size + self.num_scored
 
 
 def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> SearchPlan:
@@ -84,22 +88,24 @@ def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> Sear
     images = _TRIAL_SHARE * plain_images
     while settings.batch_size >= 2 * _MIN_BATCH and images < _MIN_STEPS * settings.batch_size:
         settings = halve_batch(settings, None if noise_scale is None else noise_scale.value)
+    steps = max(_MIN_STEPS, round(images / settings.batch_size))
+    scored = round(_SCORED_SHARE * steps * settings.batch_size)
+    held_out = info.splits["validation"] + int((1 - KNOWN_SHARE) * info.splits["train"])
     plan = SearchPlan(
-        steps=max(_MIN_STEPS, round(images / settings.batch_size)),
+        steps=steps,
         batch_size=settings.batch_size,
         peak_rate=settings.learning_rate,
-        num_validation=min(_MOST_VALIDATION, info.splits["validation"]),
-        num_short=0,
-        num_long=0,
+        num_scored=min(held_out, max(_LEAST_SCORED, scored)),
+        num_screened=0,
+        num_combined=0,
     )
-    short, long = (plan.images_of(each) for each in (False, True))
     table = max(LOOK_SHARE * plain_images, _MOST_LOOKS * LEAST_LOOKED_AT)
     spent = images_seen or CHECKPOINT_SHARE * plain_images + table
     # Two trainings as long as a trial tell the length with the policy.
-    spent += 2 * CONFIRMATIONS * short + 2 * plan.steps * plan.batch_size
-    left = _SEARCH_SHARE * plain_images - spent
-    num_long = min(_MOST_LONG, max(_LEAST_LONG, int(_LONG_SHARE * left / long)))
-    screened = min(_MOST_SCREENED, int((left - num_long * long) / short))
+    spent += 2 * CONFIRMATIONS * plan.images + 2 * plan.steps * plan.batch_size
+    affordable = int((_SEARCH_SHARE * plain_images - spent) / plan.images)
+    combined = min(_MOST_COMBINED, max(_LEAST_COMBINED, int(_COMBINED_SHARE * affordable)))
+    screened = min(_MOST_SCREENED, affordable - combined)
     if screened < _LEAST_SCREENED:
         return plan
-    return dataclasses.replace(plan, num_short=screened + 2 * CONFIRMATIONS, num_long=num_long)
+    return dataclasses.replace(plan, num_screened=screened, num_combined=combined)
