@@ -199,12 +199,12 @@ class TrialSummary:
             "num_combined"}` of the trials.
         techniques: Rows `{"name", "levels"}`, levels in words.
         trials: Rows `{"round" (of `ROUNDS`), "candidate": {"levels": {technique: level}, "without":
-            [transform]}, "seed", "loss", "seconds", "error"}`; the loss is the validation loss in
+            [transform]}, "seed", "loss", "seconds", "error"}`; the loss is the held-out loss in
             nats, null when the trial failed.
         confirmed: The best candidate over fresh seeds: `{"candidate", "gain", "error", "noise"}` in
             nats; empty when there was none better than the plain training.
         steps: How it came about, a technique each: `{"name", "level", "gain", "error"}`: what it
-            takes off the validation loss in nats and the standard deviation of such a difference;
+            takes off the held-out loss in nats and the standard deviation of such a difference;
             the gain is null where the step was not tried by itself.
         lengthening: `{"factor", "measured", "low", "high", "plain_losses", "policy_losses"}`: steps
             with the policy over steps without, and the curves that tell; empty without a policy.

@@ -267,7 +267,7 @@ def _confirm(losses: Mapping[Candidate, float], seed: int) -> list[Trial]:
 
 @dataclasses.dataclass(frozen=True)
 class Gain:
-    """What a candidate takes off the plain validation loss, over fresh seeds in pairs.
+    """What a candidate takes off the plain held-out loss, over fresh seeds in pairs.
 
     Attributes:
         candidate: Which.

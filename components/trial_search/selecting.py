@@ -31,7 +31,7 @@ from kfp_vision.components.trial_search.techniques import Technique, read_techni
 
 __all__ = ["select_policy"]
 
-_METHOD = "beam over short trials from a common checkpoint, by validation loss"
+_METHOD = "beam over short trials from a common checkpoint, by held-out loss"
 
 
 def select_policy(
@@ -120,7 +120,7 @@ def _decision(gain: Gain | None, trials: Sequence[Trial]) -> str:
     if gain is None:
         return f"None of {len(trials)} trials was better than the plain one: nothing changes."
     found = (
-        f"The best of {len(trials)} trials lowers the validation loss by {gain.gain:.4f} nats over "
+        f"The best of {len(trials)} trials lowers the held-out loss by {gain.gain:.4f} nats over "
         f"fresh seeds (standard error {gain.error:.4f}; plain trials scatter by {gain.noise:.4f})"
     )
     return found + (": it is used." if gain.accepted else ", not above the noise: nothing changes.")

@@ -80,7 +80,7 @@ def _run(
     with (journal / f"{name[:16]}.jsonl").open("a", encoding="utf-8") as file:
         for done, trial in enumerate(trials, start=1):
             began = time.monotonic()
-            error = "the validation loss is not finite"
+            error = "the held-out loss is not finite"
             try:
                 candidate = read_candidate(trial.candidate, techniques)
                 loss = runner.run(candidate, trial.seed)

@@ -253,7 +253,7 @@ def signal_correlations(dataset: Path, recipe: Recipe, folder: Path) -> dict[str
 
 
 def trial_gains(dataset: Path, recipe: Recipe, folder: Path, seeds: int = 4) -> dict[str, float]:
-    """Returns what the fixed policies take off the validation loss of trials, nats."""
+    """Returns what the fixed policies take off the held-out loss of trials, nats."""
     table = read_json(AugmentationTable, folder / "table/table.json")
     info = read_json(DatasetInfo, dataset / "dataset.json")
     plan = plan_search(recipe, info, table.images_seen)

@@ -35,7 +35,7 @@ def candidate_words(candidate: Mapping[str, Any], techniques: Sequence[Mapping[s
 class Beam:
     """All trials as dots in columns, a round each; places in percent of the plot area.
 
-    Their height is the validation loss minus that of the plain trial of the same seed.
+    Their height is the held-out loss minus that of the plain trial of the same seed.
 
     Attributes:
         ticks: Of the difference.
@@ -167,7 +167,7 @@ def _describe(trial: Mapping[str, Any], techniques: Sequence[Mapping[str, Any]])
 
 @dataclasses.dataclass(frozen=True)
 class Gains:
-    """What each step takes off the validation loss, as bars that begin where the last one ends.
+    """What each step takes off the held-out loss, as bars that begin where the last one ends.
 
     Attributes:
         rows: `{"name", "level", "gain", "error", "kind", "left", "width", "whisker"}`; the kind is

@@ -51,7 +51,7 @@ def test_every_trial_is_a_dot_in_the_column_of_its_round() -> None:
     heights = [dot["y"] for dot in drawn.dots if dot["kind"] == "plain"]
     assert heights == pytest.approx([drawn.plain] * 4)
     assert [dot["text"] for dot in drawn.dots if dot["kind"] == "failed"] == [
-        "Screening, seed 0\nCutMix\nthe validation loss is not finite"
+        "Screening, seed 0\nCutMix\nthe held-out loss is not finite"
     ]
 
 
@@ -162,7 +162,7 @@ def test_the_cost_is_in_plain_trainings() -> None:
         (
             "plain",
             [
-                "Augmentation The best of 16 trials lowers the validation loss by 0.4044 nats",
+                "Augmentation The best of 16 trials lowers the held-out loss by 0.4044 nats",
                 "The search saw 2,000 images: 0.01 plain trainings of 179,968 each.",
                 "1.42 times the steps with the policy (95&nbsp;% interval 1.25 to 1.61)",
                 "Mirror refused",
