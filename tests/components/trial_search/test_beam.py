@@ -156,10 +156,10 @@ def test_the_decision_needs_every_fresh_seed_of_the_plain_training() -> None:
 
 
 def test_a_technique_that_adds_little_is_left_out() -> None:
-    gain = decide(_search(_additive({("mirror", 0): 0.5, ("cutmix", 0): 0.1})), seed=7)
+    gain = decide(_search(_additive({("mirror", 0): 0.5, ("cutmix", 0): 0.02})), seed=7)
     assert gain is not None
     assert dict(gain.candidate.levels) == {"mirror": 0}
-    gain = decide(_search(_additive({("mirror", 0): 0.5, ("cutmix", 0): 0.2})), seed=7)
+    gain = decide(_search(_additive({("mirror", 0): 0.5, ("cutmix", 0): 0.1})), seed=7)
     assert gain is not None
     assert dict(gain.candidate.levels) == {"cutmix": 0, "mirror": 0}
 
@@ -180,7 +180,7 @@ def test_a_combination_that_failed_is_not_tried_again() -> None:
 
 def test_a_transform_is_left_out_only_where_that_gains_much() -> None:
     def loss(candidate: Candidate, seed: int) -> float:
-        harm = 0.02 * ("geometry" in dict(candidate.levels) and "shear_x" not in candidate.without)
+        harm = 0.01 * ("geometry" in dict(candidate.levels) and "shear_x" not in candidate.without)
         return 2.0 + harm - 0.3 * ("geometry" in dict(candidate.levels))
 
     suspicion = {"geometry": {"rotate": 0.1, "shear_x": 0.5}}
