@@ -27,7 +27,7 @@ _SIGMAS = 2.0
 # Trials at most of each expansion; the rest prunes.
 _EXPANSIONS = {"expansion 1": 4, "expansion 2": 3}
 # Of techniques that gain alike the fewest are chosen: alike within this share of the best gain.
-_ALIKE_SHARE = 0.05
+_ALIKE_SHARE = 0.1
 # A technique that alone costs less than this share of what the best one gains may still help it.
 _TOLERATED_SHARE = 0.25
 
