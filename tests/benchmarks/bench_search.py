@@ -8,8 +8,8 @@ is taken off the final training. What has been trained is kept in --cells and no
 The digits are scikit-learn's, with known invariances planted into training and test images:
 `digits_geometry` rotated, sheared, shifted and zoomed (flips are wrong for their labels),
 `digits_flips` mirrored and flipped, `digits_colour` in other hues, saturations, contrasts and
-lights. In the first seed the signals of the table are compared with the outcome of trials of single
-transforms, and the fixed policies are tried as the search tries its own.
+lights. `signals`, in the first seed alone, compares those of the table with trials of single
+transforms, and tries the fixed policies as the search tries its own.
 """
 
 import argparse
@@ -252,7 +252,7 @@ def signal_correlations(dataset: Path, recipe: Recipe, folder: Path) -> dict[str
     return found | {"all": float(scipy.stats.spearmanr(predicted, gains).statistic)}
 
 
-def trial_gains(dataset: Path, recipe: Recipe, folder: Path, seeds: int = 4) -> dict[str, float]:
+def trial_gains(dataset: Path, recipe: Recipe, folder: Path, seeds: int = 2) -> dict[str, float]:
     """Returns what the fixed policies take off the held-out loss of trials, nats."""
     table = read_json(AugmentationTable, folder / "table/table.json")
     info = read_json(DatasetInfo, dataset / "dataset.json")
@@ -312,13 +312,17 @@ def run_cell(problem: Problem, method: str, seed: int, key: str) -> dict[str, An
         return row | {"score": score(problem.dataset, recipe, FIXED[method], budget, seed)}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "search")
+        if method == "signals":
+            folder.mkdir()
+            search_augmentation(
+                problem.dataset, problem.recipe, folder / "table", folder, search=True, seed=seed
+            )
+            row["rank_correlation"] = signal_correlations(problem.dataset, recipe, folder)
+            return row | {"trial_gains": trial_gains(problem.dataset, recipe, folder)}
         found, seen = search(problem.dataset, recipe, seed, folder)
         policy = recipe_policy(found) or IDENTITY
         row |= {"used": sorted(operations(found)), "cost": seen / problem.plain_images}
         row["score"] = score(problem.dataset, found, policy, budget - seen, seed)
-        if not seed:
-            row["rank_correlation"] = signal_correlations(problem.dataset, recipe, folder)
-            row["trial_gains"] = trial_gains(problem.dataset, recipe, folder)
     return row
 
 
@@ -333,6 +337,11 @@ def summarise(rows: Mapping[tuple[str, str, int], dict[str, Any]]) -> dict[str, 
         for (other, method, seed), row in rows.items():
             if other == name:
                 held.setdefault(method, {})[seed] = row
+        for row in held.pop("signals", {}).values():
+            result["rank_correlation"][name] = row["rank_correlation"]
+            result["trial_gains"][name] = row["trial_gains"]
+        if not held:
+            continue
         seeds = sorted(set.intersection(*(set(each) for each in held.values())))
         scores = {m: [each[seed]["score"] for seed in seeds] for m, each in held.items()}
         result["seeds"][name] = len(seeds)
@@ -346,8 +355,6 @@ def summarise(rows: Mapping[tuple[str, str, int], dict[str, Any]]) -> dict[str, 
         }
         searches = [held["search"][seed] for seed in seeds]
         result["search_cost"][name] = float(np.mean([row["cost"] for row in searches]))
-        for key in ("rank_correlation", "trial_gains"):
-            result[key][name] = next((row[key] for row in searches if key in row), None)
         if name in PLANTED:
             planted, wrong = PLANTED[name]
             recalls += [len(planted & {*row["used"]}) / len(planted) for row in searches]
@@ -361,7 +368,7 @@ def main() -> None:
     """Prints every training as it ends, then the result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sets", nargs="+", default=list(SOURCES))
-    parser.add_argument("--methods", nargs="+", default=[*FIXED, "search"])
+    parser.add_argument("--methods", nargs="+", default=[*FIXED, "search", "signals"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
@@ -384,6 +391,8 @@ def main() -> None:
         for seed, problem, method in itertools.product(
             range(options.seeds), problems, options.methods
         ):
+            if method == "signals" and seed:
+                continue
             key = f"{problem.name} {method} {seed} {problem.inputs} {BUDGET}"
             key += "" if method in FIXED else f" {version}"
             if key in cells:
