@@ -22,8 +22,9 @@ class Signals:
         transform: Name of the transform.
         magnitude: In (0, 1].
         distance: Frechet distance of the features to those of the clean images.
-        affinity: Primary metric on the transformed images over that on the clean ones, both
-            above that of shuffled predictions: 1 keeps all that the model knows, 0 nothing.
+        affinity: 1 + the change of the primary metric, over how far the metric of the clean
+            images is above that of shuffled predictions: 1 keeps all that the model knows, 0
+            nothing.
         loss_shift: Mean loss minus that of the clean images, nats.
         loss_shift_error: Standard error of the mean difference in pairs, nats.
     """

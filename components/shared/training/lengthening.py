@@ -45,8 +45,8 @@ class Lengthening:
 def lengthening(plain_losses: np.ndarray, policy_losses: np.ndarray) -> Lengthening:
     """Returns the factor from two loss curves [T] of the same rate and the same images.
 
-    A power law is fitted to the second half of each. The factor is T over the step at which the
-    plain one had the loss that the policy's ends with.
+    A power law is fitted to each from its first quarter on. The factor is T over the step at which
+    the plain one had the loss that the policy's ends with.
 
     Raises:
         ValueError: The curves differ in length or have fewer than 32 steps.
@@ -58,11 +58,11 @@ def lengthening(plain_losses: np.ndarray, policy_losses: np.ndarray) -> Lengthen
             f"Received: {steps} and {len(policy_losses)}"
         )
     curves = [plain_losses.tolist(), policy_losses.tolist()]
-    x = np.log(np.arange(steps // 2, steps) + 1.0)
+    x = np.log(np.arange(steps // 4, steps) + 1.0)
     centred = x - x.mean()
     end = centred[-1]
-    (slope, plain), covariance = _fit(centred, plain_losses[steps // 2 :])
-    (policy_slope, policy), policy_covariance = _fit(centred, policy_losses[steps // 2 :])
+    (slope, plain), covariance = _fit(centred, plain_losses[steps // 4 :])
+    (policy_slope, policy), policy_covariance = _fit(centred, policy_losses[steps // 4 :])
     if slope + 2 * np.sqrt(covariance[0, 0]) >= 0:
         return Lengthening(1.0, None, None, None, *curves)
     at_end = policy + policy_slope * end
