@@ -34,6 +34,7 @@ from kfp_vision.components.shared.training.search_plan import (
     KNOWN_SHARE,
     LEAST_LOOKED_AT,
     LOOK_SHARE,
+    MOST_CHECKED,
 )
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.short_training import run_steps
@@ -43,8 +44,6 @@ __all__ = ["measure_transforms"]
 
 _MAGNITUDES = (0.25, 0.5, 0.75, 1.0)
 _MOST_LOOKED_AT = 384
-# Held-out images that tell whether the checkpoint has learned anything.
-_MOST_CHECKED = 1024
 _SAVES = 6
 # A checkpoint whose metric is within so many standard deviations of that of shuffled predictions
 # has not learned enough to say what keeps a label.
@@ -186,9 +185,10 @@ def _measure(
         metric = task.metrics(targets, np.asarray(task.activate(logits))).get(primary, 0.0)
         return np.asarray(features).reshape(count, -1), losses, metric
 
-    checked = np.sort(order[:_MOST_CHECKED])
-    pixels, answers = validation.take(checked)
-    predictions = np.asarray(task.activate(trainer.logits(pixels)))
+    checked = np.sort(order[:MOST_CHECKED])
+    answers = {name: value[checked] for name, value in validation.targets.items()}
+    logits = [trainer.logits(pixels) for pixels, _ in validation.batches_of(checked)]
+    predictions = np.asarray(task.activate(np.concatenate(logits)))
     known = task.metrics(answers, predictions).get(primary, 0.0)
     chance, scatter = _chance(task, answers, predictions, primary, seed)
     if known <= chance + _SIGMAS * scatter:

@@ -6,7 +6,6 @@ hundredth of a training. All trials of one seed share the checkpoint, the order 
 the random numbers, so that what differs between them is the technique.
 """
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from kfp_vision.components.shared.augmentation.policy import IDENTITY
 from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint
-from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.hyperparameters import SECTION
 from kfp_vision.components.shared.training.search_plan import SearchPlan
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
@@ -24,14 +22,34 @@ from kfp_vision.components.shared.training.short_training import run_steps
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.trial_search.regularisation import Regularisation
 
-__all__ = ["TrialRunner"]
+__all__ = ["TrialRunner", "held_out_rows"]
 
-_EVALUATION_BATCH = 512
 # Of the peak rate, at the start of a trial: at the whole of it the trials of one candidate scatter
 # twice as much and gain hardly more.
 _RATE_SHARE = 0.6
 # Hyperparameters that are part of the compiled step; the others are its variables.
 _COMPILED = ("dropout", "stochastic_depth")
+
+
+def held_out_rows(
+    num_validation: int, num_train: int, known: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the validation and the training images that score all trials, as rising rows.
+
+    They are those of the validation split, and more where it is small: training images that neither
+    the checkpoint nor a trial ever sees.
+
+    Args:
+        num_validation: Images of the validation split.
+        num_train: Images of the training split.
+        known: Rows of the training images that checkpoint and trials learn.
+        count: How many are wanted; there may be fewer.
+    """
+    # The images lie in the order of their classes.
+    generator = np.random.default_rng(0)
+    validation = generator.permutation(num_validation)[:count]
+    unseen = generator.permutation(np.setdiff1d(np.arange(num_train), known))
+    return np.sort(validation), np.sort(unseen[: count - len(validation)])
 
 
 class TrialRunner:
@@ -64,7 +82,9 @@ class TrialRunner:
         checkpoint = read_checkpoint(table_dir / "theta.npz")
         if checkpoint is None:
             raise FileNotFoundError(f"The checkpoint must exist. Received: none in {table_dir}")
-        self._scored = self._choose_scored()
+        rows = held_out_rows(len(self._validation), len(self._train), self._known, plan.num_scored)
+        pairs = zip((self._validation, self._train), rows, strict=True)
+        self._scored = [(split, chosen) for split, chosen in pairs if len(chosen)]
         self._task = get_task(self._info.task)
         self._plain = self._build({})
         self._plain.restore(checkpoint[0])
@@ -82,28 +102,10 @@ class TrialRunner:
         losses = [
             np.asarray(self._task.loss(targets, trainer.logits(images)))
             for split, rows in self._scored
-            for images, targets in map(split.take, _parts(rows))
+            for images, targets in split.batches_of(rows)
         ]
         loss = float(np.concatenate(losses).mean())
         return loss if np.isfinite(loss) else None
-
-    def _choose_scored(self) -> list[tuple[LabelledImages, np.ndarray]]:
-        """Returns splits and rows of the images that score all trials.
-
-        They are those of the validation split, and more where it is small: training images that
-        neither the checkpoint nor a trial ever sees.
-        """
-        unseen = np.setdiff1d(np.arange(len(self._train)), self._known)
-        # The images lie in the order of their classes.
-        generator, left, chosen = np.random.default_rng(0), self._plan.num_scored, []
-        for split, rows in (
-            (self._validation, np.arange(len(self._validation))),
-            (self._train, unseen),
-        ):
-            taken = np.sort(generator.permutation(rows)[:left])
-            chosen.append((split, taken))
-            left -= len(taken)
-        return [(split, rows) for split, rows in chosen if len(rows)]
 
     def _build(self, changes: dict[str, float]) -> Trainer:
         # Not the seed of a trial: no trial may depend on which one came first.
@@ -138,7 +140,3 @@ class TrialRunner:
             )
         )
         return trainer
-
-
-def _parts(rows: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(rows, math.ceil(len(rows) / _EVALUATION_BATCH))

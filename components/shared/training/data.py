@@ -1,6 +1,7 @@
 """Images with the targets of a task: what a training reads."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,10 @@ class LabelledImages:
         return self.source.take(indices), {
             name: value[indices] for name, value in self.targets.items()
         }
+
+    def batches_of(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Yields images and targets of some rows [N], N > 0, in parts of bounded memory."""
+        yield from map(self.take, np.array_split(rows, math.ceil(len(rows) / _EVALUATION_BATCH)))
 
     def image_batches(self) -> Iterator[np.ndarray]:
         """Yields all images in order, uint8 [B, H, W, C]."""

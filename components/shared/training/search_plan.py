@@ -13,6 +13,7 @@ __all__ = [
     "KNOWN_SHARE",
     "LEAST_LOOKED_AT",
     "LOOK_SHARE",
+    "MOST_CHECKED",
     "SearchPlan",
     "plan_search",
 ]
@@ -25,6 +26,8 @@ KNOWN_SHARE, CHECKPOINT_SHARE = 0.25, 0.125
 # Held-out images that every transform at every magnitude is measured on: what this share of the
 # images of one plain training allows, and at least so many. There are at most 80 of them.
 LOOK_SHARE, LEAST_LOOKED_AT, _MOST_LOOKS = 0.04, 64, 80
+# Validation images that tell whether the checkpoint has learned anything.
+MOST_CHECKED = 1024
 # Of the images of one plain training: those of one trial, and those of the whole search. Trials of
 # half the length rank what is stacked below what it is made of.
 _TRIAL_SHARE = 0.02
@@ -67,7 +70,7 @@ class SearchPlan:
 
     @property
     def images(self) -> int:
-        """How many images one trial sees, validation included."""
+        """How many images one trial sees, those that score it included."""
         return self.steps * self.batch_size + self.num_scored
 
 
@@ -100,6 +103,7 @@ def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> Sear
         num_combined=0,
     )
     table = max(LOOK_SHARE * plain_images, _MOST_LOOKS * LEAST_LOOKED_AT)
+    table += min(MOST_CHECKED, info.splits["validation"])
     spent = images_seen or CHECKPOINT_SHARE * plain_images + table
     # Two trainings as long as a trial tell the length with the policy.
     spent += 2 * CONFIRMATIONS * plan.images + 2 * plan.steps * plan.batch_size
