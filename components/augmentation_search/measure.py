@@ -30,11 +30,11 @@ from kfp_vision.components.shared.training.checkpoints import read_checkpoint, w
 from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.hyperparameters import SECTION, Hyperparameters
 from kfp_vision.components.shared.training.search_plan import (
-    CHECKPOINT_SHARE,
-    KNOWN_SHARE,
     LEAST_LOOKED_AT,
     LOOK_SHARE,
     MOST_CHECKED,
+    CheckpointPlan,
+    plan_checkpoint,
 )
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.short_training import run_steps
@@ -65,13 +65,12 @@ def measure_transforms(
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     trainer, task, settings = build_trainer(recipe, info, seed, IDENTITY, ema_momentum=0.0)
     train, validation = (open_split(dataset_dir, s, recipe) for s in ("train", "validation"))
-    steps = max(1, round(CHECKPOINT_SHARE * settings.steps))
-    count = max(settings.batch_size, round(KNOWN_SHARE * len(train)))
-    subset = np.sort(np.random.default_rng(seed).permutation(len(train))[:count])
-    _train(trainer, train, subset, settings, steps, seed, checkpoint_dir)
+    plan = plan_checkpoint(recipe, info)
+    subset = np.sort(np.random.default_rng(seed).permutation(len(train))[: plan.known])
+    _train(trainer, train, subset, plan, seed, checkpoint_dir)
     primary = recipe.value("data", "primary_metric")
     rows, null, looked, skipped = _measure(trainer, task, validation, primary, settings, seed)
-    seen = steps * settings.batch_size + looked
+    seen, steps = plan.steps * plan.batch_size + looked, plan.steps
     if skipped:
         skipped = f"after {steps:,} steps {skipped}"
         return AugmentationTable(skipped=skipped, checkpoint_steps=steps, images_seen=seen)
@@ -131,8 +130,7 @@ def _train(
     trainer: Trainer,
     train: LabelledImages,
     subset: np.ndarray,
-    settings: Hyperparameters,
-    steps: int,
+    plan: CheckpointPlan,
     seed: int,
     checkpoint_dir: Path,
 ) -> None:
@@ -142,10 +140,10 @@ def _train(
     if restored is not None:
         trainer.restore(restored[0])
         step = restored[1]["step"]
-    warmup = np.minimum(1.0, np.arange(1, steps + 1) / max(settings.warmup_steps, 1))
-    rates = settings.learning_rate * warmup
+    steps = plan.steps
+    rates = plan.peak_rate * np.minimum(1.0, np.arange(1, steps + 1) / plan.warmup_steps)
     progress = Progress("search", steps, "steps", step)
-    for done, _ in run_steps(trainer, train, subset, rates, settings.batch_size, seed, step):
+    for done, _ in run_steps(trainer, train, subset, rates, plan.batch_size, seed, step):
         progress.update(done)
         if done * _SAVES // steps > step * _SAVES // steps:
             write_checkpoint(path, trainer.state(), {"step": done})

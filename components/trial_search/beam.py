@@ -25,11 +25,12 @@ __all__ = [
 _WIDTH = 2
 _SIGMAS = 2.0
 # Trials at most of each expansion; the rest prunes.
-_EXPANSIONS = {"expansion 1": 4, "expansion 2": 3}
-# Of techniques that gain alike the fewest are chosen: alike within this share of the best gain.
+_EXPANSIONS = {"expansion 1": 3, "expansion 2": 3}
+# Candidates gain alike within this share of the best gain.
 _ALIKE_SHARE = 0.1
-# A technique that alone costs less than this share of what the best one gains may still help it.
-_TOLERATED_SHARE = 0.25
+# What gains less than this share of the plain loss is not worth what finding it out costs: some
+# tenth of a training longer gains as much.
+_LEAST_SHARE = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +103,7 @@ def propose(
     done: Sequence[Trial],
     techniques: Mapping[str, int],
     exclusive: Collection[str],
+    needs: Mapping[str, Collection[str]],
     suspicion: Mapping[str, Mapping[str, float]],
     num_screened: int,
     num_combined: int,
@@ -119,27 +121,29 @@ def propose(
         done: Trials of the rounds before.
         techniques: Name -> number of levels, what is worth most first.
         exclusive: Techniques that are tried alone only.
+        needs: Techniques that are never tried alone -> others, of which they need one.
         suspicion: Technique -> transform -> how likely it is that it does harm.
         num_screened: Trials of screening.
         num_combined: Trials of expansions and pruning.
         seed: Of all rounds but the confirmation.
     """
     if round_name == ROUNDS[0]:
-        singles = [PLAIN, *_singles(techniques)]
+        alone = {name: number for name, number in techniques.items() if name not in needs}
+        singles = [PLAIN, *_singles(alone)]
         return [Trial(round_name, each, seed) for each in singles[:num_screened]]
     losses = _losses(done, seed)
-    if not losses:
+    if PLAIN not in losses or _chosen(losses) == PLAIN:
         return []
     if round_name == ROUNDS[-1]:
         return _confirm(losses, seed)
     combined = {name: number for name, number in techniques.items() if name not in exclusive}
-    alone = _gains_alone(losses)
+    helpful = [pair for pair in _helpful(losses) if pair[0] not in exclusive]
     if round_name == "expansion 1":
-        wanted = _first_combinations(alone, combined, _EXPANSIONS[round_name])
+        wanted = _first_combinations(helpful, _EXPANSIONS[round_name])
     elif round_name == "expansion 2":
-        wanted = _expand(losses, alone, combined)
+        wanted = _expand(losses, helpful, combined, needs)
     else:
-        wanted = _prune(losses, alone, suspicion)
+        wanted = _prune(losses, helpful, suspicion)
     tried = {trial.candidate for trial in done}
     left = num_combined - sum(trial.round != ROUNDS[0] for trial in done)
     new = [each for each in wanted if each not in tried]
@@ -169,28 +173,17 @@ def _singles(techniques: Mapping[str, int]) -> list[Candidate]:
     return [PLAIN.adding(name, level) for _, _, name, level in ordered]
 
 
-def _gains_alone(losses: Mapping[Candidate, float]) -> dict[tuple[str, int], float]:
-    """Returns what each technique takes off the loss at its best level, the best technique first.
-
-    Those that do harm are left out.
-    """
-    singles = {each: loss for each, loss in losses.items() if len(each.levels) == 1}
-    if not singles:
-        return {}
-    plain = losses.get(PLAIN, max(singles.values()))
-    tolerated = _TOLERATED_SHARE * max(0.0, plain - min(singles.values()))
-    found: dict[str, tuple[tuple[str, int], float]] = {}
-    for each, loss in singles.items():
-        if loss < plain + tolerated:
-            found.setdefault(each.levels[0][0], (each.levels[0], plain - loss))
-    return dict(found.values())
+def _helpful(losses: Mapping[Candidate, float]) -> list[tuple[str, int]]:
+    """Returns the techniques that alone lower the loss, at their best levels, the best first."""
+    found: dict[str, int] = {}
+    for each, loss in losses.items():
+        if len(each.levels) == 1 and loss < losses[PLAIN]:
+            found.setdefault(*each.levels[0])
+    return list(found.items())
 
 
-def _first_combinations(
-    alone: Mapping[tuple[str, int], float], combined: Collection[str], number: int
-) -> list[Candidate]:
+def _first_combinations(helpful: Sequence[tuple[str, int]], number: int) -> list[Candidate]:
     """Returns sets of what helped, the largest first, of sizes between all and two."""
-    helpful = [pair for pair, gain in alone.items() if gain > 0 and pair[0] in combined]
     if len(helpful) < 2:
         return []
     sizes = {round(size) for size in np.geomspace(2, len(helpful), number)}
@@ -199,37 +192,39 @@ def _first_combinations(
 
 def _expand(
     losses: Mapping[Candidate, float],
-    alone: Mapping[tuple[str, int], float],
+    helpful: Sequence[tuple[str, int]],
     combined: Mapping[str, int],
+    needs: Mapping[str, Collection[str]],
 ) -> list[Candidate]:
     """Returns the best candidates with a technique more or one at another level.
 
-    Those of the best one come first: what helped alone, then other levels, then what did not.
+    Those of the best one come first: what is never tried alone, what helped alone, other levels.
     """
     found: list[Candidate] = []
     for held in list(losses)[:_WIDTH]:
-        if not set(dict(held.levels)) <= set(combined):
-            continue
         names = dict(held.levels)
-        added = {pair: gain for pair, gain in alone.items() if pair[0] in {*combined} - {*names}}
-        found += [held.adding(*pair) for pair, gain in added.items() if gain > 0]
+        if not set(names) <= set(combined):
+            continue
+        for name, others in needs.items():
+            if name not in names and {*others} & {*names}:
+                found += [held.adding(name, level) for level in reversed(range(combined[name]))]
+        found += [held.adding(*pair) for pair in helpful if pair[0] not in names]
         for name, level in held.levels:
             found += [held.adding(name, other) for other in range(combined[name]) if other != level]
-        found += [held.adding(*pair) for pair, gain in added.items() if gain <= 0]
     return list(dict.fromkeys(found))
 
 
 def _prune(
     losses: Mapping[Candidate, float],
-    alone: Mapping[tuple[str, int], float],
+    helpful: Sequence[tuple[str, int]],
     suspicion: Mapping[str, Mapping[str, float]],
 ) -> list[Candidate]:
     """Returns the best candidate without its weakest technique, then with one transform less."""
-    best = _simplest(losses)
-    gains = {name: gain for (name, _), gain in alone.items()}
+    best = _chosen(losses)
     smaller = []
     if len(best.levels) > 1:
-        weakest = min((name for name, _ in best.levels), key=lambda name: gains.get(name, 0.0))
+        ranks = {name: rank for rank, (name, _) in enumerate(helpful)}
+        weakest = max((name for name, _ in best.levels), key=lambda name: ranks.get(name, 99))
         smaller.append(best.leaving_out(weakest))
     suspects = {
         transform: harm
@@ -242,22 +237,23 @@ def _prune(
     return smaller + [Candidate(best.levels, (transform,)) for transform in ordered]
 
 
-def _simplest(losses: Mapping[Candidate, float]) -> Candidate:
-    """Returns the candidate of the fewest techniques among those that gain like the best.
+def _chosen(losses: Mapping[Candidate, float]) -> Candidate:
+    """Returns the candidate of the most techniques among those that gain like the best.
 
-    Of these the one of the most transforms: what does no harm is not left out by chance.
+    A training is a hundred times as long as a trial: it pays what a technique costs at first, and
+    has more that it prevents. It is the plain candidate where the best gains too little.
     """
-    least = min(losses.values())
-    alike = _ALIKE_SHARE * max(0.0, losses.get(PLAIN, least) - least)
-    near = [each for each, loss in losses.items() if loss <= least + alike]
-    return min(near, key=lambda each: (len(each.levels), len(each.without), losses[each]))
+    least, plain = min(losses.values()), losses[PLAIN]
+    if plain - least < _LEAST_SHARE * plain:
+        return PLAIN
+    bound = least + _ALIKE_SHARE * (plain - least)
+    near = [each for each, loss in losses.items() if loss <= bound]
+    return max(near, key=lambda each: (len(each.levels), -len(each.without), -losses[each]))
 
 
 def _confirm(losses: Mapping[Candidate, float], seed: int) -> list[Trial]:
     """Returns the plain training and the best candidate with seeds that no choice has seen."""
-    best = _simplest(losses)
-    if best == PLAIN:
-        return []
+    best = _chosen(losses)
     return [
         Trial(ROUNDS[-1], each, seed + offset)
         for offset in range(1, CONFIRMATIONS + 1)

@@ -50,6 +50,7 @@ def propose_trials(
             done,
             {each.name: len(each.levels) for each in techniques},
             PUBLISHED,
+            {each.name: each.needs for each in techniques if each.needs},
             _suspicion(table),
             plan.num_screened,
             plan.num_combined,

@@ -12,7 +12,12 @@ from kfp_vision.components.shared.augmentation.policy import (
     Policy,
 )
 from kfp_vision.components.trial_search.beam import Candidate
-from kfp_vision.components.trial_search.techniques import PUBLISHED, REGULARISERS, Technique
+from kfp_vision.components.trial_search.techniques import (
+    PUBLISHED,
+    REGULARISERS,
+    SEVERAL_OPERATIONS,
+    Technique,
+)
 
 __all__ = ["Regularisation", "read_candidate"]
 
@@ -38,8 +43,9 @@ class Regularisation:
 def read_candidate(candidate: Candidate, techniques: Sequence[Technique]) -> Regularisation:
     """Returns the policy and the hyperparameters of a candidate.
 
-    One operation is drawn for each image from the union of the groups, with 30 % identity; groups
-    that are for every image come besides. A published policy is on alone, and is taken as it is.
+    One operation or several are drawn for each image from the union of the groups, each with 30 %
+    identity; groups that are for every image come besides. A published policy is on alone, and is
+    taken as it is.
     """
     levels = dict(candidate.levels)
     named = [each for each in techniques if each.name in levels]
@@ -49,6 +55,7 @@ def read_candidate(candidate: Candidate, techniques: Sequence[Technique]) -> Reg
             return Regularisation(_PUBLISHED[name](), {})
     changes = {name: chosen.pop(name) for name in REGULARISERS if name in chosen}
     probabilities = {f"{name}_probability": chosen.pop(name) for name in _MIXING if name in chosen}
+    draws = chosen.pop(SEVERAL_OPERATIONS, 1)
     # Together they take every image where both are on.
     total = max(1.0, sum(probabilities.values()))
     mixing = Mixing(**{name: value / total for name, value in probabilities.items()})
@@ -69,4 +76,5 @@ def read_candidate(candidate: Candidate, techniques: Sequence[Technique]) -> Reg
             Branch((), _IDENTITY_SHARE),
             *(Branch((each,), share) for each in union),
         )
-    return Regularisation(Policy(branches=branches, always=tuple(always), mixing=mixing), changes)
+    policy = Policy(branches, tuple(always), draws=(draws, draws), mixing=mixing)
+    return Regularisation(policy, changes)

@@ -8,11 +8,20 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["MIXING_PROBABILITY", "PUBLISHED", "REGULARISERS", "Technique", "read_techniques"]
+__all__ = [
+    "MIXING_PROBABILITY",
+    "PUBLISHED",
+    "REGULARISERS",
+    "SEVERAL_OPERATIONS",
+    "Technique",
+    "read_techniques",
+]
 
 MIXING_PROBABILITY = 0.5
 # Policies that are tried as they were published, alone.
 PUBLISHED = ("trivial_augment", "rand_augment")
+# How many operations of the groups an image gets, instead of one.
+SEVERAL_OPERATIONS, _NUMBERS = "several_operations", (2, 4)
 # Hyperparameter -> the values tried beside that of the recipe.
 REGULARISERS: dict[str, tuple[float, ...]] = {
     "label_smoothing": (0.0, 0.2),
@@ -45,11 +54,13 @@ class Technique:
         levels: From weak to strong: lists of operations, the name of a published policy, a
             probability, or the value of a hyperparameter.
         always: Every image gets all operations of the level; else one of them or none.
+        needs: Names of others without which it means nothing; empty for most.
     """
 
     name: str
     levels: tuple[Any, ...]
     always: bool = False
+    needs: tuple[str, ...] = ()
 
 
 def read_techniques(
@@ -62,6 +73,9 @@ def read_techniques(
         regularisers: Those that the model has -> their values in the recipe.
     """
     found = [Technique(group["name"], tuple(group["levels"]), group["always"]) for group in groups]
+    families = tuple(each.name for each in found if not each.always)
+    if families:
+        found.append(Technique(SEVERAL_OPERATIONS, _NUMBERS, needs=families))
     found += [Technique(name, (MIXING_PROBABILITY,)) for name in ("mixup", "cutmix")]
     found += [Technique(name, (name,)) for name in PUBLISHED]
     for name, values in REGULARISERS.items():

@@ -1,10 +1,11 @@
 """BatchNorm statistics that are usable after a short training."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from keras import layers
 
-__all__ = ["set_norm_momentum"]
+__all__ = ["norm_layers", "set_norm_momentum"]
 
 _MOMENTUM = 0.9
 
@@ -14,7 +15,13 @@ def set_norm_momentum(model: Any) -> None:
 
     At Keras' 0.99 the statistics of inference are still near their start after 80 steps.
     """
+    for layer in norm_layers(model):
+        layer.momentum = _MOMENTUM
+
+
+def norm_layers(model: Any) -> Iterator[Any]:
+    """Yields every BatchNorm of a model, at any depth."""
     for layer in getattr(model, "layers", []):
         if isinstance(layer, layers.BatchNormalization):
-            layer.momentum = _MOMENTUM
-        set_norm_momentum(layer)
+            yield layer
+        yield from norm_layers(layer)

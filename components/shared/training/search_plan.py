@@ -5,38 +5,44 @@ import dataclasses
 from kfp_vision.components.shared.artifacts import DatasetInfo
 from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.training.batch_scaling import halve_batch
-from kfp_vision.components.shared.training.hyperparameters import SECTION, from_recipe
+from kfp_vision.components.shared.training.hyperparameters import (
+    SECTION,
+    Hyperparameters,
+    from_recipe,
+)
 
 __all__ = [
-    "CHECKPOINT_SHARE",
     "CONFIRMATIONS",
-    "KNOWN_SHARE",
+    "CheckpointPlan",
     "LEAST_LOOKED_AT",
     "LOOK_SHARE",
     "MOST_CHECKED",
     "SearchPlan",
+    "plan_checkpoint",
     "plan_search",
 ]
 
-# Of the images of the set, those that the checkpoint of the trials learns; of the steps of a plain
-# training, those that it takes. It sees its images half as often as a whole training: with as many
-# passes over so few images it knows them better by heart than a training knows all of them, and
-# the trials ask for more regularisation than that needs.
-KNOWN_SHARE, CHECKPOINT_SHARE = 0.25, 0.125
+# Of the images of the set, those that the checkpoint of the trials learns: of a small set more.
+_KNOWN_SHARE, _LARGEST_KNOWN_SHARE, _LEAST_KNOWN = 0.125, 0.25, 400
+# It sees them half as often as a whole training: with as many passes over so few images it knows
+# them better by heart than a training knows all of them, and the trials ask for more regularisation
+# than that needs.
+_PASSES_SHARE = 0.5
 # Held-out images that every transform at every magnitude is measured on: what this share of the
 # images of one plain training allows, and at least so many. There are at most 80 of them.
 LOOK_SHARE, LEAST_LOOKED_AT, _MOST_LOOKS = 0.04, 64, 80
 # Validation images that tell whether the checkpoint has learned anything.
 MOST_CHECKED = 1024
-# Of the images of one plain training: those of one trial, and those of the whole search. Trials of
-# half the length rank what is stacked below what it is made of.
-_TRIAL_SHARE = 0.02
+# Of the images of one plain training: those of one trial, and those of the whole search.
+_TRIAL_SHARE = 0.01
 _SEARCH_SHARE = 0.78
 # With fewer steps trials rank techniques by chance; smaller batches make more of them.
 _MIN_STEPS, _MIN_BATCH = 80, 16
 # Held-out images that score a trial: a third as many as it trains on, and at least so many. Between
 # techniques that work differently it is the choice of these images that scatters most.
 _SCORED_SHARE, _LEAST_SCORED = 1 / 3, 384
+# Images that the statistics of BatchNorm are taken from before a trial is scored.
+_SETTLING = 128
 # Of the best candidate and of the plain training, with seeds that no choice has seen.
 CONFIRMATIONS = 3
 # Trials of one technique each and the plain one, and those of techniques together. More of them
@@ -54,6 +60,7 @@ class SearchPlan:
         steps: Of a trial.
         batch_size: Images a step.
         peak_rate: The recipe's learning rate, at this batch size.
+        num_settling: Images that the statistics of BatchNorm are taken from.
         num_scored: Images that score a trial: those of the validation split, then training images
             that the checkpoint has not learned.
         num_screened: Trials of the plain training and of techniques alone; 0 where the search
@@ -64,14 +71,62 @@ class SearchPlan:
     steps: int
     batch_size: int
     peak_rate: float
+    num_settling: int
     num_scored: int
     num_screened: int
     num_combined: int
 
     @property
     def images(self) -> int:
-        """How many images one trial sees, those that score it included."""
-        return self.steps * self.batch_size + self.num_scored
+        """How many images one trial sees, those that are only looked at included."""
+        return self.steps * self.batch_size + self.num_settling + self.num_scored
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointPlan:
+    """What the checkpoint of the trials learns, and how.
+
+    Attributes:
+        known: Training images, which it sees again and again.
+        steps: Of its training.
+        batch_size: Images a step.
+        peak_rate: The recipe's learning rate, at this batch size.
+        warmup_steps: In which the rate rises to it.
+    """
+
+    known: int
+    steps: int
+    batch_size: int
+    peak_rate: float
+    warmup_steps: int
+
+
+def plan_checkpoint(recipe: Recipe, info: DatasetInfo) -> CheckpointPlan:
+    """Returns the training of the checkpoint for a complete recipe."""
+    settings, train = from_recipe(recipe), info.splits["train"]
+    known = max(_KNOWN_SHARE * train, min(_LARGEST_KNOWN_SHARE * train, _LEAST_KNOWN))
+    images = _PASSES_SHARE * known / train * settings.steps * settings.batch_size
+    settings, steps = _with_enough_steps(recipe, images)
+    # A step is never fewer images than a batch.
+    known = min(train, max(settings.batch_size, round(known)))
+    return CheckpointPlan(
+        known=known,
+        steps=steps,
+        batch_size=settings.batch_size,
+        peak_rate=settings.learning_rate,
+        warmup_steps=max(1, settings.warmup_steps),
+    )
+
+
+def _with_enough_steps(recipe: Recipe, images: float) -> tuple[Hyperparameters, int]:
+    """Returns the recipe's settings with its batch or a smaller one, and steps for the images.
+
+    There are at least 80, also where that takes more images.
+    """
+    settings, noise_scale = from_recipe(recipe), recipe.get(SECTION, "noise_scale")
+    while settings.batch_size >= 2 * _MIN_BATCH and images < _MIN_STEPS * settings.batch_size:
+        settings = halve_batch(settings, None if noise_scale is None else noise_scale.value)
+    return settings, max(_MIN_STEPS, round(images / settings.batch_size))
 
 
 def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> SearchPlan:
@@ -85,26 +140,23 @@ def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> Sear
         info: Of the dataset.
         images_seen: For checkpoint and table; 0 before there are any: they are estimated.
     """
-    settings = from_recipe(recipe)
+    settings, checkpoint = from_recipe(recipe), plan_checkpoint(recipe, info)
     plain_images = settings.steps * settings.batch_size
-    noise_scale = recipe.get(SECTION, "noise_scale")
-    images = _TRIAL_SHARE * plain_images
-    while settings.batch_size >= 2 * _MIN_BATCH and images < _MIN_STEPS * settings.batch_size:
-        settings = halve_batch(settings, None if noise_scale is None else noise_scale.value)
-    steps = max(_MIN_STEPS, round(images / settings.batch_size))
+    settings, steps = _with_enough_steps(recipe, _TRIAL_SHARE * plain_images)
     scored = round(_SCORED_SHARE * steps * settings.batch_size)
-    held_out = info.splits["validation"] + int((1 - KNOWN_SHARE) * info.splits["train"])
+    held_out = info.splits["validation"] + info.splits["train"] - checkpoint.known
     plan = SearchPlan(
         steps=steps,
         batch_size=settings.batch_size,
         peak_rate=settings.learning_rate,
+        num_settling=min(_SETTLING, checkpoint.known),
         num_scored=min(held_out, max(_LEAST_SCORED, scored)),
         num_screened=0,
         num_combined=0,
     )
     table = max(LOOK_SHARE * plain_images, _MOST_LOOKS * LEAST_LOOKED_AT)
     table += min(MOST_CHECKED, info.splits["validation"])
-    spent = images_seen or CHECKPOINT_SHARE * plain_images + table
+    spent = images_seen or checkpoint.steps * checkpoint.batch_size + table
     # Two trainings as long as a trial tell the length with the policy.
     spent += 2 * CONFIRMATIONS * plan.images + 2 * plan.steps * plan.batch_size
     affordable = int((_SEARCH_SHARE * plain_images - spent) / plan.images)

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kfp_vision.components.shared.architectures.norms import norm_layers
 from kfp_vision.components.shared.augmentation.augment import augment
 from kfp_vision.components.shared.augmentation.policy import Policy, policy_tensors
 from kfp_vision.components.shared.tasks import Task
@@ -321,8 +322,14 @@ class Trainer:
     def _infer(self, images: tf.Tensor) -> tf.Tensor:
         return self.model(tf.cast(images, tf.float32), training=False)
 
-    def _update_statistics(self, images: tf.Tensor) -> None:
+    def _update_statistics(self, images: tf.Tensor, momentum: tf.Tensor) -> None:
+        norms = list(norm_layers(self.model))
+        before = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = momentum
         self.model(tf.cast(images, tf.float32), training=True)
+        for norm, value in zip(norms, before, strict=True):
+            norm.momentum = value
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Returns the logits of a batch uint8 [B, H, W, C] in inference mode."""
@@ -334,7 +341,7 @@ class Trainer:
 
         Args:
             batches: Training images uint8 [B, H, W, C] for the statistics (Izmailov et al., 2018,
-                arXiv:1803.05407, section 3.2); about 30 batches at a momentum of 0.9.
+                arXiv:1803.05407, section 3.2).
 
         Returns:
             The variables of the model before the swap, for `set_variables`.
@@ -342,9 +349,19 @@ class Trainer:
         before = self.model_variables()
         for weight, average in zip(self.model.trainable_weights, self._average, strict=True):
             weight.assign(average)
-        for batch in batches:
-            self._estimate(batch)
+        self.settle_statistics(batches)
         return before
+
+    def settle_statistics(self, batches: Iterable[np.ndarray]) -> None:
+        """Replaces the statistics of all BatchNorm layers by their means over some batches.
+
+        Those of the last steps are of few images, and of augmented ones.
+
+        Args:
+            batches: Training images uint8 [B, H, W, C].
+        """
+        for done, batch in enumerate(batches):
+            self._estimate(batch, np.float32(done / (done + 1)))
 
     @property
     def averages(self) -> bool:

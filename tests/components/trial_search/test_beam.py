@@ -30,7 +30,10 @@ def _search(
     """Runs all rounds; between two of them the trials travel as JSON."""
     done: list[Trial] = []
     for name in ROUNDS:
-        trials = propose(name, done, techniques, ("whole",), suspicion or {}, *numbers, seed=7)
+        needs = {"several": ("geometry", "colour")} if "several" in techniques else {}
+        trials = propose(
+            name, done, techniques, ("whole",), needs, suspicion or {}, *numbers, seed=7
+        )
         done += [dataclasses.replace(each, loss=loss(each.candidate, each.seed)) for each in trials]
         done = [Trial.from_json(json.loads(json.dumps(each.to_json()))) for each in done]
     return done
@@ -137,7 +140,7 @@ def test_noise_alone_is_accepted_rarely() -> None:
             losses: dict[tuple[Candidate, int], float] = losses,
             generator: np.random.Generator = generator,
         ) -> float:
-            return losses.setdefault((candidate, seed), 2.0 + 0.02 * generator.normal())
+            return losses.setdefault((candidate, seed), 2.0 + 0.1 * generator.normal())
 
         gain = decide(_search(loss), seed=7)
         accepted += gain is not None and gain.accepted
@@ -155,13 +158,37 @@ def test_the_decision_needs_every_fresh_seed_of_the_plain_training() -> None:
     assert decide(trials[:-2], seed=7) is None
 
 
-def test_a_technique_that_adds_little_is_left_out() -> None:
-    gain = decide(_search(_additive({("mirror", 0): 0.5, ("cutmix", 0): 0.02})), seed=7)
-    assert gain is not None
-    assert dict(gain.candidate.levels) == {"mirror": 0}
-    gain = decide(_search(_additive({("mirror", 0): 0.5, ("cutmix", 0): 0.1})), seed=7)
+def test_of_candidates_that_gain_alike_the_one_of_most_techniques_is_chosen() -> None:
+    gain = decide(_search(_additive({("mirror", 0): 0.5, ("cutmix", 0): 0.01})), seed=7)
     assert gain is not None
     assert dict(gain.candidate.levels) == {"cutmix": 0, "mirror": 0}
+
+    def crowded(candidate: Candidate, seed: int) -> float:
+        names = dict(candidate.levels)
+        both = "mirror" in names and "cutmix" in names
+        return 2.0 - 0.5 * ("mirror" in names) - 0.1 * ("cutmix" in names) + 0.2 * both
+
+    gain = decide(_search(crowded), seed=7)
+    assert gain is not None
+    assert dict(gain.candidate.levels) == {"mirror": 0}
+
+
+def test_what_needs_others_is_tried_with_them_only() -> None:
+    gains = {("colour", 1): 0.2, ("several", 1): 0.1, ("mirror", 0): 0.05}
+    done = _search(_additive(gains), techniques={**_TECHNIQUES, "several": 2})
+    with_it = [each.candidate.levels for each in done if "several" in dict(each.candidate.levels)]
+    assert with_it
+    assert all({"geometry", "colour"} & {*dict(levels)} for levels in with_it)
+    gain = decide(done, seed=7)
+    assert gain is not None
+    assert dict(gain.candidate.levels)["several"] == 1
+
+
+def test_a_search_ends_after_screening_where_nothing_gains_a_fiftieth() -> None:
+    done = _search(_additive(dict.fromkeys(itertools.product(_TECHNIQUES, (0, 1)), 0.03)))
+    assert {trial.round for trial in done} == {"screening"}
+    done = _search(_additive(dict.fromkeys(itertools.product(_TECHNIQUES, (0, 1)), 0.05)))
+    assert {"expansion 1", "expansion 2", "confirmation"} <= {trial.round for trial in done}
 
 
 def test_a_combination_that_failed_is_not_tried_again() -> None:

@@ -61,3 +61,12 @@ def test_regularisers_are_values_beside_that_of_the_recipe() -> None:
 def test_a_published_policy_is_taken_as_it_was_published() -> None:
     found = read_candidate(_candidate(trivial_augment=0), _TECHNIQUES)
     assert found.policy == published.trivial_augment()
+
+
+def test_several_operations_of_the_groups_an_image() -> None:
+    one = read_candidate(_candidate(geometry=1), _TECHNIQUES).policy
+    several = read_candidate(_candidate(geometry=1, several_operations=1), _TECHNIQUES).policy
+    assert (one.draws, several.draws) == ((1, 1), (4, 4))
+    assert several.branches == one.branches
+    (technique,) = (each for each in _TECHNIQUES if each.needs)
+    assert (technique.name, technique.needs) == ("several_operations", ("geometry",))

@@ -7,31 +7,35 @@ import pytest
 from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
 from kfp_vision.components.shared.recipe import Recipe, Setting
 from kfp_vision.components.shared.training.search_plan import (
-    CHECKPOINT_SHARE,
     CONFIRMATIONS,
+    CheckpointPlan,
     SearchPlan,
+    plan_checkpoint,
     plan_search,
 )
 from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
 
 
-def _plan(digits_dir: Path, epochs: int, batch_size: int = 0) -> tuple[SearchPlan, int]:
-    """Returns the plan and the images of a plain training."""
+def _plan(
+    digits_dir: Path, epochs: int, batch_size: int = 0
+) -> tuple[SearchPlan, CheckpointPlan, int]:
+    """Returns the plans and the images of a plain training."""
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
     choices = UserChoices(epochs=epochs, batch_size=batch_size)
     recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
     steps, batch = (recipe.value("training", name) for name in ("steps", "batch_size"))
-    return plan_search(recipe, info), steps * batch
+    return plan_search(recipe, info), plan_checkpoint(recipe, info), steps * batch
 
 
 @pytest.mark.parametrize("epochs", [2, 10, 50, 60, 80, 150, 400, 3000])
 def test_all_trials_together_stay_below_the_promised_share(digits_dir: Path, epochs: int) -> None:
-    plan, images = _plan(digits_dir, epochs)
+    plan, checkpoint, images = _plan(digits_dir, epochs)
     trials = (plan.num_screened + plan.num_combined + 2 * CONFIRMATIONS) * plan.images
     length = 2 * plan.steps * plan.batch_size
     if plan.num_screened:
-        assert CHECKPOINT_SHARE * images + trials + length <= 0.78 * images
+        learned = checkpoint.steps * checkpoint.batch_size
+        assert learned + trials + length <= 0.78 * images
         assert plan.num_screened >= 4
         assert plan.num_combined >= 3
     else:
@@ -40,9 +44,19 @@ def test_all_trials_together_stay_below_the_promised_share(digits_dir: Path, epo
 
 
 def test_a_large_batch_is_halved_until_a_trial_has_enough_steps(digits_dir: Path) -> None:
-    short, _ = _plan(digits_dir, 60, batch_size=256)
-    long, images = _plan(digits_dir, 3000, batch_size=256)
+    short, _, _ = _plan(digits_dir, 60, batch_size=256)
+    long, _, images = _plan(digits_dir, 3000, batch_size=256)
     assert (short.batch_size, short.steps) == (16, 80)
     assert long.batch_size > 16
-    assert long.steps * long.batch_size == pytest.approx(0.02 * images, rel=0.01)
+    assert long.steps * long.batch_size == pytest.approx(0.01 * images, rel=0.01)
     assert short.peak_rate < long.peak_rate
+
+
+def test_the_checkpoint_sees_its_images_half_as_often_as_a_training(digits_dir: Path) -> None:
+    train = read_json(DatasetInfo, digits_dir / "dataset.json").splits["train"]
+    for epochs in (60, 400):
+        _, checkpoint, _ = _plan(digits_dir, epochs)
+        # A quarter, because an eighth of so small a set is too few.
+        assert checkpoint.known == round(train / 4)
+        passes = checkpoint.steps * checkpoint.batch_size / checkpoint.known
+        assert passes == pytest.approx(epochs / 2, rel=0.05)
