@@ -14,6 +14,7 @@ from kfp_vision.components.shared.artifacts import ROUNDS
 from kfp_vision.components.shared.training.search_plan import CONFIRMATIONS
 
 __all__ = [
+    "LEAST_SHARE",
     "PLAIN",
     "Candidate",
     "Gain",
@@ -30,7 +31,7 @@ _EXPANSIONS = {"expansion 1": 3, "expansion 2": 3}
 _ALIKE_SHARE = 0.1
 # What gains less than this share of the plain loss is not worth what finding it out costs: some
 # tenth of a training longer gains as much.
-_LEAST_SHARE = 0.02
+LEAST_SHARE = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +245,7 @@ def _chosen(losses: Mapping[Candidate, float]) -> Candidate:
     has more that it prevents. It is the plain candidate where the best gains too little.
     """
     least, plain = min(losses.values()), losses[PLAIN]
-    if plain - least < _LEAST_SHARE * plain:
+    if plain - least < LEAST_SHARE * plain:
         return PLAIN
     bound = least + _ALIKE_SHARE * (plain - least)
     near = [each for each, loss in losses.items() if loss <= bound]

@@ -20,6 +20,7 @@ from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, wr
 from kfp_vision.components.shared.training.hyperparameters import SECTION
 from kfp_vision.components.shared.training.search_plan import SearchPlan, plan_search
 from kfp_vision.components.trial_search.beam import (
+    LEAST_SHARE,
     PLAIN,
     Candidate,
     Gain,
@@ -118,7 +119,10 @@ def _decision(gain: Gain | None, trials: Sequence[Trial]) -> str:
     if gain is None and any(trial.round == ROUNDS[-1] for trial in trials):
         return "A trial with fresh seeds failed: nothing changes."
     if gain is None:
-        return f"None of {len(trials)} trials was better than the plain one: nothing changes."
+        return (
+            f"None of {len(trials)} trials gained {LEAST_SHARE:.0%} of the loss of the plain "
+            "one: nothing changes."
+        )
     found = (
         f"The best of {len(trials)} trials lowers the held-out loss by {gain.gain:.4f} nats over "
         f"fresh seeds (standard error {gain.error:.4f}; plain trials scatter by {gain.noise:.4f})"

@@ -92,9 +92,13 @@ def policy_words(table: AugmentationTable, recipe: Recipe) -> list[str]:
     share = 1 - nothing / sum(each["weight"] for each in branches)
     if drawn := [operation for each in branches for operation in each["operations"]]:
         low, high = policy["draws"]
-        times = "one" if low == high == 1 else f"{low} to {high}" if low < high else str(high)
-        whom = "Every image" if share == 1 else f"{percent(share)} of the images"
-        sentences.append(f"{whom}: {times} of {_in_words(table, drawn)}.")
+        times = f"{low} to {high}" if low < high else str(high)
+        if high == 1:
+            whom = "Every image" if share == 1 else f"{percent(share)} of the images"
+        else:
+            chance = "" if share == 1 else f" with a probability of {percent(share)}"
+            whom = f"Every image, {times} times{chance}"
+        sentences.append(f"{whom}: one of {_in_words(table, drawn)}.")
     for name in ("mixup", "cutmix"):
         if mixed := policy["mixing"][f"{name}_probability"]:
             sentences.append(f"{label(name)}: {percent(mixed)} of the images.")
