@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from kfp_vision.components.shared.artifacts import ROUNDS
-from kfp_vision.components.shared.training.search_plan import CONFIRMATIONS
 
 __all__ = [
     "LEAST_SHARE",
@@ -27,8 +26,8 @@ _WIDTH = 2
 _SIGMAS = 2.0
 # Trials at most of each expansion; the rest prunes.
 _EXPANSIONS = {"expansion 1": 3, "expansion 2": 3}
-# Candidates gain alike within this share of the best gain.
-_ALIKE_SHARE = 0.1
+# Of the best gain: what gains so much in short trials may be the best in a training.
+_NEAR_SHARE = 0.75
 # What gains less than this share of the plain loss is not worth what finding it out costs: some
 # tenth of a training longer gains as much.
 LEAST_SHARE = 0.02
@@ -108,14 +107,15 @@ def propose(
     suspicion: Mapping[str, Mapping[str, float]],
     num_screened: int,
     num_combined: int,
+    num_confirmed: int,
     seed: int,
 ) -> list[Trial]:
     """Returns the trials of a round, none of which has been run.
 
     Screening tries the plain training and every technique alone; the first expansion the best few
     and all that helped together; the second adds to the best of all these what they do not have;
-    pruning leaves one technique or one transform of the best out. Confirmation repeats the best and
-    the plain training with fresh seeds.
+    pruning leaves one technique or one transform of the best out. Confirmation repeats the plain
+    training, the best candidate and the one of most techniques with fresh seeds.
 
     Args:
         round_name: One of `ROUNDS`.
@@ -126,6 +126,7 @@ def propose(
         suspicion: Technique -> transform -> how likely it is that it does harm.
         num_screened: Trials of screening.
         num_combined: Trials of expansions and pruning.
+        num_confirmed: Trials of the confirmation.
         seed: Of all rounds but the confirmation.
     """
     if round_name == ROUNDS[0]:
@@ -133,10 +134,10 @@ def propose(
         singles = [PLAIN, *_singles(alone)]
         return [Trial(round_name, each, seed) for each in singles[:num_screened]]
     losses = _losses(done, seed)
-    if PLAIN not in losses or _chosen(losses) == PLAIN:
+    if PLAIN not in losses or _best(losses) == PLAIN:
         return []
     if round_name == ROUNDS[-1]:
-        return _confirm(losses, seed)
+        return _confirm(losses, num_confirmed, seed)
     combined = {name: number for name, number in techniques.items() if name not in exclusive}
     helpful = [pair for pair in _helpful(losses) if pair[0] not in exclusive]
     if round_name == "expansion 1":
@@ -221,7 +222,7 @@ def _prune(
     suspicion: Mapping[str, Mapping[str, float]],
 ) -> list[Candidate]:
     """Returns the best candidate without its weakest technique, then with one transform less."""
-    best = _chosen(losses)
+    best = _best(losses)
     smaller = []
     if len(best.levels) > 1:
         ranks = {name: rank for rank, (name, _) in enumerate(helpful)}
@@ -238,27 +239,32 @@ def _prune(
     return smaller + [Candidate(best.levels, (transform,)) for transform in ordered]
 
 
-def _chosen(losses: Mapping[Candidate, float]) -> Candidate:
-    """Returns the candidate of the most techniques among those that gain like the best.
+def _best(losses: Mapping[Candidate, float]) -> Candidate:
+    """Returns the candidate of the least loss, the plain one where even that gains too little."""
+    best = next(iter(losses))
+    return best if losses[PLAIN] - losses[best] >= LEAST_SHARE * losses[PLAIN] else PLAIN
+
+
+def _richest(losses: Mapping[Candidate, float]) -> Candidate:
+    """Returns the candidate of the most techniques among those that gain somewhat like the best.
 
     A training is a hundred times as long as a trial: it pays what a technique costs at first, and
-    has more that it prevents. It is the plain candidate where the best gains too little.
+    has more that it prevents.
     """
-    least, plain = min(losses.values()), losses[PLAIN]
-    if plain - least < LEAST_SHARE * plain:
-        return PLAIN
-    bound = least + _ALIKE_SHARE * (plain - least)
-    near = [each for each, loss in losses.items() if loss <= bound]
+    plain, least = losses[PLAIN], min(losses.values())
+    near = [each for each, loss in losses.items() if plain - loss >= _NEAR_SHARE * (plain - least)]
     return max(near, key=lambda each: (len(each.levels), -len(each.without), -losses[each]))
 
 
-def _confirm(losses: Mapping[Candidate, float], seed: int) -> list[Trial]:
-    """Returns the plain training and the best candidate with seeds that no choice has seen."""
-    best = _chosen(losses)
+def _confirm(losses: Mapping[Candidate, float], number: int, seed: int) -> list[Trial]:
+    """Returns the plain training and what may be best with seeds that no choice has seen."""
+    candidates = list(dict.fromkeys((PLAIN, _best(losses), _richest(losses))))
+    # A mean has an error from two of them on.
+    candidates = candidates[: number // 2]
     return [
         Trial(ROUNDS[-1], each, seed + offset)
-        for offset in range(1, CONFIRMATIONS + 1)
-        for each in (PLAIN, best)
+        for offset in range(1, number // len(candidates) + 1)
+        for each in candidates
     ]
 
 
@@ -267,10 +273,11 @@ class Gain:
     """What a candidate takes off the plain held-out loss, over fresh seeds in pairs.
 
     Attributes:
-        candidate: Which.
+        candidate: The better one of those that were confirmed.
         gain: Mean, nats.
-        error: Standard error of the mean, nats.
+        error: Standard error of the mean, nats, from the scatter of the pairs of all that were.
         noise: Standard deviation of the plain trials, nats.
+        num_pairs: How many the mean is of.
         accepted: The gain is above two of its errors and above two standard errors of the plain
             trials' mean.
     """
@@ -279,24 +286,26 @@ class Gain:
     gain: float
     error: float
     noise: float
+    num_pairs: int
     accepted: bool
 
 
-def decide(done: Sequence[Trial], seed: int) -> Gain | None:
-    """Returns what the confirmed candidate gains; None where none was, or a trial failed."""
-    by_key = {trial.key: trial.loss for trial in done}
-    seeds = range(seed + 1, seed + 1 + CONFIRMATIONS)
-    plain = [by_key.get((PLAIN, each)) for each in seeds]
-    if any(loss is None for loss in plain):
+def decide(done: Sequence[Trial]) -> Gain | None:
+    """Returns what the best confirmed candidate gains; None where none was, or a trial failed."""
+    losses: dict[Candidate, list[float]] = {}
+    for trial in done:
+        if trial.round == ROUNDS[-1]:
+            if trial.loss is None:
+                return None
+            losses.setdefault(trial.candidate, []).append(trial.loss)
+    if len(losses) < 2:
         return None
-    last = (trial.candidate for trial in done if trial.round == ROUNDS[-1])
-    candidate = next((each for each in last if each != PLAIN), PLAIN)
-    losses = [by_key.get((candidate, each)) for each in seeds]
-    if candidate == PLAIN or any(loss is None for loss in losses):
-        return None
-    gains = np.array(plain, float) - np.array(losses, float)
-    error = float(gains.std(ddof=1) / np.sqrt(len(gains)))
-    noise = float(np.std(np.array(plain, float), ddof=1))
-    bound = _SIGMAS * max(error, noise / np.sqrt(len(gains)))
-    mean = float(gains.mean())
-    return Gain(candidate, mean, error, noise, bool(mean > bound))
+    plain = np.array(losses.pop(PLAIN))
+    gains = {each: plain - np.array(held) for each, held in losses.items()}
+    best = max(gains, key=lambda each: gains[each].mean())
+    pairs = len(plain)
+    scatter = np.mean([each.var(ddof=1) for each in gains.values()])
+    error, noise = float(np.sqrt(scatter / pairs)), float(plain.std(ddof=1))
+    mean = float(gains[best].mean())
+    bound = _SIGMAS * max(error, noise / np.sqrt(pairs))
+    return Gain(best, mean, error, noise, pairs, bool(mean > bound))

@@ -54,6 +54,7 @@ def propose_trials(
             _suspicion(table),
             plan.num_screened,
             plan.num_combined,
+            plan.num_confirmed,
             seed,
         )
     # What is compiled anew lies together, so that few workers have to.

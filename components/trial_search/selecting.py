@@ -66,10 +66,11 @@ def select_policy(
         info = read_json(DatasetInfo, dataset_dir / "dataset.json")
         plan = plan_search(recipe, info, table.images_seen)
         techniques = read_techniques(table.groups, table.regularisers)
-        gain = decide(trials, seed)
+        gain = decide(trials)
         summary = _summarise(gain, trials, plan, techniques, seed)
         seconds = sum(trial.seconds for trial in trials)
-        seen = len(trials) * plan.images
+        confirmed = sum(trial.round == ROUNDS[-1] for trial in trials)
+        seen = confirmed * plan.confirmation_images + (len(trials) - confirmed) * plan.images
         if trials:
             evidence = {"confirmed": summary.confirmed, "trials": len(trials)}
             nothing = Setting(None, f"{_METHOD}: {summary.decision}", evidence)
@@ -168,8 +169,8 @@ def _steps(gain: Gain, trials: Sequence[Trial], seed: int) -> list[dict[str, Any
 
 def _difference(before: float | None, after: float | None, gain: Gain) -> dict[str, Any]:
     value = None if before is None or after is None else before - after
-    # That of the mean over three pairs; one difference has root three of it.
-    return {"gain": value, "error": gain.error * 3**0.5}
+    # One difference has more of it than the mean over all pairs.
+    return {"gain": value, "error": gain.error * gain.num_pairs**0.5}
 
 
 def _learn(

@@ -9,7 +9,12 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInfo, read_json
+from kfp_vision.components.shared.artifacts import (
+    ROUNDS,
+    AugmentationTable,
+    DatasetInfo,
+    read_json,
+)
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import read_recipe
 from kfp_vision.components.shared.training.search_plan import plan_search
@@ -83,7 +88,9 @@ def _run(
             error = "the held-out loss is not finite"
             try:
                 candidate = read_candidate(trial.candidate, techniques)
-                loss = runner.run(candidate, trial.seed)
+                confirms = trial.round == ROUNDS[-1]
+                steps = plan.confirmation_steps if confirms else plan.steps
+                loss = runner.run(candidate, trial.seed, steps)
             except (MemoryError, tf.errors.ResourceExhaustedError) as raised:
                 loss, error = None, f"out of memory: {str(raised)[:200]}"
             seconds = time.monotonic() - began

@@ -12,7 +12,6 @@ from kfp_vision.components.shared.training.hyperparameters import (
 )
 
 __all__ = [
-    "CONFIRMATIONS",
     "CheckpointPlan",
     "LEAST_LOOKED_AT",
     "LOOK_SHARE",
@@ -43,12 +42,13 @@ _MIN_STEPS, _MIN_BATCH = 80, 16
 _SCORED_SHARE, _LEAST_SCORED = 1 / 3, 384
 # Images that the statistics of BatchNorm are taken from before a trial is scored.
 _SETTLING = 128
-# Of the best candidate and of the plain training, with seeds that no choice has seen.
-CONFIRMATIONS = 3
+# Trials of the last round, of the plain training and the two best candidates or, where they would
+# leave too few others, of one. They are twice as long: what is stacked shows late.
+_CONFIRMED, _CONFIRMED_AT_LEAST, _CONFIRMED_LENGTH = 6, 4, 2
 # Trials of one technique each and the plain one, and those of techniques together. More of them
 # find hardly more, and are taken off what a training of equal cost could do.
 _LEAST_SCREENED, _MOST_SCREENED = 4, 14
-_LEAST_COMBINED, _MOST_COMBINED = 3, 8
+_LEAST_COMBINED, _MOST_COMBINED = 3, 7
 _COMBINED_SHARE = 0.4
 
 
@@ -58,6 +58,7 @@ class SearchPlan:
 
     Attributes:
         steps: Of a trial.
+        confirmation_steps: Of one of the last round.
         batch_size: Images a step.
         peak_rate: The recipe's learning rate, at this batch size.
         num_settling: Images that the statistics of BatchNorm are taken from.
@@ -66,20 +67,28 @@ class SearchPlan:
         num_screened: Trials of the plain training and of techniques alone; 0 where the search
             affords too few to say anything.
         num_combined: Trials of techniques together.
+        num_confirmed: Trials of the last round.
     """
 
     steps: int
+    confirmation_steps: int
     batch_size: int
     peak_rate: float
     num_settling: int
     num_scored: int
     num_screened: int
     num_combined: int
+    num_confirmed: int
 
     @property
     def images(self) -> int:
         """How many images one trial sees, those that are only looked at included."""
         return self.steps * self.batch_size + self.num_settling + self.num_scored
+
+    @property
+    def confirmation_images(self) -> int:
+        """How many images one trial of the last round sees."""
+        return self.images + (self.confirmation_steps - self.steps) * self.batch_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,21 +156,27 @@ def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> Sear
     held_out = info.splits["validation"] + info.splits["train"] - checkpoint.known
     plan = SearchPlan(
         steps=steps,
+        confirmation_steps=_CONFIRMED_LENGTH * steps,
         batch_size=settings.batch_size,
         peak_rate=settings.learning_rate,
         num_settling=min(_SETTLING, checkpoint.known),
         num_scored=min(held_out, max(_LEAST_SCORED, scored)),
         num_screened=0,
         num_combined=0,
+        num_confirmed=0,
     )
     table = max(LOOK_SHARE * plain_images, _MOST_LOOKS * LEAST_LOOKED_AT)
     table += min(MOST_CHECKED, info.splits["validation"])
     spent = images_seen or checkpoint.steps * checkpoint.batch_size + table
     # Two trainings as long as a trial tell the length with the policy.
-    spent += 2 * CONFIRMATIONS * plan.images + 2 * plan.steps * plan.batch_size
-    affordable = int((_SEARCH_SHARE * plain_images - spent) / plan.images)
-    combined = min(_MOST_COMBINED, max(_LEAST_COMBINED, int(_COMBINED_SHARE * affordable)))
-    screened = min(_MOST_SCREENED, affordable - combined)
-    if screened < _LEAST_SCREENED:
-        return plan
-    return dataclasses.replace(plan, num_screened=screened, num_combined=combined)
+    spent += 2 * plan.steps * plan.batch_size
+    for confirmed in (_CONFIRMED, _CONFIRMED_AT_LEAST):
+        left = _SEARCH_SHARE * plain_images - spent - confirmed * plan.confirmation_images
+        affordable = int(left / plan.images)
+        combined = min(_MOST_COMBINED, max(_LEAST_COMBINED, int(_COMBINED_SHARE * affordable)))
+        screened = min(_MOST_SCREENED, affordable - combined)
+        if screened >= _LEAST_SCREENED:
+            return dataclasses.replace(
+                plan, num_screened=screened, num_combined=combined, num_confirmed=confirmed
+            )
+    return plan

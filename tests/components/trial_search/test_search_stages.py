@@ -19,7 +19,7 @@ from kfp_vision.components.shared.artifacts import (
     read_json,
 )
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
-from kfp_vision.components.shared.training.search_plan import CONFIRMATIONS, plan_search
+from kfp_vision.components.shared.training.search_plan import plan_search
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
     complete_recipe,
@@ -91,7 +91,7 @@ def test_the_search_stays_within_its_budget_and_tells_what_it_did(
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
     table = read_json(AugmentationTable, searched / "table/table.json")
     plan = plan_search(before, info, table.images_seen)
-    most = plan.num_screened + plan.num_combined + 2 * CONFIRMATIONS
+    most = plan.num_screened + plan.num_combined + plan.num_confirmed
     assert 0 < len(summary.trials) <= most
     costs = [
         read_json(StageCost, searched / stage / COST_FILE).images_seen for stage in ("table", "out")

@@ -84,11 +84,14 @@ SEARCH = TrialSummary(
     accepted=True,
     plan={
         "steps": 51,
+        "confirmation_steps": 102,
         "batch_size": 32,
         "peak_rate": 0.002973,
+        "num_settling": 64,
         "num_scored": 100,
         "num_screened": 11,
         "num_combined": 7,
+        "num_confirmed": 6,
     },
     techniques=[
         {"name": "shift", "levels": ["translate_x 0.12"]},

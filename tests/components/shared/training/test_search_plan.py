@@ -7,7 +7,6 @@ import pytest
 from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
 from kfp_vision.components.shared.recipe import Recipe, Setting
 from kfp_vision.components.shared.training.search_plan import (
-    CONFIRMATIONS,
     CheckpointPlan,
     SearchPlan,
     plan_checkpoint,
@@ -31,7 +30,8 @@ def _plan(
 @pytest.mark.parametrize("epochs", [2, 10, 50, 60, 80, 150, 400, 3000])
 def test_all_trials_together_stay_below_the_promised_share(digits_dir: Path, epochs: int) -> None:
     plan, checkpoint, images = _plan(digits_dir, epochs)
-    trials = (plan.num_screened + plan.num_combined + 2 * CONFIRMATIONS) * plan.images
+    trials = (plan.num_screened + plan.num_combined) * plan.images
+    trials += plan.num_confirmed * plan.confirmation_images
     length = 2 * plan.steps * plan.batch_size
     if plan.num_screened:
         learned = checkpoint.steps * checkpoint.batch_size
@@ -39,7 +39,7 @@ def test_all_trials_together_stay_below_the_promised_share(digits_dir: Path, epo
         assert plan.num_screened >= 4
         assert plan.num_combined >= 3
     else:
-        assert plan.num_combined == 0
+        assert plan.num_combined == plan.num_confirmed == 0
         assert epochs < 60
 
 

@@ -284,3 +284,21 @@ def test_a_model_that_is_nan_from_the_start_is_named() -> None:
     images, targets = _batch()
     with pytest.raises(NotFiniteError, match="untrained model must be finite"):
         check_one_batch(trainer, images[0], {"label": targets["label"][0]}, 0.1, np.log(3))
+
+
+def test_settled_statistics_are_the_means_over_the_batches() -> None:
+    pixels = keras.Input((2, 2, 1))
+    norm = keras.layers.BatchNormalization(momentum=0.9)
+    # One BatchNorm at the top and one in a model within.
+    inner = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.BatchNormalization()])
+    flat = keras.layers.Flatten()(inner(norm(pixels)))
+    model = keras.Model(pixels, keras.layers.Dense(3)(flat))
+    trainer = Trainer(model, get_task("multiclass"), _settings())
+    batches, _ = _batch(steps=3)
+    trainer.settle_statistics(batches)
+    images = batches.astype(np.float64).reshape(3, -1)
+    np.testing.assert_allclose(norm.moving_mean, [images.mean(1).mean()], rtol=1e-5)
+    np.testing.assert_allclose(norm.moving_variance, [images.var(1).mean()], rtol=1e-4)
+    np.testing.assert_allclose(inner.layers[0].moving_mean, [0.0], atol=1e-4)
+    np.testing.assert_allclose(inner.layers[0].moving_variance, [1.0], rtol=1e-2)
+    assert (norm.momentum, inner.layers[0].momentum) == (0.9, 0.99)
