@@ -28,8 +28,8 @@ _SIGMAS = 2.0
 _EXPANSIONS = {"expansion 1": 3, "expansion 2": 3}
 # Of the best gain: what gains so much in short trials may be the best in a training.
 _NEAR_SHARE = 0.75
-# What gains less than this share of the plain loss is not worth what finding it out costs: some
-# tenth of a training longer gains as much.
+# Of the plain loss: what gains less is not worth what it costs to be sure of it, because a training
+# that is longer by as much gains more.
 LEAST_SHARE = 0.02
 
 

@@ -13,6 +13,7 @@ transforms, and tries the fixed policies as the search tries its own.
 """
 
 import argparse
+import ast
 import dataclasses
 import hashlib
 import itertools
@@ -366,6 +367,21 @@ def summarise(rows: Mapping[tuple[str, str, int], dict[str, Any]]) -> dict[str, 
     return result
 
 
+def code_version() -> str:
+    """Returns a hash of the code that a search depends on, comments and docstrings left out."""
+    parts = ("shared", "augmentation_search", "trial_search")
+    folders = [Path(__file__).parents[2] / "components" / each for each in parts]
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            if documented and ast.get_docstring(node) is not None:
+                del node.body[0]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:8]
+
+
 def main() -> None:
     """Prints every training as it ends, then the result."""
     parser = argparse.ArgumentParser()
@@ -378,10 +394,7 @@ def main() -> None:
     options = parser.parse_args()
     cells, rows = Cells(options.cells), {}
     # A search is measured again when anything has changed that it depends on.
-    parts = ("shared", "augmentation_search", "trial_search")
-    code = (Path(__file__).parents[2] / "components" / each for each in parts)
-    files = sorted(path for folder in code for path in folder.rglob("*.py"))
-    version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
+    version = code_version()
     with (
         tempfile.TemporaryDirectory() as scratch,
         ProcessPoolExecutor(
