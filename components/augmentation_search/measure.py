@@ -134,7 +134,7 @@ def _train(
     seed: int,
     checkpoint_dir: Path,
 ) -> None:
-    """Trains without augmentation at the peak rate, going on from an earlier attempt."""
+    """Trains without augmentation, with a rate that rises, going on from an earlier attempt."""
     path = checkpoint_dir / "search.npz"
     restored, step = read_checkpoint(path), 0
     if restored is not None:

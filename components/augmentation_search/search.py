@@ -1,5 +1,6 @@
 """The stage: decides whether there is a search, and measures the transforms for it."""
 
+import dataclasses
 import hashlib
 import json
 import time
@@ -15,7 +16,7 @@ from kfp_vision.components.shared.artifacts import (
     write_json,
 )
 from kfp_vision.components.shared.recipe import read_recipe
-from kfp_vision.components.shared.training.search_plan import plan_search
+from kfp_vision.components.shared.training.search_plan import plan_checkpoint, plan_search
 
 __all__ = ["search_augmentation"]
 
@@ -60,7 +61,8 @@ def search_augmentation(
         from kfp_vision.components.augmentation_search.measure import measure_transforms
 
         inputs = [path.read_text() for path in (recipe_path, dataset_dir / "dataset.json")]
-        content = json.dumps([version("kfp-vision"), seed, *inputs])
+        checkpoint = dataclasses.asdict(plan_checkpoint(recipe, info))
+        content = json.dumps([version("kfp-vision"), seed, checkpoint, *inputs])
         identity = hashlib.sha256(content.encode()).hexdigest()[:16]
         folder = checkpoint_dir / f"augmentation-{identity}"
         table = measure_transforms(dataset_dir, recipe, output_dir, folder, seed)

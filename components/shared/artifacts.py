@@ -202,8 +202,7 @@ class TrialSummary:
             [transform]}, "seed", "loss", "seconds", "error"}`; the loss is the held-out loss in
             nats, null when the trial failed.
         confirmed: The best candidate over fresh seeds: `{"candidate", "gain", "error", "noise",
-            "num_pairs"}`, in nats and pairs of trials; empty when there was none better than the
-            plain training.
+            "num_pairs"}`, in nats and pairs of trials; empty when nothing came that far.
         steps: How it came about, a technique each: `{"name", "level", "gain", "error"}`: what it
             takes off the held-out loss in nats and the standard deviation of such a difference;
             the gain is null where the step was not tried by itself.

@@ -80,7 +80,7 @@ class Trial:
 
     @property
     def key(self) -> tuple[Candidate, int]:
-        """Returns what the loss depends on."""
+        """Returns what the loss depends on; no seed is in rounds of different lengths."""
         return self.candidate, self.seed
 
     def to_json(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def propose(
     Screening tries the plain training and every technique alone; the first expansion the best few
     and all that helped together; the second adds to the best of all these what they do not have;
     pruning leaves one technique or one transform of the best out. Confirmation repeats the plain
-    training, the best candidate and the one of most techniques with fresh seeds.
+    training, the best candidate and, with six trials, the richest one near it with fresh seeds.
 
     Args:
         round_name: One of `ROUNDS`.
@@ -145,7 +145,7 @@ def propose(
     elif round_name == "expansion 2":
         wanted = _expand(losses, helpful, combined, needs)
     else:
-        wanted = _prune(losses, helpful, suspicion)
+        wanted = _prune(losses, helpful, needs, suspicion)
     tried = {trial.candidate for trial in done}
     left = num_combined - sum(trial.round != ROUNDS[0] for trial in done)
     new = [each for each in wanted if each not in tried]
@@ -219,15 +219,20 @@ def _expand(
 def _prune(
     losses: Mapping[Candidate, float],
     helpful: Sequence[tuple[str, int]],
+    needs: Mapping[str, Collection[str]],
     suspicion: Mapping[str, Mapping[str, float]],
 ) -> list[Candidate]:
     """Returns the best candidate without its weakest technique, then with one transform less."""
     best = _best(losses)
     smaller = []
-    if len(best.levels) > 1:
+    names = [name for name, _ in best.levels if name not in needs]
+    if len(names) > 1:
         ranks = {name: rank for rank, (name, _) in enumerate(helpful)}
-        weakest = max((name for name, _ in best.levels), key=lambda name: ranks.get(name, 99))
-        smaller.append(best.leaving_out(weakest))
+        rest = best.leaving_out(max(names, key=ranks.__getitem__))
+        for name, others in needs.items():
+            if not {*others} & {*dict(rest.levels)}:
+                rest = rest.leaving_out(name)
+        smaller.append(rest)
     suspects = {
         transform: harm
         for name, _ in best.levels
@@ -291,18 +296,24 @@ class Gain:
 
 
 def decide(done: Sequence[Trial]) -> Gain | None:
-    """Returns what the best confirmed candidate gains; None where none was, or a trial failed."""
-    losses: dict[Candidate, list[float]] = {}
-    for trial in done:
-        if trial.round == ROUNDS[-1]:
-            if trial.loss is None:
-                return None
-            losses.setdefault(trial.candidate, []).append(trial.loss)
-    if len(losses) < 2:
+    """Returns what the best confirmed candidate gains.
+
+    It is None where none was confirmed, or a trial of the plain training or of each one failed.
+    """
+    last = [trial for trial in done if trial.round == ROUNDS[-1]]
+    losses = {trial.key: trial.loss for trial in last}
+    seeds = sorted({trial.seed for trial in last})
+    held = {
+        candidate: np.array([losses.get((candidate, seed)) for seed in seeds], float)
+        for candidate in dict.fromkeys(trial.candidate for trial in last)
+    }
+    # What failed is not a number.
+    finished = {candidate: each for candidate, each in held.items() if np.isfinite(each).all()}
+    if PLAIN not in finished or len(finished) < 2:
         return None
-    plain = np.array(losses.pop(PLAIN))
-    gains = {each: plain - np.array(held) for each, held in losses.items()}
-    best = max(gains, key=lambda each: gains[each].mean())
+    plain = finished.pop(PLAIN)
+    gains = {candidate: plain - each for candidate, each in finished.items()}
+    best = max(gains, key=lambda candidate: float(gains[candidate].mean()))
     pairs = len(plain)
     scatter = np.mean([each.var(ddof=1) for each in gains.values()])
     error, noise = float(np.sqrt(scatter / pairs)), float(plain.std(ddof=1))

@@ -21,7 +21,7 @@ from kfp_vision.components.trial_search.techniques import (
 
 __all__ = ["Regularisation", "read_candidate"]
 
-# Share of the images that a policy leaves as they are.
+# How often an operation of a policy is none.
 _IDENTITY_SHARE = 0.3
 _MIXING = ("mixup", "cutmix")
 _PUBLISHED: dict[str, Callable[[], Policy]] = {name: getattr(published, name) for name in PUBLISHED}

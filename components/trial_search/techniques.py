@@ -53,7 +53,7 @@ class Technique:
         name: `geometry`, `mirror`, `cutmix`, `trivial_augment`, `label_smoothing`, ...
         levels: From weak to strong: lists of operations, the name of a published policy, a
             probability, or the value of a hyperparameter.
-        always: Every image gets all operations of the level; else one of them or none.
+        always: Every image gets all operations of the level; else one of them or none, or a few.
         needs: Names of others without which it means nothing; empty for most.
     """
 

@@ -17,7 +17,7 @@ from kfp_vision.components.shared.artifacts import (
 )
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import read_recipe
-from kfp_vision.components.shared.training.search_plan import plan_search
+from kfp_vision.components.shared.training.search_plan import SearchPlan, plan_search
 from kfp_vision.components.trial_search.beam import Trial
 from kfp_vision.components.trial_search.techniques import read_techniques
 
@@ -40,13 +40,17 @@ def run_trials(
     wanted = [Trial.from_json(row) for row in slice_["trials"]]
     finished: list[Trial] = []
     if wanted:
+        table = read_json(AugmentationTable, table_dir / "table.json")
+        info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+        plan = plan_search(read_recipe(recipe_path), info, table.images_seen)
         inputs = [recipe_path.read_bytes(), (table_dir / "table.json").read_bytes()]
-        content = b"".join([version("kfp-vision").encode(), *inputs])
+        about = json.dumps([version("kfp-vision"), dataclasses.asdict(plan)]).encode()
+        content = b"".join([about, *inputs])
         name = hashlib.sha256(content).hexdigest()[:16]
         journal = checkpoint_dir / f"trials-{name}"
         known = {trial.key: trial for trial in _read_journal(journal)}
         missing = [trial for trial in wanted if trial.key not in known]
-        for trial in _run(missing, dataset_dir, recipe_path, table_dir, journal):
+        for trial in _run(missing, plan, dataset_dir, recipe_path, table_dir, journal):
             known[trial.key] = trial
         finished = [known[trial.key] for trial in wanted]
     return json.dumps(slice_["done"] + [trial.to_json() for trial in finished])
@@ -61,7 +65,12 @@ def _read_journal(folder: Path) -> Iterable[Trial]:
 
 
 def _run(
-    trials: Sequence[Trial], dataset_dir: Path, recipe_path: Path, table_dir: Path, journal: Path
+    trials: Sequence[Trial],
+    plan: SearchPlan,
+    dataset_dir: Path,
+    recipe_path: Path,
+    table_dir: Path,
+    journal: Path,
 ) -> Iterable[Trial]:
     """Yields each trial with its result, once that is on disk."""
     if not trials:
@@ -73,11 +82,8 @@ def _run(
     from kfp_vision.components.trial_search.trial import TrialRunner
 
     table = read_json(AugmentationTable, table_dir / "table.json")
-    recipe = read_recipe(recipe_path)
-    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-    plan = plan_search(recipe, info, table.images_seen)
     techniques = read_techniques(table.groups, table.regularisers)
-    runner = TrialRunner(dataset_dir, recipe, table_dir, plan)
+    runner = TrialRunner(dataset_dir, read_recipe(recipe_path), table_dir, plan)
     journal.mkdir(parents=True, exist_ok=True)
     # Workers of one round share the folder, each with a file of its own.
     name = hashlib.sha256(json.dumps([trial.to_json() for trial in trials]).encode()).hexdigest()
@@ -85,14 +91,18 @@ def _run(
     with (journal / f"{name[:16]}.jsonl").open("a", encoding="utf-8") as file:
         for done, trial in enumerate(trials, start=1):
             began = time.monotonic()
-            error = "the held-out loss is not finite"
+            loss, error = None, "the held-out loss is not finite"
+            steps = plan.confirmation_steps if trial.round == ROUNDS[-1] else plan.steps
             try:
                 candidate = read_candidate(trial.candidate, techniques)
-                confirms = trial.round == ROUNDS[-1]
-                steps = plan.confirmation_steps if confirms else plan.steps
-                loss = runner.run(candidate, trial.seed, steps)
+            except ValueError as raised:
+                # Techniques for every image can together be more operations than a policy has.
+                candidate, error = None, str(raised)
+            try:
+                if candidate is not None:
+                    loss = runner.run(candidate, trial.seed, steps)
             except (MemoryError, tf.errors.ResourceExhaustedError) as raised:
-                loss, error = None, f"out of memory: {str(raised)[:200]}"
+                error = f"out of memory: {str(raised)[:200]}"
             seconds = time.monotonic() - began
             result = dataclasses.replace(
                 trial, loss=loss, seconds=seconds, error="" if loss is not None else error

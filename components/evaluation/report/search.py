@@ -93,7 +93,7 @@ def policy_words(table: AugmentationTable, recipe: Recipe) -> list[str]:
     if drawn := [operation for each in branches for operation in each["operations"]]:
         low, high = policy["draws"]
         times = f"{low} to {high}" if low < high else str(high)
-        if high == 1:
+        if low == high == 1:
             whom = "Every image" if share == 1 else f"{percent(share)} of the images"
         else:
             chance = "" if share == 1 else f" with a probability of {percent(share)}"

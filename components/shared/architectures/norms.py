@@ -11,7 +11,7 @@ _MOMENTUM = 0.9
 
 
 def set_norm_momentum(model: Any) -> None:
-    """Sets the momentum of every BatchNorm of a model, at any depth, to 0.9.
+    """Sets the momentum of every BatchNorm of a model and of the models within it to 0.9.
 
     At Keras' 0.99 the statistics of inference are still near their start after 80 steps.
     """
@@ -20,7 +20,7 @@ def set_norm_momentum(model: Any) -> None:
 
 
 def norm_layers(model: Any) -> Iterator[Any]:
-    """Yields every BatchNorm of a model, at any depth."""
+    """Yields every BatchNorm of a model and of the models within it."""
     for layer in getattr(model, "layers", []):
         if isinstance(layer, layers.BatchNormalization):
             yield layer

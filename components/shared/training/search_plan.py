@@ -42,8 +42,8 @@ _MIN_STEPS, _MIN_BATCH = 80, 16
 _SCORED_SHARE, _LEAST_SCORED = 1 / 3, 384
 # Images that the statistics of BatchNorm are taken from before a trial is scored.
 _SETTLING = 128
-# Trials of the last round, of the plain training and the two best candidates or, where they would
-# leave too few others, of one. They are twice as long: what is stacked shows late.
+# Trials of the last round, of the plain training and two candidates or, where they would leave too
+# few others, of one. They are twice as long: what is stacked shows late.
 _CONFIRMED, _CONFIRMED_AT_LEAST, _CONFIRMED_LENGTH = 6, 4, 2
 # Trials of one technique each and the plain one, and those of techniques together. More of them
 # find hardly more, and are taken off what a training of equal cost could do.
@@ -100,7 +100,7 @@ class CheckpointPlan:
         steps: Of its training.
         batch_size: Images a step.
         peak_rate: The recipe's learning rate, at this batch size.
-        warmup_steps: In which the rate rises to it.
+        warmup_steps: In which the rate rises to it: those of a whole training, most of the steps.
     """
 
     known: int
@@ -116,10 +116,8 @@ def plan_checkpoint(recipe: Recipe, info: DatasetInfo) -> CheckpointPlan:
     known = max(_KNOWN_SHARE * train, min(_LARGEST_KNOWN_SHARE * train, _LEAST_KNOWN))
     images = _PASSES_SHARE * known / train * settings.steps * settings.batch_size
     settings, steps = _with_enough_steps(recipe, images)
-    # A step is never fewer images than a batch.
-    known = min(train, max(settings.batch_size, round(known)))
     return CheckpointPlan(
-        known=known,
+        known=max(1, round(known)),
         steps=steps,
         batch_size=settings.batch_size,
         peak_rate=settings.learning_rate,

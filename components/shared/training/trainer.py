@@ -325,11 +325,13 @@ class Trainer:
     def _update_statistics(self, images: tf.Tensor, momentum: tf.Tensor) -> None:
         norms = list(norm_layers(self.model))
         before = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.momentum = momentum
-        self.model(tf.cast(images, tf.float32), training=True)
-        for norm, value in zip(norms, before, strict=True):
-            norm.momentum = value
+        try:
+            for norm in norms:
+                norm.momentum = momentum
+            self.model(tf.cast(images, tf.float32), training=True)
+        finally:
+            for norm, value in zip(norms, before, strict=True):
+                norm.momentum = value
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Returns the logits of a batch uint8 [B, H, W, C] in inference mode."""

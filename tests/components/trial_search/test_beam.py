@@ -128,7 +128,8 @@ def test_nothing_helps_and_nothing_is_confirmed() -> None:
     assert all(trial.round != "confirmation" for trial in done)
 
 
-def test_noise_alone_is_accepted_rarely() -> None:
+@pytest.mark.parametrize("num_confirmed", [4, 6])
+def test_noise_alone_is_accepted_rarely(num_confirmed: int) -> None:
     accepted = 0
     for draw in range(200):
         generator = np.random.default_rng(draw)
@@ -142,9 +143,9 @@ def test_noise_alone_is_accepted_rarely() -> None:
         ) -> float:
             return losses.setdefault((candidate, seed), 2.0 + 0.1 * generator.normal())
 
-        gain = decide(_search(loss))
+        gain = decide(_search(loss, (14, 7, num_confirmed)))
         accepted += gain is not None and gain.accepted
-    # Fresh seeds: two errors of a mean of three, one side.
+    # Fresh seeds: two errors of a mean of two or three, on one side.
     assert accepted <= 30
 
 
@@ -163,7 +164,13 @@ def test_the_decision_is_of_fresh_seeds_in_pairs() -> None:
     assert gain.error == pytest.approx((0.01 / 2) ** 0.5)
     assert gain.noise == pytest.approx(0.02**0.5)
     assert gain.accepted
-    assert decide([*trials[:-1], dataclasses.replace(trials[-1], loss=None)]) is None
+    # In whatever order the workers return them.
+    assert decide(trials[::-1]) == gain
+    # What failed is left out, as is what failed once of two times.
+    left = decide([*trials[:-1], dataclasses.replace(trials[-1], loss=None)])
+    assert left is not None
+    assert dict(left.candidate.levels) == {"mirror": 0}
+    assert decide([dataclasses.replace(trials[0], loss=None), *trials[1:]]) is None
     assert decide([]) is None
 
 
@@ -197,6 +204,18 @@ def test_what_needs_others_is_tried_with_them_only() -> None:
     gain = decide(done)
     assert gain is not None
     assert dict(gain.candidate.levels)["several"] == 1
+
+
+def test_pruning_leaves_out_what_is_weakest_among_what_stands_alone() -> None:
+    gains = {("colour", 1): 0.2, ("several", 1): 0.1, ("mirror", 0): 0.15}
+    done = _search(_additive(gains), (14, 9, 6), {**_TECHNIQUES, "several": 2})
+    pruned = [dict(each.candidate.levels) for each in done if each.round == "pruning"]
+    assert pruned == [{"colour": 1, "several": 1}]
+    # With the last of what it needs goes what needs it.
+    gains = {("colour", 1): 0.15, ("several", 1): 0.1, ("mirror", 0): 0.2}
+    done = _search(_additive(gains), (14, 9, 6), {**_TECHNIQUES, "several": 2})
+    assert all(each.candidate.levels != (("several", 1),) for each in done)
+    assert ("mirror", 0) in done[-1].candidate.levels
 
 
 def test_a_search_ends_after_screening_where_nothing_gains_a_fiftieth() -> None:

@@ -97,6 +97,15 @@ def test_the_search_stays_within_its_budget_and_tells_what_it_did(
         read_json(StageCost, searched / stage / COST_FILE).images_seen for stage in ("table", "out")
     ]
     assert sum(costs) <= 0.8 * _EPOCHS * 1000
+    looked = plan.num_settling + plan.num_scored
+    lengths = [
+        plan.confirmation_steps if trial["round"] == ROUNDS[-1] else plan.steps
+        for trial in summary.trials
+    ]
+    # Two trainings as long as a trial tell the length with a policy.
+    lengths += [plan.steps] * 2 * bool(summary.lengthening)
+    seen = sum(lengths) * plan.batch_size + len(summary.trials) * looked
+    assert costs[1] == seen
     assert summary.decision
     policy = recipe_policy(after)
     assert summary.accepted == (

@@ -120,6 +120,7 @@ SEARCH = TrialSummary(
         "gain": 0.4044,
         "error": 0.0339,
         "noise": 0.0091,
+        "num_pairs": 3,
     },
     steps=[
         {"name": "geometry", "level": 1, "gain": 0.2679, "error": 0.0588},

@@ -151,6 +151,17 @@ def test_the_policy_is_said_in_words() -> None:
     assert search.policy_words(TABLE, Recipe()) == []
 
 
+@pytest.mark.parametrize(
+    ("draws", "words"),
+    [((4, 4), "4 times"), ((1, 3), "1 to 3 times"), ((0, 1), "0 to 1 times")],
+)
+def test_several_operations_an_image_are_said_in_words(draws: tuple[int, int], words: str) -> None:
+    policy = {**POLICY.value("augmentation", "policy"), "draws": draws}
+    recipe = Recipe().with_settings("augmentation", {"policy": Setting(policy, "test")})
+    said = search.policy_words(TABLE, recipe)[1].replace("\N{NO-BREAK SPACE}", " ")
+    assert said == f"Every image, {words} with a probability of 70 %: one of rotate up to 0.29."
+
+
 def test_the_cost_is_in_plain_trainings() -> None:
     assert search.plain_images(DECIDED) == 2812 * 64
     assert search.plain_images(Recipe()) is None

@@ -1,5 +1,6 @@
 """What a search may cost, for trainings of all lengths."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ from kfp_vision.components.shared.training.setup import UserChoices, complete_re
 
 
 def _plan(
-    digits_dir: Path, epochs: int, batch_size: int = 0
+    digits_dir: Path, epochs: int, batch_size: int = 0, num_train: int = 0
 ) -> tuple[SearchPlan, CheckpointPlan, int]:
     """Returns the plans and the images of a plain training."""
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    if num_train:
+        info = dataclasses.replace(info, splits={**info.splits, "train": num_train})
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
     choices = UserChoices(epochs=epochs, batch_size=batch_size)
     recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
@@ -52,11 +55,19 @@ def test_a_large_batch_is_halved_until_a_trial_has_enough_steps(digits_dir: Path
     assert short.peak_rate < long.peak_rate
 
 
-def test_the_checkpoint_sees_its_images_half_as_often_as_a_training(digits_dir: Path) -> None:
-    train = read_json(DatasetInfo, digits_dir / "dataset.json").splits["train"]
-    for epochs in (60, 400):
-        _, checkpoint, _ = _plan(digits_dir, epochs)
-        # A quarter, because an eighth of so small a set is too few.
-        assert checkpoint.known == round(train / 4)
-        passes = checkpoint.steps * checkpoint.batch_size / checkpoint.known
-        assert passes == pytest.approx(epochs / 2, rel=0.05)
+@pytest.mark.parametrize(("num_train", "known"), [(1000, 250), (2000, 400), (8000, 1000)])
+@pytest.mark.parametrize("epochs", [60, 400])
+def test_the_checkpoint_sees_its_images_half_as_often_as_a_training(
+    digits_dir: Path, epochs: int, num_train: int, known: int
+) -> None:
+    """An eighth of the images, of a small set up to a quarter or 400."""
+    _, checkpoint, _ = _plan(digits_dir, epochs, num_train=num_train)
+    assert checkpoint.known == known
+    passes = checkpoint.steps * checkpoint.batch_size / checkpoint.known
+    assert passes == pytest.approx(epochs / 2, rel=0.05)
+
+
+def test_two_candidates_are_confirmed_where_the_cost_allows_it(digits_dir: Path) -> None:
+    numbers = [_plan(digits_dir, epochs)[0].num_confirmed for epochs in range(10, 200, 5)]
+    assert sorted(numbers) == numbers
+    assert set(numbers) == {0, 4, 6}

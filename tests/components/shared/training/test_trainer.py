@@ -294,6 +294,8 @@ def test_settled_statistics_are_the_means_over_the_batches() -> None:
     flat = keras.layers.Flatten()(inner(norm(pixels)))
     model = keras.Model(pixels, keras.layers.Dense(3)(flat))
     trainer = Trainer(model, get_task("multiclass"), _settings())
+    inner.layers[0].moving_mean.assign([5.0])
+    inner.layers[0].moving_variance.assign([9.0])
     batches, _ = _batch(steps=3)
     trainer.settle_statistics(batches)
     images = batches.astype(np.float64).reshape(3, -1)
