@@ -28,8 +28,7 @@ _SIGMAS = 2.0
 _EXPANSIONS = {"expansion 1": 3, "expansion 2": 3}
 # Of the best gain: what gains so much in short trials may be the best in a training.
 _NEAR_SHARE = 0.75
-# Of the plain loss: what gains less is not worth what it costs to be sure of it, because a training
-# that is longer by as much gains more.
+# Of the plain loss: what gains less is not worth the trials that it takes to be sure of it.
 LEAST_SHARE = 0.02
 
 

@@ -24,7 +24,6 @@ from kfp_vision.components.trial_search.regularisation import Regularisation
 
 __all__ = ["TrialRunner", "held_out_rows"]
 
-_SETTLED_AT_ONCE = 64
 # Hyperparameters that are part of the compiled step; the others are its variables.
 _COMPILED = ("dropout", "stochastic_depth")
 
@@ -101,8 +100,7 @@ class TrialRunner:
             pass
         # As a whole training ends: the statistics of the last steps are those of a few augmented
         # images, and scatter more than techniques differ.
-        settling = np.array_split(self._settling, np.ceil(len(self._settling) / _SETTLED_AT_ONCE))
-        trainer.settle_statistics(map(self._train.source.take, settling))
+        trainer.settle_statistics(images for images, _ in self._train.batches_of(self._settling))
         losses = [
             np.asarray(self._task.loss(targets, trainer.logits(images)))
             for split, rows in self._scored

@@ -19,7 +19,7 @@ from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import read_recipe
 from kfp_vision.components.shared.training.search_plan import SearchPlan, plan_search
 from kfp_vision.components.trial_search.beam import Trial
-from kfp_vision.components.trial_search.techniques import read_techniques
+from kfp_vision.components.trial_search.techniques import Technique, read_techniques
 
 __all__ = ["run_trials"]
 
@@ -50,7 +50,8 @@ def run_trials(
         journal = checkpoint_dir / f"trials-{name}"
         known = {trial.key: trial for trial in _read_journal(journal)}
         missing = [trial for trial in wanted if trial.key not in known]
-        for trial in _run(missing, plan, dataset_dir, recipe_path, table_dir, journal):
+        techniques = read_techniques(table.groups, table.regularisers)
+        for trial in _run(missing, techniques, plan, dataset_dir, recipe_path, table_dir, journal):
             known[trial.key] = trial
         finished = [known[trial.key] for trial in wanted]
     return json.dumps(slice_["done"] + [trial.to_json() for trial in finished])
@@ -66,6 +67,7 @@ def _read_journal(folder: Path) -> Iterable[Trial]:
 
 def _run(
     trials: Sequence[Trial],
+    techniques: Sequence[Technique],
     plan: SearchPlan,
     dataset_dir: Path,
     recipe_path: Path,
@@ -81,8 +83,6 @@ def _run(
     from kfp_vision.components.trial_search.regularisation import read_candidate
     from kfp_vision.components.trial_search.trial import TrialRunner
 
-    table = read_json(AugmentationTable, table_dir / "table.json")
-    techniques = read_techniques(table.groups, table.regularisers)
     runner = TrialRunner(dataset_dir, read_recipe(recipe_path), table_dir, plan)
     journal.mkdir(parents=True, exist_ok=True)
     # Workers of one round share the folder, each with a file of its own.

@@ -141,6 +141,34 @@ def test_a_killed_worker_repeats_no_trial_and_a_repeated_one_has_the_same_loss(
     assert again == resumed
 
 
+@pytest.mark.slow
+def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
+    digits_dir: Path, searched: Path
+) -> None:
+    from kfp_vision.components.shared.architectures.norms import norm_layers
+    from kfp_vision.components.shared.augmentation.published import trivial_augment
+    from kfp_vision.components.trial_search.regularisation import Regularisation
+    from kfp_vision.components.trial_search.trial import TrialRunner
+
+    recipe = read_recipe(searched / "in.json")
+    info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    table = read_json(AugmentationTable, searched / "table/table.json")
+    plan = plan_search(recipe, info, table.images_seen)
+    runner = TrialRunner(digits_dir, recipe, searched / "table", plan)
+    trainer = runner._plain
+    before = int(trainer.optimizer.iterations)
+    assert runner.run(Regularisation(trivial_augment(), {}), 0, steps=23) is not None
+    assert int(trainer.optimizer.iterations) - before == 23
+    assert set(runner._settling) <= set(runner._known)
+    norms = list(norm_layers(trainer.model))
+    assert norms
+    found = [np.array(norm.moving_variance) for norm in norms]
+    images, _ = runner._train.take(runner._settling)
+    trainer.settle_statistics([images])
+    for norm, variance in zip(norms, found, strict=True):
+        np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-4)
+
+
 def test_a_training_too_short_for_a_search_trains_no_checkpoint(
     digits_dir: Path, tmp_path: Path
 ) -> None:

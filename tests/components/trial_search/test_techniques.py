@@ -63,6 +63,18 @@ def test_a_published_policy_is_taken_as_it_was_published() -> None:
     assert found.policy == published.trivial_augment()
 
 
+def test_more_for_every_image_than_a_policy_holds_is_an_error() -> None:
+    names = ("mirror", "flip", "rot90", "invert")
+    groups = [
+        {"name": name, "levels": [[{**_MIRROR, "transform": name}]], "always": True}
+        for name in names
+    ]
+    shift = [{**_SHEAR, "transform": f"translate_{axis}"} for axis in "xy"]
+    groups.append({"name": "shift", "levels": [shift], "always": True})
+    with pytest.raises(ValueError, match="at most"):
+        read_candidate(_candidate(shift=0, **dict.fromkeys(names, 0)), read_techniques(groups, {}))
+
+
 def test_several_operations_of_the_groups_an_image() -> None:
     one = read_candidate(_candidate(geometry=1), _TECHNIQUES).policy
     several = read_candidate(_candidate(geometry=1, several_operations=1), _TECHNIQUES).policy
