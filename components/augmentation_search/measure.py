@@ -42,7 +42,7 @@ from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["measure_transforms"]
 
-_MAGNITUDES = (0.25, 0.5, 0.75, 1.0)
+_MAGNITUDES = (1 / 3, 2 / 3, 1.0)
 _MOST_LOOKED_AT = 384
 _SAVES = 6
 # A checkpoint whose metric is within so many standard deviations of that of shuffled predictions

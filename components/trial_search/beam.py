@@ -79,7 +79,7 @@ class Trial:
 
     @property
     def key(self) -> tuple[Candidate, int]:
-        """Returns what the loss depends on; no seed is in rounds of different lengths."""
+        """Returns what the loss depends on."""
         return self.candidate, self.seed
 
     def to_json(self) -> dict[str, Any]:

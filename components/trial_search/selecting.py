@@ -69,8 +69,7 @@ def select_policy(
         gain = decide(trials)
         summary = _summarise(gain, trials, plan, techniques, seed)
         seconds = sum(trial.seconds for trial in trials)
-        confirmed = sum(trial.round == ROUNDS[-1] for trial in trials)
-        seen = confirmed * plan.confirmation_images + (len(trials) - confirmed) * plan.images
+        seen = len(trials) * plan.images
         if trials:
             evidence = {"confirmed": summary.confirmed, "trials": len(trials)}
             nothing = Setting(None, f"{_METHOD}: {summary.decision}", evidence)

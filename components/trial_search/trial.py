@@ -92,10 +92,10 @@ class TrialRunner:
             (): (self._plain, checkpoint[0])
         }
 
-    def run(self, regularisation: Regularisation, seed: int, steps: int) -> float | None:
+    def run(self, regularisation: Regularisation, seed: int) -> float | None:
         """Returns the mean loss of the held-out images in nats, None when it is not finite."""
         plan, trainer = self._plan, self._at_checkpoint(regularisation)
-        rates = plan.peak_rate * (1 - np.arange(steps) / steps)
+        rates = plan.peak_rate * (1 - np.arange(plan.steps) / plan.steps)
         for _ in run_steps(trainer, self._train, self._known, rates, plan.batch_size, seed):
             pass
         # As a whole training ends: the statistics of the last steps are those of a few augmented

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from kfp_vision.components.shared.artifacts import (
-    ROUNDS,
     AugmentationTable,
     DatasetInfo,
     read_json,
@@ -92,7 +91,6 @@ def _run(
         for done, trial in enumerate(trials, start=1):
             began = time.monotonic()
             loss, error = None, "the held-out loss is not finite"
-            steps = plan.confirmation_steps if trial.round == ROUNDS[-1] else plan.steps
             try:
                 candidate = read_candidate(trial.candidate, techniques)
             except ValueError as raised:
@@ -100,7 +98,7 @@ def _run(
                 candidate, error = None, str(raised)
             try:
                 if candidate is not None:
-                    loss = runner.run(candidate, trial.seed, steps)
+                    loss = runner.run(candidate, trial.seed)
             except (MemoryError, tf.errors.ResourceExhaustedError) as raised:
                 error = f"out of memory: {str(raised)[:200]}"
             seconds = time.monotonic() - began

@@ -226,17 +226,15 @@ def signal_correlations(dataset: Path, recipe: Recipe, folder: Path) -> dict[str
     info = read_json(DatasetInfo, dataset / "dataset.json")
     plan = plan_search(recipe, info, table.images_seen)
     runner = TrialRunner(dataset, recipe, folder / "table", plan)
-    plain = np.mean(
-        [runner.run(Regularisation(IDENTITY, {}), seed, plan.steps) for seed in range(2)]
-    )
+    plain = np.mean([runner.run(Regularisation(IDENTITY, {}), seed) for seed in range(2)])
     names, signals, gains = [], [], []
     for row in table.signals:
-        if row["magnitude"] not in (0.5, 1.0):
+        if row["magnitude"] < 0.5:
             continue
         chance = TRANSFORMS[row["transform"]].chance
         low, high = (0.5, 0.5) if chance else (0.0, row["magnitude"])
         policy = Policy(always=(Operation(row["transform"], low, high, 1.0 if chance else 0.7),))
-        losses = [runner.run(Regularisation(policy, {}), seed, plan.steps) for seed in range(2)]
+        losses = [runner.run(Regularisation(policy, {}), seed) for seed in range(2)]
         names.append(row["transform"])
         signals.append([row["distance"], -row["affinity"], row["loss_shift"]])
         gains.append(plain - np.mean(losses))
@@ -256,13 +254,13 @@ def signal_correlations(dataset: Path, recipe: Recipe, folder: Path) -> dict[str
 
 
 def trial_gains(dataset: Path, recipe: Recipe, folder: Path, seeds: int = 2) -> dict[str, float]:
-    """Returns what the fixed policies take off the held-out loss of long trials, nats."""
+    """Returns what the fixed policies take off the held-out loss of trials, nats."""
     table = read_json(AugmentationTable, folder / "table/table.json")
     info = read_json(DatasetInfo, dataset / "dataset.json")
     plan = plan_search(recipe, info, table.images_seen)
-    runner, steps = TrialRunner(dataset, recipe, folder / "table", plan), plan.confirmation_steps
+    runner = TrialRunner(dataset, recipe, folder / "table", plan)
     losses = {
-        name: [runner.run(Regularisation(policy, {}), seed, steps) for seed in range(seeds)]
+        name: [runner.run(Regularisation(policy, {}), seed) for seed in range(seeds)]
         for name, policy in FIXED.items()
     }
     return {name: float(np.mean(losses["none"]) - np.mean(each)) for name, each in losses.items()}

@@ -28,27 +28,27 @@ _KNOWN_SHARE, _LARGEST_KNOWN_SHARE, _LEAST_KNOWN = 0.125, 0.25, 400
 # than that needs.
 _PASSES_SHARE = 0.5
 # Held-out images that every transform at every magnitude is measured on: what this share of the
-# images of one plain training allows, and at least so many. There are at most 80 of them.
-LOOK_SHARE, LEAST_LOOKED_AT, _MOST_LOOKS = 0.04, 64, 80
+# images of one plain training allows, and at least so many. There are at most 60 looks.
+LOOK_SHARE, LEAST_LOOKED_AT, _MOST_LOOKS = 0.02, 64, 60
 # Validation images that tell whether the checkpoint has learned anything.
 MOST_CHECKED = 1024
 # Of the images of one plain training: those of one trial, and those of the whole search.
 _TRIAL_SHARE = 0.01
-_SEARCH_SHARE = 0.78
+_SEARCH_SHARE = 0.6
 # With fewer steps trials rank techniques by chance; smaller batches make more of them.
-_MIN_STEPS, _MIN_BATCH = 80, 16
-# Held-out images that score a trial: a third as many as it trains on, and at least so many. Between
-# techniques that work differently it is the choice of these images that scatters most.
-_SCORED_SHARE, _LEAST_SCORED = 1 / 3, 384
+_MIN_STEPS, _MIN_BATCH = 64, 16
+# Held-out images that score a trial: a quarter as many as it trains on, and at least so many. It is
+# the choice of these images that scatters most between techniques that work differently.
+_SCORED_SHARE, _LEAST_SCORED = 1 / 4, 256
 # Images that the statistics of BatchNorm are taken from before a trial is scored.
-_SETTLING = 128
+_SETTLING = 64
 # Trials of the last round, of the plain training and two candidates or, where they would leave too
-# few others, of one. They are twice as long: what is stacked shows late.
-_CONFIRMED, _CONFIRMED_AT_LEAST, _CONFIRMED_LENGTH = 6, 4, 2
+# few others, of one.
+_CONFIRMED, _CONFIRMED_AT_LEAST = 6, 4
 # Trials of one technique each and the plain one, and those of techniques together. More of them
 # find hardly more, and are taken off what a training of equal cost could do.
-_LEAST_SCREENED, _MOST_SCREENED = 4, 14
-_LEAST_COMBINED, _MOST_COMBINED = 3, 7
+_LEAST_SCREENED, _MOST_SCREENED = 4, 12
+_LEAST_COMBINED, _MOST_COMBINED = 3, 6
 _COMBINED_SHARE = 0.4
 
 
@@ -58,7 +58,6 @@ class SearchPlan:
 
     Attributes:
         steps: Of a trial.
-        confirmation_steps: Of one of the last round.
         batch_size: Images a step.
         peak_rate: The recipe's learning rate, at this batch size.
         num_settling: Images that the statistics of BatchNorm are taken from.
@@ -71,7 +70,6 @@ class SearchPlan:
     """
 
     steps: int
-    confirmation_steps: int
     batch_size: int
     peak_rate: float
     num_settling: int
@@ -85,11 +83,6 @@ class SearchPlan:
         """How many images one trial sees, those that are only looked at included."""
         return self.steps * self.batch_size + self.num_settling + self.num_scored
 
-    @property
-    def confirmation_images(self) -> int:
-        """How many images one trial of the last round sees."""
-        return self.images + (self.confirmation_steps - self.steps) * self.batch_size
-
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointPlan:
@@ -100,7 +93,7 @@ class CheckpointPlan:
         steps: Of its training.
         batch_size: Images a step.
         peak_rate: The recipe's learning rate, at this batch size.
-        warmup_steps: In which the rate rises to it: those of a whole training, most of the steps.
+        warmup_steps: In which the rate rises to it: those of a whole training, at most a quarter.
     """
 
     known: int
@@ -121,14 +114,14 @@ def plan_checkpoint(recipe: Recipe, info: DatasetInfo) -> CheckpointPlan:
         steps=steps,
         batch_size=settings.batch_size,
         peak_rate=settings.learning_rate,
-        warmup_steps=max(1, settings.warmup_steps),
+        warmup_steps=max(1, min(settings.warmup_steps, steps // 4)),
     )
 
 
 def _with_enough_steps(recipe: Recipe, images: float) -> tuple[Hyperparameters, int]:
     """Returns the recipe's settings with its batch or a smaller one, and steps for the images.
 
-    There are at least 80, also where that takes more images.
+    There are at least 64, also where that takes more images.
     """
     settings, noise_scale = from_recipe(recipe), recipe.get(SECTION, "noise_scale")
     while settings.batch_size >= 2 * _MIN_BATCH and images < _MIN_STEPS * settings.batch_size:
@@ -139,7 +132,7 @@ def _with_enough_steps(recipe: Recipe, images: float) -> tuple[Hyperparameters, 
 def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> SearchPlan:
     """Returns the lengths for a complete recipe.
 
-    The batch is that of the recipe or, where that would leave a trial fewer than 80 steps, a
+    The batch is that of the recipe or, where that would leave a trial fewer than 64 steps, a
     smaller one with the learning rate that belongs to it.
 
     Args:
@@ -154,7 +147,6 @@ def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> Sear
     held_out = info.splits["validation"] + info.splits["train"] - checkpoint.known
     plan = SearchPlan(
         steps=steps,
-        confirmation_steps=_CONFIRMED_LENGTH * steps,
         batch_size=settings.batch_size,
         peak_rate=settings.learning_rate,
         num_settling=min(_SETTLING, checkpoint.known),
@@ -169,8 +161,7 @@ def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> Sear
     # Two trainings as long as a trial tell the length with the policy.
     spent += 2 * plan.steps * plan.batch_size
     for confirmed in (_CONFIRMED, _CONFIRMED_AT_LEAST):
-        left = _SEARCH_SHARE * plain_images - spent - confirmed * plan.confirmation_images
-        affordable = int(left / plan.images)
+        affordable = int((_SEARCH_SHARE * plain_images - spent) / plan.images) - confirmed
         combined = min(_MOST_COMBINED, max(_LEAST_COMBINED, int(_COMBINED_SHARE * affordable)))
         screened = min(_MOST_SCREENED, affordable - combined)
         if screened >= _LEAST_SCREENED:

@@ -98,13 +98,9 @@ def test_the_search_stays_within_its_budget_and_tells_what_it_did(
     ]
     assert sum(costs) <= 0.8 * _EPOCHS * 1000
     looked = plan.num_settling + plan.num_scored
-    lengths = [
-        plan.confirmation_steps if trial["round"] == ROUNDS[-1] else plan.steps
-        for trial in summary.trials
-    ]
     # Two trainings as long as a trial tell the length with a policy.
-    lengths += [plan.steps] * 2 * bool(summary.lengthening)
-    seen = sum(lengths) * plan.batch_size + len(summary.trials) * looked
+    trainings = len(summary.trials) + 2 * bool(summary.lengthening)
+    seen = trainings * plan.steps * plan.batch_size + len(summary.trials) * looked
     assert costs[1] == seen
     assert summary.decision
     policy = recipe_policy(after)
@@ -157,8 +153,8 @@ def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
     runner = TrialRunner(digits_dir, recipe, searched / "table", plan)
     trainer = runner._plain
     before = int(trainer.optimizer.iterations)
-    assert runner.run(Regularisation(trivial_augment(), {}), 0, steps=23) is not None
-    assert int(trainer.optimizer.iterations) - before == 23
+    assert runner.run(Regularisation(trivial_augment(), {}), 0) is not None
+    assert int(trainer.optimizer.iterations) - before == plan.steps
     assert set(runner._settling) <= set(runner._known)
     norms = list(norm_layers(trainer.model))
     assert norms

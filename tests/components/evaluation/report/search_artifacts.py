@@ -84,7 +84,6 @@ SEARCH = TrialSummary(
     accepted=True,
     plan={
         "steps": 51,
-        "confirmation_steps": 102,
         "batch_size": 32,
         "peak_rate": 0.002973,
         "num_settling": 64,
