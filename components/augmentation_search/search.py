@@ -52,7 +52,7 @@ def search_augmentation(
         plan = plan_search(recipe, info)
         if not plan.num_screened:
             skipped = (
-                "a plain training is so short that 0.8 of its cost are too few trials to tell a "
+                "a plain training is so short that 0.6 of its cost are too few trials to tell a "
                 "technique from chance"
             )
     table = AugmentationTable(skipped=skipped)

@@ -115,7 +115,7 @@ def _summarise(
 
 def _decision(gain: Gain | None, trials: Sequence[Trial]) -> str:
     if not trials:
-        return "0.8 of the cost of a plain training leave too few trials: nothing changes."
+        return "0.6 of the cost of a plain training leave too few trials: nothing changes."
     if gain is None and any(trial.round == ROUNDS[-1] for trial in trials):
         return "A trial with fresh seeds failed: nothing changes."
     if gain is None:
