@@ -168,7 +168,7 @@ def _steps(gain: Gain, trials: Sequence[Trial], seed: int) -> list[dict[str, Any
 
 def _difference(before: float | None, after: float | None, gain: Gain) -> dict[str, Any]:
     value = None if before is None or after is None else before - after
-    # One difference has more of it than the mean over all pairs; those pairs are of longer trials.
+    # One difference has more of it than the mean over all pairs.
     return {"gain": value, "error": gain.error * gain.num_pairs**0.5}
 
 

@@ -200,7 +200,7 @@ def gain_bars(search: TrialSummary, regularisers: Mapping[str, float]) -> Gains 
             level += f" instead of {number(regularisers[step['name']])}"
         rows.append({**step, "level": level, "kind": kind, "start": start})
         start += gain or 0.0
-    total = {"name": "all_of_it", "level": "in longer trials with fresh seeds", "kind": "total"}
+    total = {"name": "all_of_it", "level": "with seeds that no choice has seen", "kind": "total"}
     confirmed = {key: search.confirmed[key] for key in ("gain", "error")}
     rows.append({**total, **confirmed, "start": 0.0})
     spans = [(row["start"], row["start"] + (row["gain"] or 0.0)) for row in rows]
