@@ -93,7 +93,7 @@ class CheckpointPlan:
         steps: Of its training.
         batch_size: Images a step.
         peak_rate: The recipe's learning rate, at this batch size.
-        warmup_steps: In which the rate rises to it: those of a whole training, at most a quarter.
+        warmup_steps: In which the rate rises to it; at most a quarter of the steps.
     """
 
     known: int
