@@ -3,6 +3,7 @@
 Shapes: B images, D draws of a branch, L operations in one, T pixel transforms.
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -97,9 +98,7 @@ def _magnitudes(
         strength: [B, (D + 1) * L]: at which magnitude.
     """
     always = policy["branch_ends"].shape[0]
-    # The last end is 1, up to rounding.
-    passed = branch[..., None] >= policy["branch_ends"][:-1]
-    branches = tf.reduce_sum(tf.cast(passed, tf.int32), -1)
+    branches = _branches(policy["branch_ends"], branch)
     least, greatest = policy["draws"][0], policy["draws"][1]
     extra = tf.floor(length * tf.cast(greatest - least + 1, tf.float32))
     used = tf.range(MAX_DRAWS) < least + tf.cast(extra, tf.int32)
@@ -109,9 +108,32 @@ def _magnitudes(
     low, high, probability, transforms = (
         tf.gather(policy[name], rows) for name in ("low", "high", "probability", "transforms")
     )
+    slots = strength.shape
     chance, strength = tf.reshape(chance, low.shape), tf.reshape(strength, low.shape)
     drawn = tf.where((chance < probability) & used, low + strength * (high - low), 0.0)
-    return tf.reduce_max(drawn[..., None] * tf.one_hot(transforms, _NUM_TRANSFORMS), [1, 2])
+    # Side by side: twice as fast to reduce.
+    drawn, transforms = tf.reshape(drawn, slots), tf.reshape(transforms, slots)
+    return tf.reduce_max(drawn[..., None] * tf.one_hot(transforms, _NUM_TRANSFORMS), 1)
+
+
+def _branches(ends: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+    """Returns the branch that each number falls into, int32.
+
+    Over blocks of ends, then within one: to compare with all of them takes ten times as long.
+
+    Args:
+        ends: [N], rising, where each branch ends on the way from 0 to 1; N is a square.
+        numbers: Uniform numbers of any shape.
+    """
+
+    def passed(bounds: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(tf.cast(numbers[..., None] >= bounds, tf.int32), -1)
+
+    side = math.isqrt(ends.shape[0])
+    blocks = tf.reshape(ends, [side, side])
+    block = passed(blocks[:-1, -1])
+    # The last end of all is 1, up to rounding.
+    return block * side + passed(tf.gather(blocks[:, :-1], block))
 
 
 def draw_chain_weights(seed: tf.Tensor, num_chains: tf.Tensor, batch: int) -> tf.Tensor:
