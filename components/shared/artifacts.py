@@ -199,8 +199,9 @@ class TrialSummary:
             "num_combined", "num_confirmed"}` of the trials.
         techniques: Rows `{"name", "levels"}`, levels in words.
         trials: Rows `{"round" (of `ROUNDS`), "candidate": {"levels": {technique: level}, "without":
-            [transform]}, "seed", "loss", "seconds", "error"}`; the loss is the held-out loss in
-            nats, null when the trial failed.
+            [transform]}, "seed", "losses", "seconds", "error", "loss"}`; the loss is the held-out
+            loss in nats, null when the trial failed, and the losses are those of parts of the
+            held-out images.
         confirmed: The best candidate over fresh seeds: `{"candidate", "gain", "error", "noise",
             "num_pairs"}`, in nats and pairs of trials; empty when nothing came that far.
         steps: How it came about, a technique each: `{"name", "level", "gain", "error"}`: what it

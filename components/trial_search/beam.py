@@ -24,10 +24,10 @@ __all__ = [
 
 _WIDTH = 2
 _SIGMAS = 2.0
+# Trials of the first round: where nothing of what is worth most helps, the rest is not tried.
+_FIRST = 6
 # Trials at most of each expansion; the rest prunes.
 _EXPANSIONS = {"expansion 1": 3, "expansion 2": 3}
-# Of the best gain: what gains so much in short trials may be the best in a training.
-_NEAR_SHARE = 0.75
 # Of the plain loss: what gains less is not worth the trials that it takes to be sure of it.
 LEAST_SHARE = 0.02
 
@@ -65,7 +65,8 @@ class Trial:
         round: One of `ROUNDS`.
         candidate: What is tried.
         seed: Of the images, their order and everything random.
-        loss: Validation loss in nats; None before the end and when the trial failed.
+        losses: Mean losses in nats of equal parts of the held-out images, the same parts in all
+            trials; empty before the end and when the trial failed.
         seconds: That it took.
         error: Why it failed; empty when it did not.
     """
@@ -73,9 +74,14 @@ class Trial:
     round: str
     candidate: Candidate
     seed: int
-    loss: float | None = None
+    losses: tuple[float, ...] = ()
     seconds: float = 0.0
     error: str = ""
+
+    @property
+    def loss(self) -> float | None:
+        """Returns the mean loss of the held-out images in nats, None where there is none."""
+        return float(np.mean(self.losses)) if self.losses else None
 
     @property
     def key(self) -> tuple[Candidate, int]:
@@ -85,16 +91,25 @@ class Trial:
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values."""
         levels, without = dict(self.candidate.levels), list(self.candidate.without)
-        return {**dataclasses.asdict(self), "candidate": {"levels": levels, "without": without}}
+        return {
+            **dataclasses.asdict(self),
+            "candidate": {"levels": levels, "without": without},
+            "losses": list(self.losses),
+            "loss": self.loss,
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Trial":
         """Returns what `to_json` wrote, before or after a trip through a file."""
+        values = {name: value for name, value in values.items() if name != "loss"}
         held = values["candidate"]
         # KFP makes floats of integers on the way.
         levels = tuple(sorted((name, int(level)) for name, level in held["levels"].items()))
         candidate = Candidate(levels, tuple(held["without"]))
-        return cls(**{**values, "candidate": candidate, "seed": int(values["seed"])})
+        losses = tuple(values["losses"])
+        return cls(
+            **{**values, "candidate": candidate, "seed": int(values["seed"]), "losses": losses}
+        )
 
 
 def propose(
@@ -111,10 +126,11 @@ def propose(
 ) -> list[Trial]:
     """Returns the trials of a round, none of which has been run.
 
-    Screening tries the plain training and every technique alone; the first expansion the best few
-    and all that helped together; the second adds to the best of all these what they do not have;
-    pruning leaves one technique or one transform of the best out. Confirmation repeats the plain
-    training, the best candidate and, with six trials, the richest one near it with fresh seeds.
+    Screening tries the plain training and five techniques alone. Where one of them helps, the first
+    expansion tries the other techniques, and the best few and all that helped together; the second
+    adds to the best of all these what they do not have; pruning leaves one technique or one
+    transform of the best out. Confirmation repeats the plain training, the richest candidate near
+    the best and, with six trials, the best itself with fresh seeds.
 
     Args:
         round_name: One of `ROUNDS`.
@@ -123,20 +139,20 @@ def propose(
         exclusive: Techniques that are tried alone only.
         needs: Techniques that are never tried alone -> others, of which they need one.
         suspicion: Technique -> transform -> how likely it is that it does harm.
-        num_screened: Trials of screening.
-        num_combined: Trials of expansions and pruning.
+        num_screened: Trials of the plain training and of techniques alone.
+        num_combined: Trials of techniques together.
         num_confirmed: Trials of the confirmation.
         seed: Of all rounds but the confirmation.
     """
+    alone = {name: number for name, number in techniques.items() if name not in needs}
+    screened = [PLAIN, *_singles(alone)][:num_screened]
     if round_name == ROUNDS[0]:
-        alone = {name: number for name, number in techniques.items() if name not in needs}
-        singles = [PLAIN, *_singles(alone)]
-        return [Trial(round_name, each, seed) for each in singles[:num_screened]]
+        return [Trial(round_name, each, seed) for each in screened[:_FIRST]]
     losses = _losses(done, seed)
     if PLAIN not in losses or _best(losses) == PLAIN:
         return []
     if round_name == ROUNDS[-1]:
-        return _confirm(losses, num_confirmed, seed)
+        return _confirm(done, num_confirmed, seed)
     combined = {name: number for name, number in techniques.items() if name not in exclusive}
     helpful = [pair for pair in _helpful(losses) if pair[0] not in exclusive]
     if round_name == "expansion 1":
@@ -146,12 +162,11 @@ def propose(
     else:
         wanted = _prune(losses, helpful, needs, suspicion)
     tried = {trial.candidate for trial in done}
-    left = num_combined - sum(trial.round != ROUNDS[0] for trial in done)
+    left = num_combined - len(tried.difference(screened))
     new = [each for each in wanted if each not in tried]
-    return [
-        Trial(round_name, each, seed)
-        for each in new[: max(0, min(_EXPANSIONS.get(round_name, left), left))]
-    ]
+    new = new[: max(0, min(_EXPANSIONS.get(round_name, left), left))]
+    rest = screened[_FIRST:] if round_name == ROUNDS[1] else []
+    return [Trial(round_name, each, seed) for each in rest + new]
 
 
 def _losses(done: Iterable[Trial], seed: int) -> dict[Candidate, float]:
@@ -249,26 +264,39 @@ def _best(losses: Mapping[Candidate, float]) -> Candidate:
     return best if losses[PLAIN] - losses[best] >= LEAST_SHARE * losses[PLAIN] else PLAIN
 
 
-def _richest(losses: Mapping[Candidate, float]) -> Candidate:
-    """Returns the candidate of the most techniques among those that gain somewhat like the best.
+def _richest(done: Sequence[Trial], losses: Mapping[Candidate, float], seed: int) -> Candidate:
+    """Returns the candidate of the most techniques among those that may be as good as the best.
 
     A training is a hundred times as long as a trial: it pays what a technique costs at first, and
     has more that it prevents.
     """
-    plain, least = losses[PLAIN], min(losses.values())
-    near = [each for each, loss in losses.items() if plain - loss >= _NEAR_SHARE * (plain - least)]
+    parts = {trial.candidate: np.array(trial.losses) for trial in done if trial.seed == seed}
+    best = _best(losses)
+    near = [each for each in losses if _is_near(parts[each][None], parts[best][None])]
     return max(near, key=lambda each: (len(each.levels), -len(each.without), -losses[each]))
 
 
-def _confirm(losses: Mapping[Candidate, float], number: int, seed: int) -> list[Trial]:
+def _is_near(losses: np.ndarray, least: np.ndarray) -> bool:
+    """Returns whether losses [seed, part] are within a standard error of the least ones."""
+    excess = losses - least
+    return bool(excess.mean() <= np.sqrt(_variance_of_mean(excess)))
+
+
+def _variance_of_mean(values: np.ndarray) -> float:
+    """Returns the squared standard error of a mean over [seed, part], both drawn at random."""
+    axes = [axis for axis in (0, 1) if values.shape[axis] > 1]
+    return float(sum(values.mean(1 - axis).var(ddof=1) / values.shape[axis] for axis in axes))
+
+
+def _confirm(done: Sequence[Trial], number: int, seed: int) -> list[Trial]:
     """Returns the plain training and what may be best with seeds that no choice has seen."""
-    candidates = list(dict.fromkeys((PLAIN, _best(losses), _richest(losses))))
+    losses = _losses(done, seed)
+    candidates = list(dict.fromkeys((PLAIN, _richest(done, losses, seed), _best(losses))))
     # A mean has an error from two of them on.
-    candidates = candidates[: number // 2]
     return [
         Trial(ROUNDS[-1], each, seed + offset)
-        for offset in range(1, number // len(candidates) + 1)
-        for each in candidates
+        for offset in (1, 2)
+        for each in candidates[: number // 2]
     ]
 
 
@@ -277,10 +305,11 @@ class Gain:
     """What a candidate takes off the plain held-out loss, over fresh seeds in pairs.
 
     Attributes:
-        candidate: The better one of those that were confirmed.
+        candidate: The richest of those that were confirmed and are near the best.
         gain: Mean, nats.
-        error: Standard error of the mean, nats, from the scatter of the pairs of all that were.
-        noise: Standard deviation of the plain trials, nats.
+        error: Standard error of the mean, nats, from the scatter over seeds and over parts of the
+            held-out images: another seed, or other images, would give another gain.
+        noise: Standard deviation of the plain trials over the seeds, nats.
         num_pairs: How many the mean is of.
         accepted: The gain is above two of its errors and above two standard errors of the plain
             trials' mean.
@@ -295,27 +324,29 @@ class Gain:
 
 
 def decide(done: Sequence[Trial]) -> Gain | None:
-    """Returns what the best confirmed candidate gains.
+    """Returns what the candidate gains that is confirmed: the richest one near the best.
 
     It is None where none was confirmed, or a trial of the plain training or of each one failed.
     """
     last = [trial for trial in done if trial.round == ROUNDS[-1]]
-    losses = {trial.key: trial.loss for trial in last}
+    losses = {trial.key: trial.losses for trial in last}
     seeds = sorted({trial.seed for trial in last})
-    held = {
-        candidate: np.array([losses.get((candidate, seed)) for seed in seeds], float)
+    # Candidate -> losses [seed, part].
+    finished = {
+        candidate: np.array([losses[candidate, seed] for seed in seeds])
         for candidate in dict.fromkeys(trial.candidate for trial in last)
+        if all(losses.get((candidate, seed)) for seed in seeds)
     }
-    # What failed is not a number.
-    finished = {candidate: each for candidate, each in held.items() if np.isfinite(each).all()}
     if PLAIN not in finished or len(finished) < 2:
         return None
     plain = finished.pop(PLAIN)
     gains = {candidate: plain - each for candidate, each in finished.items()}
-    best = max(gains, key=lambda candidate: float(gains[candidate].mean()))
-    pairs = len(plain)
-    scatter = np.mean([each.var(ddof=1) for each in gains.values()])
-    error, noise = float(np.sqrt(scatter / pairs)), float(plain.std(ddof=1))
-    mean = float(gains[best].mean())
-    bound = _SIGMAS * max(error, noise / np.sqrt(pairs))
-    return Gain(best, mean, error, noise, pairs, bool(mean > bound))
+    best = min(finished, key=lambda each: float(finished[each].mean()))
+    near = [each for each in finished if _is_near(finished[each], finished[best])]
+    chosen = max(near, key=lambda each: len(each.levels))
+    # Of each candidate too few to tell them apart: their scatter is taken as one.
+    error = np.sqrt(np.mean([_variance_of_mean(each) for each in gains.values()]))
+    noise = plain.mean(1).std(ddof=1)
+    bound = _SIGMAS * max(error, noise / np.sqrt(len(seeds)))
+    mean = gains[chosen].mean()
+    return Gain(chosen, float(mean), float(error), float(noise), len(seeds), bool(mean > bound))

@@ -39,6 +39,7 @@ _ORDER = (
     "cutmix",
     "flip",
     "rot90",
+    "dropout",
     "detail",
     "mixup",
     "rand_augment",

@@ -90,7 +90,8 @@ def _run(
     with (journal / f"{name[:16]}.jsonl").open("a", encoding="utf-8") as file:
         for done, trial in enumerate(trials, start=1):
             began = time.monotonic()
-            loss, error = None, "the held-out loss is not finite"
+            losses: tuple[float, ...] = ()
+            error = "the held-out loss is not finite"
             try:
                 candidate = read_candidate(trial.candidate, techniques)
             except ValueError as raised:
@@ -98,12 +99,12 @@ def _run(
                 candidate, error = None, str(raised)
             try:
                 if candidate is not None:
-                    loss = runner.run(candidate, trial.seed)
+                    losses = runner.run(candidate, trial.seed)
             except (MemoryError, tf.errors.ResourceExhaustedError) as raised:
                 error = f"out of memory: {str(raised)[:200]}"
             seconds = time.monotonic() - began
             result = dataclasses.replace(
-                trial, loss=loss, seconds=seconds, error="" if loss is not None else error
+                trial, losses=losses, seconds=seconds, error="" if losses else error
             )
             file.write(json.dumps(result.to_json()) + "\n")
             file.flush()

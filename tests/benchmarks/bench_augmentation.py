@@ -2,8 +2,9 @@
 
 The same operations for all, every one active for every image: mirror, rotation, shear, translation,
 zoom, colour jitter. Everybody gets a NumPy batch and ends with one in memory; what TensorFlow has
-computed stays its own, as in a training step. Everybody takes turns in one process, so that what else the machine does hits
-everybody; images/s are medians of rounds, ratios medians of the rounds' ratios.
+computed stays its own, as in a training step. Everybody takes turns in one process, so that what
+else the machine does hits everybody; images/s are medians of rounds, ratios medians of the rounds'
+ratios.
 """
 
 import json
@@ -103,8 +104,7 @@ def ours(policy: Policy) -> Callable[[np.ndarray], object]:
 
 
 def keras_layer(layer: keras.Layer) -> Callable[[np.ndarray], object]:
-    run = tf.function(lambda images: layer(tf.cast(images, tf.float32), training=True))
-    return run
+    return tf.function(lambda images: layer(tf.cast(images, tf.float32), training=True))
 
 
 def albumentations_threads(

@@ -33,13 +33,13 @@ LOOK_SHARE, LEAST_LOOKED_AT, _MOST_LOOKS = 0.02, 64, 60
 # Validation images that tell whether the checkpoint has learned anything.
 MOST_CHECKED = 1024
 # Of the images of one plain training: those of one trial, and those of the whole search.
-_TRIAL_SHARE = 0.01
+_TRIAL_SHARE = 0.0075
 _SEARCH_SHARE = 0.6
 # With fewer steps trials rank techniques by chance; smaller batches make more of them.
 _MIN_STEPS, _MIN_BATCH = 64, 16
 # Held-out images that score a trial: a quarter as many as it trains on, and at least so many. It is
 # the choice of these images that scatters most between techniques that work differently.
-_SCORED_SHARE, _LEAST_SCORED = 1 / 4, 256
+_SCORED_SHARE, _LEAST_SCORED = 1 / 4, 384
 # Images that the statistics of BatchNorm are taken from before a trial is scored.
 _SETTLING = 64
 # Trials of the last round, of the plain training and two candidates or, where they would leave too
@@ -47,7 +47,7 @@ _SETTLING = 64
 _CONFIRMED, _CONFIRMED_AT_LEAST = 6, 4
 # Trials of one technique each and the plain one, and those of techniques together. More of them
 # find hardly more, and are taken off what a training of equal cost could do.
-_LEAST_SCREENED, _MOST_SCREENED = 4, 12
+_LEAST_SCREENED, _MOST_SCREENED = 8, 10
 _LEAST_COMBINED, _MOST_COMBINED = 3, 6
 _COMBINED_SHARE = 0.4
 

@@ -21,6 +21,11 @@ _MIRROR = PLAIN.adding("mirror", 0)
 _TECHNIQUES = {"mirror": 1, "geometry": 2, "colour": 2, "cutmix": 1, "flip": 1}
 
 
+def _ended(trial: Trial, loss: float | None) -> Trial:
+    """Returns a trial that failed, or lost the same on both parts of the images."""
+    return dataclasses.replace(trial, losses=() if loss is None else (loss, loss))
+
+
 def _search(
     loss: Callable[[Candidate, int], float | None],
     numbers: tuple[int, int, int] = (14, 7, 6),
@@ -34,7 +39,7 @@ def _search(
         trials = propose(
             name, done, techniques, ("whole",), needs, suspicion or {}, *numbers, seed=7
         )
-        done += [dataclasses.replace(each, loss=loss(each.candidate, each.seed)) for each in trials]
+        done += [_ended(each, loss(each.candidate, each.seed)) for each in trials]
         done = [Trial.from_json(json.loads(json.dumps(each.to_json()))) for each in done]
     return done
 
@@ -109,7 +114,7 @@ def test_no_trial_is_proposed_twice_and_the_budget_is_never_exceeded() -> None:
         assert len({trial.key for trial in done}) == len(done)
         rounds = [trial.round for trial in done]
         assert rounds.count("screening") <= numbers[0], numbers
-        assert rounds.count("confirmation") in (0, numbers[2])
+        assert rounds.count("confirmation") in (0, 4, numbers[2])
         assert len(rounds) <= sum(numbers), numbers
 
 
@@ -129,30 +134,29 @@ def test_nothing_helps_and_nothing_is_confirmed() -> None:
 
 
 @pytest.mark.parametrize("num_confirmed", [4, 6])
-def test_noise_alone_is_accepted_rarely(num_confirmed: int) -> None:
+@pytest.mark.parametrize("lasting", [0.0, 0.3])
+def test_noise_alone_is_accepted_rarely(num_confirmed: int, lasting: float) -> None:
+    """Also where a technique changes every loss, alike in all seeds, but on average not at all."""
     accepted = 0
     for draw in range(200):
         generator = np.random.default_rng(draw)
-        losses: dict[tuple[Candidate, int], float] = {}
-
-        def loss(
-            candidate: Candidate,
-            seed: int,
-            losses: dict[tuple[Candidate, int], float] = losses,
-            generator: np.random.Generator = generator,
-        ) -> float:
-            return losses.setdefault((candidate, seed), 2.0 + 0.1 * generator.normal())
-
-        gain = decide(_search(loss, (14, 7, num_confirmed)))
+        effects: dict[Candidate, np.ndarray] = {PLAIN: np.zeros(8)}
+        done: list[Trial] = []
+        for name in ROUNDS:
+            for each in propose(name, done, _TECHNIQUES, (), {}, {}, 14, 7, num_confirmed, seed=7):
+                effect = effects.setdefault(each.candidate, lasting * generator.normal(size=8))
+                losses = 2.0 + effect + 0.3 * generator.normal(size=8)
+                done.append(dataclasses.replace(each, losses=tuple(losses)))
+        gain = decide(done)
         accepted += gain is not None and gain.accepted
-    # Fresh seeds: two errors of a mean of two or three, on one side.
-    assert accepted <= 30
+    # Two errors on one side, and the best of twenty on the parts that all trials share.
+    assert accepted <= (24 if lasting else 8)
 
 
 def test_the_decision_is_of_fresh_seeds_in_pairs() -> None:
     losses = {PLAIN: (2.0, 2.2), _MIRROR: (1.5, 1.7), _MIRROR.adding("cutmix", 0): (1.2, 1.6)}
     trials = [
-        Trial("confirmation", each, 8 + offset, loss)
+        Trial("confirmation", each, 8 + offset, (loss, loss))
         for each, held in losses.items()
         for offset, loss in enumerate(held)
     ]
@@ -167,11 +171,26 @@ def test_the_decision_is_of_fresh_seeds_in_pairs() -> None:
     # In whatever order the workers return them.
     assert decide(trials[::-1]) == gain
     # What failed is left out, as is what failed once of two times.
-    left = decide([*trials[:-1], dataclasses.replace(trials[-1], loss=None)])
+    left = decide([*trials[:-1], dataclasses.replace(trials[-1], losses=())])
     assert left is not None
     assert dict(left.candidate.levels) == {"mirror": 0}
-    assert decide([dataclasses.replace(trials[0], loss=None), *trials[1:]]) is None
+    assert decide([dataclasses.replace(trials[0], losses=()), *trials[1:]]) is None
     assert decide([]) is None
+
+
+def test_a_gain_on_some_of_the_images_only_has_an_error_from_them() -> None:
+    plain, better = [2.0, 2.0, 2.0, 2.0], [1.2, 1.8, 2.2, 2.0]
+    trials = [
+        Trial("confirmation", each, seed, tuple(losses))
+        for seed in (8, 9)
+        for each, losses in ((PLAIN, plain), (_MIRROR, better))
+    ]
+    gain = decide(trials)
+    assert gain is not None
+    assert gain.gain == pytest.approx(0.2)
+    # The seeds agree, the parts have gains of 0.8, 0.2, -0.2 and 0.
+    assert gain.error == pytest.approx(np.std([0.8, 0.2, -0.2, 0.0], ddof=1) / 2)
+    assert not gain.accepted
 
 
 def test_a_rich_candidate_that_is_near_is_confirmed_beside_the_best() -> None:
@@ -179,8 +198,7 @@ def test_a_rich_candidate_that_is_near_is_confirmed_beside_the_best() -> None:
         def loss(candidate: Candidate, seed: int) -> float:
             names = dict(candidate.levels)
             gain = 0.5 * ("mirror" in names) + 0.3 * ("cutmix" in names)
-            # Trials of the confirmation are longer.
-            both = extra if seed != 7 else -0.4
+            both = extra if seed != 7 else -0.3
             return 2.0 - gain - both * ("mirror" in names and "cutmix" in names)
 
         return loss
@@ -223,6 +241,17 @@ def test_a_search_ends_after_screening_where_nothing_gains_a_fiftieth() -> None:
     assert {trial.round for trial in done} == {"screening"}
     done = _search(_additive(dict.fromkeys(itertools.product(_TECHNIQUES, (0, 1)), 0.05)))
     assert {"expansion 1", "expansion 2", "confirmation"} <= {trial.round for trial in done}
+
+
+def test_the_rest_is_tried_alone_only_where_one_of_the_first_five_helps() -> None:
+    techniques = {"mirror": 1, "shift": 1, "geometry": 1, "colour": 1, "cutmix": 1, "flip": 1}
+    done = _search(_additive({("flip", 0): 0.5}), techniques=techniques)
+    alone = [{}, *({name: 0} for name in techniques if name != "flip")]
+    assert [dict(each.candidate.levels) for each in done] == alone
+    done = _search(_additive({("flip", 0): 0.5, ("shift", 0): 0.1}), techniques=techniques)
+    gain = decide(done)
+    assert gain is not None
+    assert dict(gain.candidate.levels) == {"shift": 0, "flip": 0}
 
 
 def test_a_combination_that_failed_is_not_tried_again() -> None:

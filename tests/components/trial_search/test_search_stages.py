@@ -153,7 +153,7 @@ def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
     runner = TrialRunner(digits_dir, recipe, searched / "table", plan)
     trainer = runner._plain
     before = int(trainer.optimizer.iterations)
-    assert runner.run(Regularisation(trivial_augment(), {}), 0) is not None
+    assert runner.run(Regularisation(trivial_augment(), {}), 0)
     assert int(trainer.optimizer.iterations) - before == plan.steps
     assert set(runner._settling) <= set(runner._known)
     norms = list(norm_layers(trainer.model))

@@ -30,7 +30,7 @@ def _plan(
     return plan_search(recipe, info), plan_checkpoint(recipe, info), steps * batch
 
 
-@pytest.mark.parametrize("epochs", [2, 10, 50, 60, 80, 150, 400, 3000])
+@pytest.mark.parametrize("epochs", [2, 10, 50, 60, 90, 150, 400, 3000])
 def test_all_trials_together_stay_below_the_promised_share(digits_dir: Path, epochs: int) -> None:
     plan, checkpoint, images = _plan(digits_dir, epochs)
     trials = (plan.num_screened + plan.num_combined + plan.num_confirmed) * plan.images
@@ -38,19 +38,19 @@ def test_all_trials_together_stay_below_the_promised_share(digits_dir: Path, epo
     if plan.num_screened:
         learned = checkpoint.steps * checkpoint.batch_size
         assert learned + trials + length <= 0.6 * images
-        assert plan.num_screened >= 4
+        assert plan.num_screened >= 8
         assert plan.num_combined >= 3
     else:
         assert plan.num_combined == plan.num_confirmed == 0
-        assert epochs < 60
+        assert epochs <= 60
 
 
 def test_a_large_batch_is_halved_until_a_trial_has_enough_steps(digits_dir: Path) -> None:
-    short, _, _ = _plan(digits_dir, 60, batch_size=256)
+    short, _, _ = _plan(digits_dir, 90, batch_size=256)
     long, _, images = _plan(digits_dir, 3000, batch_size=256)
     assert (short.batch_size, short.steps) == (16, 64)
     assert long.batch_size > 16
-    assert long.steps * long.batch_size == pytest.approx(0.01 * images, rel=0.01)
+    assert long.steps * long.batch_size == pytest.approx(0.0075 * images, rel=0.01)
     assert short.peak_rate < long.peak_rate
 
 
