@@ -195,8 +195,8 @@ class TrialSummary:
         skipped: Why there was no search; empty when there was.
         decision: One sentence.
         accepted: Whether something was changed.
-        plan: `{"steps", "batch_size", "peak_rate", "num_settling", "num_scored", "num_screened",
-            "num_combined", "num_confirmed"}` of the trials.
+        plan: `{"steps", "batch_size", "peak_rate", "num_settling", "num_scored", "num_confirming",
+            "num_screened", "num_combined", "num_confirmed"}` of the trials.
         techniques: Rows `{"name", "levels"}`, levels in words.
         trials: Rows `{"round" (of `ROUNDS`), "candidate": {"levels": {technique: level}, "without":
             [transform]}, "seed", "losses", "seconds", "error", "loss"}`; the loss is the held-out

@@ -223,7 +223,7 @@ def _expand(
             continue
         for name, others in needs.items():
             if name not in names and {*others} & {*names}:
-                found += [held.adding(name, level) for level in reversed(range(combined[name]))]
+                found += [held.adding(name, level) for level in range(combined[name])]
         found += [held.adding(*pair) for pair in helpful if pair[0] not in names]
         for name, level in held.levels:
             found += [held.adding(name, other) for other in range(combined[name]) if other != level]
@@ -265,7 +265,7 @@ def _best(losses: Mapping[Candidate, float]) -> Candidate:
 
 
 def _richest(done: Sequence[Trial], losses: Mapping[Candidate, float], seed: int) -> Candidate:
-    """Returns the candidate of the most techniques among those that may be as good as the best.
+    """Returns the richest candidate among those that may be as good as the best.
 
     A training is a hundred times as long as a trial: it pays what a technique costs at first, and
     has more that it prevents.
@@ -273,7 +273,16 @@ def _richest(done: Sequence[Trial], losses: Mapping[Candidate, float], seed: int
     parts = {trial.candidate: np.array(trial.losses) for trial in done if trial.seed == seed}
     best = _best(losses)
     near = [each for each in losses if _is_near(parts[each][None], parts[best][None])]
-    return max(near, key=lambda each: (len(each.levels), -len(each.without), -losses[each]))
+    return max(near, key=_richness)
+
+
+def _richness(candidate: Candidate) -> tuple[int, int, int]:
+    """Returns what tells the richer of two candidates: more techniques, and each of them weaker."""
+    return (
+        len(candidate.levels),
+        -len(candidate.without),
+        -sum(level for _, level in candidate.levels),
+    )
 
 
 def _is_near(losses: np.ndarray, least: np.ndarray) -> bool:
@@ -341,9 +350,9 @@ def decide(done: Sequence[Trial]) -> Gain | None:
         return None
     plain = finished.pop(PLAIN)
     gains = {candidate: plain - each for candidate, each in finished.items()}
-    best = min(finished, key=lambda each: float(finished[each].mean()))
-    near = [each for each in finished if _is_near(finished[each], finished[best])]
-    chosen = max(near, key=lambda each: len(each.levels))
+    ordered = sorted(finished, key=lambda each: float(finished[each].mean()))
+    near = [each for each in ordered if _is_near(finished[each], finished[ordered[0]])]
+    chosen = max(near, key=_richness)
     # Of each candidate too few to tell them apart: their scatter is taken as one.
     error = np.sqrt(np.mean([_variance_of_mean(each) for each in gains.values()]))
     noise = plain.mean(1).std(ddof=1)

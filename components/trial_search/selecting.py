@@ -69,7 +69,8 @@ def select_policy(
         gain = decide(trials)
         summary = _summarise(gain, trials, plan, techniques, seed)
         seconds = sum(trial.seconds for trial in trials)
-        seen = len(trials) * plan.images
+        num_confirmed = sum(trial.round == ROUNDS[-1] for trial in trials)
+        seen = plan.images_of(len(trials), num_confirmed)
         if trials:
             evidence = {"confirmed": summary.confirmed, "trials": len(trials)}
             nothing = Setting(None, f"{_METHOD}: {summary.decision}", evidence)

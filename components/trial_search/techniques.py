@@ -29,19 +29,19 @@ REGULARISERS: dict[str, tuple[float, ...]] = {
     "stochastic_depth": (0.1,),
     "weight_decay": (5.0,),
 }
-# What is tried first where not everything can be.
+# What is tried first where not everything can be; last what trials like more than trainings do.
 _ORDER = (
     "mirror",
     "shift",
     "geometry",
     "trivial_augment",
     "colour",
-    "cutmix",
     "flip",
     "rot90",
-    "dropout",
     "detail",
+    "dropout",
     "mixup",
+    "cutmix",
     "rand_augment",
 )
 

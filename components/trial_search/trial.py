@@ -15,6 +15,7 @@ from kfp_vision.components.shared.augmentation.policy import IDENTITY
 from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint
+from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.hyperparameters import SECTION
 from kfp_vision.components.shared.training.search_plan import SearchPlan
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
@@ -83,9 +84,8 @@ class TrialRunner:
         checkpoint = read_checkpoint(table_dir / "theta.npz")
         if checkpoint is None:
             raise FileNotFoundError(f"The checkpoint must exist. Received: none in {table_dir}")
-        rows = held_out_rows(len(self._validation), len(self._train), self._known, plan.num_scored)
-        pairs = zip((self._validation, self._train), rows, strict=True)
-        self._scored = [(split, chosen) for split, chosen in pairs if len(chosen)]
+        # Those of the last round come second.
+        self._scored = [self._held_out(each) for each in (plan.num_scored, plan.num_confirming)]
         self._task = get_task(self._info.task)
         self._plain = self._build({})
         self._plain.restore(checkpoint[0])
@@ -94,11 +94,18 @@ class TrialRunner:
             (): (self._plain, checkpoint[0])
         }
 
-    def run(self, regularisation: Regularisation, seed: int) -> tuple[float, ...]:
+    def run(
+        self, regularisation: Regularisation, seed: int, confirming: bool = False
+    ) -> tuple[float, ...]:
         """Returns the mean losses of eight parts of the held-out images in nats.
 
         Every image is in one of the parts, drawn once for all trials. Nothing where a loss is not
         finite.
+
+        Args:
+            regularisation: What is tried.
+            seed: Of the images, their order and everything random.
+            confirming: The trial is one of the last round, which more images score.
         """
         plan, trainer = self._plan, self._at_checkpoint(regularisation)
         rates = plan.peak_rate * (1 - np.arange(plan.steps) / plan.steps)
@@ -109,7 +116,7 @@ class TrialRunner:
         trainer.settle_statistics(images for images, _ in self._train.batches_of(self._settling))
         losses = [
             np.asarray(self._task.loss(targets, trainer.logits(images)))
-            for split, rows in self._scored
+            for split, rows in self._scored[confirming]
             for images, targets in split.batches_of(rows)
         ]
         together = np.concatenate(losses)
@@ -119,6 +126,12 @@ class TrialRunner:
             float(together[part].mean()) for part in np.array_split(order, min(_PARTS, len(order)))
         ]
         return tuple(means) if np.isfinite(means).all() else ()
+
+    def _held_out(self, count: int) -> list[tuple[LabelledImages, np.ndarray]]:
+        splits = self._validation, self._train
+        rows = held_out_rows(len(splits[0]), len(splits[1]), self._known, count)
+        pairs = zip(splits, rows, strict=True)
+        return [(split, chosen) for split, chosen in pairs if len(chosen)]
 
     def _build(self, changes: dict[str, float]) -> Trainer:
         # Not the seed of a trial: no trial may depend on which one came first.

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from kfp_vision.components.shared.artifacts import (
+    ROUNDS,
     AugmentationTable,
     DatasetInfo,
     read_json,
@@ -99,7 +100,7 @@ def _run(
                 candidate, error = None, str(raised)
             try:
                 if candidate is not None:
-                    losses = runner.run(candidate, trial.seed)
+                    losses = runner.run(candidate, trial.seed, trial.round == ROUNDS[-1])
             except (MemoryError, tf.errors.ResourceExhaustedError) as raised:
                 error = f"out of memory: {str(raised)[:200]}"
             seconds = time.monotonic() - began

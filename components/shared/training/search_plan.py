@@ -40,6 +40,8 @@ _MIN_STEPS, _MIN_BATCH = 64, 16
 # Held-out images that score a trial: a quarter as many as it trains on, and at least so many. It is
 # the choice of these images that scatters most between techniques that work differently.
 _SCORED_SHARE, _LEAST_SCORED = 1 / 4, 384
+# So many times as many score the trials of the last round, which decides whether anything changes.
+_CONFIRMING = 3
 # Images that the statistics of BatchNorm are taken from before a trial is scored.
 _SETTLING = 64
 # Trials of the last round, of the plain training and two candidates or, where they would leave too
@@ -63,6 +65,7 @@ class SearchPlan:
         num_settling: Images that the statistics of BatchNorm are taken from.
         num_scored: Images that score a trial: those of the validation split, then training images
             that the checkpoint has not learned.
+        num_confirming: Images that score a trial of the last round, those of the others among them.
         num_screened: Trials of the plain training and of techniques alone; 0 where the search
             affords too few to say anything.
         num_combined: Trials of techniques together.
@@ -74,14 +77,20 @@ class SearchPlan:
     peak_rate: float
     num_settling: int
     num_scored: int
+    num_confirming: int
     num_screened: int
     num_combined: int
     num_confirmed: int
 
-    @property
-    def images(self) -> int:
-        """How many images one trial sees, those that are only looked at included."""
-        return self.steps * self.batch_size + self.num_settling + self.num_scored
+    def images_of(self, num_trials: int, num_confirmed: int) -> int:
+        """Returns how many images trials see, those that are only looked at included.
+
+        Args:
+            num_trials: All, those of the last round included.
+            num_confirmed: Those of the last round.
+        """
+        each = self.steps * self.batch_size + self.num_settling + self.num_scored
+        return num_trials * each + num_confirmed * (self.num_confirming - self.num_scored)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,12 +154,14 @@ def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> Sear
     settings, steps = _with_enough_steps(recipe, _TRIAL_SHARE * plain_images)
     scored = round(_SCORED_SHARE * steps * settings.batch_size)
     held_out = info.splits["validation"] + info.splits["train"] - checkpoint.known
+    num_scored = min(held_out, max(_LEAST_SCORED, scored))
     plan = SearchPlan(
         steps=steps,
         batch_size=settings.batch_size,
         peak_rate=settings.learning_rate,
         num_settling=min(_SETTLING, checkpoint.known),
-        num_scored=min(held_out, max(_LEAST_SCORED, scored)),
+        num_scored=num_scored,
+        num_confirming=min(held_out, _CONFIRMING * num_scored),
         num_screened=0,
         num_combined=0,
         num_confirmed=0,
@@ -161,7 +172,8 @@ def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> Sear
     # Two trainings as long as a trial tell the length with the policy.
     spent += 2 * plan.steps * plan.batch_size
     for confirmed in (_CONFIRMED, _CONFIRMED_AT_LEAST):
-        affordable = int((_SEARCH_SHARE * plain_images - spent) / plan.images) - confirmed
+        left = _SEARCH_SHARE * plain_images - spent - plan.images_of(confirmed, confirmed)
+        affordable = int(left / plan.images_of(1, 0))
         combined = min(_MOST_COMBINED, max(_LEAST_COMBINED, int(_COMBINED_SHARE * affordable)))
         screened = min(_MOST_SCREENED, affordable - combined)
         if screened >= _LEAST_SCREENED:

@@ -88,6 +88,7 @@ SEARCH = TrialSummary(
         "peak_rate": 0.002973,
         "num_settling": 64,
         "num_scored": 100,
+        "num_confirming": 300,
         "num_screened": 11,
         "num_combined": 7,
         "num_confirmed": 6,

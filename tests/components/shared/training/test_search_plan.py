@@ -33,7 +33,8 @@ def _plan(
 @pytest.mark.parametrize("epochs", [2, 10, 50, 60, 90, 150, 400, 3000])
 def test_all_trials_together_stay_below_the_promised_share(digits_dir: Path, epochs: int) -> None:
     plan, checkpoint, images = _plan(digits_dir, epochs)
-    trials = (plan.num_screened + plan.num_combined + plan.num_confirmed) * plan.images
+    number = plan.num_screened + plan.num_combined + plan.num_confirmed
+    trials = plan.images_of(number, plan.num_confirmed)
     length = 2 * plan.steps * plan.batch_size
     if plan.num_screened:
         learned = checkpoint.steps * checkpoint.batch_size
