@@ -205,8 +205,8 @@ class TrialSummary:
         confirmed: The best candidate over fresh seeds: `{"candidate", "gain", "error", "noise",
             "num_pairs"}`, in nats and pairs of trials; empty when nothing came that far.
         steps: How it came about, a technique each: `{"name", "level", "gain", "error"}`: what it
-            takes off the held-out loss in nats and the standard deviation of such a difference;
-            the gain is null where the step was not tried by itself.
+            takes off the held-out loss in nats and the standard error of that over parts of the
+            held-out images; both are null where the step was not tried by itself.
         lengthening: `{"factor", "measured", "low", "high", "plain_losses", "policy_losses"}`: steps
             with the policy over steps without, and the curves that tell; empty without a policy.
     """

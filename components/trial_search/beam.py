@@ -20,9 +20,9 @@ __all__ = [
     "Trial",
     "decide",
     "propose",
+    "standard_error",
 ]
 
-_WIDTH = 2
 _SIGMAS = 2.0
 # Trials of the first round: where nothing of what is worth most helps, the rest is not tried.
 _FIRST = 6
@@ -128,9 +128,9 @@ def propose(
 
     Screening tries the plain training and five techniques alone. Where one of them helps, the first
     expansion tries the other techniques, and the best few and all that helped together; the second
-    adds to the best of all these what they do not have; pruning leaves one technique or one
-    transform of the best out. Confirmation repeats the plain training, the richest candidate near
-    the best and, with six trials, the best itself with fresh seeds.
+    adds what they do not have to the richest candidate near the best, and to the best; pruning
+    leaves one technique or one transform of the best out. Confirmation repeats the plain training,
+    the richest near the best and, with six trials, the best itself with fresh seeds.
 
     Args:
         round_name: One of `ROUNDS`.
@@ -158,7 +158,8 @@ def propose(
     if round_name == "expansion 1":
         wanted = _first_combinations(helpful, _EXPANSIONS[round_name])
     elif round_name == "expansion 2":
-        wanted = _expand(losses, helpful, combined, needs)
+        starts = list(dict.fromkeys((_richest(done, losses, seed), _best(losses))))
+        wanted = _expand(starts, helpful, combined, needs)
     else:
         wanted = _prune(losses, helpful, needs, suspicion)
     tried = {trial.candidate for trial in done}
@@ -207,17 +208,17 @@ def _first_combinations(helpful: Sequence[tuple[str, int]], number: int) -> list
 
 
 def _expand(
-    losses: Mapping[Candidate, float],
+    starts: Sequence[Candidate],
     helpful: Sequence[tuple[str, int]],
     combined: Mapping[str, int],
     needs: Mapping[str, Collection[str]],
 ) -> list[Candidate]:
-    """Returns the best candidates with a technique more or one at another level.
+    """Returns the starts with a technique more or one at another level.
 
-    Those of the best one come first: what is never tried alone, what helped alone, other levels.
+    Of each of them, in turn: what is never tried alone, what helped alone, other levels.
     """
     found: list[Candidate] = []
-    for held in list(losses)[:_WIDTH]:
+    for held in starts:
         names = dict(held.levels)
         if not set(names) <= set(combined):
             continue
@@ -272,7 +273,8 @@ def _richest(done: Sequence[Trial], losses: Mapping[Candidate, float], seed: int
     """
     parts = {trial.candidate: np.array(trial.losses) for trial in done if trial.seed == seed}
     best = _best(losses)
-    near = [each for each in losses if _is_near(parts[each][None], parts[best][None])]
+    gaining = [each for each, loss in losses.items() if loss < losses[PLAIN]]
+    near = [each for each in gaining if _is_near(parts[each][None], parts[best][None])]
     return max(near, key=_richness)
 
 
@@ -288,13 +290,13 @@ def _richness(candidate: Candidate) -> tuple[int, int, int]:
 def _is_near(losses: np.ndarray, least: np.ndarray) -> bool:
     """Returns whether losses [seed, part] are within a standard error of the least ones."""
     excess = losses - least
-    return bool(excess.mean() <= np.sqrt(_variance_of_mean(excess)))
+    return bool(excess.mean() <= standard_error(excess))
 
 
-def _variance_of_mean(values: np.ndarray) -> float:
-    """Returns the squared standard error of a mean over [seed, part], both drawn at random."""
+def standard_error(values: np.ndarray) -> float:
+    """Returns that of the mean over [seed, part], both drawn at random; of one seed, over parts."""
     axes = [axis for axis in (0, 1) if values.shape[axis] > 1]
-    return float(sum(values.mean(1 - axis).var(ddof=1) / values.shape[axis] for axis in axes))
+    return sum(values.mean(1 - axis).var(ddof=1) / values.shape[axis] for axis in axes) ** 0.5
 
 
 def _confirm(done: Sequence[Trial], number: int, seed: int) -> list[Trial]:
@@ -354,7 +356,7 @@ def decide(done: Sequence[Trial]) -> Gain | None:
     near = [each for each in ordered if _is_near(finished[each], finished[ordered[0]])]
     chosen = max(near, key=_richness)
     # Of each candidate too few to tell them apart: their scatter is taken as one.
-    error = np.sqrt(np.mean([_variance_of_mean(each) for each in gains.values()]))
+    error = np.sqrt(np.mean([standard_error(each) ** 2 for each in gains.values()]))
     noise = plain.mean(1).std(ddof=1)
     bound = _SIGMAS * max(error, noise / np.sqrt(len(seeds)))
     mean = gains[chosen].mean()

@@ -2,9 +2,11 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from kfp_vision.components.shared.artifacts import (
     COST_FILE,
@@ -26,6 +28,7 @@ from kfp_vision.components.trial_search.beam import (
     Gain,
     Trial,
     decide,
+    standard_error,
 )
 from kfp_vision.components.trial_search.proposing import merge_results
 from kfp_vision.components.trial_search.techniques import Technique, read_techniques
@@ -145,32 +148,32 @@ def _confirmed(gain: Gain) -> dict[str, Any]:
 
 def _steps(gain: Gain, trials: Sequence[Trial], seed: int) -> list[dict[str, Any]]:
     """Returns what each technique gains over those before it, the best first."""
-    losses = {trial.candidate: trial.loss for trial in trials if trial.seed == seed}
-    plain = losses.get(PLAIN)
+    losses = {trial.candidate: trial.losses for trial in trials if trial.seed == seed}
     levels = dict(gain.candidate.levels)
 
     def alone(name: str) -> float:
-        loss = losses.get(PLAIN.adding(name, levels[name]))
-        return float("inf") if loss is None else loss
+        held = losses.get(PLAIN.adding(name, levels[name]))
+        return float(np.mean(held)) if held else float("inf")
 
-    rows, held, before = [], PLAIN, plain
+    rows, held = [], PLAIN
     for name in sorted(levels, key=alone):
-        held = held.adding(name, levels[name])
-        loss = losses.get(held)
-        rows.append({"name": name, "level": levels[name]} | _difference(before, loss, gain))
-        before = loss
+        before, held = held, held.adding(name, levels[name])
+        rows.append({"name": name, "level": levels[name]} | _difference(losses, before, held))
     for transform in gain.candidate.without:
-        held = Candidate(held.levels, (*held.without, transform))
-        loss = losses.get(held)
-        rows.append({"name": f"without {transform}", "level": 0} | _difference(before, loss, gain))
-        before = loss
+        before, held = held, Candidate(held.levels, (*held.without, transform))
+        row = {"name": f"without {transform}", "level": 0}
+        rows.append(row | _difference(losses, before, held))
     return rows
 
 
-def _difference(before: float | None, after: float | None, gain: Gain) -> dict[str, Any]:
-    value = None if before is None or after is None else before - after
-    # One difference has more of it than the mean over all pairs.
-    return {"gain": value, "error": gain.error * gain.num_pairs**0.5}
+def _difference(
+    losses: Mapping[Candidate, tuple[float, ...]], before: Candidate, after: Candidate
+) -> dict[str, Any]:
+    pair = [losses.get(each) for each in (before, after)]
+    if not all(pair):
+        return {"gain": None, "error": None}
+    gains = np.subtract(*map(np.array, pair))
+    return {"gain": float(gains.mean()), "error": float(standard_error(gains[None]))}
 
 
 def _learn(

@@ -101,6 +101,8 @@ def test_the_search_stays_within_its_budget_and_tells_what_it_did(
     # Two trainings as long as a trial tell the length with a policy.
     trainings = len(summary.trials) + 2 * bool(summary.lengthening)
     seen = trainings * plan.steps * plan.batch_size + len(summary.trials) * looked
+    confirmed = sum(trial["round"] == ROUNDS[-1] for trial in summary.trials)
+    seen += confirmed * (plan.num_confirming - plan.num_scored)
     assert costs[1] == seen
     assert summary.decision
     policy = recipe_policy(after)
