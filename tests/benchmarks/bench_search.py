@@ -9,7 +9,8 @@ The digits are scikit-learn's, with known invariances planted into training and 
 `digits_geometry` rotated, sheared, shifted and zoomed (flips are wrong for their labels),
 `digits_flips` mirrored and flipped, `digits_colour` in other hues, saturations, contrasts and
 lights. `signals`, in the first seed alone, compares those of the table with trials of single
-transforms, and tries the fixed policies as the search tries its own.
+transforms, and tries the fixed policies as the search tries its own; a set that is too small to be
+searched has none.
 """
 
 import argparse
@@ -318,6 +319,8 @@ def run_cell(problem: Problem, method: str, seed: int, key: str) -> dict[str, An
             search_augmentation(
                 problem.dataset, problem.recipe, folder / "table", folder, search=True, seed=seed
             )
+            if read_json(AugmentationTable, folder / "table/table.json").skipped:
+                return row | {"rank_correlation": {}, "trial_gains": {}}
             row["rank_correlation"] = signal_correlations(problem.dataset, recipe, folder)
             return row | {"trial_gains": trial_gains(problem.dataset, recipe, folder)}
         found, seen = search(problem.dataset, recipe, seed, folder)

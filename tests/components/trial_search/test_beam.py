@@ -213,6 +213,29 @@ def test_a_rich_candidate_that_is_near_is_confirmed_beside_the_best() -> None:
         assert len({trial.seed for trial in fresh}) == 2
 
 
+def test_of_candidates_within_the_error_of_the_images_the_richest_goes_on() -> None:
+    """Mirror alone is best by 0.01; colour beside it changes parts of the images by 0.1."""
+    done: list[Trial] = []
+    changes = np.array([0.1, -0.1, 0.1, -0.1]) + 0.01
+    for name in ROUNDS:
+        techniques, needs = {"mirror": 1, "colour": 2, "several": 2}, {"several": ("colour",)}
+        for each in propose(name, done, techniques, (), needs, {}, 8, 6, 6, seed=7):
+            names = dict(each.candidate.levels)
+            losses = np.full(4, 2.0) - 0.5 * ("mirror" in names)
+            if "colour" in names:
+                losses += changes if "mirror" in names else -0.1
+            losses += 0.2 * (names.get("colour") == 0) + 0.002 * names.get("several", 0)
+            done.append(dataclasses.replace(each, losses=tuple(losses)))
+    both = Candidate((("colour", 1), ("mirror", 0)))
+    tried = [each.candidate for each in done]
+    assert both.adding("several", 0) in tried
+    gain = decide(done)
+    assert gain is not None
+    # Of the richest, which are alike but for their levels, the weaker one.
+    assert gain.candidate == both.adding("several", 0)
+    assert gain.gain == pytest.approx(0.49)
+
+
 def test_what_needs_others_is_tried_with_them_only() -> None:
     gains = {("colour", 1): 0.2, ("several", 1): 0.1, ("mirror", 0): 0.05}
     done = _search(_additive(gains), techniques={**_TECHNIQUES, "several": 2})
