@@ -215,19 +215,19 @@ def _expand(
 ) -> list[Candidate]:
     """Returns the starts with a technique more or one at another level.
 
-    Of each of them, in turn: what is never tried alone, what helped alone, other levels.
+    Of each of them, in turn: what is never tried alone, at its weakest level, what helped alone,
+    other levels.
     """
     found: list[Candidate] = []
     for held in starts:
         names = dict(held.levels)
         if not set(names) <= set(combined):
             continue
-        for name, others in needs.items():
-            if name not in names and {*others} & {*names}:
-                found += [held.adding(name, level) for level in range(combined[name])]
+        met = [name for name, others in needs.items() if {*others} & {*names}]
+        found += [held.adding(name, 0) for name in met if name not in names]
         found += [held.adding(*pair) for pair in helpful if pair[0] not in names]
-        for name, level in held.levels:
-            found += [held.adding(name, other) for other in range(combined[name]) if other != level]
+        for name in dict.fromkeys((*met, *names)):
+            found += [held.adding(name, other) for other in range(combined[name])]
     return list(dict.fromkeys(found))
 
 
