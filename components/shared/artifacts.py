@@ -202,7 +202,7 @@ class TrialSummary:
             [transform]}, "seed", "losses", "seconds", "error", "loss"}`; the loss is the held-out
             loss in nats, null when the trial failed, and the losses are those of parts of the
             held-out images.
-        confirmed: The best candidate over fresh seeds: `{"candidate", "gain", "error", "noise",
+        confirmed: The chosen candidate over fresh seeds: `{"candidate", "gain", "error", "noise",
             "num_pairs"}`, in nats and pairs of trials; empty when nothing came that far.
         steps: How it came about, a technique each: `{"name", "level", "gain", "error"}`: what it
             takes off the held-out loss in nats and the standard error of that over parts of the

@@ -119,7 +119,7 @@ def _magnitudes(
 def _branches(ends: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     """Returns the branch that each number falls into, int32.
 
-    Over blocks of ends, then within one: to compare with all of them takes ten times as long.
+    Over blocks of ends, then within one: to compare with all of them takes three times as long.
 
     Args:
         ends: [N], rising, where each branch ends on the way from 0 to 1; N is a square.

@@ -155,7 +155,11 @@ def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
     runner = TrialRunner(digits_dir, recipe, searched / "table", plan)
     trainer = runner._plain
     before = int(trainer.optimizer.iterations)
-    assert runner.run(Regularisation(trivial_augment(), {}), 0)
+    losses = runner.run(Regularisation(trivial_augment(), {}), 0)
+    # Parts of different images.
+    assert len(set(losses)) == 8
+    scored = [sum(len(rows) for _, rows in held) for held in runner._scored]
+    assert scored == [plan.num_scored, plan.num_confirming]
     assert int(trainer.optimizer.iterations) - before == plan.steps
     assert set(runner._settling) <= set(runner._known)
     norms = list(norm_layers(trainer.model))
