@@ -3,8 +3,10 @@
 The same operations for all, every one active for every image: mirror, rotation, shear, translation,
 zoom, colour jitter. Everybody gets a NumPy batch and ends with one in memory; what TensorFlow has
 computed stays its own, as in a training step. Everybody takes turns in one process, so that what
-else the machine does hits everybody; images/s are medians of rounds, ratios medians of the rounds'
-ratios.
+else the machine does hits everybody. A turn repeats its call for a fifth of a second, as training
+does: the first call after an idle while takes twice as long, because a second thread has to wake
+up, which would be the whole turn of a fast rival and nothing to a slow one. Images/s are medians of
+rounds, ratios medians of the rounds' ratios.
 """
 
 import json
@@ -36,6 +38,7 @@ from kfp_vision.components.shared.training.trainer import Trainer
 # Pixels a side -> images a batch.
 BATCHES = {32: 512, 224: 16}
 ROUNDS, STEP_ROUNDS = 9, 15
+TURN = 0.2  # seconds
 STEP_BATCH, STEPS = 64, 8
 
 CHAIN = Policy(
@@ -131,13 +134,17 @@ RIVALS = {
 
 
 def seconds_of(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    """Returns the seconds of a call, the mean over a turn."""
+    start, calls, passed = time.perf_counter(), 0, 0.0
+    while passed < TURN:
+        function()
+        calls += 1
+        passed = time.perf_counter() - start
+    return passed / calls
 
 
 def take_turns(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Returns the seconds of each function in each round, after a first call that compiles."""
+    """Returns the seconds a call of each function in each round; a first one compiles."""
     for function in functions.values():
         function()
     return {

@@ -86,16 +86,21 @@ def warp(images: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     x, y = sample_points(matrix, height, width)
     x = tf.clip_by_value(x, 0.0, width - 1.0)
     y = tf.clip_by_value(y, 0.0, height - 1.0)
-    left, top = tf.floor(x), tf.floor(y)
+    # The last pixel is the whole of a right neighbour: all four are then at fixed distances.
+    across, down = min(1, width - 1), min(1, height - 1)
+    left = tf.minimum(tf.floor(x), width - 1.0 - across)
+    top = tf.minimum(tf.floor(y), height - 1.0 - down)
     right_share, bottom_share = (x - left)[..., None], (y - top)[..., None]
-    left, top = tf.cast(left, tf.int32), tf.cast(top, tf.int32)
-    right, bottom = tf.minimum(left + 1, width - 1), tf.minimum(top + 1, height - 1)
     pixels = tf.reshape(images, [-1, channels])
-    first = tf.range(batch)[:, None, None] * (height * width)
+    rows = tf.range(batch)[:, None, None] * height + tf.cast(top, tf.int32)
+    places = rows * width + tf.cast(left, tf.int32)
 
-    def pixels_at(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.gather(pixels, first + row * width + column), tf.float32)
+    def pixels_at(distance: int) -> tf.Tensor:
+        return tf.cast(tf.gather(pixels, places + distance), tf.float32)
 
-    upper = pixels_at(top, left) * (1.0 - right_share) + pixels_at(top, right) * right_share
-    lower = pixels_at(bottom, left) * (1.0 - right_share) + pixels_at(bottom, right) * right_share
-    return upper * (1.0 - bottom_share) + lower * bottom_share
+    def row_at(distance: int) -> tf.Tensor:
+        first, second = pixels_at(distance), pixels_at(distance + across)
+        return first + right_share * (second - first)
+
+    upper, lower = row_at(0), row_at(down * width)
+    return upper + bottom_share * (lower - upper)
