@@ -14,7 +14,7 @@ from kfp_vision.components.augmentation_search.distance import Signals, equal_le
 from kfp_vision.components.shared.augmentation.policy import Operation
 from kfp_vision.components.shared.augmentation.transforms import TRANSFORMS
 
-__all__ = ["NUM_LEVELS", "Group", "Kept", "keep_levels", "make_groups"]
+__all__ = ["CUSTOMARY", "NUM_LEVELS", "Group", "Kept", "keep_levels", "make_groups"]
 
 NUM_LEVELS = 6
 _LEAST_AFFINITY = 0.5
@@ -22,6 +22,8 @@ _LEAST_AFFINITY = 0.5
 _TRIED_LEVELS = (2, 5)
 # What crops and shifts do: both axes, every image, by at most so much of the greatest magnitude.
 _SHIFT, _SHIFT_LEVELS = ("translate_x", "translate_y"), (0.125, 0.25)
+# What photographs are customarily trained with.
+CUSTOMARY = ("mirror", *_SHIFT)
 _FAMILIES = {
     "geometry": (
         "rotate",

@@ -1,13 +1,19 @@
 """Trains a checkpoint and measures on it what every transform does to held-out images."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kfp_vision.components.augmentation_search.buckets import Kept, keep_levels, make_groups
+from kfp_vision.components.augmentation_search.buckets import (
+    CUSTOMARY,
+    Kept,
+    keep_levels,
+    make_groups,
+)
 from kfp_vision.components.augmentation_search.distance import (
     Signals,
     frechet_distance,
@@ -51,7 +57,12 @@ _SIGMAS, _SHUFFLES = 3.0, 32
 
 
 def measure_transforms(
-    dataset_dir: Path, recipe: Recipe, output_dir: Path, checkpoint_dir: Path, seed: int
+    dataset_dir: Path,
+    recipe: Recipe,
+    output_dir: Path,
+    checkpoint_dir: Path,
+    brief: bool,
+    seed: int,
 ) -> AugmentationTable:
     """Writes `theta.npz`, `subset.npy` and `examples.npz`; returns the table.
 
@@ -60,6 +71,7 @@ def measure_transforms(
         recipe: Complete.
         output_dir: Exists.
         checkpoint_dir: Outlives a killed task; belongs to this search alone.
+        brief: Only the customary transforms are measured.
         seed: Of weights, order and choice of the images.
     """
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
@@ -69,7 +81,11 @@ def measure_transforms(
     subset = np.sort(np.random.default_rng(seed).permutation(len(train))[: plan.known])
     _train(trainer, train, subset, plan, seed, checkpoint_dir)
     primary = recipe.value("data", "primary_metric")
-    rows, null, looked, skipped = _measure(trainer, task, validation, primary, settings, seed)
+    colours = trainer.model.input_shape[-1] == 3
+    names = [name for name in PIXEL_TRANSFORMS if colours or name not in ("colour", "hue")]
+    rows, null, looked, skipped = _measure(
+        trainer, task, validation, primary, settings, CUSTOMARY if brief else names, seed
+    )
     seen, steps = plan.steps * plan.batch_size + looked, plan.steps
     if skipped:
         skipped = f"after {steps:,} steps {skipped}"
@@ -156,14 +172,13 @@ def _measure(
     validation: LabelledImages,
     primary: str,
     settings: Hyperparameters,
+    names: Sequence[str],
     seed: int,
 ) -> tuple[list[Signals], float, int, str]:
-    """Returns every transform at rising magnitudes, the null distance and the images seen.
+    """Returns the transforms at rising magnitudes, the null distance and the images seen.
 
     The last value says why there are none, where the checkpoint has not learned enough.
     """
-    colours = trainer.model.input_shape[-1] == 3
-    names = [name for name in PIXEL_TRANSFORMS if colours or name not in ("colour", "hue")]
     magnitudes = {name: (1.0,) if TRANSFORMS[name].chance else _MAGNITUDES for name in names}
     looks = 1 + sum(len(each) for each in magnitudes.values())
     affordable = int(LOOK_SHARE * settings.steps * settings.batch_size / looks)

@@ -52,8 +52,8 @@ def search_augmentation(
         plan = plan_search(recipe, info)
         if not plan.num_screened:
             skipped = (
-                "a plain training is so short that 0.6 of its cost are too few trials to tell a "
-                "technique from chance"
+                "a plain training is so short that 0.6 of its cost are too few trials to tell "
+                "harm from chance"
             )
     table = AugmentationTable(skipped=skipped)
     if not skipped:
@@ -65,7 +65,7 @@ def search_augmentation(
         content = json.dumps([version("kfp-vision"), seed, checkpoint, *inputs])
         identity = hashlib.sha256(content.encode()).hexdigest()[:16]
         folder = checkpoint_dir / f"augmentation-{identity}"
-        table = measure_transforms(dataset_dir, recipe, output_dir, folder, seed)
+        table = measure_transforms(dataset_dir, recipe, output_dir, folder, plan.is_brief, seed)
     write_json(table, output_dir / "table.json")
     cost = StageCost("search_augmentation", time.monotonic() - started, table.images_seen)
     write_json(cost, output_dir / COST_FILE)

@@ -19,6 +19,7 @@ __all__ = [
     "Gain",
     "Trial",
     "decide",
+    "presume",
     "propose",
     "standard_error",
 ]
@@ -130,7 +131,8 @@ def propose(
     expansion tries the other techniques, and the best few and all that helped together; the second
     adds what they do not have to the richest candidate near the best, and to the best; pruning
     leaves one technique or one transform of the best out. Confirmation repeats the plain training,
-    the richest near the best and, with six trials, the best itself with fresh seeds.
+    the richest near the best and, with six trials, the best itself with fresh seeds. Without a
+    confirmation the first round is all: the plain training, each technique alone, all together.
 
     Args:
         round_name: One of `ROUNDS`.
@@ -144,6 +146,9 @@ def propose(
         num_confirmed: Trials of the confirmation.
         seed: Of all rounds but the confirmation.
     """
+    if not num_confirmed:
+        customary = _customary(techniques) if round_name == ROUNDS[0] else []
+        return [Trial(round_name, each, seed) for each in customary]
     alone = {name: number for name, number in techniques.items() if name not in needs}
     screened = [PLAIN, *_singles(alone)][:num_screened]
     if round_name == ROUNDS[0]:
@@ -154,11 +159,12 @@ def propose(
     if round_name == ROUNDS[-1]:
         return _confirm(done, num_confirmed, seed)
     combined = {name: number for name, number in techniques.items() if name not in exclusive}
-    helpful = [pair for pair in _helpful(losses) if pair[0] not in exclusive]
+    parts = _parts(done, seed)
+    helpful = [pair for pair in _helpful(losses, parts) if pair[0] not in exclusive]
     if round_name == "expansion 1":
         wanted = _first_combinations(helpful, _EXPANSIONS[round_name])
     elif round_name == "expansion 2":
-        starts = list(dict.fromkeys((_richest(done, losses, seed), _best(losses))))
+        starts = list(dict.fromkeys((_richest(losses, parts), _best(losses))))
         wanted = _expand(starts, helpful, combined, needs)
     else:
         wanted = _prune(losses, helpful, needs, suspicion)
@@ -190,11 +196,23 @@ def _singles(techniques: Mapping[str, int]) -> list[Candidate]:
     return [PLAIN.adding(name, level) for _, _, name, level in ordered]
 
 
-def _helpful(losses: Mapping[Candidate, float]) -> list[tuple[str, int]]:
-    """Returns the techniques that alone lower the loss, at their best levels, the best first."""
+def _customary(techniques: Mapping[str, int]) -> list[Candidate]:
+    """Returns the plain candidate, each technique alone and all of them, at their strongest."""
+    strongest = [(name, number - 1) for name, number in techniques.items()]
+    alone = [PLAIN.adding(*pair) for pair in strongest]
+    return list(dict.fromkeys((PLAIN, *alone, Candidate(tuple(sorted(strongest))))))
+
+
+def _helpful(
+    losses: Mapping[Candidate, float], parts: Mapping[Candidate, np.ndarray]
+) -> list[tuple[str, int]]:
+    """Returns the techniques that alone lower the loss, at their best levels, the best first.
+
+    By more than a standard error: half of those that do nothing are better by chance.
+    """
     found: dict[str, int] = {}
-    for each, loss in losses.items():
-        if len(each.levels) == 1 and loss < losses[PLAIN]:
+    for each in losses:
+        if len(each.levels) == 1 and not _is_near(parts[PLAIN], parts[each]):
             found.setdefault(*each.levels[0])
     return list(found.items())
 
@@ -243,7 +261,7 @@ def _prune(
     names = [name for name, _ in best.levels if name not in needs]
     if len(names) > 1:
         ranks = {name: rank for rank, (name, _) in enumerate(helpful)}
-        rest = best.leaving_out(max(names, key=ranks.__getitem__))
+        rest = best.leaving_out(max(names, key=lambda name: ranks.get(name, len(ranks))))
         for name, others in needs.items():
             if not {*others} & {*dict(rest.levels)}:
                 rest = rest.leaving_out(name)
@@ -265,16 +283,24 @@ def _best(losses: Mapping[Candidate, float]) -> Candidate:
     return best if losses[PLAIN] - losses[best] >= LEAST_SHARE * losses[PLAIN] else PLAIN
 
 
-def _richest(done: Sequence[Trial], losses: Mapping[Candidate, float], seed: int) -> Candidate:
+def _parts(done: Iterable[Trial], seed: int) -> dict[Candidate, np.ndarray]:
+    """Returns the losses [1, part] of the finished trials of one seed."""
+    return {
+        trial.candidate: np.array([trial.losses])
+        for trial in done
+        if trial.seed == seed and trial.losses
+    }
+
+
+def _richest(losses: Mapping[Candidate, float], parts: Mapping[Candidate, np.ndarray]) -> Candidate:
     """Returns the richest candidate among those that may be as good as the best.
 
     A training is a hundred times as long as a trial: it pays what a technique costs at first, and
     has more that it prevents.
     """
-    parts = {trial.candidate: np.array(trial.losses) for trial in done if trial.seed == seed}
     best = _best(losses)
     gaining = [each for each, loss in losses.items() if loss < losses[PLAIN]]
-    near = [each for each in gaining if _is_near(parts[each][None], parts[best][None])]
+    near = [each for each in gaining if _is_near(parts[each], parts[best])]
     return max(near, key=_richness)
 
 
@@ -287,10 +313,10 @@ def _richness(candidate: Candidate) -> tuple[int, int, int]:
     )
 
 
-def _is_near(losses: np.ndarray, least: np.ndarray) -> bool:
-    """Returns whether losses [seed, part] are within a standard error of the least ones."""
-    excess = losses - least
-    return bool(excess.mean() <= standard_error(excess))
+def _is_near(losses: np.ndarray, others: np.ndarray, sigmas: float = 1.0) -> bool:
+    """Returns whether losses [seed, part] are above others by at most so many standard errors."""
+    excess = losses - others
+    return bool(excess.mean() <= sigmas * standard_error(excess))
 
 
 def standard_error(values: np.ndarray) -> float:
@@ -301,8 +327,8 @@ def standard_error(values: np.ndarray) -> float:
 
 def _confirm(done: Sequence[Trial], number: int, seed: int) -> list[Trial]:
     """Returns the plain training and what may be best with seeds that no choice has seen."""
-    losses = _losses(done, seed)
-    candidates = list(dict.fromkeys((PLAIN, _richest(done, losses, seed), _best(losses))))
+    losses, parts = _losses(done, seed), _parts(done, seed)
+    candidates = list(dict.fromkeys((PLAIN, _richest(losses, parts), _best(losses))))
     # A mean has an error from two of them on.
     return [
         Trial(ROUNDS[-1], each, seed + offset)
@@ -361,3 +387,23 @@ def decide(done: Sequence[Trial]) -> Gain | None:
     bound = _SIGMAS * max(error, noise / np.sqrt(len(seeds)))
     mean = gains[chosen].mean()
     return Gain(chosen, float(mean), float(error), float(noise), len(seeds), bool(mean > bound))
+
+
+def presume(done: Sequence[Trial], seed: int) -> Gain | None:
+    """Returns the richest candidate that does no harm, of trials that cannot show what helps.
+
+    Harm is a loss above the plain one by more than two standard errors. What it gains is not asked
+    for: that it helps is presumed. It is None where the plain trial failed.
+
+    Args:
+        done: Trials of one seed, without a confirmation.
+        seed: Theirs.
+    """
+    losses = _losses(done, seed)
+    if PLAIN not in losses:
+        return None
+    parts = _parts(done, seed)
+    harmless = [each for each in losses if _is_near(parts[each], parts[PLAIN], _SIGMAS)]
+    chosen = max(harmless, key=_richness)
+    gains = parts[PLAIN] - parts[chosen]
+    return Gain(chosen, float(gains.mean()), standard_error(gains), 0.0, 1, chosen != PLAIN)

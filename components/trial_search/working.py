@@ -42,7 +42,7 @@ def run_trials(
     if wanted:
         table = read_json(AugmentationTable, table_dir / "table.json")
         info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-        plan = plan_search(read_recipe(recipe_path), info, table.images_seen)
+        plan = plan_search(read_recipe(recipe_path), info)
         inputs = [recipe_path.read_bytes(), (table_dir / "table.json").read_bytes()]
         about = json.dumps([version("kfp-vision"), dataclasses.asdict(plan)]).encode()
         content = b"".join([about, *inputs])

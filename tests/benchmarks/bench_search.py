@@ -225,7 +225,7 @@ def signal_correlations(dataset: Path, recipe: Recipe, folder: Path) -> dict[str
     """
     table = read_json(AugmentationTable, folder / "table/table.json")
     info = read_json(DatasetInfo, dataset / "dataset.json")
-    plan = plan_search(recipe, info, table.images_seen)
+    plan = plan_search(recipe, info)
     runner = TrialRunner(dataset, recipe, folder / "table", plan)
     plain = np.mean([runner.run(Regularisation(IDENTITY, {}), seed) for seed in range(2)])
     names, signals, gains = [], [], []
@@ -256,9 +256,8 @@ def signal_correlations(dataset: Path, recipe: Recipe, folder: Path) -> dict[str
 
 def trial_gains(dataset: Path, recipe: Recipe, folder: Path, seeds: int = 2) -> dict[str, float]:
     """Returns what the fixed policies take off the held-out loss of trials, nats."""
-    table = read_json(AugmentationTable, folder / "table/table.json")
     info = read_json(DatasetInfo, dataset / "dataset.json")
-    plan = plan_search(recipe, info, table.images_seen)
+    plan = plan_search(recipe, info)
     runner = TrialRunner(dataset, recipe, folder / "table", plan)
     losses = {
         name: [runner.run(Regularisation(policy, {}), seed) for seed in range(seeds)]

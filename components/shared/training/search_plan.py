@@ -52,6 +52,8 @@ _CONFIRMED, _CONFIRMED_AT_LEAST = 6, 4
 _LEAST_SCREENED, _MOST_SCREENED = 8, 10
 _LEAST_COMBINED, _MOST_COMBINED = 3, 6
 _COMBINED_SHARE = 0.4
+# Where those are not affordable: the plain training, mirror, small shifts, and both.
+_CUSTOMARY = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,8 @@ class SearchPlan:
         num_screened: Trials of the plain training and of techniques alone; 0 where the search
             affords too few to say anything.
         num_combined: Trials of techniques together.
-        num_confirmed: Trials of the last round.
+        num_confirmed: Trials of the last round; 0 where the search affords no more than to see
+            whether what is customary does harm.
     """
 
     steps: int
@@ -81,6 +84,11 @@ class SearchPlan:
     num_screened: int
     num_combined: int
     num_confirmed: int
+
+    @property
+    def is_brief(self) -> bool:
+        """Returns whether only what is customary is tried."""
+        return self.num_screened > 0 and self.num_confirmed == 0
 
     def images_of(self, num_trials: int, num_confirmed: int) -> int:
         """Returns how many images trials see, those that are only looked at included.
@@ -138,7 +146,7 @@ def _with_enough_steps(recipe: Recipe, images: float) -> tuple[Hyperparameters, 
     return settings, max(_MIN_STEPS, round(images / settings.batch_size))
 
 
-def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> SearchPlan:
+def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
     """Returns the lengths for a complete recipe.
 
     The batch is that of the recipe or, where that would leave a trial fewer than 64 steps, a
@@ -147,7 +155,6 @@ def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> Sear
     Args:
         recipe: Complete.
         info: Of the dataset.
-        images_seen: For checkpoint and table; 0 before there are any: they are estimated.
     """
     settings, checkpoint = from_recipe(recipe), plan_checkpoint(recipe, info)
     plain_images = settings.steps * settings.batch_size
@@ -166,18 +173,21 @@ def plan_search(recipe: Recipe, info: DatasetInfo, images_seen: int = 0) -> Sear
         num_combined=0,
         num_confirmed=0,
     )
-    table = max(LOOK_SHARE * plain_images, _MOST_LOOKS * LEAST_LOOKED_AT)
-    table += min(MOST_CHECKED, info.splits["validation"])
-    spent = images_seen or checkpoint.steps * checkpoint.batch_size + table
     # Two trainings as long as a trial tell the length with the policy.
-    spent += 2 * plan.steps * plan.batch_size
+    spent = checkpoint.steps * checkpoint.batch_size + 2 * plan.steps * plan.batch_size
+    spent += min(MOST_CHECKED, info.splits["validation"])
+    left = _SEARCH_SHARE * plain_images - spent
+    table = max(LOOK_SHARE * plain_images, _MOST_LOOKS * LEAST_LOOKED_AT)
     for confirmed in (_CONFIRMED, _CONFIRMED_AT_LEAST):
-        left = _SEARCH_SHARE * plain_images - spent - plan.images_of(confirmed, confirmed)
-        affordable = int(left / plan.images_of(1, 0))
+        trials = left - table - plan.images_of(confirmed, confirmed)
+        affordable = int(trials / plan.images_of(1, 0))
         combined = min(_MOST_COMBINED, max(_LEAST_COMBINED, int(_COMBINED_SHARE * affordable)))
         screened = min(_MOST_SCREENED, affordable - combined)
         if screened >= _LEAST_SCREENED:
             return dataclasses.replace(
                 plan, num_screened=screened, num_combined=combined, num_confirmed=confirmed
             )
+    # The table then has a few looks only.
+    if LOOK_SHARE * plain_images + plan.images_of(_CUSTOMARY, 0) <= left:
+        return dataclasses.replace(plan, num_screened=_CUSTOMARY)
     return plan

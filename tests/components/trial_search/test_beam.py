@@ -14,6 +14,7 @@ from kfp_vision.components.trial_search.beam import (
     Candidate,
     Trial,
     decide,
+    presume,
     propose,
 )
 
@@ -82,6 +83,60 @@ def test_techniques_that_spoil_each_other_are_not_taken_together() -> None:
     gain = decide(_search(loss))
     assert gain is not None
     assert dict(gain.candidate.levels) == {"mirror": 0}
+
+
+def _customary(parts: Callable[[Candidate], tuple[float, ...]]) -> list[Trial]:
+    """Runs the rounds where there is no confirmation."""
+    done: list[Trial] = []
+    for name in ROUNDS:
+        trials = propose(name, done, {"mirror": 1, "shift": 2}, (), {}, {}, 4, 0, 0, seed=7)
+        done += [dataclasses.replace(each, losses=parts(each.candidate)) for each in trials]
+    return done
+
+
+@pytest.mark.parametrize(
+    ("costs", "taken"),
+    [
+        ({}, {"mirror": 0, "shift": 1}),
+        # Less than two standard errors.
+        ({"mirror": 0.015}, {"mirror": 0, "shift": 1}),
+        ({"mirror": 0.1}, {"shift": 1}),
+        ({"mirror": 0.1, "shift": 0.1}, {}),
+    ],
+)
+def test_where_gains_cannot_be_shown_what_is_customary_is_taken_unless_it_does_harm(
+    costs: dict[str, float], taken: dict[str, int]
+) -> None:
+    def parts(candidate: Candidate) -> tuple[float, ...]:
+        scatter = 0.02 * len(candidate.levels) * np.sin(np.arange(8))
+        return tuple(1.0 + scatter + sum(costs.get(name, 0.0) for name, _ in candidate.levels))
+
+    done = _customary(parts)
+    assert len(done) == 4
+    assert {each.round for each in done} == {ROUNDS[0]}
+    gain = presume(done, seed=7)
+    assert gain is not None
+    assert dict(gain.candidate.levels) == taken
+    assert gain.accepted == bool(taken)
+    assert decide(done) is None
+
+
+def test_without_a_plain_trial_nothing_is_presumed() -> None:
+    assert presume(_customary(lambda candidate: (1.0, 1.0) if candidate.levels else ()), 7) is None
+
+
+def test_a_technique_that_alone_is_better_by_chance_is_not_combined() -> None:
+    def parts(candidate: Candidate) -> tuple[float, ...]:
+        names = dict(candidate.levels)
+        gain = 0.3 * ("mirror" in names) + 0.2 * ("cutmix" in names) + 0.01 * ("flip" in names)
+        return tuple(2.0 - gain + 0.1 * ("flip" in names) * np.sin(np.arange(8)))
+
+    done: list[Trial] = []
+    for name in ROUNDS[:2]:
+        trials = propose(name, done, _TECHNIQUES, (), {}, {}, 14, 7, 6, seed=7)
+        done += [dataclasses.replace(each, losses=parts(each.candidate)) for each in trials]
+    together = [dict(each.candidate.levels) for each in done if len(each.candidate.levels) > 1]
+    assert together == [{"mirror": 0, "cutmix": 0}]
 
 
 def test_pruning_finds_the_transform_that_does_harm() -> None:

@@ -89,8 +89,7 @@ def test_the_search_stays_within_its_budget_and_tells_what_it_did(
     summary = read_json(TrialSummary, searched / "out/search.json")
     before, after = (read_recipe(searched / name) for name in ("in.json", "out/recipe.json"))
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
-    table = read_json(AugmentationTable, searched / "table/table.json")
-    plan = plan_search(before, info, table.images_seen)
+    plan = plan_search(before, info)
     most = plan.num_screened + plan.num_combined + plan.num_confirmed
     assert 0 < len(summary.trials) <= most
     costs = [
@@ -150,8 +149,7 @@ def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
 
     recipe = read_recipe(searched / "in.json")
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
-    table = read_json(AugmentationTable, searched / "table/table.json")
-    plan = plan_search(recipe, info, table.images_seen)
+    plan = plan_search(recipe, info)
     runner = TrialRunner(digits_dir, recipe, searched / "table", plan)
     trainer = runner._plain
     before = int(trainer.optimizer.iterations)
@@ -169,6 +167,29 @@ def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
     trainer.settle_statistics([images])
     for norm, variance in zip(norms, found, strict=True):
         np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_short_search_looks_at_what_is_customary_and_refuses_mirrored_digits(
+    digits_dir: Path, tmp_path: Path
+) -> None:
+    path, folder, checkpoints = _recipe(digits_dir, tmp_path, 40), tmp_path / "t", tmp_path / "ck"
+    table = search_augmentation(digits_dir, path, folder, checkpoints, search=True, seed=3)
+    assert {row["transform"] for row in table.signals} == {"mirror", "translate_x", "translate_y"}
+    results: list[str] = []
+    for name in ROUNDS:
+        slices = propose_trials(name, digits_dir, path, folder, results, workers=1, seed=3)
+        results = [run_trials(each, digits_dir, path, folder, checkpoints) for each in slices]
+    summary = select_policy(digits_dir, path, folder, results, tmp_path / "out", seed=3)
+    assert {trial["round"] for trial in summary.trials} == {ROUNDS[0]}
+    assert 2 <= len(summary.trials) <= 4
+    assert "mirror" not in {step["name"] for step in summary.steps}
+    assert summary.confirmed == {}
+    assert "customary" in summary.decision
+    costs = [
+        read_json(StageCost, each / COST_FILE).images_seen for each in (folder, path.parent / "out")
+    ]
+    assert sum(costs) <= 0.6 * 40 * 1000
 
 
 def test_a_training_too_short_for_a_search_trains_no_checkpoint(
