@@ -136,16 +136,13 @@ def _decision(gain: Gain | None, trials: Sequence[Trial]) -> str:
 
 
 def _presumption(gain: Gain | None) -> str:
-    found = (
-        "0.6 of the cost of a plain training are too few trials to show what helps, and enough to "
-        "show what does harm: "
-    )
+    found = "A training as short as this pays for trials that only tell what does harm"
     if gain is None or not gain.accepted:
-        return found + "what is customary does, nothing changes."
+        return f"{found}, and what is customary does: nothing changes."
     names = " and ".join(name for name, _ in gain.candidate.levels)
-    return found + (
-        f"{names}, which are customary, do not and are used (they take {gain.gain:.4f} nats off "
-        f"the held-out loss, standard error {gain.error:.4f})."
+    return (
+        f"{found}; what is customary for photographs does none and is used: {names} "
+        f"({gain.gain:.4f} nats off the held-out loss, standard error {gain.error:.4f})."
     )
 
 
