@@ -11,7 +11,7 @@ from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInf
 from kfp_vision.components.shared.recipe import read_recipe
 from kfp_vision.components.shared.training.search_plan import plan_search
 from kfp_vision.components.trial_search.beam import Trial, propose
-from kfp_vision.components.trial_search.techniques import CUSTOMARY, PUBLISHED, read_techniques
+from kfp_vision.components.trial_search.techniques import PUBLISHED, read_techniques
 
 __all__ = ["merge_results", "propose_trials"]
 
@@ -47,7 +47,8 @@ def propose_trials(
         techniques = [
             each
             for each in read_techniques(table.groups, table.regularisers)
-            if each.name in CUSTOMARY or not plan.is_brief
+            # The table of a brief search has only what is customary for every image.
+            if each.always or not plan.is_brief
         ]
         trials = propose(
             round_name,

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
-    "CUSTOMARY",
     "MIXING_PROBABILITY",
     "PUBLISHED",
     "REGULARISERS",
@@ -21,8 +20,6 @@ __all__ = [
 MIXING_PROBABILITY = 0.5
 # Policies that are tried as they were published, alone.
 PUBLISHED = ("trivial_augment", "rand_augment")
-# What photographs are customarily trained with.
-CUSTOMARY = ("mirror", "shift")
 # How many operations of the groups an image gets, instead of one.
 SEVERAL_OPERATIONS, _NUMBERS = "several_operations", (2, 4)
 # Hyperparameter -> the values tried beside that of the recipe.
