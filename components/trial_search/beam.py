@@ -159,12 +159,11 @@ def propose(
     if round_name == ROUNDS[-1]:
         return _confirm(done, num_confirmed, seed)
     combined = {name: number for name, number in techniques.items() if name not in exclusive}
-    parts = _parts(done, seed)
-    helpful = [pair for pair in _helpful(losses, parts) if pair[0] not in exclusive]
+    helpful = [pair for pair in _helpful(losses) if pair[0] not in exclusive]
     if round_name == "expansion 1":
         wanted = _first_combinations(helpful, _EXPANSIONS[round_name])
     elif round_name == "expansion 2":
-        starts = list(dict.fromkeys((_richest(losses, parts), _best(losses))))
+        starts = list(dict.fromkeys((_richest(losses, _parts(done, seed)), _best(losses))))
         wanted = _expand(starts, helpful, combined, needs)
     else:
         wanted = _prune(losses, helpful, needs, suspicion)
@@ -203,16 +202,11 @@ def _customary(techniques: Mapping[str, int]) -> list[Candidate]:
     return list(dict.fromkeys((PLAIN, *alone, Candidate(tuple(sorted(strongest))))))
 
 
-def _helpful(
-    losses: Mapping[Candidate, float], parts: Mapping[Candidate, np.ndarray]
-) -> list[tuple[str, int]]:
-    """Returns the techniques that alone lower the loss, at their best levels, the best first.
-
-    By more than a standard error: half of those that do nothing are better by chance.
-    """
+def _helpful(losses: Mapping[Candidate, float]) -> list[tuple[str, int]]:
+    """Returns the techniques that alone lower the loss, at their best levels, the best first."""
     found: dict[str, int] = {}
-    for each in losses:
-        if len(each.levels) == 1 and not _is_near(parts[PLAIN], parts[each]):
+    for each, loss in losses.items():
+        if len(each.levels) == 1 and loss < losses[PLAIN]:
             found.setdefault(*each.levels[0])
     return list(found.items())
 
@@ -261,7 +255,7 @@ def _prune(
     names = [name for name, _ in best.levels if name not in needs]
     if len(names) > 1:
         ranks = {name: rank for rank, (name, _) in enumerate(helpful)}
-        rest = best.leaving_out(max(names, key=lambda name: ranks.get(name, len(ranks))))
+        rest = best.leaving_out(max(names, key=ranks.__getitem__))
         for name, others in needs.items():
             if not {*others} & {*dict(rest.levels)}:
                 rest = rest.leaving_out(name)

@@ -125,20 +125,6 @@ def test_without_a_plain_trial_nothing_is_presumed() -> None:
     assert presume(_customary(lambda candidate: (1.0, 1.0) if candidate.levels else ()), 7) is None
 
 
-def test_a_technique_that_alone_is_better_by_chance_is_not_combined() -> None:
-    def parts(candidate: Candidate) -> tuple[float, ...]:
-        names = dict(candidate.levels)
-        gain = 0.3 * ("mirror" in names) + 0.2 * ("cutmix" in names) + 0.01 * ("flip" in names)
-        return tuple(2.0 - gain + 0.1 * ("flip" in names) * np.sin(np.arange(8)))
-
-    done: list[Trial] = []
-    for name in ROUNDS[:2]:
-        trials = propose(name, done, _TECHNIQUES, (), {}, {}, 14, 7, 6, seed=7)
-        done += [dataclasses.replace(each, losses=parts(each.candidate)) for each in trials]
-    together = [dict(each.candidate.levels) for each in done if len(each.candidate.levels) > 1]
-    assert together == [{"mirror": 0, "cutmix": 0}]
-
-
 def test_pruning_finds_the_transform_that_does_harm() -> None:
     def loss(candidate: Candidate, seed: int) -> float:
         harm = 0.1 * ("geometry" in dict(candidate.levels) and "shear_x" not in candidate.without)
