@@ -28,8 +28,9 @@ _KNOWN_SHARE, _LARGEST_KNOWN_SHARE, _LEAST_KNOWN = 0.125, 0.25, 400
 # than that needs.
 _PASSES_SHARE = 0.5
 # Held-out images that every transform at every magnitude is measured on: what this share of the
-# images of one plain training allows, and at least so many. There are at most 60 looks.
-LOOK_SHARE, LEAST_LOOKED_AT, _MOST_LOOKS = 0.02, 64, 60
+# images of one plain training allows, and at least so many. There are at most 60 looks, 8
+# where only what is customary is tried.
+LOOK_SHARE, LEAST_LOOKED_AT, _MOST_LOOKS, _FEW_LOOKS = 0.02, 64, 60, 8
 # Validation images that tell whether the checkpoint has learned anything.
 MOST_CHECKED = 1024
 # Of the images of one plain training: those of one trial, and those of the whole search.
@@ -187,7 +188,7 @@ def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
             return dataclasses.replace(
                 plan, num_screened=screened, num_combined=combined, num_confirmed=confirmed
             )
-    # The table then has a few looks only.
-    if LOOK_SHARE * plain_images + plan.images_of(_CUSTOMARY, 0) <= left:
+    table = max(LOOK_SHARE * plain_images, _FEW_LOOKS * LEAST_LOOKED_AT)
+    if table + plan.images_of(_CUSTOMARY, 0) <= left:
         return dataclasses.replace(plan, num_screened=_CUSTOMARY)
     return plan
