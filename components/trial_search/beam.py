@@ -148,7 +148,7 @@ def propose(
     """
     if not num_confirmed:
         customary = _customary(techniques) if round_name == ROUNDS[0] else []
-        return [Trial(round_name, each, seed) for each in customary]
+        return [Trial(round_name, each, seed) for each in customary[:num_screened]]
     alone = {name: number for name, number in techniques.items() if name not in needs}
     screened = [PLAIN, *_singles(alone)][:num_screened]
     if round_name == ROUNDS[0]:
