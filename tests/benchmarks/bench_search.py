@@ -9,8 +9,8 @@ The digits are scikit-learn's, with known invariances planted into training and 
 `digits_geometry` rotated, sheared, shifted and zoomed (flips are wrong for their labels),
 `digits_flips` mirrored and flipped, `digits_colour` in other hues, saturations, contrasts and
 lights. `signals`, in the first seed alone, compares those of the table with trials of single
-transforms, and tries the fixed policies as the search tries its own; a set that is too small to be
-searched has none.
+transforms, and tries the fixed policies as the search tries its own; a set that is so small that at
+most what is customary is tried has none.
 """
 
 import argparse
@@ -314,6 +314,9 @@ def run_cell(problem: Problem, method: str, seed: int, key: str) -> dict[str, An
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "search")
         if method == "signals":
+            info = read_json(DatasetInfo, problem.dataset / "dataset.json")
+            if not plan_search(recipe, info).num_confirmed:
+                return row | {"rank_correlation": {}, "trial_gains": {}}
             folder.mkdir()
             search_augmentation(
                 problem.dataset, problem.recipe, folder / "table", folder, search=True, seed=seed
