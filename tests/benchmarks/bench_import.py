@@ -1,6 +1,7 @@
-"""Times import and profile of synthetic images, and their peak memory, at growing numbers.
+"""Times import and profile of synthetic images, and their peak memory.
 
-python tests/benchmarks/bench_import.py [--images 60000] [--size 28] [--channels 1] [--source npz]
+`python tests/benchmarks/bench_import.py` measures an .npz of 60,000 images, a half and a quarter of
+it, and 10,000 PNG files in class folders; with options, one source at a quarter, a half and all.
 
 Each number is measured in a process of its own, because peak memory never falls.
 """
@@ -20,6 +21,7 @@ from PIL import Image
 
 NUM_CLASSES = 10
 _BLOCK = 10_000
+_FOLDER_IMAGES = 10_000
 
 
 def _blocks(num_images: int, size: int, channels: int):
@@ -80,30 +82,41 @@ def measure(root: Path, output_dir: Path) -> dict[str, float]:
     }
 
 
+def measure_apart(source: str, num_images: int, size: int, channels: int) -> dict[str, object]:
+    """Writes a source and returns what `measure` says of it in a process of its own."""
+    with tempfile.TemporaryDirectory() as temporary:
+        root, output_dir = Path(temporary, "source"), Path(temporary, "out")
+        root.mkdir()
+        output_dir.mkdir()
+        SOURCES[source](root, num_images, size, channels)
+        command = [sys.executable, __file__, "--measure", root, output_dir]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+    row = {"source": source, "size": size, **json.loads(run.stdout.splitlines()[-1])}
+    print(row, flush=True)
+    return row
+
+
 def main() -> None:
-    """Reads the command line; measures one number, or a quarter, a half and all of it."""
+    """Reads the command line and measures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=60_000)
     parser.add_argument("--size", type=int, default=28)
     parser.add_argument("--channels", type=int, default=1, choices=(1, 3))
-    parser.add_argument("--source", default="npz", choices=SOURCES)
+    parser.add_argument("--source", default="", choices=["", *SOURCES])
     parser.add_argument("--measure", type=Path, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(*arguments.measure)))
         return
-    rows = []
-    for num_images in (arguments.images // 4, arguments.images // 2, arguments.images):
-        with tempfile.TemporaryDirectory() as temporary:
-            root, output_dir = Path(temporary, "source"), Path(temporary, "out")
-            root.mkdir()
-            output_dir.mkdir()
-            SOURCES[arguments.source](root, num_images, arguments.size, arguments.channels)
-            command = [sys.executable, __file__, "--measure", root, output_dir]
-            run = subprocess.run(command, capture_output=True, text=True, check=True)
-        rows.append(json.loads(run.stdout.splitlines()[-1]))
-        print(rows[-1], flush=True)
-    print("RESULT", json.dumps({"source": arguments.source, "size": arguments.size, "runs": rows}))
+    parts = (arguments.images // 4, arguments.images // 2, arguments.images)
+    cases = [(arguments.source or "npz", number) for number in parts]
+    if not arguments.source:
+        cases.append(("png", _FOLDER_IMAGES))
+    rows = [
+        measure_apart(source, number, arguments.size, arguments.channels)
+        for source, number in cases
+    ]
+    print("RESULT", json.dumps({"runs": rows}))
 
 
 if __name__ == "__main__":
