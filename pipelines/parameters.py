@@ -5,7 +5,9 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+import math
+import os.path
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,14 @@ import yaml
 
 from kfp_vision.components.shared.tasks import TASKS
 
-__all__ = ["Parameters", "read_parameters", "render_parameters"]
+__all__ = ["Parameters", "expand_home", "read_parameters", "render_parameters"]
 
 _OPTIMIZERS = ("adamw", "sgd", "lamb")
+# What YAML 1.1 calls a boolean, and what people write beside it.
+_SWITCHES = {
+    **dict.fromkeys(("true", "yes", "on", "y", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "n", "0"), False),
+}
 
 
 def _parameter(default: Any, text: str) -> Any:
@@ -66,7 +73,8 @@ class Parameters:
                 self.optimizer in ("", *_OPTIMIZERS),
             ),
             ("trial_workers", "must be at least 1", self.trial_workers >= 1),
-            *((name, "must not be negative", getattr(self, name) >= 0) for name in numbers),
+            *((name, "must not be negative", not getattr(self, name) < 0) for name in numbers),
+            *((name, "must be finite", math.isfinite(getattr(self, name))) for name in numbers),
         ]
         broken = [
             f"`{name}` {rule}. Received: {getattr(self, name)!r}"
@@ -77,52 +85,108 @@ class Parameters:
             raise ValueError("; ".join(broken))
 
 
+_FIELDS = {field.name: field for field in dataclasses.fields(Parameters)}
+_PATHS = {"architecture", *(name for name in _FIELDS if name.endswith("_uri"))}
+
+
+def expand_home(uri: str) -> str:
+    """Returns a path or `file://` URI with the home folder for `~`: no shell has seen a file's."""
+    scheme = "file://" if uri.startswith("file://") else ""
+    return scheme + os.path.expanduser(uri.removeprefix(scheme))  # noqa: PTH111
+
+
 def read_parameters(path: Path | None, overrides: Mapping[str, Any]) -> Parameters:
     """Returns the parameters of a YAML file, `overrides` (the command line) going first.
+
+    What is left empty is not set. `~` is the home folder in every path.
 
     Raises:
         ValueError: The file is not a flat mapping, a name is unknown or a value has the wrong type.
     """
-    content: Any = {}
-    if path is not None:
-        if not path.is_file():
-            raise ValueError(
-                f"The parameter file must exist. Received: {path}. `kfp-vision init` writes one."
-            )
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"The parameter file must be YAML. Received: {path} ({error})"
-            ) from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f"The parameter file must hold `name: value` lines. Received: {path}")
-    given = {**content, **overrides}
-    fields = {field.name: field for field in dataclasses.fields(Parameters)}
-    return Parameters(**{name: _checked(fields, name, value) for name, value in given.items()})
+    given = {**({} if path is None else _read_file(path)), **overrides}
+    for name in given:
+        if name not in _FIELDS:
+            raise ValueError(_unknown(name))
+        if name in _PATHS:
+            given[name] = expand_home(given[name])
+    return Parameters(**{name: value for name, value in given.items() if value != ""})
 
 
-def _checked(fields: Mapping[str, dataclasses.Field], name: str, value: Any) -> Any:
-    if name not in fields:
-        close = difflib.get_close_matches(str(name), fields, n=3)
-        hint = f"Did you mean {' or '.join(close)}?" if close else f"They are: {', '.join(fields)}."
-        raise ValueError(f"Parameter names must be known. Received: {name!r}. {hint}")
-    kind = fields[name].type
-    # A YAML `1` is a valid float; a YAML `true` is an int for Python but not for a user.
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
+def _read_file(path: Path) -> dict[str, Any]:
+    """Returns name -> value of the type of the parameter, "" for what is empty."""
+    if not path.is_file():
         raise ValueError(
-            f"`{name}` must be of type {getattr(kind, '__name__', kind)}. "
-            f"Received: {value!r} ({type(value).__name__})"
+            f"The parameter file must exist. Received: {path}. `kfp-vision init` writes one."
         )
-    return value
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"The parameter file must be YAML. Received: {path} ({error})") from error
+    if root is None:
+        return {}
+    if not isinstance(root, yaml.MappingNode):
+        raise ValueError(f"The parameter file must hold `name: value` lines. Received: {path}")
+    given: dict[str, Any] = {}
+    for key, node in root.value:
+        name = str(key.value)
+        if name not in _FIELDS:
+            raise ValueError(_unknown(name))
+        if name in given:
+            raise ValueError(f"A parameter must be set once. Received: {name} twice in {path}")
+        given[name] = _converted(_FIELDS[name], node)
+    return given
+
+
+def _converted(field: dataclasses.Field, node: yaml.Node) -> Any:
+    """Returns what is written as the type of the parameter; the type that YAML guesses is not used.
+
+    YAML 1.1 takes `1e-3` for a string, `no` for a boolean, `1:30` for 90 and `010` for 8.
+    """
+    if field.name == "accept_findings" and isinstance(node, yaml.SequenceNode):
+        return ",".join(str(entry.value) for entry in node.value)
+    kind = node.tag.rpartition(":")[2]
+    if kind == "null" or node.value == "":
+        return ""
+    try:
+        if not isinstance(node, yaml.ScalarNode):
+            raise ValueError(node.tag)
+        return _CONVERTERS[field.type](node.value.strip())  # type: ignore[index]
+    except (ValueError, KeyError, OverflowError) as error:
+        shown = repr(node.value) if kind == "str" else node.value
+        if kind == "bool":
+            shown = _SWITCHES[node.value.lower()]
+        raise ValueError(
+            f"`{field.name}` must be of type {field.type.__name__}. "  # type: ignore[union-attr]
+            f"Received: {shown if isinstance(node, yaml.ScalarNode) else 'several values'} ({kind})"
+        ) from error
+
+
+def _integer(text: str) -> int:
+    """Returns an integer, also of `64.0` and `1e3`."""
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(text)
+    return int(text) if text.lstrip("+-").isdecimal() else int(number)
+
+
+_CONVERTERS: Mapping[type, Callable[[str], Any]] = {
+    bool: lambda text: _SWITCHES[text.lower()],
+    int: _integer,
+    float: float,
+    str: str,
+}
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, _FIELDS, n=3)
+    hint = f"Did you mean {' or '.join(close)}?" if close else f"They are: {', '.join(_FIELDS)}."
+    return f"Parameter names must be known. Received: {name!r}. {hint}"
 
 
 def render_parameters() -> str:
     """Returns a YAML file with every parameter, its meaning and its default."""
     lines = ["# Parameters of a kfp-vision run; remove what you do not need."]
-    for field in dataclasses.fields(Parameters):
+    for field in _FIELDS.values():
         lines += ["", f"# {field.metadata['help']}"]
         lines += [yaml.safe_dump({field.name: field.default}).rstrip()]
     return "\n".join(lines) + "\n"

@@ -47,7 +47,18 @@ def test_a_switch_can_be_turned_off_on_the_command_line(kfp_vision, name):
         ("zebra: 3", "They are: dataset_uri"),
         ("epochs: ten", r"`epochs` must be of type int. Received: 'ten' \(str\)"),
         ("epochs: true", r"`epochs` must be of type int. Received: True \(bool\)"),
-        ("epochs: 1.5", "`epochs` must be of type int"),
+        ("epochs: 1.5", "`epochs` must be of type int. Received: 1.5"),
+        ("epochs: [1, 2]", "`epochs` must be of type int. Received: several values"),
+        ("task: {a: b}", "`task` must be of type str"),
+        ("learn_batch_size: maybe", "`learn_batch_size` must be of type bool. Received: 'maybe'"),
+        ("max_minutes: 1:30", "`max_minutes` must be of type float. Received: 1:30"),
+        ("learning_rate: nan", "`learning_rate` must be finite"),
+        ("learning_rate: 1e400", "`learning_rate` must be finite"),
+        ("epochs: 3\nepochs: 5", "must be set once. Received: epochs twice"),
+        ("batch-size: 3", "Received: 'batch-size'. Did you mean batch_size"),
+        ("output: x", "Received: 'output'. Did you mean output_uri"),
+        ("1: x", "Received: '1'"),
+        ("seed: 1\n---\nseed: 2", "must be YAML"),
         ("seed: -1", "must not be negative"),
         ("trial_workers: 0", "`trial_workers` must be at least 1. Received: 0"),
         ("task: clasify", "`task` must be one of"),
@@ -62,6 +73,79 @@ def test_what_is_wrong_is_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_parameters(path, {} if "dataset_uri" in text else REQUIRED)
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("learning_rate: 1e-3", 0.001),
+        ("learning_rate: '1e-3'", 0.001),
+        ("learning_rate: 1E3", 1000.0),
+        ("learning_rate: 1", 1.0),
+        ("epochs: 1e3", 1000),
+        ("epochs: 64.0", 64),
+        ("epochs: '7'", 7),
+        ("epochs: 1_000", 1000),
+        ("seed: 010", 10),
+        ("seed: 9007199254740993", 9007199254740993),
+        ("learn_batch_size: no", False),
+        ("learn_batch_size: 'False'", False),
+        ("learn_batch_size: OFF", False),
+        ("learn_batch_size: 0", False),
+        ("learn_batch_size: 1", True),
+        ("dataset_format: 1.10", "1.10"),
+        ("dataset_format: 007", "007"),
+        ("dataset_format: 2024-13-45", "2024-13-45"),
+        ("dataset_format: on", "on"),
+        ("accept_findings: [imbalance, small_set]", "imbalance,small_set"),
+        ("accept_findings: imbalance,small_set", "imbalance,small_set"),
+    ],
+)
+def test_a_value_is_what_its_parameter_wants_whatever_yaml_takes_it_for(tmp_path, line, value):
+    path = tmp_path / "params.yaml"
+    path.write_text(line + "\n")
+    read = getattr(read_parameters(path, REQUIRED), line.partition(":")[0])
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize("empty", ["", "~", "null", "''"])
+@pytest.mark.parametrize("name", ["epochs", "task", "learn_batch_size", "recipe_uri"])
+def test_what_is_empty_is_not_set(tmp_path, name, empty):
+    path = tmp_path / "params.yaml"
+    path.write_text(f"{name}: {empty}\n")
+    assert read_parameters(path, REQUIRED) == Parameters(**REQUIRED)
+
+
+def test_an_empty_file_sets_nothing(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("# Nothing yet.\n")
+    assert read_parameters(path, REQUIRED | {"task": ""}) == Parameters(**REQUIRED)
+
+
+@pytest.mark.parametrize(
+    "name", ["dataset_uri", "output_uri", "unlabeled_uri", "recipe_uri", "architecture"]
+)
+@pytest.mark.parametrize("given_by", ["file", "option"])
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("~/some dir", "{home}/some dir"),
+        ("file://~/x", "file://{home}/x"),
+        ("a~/b", "a~/b"),
+        ("s3://bucket/~/x", "s3://bucket/~/x"),
+        ("~no such user/x", "~no such user/x"),
+    ],
+)
+def test_the_home_folder_is_found_in_every_path(
+    tmp_path, monkeypatch, name, given_by, written, meant
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "params.yaml"
+    path.write_text(f"{name}: {written}\n" if given_by == "file" else "")
+    options = {name: written} if given_by == "option" else {}
+    read = read_parameters(path, {n: v for n, v in REQUIRED.items() if n != name} | options)
+    assert getattr(read, name) == meant.format(home=tmp_path)
 
 
 def test_a_missing_file_says_how_to_get_one(tmp_path):
