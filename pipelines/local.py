@@ -19,6 +19,7 @@ from typing import IO, Any
 from rich.console import Console
 
 from kfp_vision.components.shared.artifacts import COST_FILE, StageCost, read_json, write_json
+from kfp_vision.components.shared.recipe import fetch_recipe
 from kfp_vision.pipelines.display import Outcome, choose_display
 from kfp_vision.pipelines.events import failure_reason, read_event
 from kfp_vision.pipelines.fingerprints import code_version, source_version
@@ -80,7 +81,7 @@ def run_locally(parameters: Parameters, console: Console) -> RunResult:
     """Runs the training pipeline on this machine; a run that was stopped goes on.
 
     Raises:
-        ValueError: The output folder lies in the dataset.
+        ValueError: The output folder lies in the dataset, or `recipe_uri` is not a recipe.
         RuntimeError: Another run uses the output folder.
     """
     folder = local_folder(parameters.output_uri)
@@ -90,6 +91,8 @@ def run_locally(parameters: Parameters, console: Console) -> RunResult:
             "The output must not lie in the dataset, which it would become a part of. "
             f"Received: dataset_uri={source}, output_uri={folder}"
         )
+    if parameters.recipe_uri:
+        fetch_recipe(parameters.recipe_uri)
     started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     state, logs = folder / ".kfp-vision", folder / "logs"
     state.mkdir(parents=True, exist_ok=True)

@@ -18,14 +18,10 @@ def profile_dataset(
     from pathlib import Path
 
     from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
-    from kfp_vision.components.shared.recipe import Recipe, read_recipe
-    from kfp_vision.components.shared.storage import download
+    from kfp_vision.components.shared.recipe import Recipe, fetch_recipe
 
-    recipe = Recipe()
+    recipe = fetch_recipe(recipe_uri) if recipe_uri else Recipe()
     output_dir = Path(profile.path)
-    if recipe_uri:
-        download(recipe_uri, output_dir / "recipe.json")
-        recipe = read_recipe(output_dir / "recipe.json")
     result = profile_images(Path(dataset.path), recipe, output_dir, ProfileConfig())
     shutil.copyfile(output_dir / "profile.html", page.path)
     metrics.log_metric("findings", len(result.findings))

@@ -11,7 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-__all__ = ["Recipe", "Setting", "Source", "read_recipe", "write_recipe"]
+from kfp_vision.components.shared.storage import open_folder
+
+__all__ = ["Recipe", "Setting", "Source", "fetch_recipe", "read_recipe", "write_recipe"]
 
 Source = Literal["learned", "default", "user"]
 _FORMAT_VERSION = 1
@@ -91,20 +93,43 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         ValueError: The file is not a recipe, or one of another version.
     """
+    return _parse_recipe(path.read_bytes(), str(path))
+
+
+def fetch_recipe(uri: str) -> Recipe:
+    """Reads the recipe that a user names; local, gs:// or s3://.
+
+    Raises:
+        ValueError: The URI names a folder, or a file that is not a recipe of this version.
+        StorageError: There is nothing at `uri`, or it cannot be reached.
+    """
+    folder, name = open_folder(uri)
+    if not name:
+        inside = f"{folder.uri}/recipe.json"
+        hint = f"It holds one: {inside}" if folder.exists("recipe.json") else "It holds no recipe."
+        raise ValueError(f"`recipe_uri` must be a recipe.json. Received: {uri}, a folder. {hint}")
+    return _parse_recipe(folder.read(name), uri)
+
+
+def _parse_recipe(text: bytes, source: str) -> Recipe:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(text)
+        if "recipe_version" not in content or "sections" not in content:
+            raise KeyError(f"it holds {', '.join(map(str, content)) or 'nothing'}"[:200])
         version, sections = content["recipe_version"], content["sections"]
         settings = {
             section: {name: Setting(**fields) for name, fields in entries.items()}
             for section, entries in sections.items()
         }
     except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        reason = error.args[0] if isinstance(error, KeyError) else error
         raise ValueError(
             'A recipe is JSON: {"recipe_version": 1, "sections": {section: {name: {"value", '
-            f'"method", "evidence", "source"}}}}}}. Received: {path} ({error})'
+            f'"method", "evidence", "source"}}}}}}. Received: {source} ({reason}). '
+            "A run leaves one in its output folder: recipe.json."
         ) from error
     if version != _FORMAT_VERSION:
         raise ValueError(
-            f"`recipe_version` must be {_FORMAT_VERSION}. Received: {version} ({path})"
+            f"`recipe_version` must be {_FORMAT_VERSION}. Received: {version} ({source})"
         )
     return Recipe(settings)

@@ -150,6 +150,14 @@ def test_a_failing_finding_stops_before_training_and_changed_data_are_imported_a
     assert outcomes(output)["import-dataset"] == "done"
 
 
+def test_a_recipe_that_is_none_stops_before_the_first_stage(tmp_path, digits_folder, kfp_vision):
+    arguments = ("--dataset-uri", digits_folder, "--output", tmp_path / "out")
+    answer = kfp_vision("run", *arguments, "--recipe-uri", digits_folder)
+    assert answer.returncode == 2
+    assert f"must be a recipe.json. Received: {digits_folder}, a folder" in answer.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_output_must_not_lie_in_the_dataset(digits_folder, kfp_vision):
     answer = kfp_vision("run", "--dataset-uri", digits_folder, "--output", digits_folder / "out")
     assert answer.returncode == 2

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.recipe import (
+    Recipe,
+    Setting,
+    fetch_recipe,
+    read_recipe,
+    write_recipe,
+)
 from kfp_vision.components.shared.training import hyperparameters
 
 
@@ -34,6 +40,33 @@ def test_what_is_no_recipe_is_refused(content: str, tmp_path: Path) -> None:
     path.write_text(content)
     with pytest.raises(ValueError, match="A recipe is JSON"):
         read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (".", "must be a recipe.json. Received: .*, a folder. It holds one: .*/recipe.json"),
+        ("logs", "must be a recipe.json. Received: .*, a folder. It holds no recipe."),
+        ("report.json", r"Received: .*report.json \(it holds task, status\)"),
+        ("list.json", r"Received: .*list.json"),
+        ("number.json", r"Received: .*number.json"),
+        ("model.keras", r"Received: .*model.keras"),
+        ("gone.json", "Cannot reach '.*gone.json'"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_a_recipe_uri_that_names_something_else(
+    tmp_path: Path, prefix: str, name: str, message: str
+) -> None:
+    (tmp_path / "logs").mkdir()
+    write_recipe(Recipe(), tmp_path / "recipe.json")
+    (tmp_path / "report.json").write_text('{"task": "binary", "status": "passed"}')
+    (tmp_path / "list.json").write_text("[1, 2]")
+    (tmp_path / "number.json").write_text("5")
+    (tmp_path / "model.keras").write_bytes(b"PK\x03\x04\xff\xfe")
+    assert fetch_recipe(f"{prefix}{tmp_path / 'recipe.json'}") == Recipe()
+    with pytest.raises((ValueError, OSError), match=message):
+        fetch_recipe(f"{prefix}{tmp_path / name}")
 
 
 def test_other_versions_and_sources_are_refused(tmp_path: Path) -> None:
