@@ -29,6 +29,7 @@ class ModelCard:
         classes: Class names; the position is the output.
         image_size: `[height, width]` in pixels.
         channels: 1 or 3.
+        white_level: The value of 16-bit pixels that becomes 255.
         input, output: What goes in and comes out, for people.
     """
 
@@ -38,6 +39,7 @@ class ModelCard:
     channels: int
     input: str
     output: str
+    white_level: int = 2**16 - 1
 
 
 def predict_images(model: Path, images: Sequence[Path]) -> Iterator[dict[str, Any]]:
@@ -82,7 +84,7 @@ def _predict_batch(
     errors: dict[Path, str] = {}
     for path in paths:
         try:
-            decoded = decode_file(path.read_bytes())
+            decoded = decode_file(path.read_bytes(), card.white_level)
             pixels[path] = fit_image(decoded.pixels, height, width, card.channels)
         except (UnreadableImageError, OSError) as error:
             errors[path] = str(error)

@@ -46,6 +46,7 @@ def publish_results(
         "classes": dataset.classes,
         "image_size": training.image_size,
         "channels": dataset.channels,
+        "white_level": dataset.white_level,
         "input": "float32 pixels 0..255, [batch, height, width, channels]",
         "output": "calibrated probabilities, [batch, classes]",
     }

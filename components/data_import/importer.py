@@ -34,6 +34,7 @@ from kfp_vision.components.shared.datasets.near_duplicates import (
     SIGNATURE_BYTES,
     near_duplicate_groups,
 )
+from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE, white_level
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.storage import open_folder
 from kfp_vision.components.shared.tasks import TASKS
@@ -114,20 +115,8 @@ def import_dataset(dataset_uri: str, output_dir: Path, config: ImportConfig) -> 
 
 
 def _import(dataset_uri: str, work_dir: Path, config: ImportConfig) -> DatasetInfo:
-    listing, source_format, is_local = _list_source(dataset_uri, config.dataset_format)
-    notes = [f"Format: {source_format}.", *listing.notes]
-    samples, total = listing.samples, listing.total
-    if config.unlabeled_uri:
-        folder, name = open_folder(config.unlabeled_uri)
-        if name:
-            raise ValueError(
-                f"`unlabeled_uri` must be a folder. Received: {config.unlabeled_uri!r}"
-            )
-        unlabeled = read_unlabeled(folder)
-        samples = itertools.chain(samples, unlabeled.samples)
-        total, is_local = total + unlabeled.total, is_local and folder.is_local
-    progress = Progress(STAGE, total, "images")
-    staged = stage(samples, work_dir, is_local, progress.update)
+    staged, source_format, listed, white = _stage(dataset_uri, work_dir, config)
+    notes = [f"Format: {source_format}.", *listed]
     label_sets = _used_label_sets(staged, dataset_uri)
     classes = sort_classes(name for names in label_sets for name in names)
     require_classes(classes, dataset_uri)
@@ -160,6 +149,7 @@ def _import(dataset_uri: str, work_dir: Path, config: ImportConfig) -> DatasetIn
         split_origin={name: "given" if name in given else "made" for name in counts},
         rejected=dict(rejected),
         notes=notes,
+        white_level=white,
     )
     write_json(info, work_dir / "dataset.json")
     for note in notes:
@@ -167,19 +157,56 @@ def _import(dataset_uri: str, work_dir: Path, config: ImportConfig) -> DatasetIn
     return info
 
 
-def _list_source(uri: str, dataset_format: str) -> tuple[Listing, str, bool]:
+def _stage(uri: str, work_dir: Path, config: ImportConfig) -> tuple[Staged, str, list[str], int]:
+    """Returns the decoded source, its format, what the reader noted, and the white level."""
+    staged, source_format, notes = _stage_once(uri, work_dir, config, FULL_WHITE)
+    white = white_level(staged.peak)
+    if white != FULL_WHITE:
+        # One scale for all images needs the brightest of them: the source is read again.
+        staged, source_format, notes = _stage_once(uri, work_dir, config, white)
+        notes.append(f"No 16-bit pixel is above {staged.peak}: all were scaled by 255/{white}.")
+    return staged, source_format, notes, white
+
+
+def _stage_once(
+    uri: str, work_dir: Path, config: ImportConfig, white: int
+) -> tuple[Staged, str, list[str]]:
+    listing, source_format, is_local = _list_source(uri, config)
+    progress = Progress(STAGE, listing.total, "images")
+    staged = stage(listing.samples, work_dir, is_local, progress.update, white)
+    return staged, source_format, list(listing.notes)
+
+
+def _list_source(uri: str, config: ImportConfig) -> tuple[Listing, str, bool]:
     """Returns the listing, the format and whether the source is on this machine."""
     if not isinstance(uri, str) or not uri.strip():
         raise ValueError(
             "`dataset_uri` must be a folder, a file, or `tfds:NAME`; local, gs:// or s3://. "
             f"Received: {uri!r}"
         )
+    dataset_format, is_local = config.dataset_format, True
     if dataset_format == "tfds" or uri.startswith(TFDS_PREFIX):
-        return read_tfds(uri), "tfds", True
-    folder, name = open_folder(uri)
-    if dataset_format == "auto":
-        dataset_format = detect_format(folder, name)
-    return FORMATS[dataset_format](folder, name), dataset_format, folder.is_local
+        dataset_format, listing = "tfds", read_tfds(uri)
+    else:
+        folder, name = open_folder(uri)
+        is_local = folder.is_local
+        if dataset_format == "auto":
+            dataset_format = detect_format(folder, name)
+        listing = FORMATS[dataset_format](folder, name)
+    if config.unlabeled_uri:
+        folder, name = open_folder(config.unlabeled_uri)
+        if name:
+            raise ValueError(
+                f"`unlabeled_uri` must be a folder. Received: {config.unlabeled_uri!r}"
+            )
+        unlabeled = read_unlabeled(folder)
+        listing = Listing(
+            itertools.chain(listing.samples, unlabeled.samples),
+            listing.total + unlabeled.total,
+            [*listing.notes, *unlabeled.notes],
+        )
+        is_local = is_local and folder.is_local
+    return listing, dataset_format, is_local
 
 
 def _used_label_sets(staged: Staged, uri: str) -> list[tuple[str, ...]]:

@@ -7,6 +7,7 @@ import array
 import collections
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -55,6 +56,7 @@ class _Row:
     sha256: bytes
     signature: bytes
     changes: tuple[str, ...]
+    peak: int
 
 
 @dataclasses.dataclass
@@ -71,6 +73,7 @@ class Staged:
         is_gray: Whether every image has one channel.
         rejections: What was left out.
         changes: Key of `decoding.CHANGES` -> number of images.
+        peak: The largest value of 16-bit pixels; 0 without any.
     """
 
     label_sets: dict[tuple[str, ...], int] = dataclasses.field(default_factory=dict)
@@ -82,6 +85,7 @@ class Staged:
     is_gray: bool = True
     rejections: list[Rejection] = dataclasses.field(default_factory=list)
     changes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    peak: int = 0
 
     def __len__(self) -> int:
         """Returns the number of rows."""
@@ -97,6 +101,7 @@ class Staged:
         self.digests += row.sha256
         self.is_gray = self.is_gray and row.shape[2] == 1
         self.changes.update(row.changes)
+        self.peak = max(self.peak, row.peak)
 
 
 def stage(
@@ -104,6 +109,7 @@ def stage(
     work_dir: Path,
     is_local: bool,
     on_progress: Callable[[int], None],
+    white: int,
 ) -> Staged:
     """Decodes every sample into `staging.arrow` of `work_dir`, in order.
 
@@ -112,15 +118,17 @@ def stage(
         work_dir: Where the staging file goes.
         is_local: Whether reading keeps a core busy; otherwise more threads wait for the network.
         on_progress: Called with the number of samples and rejections that are done.
+        white: The 16-bit value that becomes 255.
     """
     staged, done = Staged(), 0
     threads = (os.cpu_count() or 1) if is_local else _REMOTE_THREADS
+    decode_chunk = functools.partial(_decode_chunk, white=white)
     chunks = _chunks(samples, _CHUNK_LOCAL if is_local else _CHUNK_REMOTE)
     with (
         SplitWriter(work_dir, _STAGING) as writer,
         ThreadPoolExecutor(threads, thread_name_prefix="import") as pool,
     ):
-        for results in _map_in_order(pool, _decode_chunk, chunks, 2 * threads):
+        for results in _map_in_order(pool, decode_chunk, chunks, 2 * threads):
             rows = [row for row in results if isinstance(row, _Row)]
             for row in rows:
                 staged.add(row)
@@ -172,18 +180,18 @@ def distribute(
     return {name: counted[name] for name in SPLITS if name in counted}, fingerprint.hexdigest()
 
 
-def _decode_chunk(samples: list[Sample | Rejection]) -> list[_Row | Rejection]:
-    return [row if isinstance(row, Rejection) else _decode(row) for row in samples]
+def _decode_chunk(samples: list[Sample | Rejection], white: int) -> list[_Row | Rejection]:
+    return [row if isinstance(row, Rejection) else _decode(row, white) for row in samples]
 
 
-def _decode(sample: Sample) -> _Row | Rejection:
+def _decode(sample: Sample, white: int) -> _Row | Rejection:
     try:
         if isinstance(sample.content, np.ndarray):
-            decoded = decode_array(sample.content)
+            decoded = decode_array(sample.content, white)
         elif isinstance(sample.content, bytes):
-            decoded = decode_file(sample.content)
+            decoded = decode_file(sample.content, white)
         else:
-            decoded = decode_file(sample.content.read(sample.path))
+            decoded = decode_file(sample.content.read(sample.path), white)
     except UnreadableImageError as error:
         return Rejection(sample.path, error.code, str(error))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -201,6 +209,7 @@ def _decode(sample: Sample) -> _Row | Rejection:
         digest.digest(),
         image_signature(_thin(decoded.pixels)),
         decoded.changes,
+        decoded.peak,
     )
 
 

@@ -68,6 +68,8 @@ class DatasetInfo:
         split_origin: Split name -> `given` by the source or `made` here.
         rejected: Code -> number of files left out.
         notes: What was detected and decided, one sentence each.
+        white_level: The value of 16-bit pixels that became 255, the same for every image; what
+            the model predicts must be scaled by it too.
     """
 
     task: str
@@ -82,6 +84,7 @@ class DatasetInfo:
     split_origin: dict[str, str]
     rejected: dict[str, int]
     notes: list[str]
+    white_level: int = 2**16 - 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,12 +11,25 @@ import zlib
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from kfp_vision.components.shared.datasets.file_formats import (
+    add_jpeg_end,
+    describe_other_file,
+    name_image_format,
+    remove_png_text,
+)
+from kfp_vision.components.shared.datasets.sixteen_bit import (
+    FULL_WHITE,
+    has_wide_channels,
+    sixteen_bit_changes,
+    to_eight_bits,
+)
+
 __all__ = ["CHANGES", "Decoded", "UnreadableImageError", "decode_array", "decode_file"]
 
 # Pillow's own limit against decompression bombs, 0.27 GB of RGB; it only warns up to twice that.
 _MAX_PIXELS = 89_478_485
 # No EPS (runs Ghostscript), no PDF: formats of photographs and masks only.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
 # What Pillow's parsers raise on broken files; MemoryError and KeyboardInterrupt are not among them.
 _DECODE_ERRORS = (
     ArithmeticError,
@@ -39,10 +52,16 @@ CHANGES = {
     "alpha": "had transparency and were composited on white",
     "animated": "were animated: the first frame is used",
     "bilevel": "had one bit a pixel and became gray",
+    "bright_part_unused": (
+        "use less than a sixteenth of their 16 bits and became nearly black; scale them before "
+        "the import"
+    ),
     "colour_space": "were in another colour space (CMYK for instance) and became RGB",
+    "no_end_marker": "lacked the end marker of a JPEG file; their pixels are whole",
     "palette": "had a palette and became RGB or gray",
     "rotated": "were turned upright as their EXIF orientation says",
     "sixteen_bit": "had 16 bits a channel and were scaled to 8",
+    "text_left_out": "had a text or profile that could not be read, and were kept without it",
 }
 
 
@@ -63,16 +82,22 @@ class Decoded:
         content: What goes into the `image` column.
         encoding: `png`, `jpeg` or `raw`.
         changes: Keys of `CHANGES`.
+        peak: The largest value of 16-bit pixels; 0 when there are none.
     """
 
     pixels: np.ndarray
     content: bytes
     encoding: str
     changes: tuple[str, ...]
+    peak: int = 0
 
 
-def decode_file(content: bytes) -> Decoded:
+def decode_file(content: bytes, white: int = FULL_WHITE) -> Decoded:
     """Decodes an image file; keeps its bytes when nothing about the pixels had to change.
+
+    Args:
+        content: Of the file.
+        white: The 16-bit value that becomes 255, one for all images that a model ever sees.
 
     Raises:
         UnreadableImageError: The file is not an image, broken, or a decompression bomb.
@@ -80,16 +105,38 @@ def decode_file(content: bytes) -> Decoded:
     if not content:
         raise UnreadableImageError("empty_file", "The file has no bytes.")
     try:
+        return _decode(content, white)
+    except UnreadableImageError as error:
+        mended, change = _mend(content, error.code)
+        if not mended:
+            raise
+        try:
+            return _decode(mended, white, change)
+        except UnreadableImageError:
+            raise error from None
+
+
+def _mend(content: bytes, code: str) -> tuple[bytes, tuple[str, ...]]:
+    """Returns a file with the same pixels that can be decoded, or no bytes, and what changed."""
+    if code == "truncated" and (with_end := add_jpeg_end(content)):
+        return with_end, ("no_end_marker",)
+    without_text = remove_png_text(content)
+    return (b"", ()) if len(without_text) == len(content) else (without_text, ("text_left_out",))
+
+
+def _decode(content: bytes, white: int, mended: tuple[str, ...] = ()) -> Decoded:
+    try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             _check_size(image.width, image.height)
+            is_wide = has_wide_channels(image)
             image.load()
-            upright, changes = _normalise(image)
+            upright, changes, peak = _normalise(image, white, is_wide)
+            changes += mended
             is_plain = image.format in ("PNG", "JPEG", "MPO") and not changes
             encoding = "png" if image.format == "PNG" or not is_plain else "jpeg"
             pixels = _with_channels(np.asarray(upright, np.uint8))
     except UnidentifiedImageError as error:
-        message = f"The file is not an image in one of the formats {', '.join(_FORMATS)}."
-        raise UnreadableImageError("not_an_image", message) from error
+        raise _unidentified(content) from error
     except Image.DecompressionBombError as error:
         raise UnreadableImageError("too_large", str(error)) from error
     except UnreadableImageError:
@@ -98,21 +145,36 @@ def decode_file(content: bytes) -> Decoded:
         code = "truncated" if "truncated" in str(error).lower() else "corrupt"
         message = f"The image cannot be decoded to its end: {error}"
         raise UnreadableImageError(code, message) from error
-    return Decoded(pixels, content if is_plain else _as_png(upright), encoding, tuple(changes))
+    stored = content if is_plain else _as_png(upright)
+    return Decoded(pixels, stored, encoding, tuple(changes), peak)
 
 
-def decode_array(pixels: np.ndarray) -> Decoded:
+def _unidentified(content: bytes) -> UnreadableImageError:
+    formats = ", ".join(_FORMATS)
+    if name := name_image_format(content):
+        message = f"The file is {name}, not one of the formats {formats}. Convert it to one."
+        return UnreadableImageError("unsupported_format", message)
+    message = f"The file is not an image in one of the formats {formats}"
+    what = describe_other_file(content)
+    return UnreadableImageError(
+        "not_an_image", f"{message}; it is {what}." if what else f"{message}."
+    )
+
+
+def decode_array(pixels: np.ndarray, white: int = FULL_WHITE) -> Decoded:
     """Takes uint8 or uint16 [height, width] or [height, width, 1, 3 or 4 channels] as it is."""
-    changes = []
+    changes, peak = [], 0
     _check_size(pixels.shape[1], pixels.shape[0])
     if pixels.dtype == np.uint16:
-        pixels, changes = _to_eight_bits(pixels), ["sixteen_bit"]
+        peak = int(pixels.max())
+        pixels = to_eight_bits(pixels, white)
+        changes = sixteen_bit_changes(pixels)
     pixels = _with_channels(pixels)
     if pixels.shape[-1] == 4:
         changes.append("alpha")
         pixels = np.asarray(_on_white(Image.fromarray(pixels, "RGBA")))
     pixels = np.ascontiguousarray(pixels)
-    return Decoded(pixels, pixels.tobytes(), "raw", tuple(changes))
+    return Decoded(pixels, pixels.tobytes(), "raw", tuple(changes), peak)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -127,13 +189,8 @@ def _with_channels(pixels: np.ndarray) -> np.ndarray:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def _to_eight_bits(pixels: np.ndarray) -> np.ndarray:
-    # 65535 / 255 = 257: white stays white, and rounds to nearest.
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _normalise(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """Returns an upright image of mode L or RGB, and how it differs from the file."""
+def _normalise(image: Image.Image, white: int, is_wide: bool) -> tuple[Image.Image, list[str], int]:
+    """Returns an upright image of mode L or RGB, how it differs from the file, and its peak."""
     changes = []
     # A multi-picture JPEG is a photograph with a preview, not an animation.
     if getattr(image, "is_animated", False) and image.format != "MPO":
@@ -142,10 +199,19 @@ def _normalise(image: Image.Image) -> tuple[Image.Image, list[str]]:
     upright = ImageOps.exif_transpose(image) if is_rotated else image
     if is_rotated:
         changes.append("rotated")
+    # Pillow reads a PGM file of more than 8 bits as 32 bits that use 16.
+    if upright.mode.startswith("I;16") or (upright.mode == "I" and image.format == "PPM"):
+        values = np.asarray(upright).astype(np.uint16)
+        pixels = to_eight_bits(values, white)
+        return Image.fromarray(pixels), changes + sixteen_bit_changes(pixels), int(values.max())
+    if is_wide:
+        colours = np.asarray(upright)[..., : 1 if upright.mode == "LA" else 3]  # Without alpha.
+        changes += sixteen_bit_changes(colours)
+    return *_to_gray_or_rgb(upright, changes), 0
+
+
+def _to_gray_or_rgb(upright: Image.Image, changes: list[str]) -> tuple[Image.Image, list[str]]:
     mode = upright.mode
-    if mode.startswith("I;16"):
-        changes.append("sixteen_bit")
-        return Image.fromarray(_to_eight_bits(np.asarray(upright))), changes
     if mode in ("I", "F"):
         raise UnreadableImageError(
             "unsupported_pixels",

@@ -224,6 +224,41 @@ def test_images_of_many_sizes_keep_them(noise, tmp_path, import_into):
     assert sorted(shapes) == sorted([*sizes, *sizes])
 
 
+def _save_twelve_bits(root: Path, noise, ceiling: int) -> None:
+    for label, part in (("dark", 8), ("bright", 1)):
+        (root / label).mkdir(parents=True)
+        for index in range(10):
+            pixels = noise()[..., 0].astype(np.uint16) * 16 // part
+            pixels[0, 0] = ceiling // part
+            Image.fromarray(pixels).save(root / label / f"{index}.png")
+
+
+def test_twelve_bits_of_sixteen_are_scaled_alike_in_all_images(noise, tmp_path, import_into):
+    _save_twelve_bits(tmp_path / "set", noise, 4095)
+    info, output_dir = import_into(tmp_path / "set")
+    assert info.white_level == 4095
+    assert any("scaled by 255/4095" in note for note in info.notes)
+    assert not any("nearly black" in note for note in info.notes)
+    brightest = {"dark": set(), "bright": set()}
+    for split in info.splits:
+        table = open_split(output_dir, split)
+        for pixels, [label] in zip(
+            iterate_images(table, range(table.num_rows)), label_lists(table), strict=True
+        ):
+            brightest[info.classes[label]].add(int(pixels.max()))
+    assert brightest == {"dark": {32}, "bright": {255}}
+
+
+def test_one_bright_image_keeps_the_full_range_and_the_others_are_named(
+    noise, tmp_path, import_into
+):
+    _save_twelve_bits(tmp_path / "set", noise, 4095)
+    Image.fromarray(np.full((9, 9), 65535, np.uint16)).save(tmp_path / "set/bright/white.png")
+    info, _ = import_into(tmp_path / "set")
+    assert info.white_level == 65535
+    assert [note for note in info.notes if note.startswith("20 images use less than a sixteenth")]
+
+
 def test_the_same_seed_makes_the_same_splits(tmp_path, save_images, import_into):
     for name in ("a", "b"):
         save_images(tmp_path / "source" / name, 30)

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from kfp_vision.components.shared.datasets.decoding import (
     UnreadableImageError,
@@ -94,12 +94,19 @@ def test_plain_files_are_stored_byte_by_byte(kind, mode):
     assert decoded.changes == ()
 
 
-@pytest.mark.parametrize("kind", ["BMP", "WEBP", "TIFF", "PPM"])
+@pytest.mark.parametrize("kind", ["BMP", "WEBP", "TIFF", "PPM", "JPEG2000"])
 def test_other_lossless_formats_are_stored_as_png(kind):
     options = {"lossless": True} if kind == "WEBP" else {}
     decoded = decode_file(_file(_flags(), kind, **options))
     np.testing.assert_array_equal(decoded.pixels, np.asarray(_flags()))
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(decoded.content))), _flags())
+
+
+def test_avif_is_decoded():
+    red = Image.new("RGB", (16, 16), RED)
+    decoded = decode_file(_file(red, "AVIF", quality=100))
+    assert decoded.encoding == "png"
+    assert np.abs(decoded.pixels.astype(int) - RED).max() <= 2
 
 
 def _bomb() -> bytes:
@@ -113,6 +120,62 @@ def _bomb() -> bytes:
 
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+
+
+def _png_with_text(count: int, size: int, zipped: bool, at_end: bool) -> bytes:
+    texts = PngImagePlugin.PngInfo()
+    for index in range(count):
+        texts.add_text(f"workflow {index}", "x" * size, zip=zipped)
+    content = _file(NOISE, pnginfo=texts)
+    if not at_end:
+        return content
+    bare = _file(NOISE)
+    start, end = content.index(b"zTXt" if zipped else b"tEXt") - 4, content.index(b"IDAT") - 4
+    return bare[:-12] + content[start:end] + bare[-12:]
+
+
+def _damaged_text() -> bytes:
+    content = bytearray(_png_with_text(1, 40, zipped=False, at_end=False))
+    content[content.index(b"workflow") + 20] ^= 1  # Its CRC is wrong now.
+    return bytes(content)
+
+
+JPEG, PROGRESSIVE = (
+    _file(NOISE, "JPEG", quality=90),
+    _file(NOISE, "JPEG", quality=90, progressive=True),
+)
+# The pixels are whole: file -> (the same image without the fault, change).
+WHOLE = {
+    "zipped text above 1 MB": (_png_with_text(1, 2**21, True, False), _file(NOISE), "text"),
+    "text after the pixels": (_png_with_text(1, 2**21, True, True), _file(NOISE), "text"),
+    "texts above 64 MB": (_png_with_text(70, 2**20, False, False), _file(NOISE), "text"),
+    "damaged text": (_damaged_text(), _file(NOISE), "text"),
+    "JPEG without its last byte": (JPEG[:-1], JPEG, "no_end"),
+    "JPEG without its last two bytes": (JPEG[:-2], JPEG, "no_end"),
+    "progressive": (PROGRESSIVE[:-2], PROGRESSIVE, "no_end"),
+    "gray": (_file(NOISE.convert("L"), "JPEG")[:-2], _file(NOISE.convert("L"), "JPEG"), "no_end"),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_files_with_whole_pixels_are_kept_with_a_note(name):
+    content, sound, change = WHOLE[name]
+    decoded = decode_file(content)
+    np.testing.assert_array_equal(decoded.pixels, decode_file(sound).pixels)
+    assert [known for known in decoded.changes if known.startswith(change)]
+    again = decode_file(decoded.content)
+    np.testing.assert_array_equal(again.pixels, decoded.pixels)
+    assert again.changes == ()
+
+
+@pytest.mark.parametrize("content", [JPEG, PROGRESSIVE])
+@pytest.mark.parametrize("missing", [3, 4, 5, 8, 50, 500])
+def test_a_jpeg_that_lacks_pixels_is_truncated(content, missing):
+    with pytest.raises(UnreadableImageError) as caught:
+        decode_file(content[:-missing])
+    assert caught.value.code == "truncated"
+
+
 BROKEN = {
     "empty": (b"", "empty_file"),
     "text": (b"path,label\na.png,cat\n", "not_an_image"),
@@ -122,6 +185,10 @@ BROKEN = {
     "damaged PNG": (_file(NOISE)[:5000] + bytes(99) + _file(NOISE)[5099:], "corrupt"),
     "32 bit": (_file(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"), "unsupported_pixels"),
     "bomb": (_bomb(), "too_large"),
+    "truncated behind a large text": (
+        _png_with_text(1, 2**21, True, False)[:-9000],
+        "corrupt",
+    ),
 }
 
 
@@ -133,10 +200,32 @@ def test_broken_files_are_named(name):
     assert caught.value.code == code
 
 
+# First bytes -> code and words of the message.
+FOREIGN = {
+    "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unsupported_format", "HEIC"),
+    "HEIC of an iPhone burst": (b"\0\0\0\x18ftypmsf1", "unsupported_format", "HEIC"),
+    "broken AVIF": (b"\0\0\0\x18ftypavif" + bytes(20), "unsupported_format", "AVIF"),
+    "JPEG XL": (b"\xff\x0a" + bytes(30), "unsupported_format", "JPEG XL"),
+    "DICOM": (bytes(128) + b"DICM", "unsupported_format", "DICOM"),
+    "Photoshop": (b"8BPS\0\1" + bytes(30), "unsupported_format", "Photoshop"),
+    "LFS": (b"version https://git-lfs.github.com/spec/v1\noid", "not_an_image", "git lfs pull"),
+    "web page": (b"\n<!DOCTYPE html><html>404", "not_an_image", "web page"),
+    "ZIP": (b"PK\x03\x04" + bytes(30), "not_an_image", "unpack it"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_other_formats_are_called_by_their_names(name):
+    content, code, words = FOREIGN[name]
+    with pytest.raises(UnreadableImageError, match=words) as caught:
+        decode_file(content)
+    assert caught.value.code == code
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_random_damage_is_decoded_or_named():
     random = np.random.default_rng(0)
-    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"):
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000"):
         content = np.frombuffer(_file(NOISE, kind), np.uint8)
         for _ in range(60):
             damaged = content.copy()
