@@ -43,11 +43,15 @@ run-small: $(INSTALLED) ## The same with one epoch, to see that everything works
 	$(BIN)/kfp-vision run --dataset-uri $(DEMO_DATA) --output $(DEMO)-small --epochs 1 \
 		--no-search-augmentation
 
+# A process for each core, 4 at most: each takes up to 5 GiB. `conftest.py` says which tests stay
+# together.
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
 test: $(INSTALLED) ## Run the tests
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-all: $(INSTALLED) ## Run the tests, those that take minutes too
-	$(BIN)/pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 lint: $(INSTALLED) ## Check style and formatting
 	$(BIN)/ruff check .
