@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from kfp_vision.components.shared.seeds import MAX_SEED
 from kfp_vision.components.shared.tasks import TASKS
 
 __all__ = ["Parameters", "expand_home", "read_parameters", "render_parameters"]
@@ -58,7 +59,7 @@ class Parameters:
     trial_workers: int = _parameter(1, "Tasks that share the trials of a round.")
     recipe_uri: str = _parameter("", "recipe.json of an earlier run to start from.")
     accept_findings: str = _parameter("", "Codes of failing data findings to accept, with commas.")
-    seed: int = _parameter(0, "Seed of everything random.")
+    seed: int = _parameter(0, "Seed of everything random, below 2^53.")
 
     def __post_init__(self) -> None:
         """Refuses what no stage could use, before any of them has started."""
@@ -73,8 +74,9 @@ class Parameters:
                 self.optimizer in ("", *_OPTIMIZERS),
             ),
             ("trial_workers", "must be at least 1", self.trial_workers >= 1),
+            ("seed", f"must be at most {MAX_SEED}", self.seed <= MAX_SEED),
             *((name, "must not be negative", not getattr(self, name) < 0) for name in numbers),
-            *((name, "must be finite", math.isfinite(getattr(self, name))) for name in numbers),
+            *((name, "must be finite", abs(getattr(self, name)) < math.inf) for name in numbers),
         ]
         broken = [
             f"`{name}` {rule}. Received: {getattr(self, name)!r}"

@@ -22,6 +22,7 @@ from kfp_vision.components.augmentation_search.distance import (
 from kfp_vision.components.shared.architectures.zoo import is_droppable
 from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInfo, read_json
 from kfp_vision.components.shared.augmentation.augment import augment
+from kfp_vision.components.shared.augmentation.draw import draw_seed
 from kfp_vision.components.shared.augmentation.policy import (
     IDENTITY,
     Operation,
@@ -136,7 +137,7 @@ def _write_examples(train: LabelledImages, kept: list[Kept], path: Path, seed: i
         for level in each.levels:
             magnitude = 1.0 if TRANSFORMS[each.transform].chance else level
             policy = Policy(always=(Operation(each.transform, magnitude, magnitude),))
-            pixels, _, _ = transform(images, policy_tensors(policy), tf.constant([seed, 0]))
+            pixels, _, _ = transform(images, policy_tensors(policy), draw_seed(seed, 0))
             levels.append(np.clip(np.rint(pixels[0]), 0, 255).astype(np.uint8))
         arrays[each.transform] = np.stack(levels)
     np.savez_compressed(path, **arrays)
@@ -192,7 +193,7 @@ def _measure(
     transform = tf.function(augment, jit_compile=True)
 
     def look(policy: Policy) -> tuple[np.ndarray, np.ndarray, float]:
-        pixels, _, _ = transform(images, policy_tensors(policy), tf.constant([seed, 0]))
+        pixels, _, _ = transform(images, policy_tensors(policy), draw_seed(seed, 0))
         features, logits = predict(pixels)
         losses = np.asarray(task.loss(targets, logits))
         metric = task.metrics(targets, np.asarray(task.activate(logits))).get(primary, 0.0)

@@ -14,8 +14,9 @@ from kfp_vision.components.shared.augmentation.mixing import centred_boxes
 from kfp_vision.components.shared.augmentation.policy import MAX_CHAINS, MAX_DRAWS
 from kfp_vision.components.shared.augmentation.threefry import uniform
 from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS, TRANSFORMS
+from kfp_vision.components.shared.seeds import seed_word
 
-__all__ = ["Chain", "Mix", "draw_chain", "draw_chain_weights", "draw_mix"]
+__all__ = ["Chain", "Mix", "draw_chain", "draw_chain_weights", "draw_mix", "draw_seed"]
 
 # Streams of random numbers; every chain has its own.
 _MIXING, _WEIGHTS, _CHAINS = range(3)
@@ -50,6 +51,16 @@ class Mix(NamedTuple):
     partners: tf.Tensor
     weights: tf.Tensor
     boxes: tf.Tensor
+
+
+def draw_seed(seed: int, draw: int) -> tf.Tensor:
+    """Returns the seed of a batch, int32 [2].
+
+    Args:
+        seed: Not negative, of any size.
+        draw: Number of the batch, below 2^31.
+    """
+    return tf.bitcast(tf.constant([seed_word(seed), draw], tf.uint32), tf.int32)
 
 
 def draw_chain(

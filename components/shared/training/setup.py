@@ -1,6 +1,7 @@
 """From a dataset and a recipe to everything a training needs: model, images, trainer."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from kfp_vision.components.shared.architectures.zoo import build_model, choose_i
 from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
 from kfp_vision.components.shared.augmentation.policy import Policy
 from kfp_vision.components.shared.recipe import Recipe, Setting
+from kfp_vision.components.shared.seeds import seed_word
 from kfp_vision.components.shared.tasks import Task, get_task
 from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.data import LabelledImages, open_labelled
@@ -41,11 +43,12 @@ class UserChoices:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses negative sizes and rates."""
+        """Refuses sizes and rates that are negative or not finite."""
         for name, value in vars(self).items():
-            if isinstance(value, int | float) and value < 0:
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
                 raise ValueError(
-                    f"`{name}` must not be negative (0 leaves it to kfp-vision). Received: {value}"
+                    f"`{name}` must not be negative (0 leaves it to kfp-vision) and must be "
+                    f"finite. Received: {value}"
                 )
 
     def hyperparameters(self) -> dict[str, Any]:
@@ -102,7 +105,7 @@ def build_trainer(
     settings = dataclasses.replace(hyperparameters.from_recipe(recipe), **changes)
     weights = recipe.value("data", "class_weights")
     class_weights = None if weights is None else np.asarray(weights)
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(seed_word(seed))
     with node_strategy().scope():
         model = build_model(
             recipe.value("model", "architecture"),

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.architectures.norms import norm_layers
 from kfp_vision.components.shared.augmentation.augment import augment
+from kfp_vision.components.shared.augmentation.draw import draw_seed
 from kfp_vision.components.shared.augmentation.policy import Policy, policy_tensors
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
@@ -127,7 +128,8 @@ class Trainer:
         self._num_replicas = self._strategy.num_replicas_in_sync
         self.optimizer = build_optimizer(model, settings)
         self._policy = None if policy is None else _variables(policy_tensors(policy))
-        self._seed = seed
+        # A variable, so that a compiled step serves every seed.
+        self._seed = tf.Variable(draw_seed(seed, 0)[0], trainable=False)
         self._label_smoothing = tf.Variable(settings.label_smoothing, trainable=False)
         self._average = (
             [tf.Variable(weight, trainable=False) for weight in model.trainable_weights]
@@ -157,6 +159,19 @@ class Trainer:
             raise ValueError("A trainer without a policy cannot be given one. Received: None")
         for name, tensor in policy_tensors(policy).items():
             self._policy[name].assign(tensor)
+
+    def reseed(self, seed: int) -> None:
+        """Draws augmentation and dropout of the steps to come from other random numbers.
+
+        Args:
+            seed: Not negative, of any size.
+        """
+        self._seed.assign(draw_seed(seed, 0)[0])
+        # Of every layer that draws: a seed and how often it has drawn.
+        states = [each for each in self.model.variables if each.name == "seed_generator_state"]
+        words = np.random.SeedSequence(seed).generate_state(len(states))
+        for state, word in zip(states, words, strict=True):
+            state.assign(np.array([word, 0], state.dtype))
 
     def regularise(self, label_smoothing: float, weight_decay: float) -> None:
         """Changes the regularisation of the steps to come; nothing is compiled anew."""

@@ -144,9 +144,12 @@ def test_a_recipe_that_cannot_train_is_refused_with_the_reason(
         train_model(digits_dir, recipe, tmp_path / "model", tmp_path, TrainConfig(epochs=1))
 
 
-def test_negative_parameters_are_refused() -> None:
+def test_parameters_that_are_negative_or_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="`epochs` must not be negative"):
         TrainConfig(epochs=-1)
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="`max_minutes` .* must be finite. Received"):
+            TrainConfig(max_minutes=value)
 
 
 def test_max_minutes_shortens_the_training_and_says_so(digits_dir: Path, tmp_path: Path) -> None:
