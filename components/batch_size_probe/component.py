@@ -24,6 +24,7 @@ def probe_batch_size(
     from pathlib import Path
 
     from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
+    from kfp_vision.components.shared.logged_metrics import log_metrics
 
     config = ProbeConfig(
         learn=learn,
@@ -38,6 +39,7 @@ def probe_batch_size(
     summary = probe_batch_size(
         Path(dataset.path), Path(recipe.path) / "recipe.json", Path(probe.path), config
     )
-    metrics.log_metric("seconds", summary.seconds)
-    if summary.noise_scale.get("value"):
-        metrics.log_metric("gradient_noise_scale", summary.noise_scale["value"])
+    values = {"seconds": summary.seconds}
+    if "value" in summary.noise_scale:
+        values["gradient_noise_scale"] = summary.noise_scale["value"]
+    log_metrics(metrics, values)

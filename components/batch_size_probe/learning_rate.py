@@ -161,6 +161,9 @@ def _vertex(losses: Mapping[float, float], best: float) -> float:
     curvature, slope, _ = np.polyfit(
         x, [losses[rate] for rate in rates[position - 1 : position + 2]], 2
     )
+    # Three losses alike have no vertex.
+    if not curvature > 0:
+        return best
     return float(np.exp(np.clip(-slope / (2 * curvature), x[0], x[2])))
 
 
@@ -168,8 +171,11 @@ def clip_threshold(norms: np.ndarray, default: float) -> float | None:
     """Returns the 90th percentile of gradient norms [T] when there are spikes, else None.
 
     A spike is a norm above three medians; where there are none, clipping has nothing to do, and
-    `default` stays unless it would clip ordinary steps too.
+    `default` stays unless it would clip ordinary steps too. Norms that are not finite do not count.
     """
+    norms = norms[np.isfinite(norms)]
+    if not len(norms):
+        return None
     median, high = np.median(norms), float(np.quantile(norms, 0.9))
     if norms.max() > 3 * median or high > default:
         return high

@@ -65,7 +65,7 @@ def estimate_noise_scale(sq_norm: np.ndarray, trace: np.ndarray) -> NoiseScale:
 
     What is left of the bias, which a ratio of means has too, is taken off to second order. The
     interval is that of the logarithm of the ratio, by the delta method with the covariance of the
-    two means.
+    two means. Steps whose norms are not finite are left out.
 
     Args:
         sq_norm: Estimates of |G|^2, [T].
@@ -76,6 +76,10 @@ def estimate_noise_scale(sq_norm: np.ndarray, trace: np.ndarray) -> NoiseScale:
     """
     if len(sq_norm) < 2:
         raise ValueError(f"A standard error needs two steps. Received: {len(sq_norm)}")
+    finite = np.isfinite(sq_norm) & np.isfinite(trace)
+    if finite.sum() < 2:
+        return NoiseScale(None, 0.0, None, 0.0, 0.0, 0.0, 0.0)
+    sq_norm, trace = sq_norm[finite], trace[finite]
     (var_g, covariance), (_, var_s) = np.cov(sq_norm, trace) / len(sq_norm)
     g, s = float(sq_norm.mean()), float(trace.mean())
     g_error, s_error = float(np.sqrt(var_g)), float(np.sqrt(var_s))

@@ -18,15 +18,16 @@ def profile_dataset(
     from pathlib import Path
 
     from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
+    from kfp_vision.components.shared.logged_metrics import log_metrics
     from kfp_vision.components.shared.recipe import Recipe, fetch_recipe
 
     recipe = fetch_recipe(recipe_uri) if recipe_uri else Recipe()
     output_dir = Path(profile.path)
     result = profile_images(Path(dataset.path), recipe, output_dir, ProfileConfig())
     shutil.copyfile(output_dir / "profile.html", page.path)
-    metrics.log_metric("findings", len(result.findings))
-    for name in ("label_entropy_bits", "imbalance_ratio", "compressed_bits_per_pixel"):
-        metrics.log_metric(name, result.figures[name])
+    names = ("label_entropy_bits", "imbalance_ratio", "compressed_bits_per_pixel")
+    figures = {name: result.figures[name] for name in names}
+    log_metrics(metrics, {"findings": len(result.findings), **figures})
 
 
 @component

@@ -17,16 +17,17 @@ def evaluate_model(
     from pathlib import Path
 
     from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
+    from kfp_vision.components.shared.logged_metrics import log_metrics
 
     result = evaluate_model(
         Path(dataset.path), Path(model.path), Path(evaluation.path), EvaluateConfig()
     )
     for split, scores in result.metrics.items():
-        for name, score in scores.items():
-            metrics.log_metric(f"{split}_{name}", score["value"])
+        log_metrics(metrics, {f"{split}_{name}": score["value"] for name, score in scores.items()})
     for name, scores in result.baselines.items():
-        metrics.log_metric(f"{name}_{result.primary}", scores[result.primary]["value"])
-    metrics.log_metric("passed", float(result.passed))
+        value = scores.get(result.primary, {}).get("value")
+        log_metrics(metrics, {f"{name}_{result.primary}": value})
+    log_metrics(metrics, {"passed": result.passed})
     # The KFP page draws one cell per pair of classes: beyond this it is no longer readable.
     if 0 < len(result.confusion) <= 50:
         classes = [row["class"] for row in result.per_class]

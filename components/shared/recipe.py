@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from kfp_vision.components.shared.artifacts import write_json
 from kfp_vision.components.shared.storage import open_folder
 
 __all__ = ["Recipe", "Setting", "Source", "fetch_recipe", "read_recipe", "write_recipe"]
@@ -78,13 +79,20 @@ class Recipe:
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
-    """Writes a recipe as indented JSON, so that two recipes can be compared in a pull request."""
+    """Writes a recipe as indented JSON, so that two recipes can be compared in a pull request.
+
+    Raises:
+        ValueError: A setting holds a NaN or infinity; names it.
+    """
     sections = {
         section: {name: dataclasses.asdict(setting) for name, setting in settings.items()}
         for section, settings in recipe.sections.items()
     }
-    text = json.dumps({"recipe_version": _FORMAT_VERSION, "sections": sections}, indent=2)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_json({"recipe_version": _FORMAT_VERSION, "sections": sections}, path)
+
+
+def _refuse(constant: str) -> None:
+    raise TypeError(f"numbers must be finite, not {constant}")
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -113,7 +121,7 @@ def fetch_recipe(uri: str) -> Recipe:
 
 def _parse_recipe(text: bytes, source: str) -> Recipe:
     try:
-        content = json.loads(text)
+        content = json.loads(text, parse_constant=_refuse)
         if "recipe_version" not in content or "sections" not in content:
             raise KeyError(f"it holds {', '.join(map(str, content)) or 'nothing'}"[:200])
         version, sections = content["recipe_version"], content["sections"]

@@ -22,6 +22,7 @@ def train_model(
     import tempfile
     from pathlib import Path
 
+    from kfp_vision.components.shared.logged_metrics import log_metrics
     from kfp_vision.components.training.train import TrainConfig, train_model
 
     summary = train_model(
@@ -31,6 +32,5 @@ def train_model(
         Path(checkpoint_uri or tempfile.mkdtemp()),
         TrainConfig(max_minutes=max_minutes, seed=seed),
     )
-    for name, value in summary.validation.items():
-        metrics.log_metric(f"validation_{name}", value)
-    metrics.log_metric("images_per_second", summary.images_per_second)
+    validation = {f"validation_{name}": value for name, value in summary.validation.items()}
+    log_metrics(metrics, {**validation, "images_per_second": summary.images_per_second})

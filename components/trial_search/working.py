@@ -13,6 +13,7 @@ from kfp_vision.components.shared.artifacts import (
     ROUNDS,
     AugmentationTable,
     DatasetInfo,
+    json_text,
     read_json,
 )
 from kfp_vision.components.shared.progress import Progress
@@ -54,7 +55,7 @@ def run_trials(
         for trial in _run(missing, techniques, plan, dataset_dir, recipe_path, table_dir, journal):
             known[trial.key] = trial
         finished = [known[trial.key] for trial in wanted]
-    return json.dumps(slice_["done"] + [trial.to_json() for trial in finished])
+    return json_text(slice_["done"] + [trial.to_json() for trial in finished])
 
 
 def _read_journal(folder: Path) -> Iterable[Trial]:
@@ -107,7 +108,7 @@ def _run(
             result = dataclasses.replace(
                 trial, losses=losses, seconds=seconds, error="" if losses else error
             )
-            file.write(json.dumps(result.to_json()) + "\n")
+            file.write(json_text(result.to_json()) + "\n")
             file.flush()
             progress.update(done)
             yield result

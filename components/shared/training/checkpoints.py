@@ -14,16 +14,22 @@ from typing import Any
 
 import numpy as np
 
+from kfp_vision.components.shared.artifacts import json_text
+
 __all__ = ["read_checkpoint", "write_checkpoint"]
 
 _DOCUMENT = "document"
 
 
 def write_checkpoint(path: Path, arrays: Sequence[np.ndarray], document: dict[str, Any]) -> None:
-    """Writes a checkpoint; a kill at any moment leaves the old file or the new one."""
+    """Writes a checkpoint; a kill at any moment leaves the old file or the new one.
+
+    Raises:
+        ValueError: The document holds a NaN or infinity.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     entries: dict[str, Any] = {f"{index:05d}": array for index, array in enumerate(arrays)}
-    entries[_DOCUMENT] = np.frombuffer(json.dumps(document).encode(), np.uint8)
+    entries[_DOCUMENT] = np.frombuffer(json_text(document).encode(), np.uint8)
     descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -91,6 +91,18 @@ def test_rates_that_noise_cannot_tell_apart_are_in_the_interval() -> None:
     assert (choice.low, choice.high) == (0.01, 0.04)
 
 
+def test_rates_that_are_all_alike_have_a_best_one() -> None:
+    """As those of a model in which nothing learns; the first of them is in the middle here."""
+    flat = {rate: np.full(20, 2.0) for rate in (2e-3, 1e-3, 4e-3)}
+    assert 1e-3 <= choose_rate(flat).rate <= 4e-3
+
+
+def test_norms_that_are_not_finite_are_no_threshold() -> None:
+    norms = np.array([1.0, 1.0, 10.0, np.inf, np.nan])
+    assert clip_threshold(norms, 5.0) == pytest.approx(np.quantile([1.0, 1.0, 10.0], 0.9))
+    assert clip_threshold(np.array([np.nan]), 5.0) is None
+
+
 def test_diverged_trials_lower_the_rate_and_alone_are_an_error() -> None:
     diverged = {0.1: np.array([1.0, np.nan])}
     assert next_rate(diverged) == pytest.approx(0.025)

@@ -93,6 +93,15 @@ def test_a_gradient_that_drowns_in_noise_gives_a_lower_bound_only() -> None:
     assert estimate.low > 10
 
 
+def test_a_step_whose_norms_are_not_finite_is_left_out() -> None:
+    generator = np.random.default_rng(0)
+    sq_norm, trace = 1.0 + 0.1 * generator.normal(size=(2, 50))
+    broken = np.r_[sq_norm, np.nan, np.inf], np.r_[trace, 1.0, np.inf]
+    assert estimate_noise_scale(*broken) == estimate_noise_scale(sq_norm, trace)
+    unknown = estimate_noise_scale(np.full(5, np.nan), np.full(5, np.nan))
+    assert (unknown.value, unknown.low, unknown.high) == (None, 0.0, None)
+
+
 def test_the_moving_ratio_forgets_and_is_unknown_at_first() -> None:
     sq_norm, trace = np.ones(200), np.r_[np.full(100, 10.0), np.full(100, 40.0)]
     ratios = moving_noise_scale(sq_norm, trace, decay=0.8)

@@ -31,6 +31,23 @@ def test_a_stage_does_not_overrule_the_user() -> None:
     assert again.value("training", "batch_size") == 9
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_never_written_and_its_place_is_named(
+    value: float, tmp_path: Path
+) -> None:
+    evidence = {"interval": [0.1, value], "other": 1.0}
+    recipe = Recipe().with_settings("training", {"learning_rate": Setting(0.1, "x", evidence)})
+    place = rf"sections.training.learning_rate.evidence.interval\[1\] = {value}"
+    with pytest.raises(ValueError, match=f"null. Received: {place}$"):
+        write_recipe(recipe, tmp_path / "recipe.json")
+    assert not (tmp_path / "recipe.json").exists()
+    # As one that an earlier version has written.
+    text = json.dumps({"recipe_version": 1, "sections": {"a": {"b": {"value": value}}}})
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(ValueError, match="A recipe is JSON.*must be finite"):
+        read_recipe(tmp_path / "recipe.json")
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "[]", "{}", '{"recipe_version": 1}', '{"recipe_version": 1, "sections": {"a": {"b": 1}}}'],
