@@ -242,6 +242,9 @@ class TrainingSummary:
         steps, best_step: Steps done; the step of the checkpoint that was kept.
         validation: Metric -> value of that checkpoint.
         seconds, images_seen, images_per_second: Of the training loop alone.
+        plain_seconds: Of one plain training: the set-up and the evaluations of this one, and the
+            steps that it had before a policy made it longer, times the seconds of a step without
+            augmentation, measured before the first one.
         checks: Sanity check -> what it measured.
         warnings: Sentences for the report.
     """
@@ -254,6 +257,7 @@ class TrainingSummary:
     best_step: int
     validation: dict[str, float]
     seconds: float
+    plain_seconds: float
     images_seen: int
     images_per_second: float
     checks: dict[str, Any]

@@ -4,8 +4,8 @@ import dataclasses
 import functools
 import hashlib
 import json
-import time
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,10 +22,12 @@ from kfp_vision.components.shared.artifacts import (
     read_json,
     write_json,
 )
+from kfp_vision.components.shared.augmentation.policy import IDENTITY
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.batch_scaling import halve_batch
+from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import CurveRow, History, fit
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.training.sanity import check_one_batch
@@ -36,8 +38,9 @@ from kfp_vision.components.shared.training.setup import (
     open_split,
     recipe_policy,
 )
+from kfp_vision.components.shared.training.short_training import seconds_per_step
 
-__all__ = ["TrainConfig", "train_model"]
+__all__ = ["TrainConfig", "plain_steps", "train_model"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +49,8 @@ class TrainConfig(UserChoices):
 
     Attributes:
         max_minutes: Wall-clock limit of the training loop; 0 for none. A limit makes the length
-            depend on the machine.
+            depend on the machine. The length is fixed at the start: a resumed training has only
+            the rest of it.
     """
 
     max_minutes: float = 0.0
@@ -73,7 +77,7 @@ def train_model(
         ValueError: A setting is out of range, or the model cannot learn a batch by heart.
         DivergenceError: The loss became NaN or exploded.
     """
-    started = time.monotonic()
+    watch = Stopwatch()
     output_dir.mkdir(parents=True, exist_ok=True)
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     recipe = complete_recipe(read_recipe(recipe_path), info, config)
@@ -91,11 +95,21 @@ def train_model(
         steps = settings.steps
         if config.max_minutes:
             # A seventh of the time goes to evaluations and checkpoints.
-            in_time = config.max_minutes * 60 / checks["seconds_per_step"] * 6 / 7
+            in_time = config.max_minutes * 60 / seconds_per_step(trainer, images, targets) * 6 / 7
             steps = max(2, min(steps, int(in_time)))
-        return History(settings, 0, steps, 0.0, 0.0, [], [], checks)
+        history = History(settings, 0, steps, 0.0, 0.0, [], [], checks)
+        history.setup_seconds = watch.seconds
+        if policy is not None:
+            trainer.use_policy(IDENTITY)
+        try:
+            plain_step = seconds_per_step(trainer, images, targets)
+        finally:
+            if policy is not None:
+                trainer.use_policy(policy)
+        history.plain_seconds = min(steps, plain_steps(recipe, settings)) * plain_step
+        return history
 
-    writer = tf.summary.create_file_writer(str(output_dir / "tensorboard"))
+    curves = _TensorBoard(output_dir / "tensorboard")
     history = fit(
         trainer,
         task,
@@ -107,19 +121,30 @@ def train_model(
         primary_metric=recipe.value("data", "primary_metric"),
         seed=config.seed,
         checkpoint_dir=checkpoint_dir / _identity(info, recipe, config),
-        on_curve=_tensorboard_writer(writer),
+        watch=watch,
+        on_curves=curves.write,
     )
-    writer.close()
+    curves.close()
     recipe = _as_trained(recipe, history)
     summary = _summary(history, trainer.model, recipe, config.seed)
     trainer.model.save(output_dir / "model.keras")
     pq.write_table(pa.Table.from_pylist(history.curves), output_dir / "curves.parquet")
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(summary, output_dir / "training.json")
-    write_json(
-        StageCost("train", time.monotonic() - started, summary.images_seen), output_dir / COST_FILE
-    )
+    write_json(StageCost("train", watch.seconds, summary.images_seen), output_dir / COST_FILE)
     return summary
+
+
+def plain_steps(recipe: Recipe, settings: Hyperparameters) -> int:
+    """Returns the steps of a training without those that its policy has made it longer by.
+
+    Args:
+        recipe: Complete.
+        settings: Those of the recipe, or what a repair has made of them.
+    """
+    held = recipe.sections[hyperparameters.SECTION]["steps"]
+    plain = held.evidence.get("steps_without_policy", held.value)
+    return max(1, round(settings.steps * plain / held.value))
 
 
 def _repair(recipe: Recipe) -> Callable[[Hyperparameters], Hyperparameters] | None:
@@ -165,12 +190,24 @@ def _identity(info: DatasetInfo, recipe: Recipe, config: TrainConfig) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _tensorboard_writer(writer: tf.summary.SummaryWriter) -> Callable[[CurveRow], None]:
-    def write(row: CurveRow) -> None:
-        with writer.as_default():
-            tf.summary.scalar(f"{row['split']}/{row['metric']}", row["value"], row["step"])
+class _TensorBoard:
+    """The curves as event files, which only grow: what replaces them makes new ones."""
 
-    return write
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer = tf.summary.create_file_writer(str(folder))
+
+    def write(self, rows: Sequence[CurveRow], anew: bool) -> None:
+        if anew:
+            self.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._writer = tf.summary.create_file_writer(str(self._folder))
+        with self._writer.as_default():
+            for row in rows:
+                tf.summary.scalar(f"{row['split']}/{row['metric']}", row["value"], row["step"])
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def _summary(
@@ -188,6 +225,11 @@ def _summary(
             f"The untrained model's loss was {initial:.3g}; {expected:.3g} is what a model that "
             "knows nothing has. Check the head and the pixel range of the architecture."
         )
+    if history.num_passed_over:
+        warnings.append(
+            f"{history.num_passed_over} evaluations on the validation images gave a loss that is "
+            "not finite; they were passed over."
+        )
     if history.total_steps < settings.steps:
         warnings.append(
             f"`max_minutes` shortened the training to {history.total_steps:,} of "
@@ -202,6 +244,9 @@ def _summary(
         best_step=best["step"],
         validation=best["metrics"],
         seconds=history.seconds,
+        plain_seconds=history.setup_seconds
+        + (history.seconds - history.step_seconds)
+        + history.plain_seconds,
         images_seen=images_seen,
         images_per_second=images_seen / history.step_seconds,
         checks=history.checks,

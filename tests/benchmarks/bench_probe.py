@@ -46,6 +46,7 @@ from kfp_vision.components.shared.artifacts import DatasetInfo
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.batch_scaling import scale_learning_rate
+from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.fit import History, evaluate, fit
 from kfp_vision.components.shared.training.setup import (
@@ -329,7 +330,8 @@ def time_to_accuracy(problem: Problem) -> dict[str, Any]:
             primary_metric="accuracy",
             seed=0,
             checkpoint_dir=path / "checkpoints",
-            on_curve=lambda row: None,
+            watch=Stopwatch(),
+            on_curves=lambda rows, anew: None,
         )
     curve = [
         (row["step"], row["value"])

@@ -17,6 +17,7 @@ from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training import hyperparameters
+from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.fit import History, fit
 from kfp_vision.components.shared.training.trainer import Trainer
@@ -74,7 +75,8 @@ def compare(architecture: str, size: int, channels: int, num_images: int) -> dic
                 primary_metric="accuracy",
                 seed=0,
                 checkpoint_dir=Path(folder),
-                on_curve=lambda row: None,
+                watch=Stopwatch(),
+                on_curves=lambda rows, anew: None,
             )
         return history.step_seconds
 

@@ -29,13 +29,13 @@ def collect_warnings(run: Run) -> list[dict[str, Any]]:
     return [{"code": code, "message": message, "count": count} for code, message, count in warnings]
 
 
-def total_cost(costs: Mapping[str, StageCost]) -> dict[str, Any]:
-    """Returns the cost of the run, in seconds and as a multiple of the plain training.
+def total_cost(costs: Mapping[str, StageCost], plain_s: float) -> dict[str, Any]:
+    """Returns the cost of the run, in seconds and as a multiple of one plain training.
 
     Args:
-        costs: Artifact name -> cost; the stage that wrote `model` is the plain training.
+        costs: Artifact name -> cost.
+        plain_s: Seconds of the plain training, see `TrainingSummary.plain_seconds`.
     """
-    plain_s = costs["model"].seconds
     total_s = sum(cost.seconds for cost in costs.values())
     return {
         "plain_training_s": plain_s,
@@ -69,6 +69,6 @@ def summarise(run: Run) -> dict[str, Any]:
         "probe": dataclasses.asdict(run.probe),
         "augmentation": dataclasses.asdict(run.augmentation),
         "search": dataclasses.asdict(run.search),
-        "cost": total_cost(run.costs),
+        "cost": total_cost(run.costs, training.plain_seconds),
         "warnings": collect_warnings(run),
     }

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,29 @@ import numpy as np
 
 from kfp_vision.components.shared.artifacts import json_text
 
-__all__ = ["read_checkpoint", "write_checkpoint"]
+__all__ = ["Stopwatch", "read_checkpoint", "write_checkpoint"]
 
 _DOCUMENT = "document"
+
+
+class Stopwatch:
+    """The seconds of a stage over all processes that it took.
+
+    What a killed process did after its last checkpoint is not known.
+    """
+
+    def __init__(self) -> None:
+        """Starts it."""
+        self._started, self._earlier = time.monotonic(), 0.0
+
+    def resume(self, seconds: float) -> None:
+        """Adds the processes before this one, as a checkpoint of theirs says."""
+        self._earlier = seconds
+
+    @property
+    def seconds(self) -> float:
+        """Of the processes before and of this one until now."""
+        return self._earlier + time.monotonic() - self._started
 
 
 def write_checkpoint(path: Path, arrays: Sequence[np.ndarray], document: dict[str, Any]) -> None:

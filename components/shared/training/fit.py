@@ -6,7 +6,7 @@ checkpoint and ends with the very weights of an uninterrupted run.
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,11 @@ import tensorflow as tf
 from kfp_vision.components.shared.datasets.loader import BatchOrder, prefetch
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.tasks import Task
-from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
+from kfp_vision.components.shared.training.checkpoints import (
+    Stopwatch,
+    read_checkpoint,
+    write_checkpoint,
+)
 from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.training.sanity import DivergenceError, MemorizationError
@@ -50,6 +54,10 @@ class History:
         best: The kept evaluations, best first: `{"step", "metrics", "file"}`.
         checks: What the sanity checks measured.
         repairs: What went wrong and what was done about it, one sentence each.
+        num_passed_over: Evaluations whose loss was not finite.
+        setup_seconds: Until the first step.
+        plain_seconds: Of the steps of a plain training, from the measured seconds of one.
+        stage_seconds: Of all processes of the stage until the last checkpoint.
     """
 
     settings: Hyperparameters
@@ -61,19 +69,36 @@ class History:
     best: list[dict[str, Any]]
     checks: dict[str, float]
     repairs: list[str] = dataclasses.field(default_factory=list)
+    num_passed_over: int = 0
+    setup_seconds: float = 0.0
+    plain_seconds: float = 0.0
+    stage_seconds: float = 0.0
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> "History":
         """Returns what `dataclasses.asdict` made a document of."""
         return cls(**{**document, "settings": Hyperparameters(**document["settings"])})
 
+    def double_steps(self) -> None:
+        """Counts everything in steps of half as many images.
+
+        The files of the best evaluations keep their names, which no later one can be given.
+        """
+        self.step, self.total_steps = 2 * self.step, 2 * self.total_steps
+        for row in (*self.curves, *self.best):
+            row["step"] *= 2
+
 
 def evaluate(trainer: Trainer, task: Task, images: LabelledImages) -> dict[str, float]:
-    """Returns the metrics of the task and the mean `loss` (unweighted, unsmoothed)."""
+    """Returns the metrics of the task and the mean `loss` (unweighted, unsmoothed).
+
+    There are none where the loss is not finite.
+    """
     logits = np.concatenate([trainer.logits(batch) for batch in images.image_batches()])
-    losses = np.asarray(task.loss(images.targets, logits))
-    predictions = np.asarray(task.activate(logits))
-    return {"loss": float(losses.mean()), **task.metrics(images.targets, predictions)}
+    loss = float(np.asarray(task.loss(images.targets, logits)).mean())
+    if not np.isfinite(loss):
+        return {}
+    return {"loss": loss, **task.metrics(images.targets, np.asarray(task.activate(logits)))}
 
 
 def fit(
@@ -88,7 +113,8 @@ def fit(
     primary_metric: str,
     seed: int,
     checkpoint_dir: Path,
-    on_curve: Callable[[CurveRow], None],
+    watch: Stopwatch,
+    on_curves: Callable[[Sequence[CurveRow], bool], None],
 ) -> History:
     """Trains to the end, then loads the best checkpoint into the model.
 
@@ -104,14 +130,18 @@ def fit(
         primary_metric: The higher the better.
         seed: Of the order of the images.
         checkpoint_dir: Belongs to this run alone.
-        on_curve: Called for every row of the curves, those before a restart included.
+        watch: Of the stage; the processes before this one are added to it.
+        on_curves: Called with new rows of the curves, and with whether they replace all rows
+            before: so it is at the start, and after a repair, which changes their steps.
 
     Raises:
-        DivergenceError: The loss is NaN or infinite, or ten times the initial one.
+        DivergenceError: The loss is NaN or infinite, or ten times the initial one; or no evaluation
+            has a finite one.
         MemorizationError: The model cannot learn one batch by heart.
         tf.errors.ResourceExhaustedError: The batch does not fit into memory.
     """
     state_path = checkpoint_dir / "state.npz"
+    resumed = state_path.exists()
     repairs: list[str] = []
     initial = trainer.state()
     while not state_path.exists():
@@ -122,34 +152,42 @@ def fit(
             settings = _halved(settings, halve, error, repairs)
             continue
         history.repairs = repairs
-        write_checkpoint(state_path, initial, dataclasses.asdict(history))
+        _save(trainer, history, watch, state_path)
     history = _restore(trainer, state_path)
-    for row in history.curves:
-        on_curve(row)
+    if resumed:
+        watch.resume(history.stage_seconds)
+    on_curves(history.curves, True)
     while history.step < history.total_steps:
         try:
-            _advance(
-                trainer,
-                task,
-                train,
-                validation,
-                history,
-                primary_metric,
-                seed,
-                checkpoint_dir,
-                on_curve,
+            rows = _advance(
+                trainer, task, train, validation, history, primary_metric, seed, checkpoint_dir
             )
         except _REPAIRABLE as error:
             history = _restore(trainer, state_path)
             history.settings = _halved(history.settings, halve, error, history.repairs)
             # The same position in the same order of images: twice the steps of half the size.
-            history.step, history.total_steps = 2 * history.step, 2 * history.total_steps
-            write_checkpoint(state_path, trainer.state(), dataclasses.asdict(history))
+            history.double_steps()
+            on_curves(history.curves, True)
+        else:
+            on_curves(rows, False)
+        _save(trainer, history, watch, state_path)
+        _drop_others(history, checkpoint_dir)
+    if not history.best:
+        raise DivergenceError(
+            "The loss on the validation images must be finite. "
+            f"Received: NaN or infinity in all {history.num_passed_over} evaluations, while that "
+            "of the training images was finite. Lower `learning_rate`."
+        )
     best = read_checkpoint(checkpoint_dir / history.best[0]["file"])
     if best is None:
         raise FileNotFoundError(f"The best checkpoint must exist. Received: {checkpoint_dir}")
     trainer.set_variables(best[0])
     return history
+
+
+def _save(trainer: Trainer, history: History, watch: Stopwatch, state_path: Path) -> None:
+    history.stage_seconds = watch.seconds
+    write_checkpoint(state_path, trainer.state(), dataclasses.asdict(history))
 
 
 def _restore(trainer: Trainer, state_path: Path) -> History:
@@ -186,25 +224,29 @@ def _advance(
     primary_metric: str,
     seed: int,
     checkpoint_dir: Path,
-    on_curve: Callable[[CurveRow], None],
-) -> None:
-    """Trains up to the next evaluation, evaluates, and writes the checkpoint."""
+) -> list[CurveRow]:
+    """Trains up to the next evaluation, evaluates, and returns what that adds to the curves."""
     began = time.monotonic()
     order = BatchOrder(len(train), history.settings.batch_size, seed)
     interval = max(1, history.total_steps // _EVALUATIONS)
     end = min((history.step // interval + 1) * interval, history.total_steps)
     figures = _train_until(end, trainer, train, order, history)
     metrics, weights = _evaluate_average(trainer, task, train, validation, order, end)
-    for split, values in (("train", figures), ("validation", metrics)):
-        for metric, value in values.items():
-            row = {"step": end, "split": split, "metric": metric, "value": value}
-            history.curves.append(row)
-            on_curve(row)
-    entry = {"step": end, "metrics": metrics, "file": f"best-{end}.npz"}
-    _keep_best(history, entry, weights, primary_metric, checkpoint_dir)
+    rows = [
+        {"step": end, "split": split, "metric": metric, "value": value}
+        for split, values in (("train", figures), ("validation", metrics))
+        for metric, value in values.items()
+        # The gradient of a finite loss can be beyond float32.
+        if np.isfinite(value)
+    ]
+    history.curves += rows
+    if metrics:
+        entry = {"step": end, "metrics": metrics, "file": f"best-{end}.npz"}
+        _keep_best(history, entry, weights, primary_metric, checkpoint_dir)
+    else:
+        history.num_passed_over += 1
     history.seconds += time.monotonic() - began
-    write_checkpoint(checkpoint_dir / "state.npz", trainer.state(), dataclasses.asdict(history))
-    _drop_others(history, checkpoint_dir)
+    return rows
 
 
 def _train_until(

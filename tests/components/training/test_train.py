@@ -1,5 +1,6 @@
 """Training real digits: what it writes, what it refuses, and that a kill changes nothing."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -15,10 +16,18 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from kfp_vision.components.shared.artifacts import (
+    COST_FILE,
+    StageCost,
+    TrainingSummary,
+    read_json,
+)
+from kfp_vision.components.shared.augmentation.published import trivial_augment
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
-from kfp_vision.components.training.train import TrainConfig, train_model
+from kfp_vision.components.training.train import TrainConfig, plain_steps, train_model
 
 _RUN = """
 import sys
@@ -115,10 +124,16 @@ def test_killed_and_resumed_equals_uninterrupted(digits_dir: Path, tmp_path: Pat
     restored = read_checkpoint(next(checkpoints.glob("*/state.npz")))
     assert restored is not None
     assert 0 < restored[1]["step"] < restored[1]["total_steps"]
+    killed_seconds = restored[1]["stage_seconds"]
 
     again = subprocess.run(command("killed"), check=True, capture_output=True, text=True)
     first = next(line for line in again.stdout.splitlines() if line.startswith("progress "))
     assert json.loads(first.removeprefix("progress "))["done"] > restored[1]["step"]
+    # The seconds of both processes, of which the second trained for some.
+    cost = read_json(StageCost, tmp_path / "killed" / COST_FILE)
+    summary = read_json(TrainingSummary, tmp_path / "killed" / "training.json")
+    assert cost.seconds > max(killed_seconds, summary.seconds)
+    assert summary.images_seen == cost.images_seen == summary.steps * 64
     curves = [pq.read_table(tmp_path / name / "curves.parquet") for name in ("whole", "killed")]
     assert curves[0].equals(curves[1])
     models = [keras.models.load_model(tmp_path / n / "model.keras") for n in ("whole", "killed")]
@@ -158,6 +173,37 @@ def test_max_minutes_shortens_the_training_and_says_so(digits_dir: Path, tmp_pat
     summary = train_model(digits_dir, recipe, tmp_path / "model", tmp_path / "checkpoints", config)
     assert summary.steps < 100_000 * 1000 // 64
     assert any("`max_minutes` shortened" in warning for warning in summary.warnings)
+
+
+def test_a_plain_training_is_one_without_a_policy_and_what_it_lengthens(
+    digits_dir: Path, tmp_path: Path
+) -> None:
+    training = {
+        "steps": Setting(60, "longer", {"steps_without_policy": 20}),
+        "warmup_steps": Setting(5, "test", source="user"),
+        "batch_size": Setting(64, "test", source="user"),
+        "ema_momentum": Setting(0.0, "test", source="user"),
+    }
+    policy = {"policy": Setting(trivial_augment().to_json(), "test")}
+    recipe = read_recipe(_recipe(tmp_path / "plain.json")).with_settings("training", training)
+    write_recipe(recipe.with_settings("augmentation", policy), tmp_path / "long.json")
+    folders = (tmp_path / name for name in ("long.json", "model", "checkpoints"))
+    summary = train_model(digits_dir, *folders, TrainConfig())
+    assert summary.steps == 60
+    long, plain = (read_recipe(tmp_path / name) for name in ("long.json", "plain.json"))
+    settings = hyperparameters.from_recipe(read_recipe(tmp_path / "model/recipe.json"))
+    repaired = dataclasses.replace(settings, steps=120)
+    plain = plain.with_settings("training", {"steps": Setting(60, "as it was")})
+    cases = [(long, settings), (long, repaired), (plain, settings)]
+    steps = [plain_steps(*case) for case in cases]
+    assert steps == [20, 40, 60]
+    restored = read_checkpoint(next(tmp_path.glob("checkpoints/*/state.npz")))
+    assert restored is not None
+    done = restored[1]
+    assert done["plain_seconds"] > 0
+    assert summary.plain_seconds == pytest.approx(
+        done["setup_seconds"] + done["seconds"] - done["step_seconds"] + done["plain_seconds"]
+    )
 
 
 def test_a_checkpoint_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:

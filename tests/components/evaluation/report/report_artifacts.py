@@ -309,6 +309,7 @@ def classification_run(
             best_step=240,
             validation={"accuracy": 0.9},
             seconds=5.5,
+            plain_seconds=4.0,
             images_seen=38_400,
             images_per_second=6982.0,
             checks={"initial_loss_nats": 2.31, "expected_initial_loss_nats": 2.303},

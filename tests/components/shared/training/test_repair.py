@@ -4,6 +4,7 @@ Memory does run out on no machine at will: a trainer raises what TensorFlow rais
 """
 
 import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import tensorflow as tf
 from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
 from kfp_vision.components.shared.recipe import Recipe, Setting
 from kfp_vision.components.shared.training.batch_scaling import halve_batch
+from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import History, fit
 from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.shared.training.setup import (
@@ -48,16 +50,41 @@ _MEMORY = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tens
 _LOSS = DivergenceError("The training loss must stay finite. Received: nan")
 
 
-def _fit(dataset: Path, folder: Path, halve: Any, **failure: Any) -> tuple[History, Any, list]:
+class _NotFinite:
+    """A trainer whose model puts out NaN in its first evaluations, as Keras does on overflow."""
+
+    def __init__(self, trainer: Trainer, number: int) -> None:
+        self._trainer, self._left = trainer, number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trainer, name)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        # An evaluation of 300 images is one batch.
+        self._left -= 1
+        return self._trainer.logits(images) * (np.nan if self._left >= 0 else 1.0)
+
+
+def _fit(
+    dataset: Path,
+    folder: Path,
+    halve: Any,
+    wrap: Callable[[Trainer], Any] = lambda trainer: trainer,
+    watch: Stopwatch | None = None,
+) -> tuple[History, Any, list]:
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
     info = read_json(DatasetInfo, dataset / "dataset.json")
     choices = UserChoices(batch_size=40, epochs=4)
     recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
     trainer, task, settings = build_trainer(recipe, info, 0)
-    failing = _Failing(trainer, **failure) if failure else trainer
+    failing = wrap(trainer)
     rows: list[dict[str, Any]] = []
+
+    def draw(new: Sequence[dict[str, Any]], anew: bool) -> None:
+        rows[:] = [*([] if anew else rows), *map(dict, new)]
+
     history = fit(
-        failing,  # type: ignore[arg-type]
+        failing,
         task,
         open_split(dataset, "train", recipe),
         open_split(dataset, "validation", recipe),
@@ -67,7 +94,8 @@ def _fit(dataset: Path, folder: Path, halve: Any, **failure: Any) -> tuple[Histo
         primary_metric="accuracy",
         seed=0,
         checkpoint_dir=folder,
-        on_curve=rows.append,
+        watch=watch or Stopwatch(),
+        on_curves=draw,
     )
     return history, failing, rows
 
@@ -80,15 +108,22 @@ def test_halved_in_the_middle_it_sees_the_same_images_and_keeps_what_is_done(
     error: Exception, digits_dir: Path, tmp_path: Path
 ) -> None:
     # 100 steps of 40 in 20 intervals of 5: the eighth call is in the middle of the run.
-    history, trainer, rows = _fit(digits_dir, tmp_path, _HALVE, largest=10, first=8, error=error)
+    wrap = functools.partial(_Failing, largest=10, first=8, error=error)
+    history, trainer, rows = _fit(digits_dir, tmp_path, _HALVE, wrap)
     assert history.settings.batch_size == 10
     assert history.step == history.total_steps == 400
     assert len(history.repairs) == 2
     assert str(error).splitlines()[0] in history.repairs[0]
     assert trainer.batches[:7] == [40] * 7
     assert set(trainer.batches[7:]) == {10}
-    evaluated = [row["step"] for row in rows if row["split"] == "validation"]
-    assert evaluated[0] == 5
+    # In steps of the last batch, those before the repairs too: the same images lie between two.
+    assert rows == history.curves
+    losses = [row for row in rows if (row["split"], row["metric"]) == ("validation", "loss")]
+    assert [row["step"] for row in losses] == list(range(20, 401, 20))
+    for kept in history.best:
+        values = {r["metric"]: r["value"] for r in rows if r["step"] == kept["step"]}
+        assert kept["metrics"]["accuracy"] == values["accuracy"]
+        assert (tmp_path / kept["file"]).exists()
     assert history.settings.learning_rate < 3e-3
     # Nothing is left to do for the same run again, which knows of the repairs.
     again, _, _ = _fit(digits_dir, tmp_path, _HALVE)
@@ -96,10 +131,32 @@ def test_halved_in_the_middle_it_sees_the_same_images_and_keeps_what_is_done(
 
 
 def test_without_a_policy_the_error_is_the_users(digits_dir: Path, tmp_path: Path) -> None:
+    failure = {"largest": 10, "first": 1}
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        _fit(digits_dir, tmp_path, None, largest=10, first=1, error=_MEMORY)
+        _fit(digits_dir, tmp_path, None, functools.partial(_Failing, **failure, error=_MEMORY))
 
 
 def test_what_no_batch_mends_is_raised_in_the_end(digits_dir: Path, tmp_path: Path) -> None:
+    wrap = functools.partial(_Failing, largest=0, first=1, error=_LOSS)
     with pytest.raises(DivergenceError, match="must stay finite"):
-        _fit(digits_dir, tmp_path, _HALVE, largest=0, first=1, error=_LOSS)
+        _fit(digits_dir, tmp_path, _HALVE, wrap)
+
+
+def test_an_evaluation_that_is_not_finite_is_passed_over_and_counted(
+    digits_dir: Path, tmp_path: Path
+) -> None:
+    history, _, rows = _fit(digits_dir, tmp_path, None, lambda each: _NotFinite(each, 18))
+    assert history.num_passed_over == 18
+    assert [kept["step"] for kept in history.best] in ([95, 100], [100, 95])
+    assert all(np.isfinite(row["value"]) for row in rows)
+    with pytest.raises(DivergenceError, match="validation.*in all 20 evaluations"):
+        _fit(digits_dir, tmp_path / "none", None, lambda each: _NotFinite(each, 1000))
+
+
+def test_the_seconds_of_the_processes_before_are_added(digits_dir: Path, tmp_path: Path) -> None:
+    first, second = Stopwatch(), Stopwatch()
+    history, _, _ = _fit(digits_dir, tmp_path, None, watch=first)
+    assert 0 < history.stage_seconds <= first.seconds
+    own = second.seconds
+    _fit(digits_dir, tmp_path, None, watch=second)
+    assert second.seconds >= history.stage_seconds + own
