@@ -37,7 +37,9 @@ class Samples(NamedTuple):
     labels: np.ndarray
 
 
-def zero_rule(train: Samples, validation: Samples, num_classes: int) -> Predict:
+def zero_rule(
+    train: Samples, validation: Samples, num_classes: int, balanced: bool = False
+) -> Predict:
     """Returns the predictor whose probabilities are the class frequencies, whatever the image."""
     # Half an image: a class that training lacks is improbable and not impossible.
     floor = 0.5 / len(train.labels)
@@ -46,7 +48,9 @@ def zero_rule(train: Samples, validation: Samples, num_classes: int) -> Predict:
     return lambda features: np.tile(row, (len(features), 1))
 
 
-def nearest_centroid(train: Samples, validation: Samples, num_classes: int) -> Predict:
+def nearest_centroid(
+    train: Samples, validation: Samples, num_classes: int, balanced: bool = False
+) -> Predict:
     """Returns the predictor by mean squared distance to the mean image of each class.
 
     With independent labels: the distance to the mean image without the class, minus that with it.
@@ -66,20 +70,34 @@ def nearest_centroid(train: Samples, validation: Samples, num_classes: int) -> P
     return lambda features: with_class(features) - without_class(features)
 
 
-def linear(train: Samples, validation: Samples, num_classes: int) -> Predict:
-    """Returns the logistic regression with the penalty that does best on the validation split."""
+def linear(
+    train: Samples, validation: Samples, num_classes: int, balanced: bool = False
+) -> Predict:
+    """Returns the logistic regression with the penalty that does best on the validation split.
+
+    When `balanced`, every class counts the same and not every image, as in a model that is trained
+    and judged that way.
+    """
+    train_weights, validation_weights = (
+        _class_balance(samples.labels) if balanced else None for samples in (train, validation)
+    )
     weights = np.zeros((train.features.shape[1] + 1, num_classes), np.float32)
     path = []
     for penalty in _PENALTIES:
-        weights = fit_logistic(train, weights, penalty, _ITERATIONS)
+        weights = fit_logistic(train, weights, penalty, _ITERATIONS, train_weights)
         logits = _affine(validation.features, weights)
-        path.append((negative_log_likelihood(validation.labels, logits), weights))
+        loss = negative_log_likelihood(validation.labels, logits, weights=validation_weights)
+        path.append((loss, weights))
     best = min(path, key=lambda entry: entry[0])[1]
     return lambda features: _affine(features, best)
 
 
 def fit_logistic(
-    train: Samples, weights: np.ndarray, penalty: float, max_iterations: int
+    train: Samples,
+    weights: np.ndarray,
+    penalty: float,
+    max_iterations: int,
+    image_weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns the weights of a softmax (or one sigmoid a class) regression.
 
@@ -90,6 +108,7 @@ def fit_logistic(
         weights: Where to start, [D + 1, C]; the last row is the intercept, not penalised.
         penalty: lambda > 0, per image.
         max_iterations: Bounds the time.
+        image_weights: How much each image counts, [N] with mean 1; None when all count the same.
     """
     multilabel = train.labels.ndim == 2
     present = _present(train.labels, weights.shape[1])
@@ -100,9 +119,11 @@ def fit_logistic(
         current = flat.reshape(weights.shape).astype(np.float32)
         logits = _affine(train.features, current)
         residual = (activate(logits, multilabel) - present) / len(logits)
+        if image_weights is not None:
+            residual *= image_weights[:, None]
         gradient = np.vstack([train.features.T @ residual, residual.sum(axis=0)])
         gradient[:-1] += penalty * current[:-1]
-        loss = outcomes * negative_log_likelihood(train.labels, logits)
+        loss = outcomes * negative_log_likelihood(train.labels, logits, weights=image_weights)
         loss += penalty / 2 * float((current[:-1] ** 2).sum())
         return loss, gradient.ravel().astype(np.float64)
 
@@ -112,7 +133,7 @@ def fit_logistic(
     return found.x.reshape(weights.shape).astype(np.float32)
 
 
-BASELINES: dict[str, Callable[[Samples, Samples, int], Predict]] = {
+BASELINES: dict[str, Callable[[Samples, Samples, int, bool], Predict]] = {
     "zero_rule": zero_rule,
     "nearest_centroid": nearest_centroid,
     "linear": linear,
@@ -121,6 +142,13 @@ BASELINES: dict[str, Callable[[Samples, Samples, int], Predict]] = {
 
 def _affine(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return features @ weights[:-1] + weights[-1]
+
+
+def _class_balance(labels: np.ndarray) -> np.ndarray:
+    """Returns weights [N] with mean 1 under which every class that is there counts the same."""
+    counts = np.bincount(labels)
+    weights = 1 / counts[labels].astype(np.float32)
+    return weights / weights.mean()
 
 
 def _present(labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -1,20 +1,40 @@
-"""Percentile bootstrap over images: N images, R resamples.
+"""Metrics with 95 % intervals, and their paired differences, by a bootstrap over images.
 
-Reference: Efron & Tibshirani, 1993, An Introduction to the Bootstrap, chapter 13.
+N images, C classes, R resamples. The resamples give standard errors and not percentiles: those of
+60 right answers out of 60 are all 1, and `shared/intervals.py` knows better.
+Reference: Efron & Tibshirani, 1993, An Introduction to the Bootstrap, chapter 6.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from kfp_vision.components.evaluation.calibration import chance_gap
+from kfp_vision.components.shared.intervals import (
+    balanced_images,
+    difference_interval,
+    wilson_interval,
+)
 from kfp_vision.components.shared.tasks import Targets, Task
 
-__all__ = ["draw_counts", "score_with_intervals"]
+__all__ = ["Scores", "draw_counts", "score_against_rivals", "score_with_intervals"]
+
+Scores = dict[str, dict[str, Any]]
 
 # Counts of a chunk stay in the cache: 16 MiB of float32.
 _CHUNK_ELEMENTS = 4 * 2**20
+# Image, class and resample: seconds of one core. A standard error from 200 resamples, which remain
+# of 10,000 images of 1,000 classes, is right within 5 %.
+_MAX_WORK = 2 * 10**9
+_MIN_RESAMPLES = 100
+# Every image counts the same here; in the other metrics every class does.
+_PROPORTION = "accuracy"
+_PER_IMAGE = (_PROPORTION, "micro_f1")
+_CALIBRATION_ERROR = "ece"
+# Of counts in float32.
+_ROUNDING = 1e-6
 
 
 def draw_counts(num_images: int, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -34,18 +54,110 @@ def draw_counts(num_images: int, num_resamples: int, seed: int) -> Iterator[np.n
 
 def score_with_intervals(
     task: Task, targets: Targets, predictions: np.ndarray, num_resamples: int, seed: int
-) -> dict[str, dict[str, Any]]:
+) -> Scores:
     """Returns metric -> `{"value", "ci95": [low, high]}`; undefined metrics are left out.
 
-    A resample that leaves a metric undefined (no image of a class) does not count for it.
+    The calibration error has `chance95` too: between these lies that of a model whose confidence is
+    right. The plain error is too large by about as much, and its interval allows for that.
+
+    Args:
+        task: Of the images.
+        targets: Of N images.
+        predictions: Probabilities [N, C].
+        num_resamples: Many images of many classes are given fewer, at least 100.
+        seed: Of the resamples.
     """
-    num_images = len(predictions)
-    resampled: dict[str, list[np.ndarray]] = defaultdict(list)
-    for counts in draw_counts(num_images, num_resamples, seed):
-        for name, values in task.resampled_metrics(targets, predictions, counts).items():
-            resampled[name].append(values)
-    scores = {}
+    resampled = _resample(task, targets, predictions, num_resamples, seed)
+    return _score(task, targets, predictions, resampled)
+
+
+def score_against_rivals(
+    task: Task,
+    targets: Targets,
+    predictions: np.ndarray,
+    rivals: Mapping[str, np.ndarray],
+    num_resamples: int,
+    seed: int,
+) -> tuple[Scores, dict[str, Scores]]:
+    """Returns the scores of a model and, by name, those of its rivals on the same images.
+
+    Each metric of a rival but the calibration error has `difference`, `{"value", "ci95"}`: the
+    model's minus its own, by the same resamples. The intervals of a metric against all rivals hold
+    together.
+
+    Args:
+        task: Of the images.
+        targets: Of N images.
+        predictions: Probabilities [N, C].
+        rivals: Name -> probabilities [N, C].
+        num_resamples: Many images of many classes are given fewer, at least 100.
+        seed: Of the resamples.
+    """
+    resampled = _resample(task, targets, predictions, num_resamples, seed)
+    scores, rival_scores = _score(task, targets, predictions, resampled), {}
+    for rival, probabilities in rivals.items():
+        drawn = _resample(task, targets, probabilities, num_resamples, seed)
+        rival_scores[rival] = _score(task, targets, probabilities, drawn)
+        for name, score in rival_scores[rival].items():
+            if name == _CALIBRATION_ERROR:
+                continue
+            value = scores[name]["value"] - score["value"]
+            error = _standard_error(resampled[name] - drawn[name])
+            worth = _images_worth(name, targets)
+            interval = difference_interval(value, error, worth, len(rivals))
+            score["difference"] = {"value": value, "ci95": list(interval)}
+    return scores, rival_scores
+
+
+def _resample(
+    task: Task, targets: Targets, predictions: np.ndarray, num_resamples: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Returns metric -> values [R], NaN where a resample (no image of a class) has none."""
+    affordable = max(_MIN_RESAMPLES, _MAX_WORK // predictions.size)
+    values: dict[str, list[np.ndarray]] = defaultdict(list)
+    for counts in draw_counts(len(predictions), min(num_resamples, affordable), seed):
+        for name, metric in task.resampled_metrics(targets, predictions, counts).items():
+            values[name].append(metric)
+    return {name: np.concatenate(parts) for name, parts in values.items()}
+
+
+def _score(
+    task: Task, targets: Targets, predictions: np.ndarray, resampled: Mapping[str, np.ndarray]
+) -> Scores:
+    scores: Scores = {}
     for name, value in task.metrics(targets, predictions).items():
-        low, high = np.nanpercentile(np.concatenate(resampled[name]), [2.5, 97.5])
-        scores[name] = {"value": value, "ci95": [float(low), float(high)]}
+        error = _standard_error(resampled[name])
+        if name == _CALIBRATION_ERROR:
+            chance = chance_gap(predictions.max(axis=1))
+            interval = _calibration_interval(value, error, chance[1])
+            scores[name] = {"value": value, "ci95": list(interval), "chance95": list(chance)}
+            continue
+        images = _images_worth(name, targets)
+        # Right or wrong throughout, nothing varies: the counts alone say how sure that is.
+        if name != _PROPORTION and error > _ROUNDING:
+            images = min(images, value * (1 - value) / error**2)
+        scores[name] = {"value": value, "ci95": list(wilson_interval(value, images))}
     return scores
+
+
+def _standard_error(values: np.ndarray) -> float:
+    defined = values[np.isfinite(values)]
+    return float(defined.std()) if len(defined) else 0.0
+
+
+def _images_worth(name: str, targets: Targets) -> float:
+    """Returns how many images measure the metric at most."""
+    labels = targets["label"]
+    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels)
+    if name in _PER_IMAGE or not counts.any():
+        return float(len(labels))
+    return min(float(len(labels)), balanced_images(counts))
+
+
+def _calibration_interval(value: float, error: float, chance: float) -> tuple[float, float]:
+    """Returns the interval of a calibration error: from 0 where chance alone explains the value.
+
+    The error and what chance adds to it are perpendicular, as the bias of a length is.
+    """
+    beyond_chance = np.sqrt(max(0.0, value**2 - chance**2))
+    return max(0.0, float(beyond_chance - 1.96 * error)), min(1.0, value + 1.96 * error)

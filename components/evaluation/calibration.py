@@ -14,12 +14,15 @@ __all__ = [
     "activate",
     "calibration_gap",
     "calibration_report",
+    "chance_gap",
     "fit_temperature",
     "negative_log_likelihood",
 ]
 
 # A model far outside is broken, not badly calibrated.
 _LOG_TEMPERATURE_RANGE = (-4.0, 4.0)
+_BINS = 15
+_CHANCE_DRAWS = 2000
 
 
 def activate(logits: np.ndarray, multilabel: bool) -> np.ndarray:
@@ -28,7 +31,10 @@ def activate(logits: np.ndarray, multilabel: bool) -> np.ndarray:
 
 
 def negative_log_likelihood(
-    labels: np.ndarray, logits: np.ndarray, smoothing: float = 0.0
+    labels: np.ndarray,
+    logits: np.ndarray,
+    smoothing: float = 0.0,
+    weights: np.ndarray | None = None,
 ) -> float:
     """Returns the mean in nats per image (single label) or per image and class (multi-label).
 
@@ -36,6 +42,7 @@ def negative_log_likelihood(
         labels: int [N] or uint8 [N, C].
         logits: [N, C].
         smoothing: Probability that moves from the true outcome to all of them evenly.
+        weights: Of the images, [N]; None when all count the same.
     """
     if labels.ndim == 2:
         log_true = np.where(labels == 1, log_expit(logits), log_expit(-logits))
@@ -43,7 +50,8 @@ def negative_log_likelihood(
     else:
         log_p = log_softmax(logits, axis=1)
         log_true, log_all = log_p[np.arange(len(labels)), labels], log_p.mean(axis=1)
-    return -float((1 - smoothing) * log_true.mean() + smoothing * log_all.mean())
+    log_p = (1 - smoothing) * log_true + smoothing * log_all
+    return -float(np.average(log_p, axis=0, weights=weights).mean())
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
@@ -63,7 +71,7 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def calibration_gap(
-    confidence: np.ndarray, correct: np.ndarray, num_bins: int = 15
+    confidence: np.ndarray, correct: np.ndarray, num_bins: int = _BINS
 ) -> tuple[float, list[dict[str, Any]]]:
     """Returns the expected calibration error and its bins of equal width that hold a prediction.
 
@@ -86,6 +94,30 @@ def calibration_gap(
     ]
 
 
+def chance_gap(confidence: np.ndarray, num_bins: int = _BINS) -> tuple[float, float]:
+    """Returns between what the calibration error of a calibrated model lies, 95 times in 100.
+
+    It is above 0 because so few events do not happen as often as they are expected to.
+
+    Args:
+        confidence: Predicted probability of an event, [M].
+        num_bins: As of `calibration_gap`.
+
+    Reference: Broecker and Smith, 2007, Weather and Forecasting 22 (consistency resampling).
+    """
+    index = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
+    counts = np.bincount(index, minlength=num_bins)
+    held = counts > 0
+    counts, expected = counts[held], np.bincount(index, confidence, num_bins)[held]
+    # Within a bin the confidence hardly varies: what happens in it is binomial.
+    happened = np.random.default_rng(0).binomial(
+        counts, np.clip(expected / counts, 0.0, 1.0), (_CHANCE_DRAWS, len(counts))
+    )
+    gaps = np.abs(happened - expected).sum(axis=1) / len(confidence)
+    low, high = np.percentile(gaps, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def calibration_report(
     labels: np.ndarray, logits: np.ndarray, temperature: float
 ) -> dict[str, Any]:
@@ -102,5 +134,6 @@ def calibration_report(
         else:
             confidence, happened = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
         report[f"ece_{name}"], report[f"bins_{name}"] = calibration_gap(confidence, happened)
+        report[f"ece_chance95_{name}"] = list(chance_gap(confidence))
         report[f"nll_{name}"] = negative_log_likelihood(labels, scaled)
     return report

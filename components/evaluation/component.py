@@ -32,7 +32,8 @@ def evaluate_model(
     if 0 < len(result.confusion) <= 50:
         classes = [row["class"] for row in result.per_class]
         classification.log_confusion_matrix(classes, result.confusion)
-    if len(result.confusion) == 2:
+    # A test split of one class has no curve.
+    if len(result.confusion) == 2 and result.curves["roc"]:
         (curve,) = result.curves["roc"].values()
         classification.log_roc_curve(curve["x"], curve["y"], curve["threshold"])
 

@@ -11,7 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kfp_vision.components.evaluation.baselines import BASELINES, Samples
-from kfp_vision.components.evaluation.bootstrap import score_with_intervals
+from kfp_vision.components.evaluation.bootstrap import (
+    score_against_rivals,
+    score_with_intervals,
+)
 from kfp_vision.components.evaluation.breakdown import (
     class_rows,
     confusion_counts,
@@ -32,6 +35,7 @@ from kfp_vision.components.evaluation.predictions import (
     decide,
     predictions_table,
 )
+from kfp_vision.components.evaluation.verdict import judge
 from kfp_vision.components.shared.artifacts import (
     COST_FILE,
     DatasetInfo,
@@ -42,11 +46,9 @@ from kfp_vision.components.shared.artifacts import (
 )
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.recipe import read_recipe
-from kfp_vision.components.shared.tasks import Targets, Task, get_task
+from kfp_vision.components.shared.tasks import Task, get_task
 
 __all__ = ["EvaluateConfig", "evaluate_model"]
-
-Scores = dict[str, dict[str, Any]]
 
 # Baselines are linear in pixels: more of them cost time and, at this size, no longer help.
 _BASELINE_IMAGES = 20_000
@@ -58,7 +60,7 @@ class EvaluateConfig:
     """How thoroughly to evaluate.
 
     Attributes:
-        num_resamples: Of the bootstrap; 1000 place a 95 % bound within 0.1 standard errors.
+        num_resamples: Of the bootstrap; of 1000 a standard error is right within 2 %.
         num_mistakes: How many to show.
         seed: Of the bootstrap and of the images that baselines are fitted on.
     """
@@ -68,11 +70,11 @@ class EvaluateConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuses a bootstrap that is too small for a 95 % interval."""
+        """Refuses a bootstrap that is too small for a standard error."""
         if self.num_resamples < 100:
             raise ValueError(
-                "`num_resamples` must be at least 100: an interval rests on the outer 2.5 % on "
-                f"either side. Received: {self.num_resamples}"
+                "`num_resamples` must be at least 100, else the intervals are of any width. "
+                f"Received: {self.num_resamples}"
             )
         if self.num_mistakes < 0 or self.seed < 0:
             raise ValueError(
@@ -114,24 +116,29 @@ def evaluate_model(
     probabilities = {
         split: activate(values / temperature, multilabel) for split, values in logits.items()
     }
-    metrics = {
-        split: _score(task, targets[split], values, config)
-        for split, values in probabilities.items()
-    }
-    baselines = _score_baselines(dataset_dir, info, task, config)
-    reasons = _reasons_to_reject(primary, metrics["test"], baselines["zero_rule"])
-
+    bootstrap = (config.num_resamples, config.seed)
+    rivals = _predict_baselines(dataset_dir, info, task, primary == "balanced_accuracy", config)
+    scores, baselines = score_against_rivals(
+        task, targets["test"], probabilities["test"], rivals, *bootstrap
+    )
+    validation = score_with_intervals(
+        task, targets["validation"], probabilities["validation"], *bootstrap
+    )
+    verdict = judge(primary, scores, baselines)
     labels = targets["test"]["label"]
     breakdown, table = _break_down(
         info, labels, probabilities["test"], sources["test"], config.num_mistakes
     )
     evaluation = Evaluation(
         primary=primary,
-        metrics=metrics,
+        metrics={"test": scores, "validation": validation},
         baselines=baselines,
         calibration=calibration_report(labels, logits["test"], temperature),
-        passed=not reasons,
-        reasons=reasons,
+        passed=verdict.outcome != "rejected",
+        reasons=verdict.reasons,
+        outcome=verdict.outcome,
+        best_baseline=verdict.baseline,
+        sentence=verdict.sentence,
         **breakdown,
     )
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -144,16 +151,18 @@ def evaluate_model(
     return evaluation
 
 
-def _score(
-    task: Task, targets: Targets, probabilities: np.ndarray, config: EvaluateConfig
-) -> Scores:
-    return score_with_intervals(task, targets, probabilities, config.num_resamples, config.seed)
+def _predict_baselines(
+    dataset_dir: Path, info: DatasetInfo, task: Task, balanced: bool, config: EvaluateConfig
+) -> dict[str, np.ndarray]:
+    """Returns the test probabilities of every baseline, calibrated on validation as the model is.
 
-
-def _score_baselines(
-    dataset_dir: Path, info: DatasetInfo, task: Task, config: EvaluateConfig
-) -> dict[str, Scores]:
-    """Returns the test scores of every baseline, calibrated on validation as the model is."""
+    Args:
+        dataset_dir: The `dataset` artifact.
+        info: Of the dataset.
+        task: Of the images.
+        balanced: Whether every class counts the same.
+        config: Holds the seed.
+    """
     limit = _BASELINE_SIDE[info.channels]
     size = (min(info.median_height, limit), min(info.median_width, limit))
     generator = np.random.default_rng(config.seed)
@@ -172,32 +181,15 @@ def _score_baselines(
         split: Samples(((values - mean) / deviation).astype(np.float32), targets[split]["label"])
         for split, values in pixels.items()
     }
-    scores = {}
+    probabilities = {}
     for name, fit in BASELINES.items():
-        predict = fit(samples["train"], samples["validation"], len(info.classes))
+        predict = fit(samples["train"], samples["validation"], len(info.classes), balanced)
         temperature = fit_temperature(
             samples["validation"].labels, predict(samples["validation"].features)
         )
         logits = predict(samples["test"].features) / temperature
-        probabilities = activate(logits, info.task == "multilabel")
-        scores[name] = _score(task, targets["test"], probabilities, config)
-    return scores
-
-
-def _reasons_to_reject(primary: str, scores: Scores, zero_rule: Scores) -> list[str]:
-    if primary not in scores:
-        return [
-            f"The primary metric `{primary}` is not defined on the test split; defined are "
-            f"{sorted(scores)}. Add test images of every class or choose another metric."
-        ]
-    low, high = scores[primary]["ci95"]
-    floor = zero_rule[primary]["value"]
-    if low > floor:
-        return []
-    return [
-        f"Test {primary} {scores[primary]['value']:.4f} (95 % interval {low:.4f} to {high:.4f}) is "
-        f"not clearly above {floor:.4f}, what the class frequencies alone reach."
-    ]
+        probabilities[name] = activate(logits, info.task == "multilabel")
+    return probabilities
 
 
 def _break_down(

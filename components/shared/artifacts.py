@@ -275,22 +275,28 @@ class Evaluation:
 
     Attributes:
         primary: The metric that decides.
-        metrics: Split (`test`, `validation`) -> metric -> `{"value", "ci95": [low, high]}`.
-        baselines: `zero_rule`, `nearest_centroid`, `linear` -> metric -> `{"value", "ci95"}`, on
-            the test split.
+        metrics: Split (`test`, `validation`) -> metric -> `{"value", "ci95": [low, high]}`; `ece`
+            has `chance95` too: what a calibrated model shows.
+        baselines: `zero_rule`, `nearest_centroid`, `linear` -> metric -> `{"value", "ci95",
+            "difference": {"value", "ci95"}}`, on the test split; the difference is that of the
+            model minus the baseline on the same images, and the intervals of a metric against all
+            baselines hold together. `ece` has no difference.
         per_class: One row per class: `{"class", "count", "precision", "recall", "f1", "auroc",
             "average_precision"}`.
         confusion: `[true][predicted]` counts on the test split; empty for multi-label.
         curves: `roc` (x false positive rate, y true positive rate) and `precision_recall` (x
             recall, y precision) -> class -> `{"x", "y", "threshold"}`, at most 200 points and the
             20 classes of lowest average precision; for binary the positive class alone.
-        calibration: `{"temperature", "ece_before", "ece_after", "nll_before", "nll_after",
-            "bins_before", "bins_after"}` on the test split; bins are
-            `[{"confidence", "accuracy", "count"}]`, empty ones left out.
+        calibration: `{"temperature", "ece_before", "ece_after", "ece_chance95_before",
+            "ece_chance95_after", "nll_before", "nll_after", "bins_before", "bins_after"}` on the
+            test split; bins are `[{"confidence", "accuracy", "count"}]`, empty ones left out.
         mistakes: The most confident ones: `{"path", "label", "predicted", "confidence",
             "thumbnail"}`; the thumbnail is a PNG data URI.
-        passed: Whether the model beats the zero-rule baseline.
+        passed: Whether the model is clearly above the zero rule and clearly below no baseline.
         reasons: Why not, one sentence each.
+        outcome: `better` (than every baseline), `indistinguishable` (from one) or `rejected`.
+        best_baseline: In the primary metric; empty when that is not defined.
+        sentence: The outcome with its figures: the first sentence of the report.
     """
 
     primary: str
@@ -303,6 +309,9 @@ class Evaluation:
     mistakes: list[dict[str, Any]]
     passed: bool
     reasons: list[str]
+    outcome: str = ""
+    best_baseline: str = ""
+    sentence: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 __all__ = [
     "BASELINE_MEANINGS",
     "METRIC_MEANINGS",
+    "difference",
     "duration",
     "interval",
     "label",
@@ -95,6 +96,11 @@ def number(value: float | None, digits: int = 4) -> str:
 def score(value: float | None) -> str:
     """Returns a metric between 0 and 1 with three decimals."""
     return _DASH if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def difference(value: float) -> str:
+    """Returns a difference of metrics with its sign: `+0.012`, `−0.080`."""
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def interval(bounds: Sequence[float] | None) -> str:

@@ -27,7 +27,17 @@ from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 __all__ = ["render_page"]
 
 _FOLDER = Path(__file__).parent
-_FILTERS = ("duration", "interval", "label", "number", "percent", "plain", "score", "size")
+_FILTERS = (
+    "difference",
+    "duration",
+    "interval",
+    "label",
+    "number",
+    "percent",
+    "plain",
+    "score",
+    "size",
+)
 # Beyond these a page grows by megabytes and shows nothing more.
 _GALLERY_CLASSES = 24
 _GALLERY_IMAGES = 6

@@ -15,6 +15,11 @@ def collect_warnings(run: Run) -> list[dict[str, Any]]:
     warnings = [
         *(("evaluation", reason, 1) for reason in run.evaluation.reasons),
         *(
+            ("indistinguishable", sentence, 1)
+            for sentence in [run.evaluation.sentence]
+            if run.evaluation.outcome == "indistinguishable"
+        ),
+        *(
             ("export_failed", f"{export.format}: {export.reason}", 1)
             for export in run.exports
             if not export.passed
@@ -65,6 +70,11 @@ def summarise(run: Run) -> dict[str, Any]:
         },
         "metrics": {**evaluation.metrics, "primary": evaluation.primary},
         "baselines": evaluation.baselines,
+        "verdict": {
+            "outcome": evaluation.outcome,
+            "best_baseline": evaluation.best_baseline,
+            "sentence": evaluation.sentence,
+        },
         "exports": [dataclasses.asdict(export) for export in run.exports],
         "probe": dataclasses.asdict(run.probe),
         "augmentation": dataclasses.asdict(run.augmentation),

@@ -68,3 +68,23 @@ def test_class_without_training_images_stays_finite(name, multilabel):
     logits = BASELINES[name](samples, samples, 4)(train.features)
     assert logits.shape == (300, 4)
     assert np.isfinite(logits).all()
+
+
+def test_balanced_regression_is_that_of_sklearn_with_balanced_weights():
+    blobs = draw_blobs()
+    kept = np.flatnonzero((blobs.labels > 0) | (np.arange(len(blobs.labels)) % 10 == 0))
+    train = Samples(blobs.features[kept], blobs.labels[kept])
+    counts = np.bincount(train.labels)
+    weights = len(kept) / (3 * counts[train.labels])
+    fitted = fit_logistic(train, np.zeros((7, 3), np.float32), 0.01, 500, weights)
+    reference = LogisticRegression(C=1 / (0.01 * len(kept)), class_weight="balanced").fit(*train)
+    logits = train.features @ fitted[:-1] + fitted[-1]
+    np.testing.assert_allclose(
+        softmax(logits, axis=1), reference.predict_proba(train.features), atol=0.01
+    )
+    # The rare class is found more often.
+    found = [
+        (BASELINES["linear"](train, train, 3, balanced)(train.features).argmax(axis=1) == 0).sum()
+        for balanced in (False, True)
+    ]
+    assert found[0] < found[1]

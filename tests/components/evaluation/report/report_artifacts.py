@@ -187,6 +187,20 @@ def with_intervals(
     return result
 
 
+def against(
+    model: dict[str, dict[str, Any]], rival: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Returns the figures of a rival with the difference of the model, as if not paired."""
+    for name, score in rival.items():
+        value = model[name]["value"] - score["value"]
+        bounds = [
+            model[name]["ci95"][0] - score["ci95"][1],
+            model[name]["ci95"][1] - score["ci95"][0],
+        ]
+        score["difference"] = {"value": value, "ci95": bounds}
+    return rival
+
+
 def bins(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, Any]]:
     """Returns the reliability bins of ten equal widths."""
     accuracy, mean = calibration_curve(correct, confidence, n_bins=10)
@@ -329,8 +343,8 @@ def classification_run(
             primary="accuracy",
             metrics={"test": metrics, "validation": metrics},
             baselines={
-                "zero_rule": with_intervals(test_y, most_frequent),
-                "nearest_centroid": with_intervals(test_y, centroid),
+                "zero_rule": against(metrics, with_intervals(test_y, most_frequent)),
+                "nearest_centroid": against(metrics, with_intervals(test_y, centroid)),
             },
             per_class=[
                 {
@@ -364,6 +378,10 @@ def classification_run(
             ],
             passed=True,
             reasons=[],
+            outcome="better",
+            best_baseline="nearest_centroid",
+            sentence="The model is clearly better than every baseline, the best of them is the "
+            "baseline `nearest_centroid`: test accuracy 0.9000 against 0.8000.",
         ),
         exports=[
             Export(name, path, size, latency, {"accuracy": value}, gap, passed, reason)

@@ -109,7 +109,12 @@ def diverged(run: Artifacts) -> Artifacts:
         run,
         curves=run.curves[:-8] + curves,
         evaluation=dataclasses.replace(
-            run.evaluation, per_class=rows, passed=False, reasons=["No."]
+            run.evaluation,
+            per_class=rows,
+            passed=False,
+            reasons=["No.", "Neither this."],
+            outcome="rejected",
+            sentence="No.",
         ),
     )
 
@@ -119,9 +124,24 @@ def unmeasured(run: Artifacts) -> Artifacts:
     metrics = {"test": {}, "validation": run.evaluation.metrics["validation"]}
     return dataclasses.replace(
         run,
-        evaluation=dataclasses.replace(run.evaluation, metrics=metrics, passed=False),
+        evaluation=dataclasses.replace(
+            run.evaluation,
+            metrics=metrics,
+            passed=False,
+            reasons=["Not defined."],
+            outcome="rejected",
+            best_baseline="",
+            sentence="Not defined.",
+        ),
         exports=[Export("onnx", "model.onnx", 0, 0.0, {}, 0.0, False, "The converter failed.")],
     )
+
+
+def indistinguishable(run: Artifacts) -> Artifacts:
+    """Returns a run whose model may be no better than a baseline."""
+    sentence = "The model cannot be told from the baseline `nearest_centroid`: 0.9 against 0.9."
+    evaluation = dataclasses.replace(run.evaluation, outcome="indistinguishable", sentence=sentence)
+    return dataclasses.replace(run, evaluation=evaluation)
 
 
 def skipped(run: Artifacts) -> Artifacts:
@@ -225,6 +245,7 @@ CASES: dict[str, Callable[[Artifacts], Artifacts]] = {
     "multilabel": multilabel,
     "diverged and rejected": diverged,
     "no metric and a broken export": unmeasured,
+    "no better than a baseline": indistinguishable,
     "probe skipped": skipped,
     "probe undetermined": undetermined,
     "search skipped": unsearched,

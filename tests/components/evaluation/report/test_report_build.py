@@ -93,7 +93,13 @@ def test_cost_is_the_sum_of_the_stages_and_a_multiple_of_a_plain_training(
 
 
 def test_warnings_come_from_every_stage(digits_run: Artifacts, tmp_path: Path) -> None:
-    evaluation = dataclasses.replace(digits_run.evaluation, passed=False, reasons=["Not better."])
+    evaluation = dataclasses.replace(
+        digits_run.evaluation,
+        passed=False,
+        reasons=["Not better."],
+        outcome="rejected",
+        sentence="Not better.",
+    )
     run = dataclasses.replace(digits_run, evaluation=evaluation)
     report = build_report(*run.write(tmp_path), tmp_path / "out")
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
@@ -107,6 +113,17 @@ def test_warnings_come_from_every_stage(digits_run: Artifacts, tmp_path: Path) -
     assert report["status"] == "rejected"
     assert "Rejected" in page
     assert "Not better." in page
+
+
+def test_a_model_no_better_than_a_baseline_says_so_first(reports: dict[str, Path]) -> None:
+    folder = reports["no better than a baseline"]
+    report = json.loads((folder / "report.json").read_text())
+    sentence = report["verdict"]["sentence"]
+    assert (report["status"], report["verdict"]["outcome"]) == ("passed", "indistinguishable")
+    assert report["warnings"][0] == {"code": "indistinguishable", "message": sentence, "count": 1}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    words = re.sub(r"<[^>]+>", "", page[page.index('class="lead">') :]).split(">", 1)[1].split()
+    assert words[:6] == ["The", "model", "cannot", "be", "told", "from"]
 
 
 def test_a_missing_artifact_is_named(digits_run: Artifacts, tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""Whether a model passes: its paired differences from every baseline, in one sentence.
+
+A difference is clear when its interval does not hold 0. The intervals against all baselines hold
+together, so the best of them can be picked by the images that measure it.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from kfp_vision.components.evaluation.bootstrap import Scores
+
+__all__ = ["Verdict", "judge"]
+
+# What no model may fail to beat; a tie with another baseline is only said.
+_FLOOR = "zero_rule"
+# Of unequal classes, one threshold says little: where the primary metric cannot tell two models
+# apart, the order of their scores does, and then the images that both get right.
+_TIE_BREAKERS = {"balanced_accuracy": ("auroc", "accuracy")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the comparison says.
+
+    Attributes:
+        outcome: `better` than every baseline, `indistinguishable` from one, or `rejected`.
+        baseline: The best one in the primary metric; empty when the metric is not defined.
+        sentence: The outcome with its figures.
+        reasons: Why the model is rejected, one sentence each.
+    """
+
+    outcome: Literal["better", "indistinguishable", "rejected"]
+    baseline: str
+    sentence: str
+    reasons: list[str]
+
+
+def judge(primary: str, scores: Scores, baselines: Mapping[str, Scores]) -> Verdict:
+    """Returns the verdict.
+
+    Rejected is a model that is clearly below a baseline, or not clearly above the class
+    frequencies.
+
+    Args:
+        primary: The metric that decides.
+        scores: Of the model on the test split.
+        baselines: Name -> the same of a baseline, each with its `difference`.
+    """
+    if primary not in scores:
+        reason = (
+            f"The primary metric `{primary}` is not defined on the test split; defined are "
+            f"{sorted(scores)}. Add test images of every class or choose another metric."
+        )
+        return Verdict("rejected", "", reason, [reason])
+    best = max(baselines, key=lambda name: baselines[name][primary]["value"])
+    reasons = []
+    for name, rival in baselines.items():
+        if metric := _clearly_below(rival, (primary, *_TIE_BREAKERS.get(primary, ()))):
+            reasons.append(f"The model is clearly below {_compare(name, metric, scores, rival)}")
+        elif name == _FLOOR and _sign(rival[primary]) != 1:
+            reasons.append(
+                "The model is not clearly above what the class frequencies alone reach, "
+                f"{_compare(name, primary, scores, rival)}"
+            )
+    if reasons:
+        return Verdict("rejected", best, reasons[0], reasons)
+    figures = _compare(best, primary, scores, baselines[best])
+    if all(_sign(rival[primary]) == 1 for rival in baselines.values()):
+        sentence = f"The model is clearly better than every baseline, the best of them is {figures}"
+        return Verdict("better", best, sentence, [])
+    sentence = (
+        f"The model cannot be told from {figures} The difference may be chance: more test images "
+        "would tell, or nothing was gained over so simple a rule."
+    )
+    return Verdict("indistinguishable", best, sentence, [])
+
+
+def _clearly_below(rival: Scores, metrics: tuple[str, ...]) -> str:
+    """Returns the first metric whose difference is clear, where the model is below; else ''."""
+    for metric in metrics:
+        if metric in rival and (sign := _sign(rival[metric])):
+            return metric if sign < 0 else ""
+    return ""
+
+
+def _sign(rival: Mapping[str, Any]) -> int:
+    low, high = rival["difference"]["ci95"]
+    return int(low > 0) - int(high < 0)
+
+
+def _compare(name: str, metric: str, scores: Scores, rival: Scores) -> str:
+    difference = rival[metric]["difference"]
+    low, high = difference["ci95"]
+    return (
+        f"the baseline `{name}`: test {metric} {scores[metric]['value']:.4f} against "
+        f"{rival[metric]['value']:.4f}, difference {difference['value']:+.4f} "
+        f"(95 % interval {low:+.4f} to {high:+.4f})."
+    )
