@@ -40,6 +40,9 @@ class Parameters:
     output_uri: str = _parameter("", "Folder that receives the report, the recipe and the models.")
     dataset_format: str = _parameter("auto", "Reader of the dataset; `auto` detects it.")
     unlabeled_uri: str = _parameter("", "Folder of images without labels.")
+    follow_links: bool = _parameter(
+        False, "Read what links in the dataset lead to, outside of it too; false refuses them."
+    )
     task: str = _parameter("auto", f"One of auto, {', '.join(TASKS)}; `auto` detects it.")
     architecture: str = _parameter("auto", "Zoo name or URI of a .keras file; `auto` chooses.")
     image_size: int = _parameter(0, "Pixels of the model's square input; 0: from the data.")

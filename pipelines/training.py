@@ -19,6 +19,7 @@ def training_pipeline(
     output_uri: str,
     dataset_format: str = "auto",
     unlabeled_uri: str = "",
+    follow_links: bool = False,
     task: str = "auto",
     architecture: str = "auto",
     image_size: int = 0,
@@ -46,6 +47,7 @@ def training_pipeline(
         dataset_format=dataset_format,
         task=task,
         unlabeled_uri=unlabeled_uri,
+        follow_links=follow_links,
         seed=seed,
         source_version=source_version,
     ).outputs["dataset"]

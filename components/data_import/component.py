@@ -13,6 +13,7 @@ def import_dataset(
     task: str = "auto",
     unlabeled_uri: str = "",
     seed: int = 0,
+    follow_links: bool = False,
     source_version: str = "",
 ) -> None:
     """Imports images and labels from a folder, bucket, archive or TFDS into the canonical store.
@@ -24,12 +25,13 @@ def import_dataset(
         task: A key of `shared.tasks.TASKS`, or `auto`.
         unlabeled_uri: A folder of images without labels; empty for none.
         seed: Of the splits that are made.
+        follow_links: Whether local links may lead out of the source, and to folders.
         source_version: Not read: KFP's cache key, so that changed data are imported again.
     """
     from pathlib import Path
 
     from kfp_vision.components.data_import import importer
 
-    config = importer.ImportConfig(dataset_format, task, unlabeled_uri, seed)
+    config = importer.ImportConfig(dataset_format, task, unlabeled_uri, seed, follow_links)
     info = importer.import_dataset(dataset_uri, Path(dataset.path), config)
     dataset.metadata.update(fingerprint=info.fingerprint, task=info.task, **info.splits)

@@ -7,7 +7,6 @@ source lacks, and writes `dataset.json`, `<split>.arrow`, `rejected.parquet` and
 import collections
 import dataclasses
 import errno
-import itertools
 import shutil
 import tempfile
 import time
@@ -18,32 +17,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kfp_vision.components.data_import.classes import detect_task, sort_classes
-from kfp_vision.components.data_import.readers import (
-    FORMATS,
-    TFDS_PREFIX,
-    detect_format,
-    read_tfds,
-    read_unlabeled,
-)
+from kfp_vision.components.data_import.made_splits import complete_splits
+from kfp_vision.components.data_import.paths import require_few_links
+from kfp_vision.components.data_import.readers import FORMATS
 from kfp_vision.components.data_import.samples import Listing, Rejection, require_classes
-from kfp_vision.components.data_import.splits import draw_splits, strata
+from kfp_vision.components.data_import.sources import list_source
 from kfp_vision.components.data_import.staging import Staged, distribute, stage
 from kfp_vision.components.shared.artifacts import COST_FILE, DatasetInfo, StageCost, write_json
 from kfp_vision.components.shared.datasets.decoding import CHANGES
-from kfp_vision.components.shared.datasets.near_duplicates import (
-    SIGNATURE_BYTES,
-    near_duplicate_groups,
-)
 from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE, white_level
 from kfp_vision.components.shared.progress import Progress
-from kfp_vision.components.shared.storage import open_folder
 from kfp_vision.components.shared.tasks import TASKS
 
 __all__ = ["ImportConfig", "import_dataset"]
 
 STAGE = "import_dataset"
-# Of the training images of each class, for each split that the source does not have.
-_MADE_FRACTION = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +43,14 @@ class ImportConfig:
         task: A key of `shared.tasks.TASKS`, or `auto`.
         unlabeled_uri: A folder of images without labels; empty for none.
         seed: Of the splits that are made.
+        follow_links: Whether local links may lead out of the source, and to folders.
     """
 
     dataset_format: str = "auto"
     task: str = "auto"
     unlabeled_uri: str = ""
     seed: int = 0
+    follow_links: bool = False
 
     def __post_init__(self) -> None:
         """Refuses values that mean nothing."""
@@ -72,6 +62,10 @@ class ImportConfig:
                 )
         if not isinstance(self.unlabeled_uri, str):
             raise ValueError(f"`unlabeled_uri` must be a string. Received: {self.unlabeled_uri!r}")
+        if not isinstance(self.follow_links, bool):
+            raise ValueError(
+                f"`follow_links` must be true or false. Received: {self.follow_links!r}"
+            )
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"`seed` must be an integer of at least 0. Received: {self.seed!r}")
 
@@ -115,20 +109,19 @@ def import_dataset(dataset_uri: str, output_dir: Path, config: ImportConfig) -> 
 
 
 def _import(dataset_uri: str, work_dir: Path, config: ImportConfig) -> DatasetInfo:
-    staged, source_format, listed, white = _stage(dataset_uri, work_dir, config)
-    notes = [f"Format: {source_format}.", *listed]
+    staged, listing, source_format, white = _stage(dataset_uri, work_dir, config)
+    notes = [f"Format: {source_format}.", *listing.notes]
+    _require_inside(staged)
     label_sets = _used_label_sets(staged, dataset_uri)
     classes = sort_classes(name for names in label_sets for name in names)
-    require_classes(classes, dataset_uri)
+    lost = _lost_classes(listing.classes - set(classes), staged)
+    require_classes(classes, dataset_uri, lost)
+    notes += [lost] if lost else []
     task = detect_task(label_sets, config.task)
     notes.append(f"Task: {task}, {len(classes)} classes.")
     given = {split for split in staged.splits if split}
-    splits, made = _complete_splits(staged, config.seed)
-    if made:
-        notes.append(
-            f"Made here: {', '.join(made)} ({_MADE_FRACTION:.0%} of the training images each), "
-            f"stratified, seed {config.seed}, near duplicates kept in one split."
-        )
+    splits, made = complete_splits(staged, config.seed)
+    notes += [made] if made else []
     counts, fingerprint = distribute(work_dir, staged, splits, classes)
     notes += [f"{count} images {CHANGES[name]}." for name, count in staged.changes.most_common()]
     rejected = collections.Counter(row.code for row in staged.rejections)
@@ -157,56 +150,46 @@ def _import(dataset_uri: str, work_dir: Path, config: ImportConfig) -> DatasetIn
     return info
 
 
-def _stage(uri: str, work_dir: Path, config: ImportConfig) -> tuple[Staged, str, list[str], int]:
-    """Returns the decoded source, its format, what the reader noted, and the white level."""
-    staged, source_format, notes = _stage_once(uri, work_dir, config, FULL_WHITE)
+def _stage(uri: str, work_dir: Path, config: ImportConfig) -> tuple[Staged, Listing, str, int]:
+    """Returns the decoded source, its listing and format, and the white level."""
+    staged, listing, source_format = _stage_once(uri, work_dir, config, FULL_WHITE)
     white = white_level(staged.peak)
     if white != FULL_WHITE:
         # One scale for all images needs the brightest of them: the source is read again.
-        staged, source_format, notes = _stage_once(uri, work_dir, config, white)
-        notes.append(f"No 16-bit pixel is above {staged.peak}: all were scaled by 255/{white}.")
-    return staged, source_format, notes, white
+        staged, listing, source_format = _stage_once(uri, work_dir, config, white)
+        listing.notes.append(
+            f"No 16-bit pixel is above {staged.peak}: all were scaled by 255/{white}."
+        )
+    return staged, listing, source_format, white
 
 
 def _stage_once(
     uri: str, work_dir: Path, config: ImportConfig, white: int
-) -> tuple[Staged, str, list[str]]:
-    listing, source_format, is_local = _list_source(uri, config)
+) -> tuple[Staged, Listing, str]:
+    listing, source_format, is_local = list_source(
+        uri, config.dataset_format, config.unlabeled_uri, config.follow_links
+    )
     progress = Progress(STAGE, listing.total, "images")
     staged = stage(listing.samples, work_dir, is_local, progress.update, white)
-    return staged, source_format, list(listing.notes)
+    return staged, listing, source_format
 
 
-def _list_source(uri: str, config: ImportConfig) -> tuple[Listing, str, bool]:
-    """Returns the listing, the format and whether the source is on this machine."""
-    if not isinstance(uri, str) or not uri.strip():
-        raise ValueError(
-            "`dataset_uri` must be a folder, a file, or `tfds:NAME`; local, gs:// or s3://. "
-            f"Received: {uri!r}"
-        )
-    dataset_format, is_local = config.dataset_format, True
-    if dataset_format == "tfds" or uri.startswith(TFDS_PREFIX):
-        dataset_format, listing = "tfds", read_tfds(uri)
-    else:
-        folder, name = open_folder(uri)
-        is_local = folder.is_local
-        if dataset_format == "auto":
-            dataset_format = detect_format(folder, name)
-        listing = FORMATS[dataset_format](folder, name)
-    if config.unlabeled_uri:
-        folder, name = open_folder(config.unlabeled_uri)
-        if name:
-            raise ValueError(
-                f"`unlabeled_uri` must be a folder. Received: {config.unlabeled_uri!r}"
-            )
-        unlabeled = read_unlabeled(folder)
-        listing = Listing(
-            itertools.chain(listing.samples, unlabeled.samples),
-            listing.total + unlabeled.total,
-            [*listing.notes, *unlabeled.notes],
-        )
-        is_local = is_local and folder.is_local
-    return listing, dataset_format, is_local
+def _require_inside(staged: Staged) -> None:
+    """Refuses a source of which most files lie outside of it."""
+    outside = [row for row in staged.rejections if row.code == "outside_root"]
+    if outside:
+        require_few_links(len(outside), len(staged), outside[0])
+
+
+def _lost_classes(classes: frozenset[str], staged: Staged) -> str:
+    """Returns a sentence on classes of the source of which no image was kept; empty for none."""
+    if not classes:
+        return ""
+    reasons = collections.Counter(row.code for row in staged.rejections)
+    return (
+        f"No image of {len(classes)} classes could be read, {sorted(classes)[:5]}; left out: "
+        f"{dict(reasons)}."
+    )
 
 
 def _used_label_sets(staged: Staged, uri: str) -> list[tuple[str, ...]]:
@@ -217,45 +200,12 @@ def _used_label_sets(staged: Staged, uri: str) -> list[tuple[str, ...]]:
         example = staged.rejections[0] if staged.rejections else None
         raise ValueError(
             f"There must be images with labels. Received: none in {uri!r}; left out: "
-            f"{dict(reasons)}, for instance {example}"
+            f"{dict(reasons)}"
+            + (f", for instance {example.path!r}: {example.message}" if example else "")
         )
     used = np.unique(np.frombuffer(staged.labels, np.int32)[is_labelled])
     names = list(staged.label_sets)
     return [names[index] for index in used]
-
-
-def _complete_splits(staged: Staged, seed: int) -> tuple[np.ndarray, list[str]]:
-    """Returns the split of each row, names [N], and which splits were made.
-
-    Raises:
-        ValueError: There are no training images, or too few to take a split from them.
-    """
-    splits = np.array([split or "train" for split in staged.splits], "<U10")
-    given = set(filter(None, staged.splits))
-    pool = np.flatnonzero(splits == "train")
-    if not len(pool):
-        raise ValueError(
-            f"There must be training images. Received: only the splits {sorted(given)}"
-        )
-    missing = {name: _MADE_FRACTION for name in ("test", "validation") if name not in given}
-    if missing:
-        signatures = np.frombuffer(staged.signatures, np.uint8).reshape(-1, SIGNATURE_BYTES)[pool]
-        labels = np.frombuffer(staged.labels, np.int32)[pool]
-        stratum = strata(list(staged.label_sets), labels)
-        # Flat images have no near duplicates, but exact copies of them must not be parted either.
-        digests = np.frombuffer(staged.digests, "V32")[pool]
-        _, first, copy = np.unique(digests, return_index=True, return_inverse=True)
-        groups = near_duplicate_groups(signatures)[first[copy]]
-        drawn = draw_splits(stratum, groups, missing, seed)
-        short = sorted(set(missing) - set(drawn))
-        if short:
-            raise ValueError(
-                f"To make the splits {sorted(missing)} a class needs at least {len(missing) + 1} "
-                f"images that are not near duplicates. Received: {len(pool)} images, none left for "
-                f"{short}. Add images or give the splits."
-            )
-        splits[pool] = drawn
-    return splits, sorted(missing)
 
 
 def _write_rejections(rejections: list[Rejection], path: Path) -> None:

@@ -59,15 +59,22 @@ class Listing:
         samples: In a fixed order; iterated once.
         total: Number of samples and rejections, for progress; 0 when not known.
         notes: What was detected, one sentence each.
+        classes: Those that the source names, where it says so before its images are read.
     """
 
     samples: Iterable[Sample | Rejection]
     total: int
     notes: list[str]
+    classes: frozenset[str] = frozenset()
 
 
-def require_classes(classes: Iterable[str], uri: str) -> None:
+def require_classes(classes: Iterable[str], uri: str, hint: str = "") -> None:
     """Refuses a source in which there is nothing to tell apart.
+
+    Args:
+        classes: Their names, with repetition.
+        uri: Of the source.
+        hint: What may be the cause, a sentence; empty when nothing is known.
 
     Raises:
         ValueError: There are fewer than two classes.
@@ -76,5 +83,5 @@ def require_classes(classes: Iterable[str], uri: str) -> None:
     if len(found) < 2:
         raise ValueError(
             f"A classifier needs images of at least two classes. Received: {found} in {uri!r}. "
-            "Images without labels go into `unlabeled_uri`."
+            f"{hint or 'Images without labels go into `unlabeled_uri`.'}"
         )

@@ -3,7 +3,7 @@
 N images of one pool; a group is a set of near duplicates, a stratum a class.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -38,8 +38,11 @@ def draw_splits(
 ) -> np.ndarray:
     """Returns the split of each row, an array of names [N]; what is in no fraction is `train`.
 
-    A stratum of at least `len(fractions) + 1` groups gives each split at least one; a smaller one
-    stays in train, because a class in test that is not in train cannot be learned.
+    A stratum gives each split at least one group, and so more than its fraction when it is small:
+    one of 3 images would give 2 of them to two splits of 10 %. Strata whose share of all splits
+    rounds to fewer images than there are splits give to one split only, the one that has least,
+    unless a split would then hold fewer than two strata. A stratum of fewer groups than
+    `len(fractions) + 1` stays in train: a class that is not in train cannot be learned.
 
     Args:
         stratum: int64 [N].
@@ -55,18 +58,38 @@ def draw_splits(
     order = np.random.default_rng(seed).permutation(len(sizes))
     # Stable: within a stratum the order stays random.
     order = order[np.argsort(group_stratum[order], kind="stable")]
-    for members in np.split(order, np.flatnonzero(np.diff(group_stratum[order])) + 1):
-        if len(members) <= len(fractions):
-            continue
+    strata_groups = [
+        members
+        for members in np.split(order, np.flatnonzero(np.diff(group_stratum[order])) + 1)
+        if len(members) > len(fractions)
+    ]
+    share = sum(fractions.values())
+    is_small = [round(share * sizes[each].sum()) < len(fractions) for each in strata_groups]
+    strata_a_split = is_small.count(False) + is_small.count(True) // len(fractions)
+    given = dict.fromkeys(fractions, 0)
+    for members, small in zip(strata_groups, is_small, strict=True):
         total = int(sizes[members].sum())
         wanted = {name: max(1, round(part * total)) for name, part in fractions.items()}
-        # Groups larger than a whole split would be most of it: they come last, to fall to train.
-        excess = np.maximum(sizes[members] - min(wanted.values()), 0)
-        members = members[np.argsort(excess, kind="stable")]
-        position, kept_back = 0, len(fractions)
-        for name, count in wanted.items():
-            nearest = np.abs(np.cumsum(sizes[members[position:]]) - count).argmin()
-            end = min(position + int(nearest) + 1, len(members) - kept_back)
-            group_split[members[position:end]] = name
-            position, kept_back = end, kept_back - 1
+        if small and strata_a_split >= 2:
+            least = min(wanted, key=lambda name: given[name] / fractions[name])
+            wanted = {least: wanted[least]}
+        for name, chosen in _choose_groups(members, sizes[members], wanted):
+            group_split[chosen] = name
+            given[name] += int(sizes[chosen].sum())
     return group_split[group_of_row]
+
+
+def _choose_groups(
+    members: np.ndarray, sizes: np.ndarray, wanted: Mapping[str, int]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields each split with the groups of one stratum that come closest to what it wants."""
+    # Groups larger than a whole split would be most of it: they come last, to fall to train.
+    excess = np.maximum(sizes - min(wanted.values()), 0)
+    order = np.argsort(excess, kind="stable")
+    members, sizes = members[order], sizes[order]
+    position, kept_back = 0, len(wanted)
+    for name, count in wanted.items():
+        nearest = np.abs(np.cumsum(sizes[position:]) - count).argmin()
+        end = min(position + int(nearest) + 1, len(members) - kept_back)
+        yield name, members[position:end]
+        position, kept_back = end, kept_back - 1

@@ -9,13 +9,14 @@ import dataclasses
 import errno
 import hashlib
 import importlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+from kfp_vision.components.shared.file_trees import Tree, tree_of_keys, walk_folder
 
 __all__ = ["Folder", "StorageError", "download", "listing_digest", "open_folder", "upload"]
 
@@ -89,12 +90,14 @@ class Folder:
         root: The path in the file system; absolute and free of links when local.
         scheme: `file`, `gs` or `s3`.
         files: The fsspec file system.
+        follow_links: Whether links may lead out of the folder, and to other folders.
     """
 
     uri: str
     root: str
     scheme: str
     files: fsspec.AbstractFileSystem
+    follow_links: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -102,35 +105,34 @@ class Folder:
         return self.scheme == "file"
 
     def list_files(self) -> list[str]:
-        """Returns the paths of all files below the folder, sorted; links are not followed."""
+        """Returns the paths of all files below the folder, and of links not followed, sorted.
+
+        Raises:
+            StorageError: A folder below must not be read.
+        """
+        tree = self.list_tree()
+        for error in tree.unreadable.values():
+            raise StorageError(f"Cannot list {self.uri!r}: {error}. {_HELP['file']}") from error
+        return sorted(tree.files + tree.linked_folders + tree.others)
+
+    def list_tree(self) -> Tree:
+        """Returns all that lies below the folder."""
         if self.is_local:
-            return sorted(self._walk())
+            return walk_folder(self.root, self.follow_links)
         with _explained(self.uri, self.scheme):
             keys = self.files.find(self.root)
         prefix = len(self.root) + 1
-        # A key that ends in `/` is how consoles draw an empty folder.
-        return sorted(key[prefix:] for key in keys if not key.endswith("/") and len(key) > prefix)
-
-    def _walk(self) -> Iterator[str]:
-        def fail(error: OSError) -> None:
-            # `os.walk` would leave out a folder that it may not read.
-            raise StorageError(f"Cannot list {self.uri!r}: {error}. {_HELP['file']}") from error
-
-        start = len(self.root.rstrip(os.sep)) + 1
-        for folder, below, names in os.walk(self.root, onerror=fail):
-            prefix = f"{folder[start:]}/" if folder[start:] else ""
-            linked = [name for name in below if Path(folder, name).is_symlink()]
-            yield from (f"{prefix}{name}" for name in names + linked)
+        return tree_of_keys(key[prefix:] for key in keys if len(key) > prefix)
 
     def list_entries(self, path: str = "") -> tuple[list[str], list[str]]:
         """Returns the names of the folders and of the files right below `path`, sorted.
 
-        Linked folders are in neither list.
+        Links count as what they lead to, whether or not they are to be followed.
         """
         start = f"{self.root}/{path}" if path else self.root
         if self.is_local:
             below = sorted(Path(start).iterdir())
-            folders = [entry.name for entry in below if entry.is_dir() and not entry.is_symlink()]
+            folders = [entry.name for entry in below if entry.is_dir()]
             return folders, [entry.name for entry in below if entry.is_file()]
         with _explained(self.uri, self.scheme):
             entries = self.files.ls(start, detail=True)
@@ -172,8 +174,12 @@ class Folder:
             return bool(self.files.isfile(f"{self.root}/{path}"))
 
 
-def open_folder(uri: str) -> tuple[Folder, str]:
+def open_folder(uri: str, follow_links: bool = False) -> tuple[Folder, str]:
     """Returns the folder of a URI and, when the URI names a file, the file's name in it.
+
+    Args:
+        uri: A local path, file://, gs:// or s3://.
+        follow_links: Whether local links may lead out of the folder, and to other folders.
 
     Raises:
         ValueError: The scheme is not supported.
@@ -184,9 +190,9 @@ def open_folder(uri: str) -> tuple[Folder, str]:
         # One question, not `isfile` and `isdir`: backends retry each for half a minute.
         kind = files.info(path)["type"]
     if kind == "directory":
-        return Folder(uri.rstrip("/"), path, scheme, files), ""
+        return Folder(uri.rstrip("/"), path, scheme, files, follow_links), ""
     folder, _, name = path.rpartition("/")
-    return Folder(uri.rpartition("/")[0], folder, scheme, files), name
+    return Folder(uri.rpartition("/")[0], folder, scheme, files, follow_links), name
 
 
 def download(uri: str, target: Path) -> None:

@@ -58,3 +58,37 @@ def test_an_image_belongs_to_the_stratum_of_its_rarest_class():
     stratum = strata(label_sets, rows)
     assert stratum[3] not in stratum[:3]
     assert stratum[4] == -1
+
+
+@pytest.mark.parametrize(
+    ("strata_sizes", "held_out"),
+    [
+        ([3] * 500, {"test": 250, "validation": 250}),
+        ([4] * 7, {"test": 4, "validation": 3}),
+        ([100, 100, *[3] * 10], {"test": 25, "validation": 25}),
+        ([7] * 4, {"test": 2, "validation": 2}),
+        ([8] * 4, {"test": 4, "validation": 4}),
+        # Each split needs two classes to say anything.
+        ([3, 3], {"test": 2, "validation": 2}),
+        ([100, 3, 3], {"test": 11, "validation": 11}),
+    ],
+)
+def test_small_classes_are_in_one_held_out_split_only(strata_sizes, held_out):
+    stratum = np.repeat(np.arange(len(strata_sizes)), strata_sizes)
+    splits = draw_splits(stratum, np.arange(len(stratum)), FRACTIONS, seed=0)
+    assert {name: int((splits == name).sum()) for name in FRACTIONS} == held_out
+    assert all((splits[stratum == label] == "train").any() for label in set(stratum.tolist()))
+
+
+@pytest.mark.parametrize("sizes", [[3] * 500, [4] * 7, [7] * 4])
+def test_no_class_of_few_images_loses_two(sizes):
+    stratum = np.repeat(np.arange(len(sizes)), sizes)
+    splits = draw_splits(stratum, np.arange(len(stratum)), FRACTIONS, seed=1)
+    for label in range(len(sizes)):
+        assert (splits[stratum == label] != "train").sum() == 1
+
+
+def test_one_split_alone_takes_its_share_of_small_classes():
+    stratum = np.repeat(np.arange(50), 3)
+    splits = draw_splits(stratum, np.arange(150), {"validation": 0.1}, seed=0)
+    assert (splits == "validation").sum() == 50

@@ -1,0 +1,164 @@
+"""One listing of a folder of images: what may be read, and why the rest is not."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+from os.path import realpath
+from pathlib import Path
+
+from kfp_vision.components.data_import.folder_counts import parent_of
+from kfp_vision.components.data_import.paths import (
+    FOLLOW,
+    reject_link,
+    reject_name,
+    require_few_links,
+)
+from kfp_vision.components.data_import.samples import Rejection
+from kfp_vision.components.shared.datasets.image_files import escape_name, file_kind
+from kfp_vision.components.shared.file_trees import Tree, walk_folder
+from kfp_vision.components.shared.storage import Folder, StorageError
+
+__all__ = ["FolderListing", "list_folder"]
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderListing:
+    """What lies below a folder.
+
+    Attributes:
+        paths: Of everything but folders, sorted.
+        rejections: Those of `paths` that are not to be read -> why.
+        images: Folder that is not hidden -> number of files right in it that may be images; `""`
+            is the folder itself. Links to folders have the images that they lead to.
+        linked: Links to folders that are not followed, or to nothing -> where to, for people.
+        notes: What was left out, one sentence each.
+        outside: Number of `images` that links out of the folder lead to.
+    """
+
+    paths: list[str]
+    rejections: dict[str, Rejection]
+    images: dict[str, int]
+    linked: dict[str, str]
+    notes: list[str]
+    outside: int
+
+    def require_inside(self) -> None:
+        """Refuses a folder of which most images are behind links that are not followed.
+
+        Raises:
+            ValueError: More images lie outside of the folder than in it.
+        """
+        refused = [each for each in self.rejections.values() if each.code == "outside_root"]
+        if refused:
+            require_few_links(self.outside, sum(self.images.values()) - self.outside, refused[0])
+
+
+def list_folder(folder: Folder) -> FolderListing:
+    """Lists a folder once.
+
+    Raises:
+        StorageError: A folder below must not be read.
+    """
+    tree = folder.list_tree()
+    _require_readable(folder, tree)
+    paths = sorted([*tree.files, *tree.linked_folders, *tree.others, *tree.unreadable])
+    rejections = _rejections(folder, tree, paths)
+    images = {"": 0} | {path: 0 for path in tree.folders if file_kind(path) != "hidden"}
+    for path in tree.files:
+        if _may_be_image(path):
+            images[parent_of(path)] += 1
+    linked = _linked_folders(folder, tree)
+    # Of a link to nothing the images are not known; for what it means it counts as one that has.
+    images |= {path: max(count, 1) for path, (_, count) in linked.items()}
+    outside = [path for path, each in rejections.items() if each.code == "outside_root"]
+    notes = _hidden_notes(tree)
+    archives = [path for path in tree.files if path.lower().endswith(_ARCHIVES)]
+    if archives:
+        notes.append(f"Archives are not read, unpack them: {_some(archives)}.")
+    notes += [
+        f"{path!r} is a link to {target} with {count} images, which are not read. {FOLLOW}"
+        for path, (target, count) in linked.items()
+        if count
+    ]
+    return FolderListing(
+        paths,
+        rejections,
+        images,
+        {
+            path: f"{target} with {count} images" if count else f"{target}, where no image is"
+            for path, (target, count) in linked.items()
+        },
+        notes,
+        sum(images[path] if path in linked else _may_be_image(path) for path in outside),
+    )
+
+
+def _require_readable(folder: Folder, tree: Tree) -> None:
+    for path, error in tree.unreadable.items():
+        if file_kind(path) != "hidden":
+            raise StorageError(
+                f"Every folder must be readable. Received: {path!r} in {folder.uri!r} ({error}). "
+                "Give the permission, or move the folder away."
+            ) from error
+
+
+def _rejections(folder: Folder, tree: Tree, paths: list[str]) -> dict[str, Rejection]:
+    links, others = {*tree.links, *tree.linked_folders}, set(tree.others)
+    rejections = {}
+    for path in paths:
+        rejection = reject_name(path)
+        if file_kind(path) == "hidden":
+            message = "Hidden files and folders, and those of systems, hold no images."
+            rejection = Rejection(escape_name(path), "hidden", message)
+        elif path in others:
+            message = "Pipes, sockets and devices hold no image."
+            rejection = Rejection(escape_name(path), "not_a_file", message)
+        elif path in links:
+            rejection = rejection or reject_link(folder, path)
+        if rejection:
+            rejections[path] = rejection
+    if folder.follow_links:
+        message = "The link leads back to a folder that it is in."
+        for path in tree.linked_folders:
+            rejections.setdefault(path, Rejection(path, "linked_folder", message))
+    return rejections
+
+
+def _linked_folders(folder: Folder, tree: Tree) -> dict[str, tuple[str, int]]:
+    """Returns the links that stand for a folder -> where to, and the number of images there."""
+    found = {}
+    # A link to nothing that is not called like a file was a link to a folder.
+    gone = [path for path in tree.links if file_kind(path) == "unknown" and _may_be_image(path)]
+    for path in [*tree.linked_folders, *gone]:
+        link = Path(folder.root, path)
+        target = Path(realpath(link))
+        is_cycle = Path(folder.root).is_relative_to(target)
+        if file_kind(path) == "hidden" or is_cycle or (path in gone and link.exists()):
+            continue
+        below = walk_folder(str(target), follow_links=False) if target.is_dir() else Tree()
+        found[path] = (escape_name(str(target)), sum(map(_may_be_image, below.files)))
+    return found
+
+
+def _hidden_notes(tree: Tree) -> list[str]:
+    """Returns a note on images in folders that are not looked into."""
+    folders = {path for path in tree.folders if file_kind(path) == "hidden"}
+    images = Counter(
+        parent_of(path)
+        for path in tree.files
+        if parent_of(path) in folders and file_kind(path.rpartition("/")[2]) == "image"
+    )
+    found = f"{images.total()} images in hidden folders, or folders of a system, are left out"
+    return [f"{found}: {_some(images)}."] if images else []
+
+
+def _may_be_image(path: str) -> bool:
+    """Returns whether a file is called like an image, or is one without a suffix."""
+    return file_kind(path) == "image" or "." not in path.rpartition("/")[2]
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = [repr(name) for name in names]
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

@@ -1,0 +1,244 @@
+"""Which folders of a source are splits and which are classes, from their names and numbers alone.
+
+`<class>/`, `<split>/<class>/` or `<class>/<split>/`; what fits none of them is refused with what
+was found, instead of trained on with splits for classes.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from kfp_vision.components.data_import.folder_counts import FolderCounts, name_of, parent_of
+from kfp_vision.components.data_import.paths import FOLLOW
+from kfp_vision.components.data_import.samples import require_classes
+from kfp_vision.components.data_import.split_names import is_filler, name_splits
+
+__all__ = ["Layout", "find_layout"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What the folders mean.
+
+    Attributes:
+        classes: Class folder -> split (None when the source has none) and class.
+        splits: Split folder -> one of `SPLITS`; images right in `unlabeled` belong to it.
+        notes: What was recognised, one sentence each.
+    """
+
+    classes: dict[str, tuple[str | None, str]]
+    splits: dict[str, str]
+    notes: list[str]
+
+
+def find_layout(images: Mapping[str, int], linked: Mapping[str, str], uri: str) -> Layout:
+    """Returns what the folders of a source mean.
+
+    Args:
+        images: Folder -> number of files right in it that may be images; every folder of the
+            source that is not hidden is there, `""` for the source itself.
+        linked: Those that are links which were not followed -> where to and how many images.
+        uri: Of the source, for messages.
+
+    Raises:
+        ValueError: A class or split folder is a link, there are splits and no training images, or
+            fewer than two classes.
+    """
+    folders = FolderCounts(images)
+    root = _inner_root(folders)
+    notes = [f"All splits are in the folder {root!r}."] if root else []
+    _refuse_links([root], linked)
+    splits = _splits_in(folders, root)
+    labelled = {path: split for path, split in splits.items() if split != "unlabeled"}
+    others = [path for path in folders.used(root) if path not in splits]
+    if "train" in labelled.values() and not _is_class(labelled, others, folders):
+        return _split_folders(folders, splits, others, linked, notes)
+    if labelled:
+        _require_train(labelled, others, folders)
+        notes.append(f"{_quoted(labelled)} is taken as a class, not as a split.")
+    unlabeled = {path: split for path, split in splits.items() if split == "unlabeled"}
+    if unlabeled:
+        notes.append(f"Split folders: {_named(unlabeled)}.")
+    class_folders = [path for path in folders.children(root) if path not in unlabeled]
+    if _hold_splits(class_folders, folders):
+        return _class_then_split(folders, class_folders, unlabeled, linked, notes)
+    classes: dict[str, tuple[str | None, str]] = {
+        path: (None, name_of(path)) for path in class_folders
+    }
+    require_classes((name for _, name in classes.values()), uri, _wrapped(class_folders, folders))
+    return Layout(classes, unlabeled, notes + _merged(classes, folders))
+
+
+def _splits_in(folders: FolderCounts, path: str) -> dict[str, str]:
+    """Returns those folders right in `path` that are called like splits -> split."""
+    named = name_splits(map(name_of, folders.children(path)))
+    return {
+        child: named[name_of(child)] for child in folders.children(path) if name_of(child) in named
+    }
+
+
+def _inner_root(folders: FolderCounts) -> str:
+    """Returns the only folder with images when the splits are in it, else `""`."""
+    used = folders.used("")
+    is_wrapped = len(used) == 1 and "train" not in _splits_in(folders, "").values()
+    inside = _splits_in(folders, used[0]) if is_wrapped else {}
+    return used[0] if "train" in inside.values() else ""
+
+
+def _is_class(labelled: Mapping[str, str], others: list[str], folders: FolderCounts) -> bool:
+    """Returns whether `train` is the vehicle: beside other folders of images, one itself."""
+    return (
+        bool(others)
+        and set(labelled.values()) == {"train"}
+        and not any(folders.used(path) for path in labelled)
+    )
+
+
+def _require_train(labelled: Mapping[str, str], others: list[str], folders: FolderCounts) -> None:
+    """Refuses folders for validation and test without one for training."""
+    inside = {name_of(child) for path in labelled for child in folders.used(path)}
+    beside = {name_of(path) for path in others}
+    if not others or inside & beside:
+        fix = (
+            f"Move the class folders {sorted(beside)[:5]} into a folder `train`."
+            if others
+            else "Call the folder of the training images `train`; if these are classes, name them "
+            "in a table of `path` and `label`."
+        )
+        raise ValueError(
+            "Beside folders for validation or test there must be one for training. Received: "
+            f"{_named(labelled)}. {fix}"
+        )
+
+
+def _split_folders(
+    folders: FolderCounts,
+    splits: dict[str, str],
+    others: list[str],
+    linked: Mapping[str, str],
+    notes: list[str],
+) -> Layout:
+    """Returns the layout `<split>/<class>/`."""
+    notes = [*notes, f"Split folders: {_named(splits)}."]
+    inside, outside = (sum(map(folders.below, paths)) for paths in (splits, others))
+    if outside > inside:
+        raise ValueError(
+            f"Most images must lie in the split folders. Received: {inside} in {_named(splits)}, "
+            f"{outside} in {_quoted(others)} beside them. Move these into splits, or away."
+        )
+    if others:
+        notes.append(f"{outside} images in {_quoted(others)} are in no split and are left out.")
+    classes: dict[str, tuple[str | None, str]] = {}
+    for path, split in splits.items():
+        if split == "unlabeled":
+            continue
+        inner = _inner_split(folders, path)
+        _refuse_links([path, inner], linked)
+        if inner != path:
+            notes.append(f"The classes of {path!r} are in {inner!r}.")
+        classes |= {child: (split, name_of(child)) for child in folders.children(inner)}
+        if folders.images[path] and not folders.used(path):
+            notes.append(
+                f"{path!r} holds {folders.images[path]} images and no class folders: they have no "
+                "labels and are left out."
+            )
+    if not classes:
+        raise ValueError(
+            "Split folders must hold class folders. Received: images right in "
+            f"{_named(splits)}. Put them into one folder a class, or name their labels in a table "
+            "of `path` and `label`."
+        )
+    return Layout(classes, splits, notes + _merged(classes, folders))
+
+
+def _inner_split(folders: FolderCounts, path: str) -> str:
+    """Returns where a split's classes are: `seg_train/seg_train` or `train/images` at times."""
+    used = folders.used(path)
+    if len(used) != 1 or folders.images[path] or not folders.used(used[0]):
+        return path
+    name = name_of(used[0])
+    return used[0] if is_filler(name) or name_splits([name]) or name == name_of(path) else path
+
+
+def _hold_splits(class_folders: list[str], folders: FolderCounts) -> bool:
+    """Returns whether it is `<class>/<split>/`.
+
+    Raises:
+        ValueError: Some class folders hold splits and others do not.
+    """
+    used = [path for path in class_folders if folders.below(path)]
+    holding = [
+        path
+        for path in used
+        if not folders.images[path] and set(folders.used(path)) <= set(_splits_in(folders, path))
+    ]
+    if "train" not in {split for path in holding for split in _splits_in(folders, path).values()}:
+        return False
+    if holding != used:
+        without = [path for path in used if path not in holding]
+        raise ValueError(
+            "Either all class folders must hold split folders or none. Received: with "
+            f"{_quoted(holding)}, without {_quoted(without)}. Give all of them the same folders."
+        )
+    return True
+
+
+def _class_then_split(
+    folders: FolderCounts,
+    class_folders: list[str],
+    unlabeled: dict[str, str],
+    linked: Mapping[str, str],
+    notes: list[str],
+) -> Layout:
+    """Returns the layout `<class>/<split>/`."""
+    _refuse_links(class_folders, linked)
+    classes: dict[str, tuple[str | None, str]] = {
+        child: (split, name_of(path))
+        for path in class_folders
+        for child, split in _splits_in(folders, path).items()
+    }
+    named = {name_of(child): split for child, (split, _) in classes.items() if split}
+    notes = [*notes, f"Split folders within the class folders: {_named(named)}."]
+    return Layout(classes, unlabeled, notes)
+
+
+def _refuse_links(levels: Iterable[str], linked: Mapping[str, str]) -> None:
+    """Refuses links among the folders right in `levels`, which are splits or classes."""
+    parents = set(levels)
+    found = [f"{path!r} -> {what}" for path, what in linked.items() if parent_of(path) in parents]
+    if found:
+        raise ValueError(
+            "A class or split folder must not be a link unless links are followed. Received: "
+            f"{'; '.join(found[:5])}{' ...' if len(found) > 5 else ''}. {FOLLOW}"
+        )
+
+
+def _wrapped(class_folders: list[str], folders: FolderCounts) -> str:
+    """Returns a hint when the classes seem to be one level further down."""
+    if len(class_folders) != 1 or len(folders.used(class_folders[0])) < 2:
+        return ""
+    [only] = class_folders
+    return (
+        f"The only folder {only!r} holds the folders {_quoted(folders.used(only))}: if these are "
+        f"the classes, add `/{only}` to the URI."
+    )
+
+
+def _merged(classes: Iterable[str], folders: FolderCounts) -> list[str]:
+    """Returns a note on images in folders below the class folders."""
+    deeper = [inner for path in classes for inner in folders.used(path)]
+    if not deeper:
+        return []
+    examples = "; ".join(
+        f"{path!r} ({folders.below(path)} images) to {parent_of(path)!r}" for path in deeper[:3]
+    )
+    more = f"; and {len(deeper) - 3} more" if len(deeper) > 3 else ""
+    return [f"Folders below class folders count for these: {examples}{more}."]
+
+
+def _named(splits: Mapping[str, str]) -> str:
+    return ", ".join(f"{path!r} ({split})" for path, split in splits.items())
+
+
+def _quoted(paths: Iterable[str]) -> str:
+    names = [repr(path) for path in paths]
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")

@@ -1,0 +1,59 @@
+"""From the URIs of a source to one listing of its samples."""
+
+import itertools
+
+from kfp_vision.components.data_import.readers import (
+    FORMATS,
+    TFDS_PREFIX,
+    detect_format,
+    read_tfds,
+    read_unlabeled,
+)
+from kfp_vision.components.data_import.samples import Listing
+from kfp_vision.components.shared.storage import open_folder
+
+__all__ = ["list_source"]
+
+
+def list_source(
+    uri: str, dataset_format: str, unlabeled_uri: str, follow_links: bool
+) -> tuple[Listing, str, bool]:
+    """Returns the listing, the format and whether the source is on this machine.
+
+    Args:
+        uri: A folder, a file, or `tfds:NAME`.
+        dataset_format: A key of `readers.FORMATS`, `tfds`, or `auto`.
+        unlabeled_uri: A folder of images without labels; empty for none.
+        follow_links: Whether local links may lead out of the source, and to folders.
+
+    Raises:
+        ValueError: The source is in no format that is known, or lacks what its format needs.
+        StorageError: It does not exist or cannot be reached.
+    """
+    if not isinstance(uri, str) or not uri.strip():
+        raise ValueError(
+            "`dataset_uri` must be a folder, a file, or `tfds:NAME`; local, gs:// or s3://. "
+            f"Received: {uri!r}"
+        )
+    is_local = True
+    if dataset_format == "tfds" or uri.startswith(TFDS_PREFIX):
+        dataset_format, listing = "tfds", read_tfds(uri)
+    else:
+        folder, name = open_folder(uri, follow_links)
+        is_local = folder.is_local
+        if dataset_format == "auto":
+            dataset_format = detect_format(folder, name)
+        listing = FORMATS[dataset_format](folder, name)
+    if unlabeled_uri:
+        folder, name = open_folder(unlabeled_uri, follow_links)
+        if name:
+            raise ValueError(f"`unlabeled_uri` must be a folder. Received: {unlabeled_uri!r}")
+        unlabeled = read_unlabeled(folder)
+        listing = Listing(
+            itertools.chain(listing.samples, unlabeled.samples),
+            listing.total + unlabeled.total,
+            [*listing.notes, *unlabeled.notes],
+            listing.classes,
+        )
+        is_local = is_local and folder.is_local
+    return listing, dataset_format, is_local

@@ -1,0 +1,57 @@
+"""Which folder names mean splits: `train`, but also `training_set`, `seg_test`, `Val2017`."""
+
+import re
+from collections.abc import Iterable
+
+from kfp_vision.components.data_import.samples import SPLIT_NAMES
+
+__all__ = ["is_filler", "name_splits"]
+
+_SPLITS = {**SPLIT_NAMES, "trainval": "train"}
+# What names of splits hold beside the split, and what folders around images are called.
+_FILLERS = frozenset(
+    {"data", "dataset", "datasets", "folder", "folders", "image", "images", "img", "imgs"}
+    | {"pictures", "seg", "set", "split"}
+)
+
+
+def name_splits(names: Iterable[str]) -> dict[str, str]:
+    """Returns the names of neighbouring folders that mean a split -> one of `SPLITS`.
+
+    A name means a split when it has one split's word and nothing else of meaning, or when
+    neighbours with the same other words have the words of different splits: `birds_train` and
+    `birds_test`, but neither `bullet_train` and `steam_train` nor `test_tube`.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for name in names:
+        words = _words(name)
+        splits = {_SPLITS[word] for word in words if word in _SPLITS}
+        if splits:
+            split = "train" if "train" in splits else min(splits)
+            found[name] = split, " ".join(word for word in words if word not in _SPLITS)
+    splits_of: dict[str, set[str]] = {}
+    for split, others in found.values():
+        splits_of.setdefault(others, set()).add(split)
+    return {
+        name: split
+        for name, (split, others) in found.items()
+        if not others or len(splits_of[others]) > 1
+    }
+
+
+def is_filler(name: str) -> bool:
+    """Returns whether a folder's name says nothing of what is in it: `images`, `dataset 2`."""
+    return not _words(name)
+
+
+def _words(name: str) -> list[str]:
+    """Returns the words of a name in lower case, without numbers and fillers."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    words = (_without_filler(word) for word in re.findall(r"[^\W\d_]+", apart))
+    return [word for word in words if word not in _FILLERS]
+
+
+def _without_filler(word: str) -> str:
+    """Returns `train` for `trainset`, other words as they are."""
+    stems = (stem for stem in _SPLITS if word.startswith(stem) and word[len(stem) :] in _FILLERS)
+    return next(stems, word)
