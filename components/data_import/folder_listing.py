@@ -18,7 +18,7 @@ from kfp_vision.components.shared.datasets.image_files import escape_name, file_
 from kfp_vision.components.shared.file_trees import Tree, walk_folder
 from kfp_vision.components.shared.storage import Folder, StorageError
 
-__all__ = ["FolderListing", "list_folder"]
+__all__ = ["FolderListing", "is_archive", "list_folder"]
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 
@@ -74,7 +74,7 @@ def list_folder(folder: Folder) -> FolderListing:
     images |= {path: max(count, 1) for path, (_, count) in linked.items()}
     outside = [path for path, each in rejections.items() if each.code == "outside_root"]
     notes = _hidden_notes(tree)
-    archives = [path for path in tree.files if path.lower().endswith(_ARCHIVES)]
+    archives = list(filter(is_archive, tree.files))
     if archives:
         notes.append(f"Archives are not read, unpack them: {_some(archives)}.")
     notes += [
@@ -93,6 +93,11 @@ def list_folder(folder: Folder) -> FolderListing:
         notes,
         sum(images[path] if path in linked else _may_be_image(path) for path in outside),
     )
+
+
+def is_archive(name: str) -> bool:
+    """Returns whether a file is called like an archive."""
+    return name.lower().endswith(_ARCHIVES)
 
 
 def _require_readable(folder: Folder, tree: Tree) -> None:

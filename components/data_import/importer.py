@@ -187,8 +187,8 @@ def _lost_classes(classes: frozenset[str], staged: Staged) -> str:
         return ""
     reasons = collections.Counter(row.code for row in staged.rejections)
     return (
-        f"No image of {len(classes)} classes could be read, {sorted(classes)[:5]}; left out: "
-        f"{dict(reasons)}."
+        f"Classes without an image that could be read: {len(classes)}, {sorted(classes)[:5]}; in "
+        f"all were left out: {dict(reasons)}."
     )
 
 

@@ -15,6 +15,10 @@ from kfp_vision.components.data_import.split_names import is_filler, name_splits
 __all__ = ["Layout", "find_layout"]
 
 
+# Folders of labels beside `images`: segmentation, detection.
+_MASKS = frozenset({"annotations", "groundtruth", "gt", "labels", "mask", "masks"})
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """What the folders mean.
@@ -64,7 +68,9 @@ def find_layout(images: Mapping[str, int], linked: Mapping[str, str], uri: str) 
     classes: dict[str, tuple[str | None, str]] = {
         path: (None, name_of(path)) for path in class_folders
     }
-    require_classes((name for _, name in classes.values()), uri, _wrapped(class_folders, folders))
+    used = [path for path in class_folders if folders.below(path)]
+    require_classes(map(name_of, used or class_folders), uri, _wrapped(used, folders))
+    _refuse_masks(used)
     return Layout(classes, unlabeled, notes + _merged(classes, folders))
 
 
@@ -77,11 +83,14 @@ def _splits_in(folders: FolderCounts, path: str) -> dict[str, str]:
 
 
 def _inner_root(folders: FolderCounts) -> str:
-    """Returns the only folder with images when the splits are in it, else `""`."""
-    used = folders.used("")
-    is_wrapped = len(used) == 1 and "train" not in _splits_in(folders, "").values()
-    inside = _splits_in(folders, used[0]) if is_wrapped else {}
-    return used[0] if "train" in inside.values() else ""
+    """Returns the folder in which the splits are when it is the only one with images, else `""`."""
+    root = ""
+    while "train" not in _splits_in(folders, root).values():
+        used = folders.used(root)
+        if len(used) != 1:
+            return ""
+        [root] = used
+    return root
 
 
 def _is_class(labelled: Mapping[str, str], others: list[str], folders: FolderCounts) -> bool:
@@ -147,6 +156,7 @@ def _split_folders(
             f"{_named(splits)}. Put them into one folder a class, or name their labels in a table "
             "of `path` and `label`."
         )
+    _refuse_masks(path for path in classes if folders.below(path))
     return Layout(classes, splits, notes + _merged(classes, folders))
 
 
@@ -212,15 +222,27 @@ def _refuse_links(levels: Iterable[str], linked: Mapping[str, str]) -> None:
         )
 
 
-def _wrapped(class_folders: list[str], folders: FolderCounts) -> str:
-    """Returns a hint when the classes seem to be one level further down."""
-    if len(class_folders) != 1 or len(folders.used(class_folders[0])) < 2:
-        return ""
-    [only] = class_folders
-    return (
-        f"The only folder {only!r} holds the folders {_quoted(folders.used(only))}: if these are "
-        f"the classes, add `/{only}` to the URI."
-    )
+def _wrapped(used: list[str], folders: FolderCounts) -> str:
+    """Returns a hint when the classes seem to be further down."""
+    while len(used) == 1:
+        [only] = used
+        used = folders.used(only)
+        if len(used) > 1:
+            return (
+                f"The only folder with images, {only!r}, holds the folders {_quoted(used)}: if "
+                f"these are the classes, add `/{only}` to the URI."
+            )
+    return ""
+
+
+def _refuse_masks(class_folders: Iterable[str]) -> None:
+    """Refuses the layout of data sets for other tasks: `images` and, beside them, `masks`."""
+    names = {name_of(path).lower() for path in class_folders}
+    if names & _MASKS and all(name in _MASKS or is_filler(name) for name in names):
+        raise ValueError(
+            "Class folders must be called after classes. Received: images and what belongs to "
+            f"them, {_quoted(sorted(names))}. Labels that are files of their own are not read."
+        )
 
 
 def _merged(classes: Iterable[str], folders: FolderCounts) -> list[str]:

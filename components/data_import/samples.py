@@ -19,6 +19,8 @@ SPLIT_NAMES = {
     "dev": "validation",
     "test": "test",
     "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
     "unlabeled": "unlabeled",
     "unlabelled": "unlabeled",
 }

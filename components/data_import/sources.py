@@ -2,6 +2,7 @@
 
 import itertools
 
+from kfp_vision.components.data_import.folder_listing import is_archive
 from kfp_vision.components.data_import.readers import (
     FORMATS,
     TFDS_PREFIX,
@@ -10,7 +11,8 @@ from kfp_vision.components.data_import.readers import (
     read_unlabeled,
 )
 from kfp_vision.components.data_import.samples import Listing
-from kfp_vision.components.shared.storage import open_folder
+from kfp_vision.components.shared.datasets.image_files import file_kind
+from kfp_vision.components.shared.storage import Folder, open_folder
 
 __all__ = ["list_source"]
 
@@ -41,6 +43,7 @@ def list_source(
     else:
         folder, name = open_folder(uri, follow_links)
         is_local = folder.is_local
+        _refuse_archives(folder, name)
         if dataset_format == "auto":
             dataset_format = detect_format(folder, name)
         listing = FORMATS[dataset_format](folder, name)
@@ -57,3 +60,14 @@ def list_source(
         )
         is_local = is_local and folder.is_local
     return listing, dataset_format, is_local
+
+
+def _refuse_archives(folder: Folder, name: str) -> None:
+    """Refuses an archive, or a folder of nothing else: `train.zip` and `test.zip`."""
+    folders, files = ([], [name]) if name else folder.list_entries()
+    visible = [entry for entry in [*folders, *files] if file_kind(entry) != "hidden"]
+    if visible and not set(visible) & set(folders) and all(map(is_archive, visible)):
+        raise ValueError(
+            f"Archives must be unpacked first. Received: {visible[:5]} in {folder.uri!r}. "
+            "Unpack it and give the URI of the folder."
+        )

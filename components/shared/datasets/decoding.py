@@ -57,6 +57,7 @@ CHANGES = {
         "the import"
     ),
     "colour_space": "were in another colour space (CMYK for instance) and became RGB",
+    "exif_unreadable": "had EXIF data that could not be read, so that they were not turned",
     "no_end_marker": "lacked the end marker of a JPEG file; their pixels are whole",
     "palette": "had a palette and became RGB or gray",
     "rotated": "were turned upright as their EXIF orientation says",
@@ -195,7 +196,11 @@ def _normalise(image: Image.Image, white: int, is_wide: bool) -> tuple[Image.Ima
     # A multi-picture JPEG is a photograph with a preview, not an animation.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         changes.append("animated")
-    is_rotated = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+    try:
+        is_rotated = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+    except _DECODE_ERRORS:
+        is_rotated = False
+        changes.append("exif_unreadable")
     upright = ImageOps.exif_transpose(image) if is_rotated else image
     if is_rotated:
         changes.append("rotated")

@@ -1,6 +1,7 @@
 """Datasets in buckets, over HTTP to servers on this machine that speak the real protocols."""
 
 import json
+import shutil
 import socket
 import urllib.request
 
@@ -79,6 +80,27 @@ def test_class_folders_import_alike_from_a_bucket(bucket, tmp_path, save_images,
     remote, _ = import_into(f"{bucket}/deep/data/")
     assert remote.fingerprint == local.fingerprint
     assert remote.splits == local.splits
+
+
+def test_names_of_any_kind_are_read_from_a_bucket(bucket, tmp_path, save_images, import_into):
+    for folder in ("50% [x]", "#2"):
+        save_images(tmp_path / "source" / folder, 6)
+    for name in ("a [1]*.png", "%20.png", "#.png", "a:b.png", ".DS_Store", "Thumbs.db"):
+        shutil.copy(tmp_path / "source/#2/0.png", tmp_path / "source/#2" / name)
+    upload(tmp_path / "source", f"{bucket}/data")
+    local, _ = import_into(tmp_path / "source")
+    remote, _ = import_into(f"{bucket}/data")
+    assert remote.fingerprint == local.fingerprint
+    assert remote.rejected == local.rejected == {"hidden": 2}
+
+
+def test_an_empty_folder_of_a_bucket_is_an_empty_class(s3, tmp_path, save_images, import_into):
+    for folder in ("cat", "dog"):
+        save_images(tmp_path / "source" / folder, 6)
+    upload(tmp_path / "source", f"{s3}/data")
+    s3fs.S3FileSystem().call_s3("put_object", Bucket="bucket", Key="data/emu/", Body=b"")
+    info, _ = import_into(f"{s3}/data")
+    assert info.rejected == {"empty_class": 1}
 
 
 def test_a_manifest_and_its_lost_rows_in_a_bucket(bucket, tmp_path, save_images, import_into):

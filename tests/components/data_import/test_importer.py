@@ -249,6 +249,16 @@ def test_twelve_bits_of_sixteen_are_scaled_alike_in_all_images(noise, tmp_path, 
     assert brightest == {"dark": {32}, "bright": {255}}
 
 
+def test_twelve_bits_of_arrays_are_scaled_too(noise, tmp_path, import_into):
+    images = np.stack([noise() for _ in range(30)]).astype(np.uint16) * 16
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(30) % 2)
+    info, output_dir = import_into(tmp_path / "set.npz")
+    assert info.white_level == 4095
+    table = open_split(output_dir, "train")
+    brightest = max(int(pixels.max()) for pixels in iterate_images(table, range(table.num_rows)))
+    assert brightest == round(int(images.max()) * 255 / 4095)
+
+
 def test_one_bright_image_keeps_the_full_range_and_the_others_are_named(
     noise, tmp_path, import_into
 ):

@@ -48,6 +48,18 @@ MEANT = {
             "images/val/cat": ("validation", "cat"),
         },
     ),
+    "splits in two folders": (
+        ["archive/data/train/cat", "archive/data/train/dog"],
+        {"archive/data/train/cat": ("train", "cat"), "archive/data/train/dog": ("train", "dog")},
+    ),
+    "evaluation": (
+        ["train/cat", "train/dog", "eval/cat"],
+        {
+            "train/cat": ("train", "cat"),
+            "train/dog": ("train", "dog"),
+            "eval/cat": ("test", "cat"),
+        },
+    ),
     "a folder in the splits": (
         ["train/images/cat", "train/images/dog", "test/images/cat"],
         {
@@ -130,6 +142,17 @@ REFUSED = {
         ["'train_images' (train)", "'test_images' (test)", "a table"],
     ),
     "one level too high": (["birds/owl", "birds/jay"], ["'birds'", "'birds/owl'", "`/birds`"]),
+    "two levels too high": (["a/birds/owl", "a/birds/jay"], ["'a/birds'", "`/a/birds`"]),
+    "images and annotations": (["JPEGImages", "Annotations*"], ["at least two classes"]),
+    "images and masks": (["images", "masks"], ["'images', 'masks'", "not read"]),
+    "images and masks in splits": (
+        ["train/images", "train/masks", "test/images", "test/masks"],
+        ["'images', 'masks'"],
+    ),
+    "detection": (
+        ["images/train", "images/val", "labels/train*", "labels/val*"],
+        ["'images/train' (train)", "a table"],
+    ),
     "one class": (["cat"], ["at least two classes", "['cat']"]),
     "most lie outside": (
         ["train/cat", "train/dog", "extra/cat", "extra/dog", "extra/emu"],

@@ -1,6 +1,7 @@
 """Names and files that nobody meant to be there: read rightly, or named."""
 
 import os
+import shutil
 import tempfile
 import unicodedata
 from pathlib import Path
@@ -134,6 +135,25 @@ def test_archives_are_mentioned(source, import_into):
     assert any("unpack" in note and "cat/more.zip" in note for note in info.notes)
 
 
+@pytest.mark.parametrize("name", ["", "/train.zip"])
+def test_nothing_but_archives_is_refused(name, tmp_path, import_into):
+    for archive in ("train.zip", "test.zip"):
+        (tmp_path / archive).write_bytes(b"PK\x03\x04" + bytes(30))
+    with pytest.raises(ValueError, match=r"unpacked first.*train\.zip"):
+        import_into(f"{tmp_path}{name}")
+
+
+def test_unlabelled_files_are_looked_at_alike(source, import_into):
+    more = source.parent / "more"
+    shutil.copytree(source / "cat", more / "any")
+    for name in (b"caf\xe9.png", b"Thumbs.db", b"2.jfif"):
+        shutil.copy(source / "cat/0.png", more / os.fsdecode(name))
+    os.mkfifo(more / "pipe")
+    info, _ = import_into(source, unlabeled_uri=str(more))
+    assert info.splits["unlabeled"] == 11
+    assert info.rejected == {"undecodable_name": 1, "hidden": 1, "not_a_file": 1}
+
+
 def test_animations_give_their_first_frame(source, import_into):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(source / "cat/x.gif", save_all=True, append_images=frames[1:])
@@ -190,7 +210,7 @@ def test_the_sizes_of_made_splits_are_the_real_ones(tmp_path, save_images, impor
 
 
 def test_a_wrapped_folder_is_refused_with_the_uri_that_works(source, import_into):
-    with pytest.raises(ValueError, match=r"'source' holds .*'source/cat'.*`/source`"):
+    with pytest.raises(ValueError, match=r"'source', holds .*'source/cat'.*`/source`"):
         import_into(source.parent)
 
 

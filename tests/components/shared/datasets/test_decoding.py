@@ -140,6 +140,13 @@ def _damaged_text() -> bytes:
     return bytes(content)
 
 
+def _damaged_exif() -> bytes:
+    chunk = b"eXIf" + b"no TIFF header"
+    length, crc = struct.pack(">I", len(chunk) - 4), struct.pack(">I", zlib.crc32(chunk))
+    bare = _file(NOISE)
+    return bare[:33] + length + chunk + crc + bare[33:]
+
+
 JPEG, PROGRESSIVE = (
     _file(NOISE, "JPEG", quality=90),
     _file(NOISE, "JPEG", quality=90, progressive=True),
@@ -150,6 +157,7 @@ WHOLE = {
     "text after the pixels": (_png_with_text(1, 2**21, True, True), _file(NOISE), "text"),
     "texts above 64 MB": (_png_with_text(70, 2**20, False, False), _file(NOISE), "text"),
     "damaged text": (_damaged_text(), _file(NOISE), "text"),
+    "damaged EXIF": (_damaged_exif(), _file(NOISE), "exif"),
     "JPEG without its last byte": (JPEG[:-1], JPEG, "no_end"),
     "JPEG without its last two bytes": (JPEG[:-2], JPEG, "no_end"),
     "progressive": (PROGRESSIVE[:-2], PROGRESSIVE, "no_end"),
