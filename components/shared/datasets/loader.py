@@ -15,6 +15,7 @@ import pyarrow as pa
 from PIL import Image
 
 from kfp_vision.components.shared.datasets.store import decode_image, label_lists, open_split
+from kfp_vision.components.shared.seeds import seed_word
 
 __all__ = ["BatchOrder", "ImageSource", "prefetch"]
 
@@ -121,7 +122,9 @@ class BatchOrder:
                 "`num_images` and `batch_size` must be positive. "
                 f"Received: num_images={num_images}, batch_size={batch_size}"
             )
-        self._num_images, self._batch_size, self._seed = num_images, batch_size, seed
+        self._num_images, self._batch_size = num_images, batch_size
+        # A longer seed would run into the number of the epoch.
+        self._seed_word = seed_word(seed)
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def indices(self, step: int, num_steps: int = 1) -> np.ndarray:
@@ -132,7 +135,7 @@ class BatchOrder:
             epoch, offset = divmod(position, self._num_images)
             if epoch != self._epoch:
                 self._epoch = epoch
-                generator = np.random.Generator(np.random.Philox([self._seed, epoch]))
+                generator = np.random.Generator(np.random.Philox([self._seed_word, epoch]))
                 self._order = generator.permutation(self._num_images)
             part = self._order[offset : offset + needed]
             parts.append(part)

@@ -29,9 +29,10 @@ class Lengthening:
 
     Attributes:
         factor: Within [1, MAX_FACTOR]; 1 where the curves do not tell.
-        measured: Before it was limited; None where the plain loss does not fall significantly.
+        measured: Before it was limited; None where the plain loss does not fall significantly, or
+            one of the two is not finite.
         low, high: 95 % interval of `measured`.
-        plain_losses, policy_losses: [T].
+        plain_losses, policy_losses: [T], of curves that do not stay finite the part that is.
     """
 
     factor: float
@@ -57,7 +58,11 @@ def lengthening(plain_losses: np.ndarray, policy_losses: np.ndarray) -> Lengthen
             f"Two loss curves of equal length, at least {_MIN_STEPS} steps, are compared. "
             f"Received: {steps} and {len(policy_losses)}"
         )
-    curves = [plain_losses.tolist(), policy_losses.tolist()]
+    finite = np.isfinite(plain_losses) & np.isfinite(policy_losses)
+    end_of_finite = steps if finite.all() else int(finite.argmin())
+    curves = [losses[:end_of_finite].tolist() for losses in (plain_losses, policy_losses)]
+    if end_of_finite < steps:
+        return Lengthening(1.0, None, None, None, *curves)
     x = np.log(np.arange(steps // 4, steps) + 1.0)
     centred = x - x.mean()
     end = centred[-1]

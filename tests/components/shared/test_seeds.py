@@ -11,6 +11,7 @@ from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
 from kfp_vision.components.shared.augmentation.draw import draw_seed
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Operation, Policy
 from kfp_vision.components.shared.augmentation.threefry import uniform
+from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe import Recipe, Setting
 from kfp_vision.components.shared.seeds import MAX_SEED, seed_word
 from kfp_vision.components.shared.training.setup import (
@@ -36,6 +37,15 @@ def test_every_seed_draws_its_own_numbers() -> None:
     for one, other in itertools.combinations(drawn, 2):
         assert abs(np.corrcoef(one, other)[0, 1]) < 0.5
     np.testing.assert_array_equal(drawn[1], uniform(tf.constant([5, 3]), 0, (64,)).numpy())
+
+
+def test_an_epoch_of_one_seed_is_not_that_of_another() -> None:
+    orders = {
+        (seed, epoch): tuple(BatchOrder(50, 50, seed).indices(epoch)[0])
+        for seed in _SEEDS
+        for epoch in range(3)
+    }
+    assert len(set(orders.values())) == len(orders)
 
 
 def test_the_largest_seed_survives_a_double() -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kfp_vision.components.shared.artifacts import json_text
 from kfp_vision.components.shared.training.lengthening import MAX_FACTOR, lengthening
 
 _STEPS = np.arange(1, 101.0)
@@ -40,6 +41,17 @@ def test_a_loss_that_does_not_fall_tells_nothing() -> None:
     flat = np.full(100, 2.3) + np.random.default_rng(0).normal(scale=0.1, size=100)
     found = lengthening(flat, flat + 0.5)
     assert (found.factor, found.measured) == (1.0, None)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_does_not_stay_finite_tells_nothing_either(value: float) -> None:
+    broken = _curve(1.0)
+    broken[40:] = value
+    for curves in ((broken, _curve(1.0)), (_curve(1.0), broken)):
+        found = lengthening(*curves)
+        assert (found.factor, found.measured) == (1.0, None)
+        assert [len(found.plain_losses), len(found.policy_losses)] == [40, 40]
+        assert json_text(found)
 
 
 def test_too_short_or_unequal_curves_are_refused() -> None:
