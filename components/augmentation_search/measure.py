@@ -1,7 +1,8 @@
 """Trains a checkpoint and measures on it what every transform does to held-out images."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -33,14 +34,20 @@ from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORM
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import Targets, Task
-from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
+from kfp_vision.components.shared.training.checkpoints import (
+    Stopwatch,
+    read_checkpoint,
+    write_checkpoint,
+)
 from kfp_vision.components.shared.training.data import LabelledImages
+from kfp_vision.components.shared.training.held_out import Rows, divide_held_out
 from kfp_vision.components.shared.training.hyperparameters import SECTION, Hyperparameters
 from kfp_vision.components.shared.training.search_plan import (
     LEAST_LOOKED_AT,
     LOOK_SHARE,
     MOST_CHECKED,
     CheckpointPlan,
+    SearchPlan,
     plan_checkpoint,
 )
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
@@ -52,6 +59,7 @@ __all__ = ["measure_transforms"]
 _MAGNITUDES = (1 / 3, 2 / 3, 1.0)
 _MOST_LOOKED_AT = 384
 _SAVES = 6
+_BATCH = 512
 # A checkpoint whose metric is within so many standard deviations of that of shuffled predictions
 # has not learned enough to say what keeps a label.
 _SIGMAS, _SHUFFLES = 3.0, 32
@@ -62,7 +70,8 @@ def measure_transforms(
     recipe: Recipe,
     output_dir: Path,
     checkpoint_dir: Path,
-    brief: bool,
+    search: SearchPlan,
+    watch: Stopwatch,
     seed: int,
 ) -> AugmentationTable:
     """Writes `theta.npz`, `subset.npy` and `examples.npz`; returns the table.
@@ -72,7 +81,9 @@ def measure_transforms(
         recipe: Complete.
         output_dir: Exists.
         checkpoint_dir: Outlives a killed task; belongs to this search alone.
-        brief: Only the customary transforms are measured.
+        search: Of the trials: a brief one measures the customary transforms only, and images that
+            confirm its choice are not looked at.
+        watch: Of the stage; the processes before this one are added to it.
         seed: Of weights, order and choice of the images.
     """
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
@@ -80,12 +91,20 @@ def measure_transforms(
     train, validation = (open_split(dataset_dir, s, recipe) for s in ("train", "validation"))
     plan = plan_checkpoint(recipe, info)
     subset = np.sort(np.random.default_rng(seed).permutation(len(train))[: plan.known])
-    _train(trainer, train, subset, plan, seed, checkpoint_dir)
+    broken = _train(trainer, train, subset, plan, watch, seed, checkpoint_dir)
+    if broken:
+        seen = plan.steps * plan.batch_size
+        return AugmentationTable(skipped=broken, checkpoint_steps=plan.steps, images_seen=seen)
     primary = recipe.value("data", "primary_metric")
     colours = trainer.model.input_shape[-1] == 3
     names = [name for name in PIXEL_TRANSFORMS if colours or name not in ("colour", "hue")]
+    held_out = divide_held_out(validation, train, subset, search.num_scored, search.num_confirming)
+
+    def take(count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        return _take((validation, train), held_out.selecting(count))
+
     rows, null, looked, skipped = _measure(
-        trainer, task, validation, primary, settings, CUSTOMARY if brief else names, seed
+        trainer, task, take, primary, settings, CUSTOMARY if search.is_brief else names, seed
     )
     seen, steps = plan.steps * plan.batch_size + looked, plan.steps
     if skipped:
@@ -104,6 +123,16 @@ def measure_transforms(
         groups=[dataclasses.asdict(group) for group in make_groups(kept)],
         regularisers=_regularisers(recipe),
     )
+
+
+def _take(
+    splits: tuple[LabelledImages, LabelledImages], rows: Rows
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns images and targets of rows of two splits, one after the other."""
+    parts = [split.take(each) for split, each in zip(splits, rows, strict=True)]
+    images = np.concatenate([pixels for pixels, _ in parts])
+    names = parts[0][1]
+    return images, {name: np.concatenate([each[name] for _, each in parts]) for name in names}
 
 
 def _chance(
@@ -148,29 +177,39 @@ def _train(
     train: LabelledImages,
     subset: np.ndarray,
     plan: CheckpointPlan,
+    watch: Stopwatch,
     seed: int,
     checkpoint_dir: Path,
-) -> None:
-    """Trains without augmentation, with a rate that rises, going on from an earlier attempt."""
+) -> str:
+    """Trains without augmentation, with a rate that rises, going on from an earlier attempt.
+
+    Returns why the checkpoint is of no use; nothing where it is.
+    """
     path = checkpoint_dir / "search.npz"
     restored, step = read_checkpoint(path), 0
     if restored is not None:
         trainer.restore(restored[0])
         step = restored[1]["step"]
+        watch.resume(restored[1]["seconds"])
     steps = plan.steps
     rates = plan.peak_rate * np.minimum(1.0, np.arange(1, steps + 1) / plan.warmup_steps)
     progress = Progress("search", steps, "steps", step)
-    for done, _ in run_steps(trainer, train, subset, rates, plan.batch_size, seed, step):
+    for done, losses in run_steps(trainer, train, subset, rates, plan.batch_size, seed, step):
+        if not np.isfinite(losses).all():
+            return (
+                f"the loss of its checkpoint was no longer finite after {done:,} of {steps:,} steps"
+            )
         progress.update(done)
         if done * _SAVES // steps > step * _SAVES // steps:
-            write_checkpoint(path, trainer.state(), {"step": done})
+            write_checkpoint(path, trainer.state(), {"step": done, "seconds": watch.seconds})
         step = done
+    return ""
 
 
 def _measure(
     trainer: Trainer,
     task: Task,
-    validation: LabelledImages,
+    take: Callable[[int], tuple[np.ndarray, dict[str, np.ndarray]]],
     primary: str,
     settings: Hyperparameters,
     names: Sequence[str],
@@ -183,10 +222,8 @@ def _measure(
     magnitudes = {name: (1.0,) if TRANSFORMS[name].chance else _MAGNITUDES for name in names}
     looks = 1 + sum(len(each) for each in magnitudes.values())
     affordable = int(LOOK_SHARE * settings.steps * settings.batch_size / looks)
-    count = max(LEAST_LOOKED_AT, min(_MOST_LOOKED_AT, affordable))
-    count = min(count, len(validation))
-    order = np.random.default_rng(seed).permutation(len(validation))
-    images, targets = validation.take(np.sort(order[:count]))
+    images, targets = take(max(LEAST_LOOKED_AT, min(_MOST_LOOKED_AT, affordable)))
+    count = len(images)
     head = trainer.model.layers[-1]
     outputs = keras.Model(trainer.model.inputs, [head.input, trainer.model.output])
     predict = tf.function(lambda pixels: outputs(pixels, training=False))
@@ -199,10 +236,12 @@ def _measure(
         metric = task.metrics(targets, np.asarray(task.activate(logits))).get(primary, 0.0)
         return np.asarray(features).reshape(count, -1), losses, metric
 
-    checked = np.sort(order[:MOST_CHECKED])
-    answers = {name: value[checked] for name, value in validation.targets.items()}
-    logits = [trainer.logits(pixels) for pixels, _ in validation.batches_of(checked)]
-    predictions = np.asarray(task.activate(np.concatenate(logits)))
+    checked, answers = take(MOST_CHECKED)
+    parts = np.array_split(checked, math.ceil(len(checked) / _BATCH))
+    logits = np.concatenate([trainer.logits(pixels) for pixels in parts])
+    if not np.isfinite(logits).all():
+        return [], 0.0, len(checked), "what its checkpoint says of held-out images is not finite"
+    predictions = np.asarray(task.activate(logits))
     known = task.metrics(answers, predictions).get(primary, 0.0)
     chance, scatter = _chance(task, answers, predictions, primary, seed)
     if known <= chance + _SIGMAS * scatter:
@@ -210,7 +249,7 @@ def _measure(
             [],
             0.0,
             len(checked),
-            f"the {primary} on {len(checked)} validation images is {known:.3g}, not significantly "
+            f"the {primary} on {len(checked)} held-out images is {known:.3g}, not significantly "
             f"above the {chance:.3g} of shuffled predictions",
         )
     clean, losses, metric = look(IDENTITY)
@@ -219,6 +258,9 @@ def _measure(
     for done, name in enumerate(names, start=1):
         for magnitude in magnitudes[name]:
             features, moved, kept = look(Policy(always=(Operation(name, magnitude, magnitude),)))
+            if not np.isfinite(moved).all():
+                reason = f"the loss of its checkpoint under {name} is not finite"
+                return [], 0.0, len(checked) + looks * count, reason
             shift = moved - losses
             rows.append(
                 Signals(

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +15,12 @@ from kfp_vision.components.shared.artifacts import (
     write_json,
 )
 from kfp_vision.components.shared.recipe import read_recipe
-from kfp_vision.components.shared.training.search_plan import plan_checkpoint, plan_search
+from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.search_plan import (
+    LEAST_LOOKED_AT,
+    plan_checkpoint,
+    plan_search,
+)
 
 __all__ = ["search_augmentation"]
 
@@ -39,7 +43,7 @@ def search_augmentation(
         search: False measures nothing and leaves the policy to the recipe.
         seed: Of the search.
     """
-    started = time.monotonic()
+    watch = Stopwatch()
     output_dir.mkdir(parents=True, exist_ok=True)
     recipe = read_recipe(recipe_path)
     skipped = ""
@@ -50,7 +54,12 @@ def search_augmentation(
     else:
         info = read_json(DatasetInfo, dataset_dir / "dataset.json")
         plan = plan_search(recipe, info)
-        if not plan.num_screened:
+        if plan.num_held_out < LEAST_LOOKED_AT:
+            skipped = (
+                f"{plan.num_held_out} held-out images are too few to tell harm from chance, which "
+                f"takes {LEAST_LOOKED_AT}"
+            )
+        elif not plan.num_screened:
             skipped = (
                 "a plain training is so short that 0.6 of its cost are too few trials to tell "
                 "harm from chance"
@@ -65,8 +74,8 @@ def search_augmentation(
         content = json.dumps([version("kfp-vision"), seed, checkpoint, *inputs])
         identity = hashlib.sha256(content.encode()).hexdigest()[:16]
         folder = checkpoint_dir / f"augmentation-{identity}"
-        table = measure_transforms(dataset_dir, recipe, output_dir, folder, plan.is_brief, seed)
+        table = measure_transforms(dataset_dir, recipe, output_dir, folder, plan, watch, seed)
     write_json(table, output_dir / "table.json")
-    cost = StageCost("search_augmentation", time.monotonic() - started, table.images_seen)
+    cost = StageCost("search_augmentation", watch.seconds, table.images_seen)
     write_json(cost, output_dir / COST_FILE)
     return table

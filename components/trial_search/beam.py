@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from kfp_vision.components.shared.artifacts import ROUNDS
 
@@ -19,12 +20,18 @@ __all__ = [
     "Gain",
     "Trial",
     "decide",
+    "gain_error",
     "presume",
     "propose",
     "standard_error",
 ]
 
 _SIGMAS = 2.0
+# A gain that chance alone reaches less often than this, one-sided, is accepted. One of two
+# candidates is chosen after both were confirmed: together they stay below twice as much.
+_LEVEL = 0.025
+# Seeds of the last round: with two, the scatter between them would be known from one difference.
+_FRESH_SEEDS = 3
 # Trials of the first round: where nothing of what is worth most helps, the rest is not tried.
 _FIRST = 6
 # Trials at most of each expansion; the rest prunes.
@@ -70,6 +77,7 @@ class Trial:
             trials; empty before the end and when the trial failed.
         seconds: That it took.
         error: Why it failed; empty when it did not.
+        out_of_memory: It failed for want of memory, which says nothing of the candidate.
     """
 
     round: str
@@ -78,6 +86,7 @@ class Trial:
     losses: tuple[float, ...] = ()
     seconds: float = 0.0
     error: str = ""
+    out_of_memory: bool = False
 
     @property
     def loss(self) -> float | None:
@@ -131,7 +140,7 @@ def propose(
     expansion tries the other techniques, and the best few and all that helped together; the second
     adds what they do not have to the richest candidate near the best, and to the best; pruning
     leaves one technique or one transform of the best out. Confirmation repeats the plain training,
-    the richest near the best and, with six trials, the best itself with fresh seeds. Without a
+    the richest near the best and, with nine trials, the best itself with fresh seeds. Without a
     confirmation the first round is all: the plain training, each technique alone, all together.
 
     Args:
@@ -323,11 +332,10 @@ def _confirm(done: Sequence[Trial], number: int, seed: int) -> list[Trial]:
     """Returns the plain training and what may be best with seeds that no choice has seen."""
     losses, parts = _losses(done, seed), _parts(done, seed)
     candidates = list(dict.fromkeys((PLAIN, _richest(losses, parts), _best(losses))))
-    # A mean has an error from two of them on.
     return [
-        Trial(ROUNDS[-1], each, seed + offset)
-        for offset in (1, 2)
-        for each in candidates[: number // 2]
+        Trial(ROUNDS[-1], each, seed + 1 + offset)
+        for offset in range(_FRESH_SEEDS)
+        for each in candidates[: number // _FRESH_SEEDS]
     ]
 
 
@@ -340,15 +348,17 @@ class Gain:
         gain: Mean, nats.
         error: Standard error of the mean, nats, from the scatter over seeds and over parts of the
             held-out images: another seed, or other images, would give another gain.
+        threshold: What chance alone exceeds once in forty times, nats: the error times the
+            quantile of a t distribution, whose degrees of freedom are those of the error.
         noise: Standard deviation of the plain trials over the seeds, nats.
         num_pairs: How many the mean is of.
-        accepted: The gain is above two of its errors and above two standard errors of the plain
-            trials' mean.
+        accepted: The gain is above the threshold.
     """
 
     candidate: Candidate
     gain: float
     error: float
+    threshold: float
     noise: float
     num_pairs: int
     accepted: bool
@@ -370,17 +380,50 @@ def decide(done: Sequence[Trial]) -> Gain | None:
     }
     if PLAIN not in finished or len(finished) < 2:
         return None
-    plain = finished.pop(PLAIN)
-    gains = {candidate: plain - each for candidate, each in finished.items()}
-    ordered = sorted(finished, key=lambda each: float(finished[each].mean()))
+    others = [each for each in finished if each != PLAIN]
+    # In an order that is not that of the workers, on ties too.
+    ordered = sorted(others, key=lambda each: (float(finished[each].mean()), each.levels))
     near = [each for each in ordered if _is_near(finished[each], finished[ordered[0]])]
-    chosen = max(near, key=_richness)
-    # Of each candidate too few to tell them apart: their scatter is taken as one.
-    error = np.sqrt(np.mean([standard_error(each) ** 2 for each in gains.values()]))
-    noise = plain.mean(1).std(ddof=1)
-    bound = _SIGMAS * max(error, noise / np.sqrt(len(seeds)))
-    mean = gains[chosen].mean()
-    return Gain(chosen, float(mean), float(error), float(noise), len(seeds), bool(mean > bound))
+    chosen, plain = max(near, key=_richness), finished[PLAIN]
+    gains = plain - finished[chosen]
+    means = np.stack([finished[each].mean(1) for each in (PLAIN, *ordered)])
+    error, degrees = gain_error(gains, means)
+    threshold = error * stdtrit(degrees, 1 - _LEVEL)
+    return Gain(
+        candidate=chosen,
+        gain=float(gains.mean()),
+        error=error,
+        threshold=float(threshold),
+        noise=float(plain.mean(1).std(ddof=1)),
+        num_pairs=len(seeds),
+        accepted=bool(gains.mean() > threshold),
+    )
+
+
+def gain_error(gains: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
+    """Returns the standard error of a mean gain, and how many degrees of freedom it has.
+
+    Two variances add up. That between seeds is what is left of the losses when the means of their
+    candidates and of their seeds are taken off: of one candidate there are too few to tell, so that
+    all are taken alike. That between images is the scatter over their parts.
+
+    Args:
+        gains: Plain losses minus those of the candidate, [S seeds, P parts].
+        losses: Of all candidates, the plain one included, [C, S].
+
+    Reference: Satterthwaite, 1946, Biometrics Bulletin 2, 110 (degrees of freedom of a sum).
+    """
+    (num_seeds, num_parts), num_candidates = gains.shape, len(losses)
+    rest = losses - losses.mean(0) - losses.mean(1, keepdims=True) + losses.mean()
+    seed_degrees, part_degrees = (num_candidates - 1) * (num_seeds - 1), num_parts - 1
+    # A gain is the difference of two losses.
+    of_seeds = 2 * (rest**2).sum() / seed_degrees / num_seeds
+    of_parts = gains.mean(0).var(ddof=1) / num_parts
+    variance = of_seeds + of_parts
+    if variance == 0:
+        return 0.0, float(part_degrees)
+    degrees = variance**2 / (of_seeds**2 / seed_degrees + of_parts**2 / part_degrees)
+    return float(np.sqrt(variance)), float(degrees)
 
 
 def presume(done: Sequence[Trial], seed: int) -> Gain | None:
@@ -400,4 +443,13 @@ def presume(done: Sequence[Trial], seed: int) -> Gain | None:
     harmless = [each for each in losses if _is_near(parts[each], parts[PLAIN], _SIGMAS)]
     chosen = max(harmless, key=_richness)
     gains = parts[PLAIN] - parts[chosen]
-    return Gain(chosen, float(gains.mean()), standard_error(gains), 0.0, 1, chosen != PLAIN)
+    error = standard_error(gains)
+    return Gain(
+        candidate=chosen,
+        gain=float(gains.mean()),
+        error=error,
+        threshold=_SIGMAS * error,
+        noise=0.0,
+        num_pairs=1,
+        accepted=chosen != PLAIN,
+    )

@@ -20,7 +20,11 @@ from kfp_vision.components.shared.artifacts import (
 )
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.hyperparameters import SECTION
-from kfp_vision.components.shared.training.search_plan import SearchPlan, plan_search
+from kfp_vision.components.shared.training.search_plan import (
+    LEAST_CONFIRMING,
+    SearchPlan,
+    plan_search,
+)
 from kfp_vision.components.trial_search.beam import (
     LEAST_SHARE,
     PLAIN,
@@ -105,8 +109,9 @@ def _summarise(
             f"Received: {plain.error}. Lower `learning_rate` or, out of memory, `image_size`."
         )
     return TrialSummary(
-        decision=_presumption(gain) if plan.is_brief else _decision(gain, trials),
+        decision=_presumption(gain, plan) if plan.is_brief else _decision(gain, trials, plan),
         accepted=gain is not None and gain.accepted,
+        notes=_notes(trials, plan),
         plan=dataclasses.asdict(plan),
         techniques=[
             {"name": each.name, "levels": [_in_words(level) for level in each.levels]}
@@ -118,7 +123,29 @@ def _summarise(
     )
 
 
-def _decision(gain: Gain | None, trials: Sequence[Trial]) -> str:
+def _notes(trials: Sequence[Trial], plan: SearchPlan) -> list[str]:
+    notes = []
+    if lost := [trial for trial in trials if trial.out_of_memory]:
+        names = ", ".join(dict.fromkeys(_name(trial.candidate) for trial in lost))
+        notes.append(
+            f"{len(lost)} of {len(trials)} trials ran out of memory, once more when alone in it, "
+            f"which says nothing of what they tried: {names}."
+        )
+    if trials and 0 < plan.num_confirming < plan.num_scored:
+        notes.append(
+            f"Only {plan.num_held_out:,} images are held out: {plan.num_scored:,} to choose by and "
+            f"{plan.num_confirming:,} to confirm the choice, so that only large gains are told "
+            "from chance."
+        )
+    return notes
+
+
+def _name(candidate: Candidate) -> str:
+    parts = [name.replace("_", " ") for name, _ in candidate.levels]
+    return " + ".join([*parts, *(f"without {each}" for each in candidate.without)]) or "plain"
+
+
+def _decision(gain: Gain | None, trials: Sequence[Trial], plan: SearchPlan) -> str:
     if not trials:
         return "0.6 of the cost of a plain training leave too few trials: nothing changes."
     if gain is None and any(trial.round == ROUNDS[-1] for trial in trials):
@@ -129,14 +156,20 @@ def _decision(gain: Gain | None, trials: Sequence[Trial]) -> str:
             "one: nothing changes."
         )
     found = (
-        f"The best of {len(trials)} trials lowers the held-out loss by {gain.gain:.4f} nats over "
-        f"fresh seeds (standard error {gain.error:.4f}; plain trials scatter by {gain.noise:.4f})"
+        f"The best of {len(trials)} trials lowers the loss of {plan.num_confirming:,} images that "
+        f"chose nothing by {gain.gain:.4f} nats over {gain.num_pairs} fresh seeds (standard error "
+        f"{gain.error:.4f}; chance alone reaches {gain.threshold:.4f} once in forty times)"
     )
-    return found + (": it is used." if gain.accepted else ", not above the noise: nothing changes.")
+    return found + (": it is used." if gain.accepted else ": nothing changes.")
 
 
-def _presumption(gain: Gain | None) -> str:
+def _presumption(gain: Gain | None, plan: SearchPlan) -> str:
     found = "A training as short as this pays for trials that only tell what does harm"
+    if plan.few_images:
+        found = (
+            f"Only {plan.num_held_out} images are held out, too few to choose by some and confirm "
+            f"by {LEAST_CONFIRMING} others, so that trials only tell what does harm"
+        )
     if gain is None or not gain.accepted:
         return f"{found}, and what is customary does: nothing changes."
     names = " and ".join(name for name, _ in gain.candidate.levels)

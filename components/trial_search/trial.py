@@ -3,9 +3,13 @@
 The checkpoint has learned a part of the images by heart, as a whole training does with all of them
 at its end, and the trials go on with these images: what a technique does against it shows within a
 hundredth of a training. All trials of one seed share the checkpoint, the order of the images and
-the random numbers, so that what differs between them is the technique.
+the random numbers, so that what differs between them is the technique. The trials of the last round
+have the checkpoint in common with the others, but neither these nor the images that score them.
 """
 
+import gc
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +19,7 @@ from kfp_vision.components.shared.augmentation.policy import IDENTITY
 from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint
-from kfp_vision.components.shared.training.data import LabelledImages
+from kfp_vision.components.shared.training.held_out import divide_held_out
 from kfp_vision.components.shared.training.hyperparameters import SECTION
 from kfp_vision.components.shared.training.search_plan import SearchPlan
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
@@ -23,33 +27,14 @@ from kfp_vision.components.shared.training.short_training import run_steps
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.trial_search.regularisation import Regularisation
 
-__all__ = ["TrialRunner", "held_out_rows"]
+__all__ = ["TrialRunner"]
 
 # The held-out images are scored in so many parts: their scatter tells what other images would.
 _PARTS = 8
+# Images that are scored at once; where memory is short, as many as a step takes.
+_SCORING_BATCH = 512
 # Hyperparameters that are part of the compiled step; the others are its variables.
 _COMPILED = ("dropout", "stochastic_depth")
-
-
-def held_out_rows(
-    num_validation: int, num_train: int, known: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the validation and the training images that score all trials, as rising rows.
-
-    They are those of the validation split, and more where it is small: training images that neither
-    the checkpoint nor a trial ever sees.
-
-    Args:
-        num_validation: Images of the validation split.
-        num_train: Images of the training split.
-        known: Rows of the training images that checkpoint and trials learn.
-        count: How many are wanted; there may be fewer.
-    """
-    # The images lie in the order of their classes.
-    generator = np.random.default_rng(0)
-    validation = generator.permutation(num_validation)[:count]
-    unseen = generator.permutation(np.setdiff1d(np.arange(num_train), known))
-    return np.sort(validation), np.sort(unseen[: count - len(validation)])
 
 
 class TrialRunner:
@@ -84,8 +69,12 @@ class TrialRunner:
         checkpoint = read_checkpoint(table_dir / "theta.npz")
         if checkpoint is None:
             raise FileNotFoundError(f"The checkpoint must exist. Received: none in {table_dir}")
+        held_out = divide_held_out(
+            self._validation, self._train, self._known, plan.num_scored, plan.num_confirming
+        )
         # Those of the last round come second.
-        self._scored = [self._held_out(each) for each in (plan.num_scored, plan.num_confirming)]
+        self._scored = held_out.selecting(plan.num_scored), held_out.confirming
+        self._scoring_batch = _SCORING_BATCH
         self._task = get_task(self._info.task)
         self._plain = self._build({})
         self._plain.restore(checkpoint[0])
@@ -105,9 +94,10 @@ class TrialRunner:
         Args:
             regularisation: What is tried.
             seed: Of the images, their order and everything random.
-            confirming: The trial is one of the last round, which more images score.
+            confirming: The trial is one of the last round, which other images score.
         """
         plan, trainer = self._plan, self._at_checkpoint(regularisation)
+        trainer.reseed(seed)
         rates = plan.peak_rate * (1 - np.arange(plan.steps) / plan.steps)
         for _ in run_steps(trainer, self._train, self._known, rates, plan.batch_size, seed):
             pass
@@ -116,8 +106,7 @@ class TrialRunner:
         trainer.settle_statistics(images for images, _ in self._train.batches_of(self._settling))
         losses = [
             np.asarray(self._task.loss(targets, trainer.logits(images)))
-            for split, rows in self._scored[confirming]
-            for images, targets in split.batches_of(rows)
+            for images, targets in self._scored_batches(confirming)
         ]
         together = np.concatenate(losses)
         # The images lie in the order of their classes.
@@ -127,11 +116,19 @@ class TrialRunner:
         ]
         return tuple(means) if np.isfinite(means).all() else ()
 
-    def _held_out(self, count: int) -> list[tuple[LabelledImages, np.ndarray]]:
+    def spare_memory(self) -> None:
+        """Forgets what other trials have compiled, and scores fewer images at once."""
+        self._trainers = {(): self._trainers[()]}
+        self._scoring_batch = min(_SCORING_BATCH, self._plan.batch_size)
+        gc.collect()
+
+    def _scored_batches(
+        self, confirming: bool
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         splits = self._validation, self._train
-        rows = held_out_rows(len(splits[0]), len(splits[1]), self._known, count)
-        pairs = zip(splits, rows, strict=True)
-        return [(split, chosen) for split, chosen in pairs if len(chosen)]
+        for split, rows in zip(splits, self._scored[confirming], strict=True):
+            parts = math.ceil(len(rows) / self._scoring_batch)
+            yield from map(split.take, np.array_split(rows, parts) if parts else [])
 
     def _build(self, changes: dict[str, float]) -> Trainer:
         # Not the seed of a trial: no trial may depend on which one came first.

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kfp_vision.components.shared.artifacts import (
     ROUNDS,
@@ -22,6 +23,9 @@ from kfp_vision.components.shared.training.search_plan import SearchPlan, plan_s
 from kfp_vision.components.trial_search.beam import Trial
 from kfp_vision.components.trial_search.techniques import Technique, read_techniques
 
+if TYPE_CHECKING:
+    from kfp_vision.components.trial_search.trial import TrialRunner
+
 __all__ = ["run_trials"]
 
 
@@ -35,7 +39,8 @@ def run_trials(
         dataset_dir: The `dataset` artifact.
         recipe_path: The complete recipe.
         table_dir: What the stage augmentation_search wrote.
-        checkpoint_dir: Outlives a killed task: a trial that is in its journal is not run again.
+        checkpoint_dir: Outlives a killed task: a trial that is in its journal is not run again; one
+            that ran out of memory is not in it.
     """
     slice_ = json.loads(work)
     wanted = [Trial.from_json(row) for row in slice_["trials"]]
@@ -75,15 +80,19 @@ def _run(
     table_dir: Path,
     journal: Path,
 ) -> Iterable[Trial]:
-    """Yields each trial with its result, once that is on disk."""
+    """Yields each trial with its result, once that is on disk.
+
+    A trial that runs out of memory says nothing of its candidate, and is not put there.
+    """
     if not trials:
         return
     # Imported here: a slice without work must not start the framework.
-    import tensorflow as tf
-
-    from kfp_vision.components.trial_search.regularisation import read_candidate
+    from kfp_vision.components.shared.training.replicas import share_gpus
     from kfp_vision.components.trial_search.trial import TrialRunner
 
+    share_gpus()
+    # What a process takes to begin with belongs to its first trial.
+    began = time.monotonic()
     runner = TrialRunner(dataset_dir, read_recipe(recipe_path), table_dir, plan)
     journal.mkdir(parents=True, exist_ok=True)
     # Workers of one round share the folder, each with a file of its own.
@@ -91,24 +100,36 @@ def _run(
     progress = Progress(f"trials of the {trials[0].round}", len(trials), "trials")
     with (journal / f"{name[:16]}.jsonl").open("a", encoding="utf-8") as file:
         for done, trial in enumerate(trials, start=1):
+            result = _attempt(trial, techniques, runner)
+            result = dataclasses.replace(result, seconds=time.monotonic() - began)
             began = time.monotonic()
-            losses: tuple[float, ...] = ()
-            error = "the held-out loss is not finite"
-            try:
-                candidate = read_candidate(trial.candidate, techniques)
-            except ValueError as raised:
-                # Techniques for every image can together be more operations than a policy has.
-                candidate, error = None, str(raised)
-            try:
-                if candidate is not None:
-                    losses = runner.run(candidate, trial.seed, trial.round == ROUNDS[-1])
-            except (MemoryError, tf.errors.ResourceExhaustedError) as raised:
-                error = f"out of memory: {str(raised)[:200]}"
-            seconds = time.monotonic() - began
-            result = dataclasses.replace(
-                trial, losses=losses, seconds=seconds, error="" if losses else error
-            )
-            file.write(json_text(result.to_json()) + "\n")
-            file.flush()
+            # Another machine, or this one at another time, may have the memory.
+            if not result.out_of_memory:
+                file.write(json_text(result.to_json()) + "\n")
+                file.flush()
             progress.update(done)
             yield result
+
+
+def _attempt(trial: Trial, techniques: Sequence[Technique], runner: "TrialRunner") -> Trial:
+    """Returns a trial with its losses or why there are none; out of memory, it is tried twice."""
+    import tensorflow as tf
+
+    from kfp_vision.components.trial_search.regularisation import read_candidate
+
+    try:
+        candidate = read_candidate(trial.candidate, techniques)
+    except ValueError as raised:
+        # Techniques for every image can together be more operations than a policy has.
+        return dataclasses.replace(trial, error=str(raised))
+    error = ""
+    for _ in range(2):
+        try:
+            losses = runner.run(candidate, trial.seed, trial.round == ROUNDS[-1])
+        except (MemoryError, tf.errors.ResourceExhaustedError) as raised:
+            error = f"out of memory: {str(raised)[:200]}"
+            runner.spare_memory()
+        else:
+            reason = "" if losses else "the held-out loss is not finite"
+            return dataclasses.replace(trial, losses=losses, error=reason)
+    return dataclasses.replace(trial, error=error, out_of_memory=True)

@@ -29,6 +29,7 @@ def collect_warnings(run: Run) -> list[dict[str, Any]]:
             (f"rejected_{code}", f"Files left out by the import: {code.replace('_', ' ')}.", count)
             for code, count in run.dataset.rejected.items()
         ),
+        *(("search", sentence, 1) for sentence in run.search.notes),
         *(("training", sentence, 1) for sentence in run.training.warnings),
     ]
     return [{"code": code, "message": message, "count": count} for code, message, count in warnings]

@@ -13,7 +13,7 @@ from kfp_vision.components.shared.artifacts import ROUNDS, TrialSummary
 
 __all__ = ["Beam", "Gains", "beam_chart", "candidate_words", "gain_bars", "length_chart"]
 
-# Standard errors to either side of a gain: acceptance asks for as many.
+# Standard errors to either side of the gain of a step.
 _ERRORS = 2.0
 
 _Techniques = frozenset[str]
@@ -172,7 +172,7 @@ class Gains:
     Attributes:
         rows: `{"name", "level", "gain", "error", "kind", "left", "width", "whisker"}`; the kind is
             `gain`, `loss`, `unknown` or `total`, places are in percent and the whisker
-            `[left, width]` spans two errors to either side.
+            `[left, width]` spans two errors to either side, of the total what acceptance asks for.
         ticks: Of the axis, nats.
     """
 
@@ -200,11 +200,17 @@ def gain_bars(search: TrialSummary, regularisers: Mapping[str, float]) -> Gains 
             level += f" instead of {number(regularisers[step['name']])}"
         rows.append({**step, "level": level, "kind": kind, "start": start})
         start += gain or 0.0
-    total = {"name": "all_of_it", "level": "with seeds that no choice has seen", "kind": "total"}
-    confirmed = {key: search.confirmed[key] for key in ("gain", "error")}
+    total = {
+        "name": "all_of_it",
+        "level": "with seeds and images that chose nothing",
+        "kind": "total",
+    }
+    confirmed = {key: search.confirmed[key] for key in ("gain", "error", "threshold")}
     rows.append({**total, **confirmed, "start": 0.0})
     spans = [(row["start"], row["start"] + (row["gain"] or 0.0)) for row in rows]
-    errors = [0.0 if row["gain"] is None else _ERRORS * row["error"] for row in rows]
+    errors = [
+        0.0 if row["gain"] is None else row.get("threshold", _ERRORS * row["error"]) for row in rows
+    ]
     low = min(min(begin, end - error) for (begin, end), error in zip(spans, errors, strict=True))
     high = max(max(begin, end + error) for (begin, end), error in zip(spans, errors, strict=True))
     scale = 100 / (high - low or 1.0)
@@ -218,7 +224,7 @@ def gain_bars(search: TrialSummary, regularisers: Mapping[str, float]) -> Gains 
 
 def length_chart(lengthening: Mapping[str, Any]) -> Chart | None:
     """Returns the loss with and without the policy [T]; None when the length was not measured."""
-    if not lengthening:
+    if not lengthening or not lengthening["plain_losses"]:
         return None
     curves = {"Plain": "plain_losses", "With the policy": "policy_losses"}
     steps = range(1, len(lengthening["plain_losses"]) + 1)

@@ -8,7 +8,20 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["average_replicas", "check_shares", "node_strategy", "on_replicas"]
+__all__ = ["average_replicas", "check_shares", "node_strategy", "on_replicas", "share_gpus"]
+
+
+def share_gpus() -> None:
+    """Makes this process take memory of the GPUs as it needs it: by default it reserves all.
+
+    Several processes can then use one GPU. Must come before anything else uses TensorFlow; a
+    process that does so already is left as it is.
+    """
+    for device in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(device, True)
+        except RuntimeError as error:
+            print(f"The memory of {device.name} stays reserved for this process: {error}")
 
 
 def node_strategy() -> tf.distribute.Strategy:

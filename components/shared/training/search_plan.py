@@ -31,7 +31,7 @@ _PASSES_SHARE = 0.5
 # images of one plain training allows, and at least so many. There are at most 60 looks, 8
 # where only what is customary is tried.
 LOOK_SHARE, LEAST_LOOKED_AT, _MOST_LOOKS, _FEW_LOOKS = 0.02, 64, 60, 8
-# Validation images that tell whether the checkpoint has learned anything.
+# Held-out images that tell whether the checkpoint has learned anything.
 MOST_CHECKED = 1024
 # Of the images of one plain training: those of one trial, and those of the whole search.
 _TRIAL_SHARE = 0.0075
@@ -41,13 +41,14 @@ _MIN_STEPS, _MIN_BATCH = 64, 16
 # Held-out images that score a trial: a quarter as many as it trains on, and at least so many. It is
 # the choice of these images that scatters most between techniques that work differently.
 _SCORED_SHARE, _LEAST_SCORED = 1 / 4, 384
-# So many times as many score the trials of the last round, which decides whether anything changes.
-_CONFIRMING = 3
+# So many times as many, none of them among those, score the trials of the last round, which decides
+# whether anything changes. With fewer than so many left for it, nothing can be confirmed.
+_CONFIRMING, LEAST_CONFIRMING = 3, 128
 # Images that the statistics of BatchNorm are taken from before a trial is scored.
 _SETTLING = 64
-# Trials of the last round, of the plain training and two candidates or, where they would leave too
-# few others, of one.
-_CONFIRMED, _CONFIRMED_AT_LEAST = 6, 4
+# Trials of the last round: three seeds of the plain training and two candidates or, where they
+# would leave too few others, of one.
+_CONFIRMED, _CONFIRMED_AT_LEAST = 9, 6
 # Trials of one technique each and the plain one, and those of techniques together. More of them
 # find hardly more, and are taken off what a training of equal cost could do.
 _LEAST_SCREENED, _MOST_SCREENED = 8, 10
@@ -66,9 +67,10 @@ class SearchPlan:
         batch_size: Images a step.
         peak_rate: The recipe's learning rate, at this batch size.
         num_settling: Images that the statistics of BatchNorm are taken from.
-        num_scored: Images that score a trial: those of the validation split, then training images
-            that the checkpoint has not learned.
-        num_confirming: Images that score a trial of the last round, those of the others among them.
+        num_held_out: Images of the validation split, and training images that the checkpoint does
+            not learn.
+        num_scored: Those of them that score a trial.
+        num_confirming: Others of them that score a trial of the last round; 0 without one.
         num_screened: Trials of the plain training and of techniques alone; 0 where the search
             affords too few to say anything.
         num_combined: Trials of techniques together.
@@ -80,6 +82,7 @@ class SearchPlan:
     batch_size: int
     peak_rate: float
     num_settling: int
+    num_held_out: int
     num_scored: int
     num_confirming: int
     num_screened: int
@@ -90,6 +93,11 @@ class SearchPlan:
     def is_brief(self) -> bool:
         """Returns whether only what is customary is tried."""
         return self.num_screened > 0 and self.num_confirmed == 0
+
+    @property
+    def few_images(self) -> bool:
+        """Returns whether too few images are held out to choose by some and confirm by others."""
+        return self.num_held_out < 2 * LEAST_CONFIRMING
 
     def images_of(self, num_trials: int, num_confirmed: int) -> int:
         """Returns how many images trials see, those that are only looked at included.
@@ -160,26 +168,31 @@ def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
     settings, checkpoint = from_recipe(recipe), plan_checkpoint(recipe, info)
     plain_images = settings.steps * settings.batch_size
     settings, steps = _with_enough_steps(recipe, _TRIAL_SHARE * plain_images)
-    scored = round(_SCORED_SHARE * steps * settings.batch_size)
     held_out = info.splits["validation"] + info.splits["train"] - checkpoint.known
-    num_scored = min(held_out, max(_LEAST_SCORED, scored))
-    plan = SearchPlan(
+    scored = max(_LEAST_SCORED, round(_SCORED_SHARE * steps * settings.batch_size))
+    brief = SearchPlan(
         steps=steps,
         batch_size=settings.batch_size,
         peak_rate=settings.learning_rate,
         num_settling=min(_SETTLING, checkpoint.known),
-        num_scored=num_scored,
-        num_confirming=min(held_out, _CONFIRMING * num_scored),
+        num_held_out=held_out,
+        num_scored=min(held_out, scored),
+        num_confirming=0,
         num_screened=0,
         num_combined=0,
         num_confirmed=0,
     )
+    if held_out < LEAST_LOOKED_AT:
+        return brief
+    num_scored = min(scored, held_out // 2)
+    num_confirming = min(_CONFIRMING * num_scored, held_out - num_scored)
+    plan = dataclasses.replace(brief, num_scored=num_scored, num_confirming=num_confirming)
     # Two trainings as long as a trial tell the length with the policy.
     spent = checkpoint.steps * checkpoint.batch_size + 2 * plan.steps * plan.batch_size
-    spent += min(MOST_CHECKED, info.splits["validation"])
+    spent += min(MOST_CHECKED, held_out)
     left = _SEARCH_SHARE * plain_images - spent
     table = max(LOOK_SHARE * plain_images, _MOST_LOOKS * LEAST_LOOKED_AT)
-    for confirmed in (_CONFIRMED, _CONFIRMED_AT_LEAST):
+    for confirmed in () if plan.few_images else (_CONFIRMED, _CONFIRMED_AT_LEAST):
         trials = left - table - plan.images_of(confirmed, confirmed)
         affordable = int(trials / plan.images_of(1, 0))
         combined = min(_MOST_COMBINED, max(_LEAST_COMBINED, int(_COMBINED_SHARE * affordable)))
@@ -189,6 +202,6 @@ def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
                 plan, num_screened=screened, num_combined=combined, num_confirmed=confirmed
             )
     table = max(LOOK_SHARE * plain_images, _FEW_LOOKS * LEAST_LOOKED_AT)
-    if table + plan.images_of(_CUSTOMARY, 0) <= left:
-        return dataclasses.replace(plan, num_screened=_CUSTOMARY)
-    return plan
+    if table + brief.images_of(_CUSTOMARY, 0) <= left:
+        return dataclasses.replace(brief, num_screened=_CUSTOMARY)
+    return brief

@@ -156,8 +156,13 @@ def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
     losses = runner.run(Regularisation(trivial_augment(), {}), 0)
     # Parts of different images.
     assert len(set(losses)) == 8
-    scored = [sum(len(rows) for _, rows in held) for held in runner._scored]
-    assert scored == [plan.num_scored, plan.num_confirming]
+    assert [sum(map(len, rows)) for rows in runner._scored] == [
+        plan.num_scored,
+        plan.num_confirming,
+    ]
+    # Other images and other random numbers confirm.
+    assert not any(set(one) & set(two) for one, two in zip(*runner._scored, strict=True))
+    assert not set(runner.run(Regularisation(trivial_augment(), {}), 1, True)) & set(losses)
     assert int(trainer.optimizer.iterations) - before == plan.steps
     assert set(runner._settling) <= set(runner._known)
     norms = list(norm_layers(trainer.model))

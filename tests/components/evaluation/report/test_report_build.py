@@ -108,6 +108,7 @@ def test_warnings_come_from_every_stage(digits_run: Artifacts, tmp_path: Path) -
         ("export_failed", 1),
         ("duplicates_exact", 43),
         ("rejected_unreadable", 2),
+        ("search", 1),
         ("training", 1),
     ]
     assert report["status"] == "rejected"

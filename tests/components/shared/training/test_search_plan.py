@@ -17,12 +17,12 @@ from kfp_vision.components.shared.training.setup import UserChoices, complete_re
 
 
 def _plan(
-    digits_dir: Path, epochs: int, batch_size: int = 0, num_train: int = 0
+    digits_dir: Path, epochs: int, batch_size: int = 0, num_train: int = 0, num_val: int = 300
 ) -> tuple[SearchPlan, CheckpointPlan, int]:
     """Returns the plans and the images of a plain training."""
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
-    if num_train:
-        info = dataclasses.replace(info, splits={**info.splits, "train": num_train})
+    splits = {"train": num_train or info.splits["train"], "validation": num_val}
+    info = dataclasses.replace(info, splits=splits)
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
     choices = UserChoices(epochs=epochs, batch_size=batch_size)
     recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
@@ -82,4 +82,22 @@ def test_the_checkpoint_learns_at_the_peak_rate_for_most_of_its_steps(
 def test_two_candidates_are_confirmed_where_the_cost_allows_it(digits_dir: Path) -> None:
     numbers = [_plan(digits_dir, epochs)[0].num_confirmed for epochs in range(10, 200, 5)]
     assert sorted(numbers) == numbers
-    assert set(numbers) == {0, 4, 6}
+    assert set(numbers) == {0, 6, 9}
+
+
+@pytest.mark.parametrize("num_train", [1, 2, 5, 20, 60, 100, 250, 300, 1000, 60_000])
+@pytest.mark.parametrize("num_validation", [1, 30, 300])
+def test_what_confirms_is_beside_what_chooses_for_sets_of_all_sizes(
+    digits_dir: Path, num_train: int, num_validation: int
+) -> None:
+    plan, checkpoint, images = _plan(digits_dir, 1500, num_train=num_train, num_val=num_validation)
+    assert plan.num_held_out == num_train + num_validation - checkpoint.known
+    assert plan.num_scored + plan.num_confirming <= plan.num_held_out
+    if plan.num_confirmed:
+        assert plan.num_confirming >= max(128, min(plan.num_scored, plan.num_held_out // 2))
+    else:
+        assert plan.num_confirming == 0
+    assert not plan.num_screened or plan.num_held_out >= 64
+    assert plan.few_images == (plan.num_held_out < 256)
+    # A training of half a million images and more affords all.
+    assert images < 300_000 or plan.few_images or plan.num_confirmed == 9
