@@ -13,10 +13,12 @@ from kfp_vision.components.data_profiling.measurements import (
 __all__ = [
     "class_not_in_test",
     "class_not_in_train",
+    "class_not_in_validation",
     "constant_images",
     "empty_class",
     "few_images",
     "imbalance",
+    "label_in_every_image",
     "one_class",
     "small_set",
     "unreadable_files",
@@ -25,6 +27,8 @@ __all__ = [
 # Shares above which a finding stops the pipeline.
 _MAX_UNSEEN = 0.01
 _MAX_REJECTED = 0.5
+_MAX_UNMEASURED = 0.1
+_MAX_CONSTANT = 0.5
 # Below, a class cannot be learned, or a split cannot measure.
 _FEW_IMAGES = 10
 _SMALL_SET = 100
@@ -56,6 +60,28 @@ def one_class(measured: Measurements) -> Observation | None:
         "The training images must differ in a label, else there is nothing to learn. Every one "
         f"of them has: {', '.join(present) or 'no label'}.",
         len(present),
+        acceptable=False,
+    )
+
+
+def label_in_every_image(measured: Measurements) -> Observation | None:
+    """Labels that are on every training image: there is no image without to learn from."""
+    if not measured.multilabel:
+        return None
+    always = measured.counts["train"] == measured.num_train
+    held_out = [name for name in ("validation", "test") if name in measured.counts]
+    without = sum(
+        (measured.num_images(name) - measured.counts[name] for name in held_out),
+        start=np.zeros(len(measured.classes), np.int64),
+    )
+    total = sum(measured.num_images(name) for name in held_out)
+    level: Level = "fail" if (without[always] > _MAX_UNSEEN * total).any() else "warn"
+    return _classes(
+        measured,
+        always,
+        level,
+        "on every training image, so that nothing shows what an image without looks like (fail "
+        f"where more than {_MAX_UNSEEN:.0%} of the held-out images are without)",
     )
 
 
@@ -84,11 +110,27 @@ def class_not_in_train(measured: Measurements) -> Observation | None:
 
 def class_not_in_test(measured: Measurements) -> Observation | None:
     """Classes that nothing measures."""
-    if "test" not in measured.counts:
+    return _not_held_out(measured, "test", "measures them")
+
+
+def class_not_in_validation(measured: Measurements) -> Observation | None:
+    """Classes that play no part in the choice of the model."""
+    return _not_held_out(measured, "validation", "chooses the model by them")
+
+
+def _not_held_out(measured: Measurements, split: str, purpose: str) -> Observation | None:
+    if split not in measured.counts:
         return None
-    missing = (measured.counts["test"] == 0) & (measured.counts["train"] > 0)
+    train = measured.counts["train"]
+    missing = (measured.counts[split] == 0) & (train > 0)
+    share = train[missing].sum() / max(train.sum(), 1)
+    # What the import has divided lacks only classes that are too small to be divided.
+    is_given = measured.origin.get(split) == "given"
     return _classes(
-        measured, missing, "warn", "in train but not in test, so that nothing measures them"
+        measured,
+        missing,
+        "fail" if is_given and share > _MAX_UNMEASURED else "warn",
+        f"in train ({share:.1%} of its labels) but not in {split}, so that nothing {purpose}",
     )
 
 
@@ -104,9 +146,12 @@ def constant_images(measured: Measurements) -> Observation | None:
     rows = np.flatnonzero((measured.signatures == measured.signatures[:, :1]).all(axis=1))
     if not len(rows):
         return None
+    share = len(rows) / len(measured.split)
     return Observation(
-        "warn",
-        f"Images of one gray level all over (at 8x8): {len(rows)}. They show nothing.",
+        "fail" if share > _MAX_CONSTANT else "warn",
+        f"An image must show something. Of one gray level all over (at 8x8) are {len(rows)} images "
+        f"({share:.1%} of all; above {_MAX_CONSTANT:.0%} training stops). Check how they were "
+        "written or decoded, and remove them.",
         len(rows),
         rows[:EXAMPLES],
     )

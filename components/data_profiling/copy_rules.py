@@ -15,6 +15,7 @@ __all__ = [
     "conflicting_labels",
     "duplicates_exact",
     "duplicates_near",
+    "identical_images",
     "leakage_exact",
     "leakage_near",
 ]
@@ -22,6 +23,8 @@ __all__ = [
 # The share of a held-out split above which leakage stops the pipeline: its figures would be wrong
 # by up to as much.
 _MAX_LEAKED = 0.01
+# Of the labelled images: of two twins with different labels one is wrong at least.
+_MAX_CONFLICTING = 0.1
 
 
 def leakage_exact(measured: Measurements) -> Observation | None:
@@ -100,12 +103,29 @@ def conflicting_labels(measured: Measurements) -> Observation | None:
     rows = conflicting_rows(groups, measured.keys)
     if not len(rows):
         return None
+    share = len(rows) / labelled.sum()
     return Observation(
-        "warn",
-        f"Equal pixels must have equal labels. Images with a twin of another label: {len(rows)}. "
-        "At most one of each pair is right.",
+        "fail" if share > _MAX_CONFLICTING else "warn",
+        f"Equal pixels must have equal labels. Images with a twin of another label: {len(rows)} "
+        f"({share:.1%} of the labelled ones; above {_MAX_CONFLICTING:.0%} training stops). At most "
+        "one of each pair is right: correct or remove the others.",
         len(rows),
         rows[:EXAMPLES],
+    )
+
+
+def identical_images(measured: Measurements) -> Observation | None:
+    """A training set that is one image."""
+    groups = measured.exact[measured.split == "train"]
+    if (groups != groups[0]).any():
+        return None
+    return Observation(
+        "fail",
+        "The training images must differ, else there is nothing to learn. All "
+        f"{len(groups)} have the same pixels. Check how they were written or decoded.",
+        len(groups),
+        np.flatnonzero(measured.split == "train")[:EXAMPLES],
+        acceptable=False,
     )
 
 

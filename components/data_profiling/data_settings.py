@@ -9,6 +9,7 @@ from kfp_vision.components.data_profiling.balance import (
     class_weights,
     imbalance_ratio,
 )
+from kfp_vision.components.shared.metrics import PRIMARY_METRICS
 from kfp_vision.components.shared.recipe import Recipe, Setting
 
 __all__ = ["with_data_settings"]
@@ -27,7 +28,8 @@ def with_data_settings(
         beta: See `balance.effective_number`.
 
     Raises:
-        ValueError: The user's class weights are not one a class.
+        ValueError: The user's class weights are not one a class, or no metric of the task is called
+            as the user's primary metric.
     """
     evidence = {
         "imbalance_ratio": round(imbalance_ratio(counts), 3),
@@ -42,7 +44,14 @@ def with_data_settings(
             f"null. Received: {weights}"
         )
     metric = _primary_metric(task, is_weighted=weights is not None, evidence=evidence)
-    return recipe.with_settings("data", {"primary_metric": metric})
+    recipe = recipe.with_settings("data", {"primary_metric": metric})
+    primary = recipe.value("data", "primary_metric")
+    if primary not in PRIMARY_METRICS[task]:
+        raise ValueError(
+            f"`data.primary_metric` of the recipe must be one of {list(PRIMARY_METRICS[task])} for "
+            f"a {task} task. Received: {primary!r}"
+        )
+    return recipe
 
 
 def _weights(task: str, counts: np.ndarray, beta: float, evidence: Mapping[str, object]) -> Setting:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from kfp_vision.components.data_profiling import class_rules, copy_rules
+from kfp_vision.components.data_profiling import class_rules, copy_rules, split_rules
 from kfp_vision.components.data_profiling.images import Images
 from kfp_vision.components.data_profiling.measurements import Measurements, Observation
 from kfp_vision.components.shared.artifacts import Finding
@@ -12,9 +12,16 @@ __all__ = ["RULES", "find", "not_accepted"]
 
 # Code -> rule. The code is what a user accepts a finding by, so it never changes.
 RULES: Mapping[str, Callable[[Measurements], Observation | None]] = {
+    "missing_split": split_rules.missing_split,
+    "test_one_class": split_rules.test_one_class,
+    "test_too_small": split_rules.test_too_small,
+    "identical_images": copy_rules.identical_images,
     "leakage_exact": copy_rules.leakage_exact,
     "class_not_in_train": class_rules.class_not_in_train,
     "one_class": class_rules.one_class,
+    "validation_one_class": split_rules.validation_one_class,
+    "validation_too_small": split_rules.validation_too_small,
+    "few_distinct_images": split_rules.few_distinct_images,
     "unreadable_files": class_rules.unreadable_files,
     "conflicting_labels": copy_rules.conflicting_labels,
     "leakage_near": copy_rules.leakage_near,
@@ -24,6 +31,8 @@ RULES: Mapping[str, Callable[[Measurements], Observation | None]] = {
     "few_images": class_rules.few_images,
     "empty_class": class_rules.empty_class,
     "class_not_in_test": class_rules.class_not_in_test,
+    "class_not_in_validation": class_rules.class_not_in_validation,
+    "label_in_every_image": class_rules.label_in_every_image,
     "constant_images": class_rules.constant_images,
     "small_set": class_rules.small_set,
 }
@@ -33,7 +42,14 @@ def find(measured: Measurements, images: Images, classes: Sequence[str]) -> list
     """Returns what the rules find, `fail` first, each with thumbnails of its examples."""
     observed = {code: rule(measured) for code, rule in RULES.items()}
     findings = [
-        Finding(code, seen.level, seen.message, seen.count, _examples(seen, images, classes))
+        Finding(
+            code,
+            seen.level,
+            seen.message,
+            seen.count,
+            _examples(seen, images, classes),
+            seen.acceptable,
+        )
         for code, seen in observed.items()
         if seen is not None
     ]
@@ -55,7 +71,7 @@ def _examples(
 
 
 def not_accepted(findings: Sequence[Finding], accept: Sequence[str]) -> list[Finding]:
-    """Returns the findings that stop the pipeline and that the user has not accepted.
+    """Returns the findings that stop the pipeline: not accepted, or not to be accepted at all.
 
     Raises:
         ValueError: `accept` holds what is not the code of any finding.
@@ -67,5 +83,7 @@ def not_accepted(findings: Sequence[Finding], accept: Sequence[str]) -> list[Fin
             f"Received: {unknown}"
         )
     return [
-        finding for finding in findings if finding.level == "fail" and finding.code not in accept
+        finding
+        for finding in findings
+        if finding.level == "fail" and not (finding.acceptable and finding.code in accept)
     ]

@@ -20,6 +20,9 @@ class Measurements:
     Attributes:
         classes: Class names.
         counts: Split -> int [C]; only splits that have images.
+        origin: Split -> `given` by the source or `made` by the import.
+        multilabel: Whether an image can have any number of labels.
+        primary: The metric that decides.
         split: Split of each image, [N].
         exact, near: int64 [N], groups of equal pixels and of near duplicates.
         keys: uint64 [N], the label set of each image.
@@ -30,6 +33,9 @@ class Measurements:
 
     classes: Sequence[str]
     counts: Mapping[str, np.ndarray]
+    origin: Mapping[str, str]
+    multilabel: bool
+    primary: str
     split: np.ndarray
     exact: np.ndarray
     near: np.ndarray
@@ -41,7 +47,11 @@ class Measurements:
     @property
     def num_train(self) -> int:
         """Number of training images."""
-        return int((self.split == "train").sum())
+        return self.num_images("train")
+
+    def num_images(self, split: str) -> int:
+        """Returns the number of images of a split, 0 when there is none."""
+        return int((self.split == split).sum())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,3 +62,4 @@ class Observation:
     message: str
     count: int
     rows: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
+    acceptable: bool = True

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +80,10 @@ def profile_images(
     if not info.splits.get("train"):
         raise ValueError(f"The split `train` must hold images. Received: {info.splits}")
     images = read_images(dataset_dir, info)
-    measured = _measure(images, info, dataset_dir)
-    recipe = with_data_settings(
-        recipe, info.task, info.classes, measured.counts["train"], config.beta
-    )
+    counts = _count_labels(images, info)
+    recipe = with_data_settings(recipe, info.task, info.classes, counts["train"], config.beta)
+    primary = recipe.value("data", "primary_metric")
+    measured = _measure(images, info, counts, primary, dataset_dir)
     figures, sentences = count_figures(images, measured, info.task, config.beta, config.seed)
     rows = _sample(images, config)
     pixels = pixel_figures(images, rows, Progress(_STAGE, len(rows), "images"))
@@ -112,31 +112,52 @@ def check_findings(profile_dir: Path, accept: Sequence[str]) -> None:
         accept: Codes of findings that the user lives with.
 
     Raises:
-        ValueError: There is a `fail` finding that is not accepted, or an unknown code.
+        ValueError: There is a `fail` finding that is not accepted, or that cannot be, or an unknown
+            code.
     """
     profile = read_json(Profile, profile_dir / "profile.json")
     stopping = not_accepted(profile.findings, accept)
-    if stopping:
-        lines = "\n".join(f"  {finding.code}: {finding.message}" for finding in stopping)
-        codes = ",".join([*accept, *(finding.code for finding in stopping)])
-        raise ValueError(
-            "The data must have no finding of level `fail` before training. Received: "
-            f"{len(stopping)}\n{lines}\nCorrect the data, or accept what was found with "
-            f"`--accept-findings {codes}`. Examples: {profile_dir / 'profile.html'}"
-        )
+    if not stopping:
+        return
+    lines = "\n".join(
+        f"  {found.code}{'' if found.acceptable else ' (cannot be accepted)'}: {found.message}"
+        for found in stopping
+    )
+    remedy = "Correct the data."
+    if all(found.acceptable for found in stopping):
+        codes = ",".join([*accept, *(found.code for found in stopping)])
+        remedy = f"Correct the data, or accept what was found with `--accept-findings {codes}`."
+    raise ValueError(
+        "The data must have no finding of level `fail` before training. Received: "
+        f"{len(stopping)}\n{lines}\n{remedy} Examples: {profile_dir / 'profile.html'}"
+    )
 
 
-def _measure(images: Images, info: DatasetInfo, dataset_dir: Path) -> Measurements:
+def _count_labels(images: Images, info: DatasetInfo) -> dict[str, np.ndarray]:
+    """Returns labelled split -> number of images of each class."""
     owner = np.repeat(np.arange(len(images)), np.diff(images.label_starts))
     splits = images.split[owner]
+    return {
+        split: np.bincount(images.label_values[splits == split], minlength=len(info.classes))
+        for split in info.splits
+        if split != "unlabeled"
+    }
+
+
+def _measure(
+    images: Images,
+    info: DatasetInfo,
+    counts: Mapping[str, np.ndarray],
+    primary: str,
+    dataset_dir: Path,
+) -> Measurements:
     rejected = dataset_dir / "rejected.parquet"
     return Measurements(
         classes=info.classes,
-        counts={
-            split: np.bincount(images.label_values[splits == split], minlength=len(info.classes))
-            for split in info.splits
-            if split != "unlabeled"
-        },
+        counts=counts,
+        origin=info.split_origin,
+        multilabel=info.task == "multilabel",
+        primary=primary,
         split=images.split,
         exact=exact_groups(images.digests),
         near=near_duplicate_groups(images.signatures),

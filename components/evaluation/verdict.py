@@ -39,8 +39,8 @@ class Verdict:
 def judge(primary: str, scores: Scores, baselines: Mapping[str, Scores]) -> Verdict:
     """Returns the verdict.
 
-    Rejected is a model that is clearly below a baseline, or not clearly above the class
-    frequencies.
+    Rejected is a model that is clearly below a baseline, or whose own interval is not above what
+    the class frequencies reach: in these images that is known, and not sampled.
 
     Args:
         primary: The metric that decides.
@@ -58,10 +58,12 @@ def judge(primary: str, scores: Scores, baselines: Mapping[str, Scores]) -> Verd
     for name, rival in baselines.items():
         if metric := _clearly_below(rival, (primary, *_TIE_BREAKERS.get(primary, ()))):
             reasons.append(f"The model is clearly below {_compare(name, metric, scores, rival)}")
-        elif name == _FLOOR and _sign(rival[primary]) != 1:
+        elif name == _FLOOR and scores[primary]["ci95"][0] <= rival[primary]["value"]:
+            low, high = scores[primary]["ci95"]
             reasons.append(
-                "The model is not clearly above what the class frequencies alone reach, "
-                f"{_compare(name, primary, scores, rival)}"
+                f"Test {primary} {scores[primary]['value']:.4f} (95 % interval {low:.4f} to "
+                f"{high:.4f}) is not clearly above {rival[primary]['value']:.4f}, what the class "
+                "frequencies alone reach."
             )
     if reasons:
         return Verdict("rejected", best, reasons[0], reasons)

@@ -100,6 +100,7 @@ class Finding:
         count: Number of images (or classes) concerned.
         examples: At most 8, each `{"path", "split", "label", "thumbnail"}`; the thumbnail is a
             PNG data URI.
+        acceptable: Whether a user can accept it; not where no model could be trained or passed.
     """
 
     code: str
@@ -107,6 +108,7 @@ class Finding:
     message: str
     count: int
     examples: list[dict[str, str]]
+    acceptable: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

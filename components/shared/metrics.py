@@ -8,9 +8,22 @@ counts [N, R]: how often an image is in a resample (ones [N, 1] are the set itse
 import numpy as np
 from scipy.sparse import csr_array
 
-__all__ = ["classification_metrics", "multilabel_metrics", "of_whole_set", "ranking_metrics"]
+__all__ = [
+    "PRIMARY_METRICS",
+    "classification_metrics",
+    "multilabel_metrics",
+    "of_whole_set",
+    "ranking_metrics",
+]
 
 _ECE_BINS = 15
+_CLASSIFICATION = ("accuracy", "balanced_accuracy", "auroc", "average_precision")
+# Task -> metrics that can decide: the higher the better.
+PRIMARY_METRICS = {
+    "binary": _CLASSIFICATION,
+    "multiclass": _CLASSIFICATION,
+    "multilabel": ("mean_average_precision", "micro_f1", "macro_f1"),
+}
 
 
 def of_whole_set(metrics: dict[str, np.ndarray]) -> dict[str, float]:

@@ -23,6 +23,9 @@ def measurements(
     near: dict[int, int] | None = None,
     flat: Sequence[int] = (),
     rejected: dict[str, int] | None = None,
+    origin: str = "given",
+    multilabel: bool = False,
+    primary: str = "accuracy",
 ) -> Measurements:
     """A set of distinct images with alternating labels, and in it what the arguments plant."""
     total = sum(splits.values())
@@ -46,6 +49,9 @@ def measurements(
             for name in splits
             if name != "unlabeled"
         },
+        origin=dict.fromkeys(splits, origin),
+        multilabel=multilabel,
+        primary=primary,
         split=split,
         exact=groups,
         near=near_groups,
@@ -54,6 +60,16 @@ def measurements(
         rejected=rejected or {},
         rejected_paths=["a.png"] if rejected else [],
     )
+
+
+def sized(validation: int = 200, test: int = 200) -> dict[str, int]:
+    return {"train": 400, "validation": validation, "test": test}
+
+
+def with_split_labels(split: str, labels: list[int]) -> list[list[int]]:
+    """Returns alternating labels, but in one split the same ones for every image."""
+    rows = range(FIRST[split], FIRST[split] + SPLITS[split])
+    return labels_with(dict.fromkeys(rows, labels))
 
 
 def labels_with(changed: dict[int, list[int]]) -> list[list[int]]:
@@ -84,6 +100,49 @@ PLANTED = [
         "fail",
         1,
     ),
+    ("missing_split", {"splits": {"train": 400, "validation": 200}}, "fail", 1),
+    ("missing_split", {"splits": {"train": 4}}, "fail", 2),
+    ("test_one_class", {"labels": with_split_labels("test", [1])}, "fail", 200),
+    ("test_one_class", {"labels": with_split_labels("test", [])}, "fail", 200),
+    ("validation_one_class", {"labels": with_split_labels("validation", [0])}, "fail", 200),
+    ("test_too_small", {"splits": sized(test=1)}, "fail", 1),
+    ("test_too_small", {"splits": sized(test=2)}, "fail", 2),
+    ("test_too_small", {"splits": sized(test=2), "primary": "balanced_accuracy"}, "fail", 2),
+    (
+        "test_too_small",
+        {"labels": [[0, 1] if row % 2 else [0] for row in range(602)], "splits": sized(test=2)}
+        | {"multilabel": True, "primary": "mean_average_precision"},
+        "fail",
+        2,
+    ),
+    ("validation_too_small", {"splits": sized(validation=1)}, "fail", 1),
+    ("validation_too_small", {"splits": sized(validation=2)}, "fail", 2),
+    ("validation_too_small", {"splits": sized(validation=2), "origin": "made"}, "warn", 2),
+    ("identical_images", {"exact": dict.fromkeys(range(400), 0)}, "fail", 400),
+    ("few_distinct_images", {"near": dict.fromkeys(range(600, 800), 600)}, "fail", 1),
+    ("few_distinct_images", {"near": {r: 400 + r % 2 for r in range(400, 600)}}, "warn", 1),
+    (
+        "label_in_every_image",
+        {"multilabel": True, "labels": [[0, row % 2] if row % 2 else [0] for row in range(800)]},
+        "warn",
+        1,
+    ),
+    (
+        "label_in_every_image",
+        {"multilabel": True, "labels": [[0]] * 200 + [[0, 1]] * 200 + [[1], [0]] * 200},
+        "fail",
+        1,
+    ),
+    ("class_not_in_test", {"labels": with_split_labels("test", [1])}, "fail", 1),
+    ("class_not_in_validation", {"labels": with_split_labels("validation", [1])}, "fail", 1),
+    (
+        "class_not_in_validation",
+        {"labels": with_split_labels("validation", [1]), "origin": "made"},
+        "warn",
+        1,
+    ),
+    ("constant_images", {"flat": range(401)}, "fail", 401),
+    ("conflicting_labels", {"exact": {row: row - 1 for row in range(1, 90, 2)}}, "fail", 90),
     ("class_not_in_test", {"num_classes": 3, "labels": labels_with({0: [2]})}, "warn", 1),
     (
         "few_images",
@@ -133,8 +192,37 @@ def test_unlabelled_copies_are_neither_leakage_nor_conflict() -> None:
     assert RULES["conflicting_labels"](measured) is None
 
 
+@pytest.mark.parametrize(
+    ("fault", "codes"),
+    [
+        # Where it can be told from a constant answer, the smallest set may be tried.
+        ({"splits": sized(test=4)}, set()),
+        ({"splits": sized(test=8)}, set()),
+        ({"splits": sized(validation=4)}, set()),
+        # Eight of nine are of one class: a perfect model is above 0.70, a constant one at 0.89.
+        (
+            {"splits": sized(test=9), "labels": [*labels_with({})[:600], *[[0]] * 8, [1]]},
+            {"test_too_small"},
+        ),
+        ({"splits": sized(test=1)}, {"test_too_small", "class_not_in_test"}),
+        ({"splits": sized(test=0)}, {"missing_split", "class_not_in_test"}),
+    ],
+)
+def test_what_stops_before_training(fault: dict, codes: set[str]) -> None:
+    measured = measurements(**fault)
+    observed = {code: rule(measured) for code, rule in RULES.items()}
+    assert {code for code, seen in observed.items() if seen and seen.level == "fail"} == codes
+
+
+@pytest.mark.parametrize("code", ["missing_split", "test_one_class", "test_too_small", "one_class"])
+def test_what_no_model_can_pass_on_cannot_be_accepted(code: str) -> None:
+    fault = next(fault for planted, fault, *_ in PLANTED if planted == code)
+    assert not RULES[code](measurements(**fault)).acceptable
+
+
 def finding(code: str, level: str) -> Finding:
-    return Finding(code, level, "A sentence.", 1, [])
+    acceptable = code != "one_class"
+    return Finding(code, level, "A sentence.", 1, [], acceptable)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +230,7 @@ def finding(code: str, level: str) -> Finding:
     [
         ([], ["leakage_exact", "one_class"]),
         (["leakage_exact"], ["one_class"]),
-        (["leakage_exact", "one_class"], []),
+        (["leakage_exact", "one_class"], ["one_class"]),
         (["imbalance"], ["leakage_exact", "one_class"]),
     ],
 )

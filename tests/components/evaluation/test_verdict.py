@@ -4,7 +4,7 @@ import pytest
 
 from kfp_vision.components.evaluation.verdict import judge
 
-CLEARLY_ABOVE, CLEARLY_BELOW, UNCLEAR = (0.02, 0.08), (-0.08, -0.02), (-0.03, 0.03)
+CLEARLY_ABOVE, CLEARLY_BELOW, UNCLEAR = (0.02, 0.18), (-0.08, -0.02), (-0.03, 0.03)
 
 
 def baseline(**intervals):
@@ -32,7 +32,7 @@ def verdict(primary, **baselines):
         (CLEARLY_ABOVE, CLEARLY_ABOVE, "better", []),
         (CLEARLY_ABOVE, UNCLEAR, "indistinguishable", []),
         (CLEARLY_ABOVE, CLEARLY_BELOW, "rejected", ["clearly below the baseline `linear`"]),
-        (UNCLEAR, CLEARLY_ABOVE, "rejected", ["not clearly above what the class frequencies"]),
+        (UNCLEAR, CLEARLY_ABOVE, "rejected", ["not clearly above 0.8000, what the class"]),
         (CLEARLY_BELOW, CLEARLY_ABOVE, "rejected", ["clearly below the baseline `zero_rule`"]),
         (UNCLEAR, CLEARLY_BELOW, "rejected", ["not clearly above", "clearly below"]),
     ],
@@ -73,6 +73,14 @@ def test_with_equal_classes_only_the_primary_metric_decides():
     rival = baseline(accuracy=UNCLEAR, auroc=CLEARLY_BELOW)
     found = verdict("accuracy", zero_rule=baseline(accuracy=CLEARLY_ABOVE), linear=rival)
     assert found.outcome == "indistinguishable"
+
+
+def test_a_few_images_pass_where_they_are_above_the_class_frequencies():
+    """Four of four right: above 0.5, but that is no clear difference from any baseline."""
+    scores = {"accuracy": {"value": 1.0, "ci95": [0.51, 1.0]}}
+    floor = baseline(accuracy=(-0.2, 1.0))
+    floor["accuracy"]["value"] = 0.5
+    assert judge("accuracy", scores, {"zero_rule": floor}).outcome == "indistinguishable"
 
 
 def test_a_reason_names_the_baseline_both_values_the_difference_and_its_interval():
