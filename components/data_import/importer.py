@@ -114,12 +114,16 @@ def _import(dataset_uri: str, work_dir: Path, config: ImportConfig) -> DatasetIn
     _require_inside(staged)
     label_sets = _used_label_sets(staged, dataset_uri)
     classes = sort_classes(name for names in label_sets for name in names)
+    given = {split for split in staged.splits if split}
     lost = _lost_classes(listing.classes - set(classes), staged)
     require_classes(classes, dataset_uri, lost)
     notes += [lost] if lost else []
+    notes += [
+        f"No image of the split {name} could be used, although the source has a folder for it."
+        for name in sorted(listing.splits - given)
+    ]
     task = detect_task(label_sets, config.task)
     notes.append(f"Task: {task}, {len(classes)} classes.")
-    given = {split for split in staged.splits if split}
     splits, made = complete_splits(staged, config.seed)
     notes += [made] if made else []
     counts, fingerprint = distribute(work_dir, staged, splits, classes)

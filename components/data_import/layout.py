@@ -5,18 +5,21 @@ was found, instead of trained on with splits for classes.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from kfp_vision.components.data_import.folder_counts import FolderCounts, name_of, parent_of
-from kfp_vision.components.data_import.paths import FOLLOW
+from kfp_vision.components.data_import.folder_counts import FolderCounts, name_of
+from kfp_vision.components.data_import.layout_checks import (
+    hint_wrapped,
+    note_merged,
+    refuse_links,
+    refuse_masks,
+    show_paths,
+    show_splits,
+)
 from kfp_vision.components.data_import.samples import require_classes
 from kfp_vision.components.data_import.split_names import is_filler, name_splits
 
 __all__ = ["Layout", "find_layout"]
-
-
-# Folders of labels beside `images`: segmentation, detection.
-_MASKS = frozenset({"annotations", "groundtruth", "gt", "labels", "mask", "masks"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +53,7 @@ def find_layout(images: Mapping[str, int], linked: Mapping[str, str], uri: str) 
     folders = FolderCounts(images)
     root = _inner_root(folders)
     notes = [f"All splits are in the folder {root!r}."] if root else []
-    _refuse_links([root], linked)
+    refuse_links([root], linked)
     splits = _splits_in(folders, root)
     labelled = {path: split for path, split in splits.items() if split != "unlabeled"}
     others = [path for path in folders.used(root) if path not in splits]
@@ -58,10 +61,10 @@ def find_layout(images: Mapping[str, int], linked: Mapping[str, str], uri: str) 
         return _split_folders(folders, splits, others, linked, notes)
     if labelled:
         _require_train(labelled, others, folders)
-        notes.append(f"{_quoted(labelled)} is taken as a class, not as a split.")
+        notes.append(f"{show_paths(labelled)} is taken as a class, not as a split.")
     unlabeled = {path: split for path, split in splits.items() if split == "unlabeled"}
     if unlabeled:
-        notes.append(f"Split folders: {_named(unlabeled)}.")
+        notes.append(f"Split folders: {show_splits(unlabeled)}.")
     class_folders = [path for path in folders.children(root) if path not in unlabeled]
     if _hold_splits(class_folders, folders):
         return _class_then_split(folders, class_folders, unlabeled, linked, notes)
@@ -69,9 +72,9 @@ def find_layout(images: Mapping[str, int], linked: Mapping[str, str], uri: str) 
         path: (None, name_of(path)) for path in class_folders
     }
     used = [path for path in class_folders if folders.below(path)]
-    require_classes(map(name_of, used or class_folders), uri, _wrapped(used, folders))
-    _refuse_masks(used)
-    return Layout(classes, unlabeled, notes + _merged(classes, folders))
+    require_classes(map(name_of, used or class_folders), uri, hint_wrapped(used, folders))
+    refuse_masks(used)
+    return Layout(classes, unlabeled, notes + note_merged(classes, folders))
 
 
 def _splits_in(folders: FolderCounts, path: str) -> dict[str, str]:
@@ -115,7 +118,7 @@ def _require_train(labelled: Mapping[str, str], others: list[str], folders: Fold
         )
         raise ValueError(
             "Beside folders for validation or test there must be one for training. Received: "
-            f"{_named(labelled)}. {fix}"
+            f"{show_splits(labelled)}. {fix}"
         )
 
 
@@ -127,53 +130,55 @@ def _split_folders(
     notes: list[str],
 ) -> Layout:
     """Returns the layout `<split>/<class>/`."""
-    notes = [*notes, f"Split folders: {_named(splits)}."]
+    notes = [*notes, f"Split folders: {show_splits(splits)}."]
     inside, outside = (sum(map(folders.below, paths)) for paths in (splits, others))
     if outside > inside:
         raise ValueError(
-            f"Most images must lie in the split folders. Received: {inside} in {_named(splits)}, "
-            f"{outside} in {_quoted(others)} beside them. Move these into splits, or away."
+            f"Most images must lie in the split folders. Received: {inside} in "
+            f"{show_splits(splits)}, {outside} in {show_paths(others)} beside "
+            "them. Move these into splits, or away."
         )
     if others:
-        notes.append(f"{outside} images in {_quoted(others)} are in no split and are left out.")
+        notes.append(f"{outside} images in {show_paths(others)} are in no split and are left out.")
     classes: dict[str, tuple[str | None, str]] = {}
     for path, split in splits.items():
         if split == "unlabeled":
             continue
         inner = _inner_split(folders, path)
-        _refuse_links([path, inner], linked)
+        refuse_links([path, inner], linked)
         if inner != path:
             notes.append(f"The classes of {path!r} are in {inner!r}.")
         classes |= {child: (split, name_of(child)) for child in folders.children(inner)}
-        if folders.images[path] and not folders.used(path):
+        if folders.images[inner] and not folders.used(inner):
             notes.append(
-                f"{path!r} holds {folders.images[path]} images and no class folders: they have no "
-                "labels and are left out."
+                f"{inner!r} holds {folders.images[inner]} images and no class folders: they have "
+                "no labels and are left out."
             )
     if not classes:
         raise ValueError(
             "Split folders must hold class folders. Received: images right in "
-            f"{_named(splits)}. Put them into one folder a class, or name their labels in a table "
-            "of `path` and `label`."
+            f"{show_splits(splits)}. Put them into one folder a class, or name their labels in a "
+            "table of `path` and `label`."
         )
-    _refuse_masks(path for path in classes if folders.below(path))
-    return Layout(classes, splits, notes + _merged(classes, folders))
+    refuse_masks(path for path in classes if folders.below(path))
+    return Layout(classes, splits, notes + note_merged(classes, folders))
 
 
 def _inner_split(folders: FolderCounts, path: str) -> str:
     """Returns where a split's classes are: `seg_train/seg_train` or `train/images` at times."""
     used = folders.used(path)
-    if len(used) != 1 or folders.images[path] or not folders.used(used[0]):
+    if len(used) != 1 or folders.images[path]:
         return path
     name = name_of(used[0])
-    return used[0] if is_filler(name) or name_splits([name]) or name == name_of(path) else path
+    is_inner = name == name_of(path) or bool(name_splits([name]))
+    return used[0] if is_inner or (is_filler(name) and folders.used(used[0])) else path
 
 
 def _hold_splits(class_folders: list[str], folders: FolderCounts) -> bool:
     """Returns whether it is `<class>/<split>/`.
 
     Raises:
-        ValueError: Some class folders hold splits and others do not.
+        ValueError: Some class folders hold splits and others do not, or none for training.
     """
     used = [path for path in class_folders if folders.below(path)]
     holding = [
@@ -181,13 +186,24 @@ def _hold_splits(class_folders: list[str], folders: FolderCounts) -> bool:
         for path in used
         if not folders.images[path] and set(folders.used(path)) <= set(_splits_in(folders, path))
     ]
-    if "train" not in {split for path in holding for split in _splits_in(folders, path).values()}:
+    named = {
+        name_of(child): split
+        for path in holding
+        for child, split in _splits_in(folders, path).items()
+    }
+    if holding and holding == used and "train" not in named.values():
+        raise ValueError(
+            "Beside folders for validation or test there must be one for training. Received: "
+            f"{show_splits(named)} within {show_paths(holding)}. Call one of them `train`."
+        )
+    if "train" not in named.values():
         return False
     if holding != used:
         without = [path for path in used if path not in holding]
         raise ValueError(
             "Either all class folders must hold split folders or none. Received: with "
-            f"{_quoted(holding)}, without {_quoted(without)}. Give all of them the same folders."
+            f"{show_paths(holding)}, without {show_paths(without)}. Give all of them the same "
+            "folders."
         )
     return True
 
@@ -200,67 +216,19 @@ def _class_then_split(
     notes: list[str],
 ) -> Layout:
     """Returns the layout `<class>/<split>/`."""
-    _refuse_links(class_folders, linked)
+    refuse_links(class_folders, linked)
     classes: dict[str, tuple[str | None, str]] = {
         child: (split, name_of(path))
         for path in class_folders
         for child, split in _splits_in(folders, path).items()
     }
+    if not any(map(folders.images.__getitem__, classes)):
+        inner = [child for path in classes for child in folders.used(path)]
+        raise ValueError(
+            "Split folders within class folders must hold images. Received: the folders "
+            f"{show_paths(inner)}. If these are the classes, give the URI of one data "
+            f"set: add `/{class_folders[0]}` for instance."
+        )
     named = {name_of(child): split for child, (split, _) in classes.items() if split}
-    notes = [*notes, f"Split folders within the class folders: {_named(named)}."]
+    notes = [*notes, f"Split folders within the class folders: {show_splits(named)}."]
     return Layout(classes, unlabeled, notes)
-
-
-def _refuse_links(levels: Iterable[str], linked: Mapping[str, str]) -> None:
-    """Refuses links among the folders right in `levels`, which are splits or classes."""
-    parents = set(levels)
-    found = [f"{path!r} -> {what}" for path, what in linked.items() if parent_of(path) in parents]
-    if found:
-        raise ValueError(
-            "A class or split folder must not be a link unless links are followed. Received: "
-            f"{'; '.join(found[:5])}{' ...' if len(found) > 5 else ''}. {FOLLOW}"
-        )
-
-
-def _wrapped(used: list[str], folders: FolderCounts) -> str:
-    """Returns a hint when the classes seem to be further down."""
-    while len(used) == 1:
-        [only] = used
-        used = folders.used(only)
-        if len(used) > 1:
-            return (
-                f"The only folder with images, {only!r}, holds the folders {_quoted(used)}: if "
-                f"these are the classes, add `/{only}` to the URI."
-            )
-    return ""
-
-
-def _refuse_masks(class_folders: Iterable[str]) -> None:
-    """Refuses the layout of data sets for other tasks: `images` and, beside them, `masks`."""
-    names = {name_of(path).lower() for path in class_folders}
-    if names & _MASKS and all(name in _MASKS or is_filler(name) for name in names):
-        raise ValueError(
-            "Class folders must be called after classes. Received: images and what belongs to "
-            f"them, {_quoted(sorted(names))}. Labels that are files of their own are not read."
-        )
-
-
-def _merged(classes: Iterable[str], folders: FolderCounts) -> list[str]:
-    """Returns a note on images in folders below the class folders."""
-    deeper = [inner for path in classes for inner in folders.used(path)]
-    if not deeper:
-        return []
-    examples = "; ".join(
-        f"{path!r} ({folders.below(path)} images) to {parent_of(path)!r}" for path in deeper[:3]
-    )
-    more = f"; and {len(deeper) - 3} more" if len(deeper) > 3 else ""
-    return [f"Folders below class folders count for these: {examples}{more}."]
-
-
-def _named(splits: Mapping[str, str]) -> str:
-    return ", ".join(f"{path!r} ({split})" for path, split in splits.items())
-
-
-def _quoted(paths: Iterable[str]) -> str:
-    names = [repr(path) for path in paths]
-    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")

@@ -62,12 +62,14 @@ class Listing:
         total: Number of samples and rejections, for progress; 0 when not known.
         notes: What was detected, one sentence each.
         classes: Those that the source names, where it says so before its images are read.
+        splits: The same of splits.
     """
 
     samples: Iterable[Sample | Rejection]
     total: int
     notes: list[str]
     classes: frozenset[str] = frozenset()
+    splits: frozenset[str] = frozenset()
 
 
 def require_classes(classes: Iterable[str], uri: str, hint: str = "") -> None:

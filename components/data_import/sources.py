@@ -57,6 +57,7 @@ def list_source(
             listing.total + unlabeled.total,
             [*listing.notes, *unlabeled.notes],
             listing.classes,
+            listing.splits,
         )
         is_local = is_local and folder.is_local
     return listing, dataset_format, is_local

@@ -7,7 +7,7 @@ from kfp_vision.components.data_import.samples import SPLIT_NAMES
 
 __all__ = ["is_filler", "name_splits"]
 
-_SPLITS = {**SPLIT_NAMES, "trainval": "train"}
+_SPLITS = {**SPLIT_NAMES, "trainval": "train", "holdout": "test"}
 # What names of splits hold beside the split, and what folders around images are called.
 _FILLERS = frozenset(
     {"data", "dataset", "datasets", "folder", "folders", "image", "images", "img", "imgs"}

@@ -46,6 +46,7 @@ def read_class_folders(folder: Folder, name: str = "") -> Listing:
         len(found.paths) + len(empty),
         notes,
         frozenset(label for split, label in layout.classes.values() if split != "unlabeled"),
+        frozenset(layout.splits.values()),
     )
 
 

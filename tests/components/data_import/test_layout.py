@@ -153,6 +153,14 @@ REFUSED = {
         ["images/train", "images/val", "labels/train*", "labels/val*"],
         ["'images/train' (train)", "a table"],
     ),
+    "class before split, no train": (
+        ["cats/val", "cats/test", "dogs/val", "dogs/test"],
+        ["'val' (validation)", "'test' (test)", "`train`"],
+    ),
+    "several data sets": (
+        ["a/train/cat", "a/train/dog", "b/train/cat", "b/train/dog"],
+        ["'a/train/cat'", "`/a`"],
+    ),
     "one class": (["cat"], ["at least two classes", "['cat']"]),
     "most lie outside": (
         ["train/cat", "train/dog", "extra/cat", "extra/dog", "extra/emu"],
@@ -182,6 +190,14 @@ NOTED = {
     "no labels": (
         ["train/cat", "train/dog", "test"],
         "'test' holds 10 images and no class folders",
+    ),
+    "no labels in the same name twice": (
+        ["train/cat", "train/dog", "test/test"],
+        "'test/test' holds 10 images and no class folders",
+    ),
+    "the same folders in all classes": (
+        ["fold1/cat", "fold1/dog", "fold2/cat", "fold2/dog"],
+        "each holds the folders 'cat', 'dog'",
     ),
     "merged": (["a/b", "c"], "'a/b' (10 images) to 'a'"),
     "unlabeled": (["cat", "dog", "unlabeled"], "'unlabeled' (unlabeled)"),

@@ -121,6 +121,17 @@ def test_a_class_without_a_readable_image_is_named(source, import_into):
     assert [note for note in info.notes if "['emu']" in note and "unsupported_format" in note]
 
 
+def test_a_split_without_a_readable_image_is_named(source, import_into):
+    for name in ("cat", "dog"):
+        (source / "train").mkdir(exist_ok=True)
+        (source / name).rename(source / "train" / name)
+        (source / "test" / name).mkdir(parents=True)
+        (source / "test" / name / "0.png").write_bytes(b"")
+    info, _ = import_into(source)
+    assert info.split_origin["test"] == "made"
+    assert any("No image of the split test" in note for note in info.notes)
+
+
 def test_one_readable_class_is_refused_with_the_cause(source, import_into):
     for path in (source / "dog").iterdir():
         path.write_bytes(b"")
