@@ -15,16 +15,16 @@ def search_augmentation(
     checkpoint_uri: str,
 ) -> None:
     """Trains a checkpoint and measures distance, affinity and loss shift of every transform."""
-    import tempfile
     from pathlib import Path
 
     from kfp_vision.components.augmentation_search.search import search_augmentation
+    from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
     table = search_augmentation(
         Path(dataset.path),
         Path(recipe.path) / "recipe.json",
         Path(augmentation.path),
-        Path(checkpoint_uri or tempfile.mkdtemp()),
+        checkpoint_folder(checkpoint_uri),
         search,
         seed,
     )

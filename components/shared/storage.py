@@ -1,14 +1,16 @@
 """Files and folders behind one URI: local paths and file://, gs://, s3://, through fsspec.
 
 A `Folder` reads below one root with relative paths; `download` and `upload` move whole trees.
-Every failure of a backend becomes a `StorageError` that says which URI and what to check.
+Every failure of a backend becomes a `StorageError` that says which URI and what to check. A URI
+stays text until a function here resolves it: `Path` makes a folder `s3:` of a bucket.
 """
 
 import contextlib
+import contextvars
 import dataclasses
 import errno
-import hashlib
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +20,19 @@ from fsspec.implementations.local import LocalFileSystem
 
 from kfp_vision.components.shared.file_trees import Tree, tree_of_keys, walk_folder
 
-__all__ = ["Folder", "StorageError", "download", "listing_digest", "open_folder", "upload"]
+__all__ = [
+    "Folder",
+    "StorageError",
+    "download",
+    "is_remote",
+    "local_path",
+    "open_folder",
+    "record_reads",
+    "upload",
+]
+
+# A slash less, `s3:/bucket`, is a bucket too, not a folder of that name.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 # Without a limit an unreachable endpoint keeps a run waiting for minutes before it says so.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -40,6 +54,7 @@ _FAILURES = {
     },
     "s3": {"botocore.exceptions": "BotoCoreError", "aiohttp": "ClientError"},
 }
+_READS: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar("reads", default=None)
 
 
 class StorageError(OSError):
@@ -47,13 +62,61 @@ class StorageError(OSError):
 
 
 def _scheme(uri: str) -> str:
-    scheme = uri.split("://", 1)[0] if "://" in uri else "file"
-    if scheme not in _HELP or not uri.strip():
+    match = _SCHEME.match(uri)
+    scheme = match[1] if match else "file"
+    if not uri.strip() or scheme not in _HELP or (match and not uri.startswith(f"{scheme}://")):
         raise ValueError(
             f"A URI must be a local path or start with {sorted(f'{s}://' for s in _HELP)}. "
             f"Received: {uri!r}"
         )
     return scheme
+
+
+def is_remote(uri: str) -> bool:
+    """Returns whether a URI leads to a bucket.
+
+    Raises:
+        ValueError: The scheme is not supported.
+    """
+    return _scheme(uri) != "file"
+
+
+def local_path(uri: str, name: str) -> Path:
+    """Returns the absolute path of a local path or a `file://` URI.
+
+    Args:
+        uri: What the user wrote.
+        name: Of the parameter, for the message.
+
+    Raises:
+        ValueError: It is a bucket, or the scheme is not supported.
+    """
+    if is_remote(uri):
+        raise ValueError(
+            f"`{name}` must be on this machine: a local path or file://. Received: {uri!r}, a "
+            "bucket. Give the path of a disk or of a mounted volume that outlives the run."
+        )
+    return Path(uri.removeprefix("file://")).absolute()
+
+
+@contextlib.contextmanager
+def record_reads() -> Iterator[set[str]]:
+    """Yields a set that receives the path of every file that this thread asks a folder for.
+
+    A file that is not there counts: one that appears changes what was read.
+    """
+    reads: set[str] = set()
+    token = _READS.set(reads)
+    try:
+        yield reads
+    finally:
+        _READS.reset(token)
+
+
+def _record(path: str) -> None:
+    reads = _READS.get()
+    if reads is not None:
+        reads.add(path)
 
 
 @contextlib.contextmanager
@@ -75,7 +138,7 @@ def _connect(uri: str) -> tuple[fsspec.AbstractFileSystem, str, str]:
     scheme = _scheme(uri)
     if scheme == "file":
         # Not through fsspec's URL parser, to which `::` and `#` in a name mean something.
-        return LocalFileSystem(), str(Path(uri.removeprefix("file://")).resolve()), scheme
+        return LocalFileSystem(), str(local_path(uri, "uri").resolve()), scheme
     with _explained(uri, scheme):
         files = fsspec.filesystem(scheme, **_OPTIONS[scheme])
     return files, uri.split("://", 1)[1].rstrip("/"), scheme
@@ -129,16 +192,20 @@ class Folder:
 
         Links count as what they lead to, whether or not they are to be followed.
         """
-        start = f"{self.root}/{path}" if path else self.root
         if self.is_local:
-            below = sorted(Path(start).iterdir())
+            below = sorted(Path(self.root, path).iterdir())
             folders = [entry.name for entry in below if entry.is_dir()]
             return folders, [entry.name for entry in below if entry.is_file()]
-        with _explained(self.uri, self.scheme):
-            entries = self.files.ls(start, detail=True)
-        kinds = sorted((e["name"].rstrip("/").rpartition("/")[2], e["type"]) for e in entries)
+        kinds = sorted((name, entry["type"]) for name, entry in self.describe(path).items())
         folders = [name for name, kind in kinds if kind == "directory"]
         return folders, [name for name, kind in kinds if kind == "file"]
+
+    def describe(self, path: str = "") -> dict[str, dict[str, Any]]:
+        """Returns what a bucket says of everything right below `path`, by name."""
+        start = f"{self.root}/{path}" if path else self.root
+        with _explained(self.uri, self.scheme):
+            entries = self.files.ls(start, detail=True)
+        return {entry["name"].rstrip("/").rpartition("/")[2]: entry for entry in entries}
 
     def read(self, path: str) -> bytes:
         """Returns the content of a file.
@@ -147,6 +214,7 @@ class Folder:
             FileNotFoundError, IsADirectoryError, PermissionError: The file cannot be read.
             StorageError: The backend cannot be reached.
         """
+        _record(path)
         if self.is_local:
             with open(f"{self.root}/{path}", "rb") as file:  # noqa: PTH123
                 return file.read()
@@ -162,6 +230,7 @@ class Folder:
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[IO[bytes]]:
         """Opens a file for reading; it can seek."""
+        _record(path)
         with (
             _explained(f"{self.uri}/{path}", self.scheme),
             self.files.open(f"{self.root}/{path}", "rb") as file,
@@ -170,6 +239,7 @@ class Folder:
 
     def exists(self, path: str) -> bool:
         """Returns whether there is a file at `path`."""
+        _record(path)
         with _explained(f"{self.uri}/{path}", self.scheme):
             return bool(self.files.isfile(f"{self.root}/{path}"))
 
@@ -220,19 +290,3 @@ def upload(source: Path, uri: str) -> None:
             if scheme == "file":
                 Path(target).parent.mkdir(parents=True, exist_ok=True)
             files.put_file(str(path), target)
-
-
-def listing_digest(uri: str) -> str:
-    """Returns a SHA-256 (hex) of names, sizes and versions of all files: new when one changes.
-
-    Reads no content, so it is a cheap key for a cache and for a watch.
-    """
-    folder, name = open_folder(uri)
-    with _explained(uri, folder.scheme):
-        start = f"{folder.root}/{name}" if name else folder.root
-        found = folder.files.find(start, detail=True)
-    digest = hashlib.sha256()
-    for path, info in sorted(found.items()):
-        version = info.get("ETag") or info.get("etag") or info.get("mtime")
-        digest.update(f"{path}\0{info['size']}\0{version}\0".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()

@@ -19,17 +19,17 @@ def train_model(
 
     Without a `checkpoint_uri`, a folder that outlives the task, a retry starts anew.
     """
-    import tempfile
     from pathlib import Path
 
     from kfp_vision.components.shared.logged_metrics import log_metrics
+    from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
     from kfp_vision.components.training.train import TrainConfig, train_model
 
     summary = train_model(
         Path(dataset.path),
         Path(recipe.path) / "recipe.json",
         Path(model.path),
-        Path(checkpoint_uri or tempfile.mkdtemp()),
+        checkpoint_folder(checkpoint_uri),
         TrainConfig(max_minutes=max_minutes, seed=seed),
     )
     validation = {f"validation_{name}": value for name, value in summary.validation.items()}

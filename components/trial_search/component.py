@@ -40,9 +40,9 @@ def run_trials(
     checkpoint_uri: str,
 ) -> str:
     """Runs a slice of trials in one process and returns all trials so far."""
-    import tempfile
     from pathlib import Path
 
+    from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
     from kfp_vision.components.trial_search.working import run_trials
 
     return run_trials(
@@ -50,7 +50,7 @@ def run_trials(
         Path(dataset.path),
         Path(recipe.path) / "recipe.json",
         Path(augmentation.path),
-        Path(checkpoint_uri or tempfile.mkdtemp()),
+        checkpoint_folder(checkpoint_uri),
     )
 
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from kfp_vision.components.shared.artifacts import json_text
+from kfp_vision.components.shared.storage import local_path
 
-__all__ = ["Stopwatch", "read_checkpoint", "write_checkpoint"]
+__all__ = ["Stopwatch", "checkpoint_folder", "read_checkpoint", "write_checkpoint"]
 
 _DOCUMENT = "document"
 
@@ -40,6 +41,15 @@ class Stopwatch:
     def seconds(self) -> float:
         """Of the processes before and of this one until now."""
         return self._earlier + time.monotonic() - self._started
+
+
+def checkpoint_folder(uri: str) -> Path:
+    """Returns the folder of a `checkpoint_uri`; without one, a folder that ends with the machine.
+
+    Raises:
+        ValueError: It is in a bucket: checkpoints are replaced atomically, which a disk can do.
+    """
+    return local_path(uri, "checkpoint_uri") if uri else Path(tempfile.mkdtemp())
 
 
 def write_checkpoint(path: Path, arrays: Sequence[np.ndarray], document: dict[str, Any]) -> None:

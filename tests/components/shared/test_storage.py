@@ -1,14 +1,15 @@
 """Local paths; buckets are in tests/components/data_import/test_buckets.py."""
 
-import os
+from pathlib import Path
 
 import pytest
 
 from kfp_vision.components.shared.storage import (
     StorageError,
     download,
-    listing_digest,
+    local_path,
     open_folder,
+    record_reads,
     upload,
 )
 
@@ -47,23 +48,9 @@ def test_trees_go_there_and_back(tree, tmp_path):
     assert (tmp_path / "new/one.txt").read_text() == "a.txt"
 
 
-CHANGES = {
-    "content": lambda tree: (tree / "a.txt").write_text("longer"),
-    "time": lambda tree: os.utime(tree / "a.txt", (0, 0)),
-    "name": lambda tree: (tree / "a.txt").rename(tree / "z.txt"),
-    "one less": lambda tree: (tree / "a.txt").unlink(),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_the_digest_of_a_listing_sees_a_change(change, tree):
-    before = listing_digest(str(tree))
-    assert listing_digest(f"file://{tree}") == before
-    CHANGES[change](tree)
-    assert listing_digest(str(tree)) != before
-
-
-@pytest.mark.parametrize("uri", ["", " ", "ftp://host/x", "http://host/x"])
+@pytest.mark.parametrize(
+    "uri", ["", " ", "ftp://host/x", "http://host/x", "s3:/bucket/x", "file:/x", "S3://bucket"]
+)
 def test_other_schemes_are_refused(uri):
     with pytest.raises(ValueError, match="must be a local path or start with"):
         open_folder(uri)
@@ -72,3 +59,29 @@ def test_other_schemes_are_refused(uri):
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(StorageError, match=r"Cannot reach '.*gone'.*Check the spelling"):
         download(str(tmp_path / "gone"), tmp_path / "target")
+
+
+@pytest.mark.parametrize("uri", ["{}", "file://{}", "{}/../out"])
+def test_what_is_on_this_machine_becomes_a_path(uri, tmp_path):
+    assert local_path(uri.format(tmp_path / "out"), "name").resolve() == tmp_path / "out"
+
+
+def test_a_relative_path_is_one_of_the_working_folder():
+    assert local_path("out", "name") == Path.cwd() / "out"
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/x", "gs://bucket/x"])
+def test_a_bucket_does_not(uri):
+    with pytest.raises(ValueError, match=f"`name` must be on this machine.*Received: '{uri}'"):
+        local_path(uri, "name")
+
+
+def test_files_that_are_asked_for_are_recorded(tree):
+    folder, _ = open_folder(str(tree))
+    with record_reads() as reads:
+        folder.read("a.txt")
+        folder.exists("classes.txt")
+        with folder.open(NAMES[1]):
+            pass
+    folder.read(NAMES[2])
+    assert reads == {"a.txt", "classes.txt", NAMES[1]}
