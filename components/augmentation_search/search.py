@@ -1,9 +1,5 @@
 """The stage: decides whether there is a search, and measures the transforms for it."""
 
-import dataclasses
-import hashlib
-import json
-from importlib.metadata import version
 from pathlib import Path
 
 from kfp_vision.components.shared.artifacts import (
@@ -14,13 +10,10 @@ from kfp_vision.components.shared.artifacts import (
     read_json,
     write_json,
 )
+from kfp_vision.components.shared.identity import training_identity
 from kfp_vision.components.shared.recipe import read_recipe
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.search_plan import (
-    LEAST_LOOKED_AT,
-    plan_checkpoint,
-    plan_search,
-)
+from kfp_vision.components.shared.training.search_plan import LEAST_LOOKED_AT, plan_search
 
 __all__ = ["search_augmentation"]
 
@@ -69,10 +62,7 @@ def search_augmentation(
         # Imported here: a run without a search must not start the framework.
         from kfp_vision.components.augmentation_search.measure import measure_transforms
 
-        inputs = [path.read_text() for path in (recipe_path, dataset_dir / "dataset.json")]
-        checkpoint = dataclasses.asdict(plan_checkpoint(recipe, info))
-        content = json.dumps([version("kfp-vision"), seed, checkpoint, *inputs])
-        identity = hashlib.sha256(content.encode()).hexdigest()[:16]
+        identity = training_identity(dataset_dir, recipe, seed=seed)
         folder = checkpoint_dir / f"augmentation-{identity}"
         table = measure_transforms(dataset_dir, recipe, output_dir, folder, plan, watch, seed)
     write_json(table, output_dir / "table.json")

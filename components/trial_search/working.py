@@ -6,7 +6,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from kfp_vision.components.shared.artifacts import (
     json_text,
     read_json,
 )
+from kfp_vision.components.shared.identity import training_identity
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import read_recipe
 from kfp_vision.components.shared.training.search_plan import SearchPlan, plan_search
@@ -48,11 +48,11 @@ def run_trials(
     if wanted:
         table = read_json(AugmentationTable, table_dir / "table.json")
         info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-        plan = plan_search(read_recipe(recipe_path), info)
-        inputs = [recipe_path.read_bytes(), (table_dir / "table.json").read_bytes()]
-        about = json.dumps([version("kfp-vision"), dataclasses.asdict(plan)]).encode()
-        content = b"".join([about, *inputs])
-        name = hashlib.sha256(content).hexdigest()[:16]
+        recipe = read_recipe(recipe_path)
+        plan = plan_search(recipe, info)
+        # The checkpoint that all trials start from is told by the figures that it gave.
+        measured = hashlib.sha256((table_dir / "table.json").read_bytes()).hexdigest()
+        name = training_identity(dataset_dir, recipe, table=measured)
         journal = checkpoint_dir / f"trials-{name}"
         known = {trial.key: trial for trial in _read_journal(journal)}
         missing = [trial for trial in wanted if trial.key not in known]

@@ -18,15 +18,10 @@ from kfp_vision.components.shared.architectures.norms import set_norm_momentum
 from kfp_vision.components.shared.storage import download
 from kfp_vision.components.shared.tasks import Task
 
-__all__ = ["attach_task", "is_user_model", "load_user_model", "read_input_size"]
+__all__ = ["attach_task", "load_user_model", "read_input_size"]
 
 _CLASSIFIER_ACTIVATIONS = (keras.activations.softmax, keras.activations.sigmoid)
 _CONTRACT = "A model file must take one batch of pixels [B, height, width, channels]"
-
-
-def is_user_model(architecture: str) -> bool:
-    """Returns whether `architecture` names a file and not a row of the zoo."""
-    return "/" in architecture or "." in architecture
 
 
 def _layer_names(config: Any, class_name: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ from kfp_vision.components.shared.architectures import (
     separable,
     user_model,
 )
+from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.architectures.norms import set_norm_momentum
 from kfp_vision.components.shared.tasks import Task
 
@@ -88,7 +89,7 @@ def _find(name: str) -> Architecture:
 
 def is_droppable(architecture: str) -> bool:
     """Returns whether a network has residual branches for stochastic depth to drop."""
-    return not user_model.is_user_model(architecture) and _find(architecture).droppable
+    return not is_user_model(architecture) and _find(architecture).droppable
 
 
 def choose_input(
@@ -104,7 +105,7 @@ def choose_input(
         ValueError: There is no such architecture, or the file cannot be used.
         StorageError: The file cannot be reached.
     """
-    if user_model.is_user_model(architecture):
+    if is_user_model(architecture):
         fixed_height, fixed_width = user_model.read_input_size(
             user_model.load_user_model(architecture)
         )
@@ -156,7 +157,7 @@ def build_model(
         ConnectionError, ModuleNotFoundError: Pretrained weights are out of reach.
     """
     pixels = keras.Input(image_shape, name="pixels")
-    if user_model.is_user_model(architecture):
+    if is_user_model(architecture):
         _check_droppable(architecture, stochastic_depth)
         body = user_model.load_user_model(architecture)
         _check_size(architecture, image_shape, user_model.read_input_size(body))
