@@ -1,6 +1,6 @@
 """The cache of `kfp.local`: one JSON file an executed task, which refers to artifacts by path.
 
-It is kept below a name for the code (`fingerprints.code_version`), and artifacts in one folder a
+It is kept below a name for the code (`identity.code_digest`), and artifacts in one folder a
 run; tasks of many runs may be in use.
 """
 

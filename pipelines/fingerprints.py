@@ -1,33 +1,43 @@
-"""What KFP's cache key does not see: the files behind a URI, and the code that a task calls."""
+"""What KFP's cache key does not see: the files behind the URIs of a run."""
 
-import contextlib
-import hashlib
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable
 
-from kfp_vision.components.shared.storage import listing_digest
+from kfp_vision.components.data_import.component import dataset_version, unlabeled_version
+from kfp_vision.components.shared.identity import architecture_digest, content_digest
+from kfp_vision.components.shared.recipe import fetch_recipe
+from kfp_vision.pipelines.parameters import Parameters
 
-__all__ = ["code_version", "source_version"]
-
-_PACKAGE = Path(__file__).parent.parent
-_CODE = ("*.py", "*.html", "*.css", "*.js")
+__all__ = ["source_versions"]
 
 
-def source_version(uris: Iterable[str]) -> str:
-    """Returns a digest of names, sizes and times of all files behind the URIs; reads no content."""
-    digests = []
-    for uri in uris:
-        # The name of a TFDS set or of an architecture has no files; import says what is missing.
-        with contextlib.suppress(ValueError, OSError):
-            digests.append(listing_digest(uri))
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+def source_versions(parameters: Parameters) -> dict[str, str]:
+    """Returns a version for each URI: only the stages that read it, and those after, run again.
+
+    A version is empty where there is nothing, or nothing that can be read: the stage says why.
+    """
+    recipe, links = parameters.recipe_uri, parameters.follow_links
+    return {
+        "dataset_version": _version(
+            dataset_version, parameters.dataset_uri, parameters.dataset_format, links
+        ),
+        "unlabeled_version": _version(unlabeled_version, parameters.unlabeled_uri, links),
+        "recipe_version": _version(content_digest, recipe),
+        "architecture_version": _version(_architecture_version, parameters.architecture, recipe),
+    }
 
 
-def code_version() -> str:
-    """Returns a digest of this package: results of other code are never taken from the cache."""
-    digest = hashlib.sha256()
-    for part in ("components", "pipelines"):
-        found = [path for pattern in _CODE for path in (_PACKAGE / part).rglob(pattern)]
-        for path in sorted(found):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+def _architecture_version(architecture: str, recipe_uri: str) -> str:
+    """Returns the digest of the model file of a run, which its recipe may name."""
+    if architecture == "auto" and recipe_uri:
+        setting = fetch_recipe(recipe_uri).get("model", "architecture")
+        architecture = architecture if setting is None else setting.value
+    return architecture_digest(architecture)
+
+
+def _version(read: Callable[..., str], uri: str, *others: str | bool) -> str:
+    if not uri:
+        return ""
+    try:
+        return read(uri, *others)
+    except (ValueError, OSError, ImportError):
+        return ""

@@ -19,10 +19,12 @@ from typing import IO, Any
 from rich.console import Console
 
 from kfp_vision.components.shared.artifacts import COST_FILE, StageCost, read_json, write_json
+from kfp_vision.components.shared.identity import code_digest
 from kfp_vision.components.shared.recipe import fetch_recipe
+from kfp_vision.components.shared.storage import is_remote, local_path
 from kfp_vision.pipelines.display import Outcome, choose_display
 from kfp_vision.pipelines.events import failure_reason, read_event
-from kfp_vision.pipelines.fingerprints import code_version, source_version
+from kfp_vision.pipelines.fingerprints import source_versions
 from kfp_vision.pipelines.parameters import Parameters
 from kfp_vision.pipelines.processes import hold_folder, start_worker
 
@@ -71,8 +73,8 @@ class RunResult:
 
 def local_folder(output_uri: str) -> Path:
     """Returns where logs and state of a run lie: the output itself, or a cache if it is remote."""
-    if "://" not in output_uri or output_uri.startswith("file://"):
-        return Path(output_uri.removeprefix("file://")).absolute()
+    if not is_remote(output_uri):
+        return local_path(output_uri, "output_uri")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "kfp-vision" / hashlib.sha256(output_uri.encode()).hexdigest()[:16]
 
@@ -98,20 +100,14 @@ def run_locally(parameters: Parameters, console: Console) -> RunResult:
     state.mkdir(parents=True, exist_ok=True)
     logs.mkdir(exist_ok=True)
     with hold_folder(state, console) as lock:
-        uris = (
-            parameters.dataset_uri,
-            parameters.unlabeled_uri,
-            parameters.recipe_uri,
-            parameters.architecture,
-        )
         settings = {
             "arguments": {
                 **dataclasses.asdict(parameters),
-                "source_version": source_version(uri for uri in uris if uri),
+                **source_versions(parameters),
                 "checkpoint_uri": str(state / "checkpoints"),
             },
             "pipeline_root": str(state / "artifacts"),
-            "cache_root": str(state / "cache" / code_version()),
+            "cache_root": str(state / "cache" / code_digest()),
         }
         with start_worker(settings, lock) as worker:
             stages = follow(worker.stdout or (), logs, console)

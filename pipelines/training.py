@@ -34,13 +34,17 @@ def training_pipeline(
     recipe_uri: str = "",
     accept_findings: str = "",
     seed: int = 0,
-    source_version: str = "",
+    dataset_version: str = "",
+    unlabeled_version: str = "",
+    recipe_version: str = "",
+    architecture_version: str = "",
     checkpoint_uri: str = "",
 ) -> None:
-    """Defines the DAG; `parameters.py` says what the arguments mean, except for two.
+    """Defines the DAG; `parameters.py` says what the arguments mean, except for five.
 
-    The launcher computes them: `source_version` changes when the files behind the URIs change, so
-    that a cached import is not used again; `checkpoint_uri` is a folder that outlives the run.
+    The launcher computes them: a version for each URI, which changes when the files behind it do,
+    so that the stage that reads them is not taken from the cache; and `checkpoint_uri`, a folder
+    that outlives the run.
     """
     dataset = import_dataset(
         dataset_uri=dataset_uri,
@@ -49,9 +53,12 @@ def training_pipeline(
         unlabeled_uri=unlabeled_uri,
         follow_links=follow_links,
         seed=seed,
-        source_version=source_version,
+        dataset_version=dataset_version,
+        unlabeled_version=unlabeled_version,
     ).outputs["dataset"]
-    profile = profile_dataset(dataset=dataset, recipe_uri=recipe_uri).outputs["profile"]
+    profile = profile_dataset(
+        dataset=dataset, recipe_uri=recipe_uri, recipe_version=recipe_version
+    ).outputs["profile"]
     gate = check_profile(profile=profile, accept_findings=accept_findings)
     probe = (
         probe_batch_size(
@@ -65,6 +72,7 @@ def training_pipeline(
             epochs=epochs,
             optimizer=optimizer,
             seed=seed,
+            architecture_version=architecture_version,
         )
         .after(gate)
         .outputs["probe"]

@@ -19,8 +19,12 @@ def probe_batch_size(
     epochs: int,
     optimizer: str,
     seed: int,
+    architecture_version: str = "",
 ) -> None:
-    """Measures throughput, gradient noise and learning rate, and writes them into the recipe."""
+    """Measures throughput, gradient noise and learning rate, and writes them into the recipe.
+
+    `architecture_version` is not read: it is KFP's cache key, so that a changed model file counts.
+    """
     from pathlib import Path
 
     from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size

@@ -14,7 +14,8 @@ def import_dataset(
     unlabeled_uri: str = "",
     seed: int = 0,
     follow_links: bool = False,
-    source_version: str = "",
+    dataset_version: str = "",
+    unlabeled_version: str = "",
 ) -> None:
     """Imports images and labels from a folder, bucket, archive or TFDS into the canonical store.
 
@@ -26,7 +27,8 @@ def import_dataset(
         unlabeled_uri: A folder of images without labels; empty for none.
         seed: Of the splits that are made.
         follow_links: Whether local links may lead out of the source, and to folders.
-        source_version: Not read: KFP's cache key, so that changed data are imported again.
+        dataset_version: Not read: KFP's cache key, so that changed data are imported again.
+        unlabeled_version: The same.
     """
     from pathlib import Path
 
@@ -35,3 +37,17 @@ def import_dataset(
     config = importer.ImportConfig(dataset_format, task, unlabeled_uri, seed, follow_links)
     info = importer.import_dataset(dataset_uri, Path(dataset.path), config)
     dataset.metadata.update(fingerprint=info.fingerprint, task=info.task, **info.splits)
+
+
+def dataset_version(uri: str, dataset_format: str, follow_links: bool) -> str:
+    """Returns `source_version.dataset_version`: the launcher asks for it, no task."""
+    from kfp_vision.components.data_import import source_version
+
+    return source_version.dataset_version(uri, dataset_format, follow_links)
+
+
+def unlabeled_version(uri: str, follow_links: bool) -> str:
+    """Returns `source_version.unlabeled_version`: the launcher asks for it, no task."""
+    from kfp_vision.components.data_import import source_version
+
+    return source_version.unlabeled_version(uri, follow_links)

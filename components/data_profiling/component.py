@@ -12,8 +12,12 @@ def profile_dataset(
     page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     recipe_uri: str,
+    recipe_version: str = "",
 ) -> None:
-    """Measures balance, entropy, duplicates and leakage, and starts the recipe."""
+    """Measures balance, entropy, duplicates and leakage, and starts the recipe.
+
+    `recipe_version` is not read: it is KFP's cache key, so that a changed recipe counts.
+    """
     import shutil
     from pathlib import Path
 

@@ -72,6 +72,28 @@ def test_every_task_runs_the_versioned_image_and_installs_nothing(compiled):
         assert "pip install" not in " ".join(container["command"])
 
 
+@pytest.mark.parametrize(
+    ("version", "stage"),
+    [
+        ("dataset_version", "import-dataset"),
+        ("unlabeled_version", "import-dataset"),
+        ("recipe_version", "profile-dataset"),
+        ("architecture_version", "probe-batch-size"),
+    ],
+)
+def test_the_version_of_a_uri_is_in_the_cache_key_of_the_stage_that_reads_it(
+    compiled, version, stage
+):
+    tasks = compiled["root"]["dag"]["tasks"]
+    takers = {
+        name
+        for name, task in tasks.items()
+        if {"componentInputParameter": version}
+        in task.get("inputs", {}).get("parameters", {}).values()
+    }
+    assert takers == {stage}
+
+
 def test_publishing_is_never_cached(compiled):
     tasks = compiled["root"]["dag"]["tasks"]
     components = compiled["components"]

@@ -1,46 +1,76 @@
-"""The parts of a cache key that KFP does not see."""
+"""The parts of a cache key that KFP does not see: one for each URI."""
 
-import os
+import shutil
+from pathlib import Path
 
 import pytest
 
-from kfp_vision.pipelines.fingerprints import code_version, source_version
+from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
+from kfp_vision.pipelines.fingerprints import source_versions
+from kfp_vision.pipelines.parameters import Parameters
+
+
+def _write_recipe(path: Path, architecture: Path | None = None, batch_size: int = 8) -> None:
+    sections = {"training": {"batch_size": Setting(batch_size, "by hand", source="user")}}
+    if architecture:
+        sections["model"] = {"architecture": Setting(str(architecture), "by hand", source="user")}
+    write_recipe(Recipe(sections), path)
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"12345")
-    (tmp_path / "b.png").write_bytes(b"12345")
+def sources(tmp_path, digits_folder) -> Path:
+    for label in (0, 1):
+        shutil.copytree(digits_folder / f"digit {label}", tmp_path / "data" / str(label))
+    shutil.copytree(digits_folder / "digit 2", tmp_path / "unlabeled")
+    (tmp_path / "mine.keras").write_bytes(b"a model")
+    _write_recipe(tmp_path / "recipe.json")
     return tmp_path
 
 
-def add(folder):
-    (folder / "c.png").write_bytes(b"")
+def _parameters(sources, **changes) -> Parameters:
+    given = {
+        "dataset_uri": sources / "data",
+        "unlabeled_uri": sources / "unlabeled",
+        "recipe_uri": sources / "recipe.json",
+        "architecture": sources / "mine.keras",
+        "output_uri": sources / "out",
+    }
+    return Parameters(**{name: str(value) for name, value in (given | changes).items()})
 
 
-def remove(folder):
-    (folder / "b.png").unlink()
+CHANGES = {
+    "dataset_version": lambda root: next((root / "data/0").iterdir()).unlink(),
+    "unlabeled_version": lambda root: next((root / "unlabeled").iterdir()).unlink(),
+    "recipe_version": lambda root: _write_recipe(root / "recipe.json", batch_size=9),
+    "architecture_version": lambda root: (root / "mine.keras").write_bytes(b"b model"),
+}
 
 
-def rename(folder):
-    (folder / "b.png").rename(folder / "c.png")
+@pytest.mark.parametrize("version", CHANGES)
+def test_a_change_behind_one_uri_changes_its_version_alone(sources, version):
+    before = source_versions(_parameters(sources))
+    assert source_versions(_parameters(sources)) == before
+    assert "" not in before.values()
+    CHANGES[version](sources)
+    after = source_versions(_parameters(sources))
+    assert {name for name in before if after[name] != before[name]} == {version}
 
 
-def rewrite_at_another_time(folder):
-    os.utime(folder / "b.png", (1, 1))
+def test_a_model_file_that_the_recipe_names_has_a_version(sources):
+    _write_recipe(sources / "recipe.json", sources / "mine.keras")
+    parameters = _parameters(sources, architecture="auto")
+    before = source_versions(parameters)
+    CHANGES["architecture_version"](sources)
+    after = source_versions(parameters)
+    assert {name for name in before if after[name] != before[name]} == {"architecture_version"}
 
 
-@pytest.mark.parametrize("change", [add, remove, rename, rewrite_at_another_time])
-def test_a_change_of_files_changes_the_version(folder, change):
-    before = source_version([str(folder)])
-    assert source_version([str(folder)]) == before
-    change(folder)
-    assert source_version([str(folder)]) != before
-
-
-def test_names_without_files_have_one_version():
-    assert source_version(["tfds:mnist", "resnet20", "/no/such/folder"]) == source_version([])
-
-
-def test_the_code_has_one_version():
-    assert code_version() == code_version()
+def test_what_cannot_be_read_has_none(tmp_path):
+    changes = {"dataset_uri": "/no/such/folder", "recipe_uri": "/no/recipe", "unlabeled_uri": ""}
+    versions = source_versions(_parameters(tmp_path, **changes, architecture="resnet20"))
+    assert versions == {
+        "dataset_version": "",
+        "unlabeled_version": "",
+        "recipe_version": "",
+        "architecture_version": "resnet20",
+    }

@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
+
 RESULTS = (
     "report.html",
     "report.json",
@@ -156,6 +158,34 @@ def test_a_recipe_that_is_none_stops_before_the_first_stage(tmp_path, digits_fol
     assert answer.returncode == 2
     assert f"must be a recipe.json. Received: {digits_folder}, a folder" in answer.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_only_the_stages_that_read_what_has_changed_run_again(tmp_path, digits_folder, kfp_vision):
+    """A manifest whose images change, then a recipe; the leak stops each run early."""
+    output, recipe = tmp_path / "out", tmp_path / "recipe.json"
+    rows = ["path,label,split"]
+    for label in (0, 1):
+        shutil.copytree(digits_folder / f"digit {label}", tmp_path / str(label))
+        for index, path in enumerate(sorted((tmp_path / str(label)).iterdir())):
+            name = f"{label}/{path.name}"
+            rows += [f"{name},{label},train"] + [f"{name},{label},test"] * (index < 50)
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    write_recipe(Recipe(), recipe)
+
+    def run():
+        arguments = ("--dataset-uri", tmp_path / "labels.csv", "--recipe-uri", recipe)
+        kfp_vision("run", *arguments, "--output", output)
+        return outcomes(output)
+
+    everything = {"import-dataset": "done", "profile-dataset": "done", "check-profile": "failed"}
+    assert run() == everything
+    first, second = sorted((tmp_path / "0").iterdir())[0], sorted((tmp_path / "1").iterdir())[0]
+    swapped = first.read_bytes(), second.read_bytes()
+    second.write_bytes(swapped[0])
+    first.write_bytes(swapped[1])
+    assert run() == everything
+    write_recipe(Recipe({"training": {"epochs": Setting(2, "by hand", source="user")}}), recipe)
+    assert run() == everything | {"import-dataset": "cached"}
 
 
 def test_the_output_must_not_lie_in_the_dataset(digits_folder, kfp_vision):

@@ -9,7 +9,10 @@ from kfp_vision.pipelines.parameters import Parameters, read_parameters, render_
 from kfp_vision.pipelines.training import training_pipeline
 
 REQUIRED = {"dataset_uri": "images", "output_uri": "out"}
-LAUNCHER_ONLY = {"source_version", "checkpoint_uri"}
+LAUNCHER_ONLY = {
+    *(f"{name}_version" for name in ("dataset", "unlabeled", "recipe", "architecture")),
+    "checkpoint_uri",
+}
 
 
 def test_the_pipeline_takes_exactly_these_parameters_with_these_defaults():

@@ -10,10 +10,10 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
+from kfp_vision.components.shared.identity import listing_digest
 from kfp_vision.components.shared.storage import (
     StorageError,
     download,
-    listing_digest,
     open_folder,
     upload,
 )
@@ -124,11 +124,26 @@ def test_what_is_uploaded_comes_back(bucket, tmp_path):
     assert (tmp_path / "down/deep/ü b.txt").read_text() == "b"
     download(f"{bucket}/tree/a.txt", tmp_path / "one.txt")
     assert (tmp_path / "one.txt").read_text() == "a"
-    before = listing_digest(f"{bucket}/tree")
-    assert before == listing_digest(f"{bucket}/tree")
-    (tmp_path / "up/a.txt").write_text("c")
+
+
+@pytest.mark.parametrize("changed", ["a.txt", "deep/ü b.txt", "later/new.txt"])
+def test_a_changed_object_of_the_same_size_is_another_version(bucket, tmp_path, changed):
+    names = ["a.txt", "deep/ü b.txt", "later/new.txt"]
+    for name in names[:2]:
+        (tmp_path / "up" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "up" / name).write_text("a")
     upload(tmp_path / "up", f"{bucket}/tree")
-    assert listing_digest(f"{bucket}/tree") != before
+
+    def digest():
+        _forget_connections()
+        folder, _ = open_folder(f"{bucket}/tree")
+        return listing_digest(folder, names)
+
+    before = digest()
+    assert digest() == before
+    (tmp_path / "b.txt").write_text("b")
+    upload(tmp_path / "b.txt", f"{bucket}/tree/{changed}")
+    assert digest() != before
 
 
 def test_a_bucket_that_is_not_there(bucket):
