@@ -34,8 +34,14 @@ from kfp_vision.components.shared.training.batch_scaling import (
     scale_steps,
     scale_weight_decay,
 )
+from kfp_vision.components.shared.training.context import explain_dropped, fixed_facts
 from kfp_vision.components.shared.training.data import LabelledImages
-from kfp_vision.components.shared.training.hyperparameters import SECTION
+from kfp_vision.components.shared.training.hyperparameters import (
+    SECTION,
+    learn,
+    resolve,
+    training_facts,
+)
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
     build_trainer,
@@ -52,6 +58,16 @@ _THROUGHPUT_SHARE = 0.03
 _EVALUATION_SHARE = 1 / 6
 _BATCH_SIZES = tuple(2**power for power in range(4, 13))
 _LOOKED_AT = 256
+_LEARNED = (
+    "batch_size",
+    "learning_rate",
+    "noise_scale",
+    "epochs",
+    "weight_decay",
+    "clip_norm",
+    "steps_per_call",
+    "jit_compile",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +100,14 @@ def probe_batch_size(
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-    recipe = complete_recipe(read_recipe(recipe_path), info, config)
+    start = read_recipe(recipe_path)
+    recipe = complete_recipe(start, info, config)
+    facts = fixed_facts(recipe, info)
+    notes = explain_dropped(start, recipe, facts | training_facts(recipe))
+    # What was learned for another batch or rate must not be the ground of what is learned now.
+    plain = complete_recipe(_forget(recipe), info, config)
     num_images = info.splits["train"]
-    plain_images = round(recipe.value(SECTION, "epochs") * num_images)
+    plain_images = round(plain.value(SECTION, "epochs") * num_images)
     batch_size = max(2, min(64, num_images // 4) // 2 * 2)
     lengths = plan_lengths(plain_images, batch_size, LEARNING_SHARE)
     skipped = _reason_to_skip(recipe, config, plain_images, lengths)
@@ -99,17 +120,28 @@ def probe_batch_size(
     if skipped or images is None or lengths is None:
         summary = ProbeSummary(skipped=skipped)
     else:
-        summary, settings = _measure(
-            dataset_dir, recipe, info, images, lengths, batch_size, plain_images, config.seed
+        summary, recipe = _measure(
+            dataset_dir, plain, info, images, lengths, batch_size, plain_images, config.seed
         )
-        recipe = recipe.with_settings(SECTION, settings)
-    summary = dataclasses.replace(summary, seconds=time.monotonic() - started)
+    summary = dataclasses.replace(
+        summary, notes=[*notes, *summary.notes], seconds=time.monotonic() - started
+    )
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(summary, output_dir / "probe.json")
     write_json(
         StageCost("probe_batch_size", summary.seconds, summary.images_seen), output_dir / COST_FILE
     )
     return summary
+
+
+def _forget(recipe: Recipe) -> Recipe:
+    """Returns the recipe without what this stage has learned in an earlier run."""
+    kept = {
+        name: setting
+        for name, setting in recipe.sections[SECTION].items()
+        if name not in _LEARNED or setting.source != "learned"
+    }
+    return Recipe({**recipe.sections, SECTION: kept})
 
 
 def _reason_to_skip(
@@ -139,8 +171,8 @@ def _measure(
     batch_size: int,
     plain_images: int,
     seed: int,
-) -> tuple[ProbeSummary, dict[str, Setting]]:
-    """Returns the evidence and what was learned from it."""
+) -> tuple[ProbeSummary, Recipe]:
+    """Returns the evidence, and the recipe with what was learned from it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.json"
         write_recipe(recipe, path)
@@ -170,6 +202,10 @@ def _measure(
         )
     times = choose_batch_size(throughput.feasible(), _usable(pilot))
     chosen = _learned_settings(recipe, throughput, times, pilot, fitted, batch_size, plain_images)
+    facts = fixed_facts(recipe, info)
+    learned = resolve(learn(recipe, SECTION, chosen, facts), {}, info.splits["train"], facts)
+    decay = _keep_shrinkage(recipe, learned, plain_images / batch_size)
+    learned = learn(learned, SECTION, {"weight_decay": decay}, facts)
     nearest = min(throughput.by_batch, key=lambda row: abs(row.batch_size - batch_size))
     summary = ProbeSummary(
         notes=notes,
@@ -196,7 +232,18 @@ def _measure(
         images_seen=pilot.images_seen,
         plain_seconds=(1 + _EVALUATION_SHARE) * plain_images / nearest.images_per_second,
     )
-    return summary, chosen
+    return summary, learned
+
+
+def _keep_shrinkage(plain: Recipe, learned: Recipe, plain_steps: float) -> Setting:
+    """Returns the weight decay of what was learned, for as much shrinkage as a plain training."""
+    decay, rate = (plain.value(SECTION, name) for name in ("weight_decay", "learning_rate"))
+    new_rate, steps = (learned.value(SECTION, name) for name in ("learning_rate", "steps"))
+    return Setting(
+        scale_weight_decay(decay, rate, round(plain_steps), new_rate, steps),
+        "keeps rate x decay x steps of the plain training",
+        {"plain_rate": rate, "plain_decay": decay},
+    )
 
 
 def _usable(pilot: Pilot) -> float:
@@ -259,24 +306,16 @@ def _learned_settings(
     if fitted is not None and fitted.high < plain_steps:
         reference_steps = max(fitted.high, plain_steps / 4)
     steps = scale_steps(round(reference_steps), reference, batch_size, noise_scale)
-    chosen["steps"] = Setting(
-        steps,
+    chosen["epochs"] = Setting(
+        recipe.value(SECTION, "epochs") * steps * batch_size / plain_images,
         "length of a plain training, shorter where the loss curve is fitted before, scaled to the "
-        "batch by S_min (1 + B_noise / B)",
+        "batch by steps = S_min (1 + B_noise / B)",
         {
-            "plain_steps": round(plain_steps),
+            "plain_epochs": recipe.value(SECTION, "epochs"),
+            "steps": steps,
             "reference_batch": reference,
             "steps_to_fit": None if fitted is None else dataclasses.asdict(fitted),
         },
-    )
-    rate_held = recipe.get(SECTION, "learning_rate")
-    rate = rate_held.value if rate_held and rate_held.source == "user" else at_batch(choice.rate)
-    decay = recipe.value(SECTION, "weight_decay")
-    plain_rate = recipe.value(SECTION, "learning_rate")
-    chosen["weight_decay"] = Setting(
-        scale_weight_decay(decay, plain_rate, round(plain_steps), rate, steps),
-        "keeps rate x decay x steps of the plain training",
-        {"plain_rate": plain_rate, "plain_decay": decay},
     )
     clip = clip_threshold(pilot.norms, recipe.value(SECTION, "clip_norm"))
     if clip is not None:

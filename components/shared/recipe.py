@@ -29,12 +29,15 @@ class Setting:
         method: How it was found, in words a reviewer understands.
         evidence: The numbers behind it; intervals as `[low, high]`.
         source: `learned` by a measurement, `default` of kfp-vision, or set by the `user`.
+        context: Of a learned value: what it was learned on and holds for, see
+            `shared/training/context.py`; empty where that is not known.
     """
 
     value: Any
     method: str
     evidence: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     source: Source = "learned"
+    context: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuses a source that is not one of the three."""
@@ -85,7 +88,7 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
         ValueError: A setting holds a NaN or infinity; names it.
     """
     sections = {
-        section: {name: dataclasses.asdict(setting) for name, setting in settings.items()}
+        section: {name: _fields(setting) for name, setting in settings.items()}
         for section, settings in recipe.sections.items()
     }
     write_json({"recipe_version": _FORMAT_VERSION, "sections": sections}, path)
@@ -93,6 +96,13 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 
 def _refuse(constant: str) -> None:
     raise TypeError(f"numbers must be finite, not {constant}")
+
+
+def _fields(setting: Setting) -> dict[str, Any]:
+    fields = dataclasses.asdict(setting)
+    if not setting.context:
+        del fields["context"]
+    return fields
 
 
 def read_recipe(path: Path) -> Recipe:

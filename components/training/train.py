@@ -2,11 +2,8 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import keras
@@ -24,10 +21,12 @@ from kfp_vision.components.shared.artifacts import (
 )
 from kfp_vision.components.shared.augmentation.policy import IDENTITY
 from kfp_vision.components.shared.datasets.loader import BatchOrder
+from kfp_vision.components.shared.identity import training_identity
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.batch_scaling import halve_batch
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.context import fixed_facts
 from kfp_vision.components.shared.training.fit import CurveRow, History, fit
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.training.sanity import check_one_batch
@@ -109,6 +108,8 @@ def train_model(
         history.plain_seconds = min(steps, plain_steps(recipe, settings)) * plain_step
         return history
 
+    about = {"seed": config.seed, "max_minutes": config.max_minutes}
+    identity = training_identity(dataset_dir, recipe, **about)
     curves = _TensorBoard(output_dir / "tensorboard")
     history = fit(
         trainer,
@@ -120,12 +121,12 @@ def train_model(
         halve=_repair(recipe),
         primary_metric=recipe.value("data", "primary_metric"),
         seed=config.seed,
-        checkpoint_dir=checkpoint_dir / _identity(info, recipe, config),
+        checkpoint_dir=checkpoint_dir / identity,
         watch=watch,
         on_curves=curves.write,
     )
     curves.close()
-    recipe = _as_trained(recipe, history)
+    recipe = _as_trained(recipe, info, history)
     summary = _summary(history, trainer.model, recipe, config.seed)
     trainer.model.save(output_dir / "model.keras")
     pq.write_table(pa.Table.from_pylist(history.curves), output_dir / "curves.parquet")
@@ -142,9 +143,11 @@ def plain_steps(recipe: Recipe, settings: Hyperparameters) -> int:
         recipe: Complete.
         settings: Those of the recipe, or what a repair has made of them.
     """
-    held = recipe.sections[hyperparameters.SECTION]["steps"]
-    plain = held.evidence.get("steps_without_policy", held.value)
-    return max(1, round(settings.steps * plain / held.value))
+    epochs = recipe.sections[hyperparameters.SECTION]["epochs"]
+    plain = epochs.value
+    if epochs.source == "learned":
+        plain = epochs.evidence.get("epochs_without_policy", plain)
+    return max(1, round(settings.steps * plain / epochs.value))
 
 
 def _repair(recipe: Recipe) -> Callable[[Hyperparameters], Hyperparameters] | None:
@@ -159,35 +162,23 @@ def _repair(recipe: Recipe) -> Callable[[Hyperparameters], Hyperparameters] | No
     )
 
 
-def _as_trained(recipe: Recipe, history: History) -> Recipe:
+def _as_trained(recipe: Recipe, info: DatasetInfo, history: History) -> Recipe:
     """Returns the recipe with the settings that repairs have changed."""
     if not history.repairs:
         return recipe
-    names = ("batch_size", "learning_rate", "steps", "warmup_steps")
-    return recipe.with_settings(
-        hyperparameters.SECTION,
-        {
-            name: Setting(
-                getattr(history.settings, name),
-                "repaired in training: half the batch and the rate that belongs to it",
-                {
-                    "before": recipe.value(hyperparameters.SECTION, name),
-                    "reasons": history.repairs,
-                },
-            )
-            for name in names
-        },
-    )
-
-
-def _identity(info: DatasetInfo, recipe: Recipe, config: TrainConfig) -> str:
-    """Returns a name for everything the weights depend on; equal names may share checkpoints."""
-    values = {
-        section: {name: setting.value for name, setting in settings.items()}
-        for section, settings in recipe.sections.items()
+    section = recipe.sections[hyperparameters.SECTION]
+    repaired = {
+        name: Setting(
+            getattr(history.settings, name),
+            "repaired in training: half the batch and the rate that belongs to it",
+            {"before": section[name].value, "reasons": history.repairs},
+        )
+        for name in ("batch_size", "learning_rate", "steps", "warmup_steps")
     }
-    content = [version("kfp-vision"), info.fingerprint, values, config.seed, config.max_minutes]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    # What was learned for the batch before has trained with this one: together they are a recipe.
+    learned = {name: setting for name, setting in section.items() if setting.source == "learned"}
+    facts = fixed_facts(recipe, info)
+    return hyperparameters.learn(recipe, hyperparameters.SECTION, learned | repaired, facts)
 
 
 class _TensorBoard:

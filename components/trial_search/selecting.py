@@ -19,7 +19,8 @@ from kfp_vision.components.shared.artifacts import (
     write_json,
 )
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
-from kfp_vision.components.shared.training.hyperparameters import SECTION
+from kfp_vision.components.shared.training.context import fixed_facts
+from kfp_vision.components.shared.training.hyperparameters import SECTION, learn, resolve
 from kfp_vision.components.shared.training.search_plan import (
     LEAST_CONFIRMING,
     SearchPlan,
@@ -82,7 +83,7 @@ def select_policy(
         if trials:
             evidence = {"confirmed": summary.confirmed, "trials": len(trials)}
             nothing = Setting(None, f"{_METHOD}: {summary.decision}", evidence)
-            recipe = recipe.with_settings("augmentation", {"policy": nothing})
+            recipe = learn(recipe, "augmentation", {"policy": nothing}, fixed_facts(recipe, info))
         if gain is not None and gain.accepted:
             recipe, summary, more = _learn(
                 dataset_dir, info, recipe, summary, plan, gain.candidate, techniques, seed
@@ -248,12 +249,12 @@ def _learn(
         name: Setting(value, _METHOD, {"before": recipe.value(SECTION, name), **evidence})
         for name, value in found.changes.items()
     }
-    recipe = recipe.with_settings(SECTION, changed)
+    facts = fixed_facts(recipe, info)
+    recipe = learn(recipe, SECTION, changed, facts)
     if found.policy == IDENTITY:
         return recipe, summary, 0
-    recipe = recipe.with_settings(
-        "augmentation", {"policy": Setting(found.policy.to_json(), _METHOD, evidence)}
-    )
+    policy = Setting(found.policy.to_json(), _METHOD, evidence)
+    recipe = learn(recipe, "augmentation", {"policy": policy}, facts)
     trainer, _, _ = build_trainer(recipe, info, seed, IDENTITY, ema_momentum=0.0)
     measured = measure_lengthening(
         trainer,
@@ -264,24 +265,25 @@ def _learn(
         plan.steps,
         seed,
     )
-    epochs = recipe.get(SECTION, "epochs")
-    # The user's number of epochs is the user's.
-    if epochs is None or epochs.source != "user":
-        recipe = _lengthened(recipe, measured.factor, dataclasses.asdict(measured))
+    lengths = [recipe.get(SECTION, name) for name in ("epochs", "steps")]
+    # A length that the user has set is the user's.
+    if all(setting is None or setting.source != "user" for setting in lengths):
+        longer = _lengthened(recipe, measured.factor, dataclasses.asdict(measured))
+        recipe = learn(recipe, SECTION, {"epochs": longer}, facts)
+        recipe = resolve(recipe, {}, info.splits["train"], facts)
     summary = dataclasses.replace(summary, lengthening=dataclasses.asdict(measured))
     return recipe, summary, 2 * plan.steps * plan.batch_size
 
 
-def _lengthened(recipe: Recipe, factor: float, measured: dict[str, Any]) -> Recipe:
-    held = recipe.sections[SECTION]["steps"]
+def _lengthened(recipe: Recipe, factor: float, measured: dict[str, Any]) -> Setting:
+    held = recipe.sections[SECTION]["epochs"]
     curves = ("plain_losses", "policy_losses")
-    steps = Setting(
-        round(held.value * factor),
+    return Setting(
+        held.value * factor,
         f"{held.method}; longer by what the policy costs in steps to the same training loss",
         {
             **held.evidence,
-            "steps_without_policy": held.value,
+            "epochs_without_policy": held.value,
             "lengthening": {key: value for key, value in measured.items() if key not in curves},
         },
     )
-    return recipe.with_settings(SECTION, {"steps": steps})

@@ -16,7 +16,7 @@ from kfp_vision.components.shared.recipe import Recipe, Setting
 __all__ = ["decided_settings", "probe_charts", "variant_rows"]
 
 _SECTION = "training"
-_DECIDED = ("batch_size", "learning_rate", "steps", "weight_decay", "clip_norm")
+_DECIDED = ("batch_size", "learning_rate", "epochs", "steps", "weight_decay", "clip_norm")
 # Shown when they were learned: their defaults are not the probe's business.
 _OPTIONAL = ("steps_per_call", "jit_compile")
 _THROUGHPUT = (

@@ -1,20 +1,33 @@
 """The hyperparameters of one training and how they are read from, and written to, the recipe."""
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from kfp_vision.components.shared.recipe import Recipe, Setting
+from kfp_vision.components.shared.training.context import fits
 
-__all__ = ["OPTIMIZERS", "SECTION", "Hyperparameters", "default_epochs", "from_recipe", "resolve"]
+__all__ = [
+    "OPTIMIZERS",
+    "SECTION",
+    "Hyperparameters",
+    "default_epochs",
+    "from_recipe",
+    "learn",
+    "resolve",
+    "training_facts",
+]
 
 SECTION = "training"
 OPTIMIZERS = ("adamw", "sgd", "lamb")
 _MILD = "kfp-vision default after ResNet-RS (arXiv:2103.07579); its strength was tried on elpv"
+# Never learned: they follow from the others.
+_DERIVED = ("steps", "warmup_steps")
 _DEFAULT_RATES = {"adamw": 3e-3, "sgd": 0.1, "lamb": 1e-2}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Hyperparameters:
     """What one training depends on beside the data and the architecture.
 
@@ -77,33 +90,45 @@ def default_epochs(num_images: int) -> int:
     return max(8, min(25, round(500_000 / num_images)))
 
 
-def resolve(recipe: Recipe, overrides: Mapping[str, Any], num_images: int) -> Recipe:
-    """Returns the recipe with a complete `training` section.
+def resolve(
+    recipe: Recipe,
+    overrides: Mapping[str, Any],
+    num_images: int,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> Recipe:
+    """Returns the recipe with a complete `training` section, in which everything fits.
 
-    What a user has set or a stage has learned stays; defaults of an earlier run are made anew,
-    because they followed its data.
+    What a user has set stays, and so does what was learned for this very training. All else is
+    derived here and nowhere else: the steps follow epochs, images and batch size, the warm-up
+    follows the steps. A stage that changes a setting calls this again.
 
     Args:
         recipe: May hold some of the settings already.
         overrides: Settings of the user: `batch_size`, `learning_rate`, `optimizer`, `epochs`.
         num_images: Training images, N.
+        facts: Of `context.fixed_facts`; without them nothing that was learned fits.
 
     Raises:
-        ValueError: A setting is of the wrong type.
+        ValueError: A setting is of the wrong type or out of range, or the user has set both
+            `epochs` and `steps`.
     """
     held = {
         name: setting
         for name, setting in recipe.sections.get(SECTION, {}).items()
-        # A number of steps holds for one batch size and one number of epochs.
-        if setting.source != "default"
-        and not (name == "steps" and {"epochs", "batch_size"} & {*overrides})
+        if setting.source != "default" and (name not in _DERIVED or setting.source == "user")
     }
+    if "epochs" in overrides:
+        # The length that the recipe's user wanted gives way to that of the run's.
+        held.pop("steps", None)
     for name, value in overrides.items():
         held[name] = Setting(value, "pipeline parameter", source="user")
     _check_types(held)
+    known = dict(facts)
 
     def settle(name: str, value: Any, method: str, **evidence: Any) -> Any:
-        held.setdefault(name, Setting(value, method, evidence, "default"))
+        if name not in held or not fits(name, held[name], known):
+            held[name] = Setting(value, method, evidence, "default")
+        known[name] = held[name].value
         return held[name].value
 
     optimizer = settle("optimizer", "adamw", "kfp-vision default")
@@ -114,12 +139,7 @@ def resolve(recipe: Recipe, overrides: Mapping[str, Any], num_images: int) -> Re
         num_images=num_images,
     )
     settle("learning_rate", _DEFAULT_RATES.get(optimizer, 0.0), f"default for {optimizer}")
-    epochs = settle(
-        "epochs",
-        default_epochs(num_images),
-        "500,000 images in all, within 8 and 25 epochs",
-        num_images=num_images,
-    )
+    epochs = _settle_epochs(held, settle, num_images, batch_size)
     steps = settle(
         "steps",
         max(2, round(epochs * num_images / max(batch_size, 1))),
@@ -136,7 +156,58 @@ def resolve(recipe: Recipe, overrides: Mapping[str, Any], num_images: int) -> Re
     settle("stochastic_depth", 0.0, "off: the default network is shallow")
     settle("steps_per_call", 32, "kfp-vision default: the call costs less than 1 % of the steps")
     settle("jit_compile", False, "off: XLA is slower for depthwise networks on a CPU")
-    return Recipe({**recipe.sections, SECTION: held})
+    fitting = {name: setting for name, setting in held.items() if fits(name, setting, known)}
+    completed = Recipe({**recipe.sections, SECTION: fitting})
+    # What no training can use is refused before one starts.
+    from_recipe(completed)
+    return completed
+
+
+def _settle_epochs(
+    held: dict[str, Setting], settle: Callable[..., Any], num_images: int, batch_size: int
+) -> float:
+    """Returns the passes over the images: the user's, learned, default, or those of their steps."""
+    if "steps" not in held:
+        return settle(
+            "epochs",
+            default_epochs(num_images),
+            "500,000 images in all, within 8 and 25 epochs",
+            num_images=num_images,
+        )
+    epochs = held.pop("epochs", None)
+    if epochs is not None and epochs.source == "user":
+        raise ValueError(
+            "A recipe must not set both `epochs` and `steps`. Received: "
+            f"epochs={epochs.value}, steps={held['steps'].value}, both of the user. Remove one."
+        )
+    steps = held["steps"].value
+    return settle("epochs", steps * batch_size / num_images, "steps x batch size / images")
+
+
+def training_facts(recipe: Recipe) -> dict[str, Any]:
+    """Returns what a learned setting holds for, of the settings of a complete recipe."""
+    return {
+        name: recipe.value(SECTION, name) for name in ("optimizer", "batch_size", "learning_rate")
+    }
+
+
+def learn(
+    recipe: Recipe, section: str, settings: Mapping[str, Setting], facts: Mapping[str, Any]
+) -> Recipe:
+    """Returns the recipe with learned settings, which carry what they were learned for.
+
+    What a user has set stays. What follows from the settings is derived by `resolve`.
+
+    Args:
+        recipe: With a complete section `training`.
+        section: Of the settings.
+        settings: What was learned.
+        facts: Of `context.fixed_facts`.
+    """
+    recipe = recipe.with_settings(section, settings)
+    context = {**facts, **training_facts(recipe)}
+    carrying = {name: replace(setting, context=context) for name, setting in settings.items()}
+    return recipe.with_settings(section, carrying)
 
 
 def _check_types(settings: Mapping[str, Setting]) -> None:

@@ -15,6 +15,7 @@ from kfp_vision.components.shared.recipe import Recipe, Setting
 from kfp_vision.components.shared.seeds import seed_word
 from kfp_vision.components.shared.tasks import Task, get_task
 from kfp_vision.components.shared.training import hyperparameters
+from kfp_vision.components.shared.training.context import fits, fixed_facts
 from kfp_vision.components.shared.training.data import LabelledImages, open_labelled
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.training.replicas import node_strategy
@@ -60,8 +61,12 @@ class UserChoices:
 def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> Recipe:
     """Returns the recipe with complete sections `model` and `training`.
 
+    Defaults of an earlier run are made anew, because they followed its data, and what was learned
+    on other data or for another training is left out.
+
     Raises:
         ValueError: A setting is of the wrong type, or there is no such architecture.
+        StorageError: The model file cannot be reached.
     """
     chosen: dict[str, Setting] = {}
     if choices.architecture != "auto":
@@ -69,8 +74,9 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
     if choices.image_size:
         size = [choices.image_size, choices.image_size]
         chosen["image_size"] = Setting(size, "pipeline parameter", source="user")
-    recipe = recipe.with_settings("model", chosen)
-    wanted = recipe.get("model", "architecture")
+    held = recipe.with_settings("model", chosen).sections["model"]
+    model = {name: setting for name, setting in held.items() if setting.source != "default"}
+    wanted = model.get("architecture")
     name, height, width = choose_input(
         "auto" if wanted is None else wanted.value,
         info.median_height,
@@ -82,9 +88,14 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
         "architecture": Setting(name, "by image size", evidence, "default"),
         "image_size": Setting([height, width], "from the training images", evidence, "default"),
     }
-    absent = {key: rule for key, rule in rules.items() if recipe.get("model", key) is None}
-    recipe = recipe.with_settings("model", absent)
-    return hyperparameters.resolve(recipe, choices.hyperparameters(), info.splits["train"])
+    recipe = Recipe({**recipe.sections, "model": {**rules, **model}})
+    facts = fixed_facts(recipe, info)
+    policy = recipe.get("augmentation", "policy")
+    if policy is not None and not fits("policy", policy, facts):
+        others = {k: v for k, v in recipe.sections["augmentation"].items() if k != "policy"}
+        recipe = Recipe({**recipe.sections, "augmentation": others})
+    overrides = choices.hyperparameters()
+    return hyperparameters.resolve(recipe, overrides, info.splits["train"], facts)
 
 
 def build_trainer(

@@ -1,6 +1,8 @@
 """The whole probe on real digits, and everything that makes it fall back or refuse."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -9,10 +11,18 @@ import pytest
 
 from kfp_vision.components.batch_size_probe.pilot import plan_lengths
 from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
-from kfp_vision.components.shared.artifacts import ProbeSummary, read_json
+from kfp_vision.components.shared.artifacts import (
+    DatasetInfo,
+    ProbeSummary,
+    read_json,
+    write_json,
+)
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.training.context import fixed_facts
+from kfp_vision.components.shared.training.hyperparameters import learn
 from kfp_vision.components.shared.training.sanity import NotFiniteError
+from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
 
 # Long enough that a few percent of it are steps enough to learn from.
 _EPOCHS = 170
@@ -36,7 +46,7 @@ def probed(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_learned_has_a_method_and_evidence(probed: Path) -> None:
     settings = read_recipe(probed / "recipe.json").sections["training"]
     learned = {name for name, setting in settings.items() if setting.source == "learned"}
-    expected = {"batch_size", "learning_rate", "steps", "weight_decay", "noise_scale"}
+    expected = {"batch_size", "learning_rate", "weight_decay", "noise_scale"}
     assert expected <= learned
     for name in expected:
         assert settings[name].method
@@ -44,8 +54,21 @@ def test_what_is_learned_has_a_method_and_evidence(probed: Path) -> None:
     low, high = settings["learning_rate"].evidence["interval"]
     assert low <= settings["learning_rate"].value * 2
     assert high >= settings["learning_rate"].value / 2
-    seen = settings["steps"].value * settings["batch_size"].value
-    assert 0.1 < seen / (_EPOCHS * 1000) < 4
+    for name in expected:
+        assert settings[name].context["data"] == "digits"
+        assert settings[name].context["batch_size"] == settings["batch_size"].value
+
+
+def test_the_epochs_of_the_user_are_those_of_the_training(probed: Path) -> None:
+    settings = read_recipe(probed / "recipe.json").sections["training"]
+    assert (settings["epochs"].value, settings["epochs"].source) == (_EPOCHS, "user")
+    steps, batch_size = (settings[name].value for name in ("steps", "batch_size"))
+    assert steps * batch_size == pytest.approx(_EPOCHS * 1000, abs=batch_size)
+    assert settings["warmup_steps"].value < steps
+    # As much shrinkage as a plain training of this length.
+    decay, rate = (settings[name].value for name in ("weight_decay", "learning_rate"))
+    plain_steps = _EPOCHS * 1000 / 64
+    assert rate * decay * steps == pytest.approx(3e-3 * 0.02 * plain_steps, rel=1e-3)
 
 
 def test_the_evidence_is_on_disk_and_the_cost_is_bounded_in_images(probed: Path) -> None:
@@ -109,10 +132,31 @@ def test_a_probe_that_does_not_run_says_why_and_learns_nothing(
 
 
 def test_a_measured_recipe_is_not_measured_again(digits_dir: Path, tmp_path: Path) -> None:
+    info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    recipe = complete_recipe(read_recipe(_recipe(tmp_path)), info, UserChoices())
     held = {"batch_size": Setting(32, "probe"), "learning_rate": Setting(1e-3, "probe")}
-    path = _recipe(tmp_path, **held)
+    write_recipe(learn(recipe, "training", held, fixed_facts(recipe, info)), tmp_path / "in.json")
     config = ProbeConfig(epochs=_EPOCHS)
-    assert "starts from" in probe_batch_size(digits_dir, path, tmp_path / "out", config).skipped
+    summary = probe_batch_size(digits_dir, tmp_path / "in.json", tmp_path / "out", config)
+    assert "starts from" in summary.skipped
+    assert summary.notes == []
+    settings = read_recipe(tmp_path / "out/recipe.json").sections["training"]
+    assert (settings["batch_size"].value, settings["learning_rate"].value) == (32, 1e-3)
+
+
+def test_a_recipe_of_other_data_is_not_used_and_the_summary_says_so(
+    probed: Path, digits_dir: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "dataset"
+    shutil.copytree(digits_dir, other)
+    info = read_json(DatasetInfo, other / "dataset.json")
+    write_json(dataclasses.replace(info, fingerprint="other"), other / "dataset.json")
+    config = ProbeConfig(learn=False)
+    summary = probe_batch_size(other, probed / "recipe.json", tmp_path / "out", config)
+    settings = read_recipe(tmp_path / "out/recipe.json").sections["training"]
+    assert "learned" not in {setting.source for setting in settings.values()}
+    assert settings["learning_rate"].value == 3e-3
+    assert any("`learning_rate`" in note and "other data" in note for note in summary.notes)
 
 
 def test_a_constant_image_set_falls_back_to_the_defaults(tmp_path: Path, digits_dir: Path) -> None:

@@ -12,7 +12,6 @@ from kfp_vision.components.shared.recipe import (
     read_recipe,
     write_recipe,
 )
-from kfp_vision.components.shared.training import hyperparameters
 
 
 def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
@@ -20,6 +19,19 @@ def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
     recipe = Recipe().with_settings("training", {"batch_size": setting})
     write_recipe(recipe, tmp_path / "recipe.json")
     assert read_recipe(tmp_path / "recipe.json").sections["training"]["batch_size"] == setting
+
+
+def test_a_context_survives_the_file_and_a_setting_without_one_has_none_in_it(
+    tmp_path: Path,
+) -> None:
+    settings = {
+        "batch_size": Setting(64, "measured", context={"data": "abc", "image_size": [8, 8]}),
+        "epochs": Setting(3, "by hand", source="user"),
+    }
+    write_recipe(Recipe().with_settings("training", settings), tmp_path / "recipe.json")
+    assert read_recipe(tmp_path / "recipe.json").sections["training"] == settings
+    written = json.loads((tmp_path / "recipe.json").read_text())["sections"]["training"]
+    assert "context" not in written["epochs"]
 
 
 def test_a_stage_does_not_overrule_the_user() -> None:
@@ -93,20 +105,3 @@ def test_other_versions_and_sources_are_refused(tmp_path: Path) -> None:
         read_recipe(path)
     with pytest.raises(ValueError, match="`source` must be one of"):
         Setting(1, "x", source="guess")  # type: ignore[arg-type]
-
-
-def test_defaults_follow_the_data_and_learned_values_stay() -> None:
-    first = hyperparameters.resolve(Recipe(), {}, num_images=50_000)
-    learned = first.with_settings("training", {"learning_rate": Setting(0.01, "range test")})
-    second = hyperparameters.resolve(learned, {}, num_images=1_000)
-    assert second.value("training", "learning_rate") == 0.01
-    assert second.value("training", "epochs") != first.value("training", "epochs")
-    assert second.value("training", "steps") == round(25 * 1_000 / 64)
-
-
-def test_steps_follow_the_epochs_and_batch_size_of_the_user() -> None:
-    learned = Recipe().with_settings("training", {"steps": Setting(777, "constant-rate sweep")})
-    kept = hyperparameters.resolve(learned, {"learning_rate": 0.1}, 1_000)
-    assert kept.value("training", "steps") == 777
-    asked = hyperparameters.resolve(learned, {"epochs": 3, "batch_size": 10}, 1_000)
-    assert asked.value("training", "steps") == 300

@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from kfp_vision.components.shared.artifacts import (
     COST_FILE,
+    DatasetInfo,
     StageCost,
     TrainingSummary,
     read_json,
@@ -27,6 +28,8 @@ from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
+from kfp_vision.components.shared.training.context import fixed_facts
+from kfp_vision.components.shared.training.setup import complete_recipe
 from kfp_vision.components.training.train import TrainConfig, plain_steps, train_model
 
 _RUN = """
@@ -178,22 +181,23 @@ def test_max_minutes_shortens_the_training_and_says_so(digits_dir: Path, tmp_pat
 def test_a_plain_training_is_one_without_a_policy_and_what_it_lengthens(
     digits_dir: Path, tmp_path: Path
 ) -> None:
-    training = {
-        "steps": Setting(60, "longer", {"steps_without_policy": 20}),
-        "warmup_steps": Setting(5, "test", source="user"),
-        "batch_size": Setting(64, "test", source="user"),
-        "ema_momentum": Setting(0.0, "test", source="user"),
-    }
-    policy = {"policy": Setting(trivial_augment().to_json(), "test")}
-    recipe = read_recipe(_recipe(tmp_path / "plain.json")).with_settings("training", training)
-    write_recipe(recipe.with_settings("augmentation", policy), tmp_path / "long.json")
+    path = _recipe(tmp_path / "plain.json", warmup_steps=5, batch_size=64, ema_momentum=0.0)
+    info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    recipe = complete_recipe(read_recipe(path), info, TrainConfig())
+    facts = fixed_facts(recipe, info)
+    # 20 steps of 64 images without the policy, of 1000.
+    epochs = Setting(3.84, "longer", {"epochs_without_policy": 1.28})
+    policy = Setting(trivial_augment().to_json(), "test")
+    recipe = hyperparameters.learn(recipe, "training", {"epochs": epochs}, facts)
+    recipe = hyperparameters.learn(recipe, "augmentation", {"policy": policy}, facts)
+    write_recipe(recipe, tmp_path / "long.json")
     folders = (tmp_path / name for name in ("long.json", "model", "checkpoints"))
     summary = train_model(digits_dir, *folders, TrainConfig())
     assert summary.steps == 60
     long, plain = (read_recipe(tmp_path / name) for name in ("long.json", "plain.json"))
     settings = hyperparameters.from_recipe(read_recipe(tmp_path / "model/recipe.json"))
     repaired = dataclasses.replace(settings, steps=120)
-    plain = plain.with_settings("training", {"steps": Setting(60, "as it was")})
+    plain = plain.with_settings("training", {"epochs": Setting(3.84, "as it was")})
     cases = [(long, settings), (long, repaired), (plain, settings)]
     steps = [plain_steps(*case) for case in cases]
     assert steps == [20, 40, 60]
@@ -233,3 +237,39 @@ def test_the_checked_batch_is_one_of_the_training_whatever_the_order_on_disk(
     summary = train_model(digits_by_class_dir, *folders, config)
     assert summary.checks["initial_loss"] < 2 * summary.checks["expected_initial_loss"]
     assert summary.warnings == []
+
+
+def _save_model(path: Path, filters: int, seed: int) -> None:
+    keras.utils.set_random_seed(seed)
+    layers = [
+        keras.Input((16, 16, 1)),
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Conv2D(filters, 3, activation="relu"),
+        keras.layers.Conv2D(64, 3, strides=2, activation="relu"),
+        keras.layers.Conv2D(64, 3, strides=2),
+        keras.layers.BatchNormalization(),
+        keras.layers.ReLU(),
+    ]
+    keras.Sequential(layers).save(path)
+
+
+def test_a_changed_model_file_at_the_same_path_is_trained_anew(
+    digits_dir: Path, tmp_path: Path
+) -> None:
+    """Other weights of the same shapes, then a wider layer."""
+    recipe, file = _recipe(tmp_path / "recipe.json"), tmp_path / "mine.keras"
+    config = TrainConfig(architecture=str(file), epochs=2, learning_rate=0.01)
+
+    def train(name: str) -> list[np.ndarray]:
+        summary = train_model(digits_dir, recipe, tmp_path / name, tmp_path / "checkpoints", config)
+        assert summary.steps == 31
+        return keras.models.load_model(tmp_path / name / "model.keras").get_weights()
+
+    _save_model(file, filters=16, seed=0)
+    first = train("first")
+    _save_model(file, filters=16, seed=1)
+    second = train("second")
+    assert [weight.shape for weight in second] == [weight.shape for weight in first]
+    assert not all(map(np.array_equal, first, second))
+    _save_model(file, filters=24, seed=1)
+    assert any(24 in weight.shape for weight in train("wider"))

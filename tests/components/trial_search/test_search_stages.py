@@ -19,6 +19,8 @@ from kfp_vision.components.shared.artifacts import (
     read_json,
 )
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.training.context import fixed_facts
+from kfp_vision.components.shared.training.hyperparameters import learn, resolve
 from kfp_vision.components.shared.training.search_plan import plan_search
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
@@ -37,11 +39,14 @@ def _recipe(digits_dir: Path, folder: Path, epochs: int = _EPOCHS) -> Path:
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
     recipe = Recipe().with_settings("data", data)
     settings = {
-        "epochs": Setting(epochs, "test"),
         "label_smoothing": Setting(0.1, "test", source="user"),
     }
     recipe = recipe.with_settings("training", settings)
-    write_recipe(complete_recipe(recipe, info, UserChoices()), folder / "in.json")
+    recipe = complete_recipe(recipe, info, UserChoices())
+    # Learned, so that a policy may lengthen it.
+    facts, length = fixed_facts(recipe, info), {"epochs": Setting(epochs, "test")}
+    recipe = resolve(learn(recipe, "training", length, facts), {}, info.splits["train"], facts)
+    write_recipe(recipe, folder / "in.json")
     return folder / "in.json"
 
 

@@ -146,7 +146,11 @@ def indistinguishable(run: Artifacts) -> Artifacts:
 
 def skipped(run: Artifacts) -> Artifacts:
     """Returns a run in which the user did not want the probe to measure."""
-    probe = ProbeSummary(skipped="`learn_batch_size` is false", seconds=0.2)
+    probe = ProbeSummary(
+        skipped="`learn_batch_size` is false",
+        notes=["`learning_rate` of the recipe that the run starts from (0.012) is not used."],
+        seconds=0.2,
+    )
     return dataclasses.replace(run, probe=probe, decided=Recipe())
 
 

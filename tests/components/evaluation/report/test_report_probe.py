@@ -93,6 +93,7 @@ def test_what_training_changed_is_said() -> None:
     assert {row["name"]: row["used"] for row in rows} == {
         "batch_size": 32,
         "learning_rate": None,
+        "epochs": None,
         "steps": None,
         "weight_decay": None,
         "clip_norm": None,
@@ -111,7 +112,13 @@ def test_what_training_changed_is_said() -> None:
                 "the time for it was over after a batch of 128",
             ],
         ),
-        ("probe skipped", ["Nothing was measured: learn_batch_size is false."]),
+        (
+            "probe skipped",
+            [
+                "Nothing was measured: learn_batch_size is false.",
+                "learning_rate of the recipe that the run starts from (0.012) is not used.",
+            ],
+        ),
         (
             "probe undetermined",
             ["took 24 s.", "is at least 12 images;", "as the optimizer scales them"],
