@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,17 @@ def test_a_worker_takes_no_more_of_a_gpu_than_it_needs(
     share_gpus()
     assert told == {gpu.name: True for gpu in gpus[:2]}
     assert f"The memory of {gpus[2].name} stays reserved" in capsys.readouterr().out
+
+
+def test_devices_are_still_to_be_had_when_a_worker_says_what_it_takes() -> None:
+    """TensorFlow refuses to change devices once anything has used one."""
+    code = """
+import tensorflow as tf
+from kfp_vision.components.shared.training.replicas import share_gpus
+from kfp_vision.components.trial_search import trial, working
+share_gpus()
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+assert len(tf.config.list_logical_devices("CPU")) == 2
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
