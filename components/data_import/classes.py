@@ -1,12 +1,67 @@
-"""Class names, the task they make, and label columns that are not classes."""
+"""What a label is, the classes that labels make, and label columns that are not classes.
+
+One rule for every reader: only None, "" and NaN are no label. 0 and False are labels.
+"""
 
 import math
+import re
 from collections.abc import Collection, Iterable
 
-__all__ = ["check_are_classes", "detect_task", "sort_classes"]
+from kfp_vision.components.data_import.samples import Rejection
+
+__all__ = [
+    "check_are_classes",
+    "class_names",
+    "detect_task",
+    "label_text",
+    "reject_label",
+    "sort_classes",
+]
 
 # Grades of defects, stars and the like come in a dozen values; a measurement in one per image.
 _MAX_FRACTIONAL_CLASSES = 20
+_INTEGER = re.compile(r"[+-]?\d+(\.0*)?")
+
+
+def label_text(value: object) -> str:
+    """Returns a label as text, which is empty for None, NaN and white space."""
+    if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself.
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8").strip()
+    return str(value).strip()
+
+
+def class_names(labels: Iterable[str]) -> dict[str, str]:
+    """Returns label -> name of its class, without the labels that say that there is none.
+
+    Where all are numbers, `nan` is none. Where all are integers, 1.0 is 1, and the only negative
+    one among three or more marks images without a label, as -1 does in TFDS, Hugging Face and
+    torchvision; of two, such as -1 and 1, both are classes.
+
+    Args:
+        labels: All labels of the source, from `label_text`: what one means depends on the others.
+    """
+    names = {label: label for label in labels if label}
+    if any(_number(label) is None and label.lower() != "nan" for label in names):
+        return names
+    names = {label: label for label in names if label.lower() != "nan"}
+    if not all(_INTEGER.fullmatch(label) for label in names):
+        return names
+    # Without a decimal point a label stays as it is written: 007 may be a code.
+    names = {label: str(int(float(label))) if "." in label else label for label in names}
+    negative = {int(name) for name in names.values() if int(name) < 0}
+    if len(negative) == 1 and len({int(name) for name in names.values()}) > 2:
+        names = {label: name for label, name in names.items() if int(name) >= 0}
+    return names
+
+
+def reject_label(path: str, label: str) -> Rejection:
+    """Returns the rejection of an image whose label is not among `class_names`."""
+    if label.startswith("-"):
+        message = f"The label is {label}, which marks images without one. Name a class in words."
+        return Rejection(path, "negative_label", message)
+    return Rejection(path, "no_label", "The image has no label.")
 
 
 def _number(text: str) -> float | None:

@@ -16,8 +16,13 @@ from typing import IO
 
 import numpy as np
 
-from kfp_vision.components.data_import.classes import check_are_classes
-from kfp_vision.components.data_import.samples import Listing, Sample, require_classes
+from kfp_vision.components.data_import.classes import (
+    check_are_classes,
+    class_names,
+    label_text,
+    reject_label,
+)
+from kfp_vision.components.data_import.samples import Listing, Rejection, Sample, require_classes
 from kfp_vision.components.shared.storage import Folder
 
 __all__ = ["ArrayFile", "list_arrays"]
@@ -84,7 +89,6 @@ def list_arrays(
             no line in `classes.txt`.
     """
     total, notes, parts = 0, [], []
-    class_names = _read_class_names(folder)
     for images, labels, split in pairs:
         shape, dtype = images.header()
         has_image_shape = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3, 4))
@@ -96,67 +100,73 @@ def list_arrays(
             )
         if labels is None and split != "unlabeled":
             raise ValueError(f"Images must come with labels. Received: only {images.name}")
-        names: list[tuple[str, ...]] = [()] * shape[0]
+        texts: list[tuple[str, ...]] = [()] * shape[0]
         if labels is not None:
-            names = _label_names(labels)
-        if class_names:
-            names = _renamed(names, class_names)
-        if len(names) != shape[0]:
+            texts = _label_texts(labels)
+        if len(texts) != shape[0]:
             raise ValueError(
                 f"Each image must have its labels. Received: {shape[0]} in {images.name} and "
-                f"{len(names)} labels"
+                f"{len(texts)} labels"
             )
         total += shape[0]
         notes.append(f"{images.name}: {dtype} {list(shape)}, split {split or 'not given'}.")
-        parts.append((images, names, split))
-    classes = {name for _, names, _ in parts for row in names for name in row}
-    require_classes(classes, folder.uri)
-    check_are_classes(classes)
+        parts.append((images, texts, split))
+    classes = class_names({text for _, texts, _ in parts for row in texts for text in row})
+    class_lines = _read_class_lines(folder)
+    if class_lines:
+        classes = _renamed(classes, class_lines)
+    require_classes(classes.values(), folder.uri)
+    check_are_classes(set(classes.values()))
 
-    def samples() -> Iterator[Sample]:
-        for images, names, split in parts:
+    def samples() -> Iterator[Sample | Rejection]:
+        for images, texts, split in parts:
             row = 0
             for block in images.blocks():
                 for pixels in block:
-                    yield Sample(f"{images.name}/{row}", names[row], split, pixels)
+                    path, labels = f"{images.name}/{row}", texts[row]
                     row += 1
+                    if all(text in classes for text in labels):
+                        names = tuple(classes[text] for text in labels)
+                        yield Sample(path, names, split, pixels)
+                    else:
+                        yield reject_label(path, labels[0])
 
     return Listing(samples(), total, notes)
 
 
-def _read_class_names(folder: Folder) -> list[str]:
+def _read_class_lines(folder: Folder) -> list[str]:
     if not folder.exists(_CLASS_NAMES):
         return []
     return folder.read(_CLASS_NAMES).decode("utf-8-sig").split("\n")
 
 
-def _renamed(labels: list[tuple[str, ...]], class_names: list[str]) -> list[tuple[str, ...]]:
-    """Returns the labels with every number replaced by its line of `classes.txt`."""
-    numbers = {number for row in set(labels) for number in row}
-    lines = {str(index): name.strip() for index, name in enumerate(class_names) if name.strip()}
-    if not numbers <= lines.keys():
+def _renamed(classes: dict[str, str], class_lines: list[str]) -> dict[str, str]:
+    """Returns the classes with every number replaced by its line of `classes.txt`."""
+    lines = {str(index): name.strip() for index, name in enumerate(class_lines) if name.strip()}
+    if not set(classes.values()) <= lines.keys():
         raise ValueError(
             f"`{_CLASS_NAMES}` must have a line for every label. Received: {len(lines)} lines, and "
-            f"the label {min(numbers - lines.keys())!r}"
+            f"the label {min(set(classes.values()) - lines.keys())!r}"
         )
-    renamed = {row: tuple(lines[number] for number in row) for row in set(labels)}
-    return [renamed[row] for row in labels]
+    return {label: lines[number] for label, number in classes.items()}
 
 
-def _label_names(labels: ArrayFile) -> list[tuple[str, ...]]:
-    """Returns the class names of each row; of [N, C] labels the columns that are not zero."""
+def _label_texts(labels: ArrayFile) -> list[tuple[str, ...]]:
+    """Returns the labels of each row; of [N, C] labels the columns that hold 1."""
     values = np.concatenate([*labels.blocks()] or [np.zeros(0, np.int64)])
     if values.ndim == 2 and values.shape[1] > 1:
+        if not np.isin(values, (0, 1)).all():
+            raise ValueError(
+                "Labels [N, C] must be 0 or 1, one column a class. Received: "
+                f"{labels.name} {values.dtype} {list(values.shape)} with the values "
+                f"{np.unique(values)[:5].tolist()}. Save [N] labels, or 0 and 1."
+            )
         present = [np.flatnonzero(row).tolist() for row in values]
         return [tuple(str(column) for column in row) for row in present]
     if values.ndim > 2:
         raise ValueError(f"Labels must be [N] or [N, C]. Received: {list(values.shape)}")
     values = values.reshape(-1)
-    if values.dtype.kind == "f" and (values == np.floor(values)).all():
-        values = values.astype(np.int64)
     if values.dtype.kind == "b":
         values = values.astype(np.int64)
-    if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8")
     interned: dict[str, tuple[str, ...]] = {}
-    return [interned.setdefault(name, (name,)) for name in map(str, values.tolist())]
+    return [interned.setdefault(text, (text,)) for text in map(label_text, values.tolist())]

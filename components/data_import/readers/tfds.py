@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+from kfp_vision.components.data_import.classes import reject_label
 from kfp_vision.components.data_import.samples import (
     SPLIT_NAMES,
     Listing,
+    Rejection,
     Sample,
     require_classes,
 )
@@ -36,17 +38,21 @@ def read_tfds(uri: str) -> Listing:
         if name not in used
     ]
 
-    def samples() -> Iterator[Sample]:
+    def samples() -> Iterator[Sample | Rejection]:
         # Encoded images stay encoded: the store keeps them as they are.
         decoders = {image_key: tfds.decode.SkipDecoding()}
         for name, split in used.items():
             rows = tfds.as_numpy(builder.as_dataset(split=name, decoders=decoders))
             for number, row in enumerate(rows):
-                indices = row[label_key].reshape(-1).tolist()
+                path, indices = f"{name}/{number}", row[label_key].reshape(-1).tolist()
                 # TFDS writes -1 for the label of an image that has none.
                 labels = tuple(label_names[index] for index in indices if index >= 0)
-                labels = () if split == "unlabeled" else labels
-                yield Sample(f"{name}/{number}", labels, split, row[image_key])
+                if split == "unlabeled":
+                    yield Sample(path, (), split, row[image_key])
+                elif indices and not labels:
+                    yield reject_label(path, str(indices[0]))
+                else:
+                    yield Sample(path, labels, split, row[image_key])
 
     return Listing(samples(), sum(info.splits[name].num_examples for name in used), notes)
 
