@@ -4,9 +4,8 @@ import itertools
 
 from kfp_vision.components.data_import.folder_listing import is_archive
 from kfp_vision.components.data_import.readers import (
-    FORMATS,
     TFDS_PREFIX,
-    detect_format,
+    list_images,
     read_tfds,
     read_unlabeled,
 )
@@ -44,9 +43,7 @@ def list_source(
         folder, name = open_folder(uri, follow_links)
         is_local = folder.is_local
         _refuse_archives(folder, name)
-        if dataset_format == "auto":
-            dataset_format = detect_format(folder, name)
-        listing = FORMATS[dataset_format](folder, name)
+        listing, dataset_format = list_images(folder, name, dataset_format)
     if unlabeled_uri:
         folder, name = open_folder(unlabeled_uri, follow_links)
         if name:

@@ -1,23 +1,23 @@
 """One file per source format, and which of them a source is."""
 
+import dataclasses
 from collections.abc import Callable
 
 from kfp_vision.components.data_import.readers.class_folders import (
     read_class_folders,
     read_unlabeled,
 )
+from kfp_vision.components.data_import.readers.file_index import FileIndex
+from kfp_vision.components.data_import.readers.find_tables import MANIFEST_SUFFIXES, find_tables
 from kfp_vision.components.data_import.readers.idx import find_idx, read_idx
-from kfp_vision.components.data_import.readers.manifest import (
-    MANIFEST_SUFFIXES,
-    find_manifests,
-    read_manifest,
-)
-from kfp_vision.components.data_import.readers.npz import find_npz, read_npz
+from kfp_vision.components.data_import.readers.manifest import read_manifest, read_tables
+from kfp_vision.components.data_import.readers.npz import find_npz, holds_images, read_npz
 from kfp_vision.components.data_import.readers.tfds import PREFIX, read_tfds
 from kfp_vision.components.data_import.samples import Listing
+from kfp_vision.components.shared.datasets.image_files import file_kind
 from kfp_vision.components.shared.storage import Folder
 
-__all__ = ["FORMATS", "TFDS_PREFIX", "detect_format", "read_tfds", "read_unlabeled"]
+__all__ = ["FORMATS", "TFDS_PREFIX", "list_images", "read_tfds", "read_unlabeled"]
 
 TFDS_PREFIX = PREFIX
 
@@ -30,27 +30,60 @@ FORMATS: dict[str, Callable[[Folder, str], Listing]] = {
 }
 
 
-def detect_format(folder: Folder, name: str) -> str:
-    """Returns the key of `FORMATS` that a folder, or a file `name` in it, is in.
+def list_images(folder: Folder, name: str, dataset_format: str) -> tuple[Listing, str]:
+    """Returns the images of a folder, or of a file `name` in it, and their format.
+
+    Args:
+        folder: The data root.
+        name: Empty for all of the folder.
+        dataset_format: A key of `FORMATS`, or `auto`.
 
     Raises:
-        ValueError: It is none of them.
+        ValueError: It is in none of the formats, or not whole.
     """
+    if dataset_format != "auto":
+        return FORMATS[dataset_format](folder, name), dataset_format
     if name:
-        if name.lower().endswith(".npz"):
-            return "npz"
-        if name.lower().endswith(MANIFEST_SUFFIXES):
-            return "manifest"
-    else:
-        for kind, find in (("npz", find_npz), ("idx", find_idx), ("manifest", find_manifests)):
-            if find(folder):
-                return kind
-        folders, _ = folder.list_entries()
-        if folders:
-            return "class_folders"
-    raise ValueError(
-        "`dataset_uri` must be a folder with one folder of images a class, a CSV, JSONL or Parquet "
-        "manifest, an .npz file, a folder of IDX files, or `tfds:NAME`. "
-        f"Received: {folder.uri!r} with {folder.list_entries()[1][:5] or 'nothing in it'} {name}. "
+        kind = "npz" if name.lower().endswith(".npz") else "manifest"
+        if not name.lower().endswith((".npz", *MANIFEST_SUFFIXES)):
+            raise _unknown_format(folder, name, [])
+        return FORMATS[kind](folder, name), kind
+    folders = [entry for entry in folder.list_entries()[0] if file_kind(entry) != "hidden"]
+    archives = find_npz(folder)
+    for kind, is_it in (
+        ("npz", any(holds_images(folder, archive) for archive in archives)),
+        ("idx", bool(find_idx(folder))),
+    ):
+        if is_it:
+            unused = [f"Folders beside it are not used: {', '.join(folders[:10])}."]
+            return _with_notes(FORMATS[kind](folder, ""), unused if folders else []), kind
+    index = FileIndex(folder)
+    found = find_tables(folder, index)
+    if found.manifests:
+        return read_tables(folder, found, index), "manifest"
+    if found.lacking:
+        raise ValueError(" ".join(found.lacking))
+    if folders:
+        notes = [f"{archive} is not used: no array of images in it." for archive in archives]
+        notes += found.notes
+        try:
+            return _with_notes(read_class_folders(folder), notes), "class_folders"
+        except ValueError as error:
+            raise ValueError(" ".join([str(error), *notes])) from error
+    if archives:
+        return read_npz(folder), "npz"
+    raise _unknown_format(folder, name, found.notes)
+
+
+def _with_notes(listing: Listing, notes: list[str]) -> Listing:
+    return dataclasses.replace(listing, notes=[*listing.notes, *notes])
+
+
+def _unknown_format(folder: Folder, name: str, notes: list[str]) -> ValueError:
+    entries = folder.list_entries()[1][:5] or "nothing in it"
+    received = [f"Received: {folder.uri!r} with {entries} {name}.", *notes]
+    return ValueError(
+        "`dataset_uri` must be a folder with one folder of images a class, a CSV, JSON or Parquet "
+        f"manifest, an .npz file, a folder of IDX files, or `tfds:NAME`. {' '.join(received)} "
         "Images without labels go into `unlabeled_uri`."
     )

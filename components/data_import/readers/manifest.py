@@ -1,88 +1,191 @@
-"""CSV, JSONL and Parquet tables of `path`, `label` or `labels`, and optionally `split`.
+"""Tables of images and labels: CSV and its kin, JSON, Parquet; with paths or with the images.
 
-One table, or one for each split (`train.csv`, `val.csv`, `test.csv`); paths are relative to it.
+One table, or one for each split (`train.csv`, `val.csv`, `test.csv`), each whole or in shards.
 """
 
-import csv
-import io
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
-from typing import Any
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 
-import pyarrow.parquet as pq
-
-from kfp_vision.components.data_import.classes import check_are_classes
-from kfp_vision.components.data_import.paths import reject_path
-from kfp_vision.components.data_import.samples import (
-    SPLIT_NAMES,
-    Listing,
-    Rejection,
-    Sample,
-    require_classes,
+from kfp_vision.components.data_import.classes import (
+    check_are_classes,
+    class_names,
+    reject_label,
 )
+from kfp_vision.components.data_import.paths import reject_path
+from kfp_vision.components.data_import.readers.file_index import FileIndex
+from kfp_vision.components.data_import.readers.find_tables import (
+    MANIFEST_SUFFIXES,
+    Found,
+    Manifest,
+    find_tables,
+    open_manifest,
+)
+from kfp_vision.components.data_import.readers.table_paths import Row, resolve_paths
+from kfp_vision.components.data_import.readers.table_rows import NO_LABEL, read_rows
+from kfp_vision.components.data_import.readers.table_splits import (
+    choose_tables,
+    split_of_table,
+    splits_of_folders,
+)
+from kfp_vision.components.data_import.readers.unlisted import check_unlisted
+from kfp_vision.components.data_import.samples import Listing, Rejection, Sample, require_classes
 from kfp_vision.components.shared.storage import Folder
 
-__all__ = ["MANIFEST_SUFFIXES", "find_manifests", "read_manifest"]
-
-MANIFEST_SUFFIXES = (".csv", ".jsonl", ".parquet")
-_SEPARATOR = "|"  # Between the labels of one image.
-_HEADERLESS = ["path", "label"]
-_RULE = (
-    "A manifest must have a column `path` and a column `label` or `labels`; a CSV file without a "
-    "header has paths of existing files in its first column and labels in its second."
-)
+__all__ = ["read_manifest", "read_tables"]
 
 
-def find_manifests(folder: Folder) -> list[str]:
-    """Returns the tables beside the images that are manifests, sorted."""
-    _, files = folder.list_entries()
-    tables = [name for name in files if name.lower().endswith(MANIFEST_SUFFIXES)]
-    return [name for name in tables if _columns(folder, name)[0]]
+@dataclasses.dataclass
+class _Part:
+    """One table.
+
+    Attributes:
+        manifest: The table and its columns.
+        rows: As they are written.
+        splits: Of each row.
+        paths: Of each row, in the data root; empty for an embedded image.
+        labels: Of each row, None for a row without a label.
+    """
+
+    manifest: Manifest
+    rows: list[Row]
+    splits: list[str | None]
+    paths: list[str] = dataclasses.field(default_factory=list)
+    labels: list[tuple[str, ...] | None] = dataclasses.field(default_factory=list)
+
+    def name_labels(self, names: Mapping[str, str], has_several: bool) -> None:
+        """Fills `labels`: where images have several labels, an empty cell of them is of no class.
+
+        Args:
+            names: Label as it is written -> class.
+            has_several: Whether an image of the source has several labels.
+        """
+        named: dict[tuple[str, ...], tuple[str, ...] | None] = {}
+        for labels in {row.labels for row in self.rows}:
+            is_known = all(label in names for label in labels)
+            named[labels] = tuple(sorted({names[x] for x in labels})) if is_known else None
+        if has_several and self.manifest.columns.has_many:
+            named[NO_LABEL] = ()
+        self.labels = [
+            () if split == "unlabeled" else named[row.labels]
+            for row, split in zip(self.rows, self.splits, strict=True)
+        ]
+
+    def find_files(self, index: FileIndex) -> list[str]:
+        """Fills `paths`, and `splits` where the folders are splits; returns notes."""
+        column, table = self.manifest.columns.path, self.manifest.table
+        if not column:
+            self.paths = [""] * len(self.rows)
+            return []
+        resolved = resolve_paths(table.name, self.rows, index)
+        if not resolved.found:
+            first = self.rows[0]
+            raise ValueError(
+                f"Paths in a manifest must lead to files below its folder. Received: {table.name} "
+                f"with the columns {table.columns}: none of the {len(self.rows)} paths in "
+                f"{column!r} exists, for instance row {first.number}, {first.path!r}. The folder "
+                f"has {len(index.images)} images, for instance {index.images[:3]}{resolved.hint}."
+            )
+        self.paths, notes = resolved.paths, resolved.notes
+        if splits := splits_of_folders(self.rows, self.paths):
+            self.splits = splits
+            notes.append(f"{table.name}: splits from the folders of the paths.")
+        return notes
+
+    def samples(self, folder: Folder) -> Iterator[Sample | Rejection]:
+        """Yields the rows, in their order."""
+        table, image_column = self.manifest.table, self.manifest.columns.image
+        images = table.images(image_column) if image_column and table.images else None
+        for row, path, labels, split in zip(
+            self.rows, self.paths, self.labels, self.splits, strict=True
+        ):
+            content: Folder | bytes = folder
+            if images is not None:
+                embedded, linked = next(images)
+                is_link = embedded is None and bool(linked)
+                path = str(linked) if is_link else f"{table.name}/{row.number}"
+                content = folder if is_link else embedded or b""
+            if not path:
+                yield Rejection(f"{table.name} row {row.number}", "no_path", "The row has no path.")
+            elif labels is None:
+                yield reject_label(path, row.labels[0])
+            else:
+                yield Sample(path, labels, split, content)
 
 
 def read_manifest(folder: Folder, name: str = "") -> Listing:
     """Lists the images that one manifest, or one for each split, names.
 
+    Args:
+        folder: The data root.
+        name: Of the table to use; empty to find it.
+
+    Raises:
+        ValueError: There is no manifest, or one of the reasons of `read_tables`.
+    """
+    index = FileIndex(folder)
+    if not name:
+        return read_tables(folder, find_tables(folder, index), index)
+    # A user who names one table may call it anything: all of it is for training.
+    split = split_of_table(name)
+    notes = [
+        f"{other} beside {name} is not used: give the URI of the folder to use both."
+        for other in folder.list_entries()[1]
+        if other.lower().endswith(MANIFEST_SUFFIXES) and split_of_table(other) not in (None, split)
+    ]
+    manifest = open_manifest(folder, name, index, is_named=True)
+    tables = [(manifest, "train" if split == "train" else None)]
+    return _list_images(folder, tables, index, notes if split else [], is_chosen=True)
+
+
+def read_tables(folder: Folder, found: Found, index: FileIndex) -> Listing:
+    """Lists the images of the tables that were found in a folder.
+
     A path that is listed with two different labels is left out: nobody here knows which is right.
 
     Raises:
-        ValueError: A manifest lacks columns, there are several that are not called after different
-            splits, or the labels are not classes.
+        ValueError: Several tables are not called after different splits; the labels are not
+            classes; paths lead nowhere, or most images are in no table.
     """
-    names = [name] if name else find_manifests(folder)
-    splits = [SPLIT_NAMES.get(PurePosixPath(entry).stem.lower()) for entry in names]
-    if not names:
-        raise ValueError(f"{_RULE} Received: no such table in {folder.uri!r}")
-    if len(names) > 1 and (None in splits or len(set(splits)) < len(splits)):
-        raise ValueError(
-            "Several manifests must be called after different splits (train, val, test). "
-            f"Received: {names}. Give the URI of the one to use."
-        )
-    notes, rows = [], []
-    for entry, split in zip(names, splits, strict=True):
-        columns, has_header = _columns(folder, entry)
-        if not columns:
-            raise ValueError(f"{_RULE} Received: {folder.uri}/{entry}")
-        if not has_header:
-            notes.append(f"{entry} has no header: paths in the first column, labels in the second.")
-        for number, row in enumerate(_rows(folder, entry, has_header), start=1):
-            where = f"{entry} row {number}"
-            rows.append(_sample(folder, row, where, split if len(names) > 1 else None))
-    labels_of: dict[str, tuple[str, ...]] = {}
-    conflicts = {
-        row.path
-        for row in rows
-        if isinstance(row, Sample) and labels_of.setdefault(row.path, row.labels) != row.labels
-    }
-    classes = {label for labels in labels_of.values() for label in labels}
-    require_classes(classes, folder.uri)
-    check_are_classes(classes)
+    if not found.manifests:
+        reasons = " ".join([*found.lacking, *found.notes]) or "no table"
+        raise ValueError(f"There must be a manifest in {folder.uri!r}. Received: {reasons}")
+    splits, notes = choose_tables([manifest.table.name for manifest in found.manifests])
+    used = [(m, splits[m.table.name]) for m in found.manifests if m.table.name in splits]
+    return _list_images(folder, used, index, [*found.notes, *notes], is_chosen=False)
+
+
+def _list_images(
+    folder: Folder,
+    tables: Sequence[tuple[Manifest, str | None]],
+    index: FileIndex,
+    notes: list[str],
+    *,
+    is_chosen: bool,
+) -> Listing:
+    parts = []
+    for manifest, split in tables:
+        rows, table_notes = read_rows(manifest, split)
+        notes = [*notes, *table_notes]
+        parts.append(_Part(manifest, rows, [row.split for row in rows]))
+    label_sets = {row.labels for part in parts for row in part.rows}
+    names = class_names({label for labels in label_sets for label in labels})
+    require_classes(names.values(), folder.uri)
+    check_are_classes(set(names.values()))
+    has_several = any(len(labels) > 1 for labels in label_sets)
+    for part in parts:
+        part.name_labels(names, has_several)
+        notes += part.find_files(index)
+    named = {index.listed(path) for part in parts for path in part.paths if path}
+    embedded = sum(len(part.rows) for part in parts if part.manifest.columns.image)
+    tables_read = [part.manifest.table.name for part in parts]
+    notes += check_unlisted(index.images, named, embedded, tables_read, is_chosen=is_chosen)
+    conflicts = _conflicts(parts)
 
     def samples() -> Iterator[Sample | Rejection]:
         seen = set()
-        for row in rows:
-            if isinstance(row, Rejection):
+        for row in itertools.chain.from_iterable(part.samples(folder) for part in parts):
+            if isinstance(row, Rejection) or row.content is not folder:
                 yield row
             elif row.path in conflicts:
                 message = f"The path is listed with different labels, one of them {row.labels}."
@@ -93,91 +196,15 @@ def read_manifest(folder: Folder, name: str = "") -> Listing:
                 seen.add((row.path, row.split))
                 yield reject_path(folder, row.path) or row
 
-    return Listing(samples(), len(rows), notes)
+    return Listing(samples(), sum(len(part.rows) for part in parts), notes)
 
 
-def _columns(folder: Folder, name: str) -> tuple[list[str], bool]:
-    """Returns the columns of a manifest and whether it names them; no columns if it is none."""
-    with folder.open(name) as file:
-        if name.lower().endswith(".parquet"):
-            columns = list(pq.ParquetFile(file).schema_arrow.names)
-        else:
-            line = _text(file.readline(), name).strip()
-            if name.lower().endswith(".jsonl"):
-                columns = list(_json_row(line, f"{name} row 1")) if line else []
-            else:
-                columns = _cells(line)
-    if "path" in columns and {"label", "labels"} & set(columns):
-        return columns, True
-    is_headerless = name.lower().endswith(".csv") and len(columns) > 1 and columns[0]
-    if is_headerless and not reject_path(folder, columns[0]) and folder.exists(columns[0]):
-        return _HEADERLESS, False
-    return [], False
-
-
-def _rows(folder: Folder, name: str, has_header: bool) -> Iterator[Mapping[str, Any]]:
-    if name.lower().endswith(".parquet"):
-        with folder.open(name) as file:
-            for batch in pq.ParquetFile(file).iter_batches():
-                yield from batch.to_pylist()
-        return
-    text = io.StringIO(_text(folder.read(name), name), newline="")
-    if name.lower().endswith(".jsonl"):
-        for number, line in enumerate(text, start=1):
-            if line.strip():
-                yield _json_row(line, f"{name} row {number}")
-    elif has_header:
-        yield from csv.DictReader(text, skipinitialspace=True)
-    else:
-        for line in text:
-            if line.strip():
-                yield dict(zip(_HEADERLESS, _cells(line), strict=False))
-
-
-def _cells(line: str) -> list[str]:
-    """Returns the cells of a CSV line; without a comma they are separated by white space."""
-    if "," not in line:
-        return line.split()
-    return next(csv.reader([line], skipinitialspace=True))
-
-
-def _text(content: bytes, name: str) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"A manifest must be UTF-8 text. Received: {name} ({error})") from error
-
-
-def _json_row(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"Each line must be a JSON object. Received: {where} ({error})") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"Each line must be a JSON object. Received: {where}, {line.strip()!r}")
-    return row
-
-
-def _sample(
-    folder: Folder, row: Mapping[str, Any], where: str, split: str | None
-) -> Sample | Rejection:
-    path = str(row.get("path") or "").strip().removeprefix("./")
-    if not path:
-        return Rejection(where, "no_path", "The row has no path.")
-    stated = str(row.get("split") or "").strip().lower()
-    if stated and stated not in SPLIT_NAMES:
-        raise ValueError(
-            f"`split` must be one of {sorted(SPLIT_NAMES)}. Received: {stated!r} in {where}"
-        )
-    split = SPLIT_NAMES.get(stated, split)
-    if split == "unlabeled":
-        return Sample(path, (), split, folder)
-    if "labels" in row:
-        value = row["labels"]
-        names = value if isinstance(value, list) else str(value or "").split(_SEPARATOR)
-        stripped = {str(label).strip() for label in names} - {""}
-        return Sample(path, tuple(sorted(stripped)), split, folder)
-    label = "" if row.get("label") is None else str(row["label"]).strip()
-    if not label:
-        return Rejection(path, "no_label", "The row has no label.")
-    return Sample(path, (label,), split, folder)
+def _conflicts(parts: Sequence[_Part]) -> set[str]:
+    """Returns the paths that are listed with different labels."""
+    labels_of: dict[str, tuple[str, ...]] = {}
+    return {
+        path
+        for part in parts
+        for path, labels in zip(part.paths, part.labels, strict=True)
+        if path and labels is not None and labels_of.setdefault(path, labels) != labels
+    }

@@ -11,7 +11,7 @@ from kfp_vision.components.data_import.readers.arrays import ArrayFile, list_arr
 from kfp_vision.components.data_import.samples import SPLIT_NAMES, Listing
 from kfp_vision.components.shared.storage import Folder
 
-__all__ = ["find_npz", "read_npz"]
+__all__ = ["find_npz", "holds_images", "read_npz"]
 
 # The names that Keras, MedMNIST and sets without splits use: (images, labels, split).
 _NAMES: list[tuple[str, str, str | None]] = [
@@ -25,6 +25,16 @@ _NAMES: list[tuple[str, str, str | None]] = [
 def find_npz(folder: Folder) -> list[str]:
     """Returns the .npz files of a folder."""
     return [name for name in folder.list_entries()[1] if name.lower().endswith(".npz")]
+
+
+def holds_images(folder: Folder, name: str) -> bool:
+    """Returns whether an .npz file has arrays of images under one of the names of `read_npz`."""
+    try:
+        with folder.open(name) as file, zipfile.ZipFile(file) as archive:
+            keys = {member.removesuffix(".npy") for member in archive.namelist()}
+    except zipfile.BadZipFile:
+        return False
+    return any(images in keys for images, _, _ in _NAMES)
 
 
 def read_npz(folder: Folder, name: str = "") -> Listing:

@@ -155,7 +155,10 @@ REFUSED = {
         lambda root: [(root / name).mkdir() for name in ("cat", "dog")],
         "must be images with labels",
     ),
-    "no label column": (_manifest("path,target\na.png,1\n"), "must be a folder with"),
+    "no label column": (
+        _manifest("path,width,height\na.png,1,2\n"),
+        "Rename the column of classes",
+    ),
     "one class in a manifest": (
         _manifest("path,label\na.png,1\nb.png,1\n"),
         "at least two classes",

@@ -6,6 +6,8 @@ import socket
 import urllib.request
 
 import gcsfs
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
@@ -112,6 +114,44 @@ def test_a_manifest_and_its_lost_rows_in_a_bucket(bucket, tmp_path, save_images,
     info, _ = import_into(f"{bucket}/data/all.csv")
     assert info.rejected == {"missing_file": 1, "outside_root": 1}
     assert sum(info.splits.values()) == 20
+
+
+def test_tables_strays_and_images_without_rows_in_a_bucket(
+    bucket, tmp_path, save_images, import_into
+):
+    root = tmp_path / "source"
+    save_images(root / "train_images", 40)
+    rows = [f"{index},{index % 2}" for index in range(30)]
+    (root / "train.csv").write_text("\n".join(["id,class", *rows]))
+    (root / "x.parquet").write_bytes(b"PAR1" + b"\xff" * 40 + b"\x08\0\0\0PAR1")
+    (root / "notes.csv").write_bytes(b"name,not\xe9\n1,a\n")
+    upload(root, f"{bucket}/data")
+    info, _ = import_into(f"{bucket}/data")
+    assert sum(info.splits.values()) == 30
+    notes = " ".join(info.notes)
+    assert "10 images are not in the manifest" in notes
+    assert "x.parquet is not used" in notes
+    assert "notes.csv is not used" in notes
+    assert "30 of 30 paths in train.csv exist below train_images/ with .png" in notes
+    with pytest.raises(ValueError, match=r"x\.parquet"):
+        import_into(f"{bucket}/data/x.parquet")
+
+
+def test_absolute_uris_and_embedded_images_in_a_bucket(bucket, tmp_path, save_images, import_into):
+    root = tmp_path / "source"
+    names = save_images(root / "images", 20)
+    rows = [f"{bucket}/paths/images/{name},{i % 2}" for i, name in enumerate(names)]
+    (root / "all.csv").write_text("\n".join(["path,label", *rows]))
+    upload(root, f"{bucket}/paths")
+    files = [(root / "images" / name).read_bytes() for name in names]
+    table = pa.table({"image": files, "label": [index % 2 for index in range(20)]})
+    (tmp_path / "shards/data").mkdir(parents=True)
+    pq.write_table(table, tmp_path / "shards/data/train-00000-of-00001.parquet")
+    upload(tmp_path / "shards", f"{bucket}/shards")
+    by_path, _ = import_into(f"{bucket}/paths")
+    embedded, _ = import_into(f"{bucket}/shards")
+    assert by_path.fingerprint == embedded.fingerprint
+    assert (by_path.rejected, embedded.rejected) == ({}, {})
 
 
 def test_what_is_uploaded_comes_back(bucket, tmp_path):

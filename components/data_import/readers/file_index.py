@@ -1,0 +1,101 @@
+"""The files of a data root, by the ways in which tables write their paths."""
+
+import collections
+import functools
+import os
+import unicodedata
+from pathlib import Path
+
+from kfp_vision.components.data_import.paths import reject_path
+from kfp_vision.components.shared.datasets.image_files import file_kind
+from kfp_vision.components.shared.storage import Folder
+
+__all__ = ["FileIndex", "bare_key", "path_key", "tidy"]
+
+
+class FileIndex:
+    """Finds files; the folder is listed once, when the first is looked for."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+
+    @functools.cached_property
+    def files(self) -> frozenset[str]:
+        """All files below the root."""
+        return frozenset(self.folder.list_files())
+
+    @functools.cached_property
+    def images(self) -> list[str]:
+        """The files that are called like images, sorted."""
+        return sorted(path for path in self.files if file_kind(path) == "image")
+
+    @functools.cached_property
+    def by_file_name(self) -> dict[str, list[str]]:
+        """Name without folder and suffix -> images."""
+        return _grouped((bare_key(path.rpartition("/")[2]), path) for path in self.images)
+
+    @functools.cached_property
+    def _by_key(self) -> dict[str, list[str]]:
+        return _grouped((path_key(path), path) for path in self.files)
+
+    @functools.cached_property
+    def _by_bare_key(self) -> dict[str, list[str]]:
+        return _grouped((bare_key(path), path) for path in self.images)
+
+    def find(self, path: str) -> str | None:
+        """Returns the file at `path`; the only one, if any, that differs in case or accents."""
+        if path in self.files:
+            return path
+        same = self._by_key.get(path_key(path), [])
+        return same[0] if len(same) == 1 else None
+
+    def find_behind_links(self, path: str) -> str | None:
+        """Returns `path` if a file is there, also behind a link, which the listing leaves out."""
+        if not self.folder.is_local or reject_path(self.folder, path):
+            return None
+        return path if Path(self.folder.root, path).is_file() else None
+
+    def listed(self, path: str) -> str:
+        """Returns the path under which the listing has the file at `path`, or behind it a link."""
+        if path in self.files or not self.folder.is_local:
+            return path
+        real = os.path.realpath(f"{self.folder.root}/{path}")
+        return os.path.relpath(real, self.folder.root).replace(os.sep, "/")
+
+    def find_without_suffix(self, path: str) -> str | None:
+        """Returns the only image at `path` and a suffix."""
+        same = self._by_bare_key.get(path_key(path), [])
+        return same[0] if len(same) == 1 else None
+
+
+def path_key(path: str) -> str:
+    """Returns the same for paths that only differ in case or in how accents are composed."""
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+def bare_key(path: str) -> str:
+    """Returns the key of a path without its last suffix."""
+    folder, slash, name = path.rpartition("/")
+    return path_key(f"{folder}{slash}{name.rpartition('.')[0] or name}")
+
+
+def tidy(path: str, folder: Folder) -> str:
+    r"""Returns a path relative to the root, with `/`: from `.\a\b`, `file:///root/a/b`, ..."""
+    path = path.removeprefix("file://").replace("\\", "/")
+    roots = [folder.uri, folder.root]
+    if folder.is_local:
+        roots.append(str(Path(folder.uri.removeprefix("file://")).absolute()))
+    for root in roots:
+        if path.startswith(f"{root.rstrip('/')}/"):
+            path = path[len(root.rstrip("/")) + 1 :]
+            break
+    while path.startswith("./"):
+        path = path[2:]
+    return path
+
+
+def _grouped(pairs: collections.abc.Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key, path in pairs:
+        found.setdefault(key, []).append(path)
+    return found

@@ -1,0 +1,182 @@
+"""Which files of a source are tables of its images, and why the others are not."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+
+from kfp_vision.components.data_import.readers.columns import (
+    Columns,
+    NoManifestError,
+    find_columns,
+)
+from kfp_vision.components.data_import.readers.delimited import open_delimited
+from kfp_vision.components.data_import.readers.file_index import FileIndex
+from kfp_vision.components.data_import.readers.json_tables import open_json, open_json_lines
+from kfp_vision.components.data_import.readers.parquet import open_parquet
+from kfp_vision.components.data_import.readers.table_paths import Row, resolve_paths, split_of
+from kfp_vision.components.data_import.readers.tables import Table, TableError
+from kfp_vision.components.data_import.readers.text import TextFile
+from kfp_vision.components.data_import.split_names import name_splits
+from kfp_vision.components.shared.datasets.image_files import file_kind
+from kfp_vision.components.shared.storage import Folder
+
+__all__ = [
+    "MANIFEST_SUFFIXES",
+    "Found",
+    "Manifest",
+    "find_tables",
+    "missing_shards",
+    "open_manifest",
+    "table_stem",
+]
+
+_OPENERS: dict[str, Callable[[Folder, str], Table]] = {
+    ".csv": lambda folder, name: open_delimited(TextFile(folder, name)),
+    ".tsv": lambda folder, name: open_delimited(TextFile(folder, name)),
+    ".jsonl": lambda folder, name: open_json_lines(TextFile(folder, name)),
+    ".ndjson": lambda folder, name: open_json_lines(TextFile(folder, name)),
+    ".json": lambda folder, name: open_json(TextFile(folder, name)),
+    ".parquet": open_parquet,
+}
+MANIFEST_SUFFIXES = tuple(_OPENERS)
+# Of Hugging Face's image folders and of Roboflow.
+_IN_SPLIT_FOLDERS = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "_classes.csv")
+# More are annotations, one for each image: opening all to see that would take long.
+_MAX_TABLES = 200
+# train-00000-of-00004.parquet, as Hugging Face, TFDS and Spark divide tables.
+_SHARD = re.compile(r"(.*?)[-_.]?(\d+)[-_]of[-_](\d+)(?:[-_.][0-9a-f]+)?\.\w+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """A table of images whose columns are understood."""
+
+    table: Table
+    columns: Columns
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The tables of a source.
+
+    Attributes:
+        manifests: Those of images and labels.
+        lacking: Why tables that name images give no labels.
+        notes: Why tables are no manifests.
+    """
+
+    manifests: list[Manifest]
+    lacking: list[str]
+    notes: list[str]
+
+
+def find_tables(folder: Folder, index: FileIndex) -> Found:
+    """Returns the tables of a folder: beside the images, or in `data/` and the split folders.
+
+    Raises:
+        ValueError: A table of images may be meant in several ways.
+    """
+    notes: list[str] = []
+    for names in (_names_in(folder, ""), _names_below(folder)):
+        manifests, lacking = [], []
+        for name in names:
+            try:
+                manifests.append(open_manifest(folder, name, index, is_named=False))
+            except NoManifestError as error:
+                if error.lacks_label:
+                    lacking.append(str(error))
+                notes.append(f"{name} is not used: {error}")
+            except TableError as error:
+                notes.append(f"{name} is not used: {error}")
+        if manifests or lacking:
+            return Found(manifests, lacking, notes)
+    return Found([], [], notes)
+
+
+def open_manifest(folder: Folder, name: str, index: FileIndex, *, is_named: bool) -> Manifest:
+    """Opens a table of images and understands its columns.
+
+    Args:
+        folder: The data root.
+        name: The path of the table.
+        index: Of the data root.
+        is_named: Whether the user has named the table: then it cannot be something else.
+
+    Raises:
+        TableError: It is no table, or damaged.
+        NoManifestError: It says nothing of images and their classes.
+    """
+    suffix = next(suffix for suffix in _OPENERS if name.lower().endswith(suffix))
+    table = _OPENERS[suffix](folder, name)
+
+    split = split_of(table_stem(name))
+
+    def first_files(column: str) -> list[str]:
+        cells = [(number, row.get(column)) for number, row in enumerate(table.head, 1)]
+        texts = [(number, str(cell).strip()) for number, cell in cells if cell is not None]
+        rows = [Row(number, text, (), split) for number, text in texts if text]
+        return [path for path in resolve_paths(name, rows, index).paths if index.find(path)]
+
+    def found_files(column: str) -> bool:
+        try:
+            return bool(first_files(column))
+        except ValueError:  # There are several for each: which, is for the reader to ask.
+            return True
+
+    def may_guess(path: str) -> bool:
+        if is_named or not (path or split is None):
+            return True
+        files = first_files(path) if path else index.images
+        return bool(files) and not _are_in_class_folders(files)
+
+    return Manifest(table, find_columns(table, found_files, may_guess))
+
+
+def table_stem(name: str) -> str:
+    """Returns what a table is called after: `train` of data/train-00000-of-00004.parquet."""
+    name = name.rpartition("/")[2]
+    shard = _SHARD.fullmatch(name)
+    return shard[1] if shard else name.rpartition(".")[0]
+
+
+def missing_shards(names: Sequence[str]) -> list[str]:
+    """Returns the shards that the names of others say there must be."""
+    shards = [shard for name in names if (shard := _SHARD.fullmatch(name))]
+    groups: dict[tuple[str, str], set[int]] = {}
+    for shard in shards:
+        groups.setdefault((shard[1], shard[3]), set()).add(int(shard[2]))
+    return [
+        f"{stem}-{number:05d}-of-{total}"
+        for (stem, total), found in groups.items()
+        for number in range(int(total))
+        if number not in found
+    ][:10]
+
+
+def _are_in_class_folders(paths: list[str]) -> bool:
+    """Returns whether images are in several folders that are not called after splits."""
+    parts = [path.split("/")[:-1] for path in paths]
+    splits = name_splits({name for names in parts for name in names})
+    folders = {tuple(name for name in names if name not in splits) for names in parts}
+    return len(folders) > 1
+
+
+def _names_in(folder: Folder, below: str) -> list[str]:
+    prefix = f"{below}/" if below else ""
+    names = [
+        f"{prefix}{name}"
+        for name in folder.list_entries(below)[1]
+        if name.lower().endswith(MANIFEST_SUFFIXES) and file_kind(name) != "hidden"
+    ]
+    return names if len(names) <= _MAX_TABLES else []
+
+
+def _names_below(folder: Folder) -> list[str]:
+    """Returns the tables in `data/`, and those that are usual in split folders."""
+    folders = folder.list_entries()[0]
+    split_folders = name_splits(folders)
+    names = [f"{split}/{name}" for split in split_folders for name in _IN_SPLIT_FOLDERS]
+    return [
+        *(_names_in(folder, "data") if "data" in folders else []),
+        *(name for name in names if folder.exists(name)),
+    ]

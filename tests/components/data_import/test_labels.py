@@ -1,0 +1,141 @@
+"""One rule for every format: only None, "" and NaN are no label; float integers are integers."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from kfp_vision.components.data_import.classes import class_names, label_text
+
+NAN = float("nan")
+REPEATS = 8
+
+
+def _csv(root: Path, paths: Sequence[str], labels: Sequence[Any], column: str) -> None:
+    cells = ["" if label is None else str(label) for label in labels]
+    lines = [f"{path},{cell}" for path, cell in zip(paths, cells, strict=True)]
+    (root / "all.csv").write_text("\n".join([f"path,{column}", *lines]))
+
+
+def _json_lines(root: Path, paths: Sequence[str], labels: Sequence[Any], column: str) -> None:
+    rows = [{"path": path, column: label} for path, label in zip(paths, labels, strict=True)]
+    (root / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+def _parquet(root: Path, paths: Sequence[str], labels: Sequence[Any], column: str) -> None:
+    table = pa.table({"path": paths, column: pa.array(labels)})
+    pq.write_table(table, root / "all.parquet")
+
+
+def _npz(root: Path, paths: Sequence[str], labels: Sequence[Any], column: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (len(paths), 8, 8), np.uint8)
+    np.savez(root / "all.npz", images=noise, labels=np.array(labels))
+
+
+# Labels, the classes that they make, and code -> images of one repetition that are left out.
+COLUMNS: dict[str, tuple[list[Any], list[str], dict[str, int]]] = {
+    "integers": ([0, 1, 2], ["0", "1", "2"], {}),
+    "float integers": ([0.0, 1.0, 2.0], ["0", "1", "2"], {}),
+    "floats with NaN": ([0.0, 1.0, NAN], ["0", "1"], {"no_label": 1}),
+    "grades": ([0.0, 0.5, 1.0], ["0.0", "0.5", "1.0"], {}),
+    "words": (["cat", "0", "dog"], ["0", "cat", "dog"], {}),
+    "words with an empty one": (["cat", "", "dog"], ["cat", "dog"], {"no_label": 1}),
+    "words with blanks": (["cat", "  ", " dog"], ["cat", "dog"], {"no_label": 1}),
+    "-1 among integers": ([-1, 0, 1], ["0", "1"], {"negative_label": 1}),
+    "-1 among float integers": ([-1.0, 0.0, 1.0], ["0", "1"], {"negative_label": 1}),
+    "-1 and 1": ([-1, 1], ["-1", "1"], {}),
+    "ratings": ([-2, -1, 0, 1, 2], ["-2", "-1", "0", "1", "2"], {}),
+    "codes": (["007", "008"], ["007", "008"], {}),
+}
+WITH_NONE: dict[str, tuple[list[Any], list[str], dict[str, int]]] = {
+    "integers with None": ([0, 1, None], ["0", "1"], {"no_label": 1}),
+    "words with None": (["cat", None, "dog"], ["cat", "dog"], {"no_label": 1}),
+}
+CASES = [
+    (write, column, name)
+    for write, columns in (
+        (_csv, ["label", "labels", "class"]),
+        (_json_lines, ["label", "labels"]),
+        (_parquet, ["label", "labels"]),
+        (_npz, ["label"]),
+    )
+    for column in columns
+    for name in (COLUMNS if write is _npz else {**COLUMNS, **WITH_NONE})
+]
+
+
+@pytest.mark.parametrize(("write", "column", "name"), CASES)
+def test_no_label_is_the_same_in_every_format(
+    write, column, name, tmp_path, save_images, import_into
+):
+    values, classes, left_out = {**COLUMNS, **WITH_NONE}[name]
+    labels = values * REPEATS
+    root = tmp_path / "source"
+    paths = [f"images/{file}" for file in save_images(root / "images", len(labels))]
+    write(root, paths, labels, column)
+    info, _ = import_into(root)
+    assert info.classes == classes
+    assert info.task == ("binary" if len(classes) == 2 else "multiclass")
+    assert info.rejected == {code: REPEATS * count for code, count in left_out.items()}
+    assert sum(info.splits.values()) == REPEATS * (len(values) - sum(left_out.values()))
+
+
+# Lists, the classes, the task and what is left out.
+LISTS = {
+    "class 0": ([[0], [1], [0, 1]], ["0", "1"], "multilabel", 0),
+    "single ones": ([[0], [1], [0]], ["0", "1"], "binary", 0),
+    "None in a list": ([["cat", None], ["dog"], ["cat", "dog"]], ["cat", "dog"], "multilabel", 0),
+    "nothing but None": ([[None], ["dog"], ["cat"]], ["cat", "dog"], "binary", 1),
+    "no list at all": ([None, ["dog"], ["cat"]], ["cat", "dog"], "binary", 1),
+    "of no class": ([[], ["dog"], ["cat"]], ["cat", "dog"], "multilabel", 0),
+    "floats": ([[0.0], [1.0, NAN], [2.0]], ["0", "1", "2"], "multiclass", 0),
+}
+
+
+@pytest.mark.parametrize("write", [_json_lines, _parquet])
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_of_labels(write, name, tmp_path, save_images, import_into):
+    lists, classes, task, left_out = LISTS[name]
+    labels = lists * REPEATS
+    paths = [f"images/{file}" for file in save_images(tmp_path / "set/images", len(labels))]
+    write(tmp_path / "set", paths, labels, "labels")
+    info, _ = import_into(tmp_path / "set")
+    assert (info.classes, info.task) == (classes, task)
+    assert info.rejected == ({"no_label": REPEATS * left_out} if left_out else {})
+
+
+def test_one_table_decides_for_the_other_what_a_number_means(tmp_path, save_images, import_into):
+    paths = [f"images/{file}" for file in save_images(tmp_path / "set/images", 30)]
+    # One missing label made pandas write floats into one of the tables only.
+    for name, chosen, write in (("train", paths[:20], "{:.1f}"), ("test", paths[20:], "{}")):
+        lines = [f"{path},{write.format(index % 2)}" for index, path in enumerate(chosen)]
+        (tmp_path / "set" / f"{name}.csv").write_text("\n".join(["path,label", *lines]))
+    info, _ = import_into(tmp_path / "set")
+    assert info.classes == ["0", "1"]
+    assert info.splits["test"] == 10
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, ""), (NAN, ""), ("", ""), (" ", ""), (0, "0"), (False, "False"), (b"cat", "cat")],
+)
+def test_only_none_nan_and_nothing_are_no_label(value, text):
+    assert label_text(value) == text
+
+
+def test_a_word_may_be_nan_where_labels_are_words():
+    assert class_names(["nan", "rye"]) == {"nan": "nan", "rye": "rye"}
+    assert class_names(["nan", "1", "0"]) == {"1": "1", "0": "0"}
+
+
+def test_soft_labels_are_refused(tmp_path, import_into):
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
+    soft = np.full((20, 2), 0.1) + 0.8 * np.eye(2)[np.arange(20) % 2]
+    np.savez(tmp_path / "set.npz", images=images, labels=soft)
+    with pytest.raises(ValueError, match="must be 0 or 1, one column a class"):
+        import_into(tmp_path)
