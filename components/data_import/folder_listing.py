@@ -14,9 +14,13 @@ from kfp_vision.components.data_import.paths import (
     require_few_links,
 )
 from kfp_vision.components.data_import.samples import Rejection
-from kfp_vision.components.shared.datasets.image_files import escape_name, file_kind
+from kfp_vision.components.shared.datasets.image_files import (
+    escape_name,
+    file_kind,
+    require_readable,
+)
 from kfp_vision.components.shared.file_trees import Tree, walk_folder
-from kfp_vision.components.shared.storage import Folder, StorageError
+from kfp_vision.components.shared.storage import Folder
 
 __all__ = ["FolderListing", "is_archive", "list_folder"]
 
@@ -62,8 +66,8 @@ def list_folder(folder: Folder) -> FolderListing:
         StorageError: A folder below must not be read.
     """
     tree = folder.list_tree()
-    _require_readable(folder, tree)
-    paths = sorted([*tree.files, *tree.linked_folders, *tree.others, *tree.unreadable])
+    require_readable(folder, tree)
+    paths = tree.entries()
     rejections = _rejections(folder, tree, paths)
     images = {"": 0} | {path: 0 for path in tree.folders if file_kind(path) != "hidden"}
     for path in tree.files:
@@ -98,15 +102,6 @@ def list_folder(folder: Folder) -> FolderListing:
 def is_archive(name: str) -> bool:
     """Returns whether a file is called like an archive."""
     return name.lower().endswith(_ARCHIVES)
-
-
-def _require_readable(folder: Folder, tree: Tree) -> None:
-    for path, error in tree.unreadable.items():
-        if file_kind(path) != "hidden":
-            raise StorageError(
-                f"Every folder must be readable. Received: {path!r} in {folder.uri!r} ({error}). "
-                "Give the permission, or move the folder away."
-            ) from error
 
 
 def _rejections(folder: Folder, tree: Tree, paths: list[str]) -> dict[str, Rejection]:

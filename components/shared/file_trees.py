@@ -28,6 +28,10 @@ class Tree:
     others: list[str] = dataclasses.field(default_factory=list)
     unreadable: dict[str, OSError] = dataclasses.field(default_factory=dict)
 
+    def entries(self) -> list[str]:
+        """Returns the paths of all but folders that were listed, sorted."""
+        return sorted([*self.files, *self.linked_folders, *self.others, *self.unreadable])
+
     def sort(self) -> None:
         """Sorts all paths."""
         for paths in (self.files, self.folders, self.links, self.linked_folders, self.others):

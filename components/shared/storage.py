@@ -10,6 +10,7 @@ import contextvars
 import dataclasses
 import errno
 import importlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,7 +177,7 @@ class Folder:
         tree = self.list_tree()
         for error in tree.unreadable.values():
             raise StorageError(f"Cannot list {self.uri!r}: {error}. {_HELP['file']}") from error
-        return sorted(tree.files + tree.linked_folders + tree.others)
+        return tree.entries()
 
     def list_tree(self) -> Tree:
         """Returns all that lies below the folder."""
@@ -216,7 +217,7 @@ class Folder:
         """
         _record(path)
         if self.is_local:
-            with open(f"{self.root}/{path}", "rb") as file:  # noqa: PTH123
+            with open(f"{self.root}/{path}", "rb", opener=_open_at_once) as file:  # noqa: PTH123
                 return file.read()
         try:
             with _explained(f"{self.uri}/{path}", self.scheme):
@@ -242,6 +243,11 @@ class Folder:
         _record(path)
         with _explained(f"{self.uri}/{path}", self.scheme):
             return bool(self.files.isfile(f"{self.root}/{path}"))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opens a file; of a pipe into which nobody writes it does not wait for one who does."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def open_folder(uri: str, follow_links: bool = False) -> tuple[Folder, str]:

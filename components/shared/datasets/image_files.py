@@ -5,9 +5,10 @@ Names decide only what is not looked at. What a file is, its content says (`deco
 
 from typing import Literal
 
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.file_trees import Tree
+from kfp_vision.components.shared.storage import Folder, StorageError
 
-__all__ = ["escape_name", "file_kind", "list_image_files"]
+__all__ = ["escape_name", "file_kind", "list_image_files", "require_readable"]
 
 _SUFFIXES = (
     *(".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".j2c"),
@@ -49,8 +50,28 @@ def file_kind(path: str) -> Literal["hidden", "image", "unknown"]:
 
 
 def list_image_files(folder: Folder) -> list[str]:
-    """Returns the paths of all files below a folder that are not hidden, sorted."""
-    return [path for path in folder.list_files() if file_kind(path) != "hidden"]
+    """Returns the paths of all files below a folder that are not hidden, sorted.
+
+    Raises:
+        StorageError: A folder below must not be read.
+    """
+    tree = folder.list_tree()
+    require_readable(folder, tree)
+    return [path for path in tree.entries() if file_kind(path) != "hidden"]
+
+
+def require_readable(folder: Folder, tree: Tree) -> None:
+    """Refuses a tree with folders that could not be listed, hidden ones apart.
+
+    Raises:
+        StorageError: A folder below must not be read.
+    """
+    for path, error in tree.unreadable.items():
+        if file_kind(path) != "hidden":
+            raise StorageError(
+                f"Every folder must be readable. Received: {escape_name(path)!r} in "
+                f"{folder.uri!r} ({error.strerror}). Give the permission, or move it away."
+            ) from error
 
 
 def escape_name(path: str) -> str:

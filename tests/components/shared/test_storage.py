@@ -1,5 +1,6 @@
 """Local paths; buckets are in tests/components/data_import/test_buckets.py."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def test_names_of_any_kind_are_listed_and_read(prefix, tree):
     assert folder.list_entries() == (["deep"], ["a.txt", NAMES[2]])
     assert folder.exists("a.txt")
     assert not folder.exists("deep")
+
+
+def test_a_pipe_does_not_hold_who_reads_it(tree):
+    os.mkfifo(tree / "pipe")
+    folder, _ = open_folder(str(tree))
+    assert "pipe" in folder.list_files()
+    assert folder.read("pipe") == b""
 
 
 def test_a_file_is_a_name_in_its_folder(tree):
