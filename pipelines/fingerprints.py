@@ -1,5 +1,6 @@
 """What KFP's cache key does not see: the files behind the URIs of a run."""
 
+import uuid
 from collections.abc import Callable
 
 from kfp_vision.components.data_import.component import dataset_version, unlabeled_version
@@ -13,7 +14,7 @@ __all__ = ["source_versions"]
 def source_versions(parameters: Parameters) -> dict[str, str]:
     """Returns a version for each URI: only the stages that read it, and those after, run again.
 
-    A version is empty where there is nothing, or nothing that can be read: the stage says why.
+    A version is empty without a URI, and a new one each time where it cannot be read.
     """
     recipe, links = parameters.recipe_uri, parameters.follow_links
     return {
@@ -39,5 +40,6 @@ def _version(read: Callable[..., str], uri: str, *others: str | bool) -> str:
         return ""
     try:
         return read(uri, *others)
-    except (ValueError, OSError, ImportError):
-        return ""
+    except Exception:  # noqa: BLE001 - whatever it is, the stage meets it too and says it in full.
+        # What cannot be looked at is never taken from the cache.
+        return f"unknown {uuid.uuid4().hex}"

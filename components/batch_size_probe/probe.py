@@ -58,9 +58,9 @@ _THROUGHPUT_SHARE = 0.03
 _EVALUATION_SHARE = 1 / 6
 _BATCH_SIZES = tuple(2**power for power in range(4, 13))
 _LOOKED_AT = 256
+_MEASURED = ("batch_size", "learning_rate")
 _LEARNED = (
-    "batch_size",
-    "learning_rate",
+    *_MEASURED,
     "noise_scale",
     "epochs",
     "weight_decay",
@@ -149,10 +149,11 @@ def _reason_to_skip(
 ) -> str:
     if not config.learn:
         return "`learn_batch_size` is false"
-    held = [recipe.get(SECTION, name) for name in ("batch_size", "learning_rate")]
-    if all(setting is not None and setting.source == "user" for setting in held):
+    batch_size, rate = (recipe.sections[SECTION][each].source for each in _MEASURED)
+    if batch_size == rate == "user":
         return "`batch_size` and `learning_rate` are set by the user"
-    if all(setting is not None and setting.source == "learned" for setting in held):
+    # A learned rate that is still there was learned at this batch size.
+    if rate == "learned" and batch_size in ("learned", "user"):
         return "the recipe that the run starts from holds a measured batch size and learning rate"
     if lengths is None:
         return (

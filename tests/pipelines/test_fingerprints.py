@@ -65,8 +65,8 @@ def test_a_model_file_that_the_recipe_names_has_a_version(sources):
     assert {name for name in before if after[name] != before[name]} == {"architecture_version"}
 
 
-def test_what_cannot_be_read_has_none(tmp_path):
-    changes = {"dataset_uri": "/no/such/folder", "recipe_uri": "/no/recipe", "unlabeled_uri": ""}
+def test_what_is_not_asked_for_has_none(tmp_path):
+    changes = {"unlabeled_uri": "", "recipe_uri": "", "dataset_uri": "tfds:mnist"}
     versions = source_versions(_parameters(tmp_path, **changes, architecture="resnet20"))
     assert versions == {
         "dataset_version": "",
@@ -74,3 +74,11 @@ def test_what_cannot_be_read_has_none(tmp_path):
         "recipe_version": "",
         "architecture_version": "resnet20",
     }
+
+
+def test_what_cannot_be_read_is_never_taken_from_the_cache(tmp_path):
+    changes = {"dataset_uri": "/no/such/folder", "recipe_uri": "", "unlabeled_uri": ""}
+    parameters = _parameters(tmp_path, **changes, architecture="/no/such/file.keras")
+    first, second = source_versions(parameters), source_versions(parameters)
+    for name in ("dataset_version", "architecture_version"):
+        assert first[name] != second[name]
