@@ -49,7 +49,7 @@ from kfp_vision.components.shared.training.setup import (
     open_split,
 )
 
-__all__ = ["LEARNING_SHARE", "ProbeConfig", "probe_batch_size"]
+__all__ = ["LEARNING_SHARE", "ProbeConfig", "note_on_length", "probe_batch_size"]
 
 # Of the images, and of the time, of one plain training; together below the promised 15 %.
 LEARNING_SHARE = 0.06
@@ -207,6 +207,7 @@ def _measure(
     learned = resolve(learn(recipe, SECTION, chosen, facts), {}, info.splits["train"], facts)
     decay = _keep_shrinkage(recipe, learned, plain_images / batch_size)
     learned = learn(learned, SECTION, {"weight_decay": decay}, facts)
+    notes += note_on_length(learned, chosen["epochs"], batch_size)
     nearest = min(throughput.by_batch, key=lambda row: abs(row.batch_size - batch_size))
     summary = ProbeSummary(
         notes=notes,
@@ -234,6 +235,23 @@ def _measure(
         plain_seconds=(1 + _EVALUATION_SHARE) * plain_images / nearest.images_per_second,
     )
     return summary, learned
+
+
+def note_on_length(learned: Recipe, needed: Setting, reference: int) -> list[str]:
+    """Returns what it costs that the length is the user's and the batch a larger one.
+
+    Args:
+        learned: The recipe with what was learned.
+        needed: Epochs at its batch size, to the loss of a plain training.
+        reference: Batch size of that one.
+    """
+    epochs, batch_size = (learned.value(SECTION, name) for name in ("epochs", "batch_size"))
+    if needed.value <= 1.05 * epochs:
+        return []
+    return [
+        f"The length is the user's, {epochs:.3g} epochs. At a batch of {batch_size} it would take "
+        f"{needed.value:.3g} to the loss of as many at a batch of {reference}."
+    ]
 
 
 def _keep_shrinkage(plain: Recipe, learned: Recipe, plain_steps: float) -> Setting:

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from kfp_vision.components.batch_size_probe.pilot import plan_lengths
-from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
+from kfp_vision.components.batch_size_probe.probe import (
+    ProbeConfig,
+    note_on_length,
+    probe_batch_size,
+)
 from kfp_vision.components.shared.artifacts import (
     DatasetInfo,
     ProbeSummary,
@@ -108,6 +112,22 @@ def test_what_the_user_has_set_stays_and_the_rest_follows_it(
     assert settings["learning_rate"].source == "learned"
     reference = settings["learning_rate"].evidence["reference_rate"]
     assert settings["learning_rate"].value < reference
+
+
+@pytest.mark.parametrize(("needed", "said"), [(10.2, False), (17.3, True), (6.0, False)])
+def test_a_length_of_the_user_that_the_batch_makes_too_short_is_said(
+    needed: float, said: bool
+) -> None:
+    settings = {
+        name: Setting(value, "by hand", source="user")
+        for name, value in {"epochs": 10, "batch_size": 256}.items()
+    }
+    recipe = Recipe().with_settings("training", settings)
+    notes = note_on_length(recipe, Setting(needed, "probe"), 64)
+    assert [
+        note for note in notes if "10 epochs. At a batch of 256 it would take 17.3" in note
+    ] == (notes if said else [])
+    assert len(notes) == said
 
 
 @pytest.mark.parametrize(
