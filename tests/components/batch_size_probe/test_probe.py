@@ -9,12 +9,9 @@ import keras
 import numpy as np
 import pytest
 
+from kfp_vision.components.batch_size_probe.learned_settings import note_on_length
 from kfp_vision.components.batch_size_probe.pilot import plan_lengths
-from kfp_vision.components.batch_size_probe.probe import (
-    ProbeConfig,
-    note_on_length,
-    probe_batch_size,
-)
+from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
 from kfp_vision.components.shared.artifacts import (
     DatasetInfo,
     ProbeSummary,
