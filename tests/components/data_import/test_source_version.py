@@ -98,7 +98,11 @@ CASES: dict[str, tuple[Callable[[Path], Path], Callable[[Path], object]]] = {
     "an image more": (_class_folders, lambda root: _save(root / "b/new.png", 7)),
     "a manifest beside class folders": (
         _class_folders,
-        lambda root: (root / "labels.csv").write_text("path,label\na/0.png,x\nb/0.png,y\n"),
+        lambda root: (root / "labels.csv").write_text(
+            "\n".join(
+                ["path,label", *(f"{k}/{i}.png,{'xy'[i % 2]}" for k in "ab" for i in range(3))]
+            )
+        ),
     ),
 }
 
