@@ -43,7 +43,10 @@ def reject_link(folder: Folder, path: str) -> Rejection | None:
     # decoding a 32-px image.
     parent, _, name = path.rpartition("/")
     local = Path(f"{folder.root}/{path}")
-    is_link = local.is_symlink()
+    try:
+        is_link = local.is_symlink()
+    except OSError as error:  # Longer than names may be, or through a link to itself.
+        return Rejection(path, "missing_file", f"There can be no such file: {error.strerror}.")
     real = realpath(local) if is_link else f"{_resolve(f'{folder.root}/{parent}')}/{name}"
     if is_link and not local.exists():
         return Rejection(path, "missing_file", f"The link leads to nothing, {escape_name(real)}.")

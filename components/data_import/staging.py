@@ -7,6 +7,7 @@ import array
 import collections
 import contextlib
 import dataclasses
+import errno
 import functools
 import hashlib
 import os
@@ -198,6 +199,10 @@ def _decode(sample: Sample, white: int) -> _Row | Rejection:
         return Rejection(sample.path, "missing_file", "There is no such file in the data root.")
     except PermissionError as error:
         return Rejection(sample.path, "no_permission", f"The file may not be read: {error}")
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return Rejection(sample.path, "missing_file", "The path goes through a link to itself.")
     digest = hashlib.sha256(repr(decoded.pixels.shape).encode())
     digest.update(decoded.pixels.tobytes())
     # Without the pixels: many of these wait to be written.

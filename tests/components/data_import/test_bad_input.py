@@ -92,6 +92,8 @@ REJECTED_ROWS = {
     "dots within": (["cat/../../secret/a.png,cat"], {"outside_root": 1}),
     "nowhere": (["cat/nothing.png,cat"], {"missing_file": 1}),
     "a folder": (["cat,cat"], {"missing_file": 1}),
+    "too long a name": ([f"cat/{'x' * 300}.png,cat"], {"missing_file": 1}),
+    "too long a path": ([f"{'x/' * 3000}x.png,cat"], {"missing_file": 1}),
     "no label": (["cat/x.png,"], {"no_label": 1}),
     "short row": (["cat/x.png"], {"no_label": 1}),
     "no path": ([",cat"], {"no_path": 1}),

@@ -135,6 +135,13 @@ def test_most_rows_of_a_manifest_outside_stop_the_import(source, import_into):
     assert sum(followed.splits.values()) == 20
 
 
+def test_a_row_through_a_link_to_itself_is_left_out(source, import_into):
+    (source / "cat/self").symlink_to("self")
+    lines = [f"{name}/{index}.png,{name}" for name in ("cat", "dog") for index in range(10)]
+    (source / "all.csv").write_text("\n".join(["path,label", *lines, "cat/self/x.png,cat"]))
+    assert import_into(source)[0].rejected == {"missing_file": 1}
+
+
 def test_links_to_nothing_are_named(source, import_into):
     (source / "cat/x.png").symlink_to("../.git/annex/objects/x.png")
     for follow_links in (False, True):
