@@ -46,7 +46,15 @@ def write_keras(model: keras.Model, path: Path) -> None:
 
 def write_saved_model(model: keras.Model, path: Path) -> None:
     """Writes a SavedModel folder; its endpoint is called `serve`."""
-    model.export(path, format="tf_saved_model", verbose=False)
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    # Not `model.export`, in whose files layers like RandomFlip change every image.
+    archive.add_endpoint(
+        "serve",
+        lambda pixels: model(pixels, training=False),
+        [keras.InputSpec(shape=(None, *model.input_shape[1:]), dtype="float32", name="pixels")],
+    )
+    archive.write_out(path, verbose=False)
 
 
 def write_onnx(model: keras.Model, path: Path) -> None:

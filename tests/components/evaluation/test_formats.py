@@ -18,6 +18,13 @@ LAYERS = {
     "reshape": lambda: keras.layers.Reshape((4, 16, 3)),
     "hard_swish": lambda: keras.layers.Activation("hard_swish"),
     "depthwise": lambda: keras.layers.DepthwiseConv2D(3),
+    # Unlike Dropout they change images whenever nobody says that it is inference.
+    "random_flip": lambda: keras.layers.RandomFlip(),
+    "random_rotation": lambda: keras.layers.RandomRotation(0.2),
+    "random_contrast": lambda: keras.layers.RandomContrast(0.5),
+    "group_normalization": lambda: keras.layers.GroupNormalization(3),
+    "layer_normalization": lambda: keras.layers.LayerNormalization(),
+    "resizing": lambda: keras.layers.Resizing(12, 12),
 }
 
 
