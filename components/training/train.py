@@ -29,7 +29,7 @@ from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.context import fixed_facts
 from kfp_vision.components.shared.training.fit import CurveRow, History, fit
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
-from kfp_vision.components.shared.training.sanity import check_one_batch
+from kfp_vision.components.shared.training.sanity import check_one_batch, describe_check
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
     build_trainer,
@@ -127,7 +127,8 @@ def train_model(
     )
     curves.close()
     recipe = _as_trained(recipe, info, history)
-    summary = _summary(history, trainer.model, recipe, config.seed)
+    warnings = [*history.repairs, *describe_check(trainer, history.checks)]
+    summary = _summary(history, trainer.model, recipe, config.seed, warnings)
     trainer.model.save(output_dir / "model.keras")
     pq.write_table(pa.Table.from_pylist(history.curves), output_dir / "curves.parquet")
     write_recipe(recipe, output_dir / "recipe.json")
@@ -206,16 +207,10 @@ def _summary(
     model: keras.Model,
     recipe: Recipe,
     seed: int,
+    warnings: list[str],
 ) -> TrainingSummary:
     best, settings = history.best[0], history.settings
     images_seen = history.step * settings.batch_size
-    initial, expected = history.checks["initial_loss"], history.checks["expected_initial_loss"]
-    warnings = list(history.repairs)
-    if initial > 3 * expected:
-        warnings.append(
-            f"The untrained model's loss was {initial:.3g}; {expected:.3g} is what a model that "
-            "knows nothing has. Check the head and the pixel range of the architecture."
-        )
     if history.num_passed_over:
         warnings.append(
             f"{history.num_passed_over} evaluations on the validation images gave a loss that is "

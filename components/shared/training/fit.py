@@ -23,7 +23,7 @@ from kfp_vision.components.shared.training.checkpoints import (
 )
 from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
-from kfp_vision.components.shared.training.sanity import DivergenceError, MemorizationError
+from kfp_vision.components.shared.training.sanity import DivergenceError, RateTooHighError
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -36,7 +36,7 @@ _CHUNK_BYTES = 32 * 2**20
 _STATISTICS_BATCHES = 32
 _MIN_REPAIRED_BATCH = 8
 # What a smaller batch, and the lower rate that belongs to it, can mend.
-_REPAIRABLE = (DivergenceError, MemorizationError, tf.errors.ResourceExhaustedError)
+_REPAIRABLE = (DivergenceError, RateTooHighError, tf.errors.ResourceExhaustedError)
 
 CurveRow = dict[str, Any]
 
@@ -137,7 +137,7 @@ def fit(
     Raises:
         DivergenceError: The loss is NaN or infinite, or ten times the initial one; or no evaluation
             has a finite one.
-        MemorizationError: The model cannot learn one batch by heart.
+        MemorizationError: The model does not learn one batch.
         tf.errors.ResourceExhaustedError: The batch does not fit into memory.
     """
     state_path = checkpoint_dir / "state.npz"

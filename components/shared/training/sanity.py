@@ -1,8 +1,9 @@
-"""Checks that stop a broken set-up in seconds: can the model learn one batch by heart?
+"""Checks that stop a broken set-up in seconds: does the loss of one batch fall?
 
 The step that is checked is the step that trains, so the check also pays for its compilation.
 """
 
+import dataclasses
 import time
 from collections.abc import Mapping
 
@@ -10,10 +11,21 @@ import numpy as np
 
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["DivergenceError", "MemorizationError", "NotFiniteError", "check_one_batch"]
+__all__ = [
+    "DivergenceError",
+    "MemorizationError",
+    "NotFiniteError",
+    "RateTooHighError",
+    "check_one_batch",
+    "describe_check",
+]
 
 _MAX_STEPS = 96
 _STEPS_PER_CALL = 8
+# A loss has fallen when it is lower by this share, and by so many standard errors of its scatter.
+_LEAST_FALL, _SIGMAS = 0.02, 3.0
+# When it has not, it is tried with a rate so many times lower and higher, for fewer steps.
+_OTHER_RATES, _OTHER_STEPS = 10.0, 32
 
 
 class NotFiniteError(ArithmeticError):
@@ -25,7 +37,56 @@ class DivergenceError(ArithmeticError):
 
 
 class MemorizationError(ValueError):
-    """The model does not learn one batch by heart."""
+    """The loss does not fall when the model trains on one batch alone."""
+
+
+class RateTooHighError(MemorizationError):
+    """The same, where a lower rate may mend it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Losses:
+    """Losses of one batch, in nats.
+
+    Attributes:
+        start: Of the untrained model, mean of eight steps at rate 0.
+        scatter: Standard deviation among these: of dropout and the like.
+        steps: Of the steps taken, [T].
+        end: The lower of the mean of the last eight and what inference says, which has no dropout.
+        seconds_per_step: Once compiled.
+    """
+
+    start: float
+    scatter: float
+    steps: np.ndarray
+    end: float
+    seconds_per_step: float
+
+    @property
+    def has_halved(self) -> bool:
+        return self.end < 0.5 * self.start
+
+    @property
+    def has_exploded(self) -> bool:
+        return not np.isfinite(self.steps).all() or self.end > 2 * self.start
+
+    def has_fallen(self, expected: float) -> bool:
+        """Returns whether it ends below its start and below `expected`, or is falling at the end.
+
+        Below the start alone is too little: the labels' frequencies are learned without an image.
+        """
+        if self.has_halved or not np.isfinite(self.steps).all():
+            return self.has_halved
+        error = self.scatter * np.sqrt(2 / _STEPS_PER_CALL)
+
+        def is_below(lower: float, upper: float) -> bool:
+            return upper - lower > max(_LEAST_FALL * upper, _SIGMAS * error)
+
+        late = self.steps[-_STEPS_PER_CALL:].mean()
+        earlier = self.steps[-3 * _STEPS_PER_CALL : -2 * _STEPS_PER_CALL].mean()
+        return is_below(self.end, min(self.start, expected)) or (
+            is_below(self.end, self.start) and is_below(late, earlier)
+        )
 
 
 def check_one_batch(
@@ -36,6 +97,9 @@ def check_one_batch(
     expected_loss: float,
 ) -> dict[str, float]:
     """Trains on one batch until its loss has halved, then puts the trainer back as it was.
+
+    There is no augmentation, label smoothing or weight decay, and dropout cannot hide what the
+    model has learned. A loss that falls without halving is enough; `describe_check` warns of it.
 
     Args:
         trainer: A trainer that has not taken a step.
@@ -50,39 +114,141 @@ def check_one_batch(
 
     Raises:
         NotFiniteError: The loss is not finite from the start.
-        MemorizationError: The loss of the batch cannot be halved.
+        RateTooHighError: The loss explodes, or falls at a lower rate only.
+        MemorizationError: The loss does not fall.
     """
     before = trainer.state()
-    repeated = {name: np.stack([value] * _STEPS_PER_CALL) for name, value in targets.items()}
-    rates = np.full(_STEPS_PER_CALL, learning_rate, np.float32)
-    losses = np.empty(0, np.float32)
-    while len(losses) < _MAX_STEPS:
-        called = time.monotonic()
-        figures = trainer.run_steps(np.stack([images] * _STEPS_PER_CALL), repeated, rates)
-        seconds_per_step = (time.monotonic() - called) / _STEPS_PER_CALL
-        losses = np.append(losses, figures.losses)
-        if not np.isfinite(losses[0]):
+
+    def train(rate: float, max_steps: int) -> _Losses:
+        try:
+            return _train(trainer, images, targets, rate, max_steps)
+        finally:
             trainer.restore(before)
-            raise NotFiniteError(
-                "The loss of the untrained model must be finite. "
-                f"Received: {losses[0]} on the first batch. Check the weights of the architecture "
-                "for NaN and that it takes pixels from 0 to 255."
-            )
-        # The first call compiles: the second one at least is timed.
-        if losses[-1] < 0.5 * losses[0] and len(losses) > _STEPS_PER_CALL:
-            break
-    trainer.restore(before)
-    if not losses[-1] < 0.5 * losses[0]:
-        raise MemorizationError(
-            "A model must be able to learn one batch by heart: its loss must halve within "
-            f"{_MAX_STEPS} steps. Received: {losses[0]:.4g} -> {losses[-1]:.4g} on {len(images)} "
-            f"images at learning rate {learning_rate:g}. Check that the labels belong to the "
-            "images, that the images are not all alike, and try a lower `learning_rate`."
-        )
+
+    with trainer.unregularised():
+        losses = train(learning_rate, _MAX_STEPS)
+        if not losses.has_fallen(expected_loss):
+            others = {
+                rate: train(rate, _OTHER_STEPS)
+                for rate in (learning_rate / _OTHER_RATES, learning_rate * _OTHER_RATES)
+                if rate < learning_rate or not losses.has_exploded
+            }
+            raise _not_learned(trainer, images, losses, learning_rate, others, expected_loss)
     return {
-        "initial_loss": float(losses[0]),
+        "initial_loss": losses.start,
         "expected_initial_loss": expected_loss,
-        "overfit_loss": float(losses[-1]),
-        "overfit_steps": len(losses),
-        "seconds_per_step": seconds_per_step,
+        "overfit_loss": losses.end,
+        "overfit_steps": len(losses.steps),
+        "seconds_per_step": losses.seconds_per_step,
     }
+
+
+def _train(
+    trainer: Trainer,
+    images: np.ndarray,
+    targets: Mapping[str, np.ndarray],
+    rate: float,
+    max_steps: int,
+) -> _Losses:
+    """Returns the losses of steps at a constant rate, until they have halved or are not finite."""
+    many = np.stack([images] * _STEPS_PER_CALL)
+    repeated = {name: np.stack([value] * _STEPS_PER_CALL) for name, value in targets.items()}
+
+    def run(rate: float) -> np.ndarray:
+        rates = np.full(_STEPS_PER_CALL, rate, np.float32)
+        return trainer.run_steps(many, repeated, rates).losses
+
+    # Pays for the compilation; what follows can be timed.
+    untrained = run(0.0)
+    if not np.isfinite(untrained[0]):
+        raise NotFiniteError(
+            "The loss of the untrained model must be finite. "
+            f"Received: {untrained[0]} on the first batch. Check the weights of the architecture "
+            "for NaN and that it takes pixels from 0 to 255."
+        )
+    steps, seconds, end = np.empty(0, np.float32), 0.0, float("inf")
+    while len(steps) < max_steps and np.isfinite(steps).all():
+        called = time.monotonic()
+        steps = np.append(steps, run(rate))
+        seconds = (time.monotonic() - called) / _STEPS_PER_CALL
+        end = float(steps[-_STEPS_PER_CALL:].mean())
+        end = min(end, trainer.mean_loss(images, targets))
+        if end < 0.5 * untrained.mean():
+            break
+    return _Losses(float(untrained.mean()), float(untrained.std()), steps, end, seconds)
+
+
+def _not_learned(
+    trainer: Trainer,
+    images: np.ndarray,
+    losses: _Losses,
+    learning_rate: float,
+    others: Mapping[float, _Losses],
+    expected_loss: float,
+) -> MemorizationError:
+    """Returns the error that names the cause, as far as it was measured."""
+    received = (
+        "A model must learn one batch by heart: its loss must fall when it trains on that batch "
+        "alone. Received: "
+        f"{losses.start:.4g} -> {losses.steps[-1]:.4g} in {len(losses.steps)} steps on "
+        f"{len(images)} images at learning rate {learning_rate:g}"
+    )
+    better = [rate for rate, found in others.items() if found.has_fallen(expected_loss)]
+    if better:
+        direction = "lower" if better[0] < learning_rate else "higher"
+        kind = RateTooHighError if direction == "lower" else MemorizationError
+        end = others[better[0]].end
+        return kind(
+            f"{received}; at {better[0]:g} it falls to {end:.4g}. Set a {direction} "
+            f"`learning_rate`, such as {better[0]:g}."
+        )
+    if losses.has_exploded:
+        return RateTooHighError(f"{received}: it explodes. Set a lower `learning_rate`.")
+    tried = f"{received}, nor at {' or '.join(f'{rate:g}' for rate in others)}. "
+    if (images == images[0]).all():
+        return MemorizationError(f"{tried}The images of the batch are all alike.")
+    if _is_frozen(trainer):
+        return MemorizationError(
+            f"{tried}The network is frozen: nothing below its head can train, and what it computes "
+            "does not tell these images apart. Set `trainable = True` on its layers."
+        )
+    return MemorizationError(
+        f"{tried}Check that the labels belong to the images, and that what the network computes "
+        "depends on the image (dead activations, pixels scaled twice)."
+    )
+
+
+def _is_frozen(trainer: Trainer) -> bool:
+    """Returns whether nothing below the last layer of the model can train, though there is some."""
+    head = {id(weight) for weight in trainer.model.layers[-1].weights}
+    below = [weight for weight in trainer.model.weights if id(weight) not in head]
+    return bool(below) and not any(weight.trainable for weight in below)
+
+
+def describe_check(trainer: Trainer, checks: Mapping[str, float]) -> list[str]:
+    """Returns what the user should know of a check that has not stopped the training.
+
+    Args:
+        trainer: What was checked.
+        checks: From `check_one_batch`.
+    """
+    warnings = []
+    initial, expected = checks["initial_loss"], checks["expected_initial_loss"]
+    if initial > 3 * expected:
+        warnings.append(
+            f"The untrained model's loss was {initial:.3g}; {expected:.3g} is what a model that "
+            "knows nothing has. Check the head and the pixel range of the architecture."
+        )
+    if not checks["overfit_loss"] < 0.5 * initial:
+        warnings.append(
+            f"The loss of one batch fell from {initial:.3g} to {checks['overfit_loss']:.3g} only, "
+            f"in {checks['overfit_steps']:.0f} steps on that batch alone: the network learns "
+            "slowly or is small for these images. If the training loss still falls at the end, "
+            "set more `epochs`."
+        )
+    if _is_frozen(trainer):
+        warnings.append(
+            "The network is frozen: nothing below its head can train. Set `trainable = True` on "
+            "its layers to train all of it."
+        )
+    return warnings

@@ -3,9 +3,10 @@
 Shapes: K steps, B images a batch, images uint8 [K, B, H, W, C], targets {name: [K, B, ...]}.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ import tensorflow as tf
 from kfp_vision.components.shared.architectures.norms import norm_layers
 from kfp_vision.components.shared.augmentation.augment import augment
 from kfp_vision.components.shared.augmentation.draw import draw_seed
-from kfp_vision.components.shared.augmentation.policy import Policy, policy_tensors
+from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy, policy_tensors
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.training.replicas import (
@@ -29,7 +30,10 @@ __all__ = ["GradientFigures", "StepFigures", "Trainer", "build_optimizer"]
 
 @dataclasses.dataclass(frozen=True)
 class StepFigures:
-    """What K steps measured, both [K]: mean loss and gradient norm before clipping."""
+    """What K steps measured, both [K]: mean loss and gradient norm before clipping.
+
+    What regularisers of the user's own model add to the loss is in the gradient alone.
+    """
 
     losses: np.ndarray
     gradient_norms: np.ndarray
@@ -178,6 +182,21 @@ class Trainer:
         self._label_smoothing.assign(label_smoothing)
         self.optimizer.weight_decay.assign(weight_decay)
 
+    @contextlib.contextmanager
+    def unregularised(self) -> Iterator[None]:
+        """Steps within it see images and labels as they are; nothing is compiled anew."""
+        policy = self._policy or {}
+        changed = [self._label_smoothing, self.optimizer.weight_decay, *policy.values()]
+        before = [np.array(variable) for variable in changed]
+        self.regularise(0.0, 0.0)
+        if policy:
+            self.use_policy(IDENTITY)
+        try:
+            yield
+        finally:
+            for variable, value in zip(changed, before, strict=True):
+                variable.assign(value)
+
     def run_steps(
         self, images: np.ndarray, targets: Mapping[str, np.ndarray], learning_rates: np.ndarray
     ) -> StepFigures:
@@ -300,9 +319,10 @@ class Trainer:
             losses = self._loss(targets, logits)
             if others is not None and weights is not None:
                 losses = weights * losses + (1.0 - weights) * self._loss(others, logits)
+            loss = tf.reduce_mean(losses)
             # A user's own model may carry regularisers.
-            loss = tf.add_n([tf.reduce_mean(losses), *self.model.losses])
-        gradients = tape.gradient(loss, self.model.trainable_weights)
+            penalised = tf.add_n([loss, *self.model.losses])
+        gradients = tape.gradient(penalised, self.model.trainable_weights)
         if self._num_replicas > 1:
             return average_replicas(loss, gradients, tf.shape(images)[0])
         return loss, gradients
@@ -352,6 +372,10 @@ class Trainer:
         """Returns the logits of a batch uint8 [B, H, W, C] in inference mode."""
         logits: np.ndarray = self._forward(images).numpy()
         return logits
+
+    def mean_loss(self, images: np.ndarray, targets: Mapping[str, np.ndarray]) -> float:
+        """Returns the loss that steps minimise, of a batch [B, H, W, C], in inference mode."""
+        return float(tf.reduce_mean(self._loss(dict(targets), tf.constant(self.logits(images)))))
 
     def average_weights(self, batches: Iterable[np.ndarray]) -> list[np.ndarray]:
         """Swaps the moving average in, with batch statistics re-estimated for it.

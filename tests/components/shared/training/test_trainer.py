@@ -18,7 +18,6 @@ from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.hyperparameters import OPTIMIZERS, Hyperparameters
-from kfp_vision.components.shared.training.sanity import NotFiniteError, check_one_batch
 from kfp_vision.components.shared.training.trainer import Trainer
 
 _DEFAULTS = hyperparameters.from_recipe(hyperparameters.resolve(Recipe(), {}, 1000))
@@ -253,37 +252,6 @@ def test_class_weights_scale_the_loss_of_their_class() -> None:
     weights = tf.constant([1.0, 2.0, 0.5])
     weighted = np.asarray(task.loss(targets, tf.constant(logits), class_weights=weights))
     np.testing.assert_allclose(weighted, plain * [1, 2, 0.5, 1, 2, 0.5], rtol=1e-6)
-
-
-def test_a_batch_is_learned_by_heart_and_the_trainer_put_back() -> None:
-    settings = _settings(optimizer="adamw")
-    trainer = Trainer(_linear_model(), get_task("multiclass"), settings)
-    images = np.zeros((3, 2, 2, 1), np.uint8)
-    images[[0, 1, 2], [0, 0, 1], [0, 1, 0]] = 255
-    before = trainer.state()
-    checks = check_one_batch(
-        trainer, images, {"label": np.arange(3, dtype=np.int32)}, 0.3, np.log(3)
-    )
-    assert checks["overfit_loss"] < 0.5 * checks["initial_loss"]
-    for left, right in zip(before, trainer.state(), strict=True):
-        np.testing.assert_array_equal(left, right)
-
-
-def test_images_that_are_all_alike_are_named() -> None:
-    trainer = Trainer(_linear_model(), get_task("multiclass"), _settings(optimizer="adamw"))
-    images = np.full((6, 2, 2, 1), 128, np.uint8)
-    labels = {"label": np.array([0, 1, 2, 0, 1, 2], np.int32)}
-    with pytest.raises(ValueError, match="learn one batch by heart.*all alike"):
-        check_one_batch(trainer, images, labels, 0.1, np.log(3))
-
-
-def test_a_model_that_is_nan_from_the_start_is_named() -> None:
-    model = _linear_model()
-    model.trainable_weights[0].assign(np.full((4, 3), np.nan))
-    trainer = Trainer(model, get_task("multiclass"), _settings())
-    images, targets = _batch()
-    with pytest.raises(NotFiniteError, match="untrained model must be finite"):
-        check_one_batch(trainer, images[0], {"label": targets["label"][0]}, 0.1, np.log(3))
 
 
 def test_settled_statistics_are_the_means_over_the_batches() -> None:
