@@ -25,6 +25,7 @@ from kfp_vision.components.shared.storage import is_remote, local_path
 from kfp_vision.pipelines.display import Outcome, choose_display
 from kfp_vision.pipelines.events import failure_reason, read_event
 from kfp_vision.pipelines.fingerprints import source_versions
+from kfp_vision.pipelines.model_check import check_architecture
 from kfp_vision.pipelines.parameters import Parameters
 from kfp_vision.pipelines.processes import hold_folder, start_worker
 
@@ -83,7 +84,8 @@ def run_locally(parameters: Parameters, console: Console) -> RunResult:
     """Runs the training pipeline on this machine; a run that was stopped goes on.
 
     Raises:
-        ValueError: The output folder lies in the dataset, or `recipe_uri` is not a recipe.
+        ValueError: The output folder lies in the dataset, `recipe_uri` is not a recipe, or the
+            architecture cannot be built.
         RuntimeError: Another run uses the output folder.
     """
     folder = local_folder(parameters.output_uri)
@@ -95,6 +97,7 @@ def run_locally(parameters: Parameters, console: Console) -> RunResult:
         )
     if parameters.recipe_uri:
         fetch_recipe(parameters.recipe_uri)
+    check_architecture(parameters.architecture, parameters.image_size)
     started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     state, logs = folder / ".kfp-vision", folder / "logs"
     state.mkdir(parents=True, exist_ok=True)

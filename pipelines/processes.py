@@ -20,11 +20,11 @@ from typing import IO, Any
 
 from rich.console import Console
 
-__all__ = ["hold_folder", "start_worker"]
+__all__ = ["ENVIRONMENT", "hold_folder", "start_worker"]
 
 # Children find these before they start: glibc reads its own only then. It keeps freed memory
 # instead of returning it to the kernel, which is up to 1.7 x in training.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
     "MALLOC_TOP_PAD_": str(2**28),
@@ -84,7 +84,7 @@ def start_worker(settings: Mapping[str, Any], lock: IO[str]) -> Iterator["subpro
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**_ENVIRONMENT, **os.environ, "TMPDIR": scratch},
+            env={**ENVIRONMENT, **os.environ, "TMPDIR": scratch},
             pass_fds=(worker_end,),
             start_new_session=True,
         )

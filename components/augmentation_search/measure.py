@@ -20,7 +20,7 @@ from kfp_vision.components.augmentation_search.distance import (
     frechet_distance,
     null_distance,
 )
-from kfp_vision.components.shared.architectures.zoo import is_droppable
+from kfp_vision.components.shared.architectures.zoo import optional_regularisers
 from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInfo, read_json
 from kfp_vision.components.shared.augmentation.augment import augment
 from kfp_vision.components.shared.augmentation.draw import draw_seed
@@ -121,7 +121,7 @@ def measure_transforms(
         signals=[dataclasses.asdict(row) for row in rows],
         kept=[dataclasses.asdict(each) for each in kept],
         groups=[dataclasses.asdict(group) for group in make_groups(kept)],
-        regularisers=_regularisers(recipe),
+        regularisers=_regularisers(recipe, task, len(info.classes)),
     )
 
 
@@ -147,11 +147,11 @@ def _chance(
     return float(np.mean(found)), float(np.std(found))
 
 
-def _regularisers(recipe: Recipe) -> dict[str, float]:
+def _regularisers(recipe: Recipe, task: Task, num_classes: int) -> dict[str, float]:
     """Returns what regularises the model, without what the user has set or it cannot have."""
-    names = ["label_smoothing", "weight_decay", "dropout"]
-    if is_droppable(recipe.value("model", "architecture")):
-        names.append("stochastic_depth")
+    architecture = recipe.value("model", "architecture")
+    names = ["label_smoothing", "weight_decay"]
+    names += sorted(optional_regularisers(architecture, task, num_classes))
     held = {name: recipe.sections[SECTION][name] for name in names}
     return {name: each.value for name, each in held.items() if each.source != "user"}
 

@@ -116,6 +116,8 @@ def probe_batch_size(
         if (pixels == pixels[0]).all():
             skipped = f"the first {len(pixels)} training images are all the same: nothing to learn"
     if skipped or images is None or lengths is None:
+        # What cannot be built for these classes must not fail after the search.
+        build_trainer(recipe, info, config.seed)
         summary = ProbeSummary(skipped=skipped)
     else:
         summary, recipe = _measure(

@@ -1,4 +1,4 @@
-"""The user's own `.keras` file: checked, loaded with safe_mode on, and given the task's head.
+"""The user's own `.keras` file: checked, and loaded with safe_mode on.
 
 The file takes pixels 0..255 [B, H, W, C] and returns features, or classes; H and W are fixed by the
 file or None.
@@ -6,76 +6,57 @@ file or None.
 
 import json
 import tempfile
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
-from keras import layers
+import numpy as np
 
+from kfp_vision.components.shared.architectures.model_file import unpack_model_file
 from kfp_vision.components.shared.architectures.norms import set_norm_momentum
-from kfp_vision.components.shared.storage import download
-from kfp_vision.components.shared.tasks import Task
+from kfp_vision.components.shared.architectures.user_head import read_end
 
-__all__ = ["attach_task", "load_user_model", "read_input_size"]
+__all__ = ["check_outputs", "load_user_model", "read_input_size"]
 
-_CLASSIFIER_ACTIVATIONS = (keras.activations.softmax, keras.activations.sigmoid)
 _CONTRACT = "A model file must take one batch of pixels [B, height, width, channels]"
-
-
-def _layer_names(config: Any, class_name: str) -> Iterator[str]:
-    """Yields the names of all layers of a class in a saved configuration, at any depth."""
-    if isinstance(config, list):
-        for value in config:
-            yield from _layer_names(value, class_name)
-    elif isinstance(config, dict):
-        if config.get("class_name") == class_name:
-            yield config["config"]["name"]
-        for value in config.values():
-            yield from _layer_names(value, class_name)
+# Pixels a side at which a model of any size is tried out.
+_TRIED_SIDE = 224
 
 
 def load_user_model(uri: str) -> keras.Model:
-    """Returns the model of a `.keras` file with one image input and one output.
+    """Returns the model of a `.keras` file with one image input and one output, in float32.
 
     Raises:
-        ValueError: It is not such a file, or it holds code or layers that Keras does not have.
+        ValueError: It is not such a file, it holds code or layers that Keras does not have, or its
+            weights are not finite.
         StorageError: It cannot be reached.
     """
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.keras"
-        download(uri, path)
-        if not path.is_file() or not zipfile.is_zipfile(path):
-            raise ValueError(
-                "`architecture` must be a name of the zoo or the URI of a `.keras` file. "
-                f"Received: {uri!r}, which is not a Keras archive. Write it with "
-                "`model.save('model.keras')`."
-            )
-        with zipfile.ZipFile(path) as archive:
-            if "config.json" not in archive.namelist():
-                raise ValueError(
-                    "A `.keras` file must hold config.json. "
-                    f"Received: {uri!r} with {archive.namelist()[:5]}"
-                )
-            config = json.loads(archive.read("config.json"))
-        lambdas = sorted(set(_layer_names(config, "Lambda")))
-        if lambdas:
-            raise ValueError(
-                "A model file must not hold Lambda layers, because loading one runs code from the "
-                f"file. Received: {uri!r} with {lambdas}. Write them with layers of Keras "
-                "(Rescaling, Normalization, Reshape, ...)."
-            )
+        path = unpack_model_file(uri, Path(folder))
         try:
             model = keras.models.load_model(path, compile=False, safe_mode=True)
-        except (TypeError, ValueError, KeyError, OSError) as error:
+        except (AttributeError, IndexError, KeyError, OSError, TypeError, ValueError) as error:
             raise ValueError(
-                "A model file must be made of layers of Keras and fit the installed Keras "
-                f"{keras.__version__}. Received: {uri!r}: {error}"
+                f"A model file must fit the installed Keras {keras.__version__}. Received: "
+                f"{uri!r}, written by Keras {_written_by(path)}: {error}"
             ) from error
     _check_signature(model, uri)
+    broken = [weight.path for weight in model.weights if not np.isfinite(np.array(weight)).all()]
+    if broken:
+        raise ValueError(
+            f"The weights of a model file must be finite. Received: {uri!r} with NaN or infinity "
+            f"in {broken[:5]}. Save the model from before its training diverged."
+        )
     set_norm_momentum(model)
     return model
+
+
+def _written_by(folder: Path) -> str:
+    try:
+        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "of an unknown version"
+    return str(metadata.get("keras_version", "of an unknown version"))
 
 
 def _check_signature(model: Any, uri: str) -> None:
@@ -87,7 +68,9 @@ def _check_signature(model: Any, uri: str) -> None:
         )
     inputs = [tuple(tensor.shape) for tensor in model.inputs]
     if len(inputs) != 1 or len(inputs[0]) != 4 or inputs[0][-1] not in (1, 3):
-        raise ValueError(f"{_CONTRACT} with 1 or 3 channels. Received: {uri!r} with {inputs}")
+        raise ValueError(
+            f"{_CONTRACT} with 1 or 3 channels, the last axis. Received: {uri!r} with {inputs}"
+        )
     outputs = [tuple(tensor.shape) for tensor in model.outputs]
     if len(outputs) != 1 or len(outputs[0]) not in (2, 4) or outputs[0][-1] is None:
         raise ValueError(
@@ -101,54 +84,28 @@ def read_input_size(model: keras.Model) -> tuple[int | None, int | None]:
     return tuple(model.inputs[0].shape[1:3])
 
 
-def _without_classifier(model: keras.Model) -> tuple[Any, bool]:
-    """Returns the output before a final softmax or sigmoid, and whether there was one.
-
-    A dense layer keeps its weights: its activation is what is taken away.
-    """
-    output = model.outputs[0]
-    last = output._keras_history.operation
-    activation = getattr(last, "activation", None)
-    if isinstance(last, layers.Softmax) or (
-        isinstance(last, layers.Activation) and activation in _CLASSIFIER_ACTIVATIONS
-    ):
-        return last.input, True
-    if isinstance(last, layers.Dense) and activation in _CLASSIFIER_ACTIVATIONS:
-        last.activation = keras.activations.linear
-        return output, True
-    return output, False
-
-
-def attach_task(
-    model: keras.Model, pixels: Any, task: Task, num_classes: int, dropout: float
-) -> Any:
-    """Returns the logits of `task` on `pixels`, by the model's own classes or by a new head.
-
-    Classes [B, num_classes] are kept, as logits. Another number of classes gives way to a head on
-    the features below them; features get a head.
-
-    Args:
-        model: From `load_user_model`.
-        pixels: [B, H, W, C], 0..255, with the model's channels.
-        task: What to learn.
-        num_classes: C.
-        dropout: Rate before a new head.
+def check_outputs(model: keras.Model, uri: str) -> None:
+    """Refuses a model whose outputs are not finite, or the same whatever the image.
 
     Raises:
-        ValueError: There is `dropout` but no new head.
+        ValueError: It is such a model, with these weights.
     """
-    output, is_classifier = _without_classifier(model)
-    if len(output.shape) == 2 and output.shape[-1] == num_classes:
-        if dropout > 0:
-            raise ValueError(
-                "`dropout` must be 0 for a model file that has its own classes. "
-                f"Received: {dropout}. Put a Dropout layer into the file."
-            )
-        return keras.Model(model.inputs[0], output, name="user_model")(pixels)
-    last = output._keras_history.operation
-    if is_classifier and isinstance(last, layers.Dense):
-        output = last.input
-    features = keras.Model(model.inputs[0], output, name="user_model")(pixels)
-    if len(features.shape) == 2:
-        features = layers.Reshape((1, 1, features.shape[-1]), name="as_map")(features)
-    return task.build_head(features, num_classes, dropout)
+    height, width = (side or _TRIED_SIDE for side in read_input_size(model))
+    channels = model.inputs[0].shape[-1]
+    images = np.zeros((4, height, width, channels), np.float32)
+    images[1] = 255.0
+    images[2] = np.random.default_rng(0).integers(0, 256, images[2].shape)
+    images[3, : height // 2] = np.linspace(0, 255, width)[:, None]
+    below_head = keras.Model(model.inputs[0], read_end(model).features)
+    features = np.asarray(below_head(images, training=False)).reshape(len(images), -1)
+    if not np.isfinite(features).all():
+        raise ValueError(
+            "A model file must return finite numbers for pixels from 0 to 255. "
+            f"Received: {uri!r}, which returns NaN or infinity. Check how it scales the pixels."
+        )
+    if np.abs(features - features[0]).max() <= 1e-6 * np.abs(features).max():
+        raise ValueError(
+            "The output of a model file must depend on the image. "
+            f"Received: {uri!r}, which computes the same from black, white and random pixels. "
+            "Check for weights that are zero and activations that let nothing through."
+        )

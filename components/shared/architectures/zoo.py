@@ -19,13 +19,23 @@ from kfp_vision.components.shared.architectures import (
     efficientnet_lite,
     resnet,
     separable,
+    user_head,
     user_model,
 )
 from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.architectures.norms import set_norm_momentum
 from kfp_vision.components.shared.tasks import Task
 
-__all__ = ["ARCHITECTURES", "Architecture", "build_model", "choose_input", "is_droppable"]
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "build_model",
+    "choose_input",
+    "optional_regularisers",
+]
+
+# Of a model file that takes any size; that of the pretrained networks.
+_USER_AUTO_SIZE = 224
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +89,7 @@ ARCHITECTURES = {
 
 def _find(name: str) -> Architecture:
     if name not in ARCHITECTURES:
-        close = difflib.get_close_matches(name, ARCHITECTURES) or sorted(ARCHITECTURES)
+        close = difflib.get_close_matches(name.lower(), ARCHITECTURES) or sorted(ARCHITECTURES)
         raise ValueError(
             "`architecture` must be `auto`, a name of the zoo or the URI of a `.keras` file. "
             f"Received: {name!r}. Did you mean: {', '.join(close)}?"
@@ -87,9 +97,22 @@ def _find(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def is_droppable(architecture: str) -> bool:
+def _is_droppable(architecture: str) -> bool:
     """Returns whether a network has residual branches for stochastic depth to drop."""
     return not is_user_model(architecture) and _find(architecture).droppable
+
+
+def optional_regularisers(architecture: str, task: Task, num_classes: int) -> set[str]:
+    """Returns which of `dropout` and `stochastic_depth` a network has a place for.
+
+    Raises:
+        ValueError: There is no such architecture, or the file cannot be used.
+        StorageError: The file cannot be reached.
+    """
+    if is_user_model(architecture):
+        body = user_model.load_user_model(architecture)
+        return set() if user_head.keeps_head(body, task, num_classes) else {"dropout"}
+    return {"dropout", "stochastic_depth"} if _is_droppable(architecture) else {"dropout"}
 
 
 def choose_input(
@@ -99,24 +122,27 @@ def choose_input(
 
     `auto` is `separable`, at any size and number of channels. The shape of the images is kept;
     their area is at most `auto_size` squared, and no side is below `min_size`. A model file
-    decides its size itself where it is fixed.
+    decides its size itself where it is fixed; elsewhere its area is at most 224 squared.
 
     Raises:
         ValueError: There is no such architecture, or the file cannot be used.
         StorageError: The file cannot be reached.
     """
     if is_user_model(architecture):
-        fixed_height, fixed_width = user_model.read_input_size(
-            user_model.load_user_model(architecture)
-        )
-        return architecture, fixed_height or median_height, fixed_width or median_width
+        body = user_model.load_user_model(architecture)
+        fixed_height, fixed_width = user_model.read_input_size(body)
+        height, width = _shrunk(median_height, median_width, _USER_AUTO_SIZE)
+        return architecture, fixed_height or height, fixed_width or width
     name = "separable" if architecture == "auto" else architecture
     found = _find(name)
-    shrink = min(1.0, found.auto_size / math.sqrt(median_height * median_width))
-    height, width = (
-        max(found.min_size, round(side * shrink)) for side in (median_height, median_width)
-    )
+    height, width = _shrunk(median_height, median_width, found.auto_size, found.min_size)
     return name, height, width
+
+
+def _shrunk(height: int, width: int, auto_size: int, min_size: int = 1) -> tuple[int, int]:
+    """Returns a size of the same shape with an area of at most `auto_size` squared."""
+    shrink = min(1.0, auto_size / math.sqrt(height * width))
+    return max(min_size, round(height * shrink)), max(min_size, round(width * shrink))
 
 
 def _with_channels(pixels: Any, channels: int | None, architecture: str) -> Any:
@@ -162,8 +188,15 @@ def build_model(
         body = user_model.load_user_model(architecture)
         _check_size(architecture, image_shape, user_model.read_input_size(body))
         adapted = _with_channels(pixels, body.inputs[0].shape[-1], architecture)
-        logits = user_model.attach_task(body, adapted, task, num_classes, dropout)
-        return keras.Model(pixels, logits)
+        logits = user_head.attach_task(body, adapted, task, num_classes, dropout)
+        model = keras.Model(pixels, logits)
+        if not model.trainable_weights:
+            raise ValueError(
+                "A model file must have weights that can train. "
+                f"Received: {architecture!r}, whose layers are all frozen. Set `trainable = True`, "
+                "or save it without its last layer: then it gets a new head."
+            )
+        return model
     found = _find(architecture)
     _check_droppable(architecture, stochastic_depth)
     if min(image_shape[:2]) < found.min_size:
@@ -179,7 +212,7 @@ def build_model(
 
 
 def _check_droppable(architecture: str, stochastic_depth: float) -> None:
-    if stochastic_depth > 0 and not is_droppable(architecture):
+    if stochastic_depth > 0 and not _is_droppable(architecture):
         names = [name for name, row in ARCHITECTURES.items() if row.droppable]
         raise ValueError(
             f"`stochastic_depth` must be 0 for `{architecture}`, which has no branches to drop. "

@@ -8,7 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from kfp_vision.components.shared.architectures.zoo import build_model, choose_input
+from kfp_vision.components.shared.architectures.zoo import (
+    build_model,
+    choose_input,
+    optional_regularisers,
+)
 from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
 from kfp_vision.components.shared.augmentation.policy import Policy
 from kfp_vision.components.shared.recipe import Recipe, Setting
@@ -17,7 +21,7 @@ from kfp_vision.components.shared.tasks import Task, get_task
 from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.context import fits, fixed_facts
 from kfp_vision.components.shared.training.data import LabelledImages, open_labelled
-from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.training.hyperparameters import SECTION, Hyperparameters
 from kfp_vision.components.shared.training.replicas import node_strategy
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -62,7 +66,8 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
     """Returns the recipe with complete sections `model` and `training`.
 
     Defaults of an earlier run are made anew, because they followed its data, and what was learned
-    on other data or for another training is left out.
+    on other data or for another training is left out. Regularisation that the architecture has no place for is off, unless the user has set it: then
+    `build_trainer` refuses it.
 
     Raises:
         ValueError: A setting is of the wrong type, or there is no such architecture.
@@ -95,7 +100,13 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
         others = {k: v for k, v in recipe.sections["augmentation"].items() if k != "policy"}
         recipe = Recipe({**recipe.sections, "augmentation": others})
     overrides = choices.hyperparameters()
-    return hyperparameters.resolve(recipe, overrides, info.splits["train"], facts)
+    recipe = hyperparameters.resolve(recipe, overrides, info.splits["train"], facts)
+    found = optional_regularisers(
+        recipe.value("model", "architecture"), get_task(info.task), len(info.classes)
+    )
+    off = Setting(0.0, "off: the architecture has no place for it", source="default")
+    absent = sorted({"dropout", "stochastic_depth"} - found)
+    return recipe.with_settings(SECTION, dict.fromkeys(absent, off))
 
 
 def build_trainer(

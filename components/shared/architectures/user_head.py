@@ -1,0 +1,151 @@
+"""The head of a user's own model: its classes where they fit the task, else a new one.
+
+Shapes: pixels [B, H, W, C], features [B, h, w, F] or [B, F], logits [B, C] of C classes.
+"""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from kfp_vision.components.shared.tasks import Task
+
+__all__ = ["ModelEnd", "attach_task", "keeps_head", "read_end"]
+
+_CLASSIFIERS = ("softmax", "sigmoid")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelEnd:
+    """How a model ends.
+
+    Attributes:
+        features: Tensor of the model: what its last dense layer reads or, where there is none at
+            the end, its output less a final softmax or sigmoid.
+        dense: That layer; None where there is none.
+        scale: Of the logits, by a Rescaling behind it.
+        is_classifier: Whether a softmax or sigmoid comes last.
+    """
+
+    features: Any
+    dense: layers.Dense | None = None
+    scale: float = 1.0
+    is_classifier: bool = False
+
+
+def read_end(model: keras.Model) -> ModelEnd:
+    """Returns how a model ends, through layers that change no class and models within models."""
+    tensor = features = model.outputs[0]
+    scale, is_classifier = 1.0, False
+    while len(tensor.shape) == 2:
+        history = tensor._keras_history
+        last = history.operation
+        inputs = last._inbound_nodes[history.node_index].input_tensors
+        activation = getattr(getattr(last, "activation", None), "__name__", "")
+        if isinstance(last, keras.Model) and len(inputs) == 1:
+            inner = read_end(last)
+            body = keras.Model(last.inputs[0], inner.features)(inputs[0])
+            is_classifier |= inner.is_classifier
+            return dataclasses.replace(
+                inner, features=body, scale=scale * inner.scale, is_classifier=is_classifier
+            )
+        if isinstance(last, layers.Dense):
+            is_classifier |= activation in _CLASSIFIERS
+            return ModelEnd(inputs[0], last, scale, is_classifier)
+        # Layers and functions of the same name.
+        if {type(last).__name__.lower(), activation} & {*_CLASSIFIERS}:
+            is_classifier, features = True, inputs[0]
+        elif isinstance(last, layers.Rescaling) and last.offset == 0 and np.ndim(last.scale) == 0:
+            scale *= last.scale
+        elif not isinstance(last, layers.Dropout | layers.Identity) and activation != "linear":
+            break
+        tensor = inputs[0]
+    return ModelEnd(features, is_classifier=is_classifier)
+
+
+def keeps_head(model: keras.Model, task: Task, num_classes: int) -> bool:
+    """Returns whether the output of a model is one value per class of the task.
+
+    One value is that of the second of two classes, as a sigmoid is trained.
+    """
+    shape = model.outputs[0].shape
+    if len(shape) != 2:
+        return False
+    return shape[-1] == num_classes or (
+        shape[-1] == 1 and num_classes == 2 and task.name == "binary"
+    )
+
+
+def attach_task(
+    model: keras.Model, pixels: Any, task: Task, num_classes: int, dropout: float
+) -> Any:
+    """Returns the logits of `task` on `pixels`, by the model's own classes or by a new head.
+
+    Classes [B, num_classes] are kept, as logits; so is one value for two classes. Another number
+    of classes gives way to a head on the features below them; features get a head. The last layer
+    is always the head, and what it reads are the features.
+
+    Args:
+        model: From `load_user_model`.
+        pixels: [B, H, W, C], 0..255, with the model's channels.
+        task: What to learn.
+        num_classes: C.
+        dropout: Rate before a new head.
+
+    Raises:
+        ValueError: There is `dropout` but no new head, or the model cannot take the size.
+    """
+    end = read_end(model)
+    keeps = keeps_head(model, task, num_classes)
+    if keeps and dropout > 0:
+        raise ValueError(
+            "`dropout` must be 0 for a model file that has its own classes. "
+            f"Received: {dropout}. Put a Dropout layer into the file."
+        )
+    is_other_classifier = end.dense is not None and (end.is_classifier or end.dense.units == 1)
+    output = end.features if keeps or is_other_classifier else model.outputs[0]
+    body = keras.Model(model.inputs[0], output, name="user_model")
+    try:
+        features = body(pixels)
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        raise ValueError(
+            "A model file must take images of the size of the data, or of `image_size`. "
+            f"Received: {tuple(pixels.shape[1:])}: {error}"
+        ) from error
+    if keeps:
+        return _own_head(end, num_classes)(features)
+    if len(features.shape) == 2:
+        features = layers.Reshape((1, 1, features.shape[-1]), name="as_map")(features)
+    return task.build_head(features, num_classes, dropout)
+
+
+def _own_head(end: ModelEnd, num_classes: int) -> layers.Layer:
+    """Returns the last layer of a model with its own classes, less a final softmax or sigmoid."""
+    if end.dense is None:
+        kernel, bias, config = np.eye(end.features.shape[-1]), 0.0, {}
+        if end.features.shape[-1] == num_classes:
+            return layers.Activation("linear", dtype="float32", name="logits")
+    else:
+        config = end.dense.get_config()
+        kernel = end.scale * np.array(end.dense.kernel)
+        bias = end.scale * np.array(end.dense.bias) if end.dense.use_bias else 0.0
+    if kernel.shape[-1] < num_classes:
+        # softmax([0, z]) is sigmoid(z).
+        kernel = np.pad(kernel, ((0, 0), (1, 0)))
+        bias = np.pad(np.broadcast_to(bias, 1), (1, 0))
+    activation = config.get("activation", "linear")
+    head = layers.Dense.from_config(
+        {
+            **config,
+            "name": "logits",
+            "units": num_classes,
+            "activation": "linear" if activation in _CLASSIFIERS else activation,
+            "dtype": "float32",
+        }
+    )
+    head.build((None, kernel.shape[0]))
+    head.set_weights([kernel, np.broadcast_to(bias, num_classes)][: len(head.weights)])
+    return head
