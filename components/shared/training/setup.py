@@ -66,8 +66,8 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
     """Returns the recipe with complete sections `model` and `training`.
 
     Defaults of an earlier run are made anew, because they followed its data, and what was learned
-    on other data or for another training is left out. Regularisation that the architecture has no place for is off, unless the user has set it: then
-    `build_trainer` refuses it.
+    on other data or for another training is left out. Regularisation that the architecture has no
+    place for is off, unless the user has set it: then `build_trainer` refuses it.
 
     Raises:
         ValueError: A setting is of the wrong type, or there is no such architecture.

@@ -11,7 +11,10 @@ from kfp_vision.components.shared.architectures.zoo import (
     build_model,
     choose_input,
 )
+from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training import hyperparameters
+from kfp_vision.components.shared.training.trainer import Trainer
 
 # Those with weights of ImageNet are the same networks; their weights are tested elsewhere.
 NETWORKS = sorted(name for name in ARCHITECTURES if not name.endswith("_imagenet"))
@@ -53,6 +56,18 @@ def test_the_gradient_reaches_every_weight(name):
         if gradient is None or not np.any(gradient.numpy())
     ]
     assert dead == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_trains_in_the_compiled_step(name):
+    settings = hyperparameters.from_recipe(hyperparameters.resolve(Recipe(), {}, 1000))
+    trainer = Trainer(build_model(name, TASK, (32, 32, 3), 10), TASK, settings)
+    pixels, labels = batch((32, 32, 3))
+    images, targets = np.stack([pixels.astype(np.uint8)] * 8), np.stack([labels] * 8)
+    losses = trainer.run_steps(images, {"label": targets}, np.full(8, 1e-3, np.float32)).losses
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
