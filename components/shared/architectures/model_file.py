@@ -32,7 +32,7 @@ _STARTS = {
 
 
 def unpack_model_file(uri: str, folder: Path) -> Path:
-    """Returns a folder that Keras loads, in which every number is float32.
+    """Returns a folder that Keras loads, in float32 and for batches of any size.
 
     The file's optimizer, loss and metrics are left out: they have no part in what follows.
 
@@ -71,7 +71,7 @@ def unpack_model_file(uri: str, folder: Path) -> Path:
         raise _not_a_model(uri, f"damaged ({error}). Copy or save it again.") from error
     config.pop("compile_config", None)
     _check_layers(config, uri)
-    (unpacked / _CONFIG).write_text(json.dumps(_in_float32(config)), encoding="utf-8")
+    (unpacked / _CONFIG).write_text(json.dumps(_trainable_config(config)), encoding="utf-8")
     return unpacked
 
 
@@ -158,16 +158,18 @@ def _check_layers(config: dict[str, Any], uri: str) -> None:
         )
 
 
-def _in_float32(config: Any) -> Any:
-    """Returns a configuration with every number type of layers in float32."""
+def _trainable_config(config: Any) -> Any:
+    """Returns a configuration in float32 numbers, for batches of any size and pixels in float32."""
     if isinstance(config, list):
-        return [_in_float32(value) for value in config]
+        return [_trainable_config(value) for value in config]
     if not isinstance(config, dict):
         return config
-    changed = {key: _in_float32(value) for key, value in config.items()}
+    changed = {key: _trainable_config(value) for key, value in config.items()}
     if config.get("class_name") == "DTypePolicy":
-        return {**changed, "config": {"name": "float32"}}
-    return {
-        key: "float32" if key == "dtype" and value in _FLOATS else value
-        for key, value in changed.items()
-    }
+        changed["config"] = {"name": "float32"}
+    if config.get("class_name") == "InputLayer" and "batch_shape" in changed["config"]:
+        shape = [None, *changed["config"]["batch_shape"][1:]]
+        changed["config"] |= {"batch_shape": shape, "dtype": "float32"}
+    if changed.get("dtype") in _FLOATS:
+        changed["dtype"] = "float32"
+    return changed

@@ -124,18 +124,19 @@ def attach_task(
 
 def _own_head(end: ModelEnd, num_classes: int) -> layers.Layer:
     """Returns the last layer of a model with its own classes, less a final softmax or sigmoid."""
-    if end.dense is None:
-        kernel, bias, config = np.eye(end.features.shape[-1]), 0.0, {}
-        if end.features.shape[-1] == num_classes:
-            return layers.Activation("linear", dtype="float32", name="logits")
-    else:
+    width = end.features.shape[-1]
+    if end.dense is None and width == num_classes:
+        return layers.Activation("linear", dtype="float32", name="logits")
+    config: dict[str, Any] = {}
+    kernel, bias = np.eye(width), np.zeros(width)
+    if end.dense is not None:
         config = end.dense.get_config()
-        kernel = end.scale * np.array(end.dense.kernel)
-        bias = end.scale * np.array(end.dense.bias) if end.dense.use_bias else 0.0
-    if kernel.shape[-1] < num_classes:
+        kernel, bias = end.scale * np.array(end.dense.kernel), np.zeros(end.dense.units)
+        if end.dense.use_bias:
+            bias = end.scale * np.array(end.dense.bias)
+    if len(bias) < num_classes:
         # softmax([0, z]) is sigmoid(z).
-        kernel = np.pad(kernel, ((0, 0), (1, 0)))
-        bias = np.pad(np.broadcast_to(bias, 1), (1, 0))
+        kernel, bias = np.pad(kernel, ((0, 0), (1, 0))), np.pad(bias, (1, 0))
     activation = config.get("activation", "linear")
     head = layers.Dense.from_config(
         {
@@ -146,6 +147,6 @@ def _own_head(end: ModelEnd, num_classes: int) -> layers.Layer:
             "dtype": "float32",
         }
     )
-    head.build((None, kernel.shape[0]))
-    head.set_weights([kernel, np.broadcast_to(bias, num_classes)][: len(head.weights)])
+    head.build((None, width))
+    head.set_weights([kernel, bias][: len(head.weights)])
     return head

@@ -4,7 +4,6 @@ The step that is checked is the step that trains, so the check also pays for its
 """
 
 import dataclasses
-import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -53,14 +52,12 @@ class _Losses:
         scatter: Standard deviation among these: of dropout and the like.
         steps: Of the steps taken, [T].
         end: The lower of the mean of the last eight and what inference says, which has no dropout.
-        seconds_per_step: Once compiled.
     """
 
     start: float
     scatter: float
     steps: np.ndarray
     end: float
-    seconds_per_step: float
 
     @property
     def has_halved(self) -> bool:
@@ -109,8 +106,7 @@ def check_one_batch(
         expected_loss: Mean loss in nats of a model that knows nothing.
 
     Returns:
-        `initial_loss`, `expected_initial_loss`, `overfit_loss`, `overfit_steps` and
-        `seconds_per_step` once compiled.
+        `initial_loss`, `expected_initial_loss`, `overfit_loss` and `overfit_steps`.
 
     Raises:
         NotFiniteError: The loss is not finite from the start.
@@ -139,7 +135,6 @@ def check_one_batch(
         "expected_initial_loss": expected_loss,
         "overfit_loss": losses.end,
         "overfit_steps": len(losses.steps),
-        "seconds_per_step": losses.seconds_per_step,
     }
 
 
@@ -158,7 +153,6 @@ def _train(
         rates = np.full(_STEPS_PER_CALL, rate, np.float32)
         return trainer.run_steps(many, repeated, rates).losses
 
-    # Pays for the compilation; what follows can be timed.
     untrained = run(0.0)
     if not np.isfinite(untrained[0]):
         raise NotFiniteError(
@@ -166,16 +160,14 @@ def _train(
             f"Received: {untrained[0]} on the first batch. Check the weights of the architecture "
             "for NaN and that it takes pixels from 0 to 255."
         )
-    steps, seconds, end = np.empty(0, np.float32), 0.0, float("inf")
+    steps, end = np.empty(0, np.float32), float("inf")
     while len(steps) < max_steps and np.isfinite(steps).all():
-        called = time.monotonic()
         steps = np.append(steps, run(rate))
-        seconds = (time.monotonic() - called) / _STEPS_PER_CALL
         end = float(steps[-_STEPS_PER_CALL:].mean())
         end = min(end, trainer.mean_loss(images, targets))
         if end < 0.5 * untrained.mean():
             break
-    return _Losses(float(untrained.mean()), float(untrained.std()), steps, end, seconds)
+    return _Losses(float(untrained.mean()), float(untrained.std()), steps, end)
 
 
 def _not_learned(

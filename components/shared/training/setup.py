@@ -105,8 +105,8 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
         recipe.value("model", "architecture"), get_task(info.task), len(info.classes)
     )
     off = Setting(0.0, "off: the architecture has no place for it", source="default")
-    absent = sorted({"dropout", "stochastic_depth"} - found)
-    return recipe.with_settings(SECTION, dict.fromkeys(absent, off))
+    no_place = sorted({"dropout", "stochastic_depth"} - found)
+    return recipe.with_settings(SECTION, dict.fromkeys(no_place, off))
 
 
 def build_trainer(

@@ -102,6 +102,24 @@ def _exported() -> keras.Model:
     return _sequential(*logits)
 
 
+def _of_one_batch() -> keras.Model:
+    pixels = keras.Input(batch_shape=(12, *IMAGE))
+    x = POOL()(layers.Conv2D(8, 3, activation="relu")(layers.Rescaling(1 / 255)(pixels)))
+    return keras.Model(pixels, layers.Dense(3)(x))
+
+
+def _of_bytes() -> keras.Model:
+    pixels = keras.Input(IMAGE, dtype="uint8")
+    x = POOL()(layers.Conv2D(8, 3, activation="relu")(layers.Rescaling(1 / 255)(pixels)))
+    return keras.Model(pixels, layers.Dense(3)(x))
+
+
+def _by_name() -> keras.Model:
+    pixels = keras.Input(IMAGE)
+    x = POOL()(layers.Conv2D(8, 3, activation="relu")(layers.Rescaling(1 / 255)(pixels)))
+    return keras.Model([pixels], {"answer": layers.Dense(3)(x)})
+
+
 def _adapted() -> keras.Model:
     normalisation = layers.Normalization(mean=[120.0] * 3, variance=[3600.0] * 3)
     return _sequential(POOL(), layers.Dense(3), start=(normalisation,))
@@ -154,6 +172,9 @@ WITH_HEAD: dict[str, Callable[[], keras.Model]] = {
     "float16": lambda: _in_policy("float16"),
     "bfloat16": lambda: _in_policy("mixed_bfloat16"),
     "float64": lambda: _in_policy("float64"),
+    "a batch of its own": _of_one_batch,
+    "pixels as bytes": _of_bytes,
+    "answers by name": _by_name,
     "a published model": _exported,
     "a frozen backbone": _frozen,
     "keras.applications with classes": lambda: _application(classes=3),
