@@ -1,6 +1,7 @@
 """What can be known of an architecture before there are images: it is built and tried out."""
 
 from kfp_vision.components.shared.architectures import user_model
+from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES, build_model
 from kfp_vision.components.shared.tasks import get_task
 
@@ -22,7 +23,7 @@ def check_architecture(architecture: str, image_size: int) -> None:
         ConnectionError, ModuleNotFoundError: Pretrained weights are out of reach.
     """
     shape, num_classes = (image_size or _SIDE,) * 2 + (3,), 2
-    if user_model.is_user_model(architecture):
+    if is_user_model(architecture):
         model = user_model.load_user_model(architecture)
         user_model.check_outputs(model, architecture)
         sides = user_model.read_input_size(model)
