@@ -56,7 +56,7 @@ def count_figures(
     figures["all_labels_kbit"] = round(bits * len(train) / 1000, 1)
     sentences = [
         f"The label of an image tells {'at most ' if task == 'multilabel' else ''}{bits:.2f} bits: "
-        f"{bits * len(train) / 1000:,.0f} kbit for all {len(train):,} training images, which is "
+        f"{bits * len(train) / 1000:,.1f} kbit for all {len(train):,} training images, which is "
         "all that supervision can teach."
     ]
     if task != "multilabel":

@@ -133,7 +133,10 @@ def _no_better_than_constant(measured: Measurements, split: str) -> str:
     if low > floor:
         return ""
     metric = measured.primary.replace("_", " ")
-    return f"all of them right is a {metric} of {low:.2f} to 1 (95 %), a constant one {floor:.2f}"
+    return (
+        f"{metric} {low:.2f} to 1 (95 % interval) when all are right, {floor:.2f} for a constant "
+        "answer"
+    )
 
 
 def _only_labels(measured: Measurements, split: str) -> str | None:
