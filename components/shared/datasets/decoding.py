@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from kfp_vision.components.shared.datasets.colour_modes import on_white, to_gray_or_rgb
 from kfp_vision.components.shared.datasets.file_formats import (
     add_jpeg_end,
     describe_other_file,
@@ -20,6 +21,8 @@ from kfp_vision.components.shared.datasets.file_formats import (
 from kfp_vision.components.shared.datasets.sixteen_bit import (
     FULL_WHITE,
     has_wide_channels,
+    join_bits,
+    open_lower_bits,
     sixteen_bit_changes,
     to_eight_bits,
 )
@@ -45,7 +48,6 @@ _DECODE_ERRORS = (
     zlib.error,
 )
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright.
-_ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
 # How pixels were changed -> what the user reads after the number of images.
 CHANGES = {
@@ -130,8 +132,9 @@ def _decode(content: bytes, white: int, mended: tuple[str, ...] = ()) -> Decoded
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             _check_size(image.width, image.height)
             is_wide = has_wide_channels(image)
+            lower = open_lower_bits(content, _FORMATS) if is_wide else None
             image.load()
-            upright, changes, peak = _normalise(image, white, is_wide)
+            upright, changes, peak = _normalise(image, lower, white, is_wide)
             changes += mended
             is_plain = image.format in ("PNG", "JPEG", "MPO") and not changes
             encoding = "png" if image.format == "PNG" or not is_plain else "jpeg"
@@ -173,7 +176,7 @@ def decode_array(pixels: np.ndarray, white: int = FULL_WHITE) -> Decoded:
     pixels = _with_channels(pixels)
     if pixels.shape[-1] == 4:
         changes.append("alpha")
-        pixels = np.asarray(_on_white(Image.fromarray(pixels, "RGBA")))
+        pixels = np.asarray(on_white(Image.fromarray(pixels, "RGBA")))
     pixels = np.ascontiguousarray(pixels)
     return Decoded(pixels, pixels.tobytes(), "raw", tuple(changes), peak)
 
@@ -190,8 +193,17 @@ def _with_channels(pixels: np.ndarray) -> np.ndarray:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def _normalise(image: Image.Image, white: int, is_wide: bool) -> tuple[Image.Image, list[str], int]:
-    """Returns an upright image of mode L or RGB, how it differs from the file, and its peak."""
+def _normalise(
+    image: Image.Image, lower: Image.Image | None, white: int, is_wide: bool
+) -> tuple[Image.Image, list[str], int]:
+    """Returns an upright image of mode L or RGB, how it differs from the file, and its peak.
+
+    Args:
+        image: As Pillow reads it.
+        lower: The lower bits of channels of 16, of which `image` has the upper ones.
+        white: The 16-bit value that becomes 255.
+        is_wide: Whether there are such channels.
+    """
     changes = []
     # A multi-picture JPEG is a photograph with a preview, not an animation.
     if getattr(image, "is_animated", False) and image.format != "MPO":
@@ -209,45 +221,20 @@ def _normalise(image: Image.Image, white: int, is_wide: bool) -> tuple[Image.Ima
         values = np.asarray(upright).astype(np.uint16)
         pixels = to_eight_bits(values, white)
         return Image.fromarray(pixels), changes + sixteen_bit_changes(pixels), int(values.max())
+    peak = 0
+    if lower is not None:
+        upright, peak = join_bits(upright, ImageOps.exif_transpose(lower), white)
     if is_wide:
         colours = np.asarray(upright)[..., : 1 if upright.mode == "LA" else 3]  # Without alpha.
         changes += sixteen_bit_changes(colours)
-    return *_to_gray_or_rgb(upright, changes), 0
-
-
-def _to_gray_or_rgb(upright: Image.Image, changes: list[str]) -> tuple[Image.Image, list[str]]:
-    mode = upright.mode
-    if mode in ("I", "F"):
+    if upright.mode in ("I", "F"):
         raise UnreadableImageError(
             "unsupported_pixels",
-            f"Pixels must have 1, 8 or 16 bits a channel. Received: Pillow mode {mode!r}, "
+            f"Pixels must have 1, 8 or 16 bits a channel. Received: Pillow mode {upright.mode!r}, "
             "whose range is unknown. Convert them to 8 bits.",
         )
-    if mode in _ALPHA_MODES or "transparency" in upright.info:
-        changes.append("alpha")
-        flat = _on_white(upright.convert("RGBA"))
-        return (flat.convert("L") if mode in ("L", "LA", "La") else flat), changes
-    if mode == "P":
-        changes.append("palette")
-        return _gray_if_gray(upright.convert("RGB")), changes
-    if mode == "1":
-        changes.append("bilevel")
-        return upright.convert("L"), changes
-    if mode not in ("L", "RGB"):
-        changes.append("colour_space")
-        return upright.convert("RGB"), changes
-    return upright, changes
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
-
-
-def _gray_if_gray(image: Image.Image) -> Image.Image:
-    red, green, blue = image.split()
-    is_gray = red.tobytes() == green.tobytes() == blue.tobytes()
-    return red if is_gray else image
+    gray_or_rgb, change = to_gray_or_rgb(upright)
+    return gray_or_rgb, changes + change, peak
 
 
 def _as_png(image: Image.Image) -> bytes:

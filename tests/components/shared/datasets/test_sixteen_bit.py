@@ -85,6 +85,47 @@ def test_colours_of_sixteen_bits_are_noticed_too(colour_type, channels, value, i
     assert again.changes == ()
 
 
+def _wide_file(kind: str, pixels: np.ndarray) -> bytes:
+    """Returns a file of uint16 [height, width, 3 or 4 channels] pixels."""
+    cv2 = pytest.importorskip("cv2")
+    bgr = pixels[..., [2, 1, 0, 3][: pixels.shape[-1]]]
+    suffix, _, compression = kind.partition(" ")
+    options = [cv2.IMWRITE_TIFF_COMPRESSION, int(compression)] if compression else []
+    return cv2.imencode(suffix, bgr, options)[1].tobytes()
+
+
+@pytest.mark.parametrize("kind", [".png", ".tiff 1", ".tiff 5"])
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("white", [4095, 65535])
+def test_colours_of_sixteen_bits_keep_all_of_them(kind, channels, white):
+    pixels = np.random.default_rng(0).integers(0, 4096, (5, 7, channels)).astype(np.uint16)
+    pixels[0, 0, :3] = 4095
+    pixels[..., 3:] = 65535
+    decoded = decode_file(_wide_file(kind, pixels), white)
+    assert decoded.peak == 4095
+    np.testing.assert_array_equal(
+        decoded.pixels, np.rint(pixels[..., :3].astype(float) * 255 / white).astype(np.uint8)
+    )
+    assert ("bright_part_unused" in decoded.changes) == (white == 65535)
+
+
+def test_colours_of_sixteen_bits_are_turned_upright():
+    pixels = np.arange(18, dtype=np.uint16).reshape(2, 3, 3) * 200
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    content = _wide_file(".png", pixels)
+    chunk = b"eXIf" + turned.tobytes()[6:]
+    length, crc = struct.pack(">I", len(chunk) - 4), struct.pack(">I", zlib.crc32(chunk))
+    decoded = decode_file(content[:33] + length + chunk + crc + content[33:], white=4095)
+    expected = np.rint(np.rot90(pixels, -1).astype(float) * 255 / 4095)
+    np.testing.assert_array_equal(decoded.pixels, expected.astype(np.uint8))
+
+
+def test_a_ppm_file_of_sixteen_bits_is_noticed():
+    content = b"P6 2 2 65535\n" + np.full(12, 900, ">u2").tobytes()
+    assert decode_file(content).changes == ("sixteen_bit", "bright_part_unused")
+
+
 @pytest.mark.parametrize(
     ("peak", "white"),
     [(0, 65535), (1, 255), (255, 255), (256, 1023), (4095, 4095), (4096, 16383), (65535, 65535)],
