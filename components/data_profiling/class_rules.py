@@ -58,7 +58,8 @@ def one_class(measured: Measurements) -> Observation | None:
     return Observation(
         "fail",
         "The training images must differ in a label, else there is nothing to learn. Every one "
-        f"of them has: {', '.join(present) or 'no label'}.",
+        f"of them has: {', '.join(present) or 'no label'}. Check that labels were read from the "
+        "right folders or column, and add images of other classes.",
         len(present),
         acceptable=False,
     )
@@ -80,8 +81,8 @@ def label_in_every_image(measured: Measurements) -> Observation | None:
         measured,
         always,
         level,
-        "on every training image, so that nothing shows what an image without looks like (fail "
-        f"where more than {_MAX_UNSEEN:.0%} of the held-out images are without)",
+        "on every training image, so that nothing shows what an image without looks like",
+        "Add training images without, or remove the label.",
     )
 
 
@@ -104,7 +105,9 @@ def class_not_in_train(measured: Measurements) -> Observation | None:
         measured,
         unseen,
         level,
-        f"in the held-out splits ({share:.1%} of their labels) but not in train",
+        f"in the held-out splits ({share:.1%} of their labels; above {_MAX_UNSEEN:.0%} training "
+        "stops) but not in train",
+        "Add training images of them, or remove them from the held-out splits.",
     )
 
 
@@ -131,6 +134,7 @@ def _not_held_out(measured: Measurements, split: str, purpose: str) -> Observati
         missing,
         "fail" if is_given and share > _MAX_UNMEASURED else "warn",
         f"in train ({share:.1%} of its labels) but not in {split}, so that nothing {purpose}",
+        f"Add images of them, or leave the {split} split out and one is made.",
     )
 
 
@@ -193,10 +197,10 @@ def small_set(measured: Measurements) -> Observation | None:
 
 
 def _classes(
-    measured: Measurements, chosen: np.ndarray, level: Level, what: str
+    measured: Measurements, chosen: np.ndarray, level: Level, what: str, advice: str = ""
 ) -> Observation | None:
     names = [name for name, is_chosen in zip(measured.classes, chosen, strict=True) if is_chosen]
     if not names:
         return None
     shown = ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")
-    return Observation(level, f"Classes {what}: {shown}.", len(names))
+    return Observation(level, f"Classes {what}: {shown}. {advice}".strip(), len(names))

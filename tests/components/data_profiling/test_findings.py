@@ -1,5 +1,6 @@
 """Every finding on a set in which it was planted, and on one without faults none."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -171,6 +172,8 @@ def test_a_planted_fault_is_found(code: str, fault: dict, level: str, count: int
     assert (observed.level, observed.count) == (level, count)
     assert len(observed.rows) <= 8
     assert observed.message.endswith(".")
+    if level == "fail":
+        assert re.search(r"\b(Add|Remove|Check|[Cc]orrect|lists all)\b", observed.message)
 
 
 def test_leakage_shows_each_copy_beside_its_original() -> None:
