@@ -40,9 +40,11 @@ class Setting:
     context: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuses a source that is not one of the three."""
+        """Refuses a source that is not one of the three, and a context that is none."""
         if self.source not in get_args(Source):
             raise ValueError(f"`source` must be one of {get_args(Source)}. Received: {self.source}")
+        if not isinstance(self.context, Mapping):
+            raise TypeError(f"`context` must be names and values. Received: {self.context!r}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,14 +79,17 @@ def explain_dropped(before: Recipe, after: Recipe, facts: Mapping[str, Any]) -> 
 def _reason(name: str, setting: Setting, facts: Mapping[str, Any]) -> str:
     if not setting.context:
         return "it does not say what it was learned on"
-    there = setting.context
-    words = [
-        f"data ({there.get('train_images')} training images, here {facts.get('train_images')})"
-        if fact == "data"
-        else f"{fact.replace('_', ' ')} ({_short(there.get(fact))}, here {_short(facts.get(fact))})"
-        for fact in differences(name, setting, facts)
-    ]
-    return f"it was learned with other {' and '.join(words)}"
+    others = differences(name, setting, facts)
+    return f"it was learned with {' and '.join(_other(each, setting, facts) for each in others)}"
+
+
+def _other(fact: str, setting: Setting, facts: Mapping[str, Any]) -> str:
+    there, here = setting.context.get(fact), facts.get(fact)
+    if fact == "data":
+        # The fingerprints tell a reader nothing. Splits that are made follow the seed.
+        there, here = setting.context.get("train_images"), facts.get("train_images")
+        return f"other data or another split ({there} training images, here {here})"
+    return f"another {fact.replace('_', ' ')} ({_short(there)}, here {_short(here)})"
 
 
 def _short(value: Any) -> str:

@@ -62,7 +62,14 @@ def test_what_is_not_finite_is_never_written_and_its_place_is_named(
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", '{"recipe_version": 1}', '{"recipe_version": 1, "sections": {"a": {"b": 1}}}'],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"recipe_version": 1}',
+        '{"recipe_version": 1, "sections": {"a": {"b": 1}}}',
+        '{"recipe_version": 1, "sections": {"a": {"b": {"value": 1, "method": "", "context": 3}}}}',
+    ],
 )
 def test_what_is_no_recipe_is_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"

@@ -86,8 +86,8 @@ _OTHERS = {"data": "six hundred", "train_images": 600}
 @pytest.mark.parametrize(
     ("facts", "overrides", "dropped", "words"),
     [
-        (_OTHERS, {}, _ALL, "data (60000 training images, here 600)"),
-        ({"data": "seed 1"}, {}, _ALL, "data (60000 training images, here 60000)"),
+        (_OTHERS, {}, _ALL, "other data or another split (60000 training images, here 600)"),
+        ({"data": "seed 1"}, {}, _ALL, "(60000 training images, here 60000)"),
         ({"architecture": "resnet20"}, {}, _ALL, "architecture (separable, here resnet20)"),
         ({"image_size": [32, 32]}, {}, _ALL, "image size ([28, 28], here [32, 32])"),
         ({}, {"optimizer": "sgd"}, _ALL, "optimizer (adamw, here sgd)"),
