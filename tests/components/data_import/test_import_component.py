@@ -13,3 +13,14 @@ def test_the_op_writes_the_artifact_and_its_metadata(tmp_path, save_images):
     import_dataset.python_func(dataset=dataset, dataset_uri=str(tmp_path / "source"))
     info = read_json(DatasetInfo, tmp_path / "deep" / "dataset" / "dataset.json")
     assert dataset.metadata == {"fingerprint": info.fingerprint, "task": "binary", **info.splits}
+
+
+def test_the_op_follows_links_on_demand(tmp_path, save_images):
+    save_images(tmp_path / "source" / "cat")
+    save_images(tmp_path / "elsewhere")
+    (tmp_path / "source" / "dog").symlink_to(tmp_path / "elsewhere")
+    dataset = dsl.Dataset(uri=str(tmp_path / "dataset"))
+    import_dataset.python_func(
+        dataset=dataset, dataset_uri=str(tmp_path / "source"), follow_links=True
+    )
+    assert read_json(DatasetInfo, tmp_path / "dataset" / "dataset.json").classes == ["cat", "dog"]
