@@ -130,12 +130,17 @@ def _linked_folders(folder: Folder, tree: Tree) -> dict[str, tuple[str, int]]:
     """Returns the links that stand for a folder -> where to, and the number of images there."""
     found = {}
     # A link to nothing that is not called like a file was a link to a folder.
-    gone = [path for path in tree.links if file_kind(path) == "unknown" and _may_be_image(path)]
-    for path in [*tree.linked_folders, *gone]:
-        link = Path(folder.root, path)
-        target = Path(realpath(link))
-        is_cycle = Path(folder.root).is_relative_to(target)
-        if file_kind(path) == "hidden" or is_cycle or (path in gone and link.exists()):
+    gone = [
+        path
+        for path in tree.links
+        if file_kind(path) == "unknown"
+        and _may_be_image(path)
+        and not Path(folder.root, path).exists()
+    ]
+    # Of those that are followed, the rest lead back to where they are.
+    for path in gone if folder.follow_links else [*tree.linked_folders, *gone]:
+        target = Path(realpath(f"{folder.root}/{path}"))
+        if file_kind(path) == "hidden" or Path(folder.root).is_relative_to(target):
             continue
         below = walk_folder(str(target), follow_links=False) if target.is_dir() else Tree()
         found[path] = (escape_name(str(target)), sum(map(_may_be_image, below.files)))
@@ -155,8 +160,9 @@ def _hidden_notes(tree: Tree) -> list[str]:
 
 
 def _may_be_image(path: str) -> bool:
-    """Returns whether a file is called like an image, or is one without a suffix."""
-    return file_kind(path) == "image" or "." not in path.rpartition("/")[2]
+    """Returns whether a file is called like an image, or has no suffix; hidden files do not."""
+    kind = file_kind(path)
+    return kind == "image" or (kind == "unknown" and "." not in path.rpartition("/")[2])
 
 
 def _some(names: Iterable[str]) -> str:

@@ -180,6 +180,7 @@ def test_cycles_end(make, source, import_into):
     # Of the images above the source, `elsewhere` is read once, the source itself never again.
     assert 20 <= sum(info.splits.values()) <= 20 + 20 + 12
     assert sum(info.rejected.values()) >= 1
+    assert not any("follow-links" in note for note in info.notes)
 
 
 def test_unlabelled_images_may_be_linked(source, import_into):

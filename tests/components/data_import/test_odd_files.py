@@ -84,6 +84,14 @@ def test_images_of_systems_are_no_images_of_the_class(path, source, import_into)
     assert any(path.rpartition("/")[0] in note for note in info.notes)
 
 
+def test_a_repository_around_the_images_is_hidden(source, import_into):
+    for path in (".git/HEAD", ".git/objects/ab/cdef", ".dvc/cache/00/11", "cat/.cache/x"):
+        _copy(source, path)
+    info, _ = import_into(source)
+    assert info.rejected == {"hidden": 4}
+    assert sum(info.splits.values()) == 20
+
+
 @pytest.mark.parametrize("name", ["Thumbs.db", "desktop.ini", ".DS_Store", "._0.png", "Icon\r"])
 def test_files_of_systems_are_hidden(name, source, import_into):
     (source / "cat" / name).write_bytes(b"\0\0")
