@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["keep_metrics", "remove_unused"]
+__all__ = ["keep_metrics", "remove_unfinished", "remove_unused"]
 
 _METRICS = ("system.Metrics", "system.ClassificationMetrics")
 
@@ -43,3 +43,17 @@ def remove_unused(pipeline_root: Path, cache_root: Path) -> None:
     for run in pipeline_root.iterdir():
         if run.name not in used:
             shutil.rmtree(run)
+
+
+def remove_unfinished(state: Path) -> None:
+    """Removes what tasks that were stopped have left half-written, under hidden names.
+
+    Args:
+        state: The folder that holds `artifacts` and `checkpoints`; no run may be using it.
+    """
+    for pattern in ("artifacts/*/*/*/.*", "checkpoints/**/.*"):
+        for path in list(state.glob(pattern)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 Everything heavy is imported inside a command, so that `--help` answers at once.
 """
 
+import contextlib
 import dataclasses
 import inspect
 import sys
@@ -16,6 +17,7 @@ import typer
 from rich.console import Console
 
 from kfp_vision.pipelines.parameters import Parameters, read_parameters, render_parameters
+from kfp_vision.pipelines.processes import Stopped, raise_on_signals, use_tensorflow
 
 __all__ = ["main"]
 
@@ -85,7 +87,7 @@ def run(
     console = Console()
     result = run_locally(parameters, console)
     print_summary(result, parameters.output_uri, console)
-    if result.reason:
+    if result.status != "passed":
         raise typer.Exit(1)
 
 
@@ -143,11 +145,15 @@ def report(
 
 def main() -> None:
     """Runs the command line; what the user can put right is one message, not a traceback."""
+    raise_on_signals()
     try:
         app()
     except (ValueError, RuntimeError, OSError) as error:
         print(f"kfp-vision: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("kfp-vision: stopped. The same command continues.", file=sys.stderr)
-        sys.exit(130)
+    except Stopped as stop:
+        # Only a run keeps what it has done; the terminal may be what has gone.
+        more = " The same command continues." if sys.argv[1:2] == ["run"] else ""
+        with contextlib.suppress(OSError):
+            print(f"kfp-vision: {stop}.{more}", file=sys.stderr, flush=True)
+        sys.exit(128 + stop.number)  # As a shell reports a process that a signal has ended.

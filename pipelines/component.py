@@ -1,10 +1,10 @@
-"""The KFP component that ends the pipeline."""
+"""The KFP components that end the pipeline: results are copied, then the model is judged."""
 
 from kfp import dsl
 
 from kfp_vision.components.shared.container_images import component
 
-__all__ = ["publish"]
+__all__ = ["check_model", "publish"]
 
 
 @component
@@ -41,3 +41,19 @@ def publish(
         {name: artifact.uri for name, artifact in artifacts.items()},
         output_uri,
     )
+
+
+@component
+def check_model(report: dsl.Input[dsl.Artifact]) -> None:
+    """Fails when the model is rejected, so that nobody overlooks it; the last line says why.
+
+    A task after `publish`: what can be published is, and publishing did not fail.
+    """
+    import sys
+    from pathlib import Path
+
+    from kfp_vision.pipelines.publishing import REJECTED, rejection
+
+    if reason := rejection(Path(report.path)):
+        # Not an exception: a traceback would hide the sentence.
+        sys.exit(REJECTED + reason)

@@ -1,13 +1,11 @@
 """The launcher on one machine: runs the pipeline under `kfp.local` and shows what happens.
 
 Everything that a run has done lies below its folder: `.kfp-vision/` holds artifacts, cache and
-checkpoints, `logs/` one file a stage, `run.json` what took how long.
+checkpoints, `logs/` one file a stage, `run.json` how it ended and what took how long.
 """
 
 import contextlib
 import dataclasses
-import hashlib
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -18,66 +16,21 @@ from typing import IO, Any
 
 from rich.console import Console
 
-from kfp_vision.components.shared.artifacts import COST_FILE, StageCost, read_json, write_json
+from kfp_vision.components.shared.artifacts import COST_FILE, StageCost, read_json
 from kfp_vision.components.shared.identity import code_digest
 from kfp_vision.components.shared.recipe import fetch_recipe
-from kfp_vision.components.shared.storage import is_remote, local_path
+from kfp_vision.components.shared.storage import StorageError
+from kfp_vision.pipelines.cache import remove_unfinished
 from kfp_vision.pipelines.display import Outcome, choose_display
 from kfp_vision.pipelines.events import failure_reason, read_event
 from kfp_vision.pipelines.fingerprints import source_versions
 from kfp_vision.pipelines.model_check import check_architecture
 from kfp_vision.pipelines.parameters import Parameters
-from kfp_vision.pipelines.processes import hold_folder, start_worker
+from kfp_vision.pipelines.processes import Stopped, hold_folder, start_worker
+from kfp_vision.pipelines.publishing import REJECTED, set_results_aside
+from kfp_vision.pipelines.record import RunResult, StageResult, local_folder, write_record
 
-__all__ = ["RunResult", "StageResult", "follow", "local_folder", "run_locally"]
-
-
-@dataclasses.dataclass(frozen=True)
-class StageResult:
-    """What happened to one stage.
-
-    Attributes:
-        name: As the DAG shows it; tasks of one loop are numbered `.2`, `.3`, ...
-        outcome: `done`, `cached` or `failed`.
-        seconds: Wall-clock time of the task, start-up and imports included.
-        work_seconds: What the stage itself measured as its work; 0 when it measures nothing. That
-            of `select-policy` is the work of all trials.
-    """
-
-    name: str
-    outcome: Outcome
-    seconds: float
-    work_seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class RunResult:
-    """`run.json` of the run's folder.
-
-    Attributes:
-        seconds: Wall-clock time of the launch.
-        orchestration_share: Part of `seconds` in which no stage did its work.
-        reason: Why the run failed; empty when it did not.
-        log: The file to read then.
-        parameters: As the user set them.
-    """
-
-    kfp_vision_version: str
-    started_at: str
-    seconds: float
-    orchestration_share: float
-    stages: list[StageResult]
-    reason: str
-    log: str
-    parameters: dict[str, Any]
-
-
-def local_folder(output_uri: str) -> Path:
-    """Returns where logs and state of a run lie: the output itself, or a cache if it is remote."""
-    if not is_remote(output_uri):
-        return local_path(output_uri, "output_uri")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "kfp-vision" / hashlib.sha256(output_uri.encode()).hexdigest()[:16]
+__all__ = ["follow", "run_locally"]
 
 
 def run_locally(parameters: Parameters, console: Console) -> RunResult:
@@ -87,8 +40,39 @@ def run_locally(parameters: Parameters, console: Console) -> RunResult:
         ValueError: The output folder lies in the dataset, `recipe_uri` is not a recipe, or the
             architecture cannot be built.
         RuntimeError: Another run uses the output folder.
+        StorageError: A remote output cannot be written.
+        Stopped: A signal has ended the run; `run.json` says so.
     """
     folder = local_folder(parameters.output_uri)
+    _check(parameters, folder)
+    started, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    state, logs = folder / ".kfp-vision", folder / "logs"
+    state.mkdir(parents=True, exist_ok=True)
+    logs.mkdir(exist_ok=True)
+    with hold_folder(state, console) as lock:
+        result = RunResult(version("kfp-vision"), started_at, dataclasses.asdict(parameters))
+        write_record(result, parameters.output_uri)
+        remove_unfinished(state)
+        try:
+            ending = _launch(parameters, state, logs, lock, console)
+        except BaseException as error:
+            status = "stopped" if isinstance(error, Stopped) else "failed"
+            ending = {"status": status, "reason": str(error)}
+            raise
+        finally:
+            remove_unfinished(state)
+            result = dataclasses.replace(result, seconds=time.monotonic() - started, **ending)
+            try:
+                write_record(result, parameters.output_uri)
+            except StorageError as error:
+                console.print(f"run.json and logs are in {folder} only: {error}", markup=False)
+    return result
+
+
+def _check(parameters: Parameters, folder: Path) -> None:
+    """Refuses what can be known to fail, before any stage has started."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"The output must be a folder. Received: {folder}, a file.")
     source = Path(parameters.dataset_uri.removeprefix("file://")).absolute()
     if source.is_dir() and folder.is_relative_to(source):
         raise ValueError(
@@ -98,40 +82,43 @@ def run_locally(parameters: Parameters, console: Console) -> RunResult:
     if parameters.recipe_uri:
         fetch_recipe(parameters.recipe_uri)
     check_architecture(parameters.architecture, parameters.image_size)
-    started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    state, logs = folder / ".kfp-vision", folder / "logs"
-    state.mkdir(parents=True, exist_ok=True)
-    logs.mkdir(exist_ok=True)
-    with hold_folder(state, console) as lock:
-        settings = {
-            "arguments": {
-                **dataclasses.asdict(parameters),
-                **source_versions(parameters),
-                "checkpoint_uri": str(state / "checkpoints"),
-            },
-            "pipeline_root": str(state / "artifacts"),
-            "cache_root": str(state / "cache" / code_digest()),
-        }
-        with start_worker(settings, lock) as worker:
-            stages = follow(worker.stdout or (), logs, console)
-            succeeded = worker.wait() == 0
-    seconds = time.monotonic() - started
-    stages = [dataclasses.replace(each, work_seconds=_work_seconds(state, each)) for each in stages]
+
+
+def _launch(
+    parameters: Parameters, state: Path, logs: Path, lock: IO[str], console: Console
+) -> dict[str, Any]:
+    """Runs the worker to its end; returns how that was, as fields of `RunResult`."""
+    with start_worker(_settings(parameters, state), lock) as worker:
+        followed = follow(worker.stdout or (), logs, console)
+        succeeded = worker.wait() == 0
+    stages = [
+        dataclasses.replace(each, work_seconds=_work_seconds(state, each)) for each in followed
+    ]
+    if succeeded:
+        return {"stages": stages, "status": "passed"}
     broken = [each.name for each in stages if each.outcome == "failed"]
     log = logs / f"{broken[0] if broken else 'pipeline'}.log"
-    result = RunResult(
-        kfp_vision_version=version("kfp-vision"),
-        started_at=started_at,
-        seconds=seconds,
-        # Workers that share the trials, or trials from the cache, work longer than the run takes.
-        orchestration_share=max(0.0, 1 - sum(each.work_seconds for each in stages) / seconds),
-        stages=stages,
-        reason="" if succeeded else failure_reason(log.read_text(encoding="utf-8").splitlines()),
-        log="" if succeeded else str(log),
-        parameters=dataclasses.asdict(parameters),
-    )
-    write_json(result, folder / "run.json")
-    return result
+    lines = log.read_text(encoding="utf-8").splitlines()
+    spoken = [line for line in lines if line.startswith(REJECTED)]
+    if spoken and broken == ["check-model"]:
+        return {"stages": stages, "status": "rejected", "reason": spoken[-1]}
+    ending = {"stages": stages, "status": "failed", "reason": failure_reason(lines)}
+    with contextlib.suppress(OSError):  # It may be the storage that failed.
+        ending["previous"] = set_results_aside(parameters.output_uri)
+    return {**ending, "log": str(log)}
+
+
+def _settings(parameters: Parameters, state: Path) -> dict[str, Any]:
+    """Returns what `worker.py` is told."""
+    return {
+        "arguments": {
+            **dataclasses.asdict(parameters),
+            **source_versions(parameters),
+            "checkpoint_uri": str(state / "checkpoints"),
+        },
+        "pipeline_root": str(state / "artifacts"),
+        "cache_root": str(state / "cache" / code_digest()),
+    }
 
 
 @dataclasses.dataclass

@@ -20,18 +20,59 @@ from typing import IO, Any
 
 from rich.console import Console
 
-__all__ = ["ENVIRONMENT", "hold_folder", "start_worker"]
+__all__ = [
+    "ENVIRONMENT",
+    "Stopped",
+    "hold_folder",
+    "raise_on_signals",
+    "start_worker",
+    "use_tensorflow",
+]
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# A backend that a user has chosen for all of Keras, and TensorFlow's greetings, are not ours.
+_TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"}
 # Children find these before they start: glibc reads its own only then. It keeps freed memory
 # instead of returning it to the kernel, which is up to 1.7 x in training.
 ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
     "MALLOC_TOP_PAD_": str(2**28),
-    "TF_CPP_MIN_LOG_LEVEL": "2",
-    "KERAS_BACKEND": "tensorflow",
     "PYTHONUNBUFFERED": "1",
+    **_TENSORFLOW,
 }
+
+
+def use_tensorflow() -> None:
+    """Sets what this process has to know before it imports TensorFlow or Keras."""
+    for name, value in _TENSORFLOW.items():
+        os.environ.setdefault(name, value)
+
+
+class Stopped(BaseException):
+    """A signal asks this process to end; like KeyboardInterrupt, which click would swallow."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+
+def raise_on_signals() -> None:
+    """Makes Ctrl-C, SIGTERM and SIGHUP raise `Stopped` once, so that everything is cleared away.
+
+    What the caller of this process has chosen to ignore stays ignored: SIGHUP under `nohup`.
+    """
+    heard = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+
+    def stop(number: int, _: object) -> None:
+        # The impatient second Ctrl-C must not stop the clearing.
+        for each in heard:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    for each in heard:
+        signal.signal(each, stop)
 
 
 @contextlib.contextmanager

@@ -1,42 +1,52 @@
 """What a run prints when it is over: the metrics, the cost, and where everything lies."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from kfp_vision.components.shared.storage import is_remote, open_folder
 from kfp_vision.pipelines.display import format_duration
-from kfp_vision.pipelines.local import RunResult, local_folder
+from kfp_vision.pipelines.publishing import MODEL_FILE
+from kfp_vision.pipelines.record import RunResult, local_folder
 
 __all__ = ["print_summary"]
 
 
 def print_summary(result: RunResult, output_uri: str, console: Console) -> None:
-    """Prints why the run failed, or what it reached."""
-    if result.reason:
+    """Prints why the run failed, or what it reached; the last line says why a model is rejected."""
+    output_uri = output_uri.rstrip("/")
+    logs = f"{output_uri}/logs" if is_remote(output_uri) else str(local_folder(output_uri) / "logs")
+    if result.status == "failed":
         failed = [stage.name for stage in result.stages if stage.outcome == "failed"]
         console.print(f"\n[bold red]{failed[0] if failed else 'The pipeline'} failed:[/]", end=" ")
         console.print(result.reason, markup=False, highlight=False, soft_wrap=True)
         console.print(f"Full log: {result.log}", highlight=False, soft_wrap=True)
+        if result.previous:
+            text = f"The results of the run before are now in {result.previous}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
         return
-    folder = local_folder(output_uri)
-    report_file = folder / "report.json"
-    if report_file.exists():
-        _print_report(json.loads(report_file.read_text(encoding="utf-8")), console)
+    folder, _ = open_folder(output_uri)
+    _print_report(json.loads(folder.read("report.json")), console)
     console.print(
         f"Wall clock {format_duration(result.seconds)}, of which orchestration "
         f"{result.orchestration_share:.0%} (start-up of tasks, imports, bookkeeping).",
         highlight=False,
     )
-    for name, path in (
+    places = [
         ("Report", f"{output_uri}/report.html"),
         ("Models", f"{output_uri}/model"),
         ("Recipe", f"{output_uri}/recipe.json"),
-        ("Logs", str(Path(folder, "logs"))),
-    ):
-        console.print(f"{name:<8} {path}", highlight=False, soft_wrap=True)
+        ("Logs", logs),
+    ]
+    for name, path in places:
+        if name != "Models" or folder.exists(MODEL_FILE):
+            console.print(f"{name:<8} {path}", markup=False, highlight=False, soft_wrap=True)
+    if result.status == "rejected":
+        console.print(
+            result.reason, style="bold red", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def _print_report(report: dict[str, Any], console: Console) -> None:
@@ -56,11 +66,11 @@ def _print_report(report: dict[str, Any], console: Console) -> None:
             table.add_row(name, f"{score['value']:.4f}", f"{low:.4f} .. {high:.4f}")
     for export in report["exports"]:
         value = export["metrics"].get(primary)
+        figures = f", {export['size_bytes'] / 2**20:.1f} MiB, {export['latency_ms']:.1f} ms"
         table.add_row(
-            f"{export['format']} file, {export['size_bytes'] / 2**20:.1f} MiB, "
-            f"{export['latency_ms']:.1f} ms",
+            f"{export['format']} file{figures if export['metrics'] else ''}",
             "-" if value is None else f"{value:.4f}",
-            "passed" if export["passed"] else "[red]rejected[/]",
+            "passed" if export["passed"] else "[red]failed[/]",
         )
     console.print(table)
     for warning in report["warnings"]:

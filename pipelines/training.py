@@ -7,7 +7,7 @@ from kfp_vision.components.data_import.component import import_dataset
 from kfp_vision.components.data_profiling.component import check_profile, profile_dataset
 from kfp_vision.components.evaluation.component import build_report, evaluate_model, export_model
 from kfp_vision.components.training.component import train_model
-from kfp_vision.pipelines.component import publish
+from kfp_vision.pipelines.component import check_model, publish
 from kfp_vision.pipelines.searching import search_policy
 
 __all__ = ["training_pipeline"]
@@ -104,7 +104,7 @@ def training_pipeline(
         evaluation=evaluation,
         exports=exports,
     ).outputs["report"]
-    publish(
+    published = publish(
         dataset=dataset,
         profile=profile,
         probe=probe,
@@ -116,3 +116,4 @@ def training_pipeline(
         report=report,
         output_uri=output_uri,
     ).set_caching_options(enable_caching=False)
+    check_model(report=report).after(published)

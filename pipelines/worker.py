@@ -11,12 +11,14 @@ import io
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
 from pathlib import Path
 from typing import TextIO
 
+import psutil
 from kfp import local
 from kfp.local import logging_utils
 
@@ -61,20 +63,26 @@ def _speak_in_lines() -> None:
     sys.stdout = MarkedLines(sys.stdout, "task")
 
 
-def _end_with(launcher: int) -> None:
+def _end_with(launcher: int, scratch: Path) -> None:
     """Ends this process and its tasks when the launcher is gone, even by `kill -9`.
 
     Args:
         launcher: File descriptor of a pipe whose other end only the launcher holds.
+        scratch: The temporary folder that the launcher can no longer remove.
     """
     os.read(launcher, 1)
+    for task in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            task.kill()
+    shutil.rmtree(scratch, ignore_errors=True)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def main() -> None:
     """Runs the training pipeline as the JSON argument says; the exit code is 1 if a task fails."""
     settings = json.loads(sys.argv[1])
-    threading.Thread(target=_end_with, args=(settings["launcher"],), daemon=True).start()
+    scratch = Path(settings["workspace_root"]).parent
+    threading.Thread(target=_end_with, args=(settings["launcher"], scratch), daemon=True).start()
     pipeline_root, cache_root = Path(settings["pipeline_root"]), Path(settings["cache_root"])
     keep_metrics(cache_root)
     _speak_in_lines()

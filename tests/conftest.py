@@ -1,8 +1,18 @@
-"""How the tests share the machine when pytest-xdist runs them in several processes."""
+"""What all tests share: the machine, when pytest-xdist runs them in several processes, and buckets.
 
+A bucket is a server on this machine that speaks the real protocol over HTTP.
+"""
+
+import json
 import os
+import socket
+import urllib.request
+from collections.abc import Callable
 
+import gcsfs
 import pytest
+import s3fs
+from moto.server import ThreadedMotoServer
 
 # A session fixture that takes a minute: its tests run in one process, so that it is made once.
 _MADE_ONCE = ("finished_run",)
@@ -21,3 +31,67 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         shared = [name for name in _MADE_ONCE if name in getattr(item, "fixturenames", ())]
         item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A port that nobody listens on."""
+    return _free_port
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def forget_connections() -> Callable[[], None]:
+    return _forget_connections
+
+
+def _forget_connections() -> None:
+    # fsspec keeps one file system an URI scheme, with the endpoint of the test before.
+    s3fs.S3FileSystem.clear_instance_cache()
+    gcsfs.GCSFileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    port = _free_port()
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    _forget_connections()
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/reset", b"").close()
+    s3fs.S3FileSystem().mkdir("bucket")
+    yield "s3://bucket"
+    server.stop()
+    _forget_connections()
+
+
+@pytest.fixture
+def gs(monkeypatch):
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    port = _free_port()
+    server = emulator.create_server("127.0.0.1", port, in_memory=True)
+    server.start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    _forget_connections()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/storage/v1/b?project=test",
+        json.dumps({"name": "bucket"}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request).close()
+    yield "gs://bucket"
+    server.stop()
+    _forget_connections()
+
+
+@pytest.fixture(params=["s3", "gs"])
+def bucket(request):
+    return request.getfixturevalue(request.param)

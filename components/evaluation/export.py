@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import shutil
 import statistics
 import time
 import traceback
@@ -89,8 +90,8 @@ def export_model(
 ) -> list[Export]:
     """Writes `exports.json`, a file or folder per format, `conversion.log` and `cost.json`.
 
-    A format that cannot be written or read back is a failed export with the reason. A model that
-    the evaluation has rejected is not exported at all; `exports.json` says so.
+    A format that cannot be written or read back is a failed export with the reason and without a
+    file. A model that the evaluation has rejected is not exported at all; `exports.json` says so.
 
     Args:
         dataset_dir: The `dataset` artifact.
@@ -114,6 +115,9 @@ def export_model(
             _export(name, write, output_dir, test, config)
             for name, write in _writers(model, output_dir, calibration).items()
         ]
+        for export in exports:
+            if not export.metrics:
+                _remove(output_dir / export.path)
     reason = "" if evaluation.passed else " ".join(["Not exported.", *evaluation.reasons])
     write_json({"exports": exports, "reason": reason}, output_dir / "exports.json")
     seen = sum(export.num_images for export in exports)
@@ -158,17 +162,21 @@ def _export(
 
 def _measure(name: str, path: Path, infer: Infer, test: _TestSet, config: ExportConfig) -> Export:
     probabilities = run_batches(infer, test.source, test.indices, f"export {name}")
+    if not np.isfinite(probabilities).all():
+        raise ValueError("Probabilities must be finite. Received: NaN or infinity from the file.")
     metrics = test.task.metrics(test.targets, probabilities)
-    expected = test.task.metrics(test.targets, test.reference)[test.primary]
+    # The images that are measured may leave the metric undefined; Keras then as well.
+    measured = metrics.get(test.primary, 0.0)
+    expected = test.task.metrics(test.targets, test.reference).get(test.primary, 0.0)
     difference = float(np.abs(probabilities - test.reference).max())
     if name == "tflite_int8":
-        loss, tolerance = expected - metrics[test.primary], config.max_metric_loss_int8
+        loss, tolerance = expected - measured, config.max_metric_loss_int8
     else:
-        loss, tolerance = abs(expected - metrics[test.primary]), config.max_metric_loss
+        loss, tolerance = abs(expected - measured), config.max_metric_loss
     reasons = []
     if loss > tolerance:
         reasons.append(
-            f"{test.primary} is {metrics[test.primary]:.4f}, that of Keras {expected:.4f}; "
+            f"{test.primary} is {measured:.4f}, that of Keras {expected:.4f}; "
             f"allowed are {tolerance}."
         )
     if name != "tflite_int8" and difference > config.max_difference:
@@ -228,6 +236,12 @@ def _draw_calibration(
     )
     count = min(len(source), config.num_calibration_images)
     return source.take(np.random.default_rng(config.seed).choice(len(source), count, False))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def _size_bytes(path: Path) -> int:

@@ -116,4 +116,9 @@ def write_tflite_int8(saved_model: Path, path: Path, calibration: np.ndarray) ->
 
 
 def _converter(saved_model: Path) -> tf.lite.TFLiteConverter:
+    if not (saved_model / "saved_model.pb").is_file():
+        raise FileNotFoundError(
+            "A LiteRT file is made from the SavedModel, which must have been written. Received: "
+            f"none in {saved_model}"
+        )
     return tf.lite.TFLiteConverter.from_saved_model(str(saved_model))

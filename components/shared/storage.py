@@ -27,8 +27,10 @@ __all__ = [
     "download",
     "is_remote",
     "local_path",
+    "move",
     "open_folder",
     "record_reads",
+    "remove",
     "upload",
 ]
 
@@ -296,3 +298,20 @@ def upload(source: Path, uri: str) -> None:
             if scheme == "file":
                 Path(target).parent.mkdir(parents=True, exist_ok=True)
             files.put_file(str(path), target)
+
+
+def remove(uri: str) -> None:
+    """Removes a file."""
+    files, path, scheme = _connect(uri)
+    with _explained(uri, scheme):
+        files.rm_file(path)
+
+
+def move(uri: str, target_uri: str) -> None:
+    """Moves a file to another place of the same file system, over what is there."""
+    files, path, scheme = _connect(uri)
+    _, target, _ = _connect(target_uri)
+    with _explained(uri, scheme):
+        if scheme == "file":
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+        files.mv(path, target)

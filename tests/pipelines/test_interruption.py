@@ -1,9 +1,10 @@
-"""`kill -9` at any moment: nothing survives, nothing collides, nothing is lost."""
+"""Signals and `kill -9` at any moment: nothing survives, nothing collides, nothing is lost."""
 
 import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -54,12 +55,81 @@ def training_is_under_way(output):
     return bool(checkpoints)
 
 
-def test_a_killed_launcher_takes_its_processes_along(start, tmp_path):
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """The folder for temporary files of every process that the test starts."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+def leftovers(scratch):
+    # Libraries have files of their own there.
+    return list(scratch.glob("kfp-vision-*"))
+
+
+def test_a_killed_launcher_takes_its_processes_along(start, tmp_path, scratch):
     output = tmp_path / "out"
     launcher = start(output)
     assert wait_until(lambda: (output / "logs" / "import-dataset.log").exists(), 60)
+    assert leftovers(scratch)
     os.kill(launcher.pid, signal.SIGKILL)
     assert wait_until(lambda: not descendants_of(output), 10)
+    assert wait_until(lambda: not leftovers(scratch), 10)
+    assert json.loads((output / "run.json").read_text())["status"] == "running"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_launcher_that_is_asked_to_end_says_so_and_leaves_nothing(start, tmp_path, scratch, sent):
+    output = tmp_path / "out"
+    launcher = start(output)
+    assert wait_until(lambda: (output / "logs" / "import-dataset.log").exists(), 60)
+    half = output / ".kfp-vision" / "artifacts" / "run" / "import-dataset" / "1" / ".dataset-x1"
+    half.mkdir(parents=True)
+    launcher.send_signal(sent)
+    launcher.send_signal(sent)  # The impatient second Ctrl-C.
+    said, _ = launcher.communicate(timeout=60)
+    assert said.rstrip().splitlines()[-1] == (
+        f"kfp-vision: stopped by {sent.name}. The same command continues."
+    )
+    assert launcher.returncode == 128 + sent
+    assert "Traceback" not in said
+    assert not descendants_of(output)
+    assert not leftovers(scratch)
+    assert not list((output / ".kfp-vision").glob("artifacts/**/.dataset-*"))
+    run = json.loads((output / "run.json").read_text())
+    assert (run["status"], run["reason"]) == ("stopped", f"stopped by {sent.name}")
+
+
+_LISTENER = """
+import signal, sys, time
+from kfp_vision.pipelines.processes import Stopped, raise_on_signals
+for number in map(int, sys.argv[1:]):
+    signal.signal(number, signal.SIG_IGN)
+raise_on_signals()
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except Stopped as stop:
+    print(stop, flush=True)
+    time.sleep(0.5)
+    print("cleared", flush=True)
+"""
+
+
+@pytest.mark.parametrize("ignored", [[], [signal.SIGHUP], [signal.SIGINT, signal.SIGHUP]])
+def test_what_the_caller_ignores_stays_ignored_and_clearing_is_not_disturbed(ignored):
+    arguments = [sys.executable, "-c", _LISTENER, *map(str, map(int, ignored))]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        for number in ignored:
+            process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "stopped by SIGTERM\n"
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
+        assert process.stdout.readline() == "cleared\n"
 
 
 @pytest.mark.slow

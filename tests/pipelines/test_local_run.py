@@ -37,6 +37,7 @@ STAGES = (
     "export-model",
     "build-report",
     "publish",
+    "check-model",
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from kfp_vision.components.evaluation.report.inputs import Run
 from kfp_vision.components.shared.artifacts import StageCost
 
-__all__ = ["collect_warnings", "summarise", "total_cost"]
+__all__ = ["collect_warnings", "rejection", "summarise", "total_cost"]
 
 
 def collect_warnings(run: Run) -> list[dict[str, Any]]:
@@ -51,12 +51,24 @@ def total_cost(costs: Mapping[str, StageCost], plain_s: float) -> dict[str, Any]
     }
 
 
+def rejection(run: Run) -> str:
+    """Returns why the model is rejected; empty when it is not."""
+    if not run.evaluation.passed:
+        return " ".join(run.evaluation.reasons) or "It does not pass the evaluation."
+    if any(export.passed for export in run.exports):
+        return ""
+    failures = " ".join(f"{export.format}: {export.reason}" for export in run.exports)
+    return f"No format could be exported. {failures}".rstrip()
+
+
 def summarise(run: Run) -> dict[str, Any]:
     """Returns `report.json`."""
     dataset, training, evaluation = run.dataset, run.training, run.evaluation
+    reason = rejection(run)
     return {
         "kfp_vision_version": run.version,
-        "status": "passed" if evaluation.passed else "rejected",
+        "status": "rejected" if reason else "passed",
+        "reason": reason,
         "task": dataset.task,
         "dataset": {
             "uri": dataset.source_uri,

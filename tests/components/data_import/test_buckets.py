@@ -1,16 +1,11 @@
 """Datasets in buckets, over HTTP to servers on this machine that speak the real protocols."""
 
-import json
 import shutil
-import socket
-import urllib.request
 
-import gcsfs
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import s3fs
-from moto.server import ThreadedMotoServer
 
 from kfp_vision.components.shared.identity import listing_digest
 from kfp_vision.components.shared.storage import (
@@ -19,59 +14,6 @@ from kfp_vision.components.shared.storage import (
     open_folder,
     upload,
 )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _forget_connections() -> None:
-    # fsspec keeps one file system an URI scheme, with the endpoint of the test before.
-    s3fs.S3FileSystem.clear_instance_cache()
-    gcsfs.GCSFileSystem.clear_instance_cache()
-
-
-@pytest.fixture
-def s3(monkeypatch):
-    port = _free_port()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    _forget_connections()
-    urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/reset", b"").close()
-    s3fs.S3FileSystem().mkdir("bucket")
-    yield "s3://bucket"
-    server.stop()
-    _forget_connections()
-
-
-@pytest.fixture
-def gs(monkeypatch):
-    emulator = pytest.importorskip("gcp_storage_emulator.server")
-    port = _free_port()
-    server = emulator.create_server("127.0.0.1", port, in_memory=True)
-    server.start()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-    _forget_connections()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/storage/v1/b?project=test",
-        json.dumps({"name": "bucket"}).encode(),
-        {"Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request).close()
-    yield "gs://bucket"
-    server.stop()
-    _forget_connections()
-
-
-@pytest.fixture(params=["s3", "gs"])
-def bucket(request):
-    return request.getfixturevalue(request.param)
 
 
 def test_class_folders_import_alike_from_a_bucket(bucket, tmp_path, save_images, import_into):
@@ -199,11 +141,11 @@ def test_a_bucket_that_is_not_there(bucket):
         pytest.param("gs://bucket/data", "STORAGE_EMULATOR_HOST", marks=pytest.mark.slow),
     ],
 )
-def test_a_server_that_is_not_there(uri, variable, monkeypatch):
-    monkeypatch.setenv(variable, f"http://127.0.0.1:{_free_port()}")
+def test_a_server_that_is_not_there(uri, variable, monkeypatch, free_port, forget_connections):
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    _forget_connections()
+    forget_connections()
     with pytest.raises(StorageError, match=r"Cannot reach .*Check the bucket's name"):
         open_folder(uri)
-    _forget_connections()
+    forget_connections()

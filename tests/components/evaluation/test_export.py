@@ -11,6 +11,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from kfp_vision.components.evaluation.export import ExportConfig, export_model
+from kfp_vision.components.evaluation.runtimes import RUNTIMES
 from kfp_vision.components.shared.artifacts import write_json
 
 FORMATS = ["keras", "saved_model", "onnx", "tflite", "tflite_int8"]
@@ -79,6 +80,32 @@ def test_a_format_that_fails_is_a_failed_export_and_costs_no_other(evaluated, tm
     failed = exports[FORMATS.index("onnx")]
     assert "conversion.log" in failed.reason
     assert failed.metrics == {}
+    assert not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.parametrize("trained", ["binary"], indirect=True)
+def test_what_is_made_from_a_failed_format_names_it(evaluated, tmp_path):
+    trained, _, evaluation_dir = evaluated
+    (tmp_path / "saved_model").write_text("A file where the folder belongs.")
+    exports = export_model(trained.dataset_dir, evaluation_dir, tmp_path, ExportConfig())
+    reasons = {export.format: export.reason for export in exports if not export.passed}
+    assert list(reasons) == ["saved_model", "tflite", "tflite_int8"]
+    assert "SavedModel, which must have been written" in reasons["tflite"]
+    assert not (tmp_path / "saved_model").exists()
+
+
+@pytest.mark.parametrize("trained", ["binary"], indirect=True)
+def test_a_file_that_computes_nan_is_a_failed_export(evaluated, tmp_path, monkeypatch):
+    trained, _, evaluation_dir = evaluated
+
+    def load(_):
+        return lambda images: np.full((len(images), 2), np.nan, np.float32)
+
+    monkeypatch.setitem(RUNTIMES, "onnx", load)
+    exports = export_model(trained.dataset_dir, evaluation_dir, tmp_path, ExportConfig())
+    assert ["must be finite" in export.reason for export in exports] == [
+        name == "onnx" for name in FORMATS
+    ]
 
 
 @pytest.mark.parametrize("trained", ["binary"], indirect=True)

@@ -11,6 +11,7 @@ from report_artifacts import Artifacts
 from report_cases import CASES
 
 from kfp_vision.components.evaluation.report.build import build_report
+from kfp_vision.components.shared.artifacts import Export
 
 
 class Loads(HTMLParser):
@@ -111,7 +112,7 @@ def test_warnings_come_from_every_stage(digits_run: Artifacts, tmp_path: Path) -
         ("search", 1),
         ("training", 1),
     ]
-    assert report["status"] == "rejected"
+    assert (report["status"], report["reason"]) == ("rejected", "Not better.")
     assert "Rejected" in page
     assert "Not better." in page
 
@@ -125,6 +126,18 @@ def test_a_model_no_better_than_a_baseline_says_so_first(reports: dict[str, Path
     page = (folder / "report.html").read_text(encoding="utf-8")
     words = re.sub(r"<[^>]+>", "", page[page.index('class="lead">') :]).split(">", 1)[1].split()
     assert words[:6] == ["The", "model", "cannot", "be", "told", "from"]
+
+
+def test_a_model_that_no_format_can_hold_is_rejected(digits_run: Artifacts, tmp_path: Path) -> None:
+    exports = [
+        Export(name, f"model.{name}", 0, 0.0, {}, 0.0, False, "No luck.")
+        for name in ("keras", "onnx")
+    ]
+    run = dataclasses.replace(digits_run, exports=exports)
+    report = build_report(*run.write(tmp_path), tmp_path / "out")
+    assert report["status"] == "rejected"
+    assert report["reason"] == "No format could be exported. keras: No luck. onnx: No luck."
+    assert report["reason"] in (tmp_path / "out/report.html").read_text(encoding="utf-8")
 
 
 def test_a_missing_artifact_is_named(digits_run: Artifacts, tmp_path: Path) -> None:
