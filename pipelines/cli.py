@@ -117,14 +117,21 @@ def compile_pipeline(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="Output folder of a run, or a model in it.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files and folders of images.")],
+    model: Annotated[str, typer.Argument(help="Output of a run, or a model in it.")],
+    images: Annotated[list[str], typer.Argument(help="Image files and folders of images.")],
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
 ) -> None:
-    """Print the probability of every class for images, as a table on standard output."""
+    """Print the probability of every class for images, as a table on standard output.
+
+    A row for every file; the exit code is 1 when an image could not be read.
+    """
+    use_tensorflow()
     from kfp_vision.pipelines.prediction import predict_images, write_table
 
-    write_table(predict_images(model, images), as_json, sys.stdout)
+    # A name that is no UTF-8 must not end the table.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if not write_table(predict_images(model, images), as_json, sys.stdout):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -133,6 +140,7 @@ def report(
     rebuild: Annotated[bool, typer.Option(help="Build it again from the artifacts.")] = False,
 ) -> None:
     """Print where the report of a run is, and open it when there is a browser to open it in."""
+    use_tensorflow()
     page = output / "report.html"
     if rebuild or not page.exists():
         from kfp_vision.pipelines.rebuilding import rebuild_report

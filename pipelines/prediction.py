@@ -1,8 +1,12 @@
-"""Predictions of a published model for image files, read as the import reads them."""
+"""Predictions of a published model for image files, which are found and read as the import does."""
 
+import contextlib
 import csv
 import dataclasses
+import itertools
 import json
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -10,14 +14,22 @@ from typing import IO, Any
 import numpy as np
 
 from kfp_vision.components.shared.datasets.decoding import UnreadableImageError, decode_file
+from kfp_vision.components.shared.datasets.image_files import (
+    escape_name,
+    file_kind,
+    list_image_files,
+)
 from kfp_vision.components.shared.datasets.loader import fit_image
+from kfp_vision.components.shared.storage import Folder, StorageError, download, open_folder
 
-__all__ = ["ModelCard", "predict_images", "write_table"]
+__all__ = ["ModelCard", "Prediction", "predict_images", "write_table"]
 
 _BATCH = 64
 # As in predictions.parquet.
 _PREFIX = "p_"
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+# Codes of `decode_file` for what was never meant to be an image.
+_NO_IMAGE = ("not_an_image", "empty_file")
+_MODELS = ("model/model.keras", "model/model.onnx", "model.keras", "model.onnx")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,63 +54,137 @@ class ModelCard:
     white_level: int = 2**16 - 1
 
 
-def predict_images(model: Path, images: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Yields `path`, `predicted`, `confidence`, `error` and one probability per class.
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """One row of the table.
 
-    An image that cannot be read has an `error` and nothing else.
+    Attributes:
+        row: `path`, `predicted`, `confidence`, one probability a class, and `error`; of an image
+            that cannot be read everything between `path` and `error` is empty.
+        failed: Whether there should be a prediction and is none. A file of a folder that neither is
+            an image nor is called one does not fail.
+    """
+
+    row: dict[str, Any]
+    failed: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """An image file: how the user sees it, and where it is read."""
+
+    shown: str
+    folder: Folder | None
+    path: str
+    error: str = ""
+    is_named: bool = True
+
+
+def predict_images(model: str, images: Sequence[str]) -> Iterator[Prediction]:
+    """Yields a prediction for every image, in the order of `images` and sorted in folders.
 
     Args:
-        model: A run's output folder, or one of the `.keras` and `.onnx` files that it holds.
-        images: Files, and folders that are searched for image files.
+        model: A run's output, its `model` folder, or one of the `.keras` and `.onnx` files in it.
+        images: Files, and folders that are searched for image files; local, gs:// or s3://.
 
     Raises:
         ValueError: There is no model, or no image.
     """
-    file = model / "model" / "model.keras" if model.is_dir() else model
-    card_file = file.with_name("model.json")
-    if file.suffix not in _RUNTIMES or not file.is_file() or not card_file.is_file():
+    folder, name = _find_model(model)
+    files = itertools.chain.from_iterable(map(_files, images))
+    first = next(files, None)
+    if first is None:
+        raise ValueError(f"There must be an image to predict. Received: {', '.join(images)}")
+    card = _read_card(folder, name)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(folder.root, name)
+        if not folder.is_local:
+            path = Path(scratch, Path(name).name)
+            download(f"{folder.uri}/{name}", path)
+        with _silenced():
+            infer = _RUNTIMES[path.suffix](path)
+            # The first call is the one that starts a runtime.
+            infer(np.zeros((1, *card.image_size, card.channels), np.float32))
+    files = itertools.chain([first], files)
+    while batch := list(itertools.islice(files, _BATCH)):
+        yield from _predict_batch(infer, card, batch)
+
+
+def _find_model(uri: str) -> tuple[Folder, str]:
+    """Returns a folder and the path of the model in it."""
+    folder, name = open_folder(uri)
+    names = [name] if name else _MODELS
+    for each in names:
+        is_model = each.endswith(tuple(_RUNTIMES)) and folder.exists(each)
+        if is_model and folder.exists(_beside(each, "model.json")):
+            return folder, each
+    if not name and folder.exists("report.json"):
+        report = json.loads(folder.read("report.json"))
+        if report["status"] == "rejected":
+            raise ValueError(
+                f"The run must have left a model. Received: {uri}, whose model was rejected. "
+                f"{report.get('reason', '')}"
+            )
+    raise ValueError(
+        "The model must be the output folder of a run, its `model` folder, or a .keras or .onnx "
+        f"file in that. Received: {uri}"
+    )
+
+
+def _beside(path: str, name: str) -> str:
+    return "/".join([*path.split("/")[:-1], name])
+
+
+def _read_card(folder: Folder, model: str) -> ModelCard:
+    path = _beside(model, "model.json")
+    try:
+        return ModelCard(**json.loads(folder.read(path)))
+    except (ValueError, TypeError) as error:
         raise ValueError(
-            "The model must be the output folder of a run, or a .keras or .onnx file in its "
-            f"`model` folder. Received: {model}"
-        )
-    card = ModelCard(**json.loads(card_file.read_text(encoding="utf-8")))
-    paths = [path for given in images for path in _image_files(given)]
-    if not paths:
-        raise ValueError(f"There must be an image to predict. Received: {list(map(str, images))}")
-    infer = _RUNTIMES[file.suffix](file)
-    for start in range(0, len(paths), _BATCH):
-        yield from _predict_batch(infer, card, paths[start : start + _BATCH])
+            f"model.json must be the one of the run. Received: {folder.uri}/{path} ({error})"
+        ) from error
 
 
-def _image_files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    return sorted(each for each in path.rglob("*") if each.suffix.lower() in _SUFFIXES)
+def _files(uri: str) -> Iterator[_File]:
+    """Yields the files behind what the user named; what is not there is one, with its error."""
+    shown = escape_name(uri)
+    try:
+        folder, name = open_folder(uri)
+        paths = [] if name else list_image_files(folder)
+    except (StorageError, ValueError) as error:
+        yield _File(shown, None, "", str(error))
+        return
+    if name:
+        yield _File(shown, folder, name)
+    for path in paths:
+        is_named = file_kind(path) == "image"
+        yield _File(f"{shown.rstrip('/')}/{escape_name(path)}", folder, path, is_named=is_named)
 
 
 def _predict_batch(
-    infer: Callable[[np.ndarray], np.ndarray], card: ModelCard, paths: Sequence[Path]
-) -> Iterator[dict[str, Any]]:
+    infer: Callable[[np.ndarray], np.ndarray], card: ModelCard, files: Sequence[_File]
+) -> Iterator[Prediction]:
     height, width = card.image_size
-    pixels: dict[Path, np.ndarray] = {}
-    errors: dict[Path, str] = {}
-    for path in paths:
-        try:
-            decoded = decode_file(path.read_bytes(), card.white_level)
-            pixels[path] = fit_image(decoded.pixels, height, width, card.channels)
-        except (UnreadableImageError, OSError) as error:
-            errors[path] = str(error)
-    outputs = infer(np.stack([*pixels.values()]).astype(np.float32)) if pixels else np.empty(0)
-    probabilities = dict(zip(pixels, outputs, strict=True))
-    for path in paths:
-        described = (
-            _describe(card, probabilities[path])
-            if path in probabilities
-            else dict.fromkeys(
-                ("predicted", "confidence", *(_PREFIX + name for name in card.classes)), ""
-            )
-        )
-        yield {"path": str(path), **described, "error": errors.get(path, "")}
+    pixels: list[np.ndarray] = []
+    errors: list[tuple[str, str]] = []
+    for file in files:
+        code, message = "missing_file", file.error
+        if file.folder is not None:
+            try:
+                decoded = decode_file(file.folder.read(file.path), card.white_level)
+                pixels.append(fit_image(decoded.pixels, height, width, card.channels))
+                code, message = "", ""
+            except UnreadableImageError as error:
+                code, message = error.code, str(error)
+            except OSError as error:
+                message = str(error)
+        errors.append((code, message))
+    outputs = iter(infer(np.stack(pixels).astype(np.float32)) if pixels else ())
+    empty = dict.fromkeys(("predicted", "confidence", *(_PREFIX + c for c in card.classes)), "")
+    for file, (code, message) in zip(files, errors, strict=True):
+        described = empty if code else _describe(card, next(outputs))
+        row = {"path": file.shown, **described, "error": message}
+        yield Prediction(row, bool(code) and (file.is_named or code not in _NO_IMAGE))
 
 
 def _describe(card: ModelCard, probabilities: np.ndarray) -> dict[str, Any]:
@@ -114,6 +200,19 @@ def _describe(card: ModelCard, probabilities: np.ndarray) -> dict[str, Any]:
             for name, value in zip(card.classes, probabilities, strict=True)
         },
     }
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Drops what runtimes write to standard error from C++, whatever their log level is."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _keras(file: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -134,14 +233,22 @@ def _onnx(file: Path) -> Callable[[np.ndarray], np.ndarray]:
 _RUNTIMES = {".keras": _keras, ".onnx": _onnx}
 
 
-def write_table(rows: Iterable[dict[str, Any]], as_json: bool, stream: IO[str]) -> None:
-    """Writes rows as JSON lines, or as CSV with a header."""
+def write_table(predictions: Iterable[Prediction], as_json: bool, stream: IO[str]) -> bool:
+    """Writes a row each, as JSON lines, or as CSV with a header.
+
+    Returns:
+        Whether there was a prediction, and none failed.
+    """
     writer: csv.DictWriter[str] | None = None
-    for row in rows:
+    predicted = failed = 0
+    for each in predictions:
+        failed += each.failed
+        predicted += not each.row["error"]
         if as_json:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            stream.write(json.dumps(each.row, ensure_ascii=False) + "\n")
             continue
         if writer is None:
-            writer = csv.DictWriter(stream, list(row), restval="")
+            writer = csv.DictWriter(stream, list(each.row))
             writer.writeheader()
-        writer.writerow(row)
+        writer.writerow(each.row)
+    return predicted > 0 and not failed
