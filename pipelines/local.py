@@ -17,6 +17,7 @@ from typing import IO, Any
 from rich.console import Console
 
 from kfp_vision.components.shared.artifacts import COST_FILE, StageCost, read_json
+from kfp_vision.components.shared.disk import explain_full_disk
 from kfp_vision.components.shared.identity import code_digest
 from kfp_vision.components.shared.recipe import fetch_recipe
 from kfp_vision.components.shared.storage import StorageError
@@ -45,6 +46,11 @@ def run_locally(parameters: Parameters, console: Console) -> RunResult:
     """
     folder = local_folder(parameters.output_uri)
     _check(parameters, folder)
+    with explain_full_disk(folder):
+        return _run(parameters, folder, console)
+
+
+def _run(parameters: Parameters, folder: Path, console: Console) -> RunResult:
     started, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     state, logs = folder / ".kfp-vision", folder / "logs"
     state.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from kfp_vision.components.shared.artifacts import DatasetInfo, TrainingSummary, read_json
+from kfp_vision.components.shared.disk import explain_full_disk
 from kfp_vision.components.shared.storage import (
     StorageError,
     is_remote,
@@ -66,6 +67,13 @@ def publish_results(
         output_uri: Local folder, gs:// or s3://.
     """
     output_uri = output_uri.rstrip("/")
+    # On a bucket only temporary files need a disk.
+    folders = () if is_remote(output_uri) else (Path(output_uri.removeprefix("file://")),)
+    with explain_full_disk(*folders):
+        _publish(artifacts, uris, output_uri)
+
+
+def _publish(artifacts: Mapping[str, Path], uris: Mapping[str, str], output_uri: str) -> None:
     stale = [*_published(output_uri), *_published(output_uri, f"{PREVIOUS}/")]
     for name in stale:
         remove(f"{output_uri}/{name}")

@@ -10,6 +10,7 @@ from kfp_vision.components.shared.artifacts import (
     read_json,
     write_json,
 )
+from kfp_vision.components.shared.disk import explains_full_disk
 from kfp_vision.components.shared.identity import training_identity
 from kfp_vision.components.shared.recipe import read_recipe
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
@@ -18,6 +19,7 @@ from kfp_vision.components.shared.training.search_plan import LEAST_LOOKED_AT, p
 __all__ = ["search_augmentation"]
 
 
+@explains_full_disk("output_dir", "checkpoint_dir")
 def search_augmentation(
     dataset_dir: Path,
     recipe_path: Path,

@@ -31,6 +31,7 @@ from kfp_vision.components.shared.artifacts import (
     read_json,
     write_json,
 )
+from kfp_vision.components.shared.disk import explains_full_disk
 from kfp_vision.components.shared.recipe import Recipe, read_recipe, write_recipe
 from kfp_vision.components.shared.training.context import explain_dropped, fixed_facts
 from kfp_vision.components.shared.training.data import LabelledImages
@@ -79,6 +80,7 @@ class ProbeConfig(UserChoices):
     learn: bool = True
 
 
+@explains_full_disk("output_dir")
 def probe_batch_size(
     dataset_dir: Path, recipe_path: Path, output_dir: Path, config: ProbeConfig
 ) -> ProbeSummary:

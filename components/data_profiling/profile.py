@@ -29,6 +29,7 @@ from kfp_vision.components.shared.artifacts import (
 )
 from kfp_vision.components.shared.datasets.near_duplicates import near_duplicate_groups
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
+from kfp_vision.components.shared.disk import explains_full_disk
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import Recipe, write_recipe
 
@@ -64,6 +65,7 @@ class ProfileConfig:
             raise ValueError(f"`beta` must be at least 0 and below 1. Received: {self.beta}")
 
 
+@explains_full_disk("output_dir")
 def profile_images(
     dataset_dir: Path, recipe: Recipe, output_dir: Path, config: ProfileConfig
 ) -> Profile:

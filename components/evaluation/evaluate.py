@@ -45,6 +45,7 @@ from kfp_vision.components.shared.artifacts import (
     write_json,
 )
 from kfp_vision.components.shared.datasets.loader import ImageSource
+from kfp_vision.components.shared.disk import explains_full_disk
 from kfp_vision.components.shared.recipe import read_recipe
 from kfp_vision.components.shared.tasks import Task, get_task
 
@@ -83,6 +84,7 @@ class EvaluateConfig:
             )
 
 
+@explains_full_disk("output_dir")
 def evaluate_model(
     dataset_dir: Path, model_dir: Path, output_dir: Path, config: EvaluateConfig
 ) -> Evaluation:

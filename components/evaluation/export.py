@@ -28,6 +28,7 @@ from kfp_vision.components.shared.artifacts import (
     write_json,
 )
 from kfp_vision.components.shared.datasets.loader import ImageSource
+from kfp_vision.components.shared.disk import explains_full_disk, is_disk_full
 from kfp_vision.components.shared.tasks import Targets, Task, get_task
 
 __all__ = ["ExportConfig", "export_model"]
@@ -85,6 +86,7 @@ class _TestSet:
     primary: str
 
 
+@explains_full_disk("output_dir")
 def export_model(
     dataset_dir: Path, evaluation_dir: Path, output_dir: Path, config: ExportConfig
 ) -> list[Export]:
@@ -153,7 +155,9 @@ def _export(
             write(path)
         return _measure(name, path, RUNTIMES[name](path), test, config)
     # Converters and runtimes raise what they like, and one format must not cost the others.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
+        if is_disk_full(error):
+            raise
         with (output_dir / _LOG_FILE).open("a", encoding="utf-8") as log:
             log.write(traceback.format_exc())
         reason = f"{type(error).__name__}: {str(error)[:500]} (see {_LOG_FILE})"

@@ -21,6 +21,7 @@ from kfp_vision.components.shared.artifacts import (
 )
 from kfp_vision.components.shared.augmentation.policy import IDENTITY
 from kfp_vision.components.shared.datasets.loader import BatchOrder
+from kfp_vision.components.shared.disk import explains_full_disk
 from kfp_vision.components.shared.identity import training_identity
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training import hyperparameters
@@ -55,6 +56,7 @@ class TrainConfig(UserChoices):
     max_minutes: float = 0.0
 
 
+@explains_full_disk("output_dir", "checkpoint_dir")
 def train_model(
     dataset_dir: Path,
     recipe_path: Path,

@@ -18,6 +18,7 @@ from kfp_vision.components.shared.artifacts import (
     read_json,
     write_json,
 )
+from kfp_vision.components.shared.disk import explains_full_disk
 from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.context import fixed_facts
 from kfp_vision.components.shared.training.hyperparameters import SECTION, learn, resolve
@@ -44,6 +45,7 @@ __all__ = ["select_policy"]
 _METHOD = "beam over short trials from a common checkpoint, by held-out loss"
 
 
+@explains_full_disk("output_dir")
 def select_policy(
     dataset_dir: Path,
     recipe_path: Path,

@@ -16,6 +16,7 @@ from kfp_vision.components.shared.artifacts import (
     json_text,
     read_json,
 )
+from kfp_vision.components.shared.disk import explains_full_disk
 from kfp_vision.components.shared.identity import training_identity
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import read_recipe
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["run_trials"]
 
 
+@explains_full_disk("checkpoint_dir")
 def run_trials(
     work: str, dataset_dir: Path, recipe_path: Path, table_dir: Path, checkpoint_dir: Path
 ) -> str:

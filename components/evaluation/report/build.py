@@ -8,10 +8,12 @@ from kfp_vision.components.evaluation.report.inputs import read_run
 from kfp_vision.components.evaluation.report.page import render_page
 from kfp_vision.components.evaluation.report.summary import summarise
 from kfp_vision.components.shared.artifacts import COST_FILE, StageCost, write_json
+from kfp_vision.components.shared.disk import explains_full_disk
 
 __all__ = ["build_report"]
 
 
+@explains_full_disk("output_dir")
 def build_report(
     dataset_dir: Path,
     profile_dir: Path,

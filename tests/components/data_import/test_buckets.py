@@ -117,7 +117,7 @@ def test_a_changed_object_of_the_same_size_is_another_version(bucket, tmp_path, 
     upload(tmp_path / "up", f"{bucket}/tree")
 
     def digest():
-        _forget_connections()
+        forget_connections()
         folder, _ = open_folder(f"{bucket}/tree")
         return listing_digest(folder, names)
 
