@@ -1,4 +1,4 @@
-"""The command line: `kfp-vision run | init | compile | predict | report`.
+"""The command line: `kfp-vision run | inspect | init | compile | predict | report`.
 
 Everything heavy is imported inside a command, so that `--help` answers at once.
 """
@@ -11,7 +11,7 @@ import webbrowser
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -21,6 +21,8 @@ from kfp_vision.pipelines.processes import Stopped, raise_on_signals, use_tensor
 
 __all__ = ["main"]
 
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -29,10 +31,21 @@ app = typer.Typer(
 )
 
 
-def _with_parameter_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Turns the `**options` of a command into one typed option for every pipeline parameter."""
+# What a run and an inspection do with a dataset before any training.
+_INSPECTED = (
+    "dataset_format",
+    "unlabeled_uri",
+    "follow_links",
+    "task",
+    "accept_findings",
+    "seed",
+)
 
-    def names(field: dataclasses.Field) -> list[str]:
+
+def _with_parameter_options(*names: str) -> Callable[[_Command], _Command]:
+    """Turns the `**options` of a command into one typed option for each of the parameters."""
+
+    def flags(field: dataclasses.Field) -> list[str]:
         if field.name == "output_uri":
             return ["--output", "--output-uri"]
         name = field.name.replace("_", "-")
@@ -46,19 +59,26 @@ def _with_parameter_options(command: Callable[..., None]) -> Callable[..., None]
             annotation=Annotated[
                 field.type | None,  # type: ignore[operator]
                 typer.Option(
-                    *names(field),
+                    *flags(field),
                     help=field.metadata["help"],
                     show_default=False,
                 ),
             ],
         )
         for field in dataclasses.fields(Parameters)
+        if field.name in names
     ]
-    signature = inspect.signature(command)
-    own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-    command.__signature__ = signature.replace(parameters=own + options)  # type: ignore[attr-defined]
-    command.__annotations__.update({option.name: option.annotation for option in options})
-    return command
+
+    def decorate(command: _Command) -> _Command:
+        signature = inspect.signature(command)
+        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=own + options
+        )
+        command.__annotations__.update({option.name: option.annotation for option in options})
+        return command
+
+    return decorate
 
 
 @app.callback(invoke_without_command=True)
@@ -71,7 +91,7 @@ def _app(
 
 
 @app.command()
-@_with_parameter_options
+@_with_parameter_options(*(field.name for field in dataclasses.fields(Parameters)))
 def run(
     params: Annotated[
         Path | None, typer.Argument(help="YAML file of parameters; options override it.")
@@ -89,6 +109,40 @@ def run(
     print_summary(result, parameters.output_uri, console)
     if result.status != "passed":
         raise typer.Exit(1)
+
+
+@app.command(name="inspect")
+@_with_parameter_options(*_INSPECTED)
+def inspect_dataset(
+    uri: Annotated[str, typer.Argument(help="The dataset, as `--dataset-uri` of a run.")],
+    output: Annotated[
+        str,
+        typer.Option(help="Folder for inspect.json, profile.html and rejected.parquet."),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    **options: Any,
+) -> None:
+    """Import and profile a dataset without training, to see what a run would understand.
+
+    The exit code is 0 when it could be trained, and 2, with the reason, when not.
+    """
+    from kfp_vision.pipelines.inspection import inspect_dataset, print_inspection
+    from kfp_vision.pipelines.record import check_output
+
+    given = {name: value for name, value in options.items() if value is not None}
+    # Only the kept results need an output.
+    parameters = read_parameters(
+        None, {"dataset_uri": uri, "output_uri": output or "not kept", **given}
+    )
+    if output:
+        check_output(parameters.dataset_uri, parameters.output_uri)
+    found = inspect_dataset(parameters, keeps=bool(output))
+    if as_json:
+        print(found.as_json(), flush=True)
+    else:
+        print_inspection(found, Console())
+    if found.reason:
+        raise ValueError(found.reason)
 
 
 @app.command()
@@ -128,8 +182,6 @@ def predict(
     use_tensorflow()
     from kfp_vision.pipelines.prediction import predict_images, write_table
 
-    # A name that is no UTF-8 must not end the table.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if not write_table(predict_images(model, images), as_json, sys.stdout):
         raise typer.Exit(1)
 
@@ -154,6 +206,8 @@ def report(
 def main() -> None:
     """Runs the command line; what the user can put right is one message, not a traceback."""
     raise_on_signals()
+    # A name that is no UTF-8 must not end a table.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         app()
     except (ValueError, RuntimeError, OSError) as error:

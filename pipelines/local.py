@@ -29,7 +29,13 @@ from kfp_vision.pipelines.model_check import check_architecture
 from kfp_vision.pipelines.parameters import Parameters
 from kfp_vision.pipelines.processes import Stopped, hold_folder, start_worker
 from kfp_vision.pipelines.publishing import REJECTED, set_results_aside
-from kfp_vision.pipelines.record import RunResult, StageResult, local_folder, write_record
+from kfp_vision.pipelines.record import (
+    RunResult,
+    StageResult,
+    check_output,
+    local_folder,
+    write_record,
+)
 
 __all__ = ["follow", "run_locally"]
 
@@ -45,7 +51,7 @@ def run_locally(parameters: Parameters, console: Console) -> RunResult:
         Stopped: A signal has ended the run; `run.json` says so.
     """
     folder = local_folder(parameters.output_uri)
-    _check(parameters, folder)
+    _check(parameters)
     with explain_full_disk(folder):
         return _run(parameters, folder, console)
 
@@ -75,16 +81,9 @@ def _run(parameters: Parameters, folder: Path, console: Console) -> RunResult:
     return result
 
 
-def _check(parameters: Parameters, folder: Path) -> None:
+def _check(parameters: Parameters) -> None:
     """Refuses what can be known to fail, before any stage has started."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"The output must be a folder. Received: {folder}, a file.")
-    source = Path(parameters.dataset_uri.removeprefix("file://")).absolute()
-    if source.is_dir() and folder.is_relative_to(source):
-        raise ValueError(
-            "The output must not lie in the dataset, which it would become a part of. "
-            f"Received: dataset_uri={source}, output_uri={folder}"
-        )
+    check_output(parameters.dataset_uri, parameters.output_uri)
     if parameters.recipe_uri:
         fetch_recipe(parameters.recipe_uri)
     check_architecture(parameters.architecture, parameters.image_size)

@@ -10,7 +10,7 @@ from kfp_vision.components.shared.artifacts import write_json
 from kfp_vision.components.shared.storage import is_remote, local_path, upload
 from kfp_vision.pipelines.display import Outcome
 
-__all__ = ["RunResult", "StageResult", "local_folder", "write_record"]
+__all__ = ["RunResult", "StageResult", "check_output", "local_folder", "write_record"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +71,23 @@ def local_folder(output_uri: str) -> Path:
         return local_path(output_uri, "output_uri")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "kfp-vision" / hashlib.sha256(output_uri.rstrip("/").encode()).hexdigest()[:16]
+
+
+def check_output(dataset_uri: str, output_uri: str) -> None:
+    """Refuses an output that is no folder, or that lies in the dataset.
+
+    Raises:
+        ValueError: It is, or does.
+    """
+    folder = local_folder(output_uri)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"The output must be a folder. Received: {folder}, a file.")
+    source = Path(dataset_uri.removeprefix("file://")).absolute()
+    if source.is_dir() and folder.is_relative_to(source):
+        raise ValueError(
+            "The output must not lie in the dataset, which it would become a part of. "
+            f"Received: dataset_uri={source}, output_uri={folder}"
+        )
 
 
 def write_record(result: RunResult, output_uri: str) -> None:
