@@ -109,7 +109,9 @@ def test_what_is_uploaded_comes_back(bucket, tmp_path):
 
 
 @pytest.mark.parametrize("changed", ["a.txt", "deep/ü b.txt", "later/new.txt"])
-def test_a_changed_object_of_the_same_size_is_another_version(bucket, tmp_path, changed):
+def test_a_changed_object_of_the_same_size_is_another_version(
+    bucket, tmp_path, changed, forget_connections
+):
     names = ["a.txt", "deep/ü b.txt", "later/new.txt"]
     for name in names[:2]:
         (tmp_path / "up" / name).parent.mkdir(parents=True, exist_ok=True)
