@@ -122,7 +122,7 @@ def _find_model(uri: str) -> tuple[Folder, str]:
         report = json.loads(folder.read("report.json"))
         if report["status"] == "rejected":
             raise ValueError(
-                f"The run must have left a model. Received: {uri}, whose model was rejected. "
+                f"The run must have left a model. Received: {uri}, whose model is rejected: "
                 f"{report.get('reason', '')}"
             )
     raise ValueError(

@@ -178,7 +178,7 @@ def test_what_is_no_model_is_refused(output, photos, damage, message):
 def test_a_rejected_run_has_no_model(output, photos):
     shutil.rmtree(output / "model")
     (output / "report.json").write_text('{"status": "rejected", "reason": "Worse than a coin."}')
-    with pytest.raises(ValueError, match=r"was rejected\. Worse than a coin\."):
+    with pytest.raises(ValueError, match=r"is rejected: Worse than a coin\."):
         rows_of(output, photos)
 
 
