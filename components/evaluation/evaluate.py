@@ -170,7 +170,7 @@ def _predict_baselines(
     generator = np.random.default_rng(config.seed)
     pixels, targets = {}, {}
     for split in ("train", "validation", "test"):
-        # Nothing is kept: only the images drawn are decoded.
+        # Nothing is kept: only the images drawn are decoded, and each of them once.
         source = ImageSource(dataset_dir, split, size, info.channels, memory_budget_bytes=0)
         chosen = np.arange(len(source))
         if split != "test" and len(source) > _BASELINE_IMAGES:

@@ -235,6 +235,7 @@ def _draw_calibration(
     dataset_dir: Path, info: DatasetInfo, model: keras.Model, config: ExportConfig
 ) -> np.ndarray:
     """Returns training images, uint8 [M, H, W, K], drawn without replacement."""
+    # Nothing is kept: only the images drawn are decoded, and each of them once.
     source = ImageSource(
         dataset_dir, "train", model.input_shape[1:3], model.input_shape[3], memory_budget_bytes=0
     )

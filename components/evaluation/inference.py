@@ -13,11 +13,6 @@ __all__ = ["Infer", "compile_inference", "run_batches", "with_probabilities"]
 
 Infer = Callable[[np.ndarray], np.ndarray]
 
-# Pixels (not bytes) of a batch: 512 images of 32 px, 41 of 224 px; larger ones are not faster on
-# a CPU and the first layers of large images need the memory.
-_PIXELS_PER_BATCH = 2**21
-_MAX_BATCH = 512
-
 
 def with_probabilities(model: keras.Model, temperature: float, multilabel: bool) -> keras.Model:
     """Returns the model with calibrated probabilities instead of logits as its output.
@@ -52,11 +47,9 @@ def run_batches(infer: Infer, source: ImageSource, indices: np.ndarray, stage: s
         indices: Which, in which order; at least one.
         stage: What the progress lines are called.
     """
-    height, width = source.take(indices[:1]).shape[1:3]
-    batch_size = max(1, min(_MAX_BATCH, _PIXELS_PER_BATCH // (height * width)))
     progress, outputs = Progress(stage, len(indices), "images"), []
-    for start in range(0, len(indices), batch_size):
-        batch = indices[start : start + batch_size]
+    for start in range(0, len(indices), source.images_per_batch):
+        batch = indices[start : start + source.images_per_batch]
         outputs.append(infer(source.take(batch)))
         progress.update(start + len(batch))
     return np.concatenate(outputs)

@@ -32,6 +32,7 @@ class ArraySource:
 
     def __init__(self, images: np.ndarray) -> None:
         self._images = images
+        self.images_per_batch = BATCH
 
     def __len__(self) -> int:
         return len(self._images)

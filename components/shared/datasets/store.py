@@ -41,6 +41,7 @@ SCHEMA = pa.schema(
         ("signature", pa.binary(64)),
     ]
 )
+_PIXEL_COLUMNS = ("image", "encoding", "height", "width", "channels")
 # A batch ends at whichever comes first: 8192 32-px images are 24 MB, 64 MiB is 13 camera JPEGs.
 _ROWS = 8192
 _BYTES = 64 * 2**20
@@ -116,7 +117,9 @@ def encode_raw(pixels: np.ndarray) -> bytes:
     return np.ascontiguousarray(pixels, np.uint8).tobytes()
 
 
-def decode_image(image: bytes, encoding: str, height: int, width: int, channels: int) -> np.ndarray:
+def decode_image(
+    image: bytes | pa.Buffer, encoding: str, height: int, width: int, channels: int
+) -> np.ndarray:
     """Returns the uint8 [height, width, channels] pixels of a row."""
     if encoding == "raw":
         return np.frombuffer(image, np.uint8).reshape(height, width, channels)
@@ -125,10 +128,15 @@ def decode_image(image: bytes, encoding: str, height: int, width: int, channels:
 
 
 def iterate_images(table: pa.Table, indices: Iterable[int]) -> Iterator[np.ndarray]:
-    """Yields the pixels of the rows at `indices`, one image in memory at a time."""
-    columns = [table[name] for name in ("image", "encoding", "height", "width", "channels")]
-    for index in indices:
-        yield decode_image(*(column[index].as_py() for column in columns))
+    """Yields the pixels of the rows at `indices`, one image in memory at a time.
+
+    What a row costs does not depend on the size of the split: each is found in its batch, and only
+    its bytes are read. `Table.take` would join the batches first, which copies the whole split and
+    ends at 2 GiB, the most that the offsets of a `binary` array can count.
+    """
+    images, *columns = (table[name] for name in _PIXEL_COLUMNS)
+    for index in map(int, indices):
+        yield decode_image(images[index].as_buffer(), *(each[index].as_py() for each in columns))
 
 
 def label_lists(table: pa.Table) -> list[list[int]]:

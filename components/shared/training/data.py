@@ -12,8 +12,6 @@ from kfp_vision.components.shared.tasks import Task
 
 __all__ = ["LabelledImages", "open_labelled"]
 
-_EVALUATION_BATCH = 512
-
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImages:
@@ -34,12 +32,14 @@ class LabelledImages:
 
     def batches_of(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         """Yields images and targets of some rows [N], N > 0, in parts of bounded memory."""
-        yield from map(self.take, np.array_split(rows, math.ceil(len(rows) / _EVALUATION_BATCH)))
+        parts = math.ceil(len(rows) / self.source.images_per_batch)
+        yield from map(self.take, np.array_split(rows, parts))
 
     def image_batches(self) -> Iterator[np.ndarray]:
         """Yields all images in order, uint8 [B, H, W, C]."""
-        starts = range(0, len(self), _EVALUATION_BATCH)
-        indices = (np.arange(i, min(i + _EVALUATION_BATCH, len(self))) for i in starts)
+        size = self.source.images_per_batch
+        starts = range(0, len(self), size)
+        indices = (np.arange(start, min(start + size, len(self))) for start in starts)
         return prefetch(self.source.take, indices)
 
 

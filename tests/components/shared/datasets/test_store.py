@@ -1,6 +1,12 @@
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from kfp_vision.components.shared.datasets import store
+from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.datasets.store import (
     SplitWriter,
     encode_raw,
@@ -51,3 +57,50 @@ def test_a_missing_split_names_those_that_exist(tmp_path):
         pass
     with pytest.raises(FileNotFoundError, match=r"split `test`. Received: \['train'\]"):
         open_split(tmp_path, "test")
+
+
+_BATCH = 20
+_SIDE = 64
+
+
+def _write_batches(folder: Path, number: int) -> Path:
+    """Writes batches of 20 images, image n of gray level n mod 256."""
+    folder.mkdir()
+    with SplitWriter(folder, "train") as writer:
+        for start in range(0, number * _BATCH, _BATCH):
+            levels = [
+                np.full((_SIDE, _SIDE, 3), n % 256, np.uint8) for n in range(start, start + 20)
+            ]
+            rows = [_row(pixels, [0]) for pixels in levels]
+            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=store.SCHEMA))
+    return folder
+
+
+def _bytes_allocated(dataset_dir: Path) -> tuple[int, int]:
+    """Returns the most bytes that Arrow and that Python hold while 64 images are taken."""
+    source = ImageSource(dataset_dir, "train", (_SIDE, _SIDE), 3, memory_budget_bytes=0)
+    rows = np.linspace(0, len(source) - 1, 64).astype(np.int64)
+    default, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(pool)
+    tracemalloc.start()
+    try:
+        images = source.take(rows)
+        python = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(default)
+    np.testing.assert_array_equal(images[:, 0, 0, 0], rows % 256)
+    return pool.max_memory() or 0, python
+
+
+def test_what_a_take_copies_does_not_depend_on_the_size_of_the_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_BYTES", 2**18)
+    small = _bytes_allocated(_write_batches(tmp_path / "small", 4))
+    large = _bytes_allocated(_write_batches(tmp_path / "large", 200))
+    taken = 64 * _SIDE**2 * 3
+    assert large[0] <= small[0]
+    # The images themselves, and as much as one of them for each thread.
+    assert taken <= large[1] < 1.5 * taken
+    assert large[1] == pytest.approx(small[1], rel=0.2)
