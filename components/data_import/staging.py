@@ -13,7 +13,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +29,7 @@ from kfp_vision.components.shared.datasets.decoding import (
 )
 from kfp_vision.components.shared.datasets.near_duplicates import image_signature
 from kfp_vision.components.shared.datasets.store import SCHEMA, SplitWriter, read_batches
+from kfp_vision.components.shared.storage import Folder
 
 __all__ = ["Staged", "distribute", "stage"]
 
@@ -37,6 +37,9 @@ _STAGING = "staging"  # The file's name where a split's would be.
 
 # Images decoded by one task: enough to make handing over cheap, few enough for 100-megapixel ones.
 _CHUNK_LOCAL, _CHUNK_REMOTE = 32, 4
+# Of the content of a task's samples, where it is known before they are read, and of the rows that
+# are written at once: large images make smaller chunks. A `binary` array ends at 2 GiB.
+_CHUNK_BYTES = 16 * 2**20
 # Threads that wait for a bucket, not for a core.
 _REMOTE_THREADS = 16
 # Pixels a side that a signature of 8 x 8 needs at most.
@@ -124,7 +127,7 @@ def stage(
     staged, done = Staged(), 0
     threads = (os.cpu_count() or 1) if is_local else _REMOTE_THREADS
     decode_chunk = functools.partial(_decode_chunk, white=white)
-    chunks = _chunks(samples, _CHUNK_LOCAL if is_local else _CHUNK_REMOTE)
+    chunks = _chunks(samples, _CHUNK_LOCAL if is_local else _CHUNK_REMOTE, _known_bytes)
     with (
         SplitWriter(work_dir, _STAGING) as writer,
         ThreadPoolExecutor(threads, thread_name_prefix="import") as pool,
@@ -134,8 +137,8 @@ def stage(
             for row in rows:
                 staged.add(row)
             staged.rejections += [row for row in results if isinstance(row, Rejection)]
-            if rows:
-                writer.write_batch(_batch(rows))
+            for part in _chunks(rows, len(rows), lambda row: len(row.content)):
+                writer.write_batch(_batch(part))
             done += len(results)
             on_progress(done)
     return staged
@@ -239,9 +242,27 @@ def _batch(rows: list[_Row]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
 
 
-def _chunks(items: Iterable[_In], size: int) -> Iterator[list[_In]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
+def _known_bytes(sample: Sample | Rejection) -> int:
+    """Returns the size of content that is in memory already."""
+    if isinstance(sample, Rejection) or isinstance(sample.content, Folder):
+        return 0
+    content = sample.content
+    return content.nbytes if isinstance(content, np.ndarray) else len(content)
+
+
+def _chunks(
+    items: Iterable[_In], size: int, num_bytes: Callable[[_In], int]
+) -> Iterator[list[_In]]:
+    """Yields consecutive items, `size` of them or as many as reach `_CHUNK_BYTES`."""
+    chunk: list[_In] = []
+    held = 0
+    for item in items:
+        chunk.append(item)
+        held += num_bytes(item)
+        if len(chunk) >= size or held >= _CHUNK_BYTES:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
         yield chunk
 
 

@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from kfp_vision.components.data_import import staging
 from kfp_vision.components.shared.artifacts import DatasetInfo, StageCost, read_json
 from kfp_vision.components.shared.datasets.store import iterate_images, label_lists, open_split
 
@@ -287,3 +290,19 @@ def test_copies_of_a_flat_image_stay_in_one_split(tmp_path, save_images, import_
     digests = {split: set(table["sha256"].to_pylist()) for split, table in tables.items()}
     assert not digests["train"] & (digests["test"] | digests["validation"])
     assert not digests["test"] & digests["validation"]
+
+
+def test_large_arrays_are_imported_in_constant_memory(tmp_path, import_into, monkeypatch):
+    monkeypatch.setattr(staging, "_CHUNK_BYTES", 2**20)
+    rows = np.random.default_rng(0).integers(0, 256, (64, 1024), np.uint8)
+    images = np.broadcast_to(rows[:, None], (64, 1024, 1024))
+    np.savez(tmp_path / "large.npz", images=images, labels=np.arange(64) % 2)
+    tracemalloc.start()
+    try:
+        info, _ = import_into(tmp_path / "large.npz")
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(info.splits.values()) == 64
+    # Of 64 MiB: two images a thread that wait, and some copies of those in work.
+    assert held < 2**20 * (16 + 12 * (os.cpu_count() or 1))
