@@ -138,14 +138,16 @@ def learned_settings(
             "90th percentile of the gradient norms, which had spikes",
             {"median": float(np.median(pilot.norms)), "highest": float(pilot.norms.max())},
         )
-    return chosen | _fastest_variant(throughput, reference)
+    return chosen | _fastest_variant(throughput)
 
 
-def _fastest_variant(throughput: Throughput, reference: int) -> dict[str, Setting]:
+def _fastest_variant(throughput: Throughput) -> dict[str, Setting]:
     """Returns the settings of the fastest way to run the step, where one is clearly faster."""
-    plain = next((row for row in throughput.by_batch if row.batch_size == reference), None)
     best = max(throughput.variants, key=lambda row: row.images_per_second, default=None)
-    if plain is None or best is None or best.images_per_second < 1.1 * plain.images_per_second:
+    if best is None:
+        return {}
+    plain = next((row for row in throughput.by_batch if row.batch_size == best.batch_size), None)
+    if plain is None or best.images_per_second < 1.1 * plain.images_per_second:
         return {}
     evidence: dict[str, Any] = {
         "images_per_second": best.images_per_second,

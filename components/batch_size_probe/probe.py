@@ -15,6 +15,7 @@ from kfp_vision.components.batch_size_probe.learned_settings import (
     usable_noise_scale,
 )
 from kfp_vision.components.batch_size_probe.learning_rate import smooth
+from kfp_vision.components.batch_size_probe.limits import check_enlargement, check_memory
 from kfp_vision.components.batch_size_probe.pilot import Lengths, plan_lengths, run_pilot
 from kfp_vision.components.batch_size_probe.steps import steps_to_fit
 from kfp_vision.components.batch_size_probe.throughput import (
@@ -32,6 +33,7 @@ from kfp_vision.components.shared.artifacts import (
     write_json,
 )
 from kfp_vision.components.shared.disk import explains_full_disk
+from kfp_vision.components.shared.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.recipe import Recipe, read_recipe, write_recipe
 from kfp_vision.components.shared.training.context import explain_dropped, fixed_facts
 from kfp_vision.components.shared.training.data import LabelledImages
@@ -93,9 +95,10 @@ def probe_batch_size(
         config: The user's wishes, which go into the recipe for the stages that follow.
 
     Raises:
-        ValueError: A setting is out of range, or no learning rate keeps the loss finite.
+        ValueError: A setting is out of range, the images may not be enlarged so much, or no
+            learning rate keeps the loss finite.
         NotFiniteError: The loss is NaN from the start.
-        MemoryError: Not even the smallest batch fits into memory.
+        MemoryError: The user's batch, or the smallest one, does not fit into memory.
     """
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -111,15 +114,15 @@ def probe_batch_size(
     batch_size = max(2, min(64, num_images // 4) // 2 * 2)
     lengths = plan_lengths(plain_images, batch_size, LEARNING_SHARE)
     skipped = _reason_to_skip(recipe, config, plain_images, lengths)
+    _check_size(recipe, info, batch_size=0 if skipped else min(_BATCH_SIZES[0], batch_size))
     images = None
     if not skipped:
         images = open_split(dataset_dir, "train", recipe)
-        pixels, _ = images.take(np.arange(min(_LOOKED_AT, len(images))))
-        if (pixels == pixels[0]).all():
-            skipped = f"the first {len(pixels)} training images are all the same: nothing to learn"
+        rows = np.arange(min(_LOOKED_AT, len(images)))
+        first = images.source.take(rows[:1])
+        if all((pixels == first).all() for pixels, _ in images.batches_of(rows)):
+            skipped = f"the first {len(rows)} training images are all the same: nothing to learn"
     if skipped or images is None or lengths is None:
-        # What cannot be built for these classes must not fail after the search.
-        build_trainer(recipe, info, config.seed)
         summary = ProbeSummary(skipped=skipped)
     else:
         summary, recipe = _measure(
@@ -144,6 +147,28 @@ def _forget(recipe: Recipe) -> Recipe:
         if name not in _LEARNED or setting.source != "learned"
     }
     return Recipe({**recipe.sections, SECTION: kept})
+
+
+def _check_size(recipe: Recipe, info: DatasetInfo, batch_size: int) -> None:
+    """Checks what the user has asked for, or the smallest batch that is measured.
+
+    Args:
+        recipe: Complete.
+        info: Of the dataset.
+        batch_size: The smallest that is measured; 0 where none is, and that of the recipe trains.
+    """
+    check_enlargement(recipe, info)
+    on_gpus = bool(tf.config.list_physical_devices("GPU"))
+    # A model here would take the memory of the GPUs from the child that measures.
+    if on_gpus and batch_size:
+        return
+    # What cannot be built for these classes must not fail after the search.
+    model = build_trainer(recipe, info, seed=0)[0].model
+    held = recipe.sections[SECTION]["batch_size"]
+    if held.source == "user" or not batch_size:
+        batch_size = held.value
+    if not on_gpus:
+        check_memory(recipe, info, model, batch_size, available_memory_bytes() / MIB)
 
 
 def _reason_to_skip(
@@ -190,8 +215,12 @@ def _measure(
         trainer, task, settings = build_trainer(recipe, info, seed, ema_momentum=0.0)
         if throughput is None:
             throughput = measure_throughput(trainer, task, len(info.classes), request)
+    fitting = [row.batch_size for row in throughput.feasible()]
+    if batch_size not in fitting:
+        batch_size = max((size for size in fitting if size < batch_size), default=min(fitting))
+        lengths = plan_lengths(plain_images, batch_size, LEARNING_SHARE) or lengths
     pilot = run_pilot(trainer, images, settings.optimizer, batch_size, lengths, seed)
-    _, targets = images.take(np.arange(batch_size))
+    targets = {name: value[:batch_size] for name, value in images.targets.items()}
     fitted = steps_to_fit(
         pilot.trials[min(pilot.choice.losses, key=lambda rate: pilot.choice.losses[rate])],
         task.initial_loss(targets, len(info.classes)),

@@ -16,13 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kfp_vision.components.batch_size_probe.memory import estimate_memory_mib, free_memory_mib
+from kfp_vision.components.batch_size_probe.memory import estimate_memory_mib
 from kfp_vision.components.batch_size_probe.timing import (
     OTHER_CALLS,
     Measurement,
     Timer,
     steps_per_call,
 )
+from kfp_vision.components.shared.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -133,7 +134,7 @@ def measure_throughput(
         MemoryError: Not even the smallest batch fits.
         RuntimeError: The child failed for another reason.
     """
-    free_mib = min(free_memory_mib(), request.memory_limit_mib or math.inf)
+    free_mib = min(available_memory_bytes() / MIB, request.memory_limit_mib or math.inf)
     reference, sizes = request.reference_batch, request.batch_sizes
     safe_mib = _SAFE_SHARE * free_mib
     safe = [size for size in sizes if estimate_memory_mib(trainer.model, size) <= safe_mib]

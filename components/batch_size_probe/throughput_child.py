@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import tensorflow as tf
 
-from kfp_vision.components.batch_size_probe.memory import MIB, held_memory_mib, peak_memory_mib
+from kfp_vision.components.batch_size_probe.memory import held_memory_mib, peak_memory_mib
 from kfp_vision.components.batch_size_probe.timing import (
     FLAT,
     Measurement,
@@ -24,6 +24,7 @@ from kfp_vision.components.batch_size_probe.timing import (
     time_steps,
 )
 from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
+from kfp_vision.components.shared.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.recipe import read_recipe
 from kfp_vision.components.shared.training.setup import build_trainer
 from kfp_vision.components.shared.training.trainer import Trainer
@@ -90,7 +91,7 @@ def _limit_memory(limit_mib: float | None) -> float | None:
         tf.config.experimental.set_memory_growth(gpu, True)
     if gpus:
         return limit_mib
-    available = psutil.virtual_memory().available / MIB
+    available = available_memory_bytes() / MIB
     limit = min(available, limit_mib or available)
     resource.setrlimit(resource.RLIMIT_DATA, (int(limit * MIB), int(limit * MIB)))
     return limit

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import psutil
 from PIL import Image
 
 from kfp_vision.components.shared.datasets.store import iterate_images, label_lists, open_split
+from kfp_vision.components.shared.memory import available_memory_bytes
 from kfp_vision.components.shared.seeds import seed_word
 
 __all__ = ["BatchOrder", "ImageSource", "prefetch"]
@@ -76,7 +76,7 @@ class ImageSource:
         self.labels = label_lists(self._table)
         self.paths: list[str] = self._table["path"].to_pylist()
         if memory_budget_bytes is None:
-            memory_budget_bytes = int(psutil.virtual_memory().available * _RAM_FRACTION)
+            memory_budget_bytes = int(available_memory_bytes() * _RAM_FRACTION)
         self.in_memory = len(self) * int(np.prod(self._shape)) <= memory_budget_bytes
         self._decoded = self._decode(np.arange(len(self))) if self.in_memory else None
 

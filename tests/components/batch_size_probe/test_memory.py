@@ -1,6 +1,4 @@
-"""The estimate of a training step's memory in closed form, and the limits of containers."""
-
-from pathlib import Path
+"""The estimate of a training step's memory in closed form."""
 
 import keras
 import psutil
@@ -8,12 +6,12 @@ import pytest
 from keras import layers
 
 from kfp_vision.components.batch_size_probe.memory import (
-    MIB,
     estimate_memory_mib,
-    free_memory_mib,
     held_memory_mib,
+    least_memory_mib,
     peak_memory_mib,
 )
+from kfp_vision.components.shared.memory import MIB
 
 
 def _convolution(side: int | None) -> keras.Model:
@@ -38,22 +36,12 @@ def test_a_layer_of_unknown_size_cannot_be_estimated() -> None:
     assert estimate_memory_mib(_convolution(None), 1) == float("inf")
 
 
-@pytest.mark.parametrize(
-    ("limit_file", "used_file"),
-    [
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ],
-)
-def test_the_limit_of_a_container_counts(limit_file: str, used_file: str, tmp_path: Path) -> None:
-    (tmp_path / limit_file).parent.mkdir(exist_ok=True)
-    (tmp_path / limit_file).write_text(f"{50 * MIB}\n")
-    (tmp_path / used_file).write_text(f"{20 * MIB}\n")
-    assert free_memory_mib(tmp_path) == 30
-
-
-def test_without_a_limit_the_machine_counts(tmp_path: Path) -> None:
-    (tmp_path / "memory.max").write_text("max\n")
+def test_a_process_has_held_at_least_what_it_holds() -> None:
     total_mib = psutil.virtual_memory().total / MIB
-    assert 30 < free_memory_mib(tmp_path) <= total_mib
     assert 0 < held_memory_mib() <= peak_memory_mib() * 1.01 < total_mib
+
+
+def test_the_least_grows_by_the_outputs_of_the_layers_that_know_their_size() -> None:
+    growth = least_memory_mib(_convolution(8), 20) - least_memory_mib(_convolution(8), 10)
+    assert growth == pytest.approx(0.65 * 10 * (64 + 128) * 4 / MIB)
+    assert 0 < least_memory_mib(_convolution(None), 1) < 1
