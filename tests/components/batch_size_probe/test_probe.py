@@ -210,7 +210,7 @@ def test_a_model_whose_loss_is_nan_from_the_start_is_refused(
     pixels = keras.Input((16, 16, 1))
     features = keras.layers.Conv2D(4, 3)(pixels)
     model = keras.Model(pixels, features)
-    model.layers[-1].set_weights([np.full((3, 3, 1, 4), np.nan), np.zeros(4)])
+    model.layers[-1].set_weights([np.full((3, 3, 1, 4), 3e38), np.zeros(4)])
     model.save(tmp_path / "broken.keras")
     config = ProbeConfig(epochs=_EPOCHS, architecture=str(tmp_path / "broken.keras"))
     with pytest.raises(NotFiniteError, match="untrained model must be finite"):
