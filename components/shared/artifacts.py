@@ -136,7 +136,8 @@ class ProbeSummary:
 
     Attributes:
         skipped: Why nothing was measured; empty when it was.
-        notes: What fell back to a default or could not be told, one sentence each.
+        notes: What of the recipe does not fit this training, what fell back to a default or could
+            not be told, one sentence each.
         reference_batch: B_ref of the trials.
         throughput: Rows `{"batch_size", "images_per_second", "memory_mib", "relative_time"}`.
         variants: Rows `{"batch_size", "images_per_second", "steps_per_call", "jit_compile"}`.

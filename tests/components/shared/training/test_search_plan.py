@@ -7,6 +7,8 @@ import pytest
 
 from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
 from kfp_vision.components.shared.recipe import Recipe, Setting
+from kfp_vision.components.shared.training.context import fixed_facts
+from kfp_vision.components.shared.training.hyperparameters import learn, resolve
 from kfp_vision.components.shared.training.search_plan import (
     CheckpointPlan,
     SearchPlan,
@@ -101,3 +103,20 @@ def test_what_confirms_is_beside_what_chooses_for_sets_of_all_sizes(
     assert plan.few_images == (plan.num_held_out < 256)
     # A training of half a million images and more affords all.
     assert images < 300_000 or plan.few_images or plan.num_confirmed == 9
+
+
+def test_a_search_can_be_planned_for_the_few_steps_of_a_large_learned_batch(
+    digits_dir: Path,
+) -> None:
+    """50,000 images in batches of 4,096: the warm-up of batches of 64 is longer than all steps."""
+    info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    info = dataclasses.replace(info, splits={**info.splits, "train": 50_000})
+    recipe = complete_recipe(Recipe(), info, UserChoices(epochs=18))
+    facts = fixed_facts(recipe, info)
+    recipe = learn(recipe, "training", {"batch_size": Setting(4096, "probe")}, facts)
+    recipe = resolve(recipe, {}, 50_000, facts)
+    steps, warmup_steps = (recipe.value("training", name) for name in ("steps", "warmup_steps"))
+    assert (steps, warmup_steps) == (220, 100)
+    plan, checkpoint = plan_search(recipe, info), plan_checkpoint(recipe, info)
+    assert plan.steps >= 64
+    assert checkpoint.warmup_steps <= checkpoint.steps / 4
