@@ -81,7 +81,7 @@ def inspect_dataset(parameters: Parameters, keeps: bool) -> Inspection:
         reason = ""
         try:
             _run_stages(parameters, folder)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             # The page goes with the temporary folder.
             where = f" Examples: {output_uri}/profile.html" if keeps else ""
             reason = str(error).replace(f" Examples: {folder / _PAGE}", where)

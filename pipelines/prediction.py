@@ -176,6 +176,8 @@ def _predict_batch(
                 code, message = "", ""
             except UnreadableImageError as error:
                 code, message = error.code, str(error)
+            except IsADirectoryError:
+                message = "The link leads to a folder, which is not followed: name that folder."
             except OSError as error:
                 message = str(error)
         errors.append((code, message))

@@ -80,10 +80,14 @@ def test_what_stops_a_run_is_the_reason_and_all_else_is_still_said(leaking, kfp_
 
 @pytest.mark.parametrize(
     ("uri", "reason"),
-    [("gone", "Cannot reach '.*gone'"), ("photos/rare", "Received: "), ("ftp://x/y", "Received: ")],
+    [
+        ("gone", "Cannot reach '.*gone'"),
+        ("photos/rare", "Received: "),
+        ("ftp://x/y", "Received: "),
+    ],
 )
 def test_what_cannot_be_imported(photos, kfp_vision, uri, reason):
-    uri = uri if "://" in uri else photos.parent / uri
+    uri = uri if ":" in uri else photos.parent / uri
     answer = kfp_vision("inspect", uri, "--json")
     assert answer.returncode == 2
     assert re.search(reason, answer.stderr)

@@ -136,6 +136,16 @@ def test_what_is_not_there_has_a_row(output, photos):
     assert good.row["predicted"] == "light"
 
 
+def test_a_link_to_a_folder_is_named_and_a_link_to_a_file_is_read(output, photos, tmp_path):
+    save(tmp_path / "elsewhere" / "x.png")
+    (photos / "linked folder").symlink_to(tmp_path / "elsewhere")
+    (photos / "linked.png").symlink_to(tmp_path / "elsewhere" / "x.png")
+    rows = {each.row["path"].rpartition("/")[2]: each for each in rows_of(output, photos)}
+    assert rows["linked.png"].row["predicted"] == "light"
+    assert rows["linked folder"].failed
+    assert "name that folder" in rows["linked folder"].row["error"]
+
+
 def test_the_same_image_twice_has_two_rows(output, photos):
     dark = photos / "dark.png"
     save(dark, 0)
