@@ -67,13 +67,15 @@ def judge(primary: str, scores: Scores, baselines: Mapping[str, Scores]) -> Verd
             )
     if reasons:
         return Verdict("rejected", best, reasons[0], reasons)
-    figures = _compare(best, primary, scores, baselines[best])
-    if all(_sign(rival[primary]) == 1 for rival in baselines.values()):
+    unclear = {name: rival for name, rival in baselines.items() if _sign(rival[primary]) != 1}
+    if not unclear:
+        figures = _compare(best, primary, scores, baselines[best])
         sentence = f"The model is clearly better than every baseline, the best of them is {figures}"
         return Verdict("better", best, sentence, [])
+    closest = max(unclear, key=lambda name: unclear[name][primary]["value"])
     sentence = (
-        f"The model cannot be told from {figures} The difference may be chance: more test images "
-        "would tell, or nothing was gained over so simple a rule."
+        f"The model cannot be told from {_compare(closest, primary, scores, unclear[closest])} The "
+        "difference may be chance; more test images would tell."
     )
     return Verdict("indistinguishable", best, sentence, [])
 

@@ -75,6 +75,14 @@ def test_with_equal_classes_only_the_primary_metric_decides():
     assert found.outcome == "indistinguishable"
 
 
+def test_what_it_cannot_be_told_from_is_named_and_not_what_is_best():
+    near, unsure = baseline(accuracy=(0.01, 0.03)), baseline(accuracy=(-0.01, 0.09))
+    floor = baseline(accuracy=CLEARLY_ABOVE)
+    found = verdict("accuracy", zero_rule=floor, linear=near, nearest_centroid=unsure)
+    assert (found.outcome, found.baseline) == ("indistinguishable", "linear")
+    assert "cannot be told from the baseline `nearest_centroid`" in found.sentence
+
+
 def test_a_few_images_pass_where_they_are_above_the_class_frequencies():
     """Four of four right: above 0.5, but that is no clear difference from any baseline."""
     scores = {"accuracy": {"value": 1.0, "ci95": [0.51, 1.0]}}

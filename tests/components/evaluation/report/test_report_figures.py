@@ -97,3 +97,10 @@ def test_an_interval_has_the_form_of_the_field() -> None:
 )
 def test_plain(value: object, text: str) -> None:
     assert figures.plain(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0123, "+0.012"), (-0.08, "\N{MINUS SIGN}0.080"), (0.0, "+0.000")]
+)
+def test_a_difference_has_its_sign(value: float, text: str) -> None:
+    assert figures.difference(value) == text
