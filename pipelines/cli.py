@@ -188,16 +188,19 @@ def predict(
 
 @app.command()
 def report(
-    output: Annotated[Path, typer.Argument(help="Output folder of a run.")],
+    output: Annotated[str, typer.Argument(help="Output folder of a run.")],
     rebuild: Annotated[bool, typer.Option(help="Build it again from the artifacts.")] = False,
 ) -> None:
     """Print where the report of a run is, and open it when there is a browser to open it in."""
     use_tensorflow()
-    page = output / "report.html"
+    from kfp_vision.components.shared.storage import local_path
+
+    folder = local_path(output, "output")
+    page = folder / "report.html"
     if rebuild or not page.exists():
         from kfp_vision.pipelines.rebuilding import rebuild_report
 
-        rebuild_report(output)
+        rebuild_report(folder)
     print(page.absolute())
     if sys.stdout.isatty():
         webbrowser.open(page.absolute().as_uri())

@@ -97,7 +97,7 @@ def local_path(uri: str, name: str) -> Path:
     if is_remote(uri):
         raise ValueError(
             f"`{name}` must be on this machine: a local path or file://. Received: {uri!r}, a "
-            "bucket. Give the path of a disk or of a mounted volume that outlives the run."
+            "bucket. Give a path on a disk or on a mounted volume."
         )
     return Path(uri.removeprefix("file://")).absolute()
 

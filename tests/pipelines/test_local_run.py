@@ -103,10 +103,17 @@ def test_predict_reads_images_like_the_import(finished_run, digits_folder, kfp_v
 def test_report_is_built_again_from_the_artifacts(finished_run, kfp_vision):
     before = json.loads((finished_run / "report.json").read_text())
     (finished_run / "report.html").unlink()
-    answer = kfp_vision("report", finished_run)
+    answer = kfp_vision("report", f"file://{finished_run}")
     assert answer.stdout.strip() == str(finished_run / "report.html")
     assert (finished_run / "report.html").exists()
     assert json.loads((finished_run / "report.json").read_text())["metrics"] == before["metrics"]
+
+
+def test_the_report_of_a_run_in_a_bucket_is_not_looked_for_in_a_folder(kfp_vision):
+    answer = kfp_vision("report", "s3://bucket/out")
+    assert answer.returncode == 2
+    assert "`output` must be on this machine" in answer.stderr
+    assert "Received: 's3://bucket/out', a bucket." in answer.stderr
 
 
 def test_a_report_is_not_built_from_an_output_of_other_stages(tmp_path, kfp_vision):
