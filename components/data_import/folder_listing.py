@@ -25,6 +25,12 @@ from kfp_vision.components.shared.storage import Folder
 __all__ = ["FolderListing", "is_archive", "list_folder"]
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+# Suffixes of what lies beside images: tables, labels of other tasks, texts, code, models.
+_BESIDE = (
+    *(".csv", ".htm", ".html", ".ipynb", ".json", ".jsonl", ".log", ".mat", ".md", ".npy", ".npz"),
+    *(".parquet", ".pdf", ".pickle", ".pkl", ".py", ".rst", ".tsv", ".txt", ".xml", ".yaml"),
+    *(".yml", *_ARCHIVES),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +140,7 @@ def _linked_folders(folder: Folder, tree: Tree) -> dict[str, tuple[str, int]]:
         path
         for path in tree.links
         if file_kind(path) == "unknown"
-        and _may_be_image(path)
+        and "." not in path.rpartition("/")[2]
         and not Path(folder.root, path).exists()
     ]
     # Of those that are followed, the rest lead back to where they are.
@@ -160,9 +166,9 @@ def _hidden_notes(tree: Tree) -> list[str]:
 
 
 def _may_be_image(path: str) -> bool:
-    """Returns whether a file is called like an image, or has no suffix; hidden files do not."""
+    """Returns whether a file is neither hidden nor called like something else than an image."""
     kind = file_kind(path)
-    return kind == "image" or (kind == "unknown" and "." not in path.rpartition("/")[2])
+    return kind == "image" or (kind == "unknown" and not path.lower().endswith(_BESIDE))
 
 
 def _some(names: Iterable[str]) -> str:

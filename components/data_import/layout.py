@@ -74,7 +74,7 @@ def find_layout(images: Mapping[str, int], linked: Mapping[str, str], uri: str) 
     used = [path for path in class_folders if folders.below(path)]
     require_classes(map(name_of, used or class_folders), uri, hint_wrapped(used, folders))
     refuse_masks(used)
-    return Layout(classes, unlabeled, notes + note_merged(classes, folders))
+    return Layout(classes, unlabeled, notes + note_merged(classes, folders, linked))
 
 
 def _splits_in(folders: FolderCounts, path: str) -> dict[str, str]:
@@ -161,7 +161,7 @@ def _split_folders(
             "table of `path` and `label`."
         )
     refuse_masks(path for path in classes if folders.below(path))
-    return Layout(classes, splits, notes + note_merged(classes, folders))
+    return Layout(classes, splits, notes + note_merged(classes, folders, linked))
 
 
 def _inner_split(folders: FolderCounts, path: str) -> str:

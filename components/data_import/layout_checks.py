@@ -1,6 +1,6 @@
 """What must not be taken for classes, and sentences on folders for people."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from kfp_vision.components.data_import.folder_counts import FolderCounts, name_of, parent_of
 from kfp_vision.components.data_import.paths import FOLLOW
@@ -53,9 +53,9 @@ def refuse_masks(class_folders: Iterable[str]) -> None:
         )
 
 
-def note_merged(classes: Iterable[str], folders: FolderCounts) -> list[str]:
-    """Returns a note on images in folders below the class folders."""
-    deeper = [inner for path in classes for inner in folders.used(path)]
+def note_merged(classes: Iterable[str], folders: FolderCounts, linked: Container[str]) -> list[str]:
+    """Returns a note on images in folders below the class folders, links not followed apart."""
+    deeper = [inner for path in classes for inner in folders.used(path) if inner not in linked]
     if not deeper:
         return []
     inside = {frozenset(map(name_of, folders.used(path))) for path in classes}

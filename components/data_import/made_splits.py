@@ -1,5 +1,7 @@
 """The splits that a source lacks, taken from its training images."""
 
+from collections import Counter
+
 import numpy as np
 
 from kfp_vision.components.data_import.splits import draw_splits, strata
@@ -44,10 +46,11 @@ def complete_splits(staged: Staged, seed: int) -> tuple[np.ndarray, str]:
         drawn = draw_splits(stratum, groups, missing, seed)
         short = sorted(set(missing) - set(drawn))
         if short:
+            reasons = Counter(row.code for row in staged.rejections)
             raise ValueError(
                 f"To make the splits {sorted(missing)} a class needs at least {len(missing) + 1} "
                 f"images that are not near duplicates. Received: {len(pool)} images, none left for "
-                f"{short}. Add images or give the splits."
+                f"{short}; left out: {dict(reasons)}. Add images or give the splits."
             )
         splits[pool] = drawn
         return splits, _describe_made(staged, splits, pool, sorted(missing), seed)

@@ -231,3 +231,4 @@ def test_a_linked_class_or_split_is_refused(name):
 def test_a_link_deeper_down_is_not():
     layout = find_layout(_images("cat", "dog", "cat/more"), {"cat/more": "/far"}, "/data")
     assert set(layout.classes) == {"cat", "dog"}
+    assert layout.notes == []

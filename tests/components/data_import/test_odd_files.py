@@ -110,6 +110,15 @@ def test_suffixes_decide_nothing(source, import_into):
     assert (info.rejected, sum(info.splits.values())) == ({}, 27)
 
 
+def test_structure_is_seen_whatever_the_suffix(tmp_path, save_images, import_into):
+    for folder in ("cats/train", "cats/test", "dogs/train", "dogs/test"):
+        save_images(tmp_path / "source" / folder)
+        for path in (tmp_path / "source" / folder).iterdir():
+            path.rename(path.with_suffix(".dat"))
+    info, _ = import_into(tmp_path / "source")
+    assert info.split_origin == {"train": "given", "validation": "made", "test": "given"}
+
+
 def test_files_that_are_no_images_are_named_by_what_they_are(source, import_into):
     (source / "cat/a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     (source / "cat/b.jpg").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
