@@ -20,6 +20,8 @@ __all__ = [
 
 # Grades of defects, stars and the like come in a dozen values; a measurement in one per image.
 _MAX_FRACTIONAL_CLASSES = 20
+# As Python, pandas and spreadsheets write it; `Nan` is a word.
+_NAN = ("nan", "NaN", "NAN")
 _INTEGER = re.compile(r"[+-]?\d+(\.0*)?")
 
 
@@ -35,17 +37,14 @@ def label_text(value: object) -> str:
 def class_names(labels: Iterable[str]) -> dict[str, str]:
     """Returns label -> name of its class, without the labels that say that there is none.
 
-    Where all are numbers, `nan` is none. Where all are integers, 1.0 is 1, and the only negative
-    one among three or more marks images without a label, as -1 does in TFDS, Hugging Face and
+    The text of NaN is none. Where all labels are integers, 1.0 is 1, and the only negative one
+    among three or more marks images without a label, as -1 does in TFDS, Hugging Face and
     torchvision; of two, such as -1 and 1, both are classes.
 
     Args:
         labels: All labels of the source, from `label_text`: what one means depends on the others.
     """
-    names = {label: label for label in labels if label}
-    if any(_number(label) is None and label.lower() != "nan" for label in names):
-        return names
-    names = {label: label for label in names if label.lower() != "nan"}
+    names = {label: label for label in labels if label and label not in _NAN}
     if not all(_INTEGER.fullmatch(label) for label in names):
         return names
     # Without a decimal point a label stays as it is written: 007 may be a code.
@@ -61,7 +60,8 @@ def reject_label(path: str, label: str) -> Rejection:
     if label.startswith("-"):
         message = f"The label is {label}, which marks images without one. Name a class in words."
         return Rejection(path, "negative_label", message)
-    return Rejection(path, "no_label", "The image has no label.")
+    reason = f", only {label!r}, which is no class" if label else ""
+    return Rejection(path, "no_label", f"The image has no label{reason}.")
 
 
 def _number(text: str) -> float | None:

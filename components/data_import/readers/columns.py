@@ -98,7 +98,7 @@ def find_columns(
         if table.columns.count(name) > 1:
             raise ValueError(
                 f"A column must have a name of its own. Received: {table.name} with two columns "
-                f"{name!r} among {table.columns}. Rename or remove one."
+                f"{name!r} among {table.shown_columns}. Rename or remove one."
             )
     notes = _describe(table.name, image or path, labels, split)
     unused = [name for name in rest if name not in labels]
@@ -151,7 +151,7 @@ def _find_path(
             return name
     raise NoManifestError(
         "A manifest must have a column `path` of files that exist, or a column of embedded images, "
-        f"and a column `label`. Received: {table.name} with the columns {columns}"
+        f"and a column `label`. Received: {table.name} with the columns {table.shown_columns}"
         + (f"; no file that {named[0]!r} names is there" if named else "")
     )
 
@@ -209,8 +209,8 @@ def _find_labels(
         reason = "beside class folders only columns of these names are taken"
     raise NoManifestError(
         "A manifest must have a column `label` or `labels`, or one column of 0 and 1 for each "
-        f"class. Received: {table.name} with the columns {table.columns}; {reason}. Rename the "
-        "column of classes to `label`.",
+        f"class. Received: {table.name} with the columns {table.shown_columns}; {reason}. Rename "
+        "the column of classes to `label`.",
         lacks_label=guess,
     )
 

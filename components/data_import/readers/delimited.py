@@ -34,9 +34,10 @@ def open_delimited(file: TextFile) -> Table:
     csv.field_size_limit(_MAX_CELL)
     separator = _find_separator(file.head)
     head = list(itertools.islice(_lines(file.head, separator), HEAD_ROWS + 1))
-    if not head:
+    has_header = bool(head) and not any(map(names_an_image, head[0]))
+    first = head[1:] if has_header else head[:HEAD_ROWS]
+    if not first:
         raise TableError(f"A table must have rows. Received: {file.name}, which has none.")
-    has_header = not any(map(names_an_image, head[0]))
     columns = [cell.strip() for cell in head[0]] if has_header else number_columns(len(head[0]))
 
     def rows(_: Collection[str]) -> Rows:
@@ -46,8 +47,8 @@ def open_delimited(file: TextFile) -> Table:
                 _check_length(cells, columns, separator, f"{file.name} row {number}")
                 yield number, _record(columns, cells)
 
-    sample = [_record(columns, cells) for cells in head[1 if has_header else 0 :]]
-    return Table(file.name, columns, has_header, sample[:HEAD_ROWS], rows)
+    sample = [_record(columns, cells) for cells in first]
+    return Table(file.name, columns, has_header, sample, rows)
 
 
 def _find_separator(text: str) -> str:

@@ -7,10 +7,11 @@ import unicodedata
 from pathlib import Path
 
 from kfp_vision.components.data_import.paths import reject_path
-from kfp_vision.components.shared.datasets.image_files import file_kind
+from kfp_vision.components.shared.datasets.image_files import file_kind, require_readable
+from kfp_vision.components.shared.file_trees import Tree
 from kfp_vision.components.shared.storage import Folder
 
-__all__ = ["FileIndex", "bare_key", "path_key", "tidy"]
+__all__ = ["FileIndex", "bare_key", "path_key"]
 
 
 class FileIndex:
@@ -20,9 +21,15 @@ class FileIndex:
         self.folder = folder
 
     @functools.cached_property
+    def _tree(self) -> Tree:
+        tree = self.folder.list_tree()
+        require_readable(self.folder, tree)
+        return tree
+
+    @functools.cached_property
     def files(self) -> frozenset[str]:
         """All files below the root."""
-        return frozenset(self.folder.list_files())
+        return frozenset(self._tree.files)
 
     @functools.cached_property
     def images(self) -> list[str]:
@@ -42,6 +49,24 @@ class FileIndex:
     def _by_bare_key(self) -> dict[str, list[str]]:
         return _grouped((bare_key(path), path) for path in self.images)
 
+    @functools.cached_property
+    def _roots(self) -> tuple[str, ...]:
+        roots = {self.folder.root, self.folder.uri}
+        if self.folder.is_local:
+            roots.add(str(Path(self.folder.uri.removeprefix("file://")).absolute()))
+        return tuple(f"{root.rstrip('/')}/" for root in roots)
+
+    def tidy(self, path: str) -> str:
+        r"""Returns a path relative to the root, with `/`: from `.\a\b`, `file:///root/a/b`, ..."""
+        path = path.removeprefix("file://").replace("\\", "/")
+        for root in self._roots:
+            if path.startswith(root):
+                path = path[len(root) :]
+                break
+        while path.startswith("./"):
+            path = path[2:]
+        return path
+
     def find(self, path: str) -> str | None:
         """Returns the file at `path`; the only one, if any, that differs in case or accents."""
         if path in self.files:
@@ -50,14 +75,14 @@ class FileIndex:
         return same[0] if len(same) == 1 else None
 
     def find_behind_links(self, path: str) -> str | None:
-        """Returns `path` if a file is there, also behind a link, which the listing leaves out."""
-        if not self.folder.is_local or reject_path(self.folder, path):
+        """Returns `path` if it leads through a link to a file that may be read."""
+        if not self._tree.linked_folders or reject_path(self.folder, path):
             return None
         return path if Path(self.folder.root, path).is_file() else None
 
     def listed(self, path: str) -> str:
         """Returns the path under which the listing has the file at `path`, or behind it a link."""
-        if path in self.files or not self.folder.is_local:
+        if path in self.files or not self._tree.linked_folders:
             return path
         real = os.path.realpath(f"{self.folder.root}/{path}")
         return os.path.relpath(real, self.folder.root).replace(os.sep, "/")
@@ -70,28 +95,13 @@ class FileIndex:
 
 def path_key(path: str) -> str:
     """Returns the same for paths that only differ in case or in how accents are composed."""
-    return unicodedata.normalize("NFC", path).casefold()
+    return path.lower() if path.isascii() else unicodedata.normalize("NFC", path).casefold()
 
 
 def bare_key(path: str) -> str:
     """Returns the key of a path without its last suffix."""
     folder, slash, name = path.rpartition("/")
     return path_key(f"{folder}{slash}{name.rpartition('.')[0] or name}")
-
-
-def tidy(path: str, folder: Folder) -> str:
-    r"""Returns a path relative to the root, with `/`: from `.\a\b`, `file:///root/a/b`, ..."""
-    path = path.removeprefix("file://").replace("\\", "/")
-    roots = [folder.uri, folder.root]
-    if folder.is_local:
-        roots.append(str(Path(folder.uri.removeprefix("file://")).absolute()))
-    for root in roots:
-        if path.startswith(f"{root.rstrip('/')}/"):
-            path = path[len(root.rstrip("/")) + 1 :]
-            break
-    while path.startswith("./"):
-        path = path[2:]
-    return path
 
 
 def _grouped(pairs: collections.abc.Iterable[tuple[str, str]]) -> dict[str, list[str]]:

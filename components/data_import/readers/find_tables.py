@@ -163,12 +163,14 @@ def _are_in_class_folders(paths: list[str]) -> bool:
 
 def _names_in(folder: Folder, below: str) -> list[str]:
     prefix = f"{below}/" if below else ""
-    names = [
-        f"{prefix}{name}"
-        for name in folder.list_entries(below)[1]
-        if name.lower().endswith(MANIFEST_SUFFIXES) and file_kind(name) != "hidden"
+    files = folder.list_entries(below)[1]
+    tables = [name for name in files if name.lower().endswith(MANIFEST_SUFFIXES)]
+    visible = [name for name in tables if file_kind(name) != "hidden"]
+    by_suffix = [
+        [f"{prefix}{name}" for name in visible if name.lower().endswith(suffix)]
+        for suffix in MANIFEST_SUFFIXES
     ]
-    return names if len(names) <= _MAX_TABLES else []
+    return [name for names in by_suffix if len(names) <= _MAX_TABLES for name in names]
 
 
 def _names_below(folder: Folder) -> list[str]:

@@ -30,6 +30,7 @@ from kfp_vision.components.data_import.readers.table_splits import (
 )
 from kfp_vision.components.data_import.readers.unlisted import check_unlisted
 from kfp_vision.components.data_import.samples import Listing, Rejection, Sample, require_classes
+from kfp_vision.components.shared.datasets.image_files import escape_name
 from kfp_vision.components.shared.storage import Folder
 
 __all__ = ["read_manifest", "read_tables"]
@@ -80,11 +81,17 @@ class _Part:
         resolved = resolve_paths(table.name, self.rows, index)
         if not resolved.found:
             first = self.rows[0]
+            some = escape_name(", ".join(index.images[:3]))
+            there = (
+                f"The folder has {len(index.images)} images, for instance {some}{resolved.hint}."
+            )
+            nothing = "There is no image below it: put the table into the folder of the images."
+            cause = reject_path(index.folder, index.tidy(first.path))
             raise ValueError(
                 f"Paths in a manifest must lead to files below its folder. Received: {table.name} "
-                f"with the columns {table.columns}: none of the {len(self.rows)} paths in "
-                f"{column!r} exists, for instance row {first.number}, {first.path!r}. The folder "
-                f"has {len(index.images)} images, for instance {index.images[:3]}{resolved.hint}."
+                f"with the columns {table.shown_columns}: none of the {len(self.rows)} paths in "
+                f"{column!r} exists, for instance row {first.number}, {first.path!r}. "
+                f"{cause.message + ' ' if cause else ''}{there if some else nothing}"
             )
         self.paths, notes = resolved.paths, resolved.notes
         if splits := splits_of_folders(self.rows, self.paths):
@@ -170,7 +177,9 @@ def _list_images(
         parts.append(_Part(manifest, rows, [row.split for row in rows]))
     label_sets = {row.labels for part in parts for row in part.rows}
     names = class_names({label for labels in label_sets for label in labels})
-    require_classes(names.values(), folder.uri)
+    columns = [(manifest.columns.labels, manifest.table.name) for manifest, _ in tables]
+    hint = f"The labels were read from {columns[0][0][:5]} of {columns[0][1]}."
+    require_classes(names.values(), folder.uri, hint)
     check_are_classes(set(names.values()))
     has_several = any(len(labels) > 1 for labels in label_sets)
     for part in parts:
@@ -180,6 +189,8 @@ def _list_images(
     embedded = sum(len(part.rows) for part in parts if part.manifest.columns.image)
     tables_read = [part.manifest.table.name for part in parts]
     notes += check_unlisted(index.images, named, embedded, tables_read, is_chosen=is_chosen)
+    if not has_several:
+        notes += _images_of_no_class(parts)
     conflicts = _conflicts(parts)
 
     def samples() -> Iterator[Sample | Rejection]:
@@ -196,7 +207,16 @@ def _list_images(
                 seen.add((row.path, row.split))
                 yield reject_path(folder, row.path) or row
 
-    return Listing(samples(), sum(len(part.rows) for part in parts), notes)
+    total = sum(len(part.rows) for part in parts)
+    return Listing(samples(), total, [*map(escape_name, notes)], frozenset(names.values()))
+
+
+def _images_of_no_class(parts: Sequence[_Part]) -> list[str]:
+    """Returns a note where nothing but these images makes the task multilabel."""
+    pairs = [pair for part in parts for pair in zip(part.labels, part.splits, strict=True)]
+    count = sum(labels == () and split != "unlabeled" for labels, split in pairs)
+    stated = "are listed as images of no class, which makes the task multilabel"
+    return [f"{count} images {stated}."] if count else []
 
 
 def _conflicts(parts: Sequence[_Part]) -> set[str]:

@@ -8,10 +8,10 @@ leading folders, with a suffix. It must be the only one, and it is told.
 import collections
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from kfp_vision.components.data_import.readers.file_index import FileIndex, bare_key, path_key, tidy
+from kfp_vision.components.data_import.readers.file_index import FileIndex, bare_key, path_key
 from kfp_vision.components.data_import.samples import SPLIT_NAMES
 
 __all__ = ["Resolved", "Row", "resolve_paths", "split_of"]
@@ -110,7 +110,7 @@ def resolve_paths(table: str, rows: Sequence[Row], index: FileIndex) -> Resolved
         ValueError: Several spellings lead most paths to different files.
     """
     base = table.rpartition("/")[0]
-    plain = [tidy(row.path, index.folder) for row in rows]
+    plain = [index.tidy(row.path) for row in rows]
     paths = [
         (index.find(f"{base}/{path}") if base else None)
         or index.find(path)
@@ -164,9 +164,7 @@ def _best_spelling(
             for number in missing
             if (path := spelling.find(plain[number], rows[number], index))
         }
-        # Two paths that become one file are not what the table means.
-        is_one_to_one = len({plain[number] for number in found}) == len(set(found.values()))
-        if found and is_one_to_one:
+        if found and _is_one_to_one(found, plain):
             rank = (len(found), spelling.suffix != "exchanged", spelling.below.count("{"))
             tried.append((rank, spelling, found))
     if not tried:
@@ -187,6 +185,12 @@ def _best_spelling(
     # Of all that lead to these files, the one that is the easiest to understand.
     same = [spelling for _, spelling, found in tried if found == equal[0][1]]
     return min(same, key=lambda spelling: spelling.below.count("{")), equal[0][1]
+
+
+def _is_one_to_one(found: Mapping[int, str], plain: Sequence[str]) -> bool:
+    """Returns whether no two different paths become one file."""
+    origin: dict[str, str] = {}
+    return all(origin.setdefault(path, plain[n]) == plain[n] for n, path in found.items())
 
 
 def _spellings(

@@ -13,6 +13,7 @@ __all__ = ["HEAD_ROWS", "Rows", "Table", "TableError", "names_an_image", "number
 
 # Rows from which the meaning of the columns is understood.
 HEAD_ROWS = 200
+_SHOWN = 20
 
 # Number of the row, counted from 1 without a header, and its cells by column.
 Rows = Iterator[tuple[int, Mapping[str, Any]]]
@@ -45,6 +46,12 @@ class Table:
     class_names: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
     image_columns: tuple[str, ...] = ()
     images: Callable[[str], Iterator[tuple[bytes | None, str | None]]] | None = None
+
+    @property
+    def shown_columns(self) -> list[str]:
+        """The first columns, for messages."""
+        more = len(self.columns) - _SHOWN
+        return [*self.columns[:_SHOWN], *([f"... and {more} more"] if more > 0 else [])]
 
 
 def number_columns(count: int) -> list[str]:

@@ -4,6 +4,7 @@ import collections
 from collections.abc import Collection, Sequence
 
 from kfp_vision.components.data_import.split_names import name_splits
+from kfp_vision.components.shared.datasets.image_files import escape_name
 
 __all__ = ["check_unlisted"]
 
@@ -43,6 +44,7 @@ def check_unlisted(
         f"{len(unlisted)} images are not in the manifest ({', '.join(tables[:5])}) and not used: "
         f"{where}; for instance {unlisted[0]}."
     )
+    stated = escape_name(stated)
     num_listed = num_embedded + len(images) - len(unlisted)
     if len(left_out) > num_listed and not is_chosen:
         raise ValueError(

@@ -50,6 +50,7 @@ COLUMNS: dict[str, tuple[list[Any], list[str], dict[str, int]]] = {
     "-1 among float integers": ([-1.0, 0.0, 1.0], ["0", "1"], {"negative_label": 1}),
     "-1 and 1": ([-1, 1], ["-1", "1"], {}),
     "ratings": ([-2, -1, 0, 1, 2], ["-2", "-1", "0", "1", "2"], {}),
+    "words with nan": (["cat", "nan", "dog"], ["cat", "dog"], {"no_label": 1}),
     "codes": (["007", "008"], ["007", "008"], {}),
 }
 WITH_NONE: dict[str, tuple[list[Any], list[str], dict[str, int]]] = {
@@ -128,9 +129,9 @@ def test_only_none_nan_and_nothing_are_no_label(value, text):
     assert label_text(value) == text
 
 
-def test_a_word_may_be_nan_where_labels_are_words():
-    assert class_names(["nan", "rye"]) == {"nan": "nan", "rye": "rye"}
-    assert class_names(["nan", "1", "0"]) == {"1": "1", "0": "0"}
+@pytest.mark.parametrize("labels", [["nan", "rye"], ["NaN", "1"], ["Nan", "rye"]])
+def test_nan_is_no_label_as_text_either(labels):
+    assert class_names(labels) == {label: label for label in labels if label not in ("nan", "NaN")}
 
 
 def test_soft_labels_are_refused(tmp_path, import_into):

@@ -84,6 +84,13 @@ def _image_folder(root: Path, noise) -> None:
         (root / split / "metadata.csv").write_text("\n".join(["file_name,label", *lines]))
 
 
+def _same_names(root: Path, noise) -> None:
+    """Writes cat/0.png, dog/0.png, cat/1.png, ... and a table of 0.png, 0.png, 1.png, ..."""
+    rows = _rows(root, noise, lambda index: f"{('cat', 'dog')[index % 2]}/{index // 2}.png")
+    lines = [f"{_name(path)},{label}" for path, label in rows]
+    (root / "all.csv").write_text("\n".join(["filename,class", *lines]))
+
+
 def _split_folders(root: Path, noise) -> None:
     rows = _rows(root, noise, lambda i: f"{'train' if i < 18 else 'test'}/{i}.png")
     lines = [f"{Path(p).name},{label},{p.split('/')[0]}" for p, label in rows]
@@ -310,6 +317,38 @@ def test_tables_are_refused_with_what_would_help(name, tmp_path, noise, import_i
         import_into(tmp_path)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_one_name_in_each_class_folder_is_told_by_the_label(tmp_path, noise, import_into):
+    _same_names(tmp_path, noise)
+    info, output_dir = import_into(tmp_path)
+    assert info.rejected == {}
+    assert sum(info.splits.values()) == COUNT
+    for split in info.splits:
+        table = open_split(output_dir, split)
+        for path, [label] in zip(table["path"].to_pylist(), label_lists(table), strict=True):
+            assert path.partition("/")[0] == info.classes[label]
+
+
+def test_a_folder_that_is_a_link_is_named(tmp_path, noise, import_into):
+    _rows(tmp_path / "cache", noise, _flat)
+    root = tmp_path / "set"
+    root.mkdir()
+    (root / "images").symlink_to(tmp_path / "cache/images")
+    lines = [f"{_flat(index)},{index % 2}" for index in range(COUNT)]
+    (root / "all.csv").write_text("\n".join(["path,label", *lines]))
+    with pytest.raises(ValueError, match=r"leads out of the data root.*--follow-links"):
+        import_into(root)
+    info, _ = import_into(root, follow_links=True)
+    assert sum(info.splits.values()) == COUNT
+
+
+@pytest.mark.parametrize("text", ["path,label\n", "path,label"])
+def test_a_header_alone_is_no_table(text, tmp_path, noise, import_into):
+    _rows(tmp_path, noise, _flat)
+    (tmp_path / "all.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"all\.csv is not used: A table must have rows"):
+        import_into(tmp_path)
 
 
 def test_what_was_understood_is_told(tmp_path, noise, import_into):
