@@ -31,6 +31,7 @@ from kfp_vision.components.shared.augmentation.policy import (
     policy_tensors,
 )
 from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS, TRANSFORMS
+from kfp_vision.components.shared.datasets.loader import images_per_batch
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import Recipe
 from kfp_vision.components.shared.tasks import Targets, Task
@@ -57,9 +58,9 @@ from kfp_vision.components.shared.training.trainer import Trainer
 __all__ = ["measure_transforms"]
 
 _MAGNITUDES = (1 / 3, 2 / 3, 1.0)
-_MOST_LOOKED_AT = 384
+# Images that are transformed at once, and their pixels: 384 images of 295 px.
+_MOST_LOOKED_AT, _MOST_PIXELS = 384, 2**25
 _SAVES = 6
-_BATCH = 512
 # A checkpoint whose metric is within so many standard deviations of that of shuffled predictions
 # has not learned enough to say what keeps a label.
 _SIGMAS, _SHUFFLES = 3.0, 32
@@ -222,7 +223,9 @@ def _measure(
     magnitudes = {name: (1.0,) if TRANSFORMS[name].chance else _MAGNITUDES for name in names}
     looks = 1 + sum(len(each) for each in magnitudes.values())
     affordable = int(LOOK_SHARE * settings.steps * settings.batch_size / looks)
-    images, targets = take(max(LEAST_LOOKED_AT, min(_MOST_LOOKED_AT, affordable)))
+    height, width = trainer.model.input_shape[1:3]
+    in_memory = _MOST_PIXELS // (height * width)
+    images, targets = take(max(LEAST_LOOKED_AT, min(_MOST_LOOKED_AT, affordable, in_memory)))
     count = len(images)
     head = trainer.model.layers[-1]
     outputs = keras.Model(trainer.model.inputs, [head.input, trainer.model.output])
@@ -237,7 +240,7 @@ def _measure(
         return np.asarray(features).reshape(count, -1), losses, metric
 
     checked, answers = take(MOST_CHECKED)
-    parts = np.array_split(checked, math.ceil(len(checked) / _BATCH))
+    parts = np.array_split(checked, math.ceil(len(checked) / images_per_batch(height, width)))
     logits = np.concatenate([trainer.logits(pixels) for pixels in parts])
     if not np.isfinite(logits).all():
         return [], 0.0, len(checked), "what its checkpoint says of held-out images is not finite"

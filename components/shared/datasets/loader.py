@@ -16,7 +16,7 @@ from kfp_vision.components.shared.datasets.store import iterate_images, label_li
 from kfp_vision.components.shared.memory import available_memory_bytes
 from kfp_vision.components.shared.seeds import seed_word
 
-__all__ = ["BatchOrder", "ImageSource", "prefetch"]
+__all__ = ["BatchOrder", "ImageSource", "images_per_batch", "prefetch"]
 
 _T = TypeVar("_T")
 # Of the memory that is free when the source is opened; the model and its gradients need the rest.
@@ -40,6 +40,11 @@ def fit_image(pixels: np.ndarray, height: int, width: int, channels: int) -> np.
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image, np.uint8).reshape(height, width, channels)
+
+
+def images_per_batch(height: int, width: int) -> int:
+    """Returns how many images of this size go through a model at once where that is free."""
+    return max(1, min(_BATCH_IMAGES, _BATCH_PIXELS // (height * width)))
 
 
 class ImageSource:
@@ -71,7 +76,7 @@ class ImageSource:
         """
         self._table = open_split(dataset_dir, split)
         self._shape = (*size, channels)
-        self.images_per_batch = max(1, min(_BATCH_IMAGES, _BATCH_PIXELS // (size[0] * size[1])))
+        self.images_per_batch = images_per_batch(*size)
         self._pool = ThreadPoolExecutor(thread_name_prefix="decode")
         self.labels = label_lists(self._table)
         self.paths: list[str] = self._table["path"].to_pylist()

@@ -11,6 +11,7 @@ from kfp_vision.components.shared.datasets.loader import (
     BatchOrder,
     ImageSource,
     fit_image,
+    images_per_batch,
     prefetch,
 )
 
@@ -82,3 +83,10 @@ def test_prefetch_keeps_order_and_raises_where_the_caller_sees_it() -> None:
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_a_batch_that_is_only_looked_at_has_bounded_pixels() -> None:
+    assert images_per_batch(8, 8) == images_per_batch(64, 64) == 512
+    for side in (65, 224, 1000):
+        assert images_per_batch(side, side) * side**2 <= 2**21
+    assert images_per_batch(4096, 4096) == 1
