@@ -129,6 +129,17 @@ def test_a_row_for_every_file_and_what_counts_as_failed(
     assert write_table(predictions, False, io.StringIO()) != fails
 
 
+@pytest.mark.parametrize(("white", "light"), [(4095, 0.8), (None, 0.05)])
+def test_sixteen_bits_are_scaled_as_in_training(output, tmp_path, white, light):
+    pixels = np.full((12, 12), 3276, np.uint16)  # 0.8 of 12 bits, 0.05 of 16.
+    Image.fromarray(pixels).save(tmp_path / "microscope.png")
+    card = output / "model/model.json"
+    if white:
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"white_level": white}))
+    (each,) = rows_of(output, tmp_path / "microscope.png")
+    assert each.row["p_light"] == pytest.approx(light, abs=0.005)
+
+
 def test_what_is_not_there_has_a_row(output, photos):
     gone, good = rows_of(output, photos / "gone.png", photos / "g")
     assert gone.failed
