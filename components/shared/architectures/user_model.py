@@ -27,8 +27,7 @@ def load_user_model(uri: str) -> keras.Model:
     """Returns the model of a `.keras` file with one image input and one output, in float32.
 
     Raises:
-        ValueError: It is not such a file, it holds code or layers that Keras does not have, or its
-            weights are not finite.
+        ValueError: It is not such a file, or it holds code or layers that Keras does not have.
         StorageError: It cannot be reached.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -41,12 +40,6 @@ def load_user_model(uri: str) -> keras.Model:
                 f"{uri!r}, written by Keras {_written_by(path)}: {error}"
             ) from error
     _check_signature(model, uri)
-    broken = [weight.path for weight in model.weights if not np.isfinite(np.array(weight)).all()]
-    if broken:
-        raise ValueError(
-            f"The weights of a model file must be finite. Received: {uri!r} with NaN or infinity "
-            f"in {broken[:5]}. Save the model from before its training diverged."
-        )
     set_norm_momentum(model)
     return model
 
@@ -85,11 +78,17 @@ def read_input_size(model: keras.Model) -> tuple[int | None, int | None]:
 
 
 def check_outputs(model: keras.Model, uri: str) -> None:
-    """Refuses a model whose outputs are not finite, or the same whatever the image.
+    """Refuses a model with weights or outputs that are not finite, or blind to the image.
 
     Raises:
         ValueError: It is such a model, with these weights.
     """
+    broken = [weight.path for weight in model.weights if not np.isfinite(np.array(weight)).all()]
+    if broken:
+        raise ValueError(
+            f"The weights of a model file must be finite. Received: {uri!r} with NaN or infinity "
+            f"in {broken[:5]}. Save the model from before its training diverged."
+        )
     height, width = (side or _TRIED_SIDE for side in read_input_size(model))
     channels = model.inputs[0].shape[-1]
     images = np.zeros((4, height, width, channels), np.float32)
