@@ -62,6 +62,15 @@ class MulticlassClassification:
         """Returns ln C, whatever the labels."""
         return float(np.log(num_classes))
 
+    def frequency_loss(self, targets: Targets, class_weights: np.ndarray | None) -> float:
+        """Returns the entropy of the (weighted) labels, -sum_c n_c log(n_c / n) / N."""
+        counts = np.bincount(targets["label"]).astype(np.float64)
+        if class_weights is not None:
+            counts *= class_weights[: len(counts)]
+        counts = counts[counts > 0]
+        entropy = -(counts * np.log(counts / counts.sum())).sum()
+        return float(entropy / len(targets["label"]))
+
     def activate(self, logits: Any) -> Any:
         """Returns the softmax."""
         return keras.ops.softmax(logits, axis=-1)

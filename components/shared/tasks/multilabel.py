@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import scipy.special
 
 from kfp_vision.components.shared import metrics
 from kfp_vision.components.shared.tasks.classification import MulticlassClassification
@@ -51,6 +52,12 @@ class MultilabelClassification:
     def initial_loss(self, targets: Targets, num_classes: int) -> float:
         """Returns ln 2, whatever the labels."""
         return float(np.log(2.0))
+
+    def frequency_loss(self, targets: Targets, class_weights: np.ndarray | None) -> float:
+        """Returns the binary entropy of each class, (weighted) mean over the classes."""
+        present = targets["label"].mean(axis=0)
+        entropy = scipy.special.entr(present) + scipy.special.entr(1 - present)
+        return float((entropy if class_weights is None else entropy * class_weights).mean())
 
     def activate(self, logits: Any) -> Any:
         """Returns the sigmoid."""

@@ -42,6 +42,10 @@ class Task(Protocol):
         """Returns the mean loss in nats of a model that knows nothing: all logits zero."""
         ...
 
+    def frequency_loss(self, targets: Targets, class_weights: np.ndarray | None) -> float:
+        """Returns the mean loss in nats of a model that knows how frequent each label is, alone."""
+        ...
+
     def activate(self, logits: Any) -> Any:
         """Returns predictions (probabilities) for logits, as tensors."""
         ...

@@ -22,7 +22,7 @@ __all__ = [
 _MAX_STEPS = 96
 _STEPS_PER_CALL = 8
 # A loss has fallen when it is lower by this share, and by so many standard errors of its scatter.
-_LEAST_FALL, _SIGMAS = 0.02, 3.0
+_LEAST_FALL, _SIGMAS = 0.005, 3.0
 # When it has not, it is tried with a rate so many times lower and higher, for fewer steps.
 _OTHER_RATES, _OTHER_STEPS = 10.0, 32
 
@@ -67,10 +67,11 @@ class _Losses:
     def has_exploded(self) -> bool:
         return not np.isfinite(self.steps).all() or self.end > 2 * self.start
 
-    def has_fallen(self, expected: float) -> bool:
-        """Returns whether it ends below its start and below `expected`, or is falling at the end.
+    def has_fallen(self, blind: float) -> bool:
+        """Returns whether it ends below its start and below `blind`, or is falling at the end.
 
-        Below the start alone is too little: the labels' frequencies are learned without an image.
+        Args:
+            blind: What the frequencies of the labels reach, which are learned without an image.
         """
         if self.has_halved or not np.isfinite(self.steps).all():
             return self.has_halved
@@ -81,7 +82,7 @@ class _Losses:
 
         late = self.steps[-_STEPS_PER_CALL:].mean()
         earlier = self.steps[-3 * _STEPS_PER_CALL : -2 * _STEPS_PER_CALL].mean()
-        return is_below(self.end, min(self.start, expected)) or (
+        return is_below(self.end, min(self.start, blind)) or (
             is_below(self.end, self.start) and is_below(late, earlier)
         )
 
@@ -122,14 +123,14 @@ def check_one_batch(
             trainer.restore(before)
 
     with trainer.unregularised():
-        losses = train(learning_rate, _MAX_STEPS)
-        if not losses.has_fallen(expected_loss):
+        losses, blind = train(learning_rate, _MAX_STEPS), trainer.frequency_loss(targets)
+        if not losses.has_fallen(blind):
             others = {
                 rate: train(rate, _OTHER_STEPS)
                 for rate in (learning_rate / _OTHER_RATES, learning_rate * _OTHER_RATES)
                 if rate < learning_rate or not losses.has_exploded
             }
-            raise _not_learned(trainer, images, losses, learning_rate, others, expected_loss)
+            raise _not_learned(trainer, images, losses, learning_rate, others, blind)
     return {
         "initial_loss": losses.start,
         "expected_initial_loss": expected_loss,
@@ -176,7 +177,7 @@ def _not_learned(
     losses: _Losses,
     learning_rate: float,
     others: Mapping[float, _Losses],
-    expected_loss: float,
+    blind: float,
 ) -> MemorizationError:
     """Returns the error that names the cause, as far as it was measured."""
     received = (
@@ -185,7 +186,12 @@ def _not_learned(
         f"{losses.start:.4g} -> {losses.steps[-1]:.4g} in {len(losses.steps)} steps on "
         f"{len(images)} images at learning rate {learning_rate:g}"
     )
-    better = [rate for rate, found in others.items() if found.has_fallen(expected_loss)]
+    better = [
+        rate
+        for rate, found in others.items()
+        # A loss that is not finite is above any other.
+        if found.has_fallen(blind) and not found.end >= losses.end
+    ]
     if better:
         direction = "lower" if better[0] < learning_rate else "higher"
         kind = RateTooHighError if direction == "lower" else MemorizationError

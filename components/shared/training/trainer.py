@@ -377,6 +377,11 @@ class Trainer:
         """Returns the loss that steps minimise, of a batch [B, H, W, C], in inference mode."""
         return float(tf.reduce_mean(self._loss(dict(targets), tf.constant(self.logits(images)))))
 
+    def frequency_loss(self, targets: Mapping[str, np.ndarray]) -> float:
+        """Returns that loss of a model that knows the frequencies of the labels alone."""
+        weights = None if self._class_weights is None else self._class_weights.numpy()
+        return self._task.frequency_loss(targets, weights)
+
     def average_weights(self, batches: Iterable[np.ndarray]) -> list[np.ndarray]:
         """Swaps the moving average in, with batch statistics re-estimated for it.
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import scipy.optimize
 from sklearn.metrics import log_loss
 
 from kfp_vision.components.shared.tasks import TASKS, get_task
@@ -45,6 +46,22 @@ def test_loss_is_the_cross_entropy_of_the_activated_logits(name: str) -> None:
     np.testing.assert_allclose(
         losses, _expected_losses(name, targets["label"], probabilities), rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("weights", [None, [2.0, 0.5, 1.0, 3.0]])
+@pytest.mark.parametrize("name", TASKS)
+def test_no_constant_answer_is_better_than_the_frequencies(name, weights) -> None:
+    labels = [[0], [1], [1], [1]] if name != "multilabel" else LABELS[name]
+    task, num_classes = get_task(name), NUM_CLASSES[name]
+    targets = task.encode(labels, num_classes)
+    weights = None if weights is None else np.array(weights[:num_classes], np.float32)
+
+    def loss(constant: np.ndarray) -> float:
+        logits = np.tile(constant, (4, 1)).astype(np.float32)
+        return float(np.mean(task.loss(targets, logits, class_weights=weights)))
+
+    found = scipy.optimize.minimize(loss, np.zeros(num_classes), method="Powell", tol=1e-9)
+    assert task.frequency_loss(targets, weights) == pytest.approx(found.fun, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -99,9 +99,9 @@ def test_a_loss_that_falls_without_halving_warns_and_goes_on() -> None:
     [
         (1e-6, MemorizationError, "nor at 1e-07 or 1e-05"),
         (
-            5e-5,
+            1e-5,
             MemorizationError,
-            "at 0.0005 it falls to .* higher `learning_rate`, such as 0.0005",
+            "at 0.0001 it falls to .* higher `learning_rate`, such as 0.0001",
         ),
         (1.0, RateTooHighError, "at 0.1 it falls to .* lower `learning_rate`, such as 0.1"),
         (1e4, RateTooHighError, "lower `learning_rate`"),
@@ -141,6 +141,12 @@ def test_what_no_rate_mends_is_named(model: Any, cause: str) -> None:
     with pytest.raises(MemorizationError, match=cause) as raised:
         _check(_trainer(model()))
     assert type(raised.value) is MemorizationError
+
+
+def test_frequencies_of_the_labels_are_not_learning() -> None:
+    images, labels = _batch()[0], (np.arange(12) % 4 == 0).astype(np.int32)
+    with pytest.raises(MemorizationError, match="dead activations"):
+        check_one_batch(_trainer(_dead()), images, {"label": labels}, 0.3, np.log(3))
 
 
 def test_images_that_are_all_alike_are_named() -> None:
