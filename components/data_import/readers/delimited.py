@@ -39,6 +39,11 @@ def open_delimited(file: TextFile) -> Table:
     if not first:
         raise TableError(f"A table must have rows. Received: {file.name}, which has none.")
     columns = [cell.strip() for cell in head[0]] if has_header else number_columns(len(head[0]))
+    if len(columns) > 1 and all(len(cells) == 1 for cells in first):
+        raise TableError(
+            f"Header and rows must have the same separator. Received: {file.name} with the columns "
+            f"{columns[:20]}, and the one cell {first[0][0][:99]!r} in row 1."
+        )
 
     def rows(_: Collection[str]) -> Rows:
         lines = _checked_lines(file, separator)

@@ -280,6 +280,10 @@ REFUSED = {
         _lines("path,tags", lambda p, c: f"{p},{' '.join([c, *_tags(int(Path(p).stem))])}"),
         ["all.csv", "Join several labels by `|`"],
     ),
+    "two separators": (
+        _lines("path,label", lambda p, c: f"{p};{c}"),
+        ["all.csv", "'path', 'label'", "'images/0.png;cat' in row 1", "same separator"],
+    ),
     "open quote": (
         _lines("path,label", lambda p, c: f'{p},"{c}'),
         ["all.csv", "line 2", "quote"],

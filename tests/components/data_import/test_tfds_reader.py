@@ -45,3 +45,18 @@ def test_a_prepared_set_keeps_pixels_labels_and_splits(tmp_path, monkeypatch, im
     assert {pixels.tobytes(): info.classes[label] for pixels, (label,) in stored} == {
         PIXELS[index].tobytes(): ["red", "blue"][index % 2] for index in range(16, 24)
     }
+
+
+class PartlyLabelled(TwoColours):
+    def _generate_examples(self, start, end):
+        for index in range(start, end):
+            yield index, {"image": PIXELS[index], "label": -1 if index % 4 == 3 else index % 2}
+
+
+def test_the_label_of_an_image_that_has_none_is_no_class(tmp_path, monkeypatch, import_into):
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    PartlyLabelled(data_dir=tmp_path / "tfds").download_and_prepare()
+    info, _ = import_into("tfds:partly_labelled")
+    assert (info.task, info.classes) == ("binary", ["blue", "red"])
+    assert info.rejected == {"negative_label": 6}
