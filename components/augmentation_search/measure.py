@@ -245,7 +245,9 @@ def _measure(
     if not np.isfinite(logits).all():
         return [], 0.0, len(checked), "what its checkpoint says of held-out images is not finite"
     predictions = np.asarray(task.activate(logits))
-    known = task.metrics(answers, predictions).get(primary, 0.0)
+    known = task.metrics(answers, predictions).get(primary)
+    if known is None:
+        return [], 0.0, len(checked), f"the {primary} of its {len(checked)} images is not defined"
     chance, scatter = _chance(task, answers, predictions, primary, seed)
     if known <= chance + _SIGMAS * scatter:
         return (

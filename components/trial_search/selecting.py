@@ -109,7 +109,7 @@ def _summarise(
     if plain is not None and plain.loss is None:
         raise ValueError(
             "The trial without any technique must stay finite. "
-            f"Received: {plain.error}. Lower `learning_rate` or, out of memory, `image_size`."
+            f"Received: {plain.error}. Lower `learning_rate`."
         )
     return TrialSummary(
         decision=_presumption(gain, plan) if plan.is_brief else _decision(gain, trials, plan),

@@ -21,7 +21,7 @@ from kfp_vision.components.shared.identity import training_identity
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.recipe import read_recipe
 from kfp_vision.components.shared.training.search_plan import SearchPlan, plan_search
-from kfp_vision.components.trial_search.beam import Trial
+from kfp_vision.components.trial_search.beam import PLAIN, Trial
 from kfp_vision.components.trial_search.techniques import Technique, read_techniques
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ def run_trials(
         table_dir: What the stage augmentation_search wrote.
         checkpoint_dir: Outlives a killed task: a trial that is in its journal is not run again; one
             that ran out of memory is not in it.
+
+    Raises:
+        MemoryError: The trial of the plain training runs out of memory.
     """
     slice_ = json.loads(work)
     wanted = [Trial.from_json(row) for row in slice_["trials"]]
@@ -105,6 +108,13 @@ def _run(
             result = _attempt(trial, techniques, runner)
             result = dataclasses.replace(result, seconds=time.monotonic() - began)
             began = time.monotonic()
+            if result.out_of_memory and trial.round == ROUNDS[0] and trial.candidate == PLAIN:
+                # Nothing can be compared with it; a task that fails is not taken from a cache.
+                raise MemoryError(
+                    "The trial without any technique must fit into memory. "
+                    f"Received: {result.error}. End what else uses the memory, or lower "
+                    "`trial_workers` or `image_size`; the same command goes on from here."
+                )
             # Another machine, or this one at another time, may have the memory.
             if not result.out_of_memory:
                 file.write(json_text(result.to_json()) + "\n")

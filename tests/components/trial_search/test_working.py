@@ -36,14 +36,14 @@ class _Full:
     """
 
     failures = 0
-    ran: list[Trial] = []
+    plain = False
     spared = 0
 
     def __init__(self, *_: object) -> None:
         pass
 
     def run(self, regularisation: Regularisation, seed: int, confirming: bool) -> tuple[float, ...]:
-        if regularisation.policy.always and _Full.failures:
+        if (regularisation.policy.always or _Full.plain) and _Full.failures:
             _Full.failures -= 1
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
         return 1.0, 1.1
@@ -70,7 +70,7 @@ def search(
     work = json.dumps({"done": [], "trials": [each.to_json() for each in trials]})
     folders = (tmp_path / name for name in ("recipe.json", "table", "ck"))
     recipe_path, table, checkpoints = folders
-    _Full.spared = 0
+    _Full.spared, _Full.plain = 0, False
     return work, digits_dir, recipe_path, table, checkpoints
 
 
@@ -107,6 +107,14 @@ def test_a_trial_out_of_memory_is_named_and_not_final(search, tmp_path: Path) ->
     assert [each.losses for each in resumed] == [(1.0, 1.1)] * 2
     assert resumed[0] == plain
     assert len(_journalled(search[-1])) == 2
+
+
+def test_a_plain_trial_out_of_memory_fails_its_task_which_can_be_repeated(search) -> None:
+    _Full.failures, _Full.plain = 2, True
+    with pytest.raises(MemoryError, match="must fit into memory. Received: out of memory: OOM"):
+        run_trials(*search)
+    assert _journalled(search[-1]) == []
+    assert all(each.losses for each in merge_results([run_trials(*search)]))
 
 
 def test_few_held_out_images_are_said(search, tmp_path: Path) -> None:
