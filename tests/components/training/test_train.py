@@ -176,6 +176,13 @@ def test_max_minutes_shortens_the_training_and_says_so(digits_dir: Path, tmp_pat
     summary = train_model(digits_dir, recipe, tmp_path / "model", tmp_path / "checkpoints", config)
     assert summary.steps < 100_000 * 1000 // 64
     assert any("`max_minutes` shortened" in warning for warning in summary.warnings)
+    # The length is that of the first process: a resumed one does not get the minutes anew.
+    again = train_model(digits_dir, recipe, tmp_path / "again", tmp_path / "checkpoints", config)
+    assert (again.steps, again.seconds) == (summary.steps, summary.seconds)
+    assert again.plain_seconds == summary.plain_seconds
+    costs = [read_json(StageCost, tmp_path / name / COST_FILE) for name in ("model", "again")]
+    assert costs[1].seconds > summary.seconds
+    assert costs[0].images_seen == costs[1].images_seen
 
 
 def test_a_plain_training_is_one_without_a_policy_and_what_it_lengthens(
