@@ -118,7 +118,7 @@ def test_killed_and_resumed_equals_uninterrupted(digits_dir: Path, tmp_path: Pat
     subprocess.run(command("whole"), check=True, capture_output=True)
     killed = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL)
     checkpoints = tmp_path / "killed-checkpoints"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not _steps_done(checkpoints) and time.monotonic() < deadline:
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
