@@ -192,7 +192,6 @@ def report(
     rebuild: Annotated[bool, typer.Option(help="Build it again from the artifacts.")] = False,
 ) -> None:
     """Print where the report of a run is, and open it when there is a browser to open it in."""
-    use_tensorflow()
     from kfp_vision.components.shared.storage import local_path
 
     folder = local_path(output, "output")

@@ -1,14 +1,10 @@
 """Predictions of a published model for image files, which are found and read as the import does."""
 
-import contextlib
 import csv
 import dataclasses
 import itertools
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -20,38 +16,16 @@ from kfp_vision.components.shared.datasets.image_files import (
     list_image_files,
 )
 from kfp_vision.components.shared.datasets.loader import fit_image
-from kfp_vision.components.shared.storage import Folder, StorageError, download, open_folder
+from kfp_vision.components.shared.storage import Folder, StorageError, open_folder
+from kfp_vision.pipelines.published_model import Infer, ModelCard, find_model, load_model
 
-__all__ = ["ModelCard", "Prediction", "predict_images", "write_table"]
+__all__ = ["Prediction", "predict_images", "write_table"]
 
 _BATCH = 64
 # As in predictions.parquet.
 _PREFIX = "p_"
 # Codes of `decode_file` for what was never meant to be an image.
 _NO_IMAGE = ("not_an_image", "empty_file")
-_MODELS = ("model/model.keras", "model/model.onnx", "model.keras", "model.onnx")
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelCard:
-    """`model.json` beside a published model.
-
-    Attributes:
-        task: A key of `shared.tasks.TASKS`.
-        classes: Class names; the position is the output.
-        image_size: `[height, width]` in pixels.
-        channels: 1 or 3.
-        white_level: The value of 16-bit pixels that becomes 255.
-        input, output: What goes in and comes out, for people.
-    """
-
-    task: str
-    classes: list[str]
-    image_size: list[int]
-    channels: int
-    input: str
-    output: str
-    white_level: int = 2**16 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,59 +64,15 @@ def predict_images(model: str, images: Sequence[str]) -> Iterator[Prediction]:
     Raises:
         ValueError: There is no model, or no image.
     """
-    folder, name = _find_model(model)
+    folder, name = find_model(model)
     files = itertools.chain.from_iterable(map(_files, images))
     first = next(files, None)
     if first is None:
         raise ValueError(f"There must be an image to predict. Received: {', '.join(images)}")
-    card = _read_card(folder, name)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(folder.root, name)
-        if not folder.is_local:
-            path = Path(scratch, Path(name).name)
-            download(f"{folder.uri}/{name}", path)
-        with _silenced():
-            infer = _RUNTIMES[path.suffix](path)
-            # The first call is the one that starts a runtime.
-            infer(np.zeros((1, *card.image_size, card.channels), np.float32))
+    card, infer = load_model(folder, name)
     files = itertools.chain([first], files)
     while batch := list(itertools.islice(files, _BATCH)):
         yield from _predict_batch(infer, card, batch)
-
-
-def _find_model(uri: str) -> tuple[Folder, str]:
-    """Returns a folder and the path of the model in it."""
-    folder, name = open_folder(uri)
-    names = [name] if name else _MODELS
-    for each in names:
-        is_model = each.endswith(tuple(_RUNTIMES)) and folder.exists(each)
-        if is_model and folder.exists(_beside(each, "model.json")):
-            return folder, each
-    if not name and folder.exists("report.json"):
-        report = json.loads(folder.read("report.json"))
-        if report["status"] == "rejected":
-            raise ValueError(
-                f"The run must have left a model. Received: {uri}, whose model is rejected: "
-                f"{report.get('reason', '')}"
-            )
-    raise ValueError(
-        "The model must be the output folder of a run, its `model` folder, or a .keras or .onnx "
-        f"file in that. Received: {uri}"
-    )
-
-
-def _beside(path: str, name: str) -> str:
-    return "/".join([*path.split("/")[:-1], name])
-
-
-def _read_card(folder: Folder, model: str) -> ModelCard:
-    path = _beside(model, "model.json")
-    try:
-        return ModelCard(**json.loads(folder.read(path)))
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"model.json must be the one of the run. Received: {folder.uri}/{path} ({error})"
-        ) from error
 
 
 def _files(uri: str) -> Iterator[_File]:
@@ -161,9 +91,7 @@ def _files(uri: str) -> Iterator[_File]:
         yield _File(f"{shown.rstrip('/')}/{escape_name(path)}", folder, path, is_named=is_named)
 
 
-def _predict_batch(
-    infer: Callable[[np.ndarray], np.ndarray], card: ModelCard, files: Sequence[_File]
-) -> Iterator[Prediction]:
+def _predict_batch(infer: Infer, card: ModelCard, files: Sequence[_File]) -> Iterator[Prediction]:
     height, width = card.image_size
     pixels: list[np.ndarray] = []
     errors: list[tuple[str, str]] = []
@@ -202,37 +130,6 @@ def _describe(card: ModelCard, probabilities: np.ndarray) -> dict[str, Any]:
             for name, value in zip(card.classes, probabilities, strict=True)
         },
     }
-
-
-@contextlib.contextmanager
-def _silenced() -> Iterator[None]:
-    """Drops what runtimes write to standard error from C++, whatever their log level is."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _keras(file: Path) -> Callable[[np.ndarray], np.ndarray]:
-    import keras
-
-    model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    return lambda images: np.asarray(model(images, training=False))
-
-
-def _onnx(file: Path) -> Callable[[np.ndarray], np.ndarray]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(file))
-    name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})[0]
-
-
-_RUNTIMES = {".keras": _keras, ".onnx": _onnx}
 
 
 def write_table(predictions: Iterable[Prediction], as_json: bool, stream: IO[str]) -> bool:

@@ -14,7 +14,7 @@ from kfp_vision.components.shared.artifacts import (
     write_json,
 )
 from kfp_vision.components.shared.storage import open_folder
-from kfp_vision.pipelines.prediction import ModelCard
+from kfp_vision.pipelines.published_model import ModelCard
 from kfp_vision.pipelines.publishing import publish_results, rejection, set_results_aside
 
 PATHS = {
