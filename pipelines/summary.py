@@ -33,6 +33,7 @@ def print_summary(result: RunResult, output_uri: str, console: Console) -> None:
         f"Wall clock {format_duration(result.seconds)}, of which orchestration "
         f"{result.orchestration_share:.0%} (start-up of tasks, imports, bookkeeping).",
         highlight=False,
+        soft_wrap=True,
     )
     places = [
         ("Report", f"{output_uri}/report.html"),
