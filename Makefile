@@ -37,11 +37,11 @@ run: $(INSTALLED) ## Train on Fashion-MNIST: report, recipe and models in out/fa
 	$(BIN)/python -m kfp_vision.components.data_import.fashion_mnist $(DEMO_DATA)
 	$(BIN)/kfp-vision run --dataset-uri $(DEMO_DATA) --output $(DEMO)
 
-# One epoch affords no search.
+# One epoch affords a search of a few trials.
 run-small: $(INSTALLED) ## The same with one epoch, to see that everything works
 	$(BIN)/python -m kfp_vision.components.data_import.fashion_mnist $(DEMO_DATA)
-	$(BIN)/kfp-vision run --dataset-uri $(DEMO_DATA) --output $(DEMO)-small --epochs 1 \
-		--no-search-augmentation
+	$(BIN)/kfp-vision run --dataset-uri $(DEMO_DATA) --output $(DEMO)-small --epochs 1
+	$(BIN)/python .ci/check_trials.py $(DEMO)-small
 
 # A process for each core, 4 at most: each takes up to 5 GiB. `conftest.py` says which tests stay
 # together.

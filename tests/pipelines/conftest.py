@@ -14,13 +14,15 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def digits_folder(tmp_path_factory) -> Path:
-    """The 1797 digits of scikit-learn, 8 x 8 pixels, as class folders of PNG files."""
+    """The 1797 digits of scikit-learn, 16 x 16 pixels, as class folders of PNG files."""
     root = tmp_path_factory.mktemp("digits")
     digits = load_digits()
     for index, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
         folder = root / f"digit {label}"
         folder.mkdir(exist_ok=True)
-        Image.fromarray((pixels * 255 / 16).astype("uint8")).save(folder / f"{index}.png")
+        # Twice as large as they are: a search has room to shift them.
+        image = Image.fromarray((pixels * 255 / 16).astype("uint8"))
+        image.resize((16, 16), Image.Resampling.NEAREST).save(folder / f"{index}.png")
     return root
 
 
@@ -35,7 +37,7 @@ def kfp_vision(command) -> Run:
 
     def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [*command, *map(str, arguments)], capture_output=True, text=True, timeout=500
+            [*command, *map(str, arguments)], capture_output=True, text=True, timeout=900
         )
 
     return run
@@ -43,8 +45,8 @@ def kfp_vision(command) -> Run:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, digits_folder, kfp_vision) -> Path:
-    """The output folder of a whole run."""
+    """The output folder of a whole run, long enough for a search of a few trials."""
     output = tmp_path_factory.mktemp("runs") / "out"
-    answer = kfp_vision("run", "--dataset-uri", digits_folder, "--output", output, "--epochs", 2)
+    answer = kfp_vision("run", "--dataset-uri", digits_folder, "--output", output, "--epochs", 20)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return output

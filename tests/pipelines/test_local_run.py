@@ -4,6 +4,9 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +66,22 @@ def test_the_report_holds_what_tools_rely_on(finished_run):
     assert report["cost"]["total_s"] >= report["cost"]["plain_training_s"] > 0
 
 
+def test_trials_were_run_and_a_run_without_them_is_told_apart(finished_run, tmp_path):
+    check = [sys.executable, Path(__file__).parents[2] / ".ci/check_trials.py"]
+    answer = subprocess.run([*check, finished_run], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    trials = json.loads((finished_run / "report.json").read_text())["search"]["trials"]
+    assert [trial["error"] for trial in trials if trial["loss"] is None] == []
+    journals = finished_run.glob(".kfp-vision/checkpoints/trials-*/*.jsonl")
+    lines = [line for path in journals for line in path.read_text().splitlines()]
+    assert len(lines) == len(trials) >= 2
+    search = {"trials": [], "skipped": "too short", "decision": ""}
+    (tmp_path / "report.json").write_text(json.dumps({"search": search}))
+    answer = subprocess.run([*check, tmp_path], capture_output=True, text=True)
+    assert answer.returncode == 1
+    assert "0 of 0 trials; too short" in answer.stderr
+
+
 def test_orchestration_is_what_no_stage_accounts_for(finished_run):
     run = json.loads((finished_run / "run.json").read_text())
     assert [stage["name"] for stage in run["stages"]] == list(STAGES)
@@ -75,7 +94,7 @@ def test_orchestration_is_what_no_stage_accounts_for(finished_run):
 
 def test_the_same_command_again_repeats_no_stage(finished_run, digits_folder, kfp_vision):
     (finished_run / "report.html").unlink()
-    arguments = ("--dataset-uri", digits_folder, "--output", finished_run, "--epochs", 2)
+    arguments = ("--dataset-uri", digits_folder, "--output", finished_run, "--epochs", 20)
     answer = kfp_vision("run", *arguments)
     assert answer.returncode == 0
     expected = dict.fromkeys(STAGES, "cached") | {"publish": "done"}
