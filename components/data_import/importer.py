@@ -6,8 +6,6 @@ source lacks, and writes `dataset.json`, `<split>.arrow`, `rejected.parquet` and
 
 import collections
 import dataclasses
-import errno
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -26,12 +24,17 @@ from kfp_vision.components.data_import.staging import Staged, distribute, stage
 from kfp_vision.components.shared.artifacts import COST_FILE, DatasetInfo, StageCost, write_json
 from kfp_vision.components.shared.datasets.decoding import CHANGES
 from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE, white_level
+from kfp_vision.components.shared.disk import explain_full_disk
 from kfp_vision.components.shared.progress import Progress
 from kfp_vision.components.shared.tasks import TASKS
 
 __all__ = ["ImportConfig", "import_dataset"]
 
 STAGE = "import_dataset"
+_DISK_RULE = (
+    "The disk must hold the decoded dataset twice while it is imported; of a failed import nothing "
+    "is kept."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,21 +90,12 @@ def import_dataset(dataset_uri: str, output_dir: Path, config: ImportConfig) -> 
     ) as temporary:
         work_dir = Path(temporary) / "dataset"
         work_dir.mkdir()
-        try:
+        # Here and not around the whole: leaving the temporary folder frees the disk.
+        with explain_full_disk(output_dir.parent, rule=_DISK_RULE):
             info = _import(dataset_uri, work_dir, config)
             done = sum(info.splits.values()) + sum(info.rejected.values())
             cost = StageCost(STAGE, time.monotonic() - started, done)
             write_json(cost, work_dir / COST_FILE)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            free = shutil.disk_usage(output_dir.parent).free / 2**20
-            raise OSError(
-                errno.ENOSPC,
-                "The disk must hold the decoded dataset twice while it is imported. Received: "
-                f"{free:.0f} MiB left; nothing was kept. Free space or choose another disk",
-                str(output_dir),
-            ) from error
         if output_dir.exists():
             output_dir.rmdir()
         work_dir.rename(output_dir)

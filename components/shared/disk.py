@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 __all__ = ["explain_full_disk", "explains_full_disk", "is_disk_full"]
 
 _ERRORS = (errno.ENOSPC, errno.EDQUOT)
+_RULE = "The disk must have room for what a run writes."
 _MIB = 2**20
 
 _Given = ParamSpec("_Given")
@@ -36,11 +37,12 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 @contextlib.contextmanager
-def explain_full_disk(*folders: Path) -> Iterator[None]:
+def explain_full_disk(*folders: Path, rule: str = _RULE) -> Iterator[None]:
     """Names the folder whose disk is full, and the amounts.
 
     Args:
         folders: Where the body writes, beside the folder for temporary files.
+        rule: What the disk must have room for, a sentence.
 
     Raises:
         OSError: The disk of one of them is full.
@@ -56,9 +58,8 @@ def explain_full_disk(*folders: Path) -> Iterator[None]:
         usage = shutil.disk_usage(folder)
         raise OSError(
             errno.ENOSPC,
-            "The disk must have room for what a run writes. Received: "
-            f"{usage.free / _MIB:.1f} of {usage.total / _MIB:.1f} MiB left. Free space, or choose "
-            "another disk with `--output` (with TMPDIR for temporary files)",
+            f"{rule} Received: {usage.free / _MIB:.1f} of {usage.total / _MIB:.1f} MiB left. Free "
+            "space, or choose another disk with `--output` (with TMPDIR for temporary files)",
             str(folder),
         ) from error
 

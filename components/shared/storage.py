@@ -8,7 +8,6 @@ stays text until a function here resolves it: `Path` makes a folder `s3:` of a b
 import contextlib
 import contextvars
 import dataclasses
-import errno
 import importlib
 import os
 import re
@@ -19,6 +18,7 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from kfp_vision.components.shared.disk import is_disk_full
 from kfp_vision.components.shared.file_trees import Tree, tree_of_keys, walk_folder
 
 __all__ = [
@@ -130,7 +130,7 @@ def _explained(uri: str, scheme: str) -> Iterator[None]:
     try:
         yield
     except (OSError, *kinds) as error:
-        if isinstance(error, StorageError) or getattr(error, "errno", None) == errno.ENOSPC:
+        if isinstance(error, StorageError) or is_disk_full(error):
             raise
         reason = str(error) or type(error).__name__
         raise StorageError(f"Cannot reach {uri!r}: {reason}. {_HELP[scheme]}") from error
