@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE
 from kfp_vision.components.shared.storage import Folder, download, open_folder
 
 __all__ = ["Infer", "ModelCard", "find_model", "load_model"]
@@ -37,9 +38,9 @@ class ModelCard:
     classes: list[str]
     image_size: list[int]
     channels: int
-    input: str
-    output: str
-    white_level: int = 2**16 - 1
+    white_level: int = FULL_WHITE
+    input: str = "float32 pixels 0..255, [batch, height, width, channels]"
+    output: str = "calibrated probabilities, [batch, classes]"
 
 
 def find_model(uri: str) -> tuple[Folder, str]:

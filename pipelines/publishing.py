@@ -10,16 +10,23 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from kfp_vision.components.shared.artifacts import DatasetInfo, TrainingSummary, read_json
+from kfp_vision.components.shared.artifacts import (
+    DatasetInfo,
+    TrainingSummary,
+    read_json,
+    write_json,
+)
 from kfp_vision.components.shared.disk import explain_full_disk
 from kfp_vision.components.shared.storage import (
     StorageError,
     is_remote,
+    local_path,
     move,
     open_folder,
     remove,
     upload,
 )
+from kfp_vision.pipelines.published_model import ModelCard
 
 __all__ = [
     "ARTIFACTS_FILE",
@@ -68,7 +75,7 @@ def publish_results(
     """
     output_uri = output_uri.rstrip("/")
     # On a bucket only temporary files need a disk.
-    folders = () if is_remote(output_uri) else (Path(output_uri.removeprefix("file://")),)
+    folders = () if is_remote(output_uri) else (local_path(output_uri, "output_uri"),)
     with explain_full_disk(*folders):
         _publish(artifacts, uris, output_uri)
 
@@ -88,7 +95,7 @@ def _publish(artifacts: Mapping[str, Path], uris: Mapping[str, str], output_uri:
     with tempfile.TemporaryDirectory() as scratch:
         for name, content in contents.items():
             file = Path(scratch, Path(name).name)
-            file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            write_json(content, file)
             files[name] = file
         # `artifacts.json` first: from then on the others can be told from a user's own files.
         for name in sorted(files, key=lambda name: name != ARTIFACTS_FILE):
@@ -119,18 +126,16 @@ def set_results_aside(output_uri: str) -> str:
     return f"{output_uri}/{PREVIOUS}"
 
 
-def _model_card(artifacts: Mapping[str, Path]) -> dict[str, object]:
+def _model_card(artifacts: Mapping[str, Path]) -> ModelCard:
     dataset = read_json(DatasetInfo, artifacts["dataset"] / "dataset.json")
     training = read_json(TrainingSummary, artifacts["model"] / "training.json")
-    return {
-        "task": dataset.task,
-        "classes": dataset.classes,
-        "image_size": training.image_size,
-        "channels": dataset.channels,
-        "white_level": dataset.white_level,
-        "input": "float32 pixels 0..255, [batch, height, width, channels]",
-        "output": "calibrated probabilities, [batch, classes]",
-    }
+    return ModelCard(
+        task=dataset.task,
+        classes=dataset.classes,
+        image_size=training.image_size,
+        channels=dataset.channels,
+        white_level=dataset.white_level,
+    )
 
 
 def _names() -> Iterator[str]:
@@ -158,7 +163,7 @@ def _prune(output_uri: str, removed: Sequence[str]) -> None:
     """Removes folders that are empty now; buckets have none."""
     if is_remote(output_uri):
         return
-    root = Path(output_uri.removeprefix("file://"))
+    root = local_path(output_uri, "output_uri")
     parents = {parent for name in removed for parent in PurePosixPath(name).parents}
     for parent in sorted(parents - {PurePosixPath()}, key=lambda path: -len(path.parts)):
         with contextlib.suppress(OSError):
