@@ -85,8 +85,8 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = end
 
 
-def add_jpeg_end(content: bytes) -> bytes | None:
-    """Returns a JPEG file that lacks its end marker with one, or None if pixels are missing too.
+def add_jpeg_end(content: bytes) -> bytes:
+    """Returns a JPEG file with the end marker that it lacks; no bytes if pixels are missing too.
 
     When the data of the pixels are whole, what follows them changes nothing: the image is decoded
     with different bytes before the marker. What is missing would be taken from these.
@@ -95,7 +95,7 @@ def add_jpeg_end(content: bytes) -> bytes | None:
         return b""
     body = content.rstrip(b"\xff")
     decoded = {_jpeg_pixels(body + filler * 64 + _JPEG_END) for filler in (b"", b"\x55", b"\xaa")}
-    return body + _JPEG_END if len(decoded) == 1 and b"" not in decoded else None
+    return body + _JPEG_END if len(decoded) == 1 and b"" not in decoded else b""
 
 
 def _jpeg_pixels(content: bytes) -> bytes:
