@@ -82,7 +82,9 @@ def check_output(dataset_uri: str, output_uri: str) -> None:
     folder = local_folder(output_uri)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"The output must be a folder. Received: {folder}, a file.")
-    source = Path(dataset_uri.removeprefix("file://")).absolute()
+    if is_remote(dataset_uri):
+        return
+    source = local_path(dataset_uri, "dataset_uri")
     if source.is_dir() and folder.is_relative_to(source):
         raise ValueError(
             "The output must not lie in the dataset, which it would become a part of. "

@@ -9,7 +9,7 @@ from pathlib import Path
 from kfp_vision.components.data_import.paths import reject_path
 from kfp_vision.components.shared.datasets.image_files import file_kind, require_readable
 from kfp_vision.components.shared.file_trees import Tree
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.storage import Folder, local_path
 
 __all__ = ["FileIndex", "bare_key", "path_key"]
 
@@ -53,7 +53,7 @@ class FileIndex:
     def _roots(self) -> tuple[str, ...]:
         roots = {self.folder.root, self.folder.uri}
         if self.folder.is_local:
-            roots.add(str(Path(self.folder.uri.removeprefix("file://")).absolute()))
+            roots.add(str(local_path(self.folder.uri, "dataset_uri")))
         return tuple(f"{root.rstrip('/')}/" for root in roots)
 
     def tidy(self, path: str) -> str:
