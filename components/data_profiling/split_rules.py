@@ -3,7 +3,7 @@
 import numpy as np
 
 from kfp_vision.components.data_profiling.measurements import EXAMPLES, Measurements, Observation
-from kfp_vision.components.shared.intervals import balanced_images, wilson_interval
+from kfp_vision.components.shared.intervals import PER_IMAGE, images_worth, wilson_interval
 
 __all__ = [
     "few_distinct_images",
@@ -16,8 +16,6 @@ __all__ = [
 
 # Below, a split shows too little of the world.
 _FEW_IMAGES = 10
-# Metrics in which every image counts the same; in the others every class does.
-_PER_IMAGE = ("accuracy", "micro_f1")
 
 
 def missing_split(measured: Measurements) -> Observation | None:
@@ -125,11 +123,8 @@ def _no_better_than_constant(measured: Measurements, split: str) -> str:
     if not total or _only_labels(measured, split) is not None:
         return ""
     counts = measured.counts[split]
-    worth, floor = float(total), counts.max() / total
-    if measured.primary not in _PER_IMAGE:
-        floor = _constant_answer(measured.multilabel, counts, total)
-        worth = min(worth, balanced_images(counts)) if counts.any() else worth
-    low, _ = wilson_interval(1.0, worth)
+    floor = _constant_answer(measured, counts, total)
+    low, _ = wilson_interval(1.0, images_worth(measured.primary, counts, total))
     if low > floor:
         return ""
     metric = measured.primary.replace("_", " ")
@@ -142,7 +137,7 @@ def _no_better_than_constant(measured: Measurements, split: str) -> str:
 def _only_labels(measured: Measurements, split: str) -> str | None:
     """Returns the labels that all images of a split share, or None where a label differs."""
     total = measured.num_images(split)
-    # Of a single image there is more to say.
+    # Of a single image the rules of too few images say more.
     if total < 2 or ((measured.counts[split] > 0) & (measured.counts[split] < total)).any():
         return None
     shared = [
@@ -151,10 +146,12 @@ def _only_labels(measured: Measurements, split: str) -> str | None:
     return ", ".join(shared) or "no label"
 
 
-def _constant_answer(multilabel: bool, counts: np.ndarray, total: int) -> float:
-    """Returns what a constant answer reaches where every class counts the same."""
+def _constant_answer(measured: Measurements, counts: np.ndarray, total: int) -> float:
+    """Returns what a constant answer reaches in the primary metric."""
+    if measured.primary in PER_IMAGE:
+        return float(counts.max() / total)
     present = counts[counts > 0]
     if not len(present):
         return 1.0
-    # Average precision is how frequent the label is; of one class of C, 1 / C is found.
-    return float((present / total).mean()) if multilabel else 1 / len(present)
+    # Its average precision is the frequency of the label; its balanced accuracy is 1 / C.
+    return float((present / total).mean()) if measured.multilabel else 1 / len(present)

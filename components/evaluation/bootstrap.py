@@ -1,7 +1,7 @@
 """Metrics with 95 % intervals, and their paired differences, by a bootstrap over images.
 
-N images, C classes, R resamples. The resamples give standard errors and not percentiles: those of
-60 right answers out of 60 are all 1, and `shared/intervals.py` knows better.
+N images, C classes, R resamples. The resamples give standard errors; `shared/intervals.py` makes
+intervals of them, because percentiles are [1, 1] where all of 60 answers are right.
 Reference: Efron & Tibshirani, 1993, An Introduction to the Bootstrap, chapter 6.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from kfp_vision.components.evaluation.calibration import chance_gap
 from kfp_vision.components.shared.intervals import (
-    balanced_images,
     difference_interval,
+    images_worth,
     wilson_interval,
 )
 from kfp_vision.components.shared.tasks import Targets, Task
@@ -29,9 +29,7 @@ _CHUNK_ELEMENTS = 4 * 2**20
 # of 10,000 images of 1,000 classes, is right within 5 %.
 _MAX_WORK = 2 * 10**9
 _MIN_RESAMPLES = 100
-# Every image counts the same here; in the other metrics every class does.
 _PROPORTION = "accuracy"
-_PER_IMAGE = (_PROPORTION, "micro_f1")
 _CALIBRATION_ERROR = "ece"
 # Of counts in float32.
 _ROUNDING = 1e-6
@@ -149,9 +147,7 @@ def _images_worth(name: str, targets: Targets) -> float:
     """Returns how many images measure the metric at most."""
     labels = targets["label"]
     counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels)
-    if name in _PER_IMAGE or not counts.any():
-        return float(len(labels))
-    return min(float(len(labels)), balanced_images(counts))
+    return images_worth(name, counts, len(labels))
 
 
 def _calibration_interval(value: float, error: float, chance: float) -> tuple[float, float]:

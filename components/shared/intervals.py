@@ -1,15 +1,17 @@
 """95 % intervals that hold where nothing, or everything, is wrong: N images, R resamples.
 
-The percentiles of a bootstrap say [1, 1] of 60 right answers out of 60. These closed forms take
-from the bootstrap only the standard error, and from the counts how little so few images can tell.
+Percentiles of a bootstrap give [1, 1] for 60 right answers out of 60. These closed forms use only
+its standard error; the number of images bounds the width from below.
 """
 
 import numpy as np
 from scipy.special import ndtri
 
-__all__ = ["balanced_images", "difference_interval", "wilson_interval"]
+__all__ = ["PER_IMAGE", "difference_interval", "images_worth", "wilson_interval"]
 
 _LEVEL = 0.95
+# Every image counts the same in these metrics; in the others every class does.
+PER_IMAGE = ("accuracy", "micro_f1")
 
 
 def wilson_interval(value: float, num_images: float) -> tuple[float, float]:
@@ -42,7 +44,7 @@ def difference_interval(
     Args:
         difference: Between -1 and 1.
         error: Its standard error, from paired resamples.
-        num_images: N, or `balanced_images` where every class counts the same.
+        num_images: Of `images_worth`.
         num_compared: Differences looked at together. All their intervals hold in 95 % of the cases
             (Bonferroni), so that the best of several can be picked by the same images.
 
@@ -55,14 +57,18 @@ def difference_interval(
     return max(-1.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def balanced_images(counts: np.ndarray) -> float:
-    """Returns how many images, equally many of each class, measure a mean over classes as well.
+def images_worth(metric: str, counts: np.ndarray, num_images: int) -> float:
+    """Returns how many images measure a metric: fewer than N where every class counts the same.
 
-    C^2 / sum(1 / n_c) over the C classes that have images: 58 images of one class and 2 of another
-    are worth 7.7.
+    A mean over C classes that have images is measured as well by C^2 / sum(1 / n_c) images,
+    equally many of each class: 58 images of one class and 2 of another are worth 7.7.
 
     Args:
-        counts: n, int [C], at least one of them positive.
+        metric: Its name.
+        counts: n, int [C], images of each class.
+        num_images: N.
     """
     present = counts[counts > 0]
-    return float(len(present) ** 2 / (1 / present).sum())
+    if metric in PER_IMAGE or not len(present):
+        return float(num_images)
+    return min(float(num_images), float(len(present) ** 2 / (1 / present).sum()))

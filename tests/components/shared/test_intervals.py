@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import binom, binomtest, norm
 
 from kfp_vision.components.shared.intervals import (
-    balanced_images,
     difference_interval,
+    images_worth,
     wilson_interval,
 )
 
@@ -65,5 +65,10 @@ def test_several_differences_hold_together() -> None:
 @pytest.mark.parametrize(
     ("counts", "images"), [([30, 30], 60), ([58, 2], 7.733), ([60, 0], 60), ([5] * 20, 100)]
 )
-def test_balanced_images(counts: list[int], images: float) -> None:
-    assert balanced_images(np.array(counts)) == pytest.approx(images, abs=1e-3)
+def test_images_worth_of_a_mean_over_classes(counts: list[int], images: float) -> None:
+    worth = images_worth("balanced_accuracy", np.array(counts), sum(counts))
+    assert worth == pytest.approx(images, abs=1e-3)
+
+
+def test_images_worth_where_every_image_counts_the_same() -> None:
+    assert images_worth("accuracy", np.array([58, 2]), 60) == 60
