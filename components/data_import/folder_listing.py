@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable
 from os.path import realpath
 from pathlib import Path
 
-from kfp_vision.components.data_import.folder_counts import parent_of
+from kfp_vision.components.data_import.folder_counts import name_of, parent_of
+from kfp_vision.components.data_import.layout_checks import show_paths
 from kfp_vision.components.data_import.paths import (
     FOLLOW,
     reject_link,
@@ -42,7 +42,8 @@ class FolderListing:
         rejections: Those of `paths` that are not to be read -> why.
         images: Folder that is not hidden -> number of files right in it that may be images; `""`
             is the folder itself. Links to folders have the images that they lead to.
-        linked: Links to folders that are not followed, or to nothing -> where to, for people.
+        linked: Links to folders that are not followed, or to nothing -> what they lead to, in
+            words for messages.
         notes: What was left out, one sentence each.
         outside: Number of `images` that links out of the folder lead to.
     """
@@ -80,13 +81,13 @@ def list_folder(folder: Folder) -> FolderListing:
         if _may_be_image(path):
             images[parent_of(path)] += 1
     linked = _linked_folders(folder, tree)
-    # Of a link to nothing the images are not known; for what it means it counts as one that has.
+    # A link to nothing counts as a folder with an image: what was in it is not known.
     images |= {path: max(count, 1) for path, (_, count) in linked.items()}
     outside = [path for path, each in rejections.items() if each.code == "outside_root"]
     notes = _hidden_notes(tree)
     archives = list(filter(is_archive, tree.files))
     if archives:
-        notes.append(f"Archives are not read, unpack them: {_some(archives)}.")
+        notes.append(f"Archives are not read, unpack them: {show_paths(archives)}.")
     notes += [
         f"{path!r} is a link to {target} with {count} images, which are not read. {FOLLOW}"
         for path, (target, count) in linked.items()
@@ -140,7 +141,7 @@ def _linked_folders(folder: Folder, tree: Tree) -> dict[str, tuple[str, int]]:
         path
         for path in tree.links
         if file_kind(path) == "unknown"
-        and "." not in path.rpartition("/")[2]
+        and "." not in name_of(path)
         and not Path(folder.root, path).exists()
     ]
     # Of those that are followed, the rest lead back to where they are.
@@ -159,18 +160,13 @@ def _hidden_notes(tree: Tree) -> list[str]:
     images = Counter(
         parent_of(path)
         for path in tree.files
-        if parent_of(path) in folders and file_kind(path.rpartition("/")[2]) == "image"
+        if parent_of(path) in folders and file_kind(name_of(path)) == "image"
     )
     found = f"{images.total()} images in hidden folders, or folders of a system, are left out"
-    return [f"{found}: {_some(images)}."] if images else []
+    return [f"{found}: {show_paths(images)}."] if images else []
 
 
 def _may_be_image(path: str) -> bool:
     """Returns whether a file is neither hidden nor called like something else than an image."""
     kind = file_kind(path)
     return kind == "image" or (kind == "unknown" and not path.lower().endswith(_BESIDE))
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = [repr(name) for name in names]
-    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

@@ -1,4 +1,4 @@
-"""Class folders whose names people take for the same, or that no text can hold."""
+"""Class folders with names that look the same, or that are not UTF-8."""
 
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What must not be taken for classes, and sentences on folders for people."""
+"""Checks of folders that cannot be classes, and how messages show folders."""
 
 from collections.abc import Container, Iterable, Mapping
 

@@ -1,11 +1,11 @@
-"""Which folder names mean splits: `train`, but also `training_set`, `seg_test`, `Val2017`."""
+"""Which names of folders and tables mean splits: `train`, `training_set`, `seg_test`, `Val2017`."""
 
 import re
 from collections.abc import Iterable
 
 from kfp_vision.components.data_import.samples import SPLIT_NAMES
 
-__all__ = ["is_filler", "name_splits"]
+__all__ = ["is_filler", "name_splits", "split_of"]
 
 _SPLITS = {**SPLIT_NAMES, "trainval": "train", "holdout": "test"}
 # What names of splits hold beside the split, and what folders around images are called.
@@ -37,6 +37,16 @@ def name_splits(names: Iterable[str]) -> dict[str, str]:
         for name, (split, others) in found.items()
         if not others or len(splits_of[others]) > 1
     }
+
+
+def split_of(name: str) -> str | None:
+    """Returns the split that a word of a name means, whatever its other words; else None.
+
+    For tables, which are named after more than their split: `train_labels`, `birds-test`.
+    """
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    found = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
+    return found.pop() if len(found) == 1 else None
 
 
 def is_filler(name: str) -> bool:

@@ -22,6 +22,7 @@ from kfp_vision.components.data_import.classes import (
     label_text,
     reject_label,
 )
+from kfp_vision.components.data_import.readers.text import TextFile
 from kfp_vision.components.data_import.samples import Listing, Rejection, Sample, require_classes
 from kfp_vision.components.shared.storage import Folder
 
@@ -137,7 +138,7 @@ def list_arrays(
 def _read_class_lines(folder: Folder) -> list[str]:
     if not folder.exists(_CLASS_NAMES):
         return []
-    return folder.read(_CLASS_NAMES).decode("utf-8-sig").split("\n")
+    return TextFile(folder, _CLASS_NAMES).read().splitlines()
 
 
 def _renamed(classes: dict[str, str], class_lines: list[str]) -> dict[str, str]:

@@ -185,7 +185,7 @@ def _find_labels(
     table: Table, columns: list[str], may_guess: Callable[[], bool]
 ) -> tuple[str, ...]:
     keys = {_key(name): name for name in columns}
-    # Of both, the one that may hold several; the other is told as not used.
+    # Where both are there, `labels` is used, which may hold several.
     for exact in ("labels", "label"):
         if exact in keys:
             return (keys[exact],)

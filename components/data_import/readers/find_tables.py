@@ -13,10 +13,10 @@ from kfp_vision.components.data_import.readers.delimited import open_delimited
 from kfp_vision.components.data_import.readers.file_index import FileIndex
 from kfp_vision.components.data_import.readers.json_tables import open_json, open_json_lines
 from kfp_vision.components.data_import.readers.parquet import open_parquet
-from kfp_vision.components.data_import.readers.table_paths import Row, resolve_paths, split_of
+from kfp_vision.components.data_import.readers.table_paths import Row, resolve_paths
 from kfp_vision.components.data_import.readers.tables import Table, TableError
 from kfp_vision.components.data_import.readers.text import TextFile
-from kfp_vision.components.data_import.split_names import name_splits
+from kfp_vision.components.data_import.split_names import name_splits, split_of
 from kfp_vision.components.shared.datasets.image_files import file_kind
 from kfp_vision.components.shared.storage import Folder
 
@@ -120,7 +120,7 @@ def open_manifest(folder: Folder, name: str, index: FileIndex, *, is_named: bool
     def found_files(column: str) -> bool:
         try:
             return bool(first_files(column))
-        except ValueError:  # There are several for each: which, is for the reader to ask.
+        except ValueError:  # Files are found in several ways; the reader reports that.
             return True
 
     def may_guess(path: str) -> bool:

@@ -56,9 +56,10 @@ def open_parquet(folder: Folder, name: str) -> Table:
 
 
 def _open(file: IO[bytes], name: str) -> pq.ParquetFile:
-    """Opens the file; what Arrow says of a broken one is an OSError without a number, or its own.
+    """Opens the file and raises TableError where it is not a whole Parquet file.
 
-    Its marks are looked at first: an OSError of the storage must stay what it is.
+    Arrow reports that by exceptions of its own or an OSError without a number; one with a number
+    is of the storage and stays as it is.
     """
     start = file.read(len(_MAGIC))
     size = file.seek(0, 2)

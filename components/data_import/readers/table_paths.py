@@ -13,11 +13,14 @@ from pathlib import PurePosixPath
 
 from kfp_vision.components.data_import.readers.file_index import FileIndex, bare_key, path_key
 from kfp_vision.components.data_import.samples import SPLIT_NAMES
+from kfp_vision.components.data_import.split_names import split_of
 
-__all__ = ["Resolved", "Row", "resolve_paths", "split_of"]
+__all__ = ["Resolved", "Row", "resolve_paths"]
 
-_LOOKED_AT = 100  # Rows from which spellings are derived,
-_CANDIDATES = 20  # images of the same name that are looked at, and spellings that are tried.
+# Rows from which spellings are derived.
+_LOOKED_AT = 100
+# Images of the same name that are looked at for a row, and spellings that are tried.
+_CANDIDATES = 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,13 +92,6 @@ class _Spelling:
             if found:
                 return found
         return None
-
-
-def split_of(name: str) -> str | None:
-    """Returns the split that the words of a name tell: `train_images` -> `train`, else None."""
-    words = re.split(r"[^a-z0-9]+", name.lower())
-    found = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
-    return found.pop() if len(found) == 1 else None
 
 
 def resolve_paths(table: str, rows: Sequence[Row], index: FileIndex) -> Resolved:

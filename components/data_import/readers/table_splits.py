@@ -6,8 +6,8 @@ from kfp_vision.components.data_import.readers.find_tables import (
     missing_shards,
     table_stem,
 )
-from kfp_vision.components.data_import.readers.table_paths import Row, split_of
-from kfp_vision.components.data_import.split_names import name_splits
+from kfp_vision.components.data_import.readers.table_paths import Row
+from kfp_vision.components.data_import.split_names import name_splits, split_of
 
 __all__ = ["choose_tables", "split_of_table", "splits_of_folders"]
 
@@ -19,7 +19,7 @@ def choose_tables(names: Sequence[str]) -> tuple[dict[str, str | None], list[str
     table are one.
 
     Raises:
-        ValueError: They are not, or a shard is missing.
+        ValueError: Several tables are not called after different splits, or a shard is missing.
     """
     missing = missing_shards(names)
     if missing:

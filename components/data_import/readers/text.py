@@ -46,7 +46,7 @@ class TextFile:
         except UnicodeDecodeError as error:
             line = len(content[: error.start].splitlines()) or 1
             raise TableError(
-                f"A table must be UTF-8 text. Received: {self.name}, line {line}: {error}. "
+                f"The file must be UTF-8 text. Received: {self.name}, line {line}: {error}. "
                 "Save it as UTF-8; spreadsheets call it `CSV UTF-8`."
             ) from error
 
