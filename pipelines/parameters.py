@@ -35,7 +35,9 @@ class Parameters:
     """What a user may set; the field order is the order of the forms."""
 
     dataset_uri: str = _parameter(
-        "", "Folder, manifest (.csv .jsonl .parquet), .npz or TFDS name; local, gs:// or s3://."
+        "",
+        "Folder of images, table (.csv .tsv .json .jsonl .parquet) or arrays (.npz, IDX), local, "
+        "gs:// or s3://; or tfds:NAME.",
     )
     output_uri: str = _parameter("", "Folder that receives the report, the recipe and the models.")
     dataset_format: str = _parameter("auto", "Reader of the dataset; `auto` detects it.")
