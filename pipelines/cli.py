@@ -98,7 +98,11 @@ def run(
     ] = None,
     **options: Any,
 ) -> None:
-    """Run the whole pipeline on this machine; the same command again continues a stopped run."""
+    """Run the whole pipeline on this machine; the same command again continues a stopped run.
+
+    The exit code is 0 when the model passed, 1 when it is rejected or a stage failed, and 2 when
+    the run could not start.
+    """
     from kfp_vision.pipelines.local import run_locally
     from kfp_vision.pipelines.summary import print_summary
 
@@ -208,7 +212,7 @@ def report(
 def main() -> None:
     """Runs the command line; what the user can put right is one message, not a traceback."""
     raise_on_signals()
-    # A name that is no UTF-8 must not end a table.
+    # A file name that is not UTF-8 must not abort a table.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         app()
@@ -216,7 +220,7 @@ def main() -> None:
         print(f"kfp-vision: {error}", file=sys.stderr)
         sys.exit(2)
     except Stopped as stop:
-        # Only a run keeps what it has done; the terminal may be what has gone.
+        # Only a run can be continued. Printing fails where the terminal itself has gone.
         more = " The same command continues." if sys.argv[1:2] == ["run"] else ""
         with contextlib.suppress(OSError):
             print(f"kfp-vision: {stop}.{more}", file=sys.stderr, flush=True)

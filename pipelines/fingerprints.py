@@ -40,6 +40,6 @@ def _version(read: Callable[..., str], uri: str, *others: str | bool) -> str:
         return ""
     try:
         return read(uri, *others)
-    except Exception:  # noqa: BLE001 - whatever it is, the stage meets it too and says it in full.
+    except Exception:  # noqa: BLE001 - the stage meets the same error and reports it.
         # What cannot be looked at is never taken from the cache.
         return f"unknown {uuid.uuid4().hex}"

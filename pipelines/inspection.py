@@ -75,14 +75,14 @@ def inspect_dataset(parameters: Parameters, keeps: bool) -> Inspection:
         parameters: `dataset_uri` and what concerns the import, and `accept_findings`.
         keeps: Whether `inspect.json`, `profile.html` and `rejected.parquet` go to `output_uri`.
     """
-    # The dataset lies there twice for a while: on the disk that TMPDIR chooses.
+    # The import holds the dataset twice for a while, on the disk that TMPDIR chooses.
     with tempfile.TemporaryDirectory(prefix="kfp-vision-") as scratch:
         folder, output_uri = Path(scratch), parameters.output_uri.rstrip("/")
         reason = ""
         try:
             _run_stages(parameters, folder)
         except (ValueError, OSError, ImportError) as error:
-            # The page goes with the temporary folder.
+            # The page is removed with the temporary folder.
             where = f" Examples: {output_uri}/profile.html" if keeps else ""
             reason = str(error).replace(f" Examples: {folder / _PAGE}", where)
         info, profile = folder / "dataset" / "dataset.json", folder / "profile" / "profile.json"

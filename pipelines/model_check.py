@@ -18,7 +18,7 @@ _REFUSED = 3
 
 
 def check_architecture(architecture: str, image_size: int) -> None:
-    """Returns when the network can be built; at once for `auto`.
+    """Checks that the network can be built; `auto` always can.
 
     Raises:
         ValueError: It cannot be built.

@@ -37,8 +37,8 @@ class RunResult:
 
     Attributes:
         parameters: As the user set them.
-        status: `running` until the launch ends (or for ever, after `kill -9`); `rejected` when the
-            model is, `failed` when a stage did, `stopped` when a signal ended the launch.
+        status: `running` until the launch ends, and after `kill -9`; then `passed`, `rejected` (the
+            model), `failed` (a stage) or `stopped` (by a signal).
         seconds: Wall-clock time of the launch.
         orchestration_share: Part of `seconds` in which no stage did its work.
         reason: Why it did not pass, as it was printed; empty when it passed or is running.
@@ -77,7 +77,7 @@ def check_output(dataset_uri: str, output_uri: str) -> None:
     """Refuses an output that is no folder, or that lies in the dataset.
 
     Raises:
-        ValueError: It is, or does.
+        ValueError: The output is a file, or is the dataset's folder or below it.
     """
     folder = local_folder(output_uri)
     if folder.exists() and not folder.is_dir():

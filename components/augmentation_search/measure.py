@@ -272,7 +272,7 @@ def _measure(
                     transform=name,
                     magnitude=magnitude,
                     distance=frechet_distance(features, clean),
-                    # What is lost, in pairs, of what more images say that there is to lose.
+                    # The loss of the metric on the same images, over its excess above chance.
                     affinity=1 + (kept - metric) / (known - chance),
                     loss_shift=float(shift.mean()),
                     loss_shift_error=float(shift.std() / np.sqrt(count)),

@@ -22,7 +22,7 @@ __all__ = ["keep_shrinkage", "learned_settings", "note_on_length", "usable_noise
 
 
 def note_on_length(learned: Recipe, needed: Setting, reference: int) -> list[str]:
-    """Returns what it costs that the length is the user's and the batch a larger one.
+    """Returns a note when the length that the user has set is short for the batch size.
 
     Args:
         learned: The recipe with what was learned.
@@ -39,7 +39,7 @@ def note_on_length(learned: Recipe, needed: Setting, reference: int) -> list[str
 
 
 def keep_shrinkage(plain: Recipe, learned: Recipe, plain_steps: float) -> Setting:
-    """Returns the weight decay of what was learned, for as much shrinkage as a plain training."""
+    """Returns the weight decay that shrinks the weights as much as a plain training does."""
     decay, rate = (plain.value(SECTION, name) for name in ("weight_decay", "learning_rate"))
     new_rate, steps = (learned.value(SECTION, name) for name in ("learning_rate", "steps"))
     return Setting(
@@ -63,7 +63,7 @@ def learned_settings(
     reference: int,
     plain_images: int,
 ) -> dict[str, Setting]:
-    """Returns what was learned, but for what follows from it.
+    """Returns the learned settings, without those that `resolve` derives from them.
 
     Args:
         recipe: Complete, of a plain training.

@@ -11,19 +11,19 @@ from kfp_vision.components.shared.recipe import Recipe
 __all__ = ["MAX_ENLARGEMENT", "check_enlargement", "check_memory"]
 
 # Of the side of the images. Pretrained networks take 224 px, 7 times the 32 px of small images;
-# beyond 16 times a slip of the keyboard is likelier than a wish.
+# beyond 16 times it is more likely a typing error.
 MAX_ENLARGEMENT = 16
 
 
 def check_enlargement(recipe: Recipe, info: DatasetInfo) -> None:
-    """Returns when the images may be enlarged as much as the user asks for.
+    """Checks that the images are not enlarged too much.
 
     Args:
         recipe: Complete.
         info: Of the dataset.
 
     Raises:
-        ValueError: They may not.
+        ValueError: The user asks for more than `MAX_ENLARGEMENT` times their side.
     """
     asked = recipe.sections["model"]["image_size"]
     height, width = asked.value
@@ -38,7 +38,7 @@ def check_enlargement(recipe: Recipe, info: DatasetInfo) -> None:
 def check_memory(
     recipe: Recipe, info: DatasetInfo, model: keras.Model, batch_size: int, free_mib: float
 ) -> None:
-    """Returns when a training step can fit into memory.
+    """Checks that a training step can fit into memory.
 
     Args:
         recipe: Complete.
@@ -48,7 +48,7 @@ def check_memory(
         free_mib: What may be used.
 
     Raises:
-        MemoryError: It cannot.
+        MemoryError: It needs more than is free.
     """
     need_mib = least_memory_mib(model, batch_size)
     if need_mib > free_mib:

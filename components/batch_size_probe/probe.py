@@ -107,7 +107,7 @@ def probe_batch_size(
     recipe = complete_recipe(start, info, config)
     facts = fixed_facts(recipe, info)
     notes = explain_dropped(start, recipe, facts | training_facts(recipe))
-    # What was learned for another batch or rate must not be the ground of what is learned now.
+    # What an earlier run learned must not influence what is learned now.
     plain = complete_recipe(_forget(recipe), info, config)
     num_images = info.splits["train"]
     plain_images = round(plain.value(SECTION, "epochs") * num_images)

@@ -14,8 +14,8 @@ __all__ = ["Verdict", "judge"]
 
 # What no model may fail to beat; a tie with another baseline is only said.
 _FLOOR = "zero_rule"
-# Of unequal classes, one threshold says little: where the primary metric cannot tell two models
-# apart, the order of their scores does, and then the images that both get right.
+# Balanced accuracy rests on the few images of rare classes. Where it cannot tell two models apart,
+# these metrics, in this order, may.
 _TIE_BREAKERS = {"balanced_accuracy": ("auroc", "accuracy")}
 
 

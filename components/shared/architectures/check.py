@@ -11,7 +11,7 @@ _SIDE = 224
 
 
 def check_architecture(architecture: str, image_size: int) -> None:
-    """Returns when a network can be built, with its weights, and depends on what it sees.
+    """Checks that a network can be built, and that its output depends on the image.
 
     Args:
         architecture: A name of the zoo or the URI of a `.keras` file.
@@ -29,7 +29,7 @@ def check_architecture(architecture: str, image_size: int) -> None:
         sides = user_model.read_input_size(model)
         height, width = (image_size or side or _SIDE for side in sides)
         shape = height, width, model.inputs[0].shape[-1]
-        # Whether its own head fits is known with the data: a new one always does.
+        # The number of classes is known with the data only; a new head is built for any number.
         num_classes = model.outputs[0].shape[-1] + 1
     elif architecture in ARCHITECTURES and not image_size:
         shape = (ARCHITECTURES[architecture].min_size,) * 2 + (3,)

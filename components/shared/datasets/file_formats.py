@@ -1,7 +1,7 @@
-"""What the bytes of a file say when they cannot be decoded as they are.
+"""Files that cannot be decoded as they are.
 
-Formats that are named although they are not read, and files whose pixels are whole although
-something beside them is not.
+Formats that are recognised but not read, so that messages can name them, and files that are mended
+because their pixels are whole.
 """
 
 import io

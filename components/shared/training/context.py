@@ -44,15 +44,16 @@ def fixed_facts(recipe: Recipe, info: DatasetInfo) -> dict[str, Any]:
 
 
 def differences(name: str, setting: Setting, facts: Mapping[str, Any]) -> list[str]:
-    """Returns the facts that a setting depends on and in which its context is another one."""
+    """Returns the facts that a setting depends on and that differ from its context."""
     depends = _DEPENDS.get(name, _TRAINING)
     return [fact for fact in depends if setting.context.get(fact) != facts.get(fact)]
 
 
 def fits(name: str, setting: Setting, facts: Mapping[str, Any]) -> bool:
-    """Returns whether a setting may be used: what the user has set always, what is learned here.
+    """Returns whether a setting may be used.
 
-    A learned setting without a context was learned nobody knows where.
+    Settings of the user and defaults always may; a learned one where its context agrees with
+    `facts`, and never without a context.
     """
     if setting.source != "learned":
         return True

@@ -21,9 +21,9 @@ __all__ = [
 
 _MAX_STEPS = 96
 _STEPS_PER_CALL = 8
-# A loss has fallen when it is lower by this share, and by so many standard errors of its scatter.
+# A loss has fallen when it is lower by this share and by this many standard errors.
 _LEAST_FALL, _SIGMAS = 0.005, 3.0
-# When it has not, it is tried with a rate so many times lower and higher, for fewer steps.
+# When it has not, rates lower and higher by this factor are tried, for fewer steps.
 _OTHER_RATES, _OTHER_STEPS = 10.0, 32
 
 
@@ -40,7 +40,7 @@ class MemorizationError(ValueError):
 
 
 class RateTooHighError(MemorizationError):
-    """The same, where a lower rate may mend it."""
+    """The loss of one batch does not fall at this learning rate, but may at a lower one."""
 
 
 @dataclasses.dataclass(frozen=True)
