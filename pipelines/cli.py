@@ -100,8 +100,8 @@ def run(
 ) -> None:
     """Run the whole pipeline on this machine; the same command again continues a stopped run.
 
-    The exit code is 0 when the model passed, 1 when it is rejected or a stage failed, and 2 when
-    the run could not start.
+    Exit codes: 0 the model passed, 1 it is rejected or a stage failed, 2 a parameter or the output
+    folder cannot be used, 128 + N signal N stopped the run.
     """
     from kfp_vision.pipelines.local import run_locally
     from kfp_vision.pipelines.summary import print_summary

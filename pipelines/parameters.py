@@ -40,7 +40,9 @@ class Parameters:
         "gs:// or s3://; or tfds:NAME.",
     )
     output_uri: str = _parameter("", "Folder that receives the report, the recipe and the models.")
-    dataset_format: str = _parameter("auto", "Reader of the dataset; `auto` detects it.")
+    dataset_format: str = _parameter(
+        "auto", "One of auto, class_folders, manifest, npz, idx, tfds; `auto` detects it."
+    )
     unlabeled_uri: str = _parameter("", "Folder of images without labels.")
     follow_links: bool = _parameter(
         False, "Read what links in the dataset lead to, outside of it too; false refuses them."
