@@ -1,12 +1,16 @@
 """What the method cards name exists: links, modules, commands, options and pipeline parameters."""
 
+import ast
 import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
-from kfp_vision.pipelines.parameters import Parameters
+from kfp_vision.components.data_import.importer import ImportConfig
+from kfp_vision.components.data_import.readers import FORMATS
+from kfp_vision.components.data_profiling.findings import RULES
+from kfp_vision.pipelines.parameters import Parameters, render_parameters
 
 ROOT = Path(__file__).parent.parent
 CARDS = sorted(path.relative_to(ROOT) for path in (ROOT / "components").rglob("README.md"))
@@ -58,3 +62,32 @@ def test_options_and_their_benchmarks_exist(path):
             name = option.removeprefix("--").removeprefix("no-").replace("-", "_")
             declared = [text for text in scripts or BENCHMARKS.values() if f'"{option}"' in text]
             assert declared or (name in PARAMETERS and not scripts), f"{option} in {part}"
+
+
+def rejection_codes() -> set[str]:
+    """Returns the codes that are written where images are rejected."""
+    found = set()
+    for path in (ROOT / "components").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(getattr(node, "func", None), "id", "")
+            place = {"Rejection": 1, "UnreadableImageError": 0}.get(name)
+            if place is not None:
+                constants = ast.walk(node.args[place])
+                values = [each.value for each in constants if isinstance(each, ast.Constant)]
+                found |= {value for value in values if isinstance(value, str)}
+    return found
+
+
+def test_the_cards_name_every_code():
+    imported, profiled = (
+        set(code(card(Path("components", stage, "README.md"))))
+        for stage in ("data_import", "data_profiling")
+    )
+    assert len(rejection_codes()) > 15
+    assert rejection_codes() <= imported
+    assert set(RULES) <= profiled
+
+
+def test_the_parameters_name_every_format():
+    formats = [ImportConfig().dataset_format, *FORMATS, "tfds"]
+    assert all(re.search(rf"# One of auto.*\b{name}\b", render_parameters()) for name in formats)
