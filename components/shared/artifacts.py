@@ -248,9 +248,8 @@ class TrainingSummary:
         steps, best_step: Steps done; the step of the checkpoint that was kept.
         validation: Metric -> value of that checkpoint.
         seconds, images_seen, images_per_second: Of the training loop alone.
-        plain_seconds: Of one plain training: the set-up and the evaluations of this one, and the
-            steps that it had before a policy made it longer, times the seconds of a step without
-            augmentation, measured before the first one.
+        plain_seconds: Of one plain training: the set-up and the evaluations of this one, and of its
+            steps the share that a training without the policy and what it lengthens would take.
         checks: Sanity check -> what it measured.
         warnings: Sentences for the report.
     """

@@ -56,7 +56,7 @@ class History:
         repairs: What went wrong and what was done about it, one sentence each.
         num_passed_over: Evaluations whose loss was not finite.
         setup_seconds: Until the first step.
-        plain_seconds: Of the steps of a plain training, from the measured seconds of one.
+        plain_share: Of `step_seconds`, what the steps of a plain training take.
         stage_seconds: Of all processes of the stage until the last checkpoint.
     """
 
@@ -71,7 +71,7 @@ class History:
     repairs: list[str] = dataclasses.field(default_factory=list)
     num_passed_over: int = 0
     setup_seconds: float = 0.0
-    plain_seconds: float = 0.0
+    plain_share: float = 1.0
     stage_seconds: float = 0.0
 
     @classmethod

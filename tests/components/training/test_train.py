@@ -211,10 +211,21 @@ def test_a_plain_training_is_one_without_a_policy_and_what_it_lengthens(
     restored = read_checkpoint(next(tmp_path.glob("checkpoints/*/state.npz")))
     assert restored is not None
     done = restored[1]
-    assert done["plain_seconds"] > 0
-    assert summary.plain_seconds == pytest.approx(
-        done["setup_seconds"] + done["seconds"] - done["step_seconds"] + done["plain_seconds"]
-    )
+    # 20 of 60 steps, each without what its augmentation takes.
+    assert 0 < done["plain_share"] <= 20 / 60
+    others = done["setup_seconds"] + done["seconds"] - done["step_seconds"]
+    steps_alone = done["step_seconds"] * done["plain_share"]
+    assert summary.plain_seconds == pytest.approx(others + steps_alone)
+
+
+def test_a_training_without_a_policy_is_its_own_plain_training(
+    digits_dir: Path, tmp_path: Path
+) -> None:
+    recipe = _recipe(tmp_path / "recipe.json")
+    folders = (recipe, tmp_path / "model", tmp_path / "checkpoints")
+    summary = train_model(digits_dir, *folders, TrainConfig(epochs=1))
+    cost = read_json(StageCost, tmp_path / "model" / COST_FILE)
+    assert summary.seconds < summary.plain_seconds < cost.seconds
 
 
 def test_a_checkpoint_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
