@@ -91,7 +91,12 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
     evidence = {"median_height": info.median_height, "median_width": info.median_width}
     rules = {
         "architecture": Setting(name, "by image size", evidence, "default"),
-        "image_size": Setting([height, width], "from the training images", evidence, "default"),
+        "image_size": Setting(
+            [height, width],
+            "from the training images, within what the architecture takes",
+            evidence,
+            "default",
+        ),
     }
     recipe = Recipe({**recipe.sections, "model": {**rules, **model}})
     facts = fixed_facts(recipe, info)
