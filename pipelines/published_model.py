@@ -54,10 +54,17 @@ def find_model(uri: str) -> tuple[Folder, str]:
     """
     folder, name = open_folder(uri)
     names = [name] if name else _MODELS
+    lonely = ""
     for each in names:
         is_model = each.endswith(tuple(_RUNTIMES)) and folder.exists(each)
         if is_model and folder.exists(_beside(each, "model.json")):
             return folder, each
+        lonely = lonely or (each if is_model else "")
+    if lonely:
+        raise ValueError(
+            "Beside a model there must be the `model.json` of its run, which says what its outputs "
+            f"mean. Received: {lonely} in {folder.uri} without it. Copy it from the run's output."
+        )
     if not name and folder.exists("report.json"):
         report = json.loads(folder.read("report.json"))
         if report["status"] == "rejected":

@@ -185,7 +185,7 @@ def test_rows_come_while_images_are_read(output, tmp_path):
     ("damage", "message"),
     [
         (lambda output: (output / "model" / "model.onnx").unlink(), "must be the output folder"),
-        (lambda output: (output / "model" / "model.json").unlink(), "must be the output folder"),
+        (lambda output: (output / "model" / "model.json").unlink(), "must be the `model.json`"),
         (lambda output: (output / "model" / "model.json").write_text("{"), "model.json must be"),
         (lambda output: (output / "model" / "model.json").write_text("{}"), "model.json must be"),
     ],
