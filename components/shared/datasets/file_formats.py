@@ -41,6 +41,7 @@ _OTHERS = (
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
     (257, b"ustar", "a tar archive: unpack it"),
     (0, b"%PDF", "a PDF"),
+    (0, b"PAR1", "a Parquet table: give the URI of its folder"),
     (0, b"<!doctype html", "a web page: the download of the image failed"),
     (0, b"<html", "a web page: the download of the image failed"),
 )
