@@ -29,6 +29,8 @@ _LABEL = (
 )
 _LABELS = ("labels", "classes", "categories", "tags", "targets", "findinglabels")
 _SPLIT = ("split", "subset", "dataset", "set", "partition", "phase", "usage", "fold")
+# One-hot columns beside them are classes, and these are not.
+_SPLIT_FLAG = re.compile(r"is(train|training|val|valid|validation|test|testing)")
 _INDEX = re.compile(r"(unnamed:? ?\d+|index)?", re.IGNORECASE)
 # What stands in one column a class.
 FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
@@ -192,7 +194,6 @@ def _find_labels(
     named = _ranked(columns, (*_LABEL, *_LABELS)) or [
         name for name in columns if name in table.class_names
     ]
-    flags = [name for name in columns if _are_flags(table, name)]
     if len(named) > 1:
         raise ValueError(
             "A manifest must have one column of labels. Received: "
@@ -201,6 +202,8 @@ def _find_labels(
     if named:
         return tuple(named)
     guess = may_guess()
+    columns = [name for name in columns if not _SPLIT_FLAG.fullmatch(_key(name))]
+    flags = [name for name in columns if _are_flags(table, name)]
     is_clear = (len(columns) == 1 and _repeats(table, columns[0])) or 1 < len(flags) == len(columns)
     if is_clear and guess:
         return tuple(columns)

@@ -15,7 +15,7 @@ _HEAD_BYTES = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class TextFile:
-    """A text file in UTF-8, or in UTF-16 with a byte order mark as spreadsheets write it."""
+    """A text file in UTF-8, or in UTF-16 as spreadsheets write it."""
 
     folder: Folder
     name: str
@@ -64,4 +64,8 @@ class TextFile:
 
 def _encoding(content: bytes) -> str:
     is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return "utf-16" if is_wide else "utf-8-sig"
+    if is_wide:
+        return "utf-16"
+    # No text has the character NUL: it is half of an ASCII one.
+    marks = {(False, True): "utf-16-le", (True, False): "utf-16-be"}
+    return marks.get((content[:1] == b"\0", content[1:2] == b"\0"), "utf-8-sig")

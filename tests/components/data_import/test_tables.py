@@ -121,6 +121,9 @@ READ = {
     "one-hot floats": _lines(
         "image,cat,dog", lambda p, c: f"{p},{float(c == 'cat')},{float(c == 'dog')}"
     ),
+    "one-hot beside is_train": _lines(
+        "image,cat,dog,is_train", lambda p, c: f"{p},{ONE_HOT[c]},{len(p) % 2}"
+    ),
     "backslashes": _lines("path,label", lambda p, c: f"{p},{c}".replace("/", "\\")),
     "dot and backslash": _lines("path,label", lambda p, c: f".\\{p},{c}".replace("/", "\\")),
     "ids": _lines("id,label", lambda p, c: f"{p.removesuffix('.png')},{c}"),
@@ -148,6 +151,8 @@ READ = {
     "old Mac": _encoded("utf-8", "\r"),
     "Windows": _encoded("utf-8-sig", "\r\n"),
     "UTF-16 of Excel": _encoded("utf-16", "\r\n"),
+    "UTF-16 without a mark": _encoded("utf-16-le", "\n"),
+    "UTF-16, big-endian, without a mark": _encoded("utf-16-be", "\n"),
     "cell of 140 kB": _long_cell,
     "json": _json(lambda rows: [{"path": p, "label": c} for p, c in rows]),
     "json, file_name": _json(lambda rows: [{"file_name": p, "class": c} for p, c in rows]),
