@@ -5,15 +5,21 @@ One rule for every reader: only None, "" and NaN are no label. 0 and False are l
 
 import math
 import re
-from collections.abc import Collection, Iterable
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 
 from kfp_vision.components.data_import.samples import Rejection
 
 __all__ = [
     "check_are_classes",
     "class_names",
+    "compare_names",
     "detect_task",
+    "group_names",
     "label_text",
+    "note_no_class",
+    "note_no_label_words",
     "reject_label",
     "sort_classes",
 ]
@@ -22,6 +28,8 @@ __all__ = [
 _MAX_FRACTIONAL_CLASSES = 20
 # As Python, pandas and spreadsheets write it; `Nan` is a word.
 _NAN = ("nan", "NaN", "NAN")
+# What people and programs write for no label, and what may be a class as well.
+_NO_LABEL_WORDS = ("none", "null", "na", "n/a", "#n/a", "<na>", "-", "?")
 _INTEGER = re.compile(r"[+-]?\d+(\.0*)?")
 
 
@@ -62,6 +70,59 @@ def reject_label(path: str, label: str) -> Rejection:
         return Rejection(path, "negative_label", message)
     reason = f", only {label!r}, which is no class" if label else ""
     return Rejection(path, "no_label", f"The image has no label{reason}.")
+
+
+def compare_names(names: Iterable[str]) -> list[str]:
+    """Returns notes on class names that differ by case only.
+
+    Raises:
+        ValueError: Two differ by blanks at an end or their Unicode form only.
+    """
+    names = set(names)
+    for same in group_names(names, lambda name: unicodedata.normalize("NFC", name).strip()):
+        raise ValueError(
+            "Class names must differ by more than blanks at an end or their Unicode form. "
+            f"Received: {_shown(same)}. Rename one."
+        )
+    return [
+        f"Classes that differ by case only are taken as different: {_shown(same)}."
+        for same in group_names(names, lambda name: unicodedata.normalize("NFC", name).casefold())
+    ]
+
+
+def group_names(names: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
+    """Returns the names that have a key in common with another one."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(names):
+        groups.setdefault(key(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _shown(names: list[str]) -> str:
+    # Escaped, where two names would look alike.
+    return ", ".join(map(ascii, names))
+
+
+def note_no_label_words(names: Iterable[str]) -> list[str]:
+    """Returns a note on classes whose names may say that there is no label."""
+    words = sorted(name for name in set(names) if name.lower() in _NO_LABEL_WORDS)
+    if not words:
+        return []
+    stated = f"{_shown(words)} {'is a class' if len(words) == 1 else 'are classes'}"
+    return [f"{stated}. Leave the label empty where it is meant that there is none."]
+
+
+def note_no_class(labels: Iterable[tuple[str, ...]]) -> list[str]:
+    """Returns a note on images that are of no class, and not without a label, in a multilabel task.
+
+    Args:
+        labels: Of each image.
+    """
+    counts = Counter(map(len, labels))
+    if not counts[0]:
+        return []
+    alone = "" if max(counts) > 1 else ", which makes the task multilabel"
+    return [f"{counts[0]} images are listed as images of no class{alone}."]
 
 
 def _number(text: str) -> float | None:

@@ -19,7 +19,10 @@ import numpy as np
 from kfp_vision.components.data_import.classes import (
     check_are_classes,
     class_names,
+    compare_names,
     label_text,
+    note_no_class,
+    note_no_label_words,
     reject_label,
 )
 from kfp_vision.components.data_import.readers.text import TextFile
@@ -118,6 +121,10 @@ def list_arrays(
         classes = _renamed(classes, class_lines)
     require_classes(classes.values(), folder.uri)
     check_are_classes(set(classes.values()))
+    notes += [*compare_names(classes.values()), *note_no_label_words(classes.values())]
+    notes += note_no_class(
+        row for _, texts, split in parts if split != "unlabeled" for row in texts
+    )
 
     def samples() -> Iterator[Sample | Rejection]:
         for images, texts, split in parts:

@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from kfp_vision.components.data_import.classes import (
     check_are_classes,
     class_names,
+    compare_names,
+    note_no_class,
+    note_no_label_words,
     reject_label,
 )
 from kfp_vision.components.data_import.paths import reject_path
@@ -22,7 +25,7 @@ from kfp_vision.components.data_import.readers.find_tables import (
     open_manifest,
 )
 from kfp_vision.components.data_import.readers.table_paths import Row, resolve_paths
-from kfp_vision.components.data_import.readers.table_rows import NO_LABEL, read_rows
+from kfp_vision.components.data_import.readers.table_rows import NO_LABEL, holds_lists, read_rows
 from kfp_vision.components.data_import.readers.table_splits import (
     choose_tables,
     split_of_table,
@@ -57,6 +60,8 @@ class _Part:
     def name_labels(self, names: Mapping[str, str], has_several: bool) -> None:
         """Fills `labels`: where images have several labels, an empty cell of them is of no class.
 
+        Where labels are lists, the empty list says so, and None is no label.
+
         Args:
             names: Label as it is written -> class.
             has_several: Whether an image of the source has several labels.
@@ -65,7 +70,7 @@ class _Part:
         for labels in {row.labels for row in self.rows}:
             is_known = all(label in names for label in labels)
             named[labels] = tuple(sorted({names[x] for x in labels})) if is_known else None
-        if has_several and self.manifest.columns.has_many:
+        if has_several and self.manifest.columns.has_many and not holds_lists(self.manifest):
             named[NO_LABEL] = ()
         self.labels = [
             () if split == "unlabeled" else named[row.labels]
@@ -181,6 +186,7 @@ def _list_images(
     hint = f"The labels were read from {columns[0][0][:5]} of {columns[0][1]}."
     require_classes(names.values(), folder.uri, hint)
     check_are_classes(set(names.values()))
+    notes = [*notes, *compare_names(names.values()), *note_no_label_words(names.values())]
     has_several = any(len(labels) > 1 for labels in label_sets)
     for part in parts:
         part.name_labels(names, has_several)
@@ -189,8 +195,10 @@ def _list_images(
     embedded = sum(len(part.rows) for part in parts if part.manifest.columns.image)
     tables_read = [part.manifest.table.name for part in parts]
     notes += check_unlisted(index.images, named, embedded, tables_read, is_chosen=is_chosen)
-    if not has_several:
-        notes += _images_of_no_class(parts)
+    pairs = [pair for part in parts for pair in zip(part.labels, part.splits, strict=True)]
+    notes += note_no_class(
+        names for names, split in pairs if names is not None and split != "unlabeled"
+    )
     conflicts = _conflicts(parts)
 
     def samples() -> Iterator[Sample | Rejection]:
@@ -209,14 +217,6 @@ def _list_images(
 
     total = sum(len(part.rows) for part in parts)
     return Listing(samples(), total, [*map(escape_name, notes)], frozenset(names.values()))
-
-
-def _images_of_no_class(parts: Sequence[_Part]) -> list[str]:
-    """Returns a note where nothing but these images makes the task multilabel."""
-    pairs = [pair for part in parts for pair in zip(part.labels, part.splits, strict=True)]
-    count = sum(labels == () and split != "unlabeled" for labels, split in pairs)
-    stated = "are listed as images of no class, which makes the task multilabel"
-    return [f"{count} images {stated}."] if count else []
 
 
 def _conflicts(parts: Sequence[_Part]) -> set[str]:

@@ -1,6 +1,7 @@
 """NumPy .npz archives; arrays are streamed out of the zip file, and pickles are refused."""
 
 import contextlib
+import dataclasses
 import zipfile
 from collections.abc import Iterator
 from typing import IO
@@ -75,7 +76,16 @@ def read_npz(folder: Folder, name: str = "") -> Listing:
             "An .npz file must hold `x_train` and `y_train` (and `x_test`, `y_test`), "
             f"`train_images` and `train_labels`, or `images` and `labels`. Received: {sorted(keys)}"
         )
-    return list_arrays(pairs, folder)
+    listing = list_arrays(pairs, folder)
+    used = {each.name for images, labels, _ in pairs for each in (images, labels) if each}
+    if unused := sorted(keys - used):
+        notes = [
+            f"Arrays not used: {', '.join(unused[:20])}. Images and labels are called `x_SPLIT` "
+            "and `y_SPLIT`, or `SPLIT_images` and `SPLIT_labels`; class names go into "
+            "`classes.txt`."
+        ]
+        return dataclasses.replace(listing, notes=[*listing.notes, *notes])
+    return listing
 
 
 def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:

@@ -8,9 +8,44 @@ from kfp_vision.components.data_import.classes import label_text
 from kfp_vision.components.data_import.readers.columns import FLAGS, Columns
 from kfp_vision.components.data_import.readers.tables import Table, TableError
 
-__all__ = ["find_separator", "flagged_columns", "read_cell", "split_cell"]
+__all__ = [
+    "as_list",
+    "check_no_flags",
+    "find_separator",
+    "flagged_columns",
+    "read_cell",
+    "split_cell",
+]
 
 _BAR = "|"
+
+
+def check_no_flags(table: Table, columns: Columns) -> None:
+    """Refuses lists of 0 and 1 that are as long as there are classes.
+
+    As a list of the classes 0 and 1 each would say that the image has both.
+
+    Raises:
+        TableError: The first cells of labels are such lists.
+    """
+    cells = [row.get(columns.labels[0]) for row in table.head] if len(columns.labels) == 1 else []
+    lists = [as_list(cell, table.name) for cell in cells if cell is not None]
+    lengths = {len(each) if isinstance(each, list | tuple) else 0 for each in lists}
+    if len(lengths) != 1 or max(lengths) < 2:
+        return
+    if all(item in (0, 1) for each in lists for item in each):
+        raise TableError(
+            f"A list of labels must hold the classes of an image. Received: {lists[0]} in column "
+            f"{columns.labels[0]!r} of {table.name}, and nothing but lists of {max(lengths)} times "
+            "0 or 1. Write the classes themselves, or one column of 0 and 1 for each class."
+        )
+
+
+def as_list(value: Any, where: str) -> Any:
+    """Returns a cell, which becomes a list where its text is one."""
+    if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
+        return _parse_list(value, where)
+    return value
 
 
 def read_cell(value: Any, class_names: Sequence[str], where: str) -> str | tuple[str, ...]:
@@ -24,8 +59,7 @@ def read_cell(value: Any, class_names: Sequence[str], where: str) -> str | tuple
     Raises:
         TableError: It is an object, or a number that stands for nothing.
     """
-    if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
-        value = _parse_list(value, where)
+    value = as_list(value, where)
     if isinstance(value, list | tuple):
         texts = {_text(item, class_names, where) for item in value}
         # A list of nothing but None is no label; an empty one says that there is none to give.

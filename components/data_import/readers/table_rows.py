@@ -3,6 +3,8 @@
 from kfp_vision.components.data_import.classes import label_text
 from kfp_vision.components.data_import.readers.find_tables import Manifest
 from kfp_vision.components.data_import.readers.table_labels import (
+    as_list,
+    check_no_flags,
     find_separator,
     flagged_columns,
     read_cell,
@@ -11,7 +13,7 @@ from kfp_vision.components.data_import.readers.table_labels import (
 from kfp_vision.components.data_import.readers.table_paths import Row
 from kfp_vision.components.data_import.samples import SPLIT_NAMES
 
-__all__ = ["NO_LABEL", "read_rows"]
+__all__ = ["NO_LABEL", "holds_lists", "read_rows"]
 
 # Of a row whose cell of labels is empty; () is a row that says that it is of no class.
 NO_LABEL = ("",)
@@ -30,6 +32,7 @@ def read_rows(manifest: Manifest, split: str | None) -> tuple[list[Row], list[st
     table, columns = manifest.table, manifest.columns
     cells: list[str | tuple[str, ...]] = []
     numbers, paths, splits = [], [], []
+    check_no_flags(table, columns)
     for number, row in table.rows(columns.used):
         where = f"{table.name} row {number}"
         numbers.append(number)
@@ -51,6 +54,13 @@ def read_rows(manifest: Manifest, split: str | None) -> tuple[list[Row], list[st
         notes.append(f"{table.name}: {separator!r} separates the labels of one image.")
     rows = [Row(*row) for row in zip(numbers, paths, labels, splits, strict=True)]
     return rows, notes
+
+
+def holds_lists(manifest: Manifest) -> bool:
+    """Returns whether labels are lists: there an empty list says that an image is of no class."""
+    [column, *_] = manifest.columns.labels
+    cells = [row.get(column) for row in manifest.table.head]
+    return any(isinstance(as_list(cell, manifest.table.name), list | tuple) for cell in cells)
 
 
 def _split(value: object, where: str) -> str | None:

@@ -95,6 +95,9 @@ LISTS = {
     "no list at all": ([None, ["dog"], ["cat"]], ["cat", "dog"], "binary", 1),
     "of no class": ([[], ["dog"], ["cat"]], ["cat", "dog"], "multilabel", 0),
     "floats": ([[0.0], [1.0, NAN], [2.0]], ["0", "1", "2"], "multiclass", 0),
+    "None beside several": ([None, [0, 1], [1]], ["0", "1"], "multilabel", 1),
+    "nothing but None beside several": ([[None], [0, 1], [1]], ["0", "1"], "multilabel", 1),
+    "of no class beside several": ([[], [0, 1], [1]], ["0", "1"], "multilabel", 0),
 }
 
 
@@ -132,6 +135,53 @@ def test_only_none_nan_and_nothing_are_no_label(value, text):
 @pytest.mark.parametrize("labels", [["nan", "rye"], ["NaN", "1"], ["Nan", "rye"]])
 def test_nan_is_no_label_as_text_either(labels):
     assert class_names(labels) == {label: label for label in labels if label not in ("nan", "NaN")}
+
+
+ONE_HOT = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1]]
+
+
+@pytest.mark.parametrize("write", [_json_lines, _parquet, _csv])
+@pytest.mark.parametrize("labels", [ONE_HOT, [[float(x) for x in each] for each in ONE_HOT]])
+def test_lists_of_flags_are_no_lists_of_the_classes_0_and_1(
+    write, labels, tmp_path, save_images, import_into
+):
+    paths = [f"images/{file}" for file in save_images(tmp_path / "set/images", 4 * REPEATS)]
+    cells = labels * REPEATS
+    write(tmp_path / "set", paths, [f'"{x}"' for x in cells] if write == _csv else cells, "label")
+    with pytest.raises(ValueError, match=r"lists of 3 times 0 or 1.*one column of 0 and 1"):
+        import_into(tmp_path / "set")
+
+
+@pytest.mark.parametrize("write", [_csv, _json_lines, _parquet, _npz])
+def test_classes_that_look_alike(write, tmp_path, save_images, import_into):
+    def run(name: str, labels: list[str]) -> list[str]:
+        files = save_images(tmp_path / name / "images", REPEATS * len(labels))
+        paths = [f"images/{file}" for file in files]
+        write(tmp_path / name, paths, labels * REPEATS, "label")
+        return import_into(tmp_path / name)[0].notes
+
+    assert any("'Cat', 'cat'" in note for note in run("case", ["Cat", "cat", "dog"]))
+    assert any("'NA', 'null' are classes" in note for note in run("words", ["NA", "null", "dog"]))
+    with pytest.raises(ValueError, match="Unicode form"):
+        run("unicode", ["B\u00e4r", "Ba\u0308r", "dog"])
+
+
+def test_images_of_no_class_in_arrays_are_told(tmp_path, import_into):
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8), np.uint8)
+    labels = np.eye(3, dtype=np.uint8)[np.arange(30) % 3]
+    labels[4] = 0
+    np.savez(tmp_path / "set.npz", images=images, labels=labels)
+    info, _ = import_into(tmp_path)
+    assert info.task == "multilabel"
+    assert any(note.startswith("1 images are listed as images of no class") for note in info.notes)
+
+
+def test_arrays_that_are_not_used_are_named(tmp_path, import_into):
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8), np.uint8)
+    parts = {"x_train": images, "y_train": np.arange(30) % 2, "x_holdout": images[:9]}
+    np.savez(tmp_path / "set.npz", **parts, class_names=np.array(["cat", "dog"]))
+    info, _ = import_into(tmp_path)
+    assert any("not used: class_names, x_holdout." in note for note in info.notes)
 
 
 def test_soft_labels_are_refused(tmp_path, import_into):
