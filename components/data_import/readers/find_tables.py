@@ -39,11 +39,11 @@ _OPENERS: dict[str, Callable[[Folder, str], Table]] = {
     ".parquet": open_parquet,
 }
 MANIFEST_SUFFIXES = tuple(_OPENERS)
-# Of Hugging Face's image folders and of Roboflow.
-_IN_SPLIT_FOLDERS = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "_classes.csv")
 # More are annotations, one for each image: opening all to see that would take long.
 _MAX_TABLES = 200
 # train-00000-of-00004.parquet, as Hugging Face, TFDS and Spark divide tables.
+# 0000.parquet and part-00000-0a1b.snappy.parquet, as Hugging Face converts and Spark writes them.
+_PART = re.compile(r"(part[-_.])?\d+([-_.].*)?\.parquet", re.IGNORECASE)
 _SHARD = re.compile(r"(.*?)[-_.]?(\d+)[-_]of[-_](\d+)(?:[-_.][0-9a-f]+)?\.\w+")
 
 
@@ -133,8 +133,13 @@ def open_manifest(folder: Folder, name: str, index: FileIndex, *, is_named: bool
 
 
 def table_stem(name: str) -> str:
-    """Returns what a table is called after: `train` of data/train-00000-of-00004.parquet."""
+    """Returns what a table is called after: `train` of data/train-00000-of-00004.parquet.
+
+    Parts that are called after nothing but numbers have the empty name.
+    """
     name = name.rpartition("/")[2]
+    if _PART.fullmatch(name):
+        return ""
     shard = _SHARD.fullmatch(name)
     return shard[1] if shard else name.rpartition(".")[0]
 
@@ -174,11 +179,7 @@ def _names_in(folder: Folder, below: str) -> list[str]:
 
 
 def _names_below(folder: Folder) -> list[str]:
-    """Returns the tables in `data/`, and those that are usual in split folders."""
+    """Returns the tables in `data/` and in split folders."""
     folders = folder.list_entries()[0]
-    split_folders = name_splits(folders)
-    names = [f"{split}/{name}" for split in split_folders for name in _IN_SPLIT_FOLDERS]
-    return [
-        *(_names_in(folder, "data") if "data" in folders else []),
-        *(name for name in names if folder.exists(name)),
-    ]
+    below = [*(["data"] if "data" in folders else []), *name_splits(folders)]
+    return [name for each in below for name in _names_in(folder, each)]

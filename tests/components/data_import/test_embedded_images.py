@@ -71,6 +71,24 @@ def test_shards_of_splits_with_class_names(below, files, tmp_path, import_into):
     assert _stored(info, output_dir, "test") == expected
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train/0000.parquet", "train/0001.parquet", "test/0000.parquet"],
+        ["split=train/part-0.parquet", "split=train/part-1.parquet", "split=test/part-0.parquet"],
+        ["train/a.parquet", "test/b.parquet"],
+    ],
+)
+def test_tables_in_split_folders(names, files, tmp_path, import_into):
+    for number, name in enumerate(names):
+        rows = slice(10 * number, 10 * number + 10)
+        _write(tmp_path / "set" / name, files[rows], [index % 2 for index in range(10)])
+    info, _ = import_into(tmp_path / "set")
+    assert (info.source_format, info.splits["test"]) == ("manifest", 10)
+    assert sum(info.splits.values()) == 10 * len(names)
+    assert info.rejected == {}
+
+
 FEATURES = {
     "names": ([0, 1], CLASS_LABEL, "label", ["ant", "zebra"], "binary"),
     "another column": ([0, 1], CLASS_LABEL, "animal", ["ant", "zebra"], "binary"),

@@ -84,6 +84,14 @@ def _image_folder(root: Path, noise) -> None:
         (root / split / "metadata.csv").write_text("\n".join(["file_name,label", *lines]))
 
 
+def _in_train_beside_test(root: Path, noise) -> None:
+    rows = _rows(root, noise, _in_train)
+    lines = [f"{_name(path)},{label}" for path, label in rows]
+    (root / "train/labels.csv").write_text("\n".join(["image,label", *lines]))
+    (root / "test").mkdir()
+    Image.fromarray(noise()).save(root / "test/unlabelled.png")
+
+
 def _same_names(root: Path, noise) -> None:
     """Writes cat/0.png, dog/0.png, cat/1.png, ... and a table of 0.png, 0.png, 1.png, ..."""
     rows = _rows(root, noise, lambda index: f"{('cat', 'dog')[index % 2]}/{index // 2}.png")
@@ -163,6 +171,7 @@ READ = {
     "json lines, rows": _lines("", lambda p, c: json.dumps([p, c]), "all.jsonl"),
     "train_images beside test_images": _beside_test_images,
     "Hugging Face image folder": _image_folder,
+    "in train, beside test": _in_train_beside_test,
 }
 
 
