@@ -103,7 +103,7 @@ def find_columns(
                 f"{name!r} among {table.shown_columns}. Rename or remove one."
             )
     notes = _describe(table.name, image or path, labels, split)
-    unused = [name for name in rest if name not in labels]
+    unused = [name for name in (*table.image_columns, *rest) if name not in (image, *labels)]
     if unused:
         notes.append(f"{table.name}: columns not used: {', '.join(unused[:20])}.")
     has_many = len(labels) == 1 and _key(labels[0]) in _LABELS

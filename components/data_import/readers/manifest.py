@@ -192,6 +192,13 @@ def _list_images(
         part.name_labels(names, has_several)
         notes += part.find_files(index)
     named = {index.listed(path) for part in parts for path in part.paths if path}
+    # An image of a table may be a file beside it.
+    named |= {
+        index.listed(path)
+        for part in parts
+        if part.manifest.columns.image and part.manifest.table.image_paths
+        for path in part.manifest.table.image_paths(part.manifest.columns.image)
+    }
     embedded = sum(len(part.rows) for part in parts if part.manifest.columns.image)
     tables_read = [part.manifest.table.name for part in parts]
     notes += check_unlisted(index.images, named, embedded, tables_read, is_chosen=is_chosen)

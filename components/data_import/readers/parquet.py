@@ -52,7 +52,17 @@ def open_parquet(folder: Folder, name: str) -> Table:
                     is_pair = isinstance(cell, dict)
                     yield (cell["bytes"], cell.get("path")) if is_pair else (cell, None)
 
-    return Table(name, columns, True, head, rows, _class_names(schema), images, read_images)
+    def read_paths(column: str) -> set[str]:
+        kind = schema.field(column).type
+        if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
+            return set()
+        with folder.open(name) as file:
+            batches = _batches(_open(file, name), [f"{column}.path"], 2**12, name)
+            cells = (cell for batch in batches for cell in batch.column(0).to_pylist())
+            return {cell["path"] for cell in cells if cell and cell["path"]}
+
+    names = _class_names(schema)
+    return Table(name, columns, True, head, rows, names, images, read_images, read_paths)
 
 
 def _open(file: IO[bytes], name: str) -> pq.ParquetFile:

@@ -36,6 +36,7 @@ class Table:
         class_names: Column -> names of its classes, where the file gives them for its numbers.
         image_columns: Columns that hold image files instead of their paths.
         images: Reads one of these: (bytes, path) of each row, one of them None.
+        image_paths: Reads its paths alone, also those of images that are in the table.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Table:
     class_names: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
     image_columns: tuple[str, ...] = ()
     images: Callable[[str], Iterator[tuple[bytes | None, str | None]]] | None = None
+    image_paths: Callable[[str], set[str]] | None = None
 
     @property
     def shown_columns(self) -> list[str]:

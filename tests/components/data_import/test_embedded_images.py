@@ -132,6 +132,17 @@ def test_an_image_may_be_a_path_beside_the_table(files, tmp_path, import_into):
         (root / f"{index}.png").write_bytes(file)
     info, _ = import_into(root)
     assert sum(info.splits.values()) == 40
+    assert not any("not used" in note for note in info.notes)
+    (root / "other.png").write_bytes(files[0])
+    info, _ = import_into(root)
+    assert any(note.startswith("1 images are not in the manifest") for note in info.notes)
+
+
+def test_a_second_column_of_images_is_told(files, tmp_path, import_into):
+    masks = [{"bytes": file, "path": ""} for file in files]
+    _write(tmp_path / "set/all.parquet", files, [index % 2 for index in range(40)], mask=masks)
+    info, _ = import_into(tmp_path / "set")
+    assert any(note.endswith("columns not used: mask.") for note in info.notes)
 
 
 def test_a_plain_column_of_bytes_holds_images(files, tmp_path, import_into):
