@@ -80,7 +80,9 @@ def _with_notes(listing: Listing, notes: list[str]) -> Listing:
 
 
 def _unknown_format(folder: Folder, name: str, notes: list[str]) -> ValueError:
-    entries = folder.list_entries()[1][:5] or "nothing in it"
+    # What is no image may be the table that was meant.
+    files = sorted(folder.list_entries()[1], key=lambda entry: file_kind(entry) == "image")
+    entries = files[:5] or "nothing in it"
     received = [f"Received: {folder.uri!r} with {entries} {name}.", *notes]
     return ValueError(
         "`dataset_uri` must be a folder with one folder of images a class, a CSV, JSON or Parquet "

@@ -152,6 +152,12 @@ LABELS = np.arange(20) % 2
 REFUSED = {
     "nothing": (lambda root: None, "nothing in it"),
     "only images": (lambda root: Image.new("L", (1, 1)).save(root / "a.png"), "unlabeled_uri"),
+    "a spreadsheet after images": (
+        lambda root: [
+            (root / name).touch() for name in [*(f"{i}.png" for i in range(9)), "z.xlsx"]
+        ],
+        "z.xlsx",
+    ),
     "one class": (lambda root: (root / "cat").mkdir(), "at least two classes"),
     "empty classes": (
         lambda root: [(root / name).mkdir() for name in ("cat", "dog")],
