@@ -239,24 +239,11 @@ def _measure(
         metric = task.metrics(targets, np.asarray(task.activate(logits))).get(primary, 0.0)
         return np.asarray(features).reshape(count, -1), losses, metric
 
-    checked, answers = take(MOST_CHECKED)
-    parts = np.array_split(checked, math.ceil(len(checked) / images_per_batch(height, width)))
-    logits = np.concatenate([trainer.logits(pixels) for pixels in parts])
-    if not np.isfinite(logits).all():
-        return [], 0.0, len(checked), "what its checkpoint says of held-out images is not finite"
-    predictions = np.asarray(task.activate(logits))
-    known = task.metrics(answers, predictions).get(primary)
-    if known is None:
-        return [], 0.0, len(checked), f"the {primary} of its {len(checked)} images is not defined"
-    chance, scatter = _chance(task, answers, predictions, primary, seed)
-    if known <= chance + _SIGMAS * scatter:
-        return (
-            [],
-            0.0,
-            len(checked),
-            f"the {primary} on {len(checked)} held-out images is {known:.3g}, not significantly "
-            f"above the {chance:.3g} of shuffled predictions",
-        )
+    checked = take(MOST_CHECKED)
+    num_checked = len(checked[0])
+    above_chance, too_weak = _metric_above_chance(trainer, task, checked, primary, seed)
+    if too_weak:
+        return [], 0.0, num_checked, too_weak
     clean, losses, metric = look(IDENTITY)
     rows = []
     progress = Progress("measure transforms", len(names), "transforms")
@@ -265,7 +252,7 @@ def _measure(
             features, moved, kept = look(Policy(always=(Operation(name, magnitude, magnitude),)))
             if not np.isfinite(moved).all():
                 reason = f"the loss of its checkpoint under {name} is not finite"
-                return [], 0.0, len(checked) + looks * count, reason
+                return [], 0.0, num_checked + looks * count, reason
             shift = moved - losses
             rows.append(
                 Signals(
@@ -273,10 +260,46 @@ def _measure(
                     magnitude=magnitude,
                     distance=frechet_distance(features, clean),
                     # The loss of the metric on the same images, over its excess above chance.
-                    affinity=1 + (kept - metric) / (known - chance),
+                    affinity=1 + (kept - metric) / above_chance,
                     loss_shift=float(shift.mean()),
                     loss_shift_error=float(shift.std() / np.sqrt(count)),
                 )
             )
         progress.update(done)
-    return rows, null_distance(clean, seed), looks * count + len(checked), ""
+    return rows, null_distance(clean, seed), looks * count + num_checked, ""
+
+
+def _metric_above_chance(
+    trainer: Trainer,
+    task: Task,
+    checked: tuple[np.ndarray, dict[str, np.ndarray]],
+    primary: str,
+    seed: int,
+) -> tuple[float, str]:
+    """Returns how far the checkpoint's metric is above that of shuffled predictions.
+
+    The second value says why the checkpoint is too weak to measure with; empty when it is not.
+
+    Args:
+        trainer: Holds the checkpoint.
+        task: Of the images.
+        checked: Held-out images and their targets.
+        primary: The metric.
+        seed: Of the shuffling.
+    """
+    images, targets = checked
+    parts = np.array_split(images, math.ceil(len(images) / images_per_batch(*images.shape[1:3])))
+    logits = np.concatenate([trainer.logits(pixels) for pixels in parts])
+    if not np.isfinite(logits).all():
+        return 0.0, "what its checkpoint says of held-out images is not finite"
+    predictions = np.asarray(task.activate(logits))
+    known = task.metrics(targets, predictions).get(primary)
+    if known is None:
+        return 0.0, f"the {primary} of its {len(images)} images is not defined"
+    chance, scatter = _chance(task, targets, predictions, primary, seed)
+    if known <= chance + _SIGMAS * scatter:
+        return 0.0, (
+            f"the {primary} on {len(images)} held-out images is {known:.3g}, not significantly "
+            f"above the {chance:.3g} of shuffled predictions"
+        )
+    return known - chance, ""
