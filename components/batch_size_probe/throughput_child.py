@@ -26,6 +26,7 @@ from kfp_vision.components.batch_size_probe.timing import (
 from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
 from kfp_vision.components.shared.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.recipe import read_recipe
+from kfp_vision.components.shared.training.replicas import share_gpus
 from kfp_vision.components.shared.training.setup import build_trainer
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -86,10 +87,8 @@ def _end_after(seconds: float) -> None:
 
 def _limit_memory(limit_mib: float | None) -> float | None:
     """Limits what this process may allocate, so that it fails before the machine does; MiB."""
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    if gpus:
+    share_gpus()
+    if tf.config.list_physical_devices("GPU"):
         return limit_mib
     available = available_memory_bytes() / MIB
     limit = min(available, limit_mib or available)
