@@ -145,8 +145,8 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     table.add_section()
     table.add_row("images", *(f"{count:,}" for count in info.splits.values()))
     console.print(table)
+    # What was left out is among the notes.
     lines = [f"Note: {note}" for note in info.notes]
-    lines += [f"Left out: {count:,} x {code}" for code, count in info.rejected.items()]
     lines += [
         f"Finding {each.code} ({each.level}, {each.count:,}): {each.message}"
         for each in inspection.findings
