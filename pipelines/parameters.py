@@ -16,7 +16,7 @@ import yaml
 from kfp_vision.components.shared.seeds import MAX_SEED
 from kfp_vision.components.shared.tasks import TASKS
 
-__all__ = ["Parameters", "expand_home", "read_parameters", "render_parameters"]
+__all__ = ["Parameters", "read_parameters", "render_parameters"]
 
 _OPTIMIZERS = ("adamw", "sgd", "lamb")
 # What YAML 1.1 calls a boolean, and what people write beside it.
@@ -98,7 +98,7 @@ _FIELDS = {field.name: field for field in dataclasses.fields(Parameters)}
 _PATHS = {"architecture", *(name for name in _FIELDS if name.endswith("_uri"))}
 
 
-def expand_home(uri: str) -> str:
+def _expand_home(uri: str) -> str:
     """Returns a path or `file://` URI with the home folder for `~`: no shell has seen a file's."""
     scheme = "file://" if uri.startswith("file://") else ""
     return scheme + os.path.expanduser(uri.removeprefix(scheme))  # noqa: PTH111
@@ -117,7 +117,7 @@ def read_parameters(path: Path | None, overrides: Mapping[str, Any]) -> Paramete
         if name not in _FIELDS:
             raise ValueError(_unknown(name))
         if name in _PATHS:
-            given[name] = expand_home(given[name])
+            given[name] = _expand_home(given[name])
     return Parameters(**{name: value for name, value in given.items() if value != ""})
 
 

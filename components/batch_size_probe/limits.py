@@ -8,11 +8,11 @@ from kfp_vision.components.batch_size_probe.memory import least_memory_mib
 from kfp_vision.components.shared.artifacts import DatasetInfo
 from kfp_vision.components.shared.recipe import Recipe
 
-__all__ = ["MAX_ENLARGEMENT", "check_enlargement", "check_memory"]
+__all__ = ["check_enlargement", "check_memory"]
 
 # Of the side of the images. Pretrained networks take 224 px, 7 times the 32 px of small images;
 # beyond 16 times it is more likely a typing error.
-MAX_ENLARGEMENT = 16
+_MAX_ENLARGEMENT = 16
 
 
 def check_enlargement(recipe: Recipe, info: DatasetInfo) -> None:
@@ -23,14 +23,14 @@ def check_enlargement(recipe: Recipe, info: DatasetInfo) -> None:
         info: Of the dataset.
 
     Raises:
-        ValueError: The user asks for more than `MAX_ENLARGEMENT` times their side.
+        ValueError: The user asks for more than 16 times their side.
     """
     asked = recipe.sections["model"]["image_size"]
     height, width = asked.value
     images = math.sqrt(info.median_height * info.median_width)
-    if asked.source == "user" and math.sqrt(height * width) > MAX_ENLARGEMENT * images:
+    if asked.source == "user" and math.sqrt(height * width) > _MAX_ENLARGEMENT * images:
         raise ValueError(
-            f"`image_size` must be at most {MAX_ENLARGEMENT} times the images, which hold no more "
+            f"`image_size` must be at most {_MAX_ENLARGEMENT} times the images, which hold no more "
             f"detail. {_received(recipe, info)}. Leave it at 0 to follow the images."
         )
 
