@@ -35,8 +35,8 @@ class Prediction:
     Attributes:
         row: `path`, `predicted`, `confidence`, one probability a class, and `error`; of an image
             that cannot be read everything between `path` and `error` is empty.
-        failed: Whether there should be a prediction and is none. A file of a folder that neither is
-            an image nor is called one does not fail.
+        failed: Whether an image could not be read. A file of a folder that neither is an image nor
+            has the suffix of one does not fail.
     """
 
     row: dict[str, Any]

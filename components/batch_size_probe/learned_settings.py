@@ -33,8 +33,8 @@ def note_on_length(learned: Recipe, needed: Setting, reference: int) -> list[str
     if needed.value <= 1.05 * epochs:
         return []
     return [
-        f"The length is the user's, {epochs:.3g} epochs. At a batch of {batch_size} it would take "
-        f"{needed.value:.3g} to the loss of as many at a batch of {reference}."
+        f"The user has set {epochs:.3g} epochs. At a batch of {batch_size}, {needed.value:.3g} "
+        f"epochs reach the loss that {epochs:.3g} reach at a batch of {reference}."
     ]
 
 

@@ -43,9 +43,9 @@ def label_text(value: object) -> str:
 
 
 def class_names(labels: Iterable[str]) -> dict[str, str]:
-    """Returns label -> name of its class, without the labels that say that there is none.
+    """Returns label -> class name, for the labels that name a class.
 
-    The text of NaN is none. Where all labels are integers, 1.0 is 1, and the only negative one
+    The text of NaN names none. Where all labels are integers, 1.0 is 1, and the only negative one
     among three or more marks images without a label, as -1 does in TFDS, Hugging Face and
     torchvision; of two, such as -1 and 1, both are classes.
 

@@ -144,7 +144,7 @@ def _linked_folders(folder: Folder, tree: Tree) -> dict[str, tuple[str, int]]:
         and "." not in name_of(path)
         and not Path(folder.root, path).exists()
     ]
-    # Of those that are followed, the rest lead back to where they are.
+    # With links followed, the linked folders are those that lead back to a folder above them.
     for path in gone if folder.follow_links else [*tree.linked_folders, *gone]:
         target = Path(realpath(f"{folder.root}/{path}"))
         if file_kind(path) == "hidden" or Path(folder.root).is_relative_to(target):

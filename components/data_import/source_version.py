@@ -49,7 +49,7 @@ def _named_files(samples: Iterable[Sample | Rejection]) -> set[str]:
     paths = set()
     for sample in samples:
         if isinstance(sample, Sample) and not isinstance(sample.content, Folder):
-            # A row of a file that is open: so are the others, and this one was decoded.
+            # The rows are in files that were opened, which counts; reading on would decode all.
             break
         # The desktop's notes on a folder change when somebody looks at it.
         if not (isinstance(sample, Rejection) and sample.code == "hidden"):

@@ -153,9 +153,9 @@ def constant_images(measured: Measurements) -> Observation | None:
     share = len(rows) / len(measured.split)
     return Observation(
         "fail" if share > _MAX_CONSTANT else "warn",
-        f"An image must show something. Of one gray level all over (at 8x8) are {len(rows)} images "
-        f"({share:.1%} of all; above {_MAX_CONSTANT:.0%} training stops). Check how they were "
-        "written or decoded, and remove them.",
+        f"An image must show something. {len(rows)} images have one gray level all over, at 8x8 "
+        f"pixels ({share:.1%} of all; above {_MAX_CONSTANT:.0%} training stops). Check how they "
+        "were written or decoded, and remove them.",
         len(rows),
         rows[:EXAMPLES],
     )

@@ -1,4 +1,4 @@
-"""A full disk, said so that people can do something: which folder is on it and how much is left."""
+"""Errors of a full disk that name the folder and the space that is left."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""When two results are the same: digests of what they depend on, never of where it lies.
+"""Digests of what results depend on: equal digests mean equal results, wherever the files lie.
 
 Caches, checkpoints and journals are kept under these names. A name covers the content of the data,
 of the model file and of this package's code, and the values of the recipe; a path, a time and the

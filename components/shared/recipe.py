@@ -40,7 +40,7 @@ class Setting:
     context: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuses a source that is not one of the three, and a context that is none."""
+        """Refuses a source that is not one of the three, and a context that is not a mapping."""
         if self.source not in get_args(Source):
             raise ValueError(f"`source` must be one of {get_args(Source)}. Received: {self.source}")
         if not isinstance(self.context, Mapping):

@@ -365,7 +365,7 @@ class Gain:
 
 
 def decide(done: Sequence[Trial]) -> Gain | None:
-    """Returns what the candidate gains that is confirmed: the richest one near the best.
+    """Returns the gain of the richest confirmed candidate near the best.
 
     It is None where none was confirmed, or a trial of the plain training or of each one failed.
     """

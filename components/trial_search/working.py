@@ -55,7 +55,7 @@ def run_trials(
         info = read_json(DatasetInfo, dataset_dir / "dataset.json")
         recipe = read_recipe(recipe_path)
         plan = plan_search(recipe, info)
-        # The checkpoint that all trials start from is told by the figures that it gave.
+        # The table identifies the checkpoint that all trials start from.
         measured = hashlib.sha256((table_dir / "table.json").read_bytes()).hexdigest()
         name = training_identity(dataset_dir, recipe, table=measured)
         journal = checkpoint_dir / f"trials-{name}"

@@ -81,7 +81,7 @@ class FileIndex:
         return path if Path(self.folder.root, path).is_file() else None
 
     def listed(self, path: str) -> str:
-        """Returns the path under which the listing has the file at `path`, or behind it a link."""
+        """Returns the listed path of the file at `path`, which may lead through a link."""
         if path in self.files or not self._tree.linked_folders:
             return path
         real = os.path.realpath(f"{self.folder.root}/{path}")

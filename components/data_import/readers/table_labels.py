@@ -62,7 +62,7 @@ def read_cell(value: Any, class_names: Sequence[str], where: str) -> str | tuple
     value = as_list(value, where)
     if isinstance(value, list | tuple):
         texts = {_text(item, class_names, where) for item in value}
-        # A list of nothing but None is no label; an empty one says that there is none to give.
+        # A list of None is an image without a label; an empty list is an image of no class.
         return tuple(sorted(texts - {""})) if texts != {""} else ""
     return _text(value, class_names, where)
 

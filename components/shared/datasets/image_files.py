@@ -37,8 +37,8 @@ _SYSTEM_NAMES = frozenset(
 def file_kind(path: str) -> Literal["hidden", "image", "unknown"]:
     """Returns what the name of a file says of it.
 
-    `hidden` files are not read. All others are: `image` has the suffix of an image, so that it is
-    a fault when it is none; `unknown` has another suffix or none, and only its content tells.
+    `hidden` files are not read. All others are: `image` has the suffix of an image, so that a file
+    that cannot be read as one is an error; of `unknown`, only the content tells.
 
     Args:
         path: Relative to the folder that the user named: only what is below may be hidden.

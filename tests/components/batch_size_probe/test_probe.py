@@ -121,9 +121,9 @@ def test_a_length_of_the_user_that_the_batch_makes_too_short_is_said(
     }
     recipe = Recipe().with_settings("training", settings)
     notes = note_on_length(recipe, Setting(needed, "probe"), 64)
-    assert [
-        note for note in notes if "10 epochs. At a batch of 256 it would take 17.3" in note
-    ] == (notes if said else [])
+    assert [note for note in notes if "10 epochs. At a batch of 256, 17.3" in note] == (
+        notes if said else []
+    )
     assert len(notes) == said
 
 
