@@ -21,6 +21,8 @@ __all__ = [
 
 _MAX_STEPS = 96
 _STEPS_PER_CALL = 8
+# Large batches get fewer steps: 96 of 4096 images take longer than many a training.
+_MAX_IMAGES, _LEAST_STEPS = 128 * 1024, 32
 # A loss has fallen when it is lower by this share and by this many standard errors.
 _LEAST_FALL, _SIGMAS = 0.005, 3.0
 # When it has not, rates lower and higher by this factor are tried, for fewer steps.
@@ -115,6 +117,7 @@ def check_one_batch(
         MemorizationError: The loss does not fall.
     """
     before = trainer.state()
+    max_steps = max(_LEAST_STEPS, min(_MAX_STEPS, _MAX_IMAGES // len(images)))
 
     def train(rate: float, max_steps: int) -> _Losses:
         try:
@@ -123,7 +126,7 @@ def check_one_batch(
             trainer.restore(before)
 
     with trainer.unregularised():
-        losses, blind = train(learning_rate, _MAX_STEPS), trainer.frequency_loss(targets)
+        losses, blind = train(learning_rate, max_steps), trainer.frequency_loss(targets)
         if not losses.has_fallen(blind):
             others = {
                 rate: train(rate, _OTHER_STEPS)

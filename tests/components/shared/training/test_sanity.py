@@ -67,6 +67,14 @@ def test_a_batch_is_learned_by_heart_and_the_trainer_put_back() -> None:
         np.testing.assert_array_equal(np.array(variable), value)
 
 
+@pytest.mark.parametrize(("copies", "steps"), [(1, 96), (342, 32)])
+def test_a_large_batch_is_checked_in_fewer_steps(copies: int, steps: int) -> None:
+    images, targets = _batch()
+    many = {name: np.tile(value, copies) for name, value in targets.items()}
+    checks = check_one_batch(_trainer(), np.tile(images, (copies, 1, 1, 1)), many, 1e-3, np.log(3))
+    assert checks["overfit_steps"] == steps
+
+
 def test_augmentation_smoothing_and_decay_have_no_part_in_it() -> None:
     plain = _check(_trainer(policy=IDENTITY, label_smoothing=0.0, weight_decay=0.0))
     strong = _check(_trainer(policy=_STRONG, label_smoothing=0.5, weight_decay=0.5))
