@@ -93,6 +93,16 @@ def test_cost_is_the_sum_of_the_stages_and_a_multiple_of_a_plain_training(
     assert cost["multiple"] == pytest.approx(60 / 4)
 
 
+def test_the_seconds_of_the_stages_are_not_called_those_of_the_run(
+    reports: dict[str, Path],
+) -> None:
+    # Tasks also start, import and keep books: run.json has the wall clock.
+    for folder in reports.values():
+        page = (folder / "report.html").read_text(encoding="utf-8")
+        assert page.count("<dt>All stages</dt>") == 2
+        assert "Whole run" not in page
+
+
 def test_warnings_come_from_every_stage(digits_run: Artifacts, tmp_path: Path) -> None:
     evaluation = dataclasses.replace(
         digits_run.evaluation,
