@@ -38,7 +38,7 @@ def label_text(value: object) -> str:
     if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself.
         return ""
     if isinstance(value, bytes):
-        return value.decode("utf-8").strip()
+        return value.decode("utf-8", "backslashreplace").strip()
     return str(value).strip()
 
 

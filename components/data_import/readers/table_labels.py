@@ -74,10 +74,10 @@ def _text(value: Any, class_names: Sequence[str], where: str) -> str:
     if not class_names or not text or isinstance(value, str):
         return text
     number = int(value)
-    if number >= len(class_names):
+    if number != value or number >= len(class_names):
         raise TableError(
             f"A label must be one of the {len(class_names)} classes that the file names. "
-            f"Received: {where}: {number}"
+            f"Received: {where}: {value}"
         )
     # Hugging Face writes -1 for the label of an image that has none.
     return class_names[number] if number >= 0 else ""

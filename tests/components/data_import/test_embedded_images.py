@@ -114,6 +114,12 @@ def test_features_name_the_classes(name, files, tmp_path, import_into):
     assert sum(info.splits.values()) == 40
 
 
+def test_a_number_between_two_named_classes_is_none_of_them(files, tmp_path, import_into):
+    _write(tmp_path / "set/all.parquet", files, [0.0, 1.7] * 20)
+    with pytest.raises(ValueError, match=r"one of the 2 classes .* all\.parquet row 2: 1\.7"):
+        import_into(tmp_path / "set/all.parquet")
+
+
 def test_what_cannot_be_used_is_counted(files, tmp_path, import_into):
     labels = [index % 2 for index in range(40)]
     # Hugging Face's label of an image that has none; null; broken files; an image left as a path.

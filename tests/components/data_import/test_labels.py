@@ -126,7 +126,10 @@ def test_one_table_decides_for_the_other_what_a_number_means(tmp_path, save_imag
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, ""), (NAN, ""), ("", ""), (" ", ""), (0, "0"), (False, "False"), (b"cat", "cat")],
+    [
+        *((None, ""), (NAN, ""), ("", ""), (" ", "")),
+        *((0, "0"), (False, "False"), (b"cat", "cat"), (b"caf\xe9", "caf\\xe9")),
+    ],
 )
 def test_only_none_nan_and_nothing_are_no_label(value, text):
     assert label_text(value) == text
