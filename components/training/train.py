@@ -127,6 +127,7 @@ def train_model(
     curves.close()
     recipe = _as_trained(recipe, info, history)
     warnings = [*history.repairs, *describe_check(trainer, history.checks)]
+    warnings += _describe_batch(history.settings, len(train))
     summary = _summary(history, trainer.model, recipe, config.seed, warnings)
     trainer.model.save(output_dir / "model.keras")
     pq.write_table(pa.Table.from_pylist(history.curves), output_dir / "curves.parquet")
@@ -215,6 +216,17 @@ class _TensorBoard:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _describe_batch(settings: Hyperparameters, num_images: int) -> list[str]:
+    """Returns a warning where one step takes more images than there are."""
+    if settings.batch_size <= num_images:
+        return []
+    return [
+        f"`batch_size` is larger than the training split ({settings.batch_size:,} of "
+        f"{num_images:,} images): every step repeats images, and only {settings.steps:,} steps "
+        "were planned. Choose a smaller one."
+    ]
 
 
 def _summary(

@@ -71,3 +71,9 @@ def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits_by_class_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits_by_class") / "dataset"
     return write_digits(folder, {"train": 600, "validation": 100}, by_class=True)
+
+
+@pytest.fixture(scope="session")
+def few_digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("few_digits") / "dataset"
+    return write_digits(folder, {"train": 40, "validation": 40})

@@ -185,6 +185,15 @@ def test_max_minutes_shortens_the_training_and_says_so(digits_dir: Path, tmp_pat
     assert costs[0].images_seen == costs[1].images_seen
 
 
+def test_a_batch_of_more_images_than_there_are_is_named(
+    few_digits_dir: Path, tmp_path: Path
+) -> None:
+    recipe = _recipe(tmp_path / "recipe.json")
+    config = TrainConfig(epochs=10, batch_size=48)
+    summary = train_model(few_digits_dir, recipe, tmp_path / "model", tmp_path / "state", config)
+    assert any("`batch_size` is larger than" in warning for warning in summary.warnings)
+
+
 def test_a_plain_training_is_one_without_a_policy_and_what_it_lengthens(
     digits_dir: Path, tmp_path: Path
 ) -> None:
