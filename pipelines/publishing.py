@@ -64,9 +64,10 @@ def publish_results(
 ) -> None:
     """Copies what a run has made; nothing that an earlier one has published stays beside it.
 
-    A format that could not be written or read back is left out, and of a rejected model there is
-    none. Beside the results go `artifacts.json`, where every artifact lies, and `model/model.json`,
-    what one has to know to use the model without this package.
+    A format that could not be written or read back is left out; one that missed its tolerance is
+    marked as failed in the report. A model that the evaluation rejects has no formats. Beside the
+    results go `artifacts.json`, where every artifact lies, and `model/model.json`, what one has to
+    know to use the model without this package.
 
     Args:
         artifacts: Artifact name -> its folder.
