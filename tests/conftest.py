@@ -6,6 +6,7 @@ A bucket is a server on this machine that speaks the real protocol over HTTP.
 import json
 import os
 import socket
+import sys
 import urllib.request
 from collections.abc import Callable
 
@@ -31,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         shared = [name for name in _MADE_ONCE if name in getattr(item, "fixturenames", ())]
         item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """New models get the same weights whichever tests ran before in this process."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture

@@ -116,13 +116,14 @@ def test_a_model_that_people_bring_trains_and_is_saved_without_our_code(name, tm
     # Eagerly: a graph of each would take minutes.
     tf.config.run_functions_eagerly(True)
     try:
-        steps = 5
+        steps = 5 if name in LARGE else 12
         repeated = {"label": np.stack([targets["label"]] * steps)}
         rates = np.full(steps, 1e-3 if name in LARGE else 0.01, np.float32)
         losses = trainer.run_steps(np.stack([images] * steps), repeated, rates).losses
     finally:
         tf.config.run_functions_eagerly(False)
-    assert losses[-1] < losses[0] < 20
+    # A step alone says little: dropout and mixed images move its loss by a tenth.
+    assert np.mean(losses[-3:]) < losses[0] < 20
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     pixels = images[:2].astype(np.float32)
