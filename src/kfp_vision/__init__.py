@@ -1,0 +1,1 @@
+"""Kubeflow Pipelines components that train computer-vision models by themselves."""
