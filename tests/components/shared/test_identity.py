@@ -148,8 +148,7 @@ def test_the_same_images_in_another_order_are_another_training(
 def test_a_line_of_code_makes_another_digest_at_the_same_version(file: str, tmp_path: Path) -> None:
     """Of a copy of the package: the one that is tested stays as it is."""
     root = tmp_path / "kfp_vision"
-    for part in ("components", "pipelines"):
-        shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "src/kfp_vision", root, ignore=shutil.ignore_patterns("__pycache__"))
     code = "from kfp_vision.components.shared.identity import code_digest; print(code_digest())"
 
     def digest() -> str:
