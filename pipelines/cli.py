@@ -16,8 +16,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
+from kfp_vision.pipelines.local.processes import Stopped, raise_on_signals, use_tensorflow
 from kfp_vision.pipelines.parameters import Parameters, read_parameters, render_parameters
-from kfp_vision.pipelines.processes import Stopped, raise_on_signals, use_tensorflow
 
 __all__ = ["main"]
 
@@ -103,8 +103,8 @@ def run(
     Exit codes: 0 the model passed, 1 it is rejected or a stage failed, 2 a parameter or the output
     folder cannot be used, 128 + N signal N stopped the run.
     """
-    from kfp_vision.pipelines.local import run_locally
-    from kfp_vision.pipelines.summary import print_summary
+    from kfp_vision.pipelines.local.closing_lines import print_summary
+    from kfp_vision.pipelines.local.launcher import run_locally
 
     given = {name: value for name, value in options.items() if value is not None}
     parameters = read_parameters(params, given)
@@ -130,8 +130,8 @@ def inspect_dataset(
 
     The exit code is 0 when it could be trained, and 2, with the reason, when not.
     """
-    from kfp_vision.pipelines.inspection import inspect_dataset, print_inspection
-    from kfp_vision.pipelines.record import check_output
+    from kfp_vision.pipelines.local.inspection import inspect_dataset, print_inspection
+    from kfp_vision.pipelines.local.run_record import check_output
 
     given = {name: value for name, value in options.items() if value is not None}
     # Only the kept results need an output.
@@ -184,7 +184,7 @@ def predict(
     A row for every file; the exit code is 1 when an image could not be read.
     """
     use_tensorflow()
-    from kfp_vision.pipelines.prediction import predict_images, write_table
+    from kfp_vision.pipelines.serving.predict import predict_images, write_table
 
     if not write_table(predict_images(model, images), as_json, sys.stdout):
         raise typer.Exit(1)
@@ -196,12 +196,12 @@ def report(
     rebuild: Annotated[bool, typer.Option(help="Build it again from the artifacts.")] = False,
 ) -> None:
     """Print where the report of a run is, and open it when there is a browser to open it in."""
-    from kfp_vision.components.shared.storage import local_path
+    from kfp_vision.components.shared.runtime.storage import local_path
 
     folder = local_path(output, "output")
     page = folder / "report.html"
     if rebuild or not page.exists():
-        from kfp_vision.pipelines.rebuilding import rebuild_report
+        from kfp_vision.pipelines.publishing.rebuild import rebuild_report
 
         rebuild_report(folder)
     print(page.absolute())

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from kfp_vision.components.shared.seeds import MAX_SEED
+from kfp_vision.components.shared.runtime.seeds import MAX_SEED
 from kfp_vision.components.shared.tasks import TASKS
 
 __all__ = ["Parameters", "read_parameters", "render_parameters"]

@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from kfp_vision.components.augmentation_search.component import search_augmentation
-from kfp_vision.components.shared.artifacts import ROUNDS
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS
 from kfp_vision.components.trial_search.component import propose_trials, run_trials, select_policy
 
 __all__ = ["search_policy"]

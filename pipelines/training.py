@@ -7,7 +7,7 @@ from kfp_vision.components.data_import.component import import_dataset
 from kfp_vision.components.data_profiling.component import check_profile, profile_dataset
 from kfp_vision.components.evaluation.component import build_report, evaluate_model, export_model
 from kfp_vision.components.training.component import train_model
-from kfp_vision.pipelines.component import check_model, publish
+from kfp_vision.pipelines.publishing.component import check_model, publish
 from kfp_vision.pipelines.searching import search_policy
 
 __all__ = ["training_pipeline"]

@@ -60,7 +60,7 @@ def test_components_know_nothing_of_pipelines_and_algorithms_nothing_of_kfp(path
     assert f"{PACKAGE}.pipelines" not in roots
     if path.name not in KFP_FILES:
         assert "kfp" not in {root.split(".")[0] for root in roots}
-        assert f"{PACKAGE}.components.shared.container_images" not in imported_modules(path)
+        assert f"{PACKAGE}.components.shared.runtime.container_images" not in imported_modules(path)
 
 
 @pytest.mark.parametrize("path", modules_of([p for p in SOURCES if p.parts[0] == "pipelines"]))
@@ -71,7 +71,7 @@ def test_pipelines_meet_stages_through_component_files_only(path):
 
 @pytest.mark.parametrize("path", modules_of([p for p in SOURCES if p.name == "component.py"]))
 def test_component_files_import_their_verb_inside_the_task(path):
-    allowed = (f"{PACKAGE}.components.shared.container_images", "kfp", "functools")
+    allowed = (f"{PACKAGE}.components.shared.runtime.container_images", "kfp", "functools")
     assert all(m.startswith(allowed) for m in imported_modules(path, top_level_only=True))
 
 

@@ -21,7 +21,9 @@ from kfp_vision.components.augmentation_search.distance import (
     null_distance,
 )
 from kfp_vision.components.shared.architectures.zoo import optional_regularisers
-from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInfo, read_json
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.augmentation.augment import augment
 from kfp_vision.components.shared.augmentation.draw import draw_seed
 from kfp_vision.components.shared.augmentation.policy import (
@@ -31,19 +33,13 @@ from kfp_vision.components.shared.augmentation.policy import (
     policy_tensors,
 )
 from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS, TRANSFORMS
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import images_per_batch
-from kfp_vision.components.shared.progress import Progress
-from kfp_vision.components.shared.recipe import Recipe
-from kfp_vision.components.shared.tasks import Targets, Task
-from kfp_vision.components.shared.training.checkpoints import (
-    Stopwatch,
-    read_checkpoint,
-    write_checkpoint,
-)
-from kfp_vision.components.shared.training.data import LabelledImages
-from kfp_vision.components.shared.training.held_out import Rows, divide_held_out
-from kfp_vision.components.shared.training.hyperparameters import SECTION, Hyperparameters
-from kfp_vision.components.shared.training.search_plan import (
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.hyperparameters import SECTION, Hyperparameters
+from kfp_vision.components.shared.runtime.progress import Progress
+from kfp_vision.components.shared.search.held_out import Rows, divide_held_out
+from kfp_vision.components.shared.search.plan import (
     LEAST_LOOKED_AT,
     LOOK_SHARE,
     MOST_CHECKED,
@@ -51,8 +47,14 @@ from kfp_vision.components.shared.training.search_plan import (
     SearchPlan,
     plan_checkpoint,
 )
+from kfp_vision.components.shared.search.short_training import run_steps
+from kfp_vision.components.shared.tasks import Targets, Task
+from kfp_vision.components.shared.training.checkpoints import (
+    Stopwatch,
+    read_checkpoint,
+    write_checkpoint,
+)
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
-from kfp_vision.components.shared.training.short_training import run_steps
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["measure_transforms"]

@@ -2,19 +2,15 @@
 
 from pathlib import Path
 
-from kfp_vision.components.shared.artifacts import (
-    COST_FILE,
-    AugmentationTable,
-    DatasetInfo,
-    StageCost,
-    read_json,
-    write_json,
-)
-from kfp_vision.components.shared.disk import explains_full_disk
-from kfp_vision.components.shared.identity import training_identity
-from kfp_vision.components.shared.recipe import read_recipe
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.recipe.document import read_recipe
+from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.search.plan import LEAST_LOOKED_AT, plan_search
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.search_plan import LEAST_LOOKED_AT, plan_search
 
 __all__ = ["search_augmentation"]
 

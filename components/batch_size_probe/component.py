@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from kfp_vision.components.shared.container_images import component
+from kfp_vision.components.shared.runtime.container_images import component
 
 
 @component
@@ -28,7 +28,7 @@ def probe_batch_size(
     from pathlib import Path
 
     from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
-    from kfp_vision.components.shared.logged_metrics import log_metrics
+    from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
 
     config = ProbeConfig(
         learn=learn,

@@ -9,14 +9,14 @@ from kfp_vision.components.batch_size_probe.learning_rate import clip_threshold
 from kfp_vision.components.batch_size_probe.pilot import Pilot
 from kfp_vision.components.batch_size_probe.steps import FittedLength
 from kfp_vision.components.batch_size_probe.throughput import Throughput
-from kfp_vision.components.shared.recipe import Recipe, Setting
-from kfp_vision.components.shared.training.batch_scaling import (
+from kfp_vision.components.shared.recipe.batch_scaling import (
     EXPONENT,
     scale_learning_rate,
     scale_steps,
     scale_weight_decay,
 )
-from kfp_vision.components.shared.training.hyperparameters import SECTION
+from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 
 __all__ = ["keep_shrinkage", "learned_settings", "note_on_length", "usable_noise_scale"]
 

@@ -16,9 +16,9 @@ from kfp_vision.components.batch_size_probe.noise_scale import (
     moving_noise_scale,
     unbiased_estimates,
 )
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
-from kfp_vision.components.shared.progress import Progress
-from kfp_vision.components.shared.training.data import LabelledImages
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.sanity import NotFiniteError
 from kfp_vision.components.shared.training.trainer import GradientFigures, Trainer
 

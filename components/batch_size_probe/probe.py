@@ -24,25 +24,21 @@ from kfp_vision.components.batch_size_probe.throughput import (
     measure_in_child,
     measure_throughput,
 )
-from kfp_vision.components.shared.artifacts import (
-    COST_FILE,
-    DatasetInfo,
-    ProbeSummary,
-    StageCost,
-    read_json,
-    write_json,
-)
-from kfp_vision.components.shared.disk import explains_full_disk
-from kfp_vision.components.shared.memory import MIB, available_memory_bytes
-from kfp_vision.components.shared.recipe import Recipe, read_recipe, write_recipe
-from kfp_vision.components.shared.training.context import explain_dropped, fixed_facts
-from kfp_vision.components.shared.training.data import LabelledImages
-from kfp_vision.components.shared.training.hyperparameters import (
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.probe_result import ProbeSummary
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.recipe.context import explain_dropped, fixed_facts
+from kfp_vision.components.shared.recipe.document import Recipe, read_recipe, write_recipe
+from kfp_vision.components.shared.recipe.hyperparameters import (
     SECTION,
     learn,
     resolve,
     training_facts,
 )
+from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
     build_trainer,

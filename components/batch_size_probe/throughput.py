@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kfp_vision.components.batch_size_probe.memory import estimate_memory_mib
+from kfp_vision.components.batch_size_probe.step_memory import estimate_memory_mib
 from kfp_vision.components.batch_size_probe.timing import (
     OTHER_CALLS,
     Measurement,
     Timer,
     steps_per_call,
 )
-from kfp_vision.components.shared.memory import MIB, available_memory_bytes
+from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.trainer import Trainer
 

@@ -16,16 +16,17 @@ from typing import Any
 import psutil
 import tensorflow as tf
 
-from kfp_vision.components.batch_size_probe.memory import held_memory_mib, peak_memory_mib
+from kfp_vision.components.batch_size_probe.step_memory import held_memory_mib, peak_memory_mib
 from kfp_vision.components.batch_size_probe.timing import (
     FLAT,
     Measurement,
     steps_per_call,
     time_steps,
 )
-from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
-from kfp_vision.components.shared.memory import MIB, available_memory_bytes
-from kfp_vision.components.shared.recipe import read_recipe
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.recipe.document import read_recipe
+from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.training.replicas import share_gpus
 from kfp_vision.components.shared.training.setup import build_trainer
 from kfp_vision.components.shared.training.trainer import Trainer

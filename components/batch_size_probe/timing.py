@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from kfp_vision.components.batch_size_probe.memory import held_memory_mib, peak_memory_mib
+from kfp_vision.components.batch_size_probe.step_memory import held_memory_mib, peak_memory_mib
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.trainer import Trainer
 

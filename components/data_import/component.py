@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from kfp_vision.components.shared.container_images import component
+from kfp_vision.components.shared.runtime.container_images import component
 
 
 @component
@@ -20,7 +20,7 @@ def import_dataset(
     """Imports images and labels from a folder, bucket, archive or TFDS into the canonical store.
 
     Args:
-        dataset: `DatasetInfo` and the store, see `shared/artifacts.py`.
+        dataset: `DatasetInfo` and the store, see `shared/artifacts/`.
         dataset_uri: A local path, gs:// or s3:// URI, or `tfds:NAME`.
         dataset_format: A key of `readers.FORMATS`, `tfds`, or `auto`.
         task: A key of `shared.tasks.TASKS`, or `auto`.

@@ -19,8 +19,8 @@ from kfp_vision.components.shared.datasets.image_files import (
     file_kind,
     require_readable,
 )
-from kfp_vision.components.shared.file_trees import Tree, walk_folder
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.runtime.file_trees import Tree, walk_folder
+from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["FolderListing", "is_archive", "list_folder"]
 

@@ -21,11 +21,13 @@ from kfp_vision.components.data_import.readers import FORMATS
 from kfp_vision.components.data_import.samples import Listing, Rejection, require_classes
 from kfp_vision.components.data_import.sources import list_source
 from kfp_vision.components.data_import.staging import Staged, distribute, stage
-from kfp_vision.components.shared.artifacts import COST_FILE, DatasetInfo, StageCost, write_json
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.datasets.decoding import CHANGES
 from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE, white_level
-from kfp_vision.components.shared.disk import explain_full_disk
-from kfp_vision.components.shared.progress import Progress
+from kfp_vision.components.shared.runtime.disk import explain_full_disk
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks import TASKS
 
 __all__ = ["ImportConfig", "import_dataset"]

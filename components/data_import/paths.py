@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kfp_vision.components.data_import.samples import Rejection
 from kfp_vision.components.shared.datasets.image_files import escape_name
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["FOLLOW", "reject_link", "reject_name", "reject_path", "require_few_links"]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["SPLIT_NAMES", "Listing", "Rejection", "Sample", "require_classes"]
 

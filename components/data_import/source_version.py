@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from kfp_vision.components.data_import.readers import TFDS_PREFIX, read_unlabeled
 from kfp_vision.components.data_import.samples import Rejection, Sample
 from kfp_vision.components.data_import.sources import list_source
-from kfp_vision.components.shared.identity import listing_digest
-from kfp_vision.components.shared.storage import Folder, open_folder, record_reads
+from kfp_vision.components.shared.runtime.identity import listing_digest
+from kfp_vision.components.shared.runtime.storage import Folder, open_folder, record_reads
 
 __all__ = ["dataset_version", "unlabeled_version"]
 

@@ -11,7 +11,7 @@ from kfp_vision.components.data_import.readers import (
 )
 from kfp_vision.components.data_import.samples import Listing
 from kfp_vision.components.shared.datasets.image_files import file_kind
-from kfp_vision.components.shared.storage import Folder, open_folder
+from kfp_vision.components.shared.runtime.storage import Folder, open_folder
 
 __all__ = ["list_source"]
 

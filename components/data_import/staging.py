@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from kfp_vision.components.data_import.fingerprint import Fingerprint
 from kfp_vision.components.data_import.samples import Rejection, Sample
-from kfp_vision.components.shared.artifacts import SPLITS
+from kfp_vision.components.shared.artifacts.dataset_info import SPLITS
 from kfp_vision.components.shared.datasets.decoding import (
     UnreadableImageError,
     decode_array,
@@ -29,7 +29,7 @@ from kfp_vision.components.shared.datasets.decoding import (
 )
 from kfp_vision.components.shared.datasets.near_duplicates import image_signature
 from kfp_vision.components.shared.datasets.store import SCHEMA, SplitWriter, read_batches
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["Staged", "distribute", "stage"]
 

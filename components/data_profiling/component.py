@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from kfp_vision.components.shared.container_images import component
+from kfp_vision.components.shared.runtime.container_images import component
 
 
 @component
@@ -22,8 +22,8 @@ def profile_dataset(
     from pathlib import Path
 
     from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
-    from kfp_vision.components.shared.logged_metrics import log_metrics
-    from kfp_vision.components.shared.recipe import Recipe, fetch_recipe
+    from kfp_vision.components.shared.recipe.document import Recipe, fetch_recipe
+    from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
 
     recipe = fetch_recipe(recipe_uri) if recipe_uri else Recipe()
     output_dir = Path(profile.path)

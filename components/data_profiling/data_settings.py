@@ -9,8 +9,8 @@ from kfp_vision.components.data_profiling.balance import (
     class_weights,
     imbalance_ratio,
 )
-from kfp_vision.components.shared.metrics import PRIMARY_METRICS
-from kfp_vision.components.shared.recipe import Recipe, Setting
+from kfp_vision.components.shared.metrics.scores import PRIMARY_METRICS
+from kfp_vision.components.shared.recipe.document import Recipe, Setting
 
 __all__ = ["with_data_settings"]
 

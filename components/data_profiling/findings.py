@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from kfp_vision.components.data_profiling import class_rules, copy_rules, split_rules
 from kfp_vision.components.data_profiling.images import Images
 from kfp_vision.components.data_profiling.measurements import Measurements, Observation
-from kfp_vision.components.shared.artifacts import Finding
+from kfp_vision.components.shared.artifacts.data_profile import Finding
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 
 __all__ = ["RULES", "find", "not_accepted"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from kfp_vision.components.shared.artifacts import DatasetInfo
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.near_duplicates import SIGNATURE_BYTES
 from kfp_vision.components.shared.datasets.store import iterate_images, open_split
 

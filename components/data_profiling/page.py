@@ -6,8 +6,9 @@ from typing import Any
 
 import jinja2
 
-from kfp_vision.components.shared.artifacts import DatasetInfo, Profile
-from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.artifacts.data_profile import Profile
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.recipe.document import Recipe
 
 __all__ = ["write_page"]
 

@@ -10,28 +10,24 @@ import pyarrow.parquet as pq
 
 from kfp_vision.components.data_profiling.data_settings import with_data_settings
 from kfp_vision.components.data_profiling.duplicates import exact_groups, label_keys
-from kfp_vision.components.data_profiling.figures import (
-    count_figures,
-    pixel_figures,
-    size_histograms,
-)
 from kfp_vision.components.data_profiling.findings import find, not_accepted
 from kfp_vision.components.data_profiling.images import Images, read_images
 from kfp_vision.components.data_profiling.measurements import Measurements
 from kfp_vision.components.data_profiling.page import write_page
-from kfp_vision.components.shared.artifacts import (
-    COST_FILE,
-    DatasetInfo,
-    Profile,
-    StageCost,
-    read_json,
-    write_json,
+from kfp_vision.components.data_profiling.statistics import (
+    count_figures,
+    pixel_figures,
+    size_histograms,
 )
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.data_profile import Profile
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.datasets.near_duplicates import near_duplicate_groups
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
-from kfp_vision.components.shared.disk import explains_full_disk
-from kfp_vision.components.shared.progress import Progress
-from kfp_vision.components.shared.recipe import Recipe, write_recipe
+from kfp_vision.components.shared.recipe.document import Recipe, write_recipe
+from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.runtime.progress import Progress
 
 __all__ = ["ProfileConfig", "check_findings", "profile_images"]
 

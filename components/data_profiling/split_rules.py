@@ -3,7 +3,7 @@
 import numpy as np
 
 from kfp_vision.components.data_profiling.measurements import EXAMPLES, Measurements, Observation
-from kfp_vision.components.shared.intervals import PER_IMAGE, images_worth, wilson_interval
+from kfp_vision.components.shared.metrics.intervals import PER_IMAGE, images_worth, wilson_interval
 
 __all__ = [
     "few_distinct_images",

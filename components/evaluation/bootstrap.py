@@ -1,7 +1,7 @@
 """Metrics with 95 % intervals, and their paired differences, by a bootstrap over images.
 
-N images, C classes, R resamples. The resamples give standard errors; `shared/intervals.py` makes
-intervals of them, because percentiles are [1, 1] where all of 60 answers are right.
+N images, C classes, R resamples. The resamples give standard errors, of which
+`shared/metrics/intervals.py` makes intervals: percentiles are [1, 1] where 60 answers are right.
 Reference: Efron & Tibshirani, 1993, An Introduction to the Bootstrap, chapter 6.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kfp_vision.components.evaluation.calibration import chance_gap
-from kfp_vision.components.shared.intervals import (
+from kfp_vision.components.shared.metrics.intervals import (
     difference_interval,
     images_worth,
     wilson_interval,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from kfp_vision.components.shared.metrics import ranking_metrics
+from kfp_vision.components.shared.metrics.scores import ranking_metrics
 
 __all__ = ["class_rows", "confusion_counts", "ranking_curves"]
 

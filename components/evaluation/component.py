@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from kfp_vision.components.shared.container_images import component
+from kfp_vision.components.shared.runtime.container_images import component
 
 
 @component
@@ -17,7 +17,7 @@ def evaluate_model(
     from pathlib import Path
 
     from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
-    from kfp_vision.components.shared.logged_metrics import log_metrics
+    from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
 
     result = evaluate_model(
         Path(dataset.path), Path(model.path), Path(evaluation.path), EvaluateConfig()

@@ -36,17 +36,13 @@ from kfp_vision.components.evaluation.predictions import (
     predictions_table,
 )
 from kfp_vision.components.evaluation.verdict import judge
-from kfp_vision.components.shared.artifacts import (
-    COST_FILE,
-    DatasetInfo,
-    Evaluation,
-    StageCost,
-    read_json,
-    write_json,
-)
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.datasets.loader import ImageSource
-from kfp_vision.components.shared.disk import explains_full_disk
-from kfp_vision.components.shared.recipe import read_recipe
+from kfp_vision.components.shared.recipe.document import read_recipe
+from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.tasks import Task, get_task
 
 __all__ = ["EvaluateConfig", "evaluate_model"]

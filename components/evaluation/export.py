@@ -18,17 +18,12 @@ from kfp_vision.components.evaluation import formats
 from kfp_vision.components.evaluation.inference import Infer, run_batches
 from kfp_vision.components.evaluation.predictions import PROBABILITY_PREFIX
 from kfp_vision.components.evaluation.runtimes import RUNTIMES
-from kfp_vision.components.shared.artifacts import (
-    COST_FILE,
-    DatasetInfo,
-    Evaluation,
-    Export,
-    StageCost,
-    read_json,
-    write_json,
-)
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, Export
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.datasets.loader import ImageSource
-from kfp_vision.components.shared.disk import explains_full_disk, is_disk_full
+from kfp_vision.components.shared.runtime.disk import explains_full_disk, is_disk_full
 from kfp_vision.components.shared.tasks import Targets, Task, get_task
 
 __all__ = ["ExportConfig", "export_model"]

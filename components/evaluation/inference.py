@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kfp_vision.components.shared.datasets.loader import ImageSource
-from kfp_vision.components.shared.progress import Progress
+from kfp_vision.components.shared.runtime.progress import Progress
 
 __all__ = ["Infer", "compile_inference", "run_batches", "with_probabilities"]
 

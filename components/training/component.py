@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from kfp_vision.components.shared.container_images import component
+from kfp_vision.components.shared.runtime.container_images import component
 
 
 @component
@@ -21,7 +21,7 @@ def train_model(
     """
     from pathlib import Path
 
-    from kfp_vision.components.shared.logged_metrics import log_metrics
+    from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
     from kfp_vision.components.training.train import TrainConfig, train_model
 

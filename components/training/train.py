@@ -12,25 +12,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from kfp_vision.components.shared.artifacts import (
-    COST_FILE,
-    DatasetInfo,
-    StageCost,
-    TrainingSummary,
-    read_json,
-    write_json,
-)
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.training_result import TrainingSummary
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy
 from kfp_vision.components.shared.datasets.loader import BatchOrder
-from kfp_vision.components.shared.disk import explains_full_disk
-from kfp_vision.components.shared.identity import training_identity
-from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
-from kfp_vision.components.shared.training import hyperparameters
-from kfp_vision.components.shared.training.batch_scaling import halve_batch
+from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe.batch_scaling import halve_batch
+from kfp_vision.components.shared.recipe.context import fixed_facts
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.search.short_training import seconds_per_step
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.context import fixed_facts
 from kfp_vision.components.shared.training.fit import CurveRow, History, fit
-from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.training.sanity import check_one_batch, describe_check
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
@@ -39,7 +36,6 @@ from kfp_vision.components.shared.training.setup import (
     open_split,
     recipe_policy,
 )
-from kfp_vision.components.shared.training.short_training import seconds_per_step
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["TrainConfig", "plain_steps", "train_model"]

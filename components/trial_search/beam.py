@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from kfp_vision.components.shared.artifacts import ROUNDS
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS
 
 __all__ = [
     "LEAST_SHARE",

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from kfp_vision.components.shared.container_images import component
+from kfp_vision.components.shared.runtime.container_images import component
 
 
 @component

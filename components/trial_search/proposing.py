@@ -7,9 +7,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from kfp_vision.components.shared.artifacts import AugmentationTable, DatasetInfo, read_json
-from kfp_vision.components.shared.recipe import read_recipe
-from kfp_vision.components.shared.training.search_plan import plan_search
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.recipe.document import read_recipe
+from kfp_vision.components.shared.search.plan import plan_search
 from kfp_vision.components.trial_search.beam import Trial, propose
 from kfp_vision.components.trial_search.techniques import PUBLISHED, read_techniques
 

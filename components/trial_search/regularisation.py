@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from kfp_vision.components.shared.augmentation import published
 from kfp_vision.components.shared.augmentation.policy import (
     IDENTITY,
     Branch,
@@ -11,6 +10,7 @@ from kfp_vision.components.shared.augmentation.policy import (
     Operation,
     Policy,
 )
+from kfp_vision.components.trial_search import known_policies as published
 from kfp_vision.components.trial_search.beam import Candidate
 from kfp_vision.components.trial_search.techniques import (
     PUBLISHED,

@@ -8,25 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from kfp_vision.components.shared.artifacts import (
-    COST_FILE,
-    ROUNDS,
-    AugmentationTable,
-    DatasetInfo,
-    StageCost,
-    TrialSummary,
-    read_json,
-    write_json,
-)
-from kfp_vision.components.shared.disk import explains_full_disk
-from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
-from kfp_vision.components.shared.training.context import fixed_facts
-from kfp_vision.components.shared.training.hyperparameters import SECTION, learn, resolve
-from kfp_vision.components.shared.training.search_plan import (
-    LEAST_CONFIRMING,
-    SearchPlan,
-    plan_search,
-)
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS, TrialSummary
+from kfp_vision.components.shared.recipe.context import fixed_facts
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.recipe.hyperparameters import SECTION, learn, resolve
+from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.search.plan import LEAST_CONFIRMING, SearchPlan, plan_search
 from kfp_vision.components.trial_search.beam import (
     LEAST_SHARE,
     PLAIN,
@@ -237,8 +228,8 @@ def _learn(
     """Returns recipe and summary with what was accepted, and how many images its length took."""
     # Imported here: a search that changes nothing must not start the framework.
     from kfp_vision.components.shared.augmentation.policy import IDENTITY
-    from kfp_vision.components.shared.training.lengthening import measure_lengthening
     from kfp_vision.components.shared.training.setup import build_trainer, open_split
+    from kfp_vision.components.trial_search.lengthening import measure_lengthening
     from kfp_vision.components.trial_search.regularisation import read_candidate
 
     found = read_candidate(candidate, techniques)

@@ -14,16 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.augmentation.policy import IDENTITY
-from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.hyperparameters import SECTION
+from kfp_vision.components.shared.search.held_out import divide_held_out
+from kfp_vision.components.shared.search.plan import SearchPlan
+from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint
-from kfp_vision.components.shared.training.held_out import divide_held_out
-from kfp_vision.components.shared.training.hyperparameters import SECTION
-from kfp_vision.components.shared.training.search_plan import SearchPlan
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
-from kfp_vision.components.shared.training.short_training import run_steps
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.trial_search.regularisation import Regularisation
 

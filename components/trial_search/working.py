@@ -9,18 +9,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kfp_vision.components.shared.artifacts import (
-    ROUNDS,
-    AugmentationTable,
-    DatasetInfo,
-    json_text,
-    read_json,
-)
-from kfp_vision.components.shared.disk import explains_full_disk
-from kfp_vision.components.shared.identity import training_identity
-from kfp_vision.components.shared.progress import Progress
-from kfp_vision.components.shared.recipe import read_recipe
-from kfp_vision.components.shared.training.search_plan import SearchPlan, plan_search
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import json_text, read_json
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS
+from kfp_vision.components.shared.recipe.document import read_recipe
+from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.runtime.progress import Progress
+from kfp_vision.components.shared.search.plan import SearchPlan, plan_search
 from kfp_vision.components.trial_search.beam import PLAIN, Trial
 from kfp_vision.components.trial_search.techniques import Technique, read_techniques
 

@@ -29,11 +29,11 @@ from kfp_vision.components.shared.augmentation.policy import (
     Policy,
     policy_tensors,
 )
-from kfp_vision.components.shared.augmentation.published import trivial_augment
-from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.hyperparameters import from_recipe, resolve
 from kfp_vision.components.shared.tasks import get_task
-from kfp_vision.components.shared.training.hyperparameters import from_recipe, resolve
 from kfp_vision.components.shared.training.trainer import Trainer
+from kfp_vision.components.trial_search.known_policies import trivial_augment
 
 # Pixels a side -> images a batch.
 BATCHES = {32: 512, 224: 16}

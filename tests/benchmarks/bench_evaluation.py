@@ -19,9 +19,9 @@ from kfp_vision.components.evaluation.bootstrap import score_with_intervals
 from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
 from kfp_vision.components.evaluation.export import ExportConfig, export_model
 from kfp_vision.components.shared.architectures.zoo import build_model
-from kfp_vision.components.shared.artifacts import DatasetInfo
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.loader import ImageSource
-from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.tasks import get_task
 
 

@@ -68,7 +68,7 @@ def measure(root: Path, output_dir: Path) -> dict[str, float]:
     """
     from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
     from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
-    from kfp_vision.components.shared.recipe import Recipe
+    from kfp_vision.components.shared.recipe.document import Recipe
 
     started = time.perf_counter()
     info = import_dataset(str(root), output_dir / "dataset", ImportConfig())

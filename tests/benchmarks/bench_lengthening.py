@@ -21,16 +21,16 @@ from bench_probe import MALLOC
 from bench_search import FIXED, SOURCES, mean_error, score
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
-from kfp_vision.components.shared.artifacts import DatasetInfo
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy
-from kfp_vision.components.shared.recipe import Recipe, Setting
-from kfp_vision.components.shared.training.lengthening import MAX_FACTOR, measure_lengthening
+from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
     build_trainer,
     complete_recipe,
     open_split,
 )
+from kfp_vision.components.trial_search.lengthening import MAX_FACTOR, measure_lengthening
 
 STEPS = 100
 

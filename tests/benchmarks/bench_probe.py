@@ -42,12 +42,12 @@ from kfp_vision.components.batch_size_probe.probe import (
 )
 from kfp_vision.components.data_import.fashion_mnist import provide_fashion_mnist
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
-from kfp_vision.components.shared.artifacts import DatasetInfo
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
-from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
-from kfp_vision.components.shared.training.batch_scaling import scale_learning_rate
+from kfp_vision.components.shared.recipe.batch_scaling import scale_learning_rate
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.fit import History, evaluate, fit
 from kfp_vision.components.shared.training.setup import (
     UserChoices,

@@ -40,21 +40,17 @@ from sklearn.datasets import load_digits
 from kfp_vision.components.augmentation_search.search import search_augmentation
 from kfp_vision.components.data_import.fashion_mnist import provide_fashion_mnist
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
-from kfp_vision.components.shared.artifacts import (
-    COST_FILE,
-    ROUNDS,
-    AugmentationTable,
-    DatasetInfo,
-    StageCost,
-    read_json,
-)
-from kfp_vision.components.shared.augmentation import published
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Operation, Policy
 from kfp_vision.components.shared.augmentation.transforms import TRANSFORMS
 from kfp_vision.components.shared.datasets.loader import BatchOrder
-from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.search.plan import plan_search
 from kfp_vision.components.shared.training.schedules import warmup_cosine
-from kfp_vision.components.shared.training.search_plan import plan_search
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
     build_trainer,
@@ -62,6 +58,7 @@ from kfp_vision.components.shared.training.setup import (
     open_split,
     recipe_policy,
 )
+from kfp_vision.components.trial_search import known_policies as published
 from kfp_vision.components.trial_search.proposing import propose_trials
 from kfp_vision.components.trial_search.regularisation import Regularisation
 from kfp_vision.components.trial_search.selecting import select_policy

@@ -14,11 +14,11 @@ import keras
 import numpy as np
 
 from kfp_vision.components.shared.architectures.zoo import build_model
-from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.tasks import get_task
-from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.data import LabelledImages
 from kfp_vision.components.shared.training.fit import History, fit
 from kfp_vision.components.shared.training.trainer import Trainer
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from kfp_vision.components.shared.artifacts import DatasetInfo, write_json
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kfp_vision.pipelines.cache import keep_metrics, remove_unused
+from kfp_vision.pipelines.local.cache import keep_metrics, remove_unused
 
 
 @pytest.fixture

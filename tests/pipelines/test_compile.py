@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from kfp_vision.components.shared.artifacts import ROUNDS
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS
 
 
 @pytest.fixture(scope="module")

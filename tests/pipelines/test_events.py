@@ -6,10 +6,10 @@ import threading
 import pytest
 from rich.console import Console
 
-from kfp_vision.components.shared.progress import Progress
-from kfp_vision.pipelines.events import Event, failure_reason, mark_line, read_event
-from kfp_vision.pipelines.local import follow
-from kfp_vision.pipelines.worker import MarkedLines
+from kfp_vision.components.shared.runtime.progress import Progress
+from kfp_vision.pipelines.local.events import Event, failure_reason, mark_line, read_event
+from kfp_vision.pipelines.local.launcher import follow
+from kfp_vision.pipelines.local.worker import MarkedLines
 
 CYAN, GREEN, END = "\x1b[96m", "\x1b[92m", "\x1b[0m"
 

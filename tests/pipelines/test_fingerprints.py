@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
-from kfp_vision.pipelines.fingerprints import source_versions
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
+from kfp_vision.pipelines.local.source_versions import source_versions
 from kfp_vision.pipelines.parameters import Parameters
 
 

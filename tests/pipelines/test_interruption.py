@@ -104,7 +104,7 @@ def test_a_launcher_that_is_asked_to_end_says_so_and_leaves_nothing(start, tmp_p
 
 _LISTENER = """
 import signal, sys, time
-from kfp_vision.pipelines.processes import Stopped, raise_on_signals
+from kfp_vision.pipelines.local.processes import Stopped, raise_on_signals
 for number in map(int, sys.argv[1:]):
     signal.signal(number, signal.SIG_IGN)
 raise_on_signals()

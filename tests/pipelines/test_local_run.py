@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 
 RESULTS = (
     "report.html",

@@ -17,8 +17,8 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from kfp_vision.components.shared.storage import upload
-from kfp_vision.pipelines.prediction import predict_images, write_table
+from kfp_vision.components.shared.runtime.storage import upload
+from kfp_vision.pipelines.serving.predict import predict_images, write_table
 
 TRUNCATED = (
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x08\0\0\0\x08\x08\0\0\0\0\xe1d\xe1W\0\0\0\x1eIDATx\x9c"

@@ -6,16 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from kfp_vision.components.shared.artifacts import (
-    DatasetInfo,
-    Export,
-    TrainingSummary,
-    read_json,
-    write_json,
-)
-from kfp_vision.components.shared.storage import open_folder
-from kfp_vision.pipelines.published_model import ModelCard
-from kfp_vision.pipelines.publishing import publish_results, rejection, set_results_aside
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.evaluation_result import Export
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.training_result import TrainingSummary
+from kfp_vision.components.shared.runtime.storage import open_folder
+from kfp_vision.pipelines.publishing.publish import publish_results, rejection, set_results_aside
+from kfp_vision.pipelines.serving.published_model import ModelCard
 
 PATHS = {
     "keras": "model.keras",

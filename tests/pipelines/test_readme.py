@@ -16,9 +16,9 @@ from sklearn.datasets import load_digits
 
 from kfp_vision.components.shared.architectures.check import check_architecture
 from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES, build_model
-from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.tasks import get_task
-from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.sanity import check_one_batch, describe_check
 from kfp_vision.components.shared.training.trainer import Trainer
 

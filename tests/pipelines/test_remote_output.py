@@ -6,9 +6,9 @@ import json
 import pytest
 from rich.console import Console
 
-from kfp_vision.components.shared.storage import open_folder, upload
-from kfp_vision.pipelines.record import RunResult, StageResult, local_folder, write_record
-from kfp_vision.pipelines.summary import print_summary
+from kfp_vision.components.shared.runtime.storage import open_folder, upload
+from kfp_vision.pipelines.local.closing_lines import print_summary
+from kfp_vision.pipelines.local.run_record import RunResult, StageResult, local_folder, write_record
 
 METRIC = {"accuracy": {"value": 0.912, "ci95": [0.9, 0.92]}}
 EXPORT = {"path": "model.onnx", "size_bytes": 2**20, "latency_ms": 0.5, "passed": True}

@@ -15,7 +15,7 @@ from kfp_vision.components.data_import.readers.npz import find_npz, holds_images
 from kfp_vision.components.data_import.readers.tfds import PREFIX, read_tfds
 from kfp_vision.components.data_import.samples import Listing
 from kfp_vision.components.shared.datasets.image_files import file_kind
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["FORMATS", "TFDS_PREFIX", "list_images", "read_tfds", "read_unlabeled"]
 

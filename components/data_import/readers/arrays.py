@@ -27,7 +27,7 @@ from kfp_vision.components.data_import.classes import (
 )
 from kfp_vision.components.data_import.readers.text import TextFile
 from kfp_vision.components.data_import.samples import Listing, Rejection, Sample, require_classes
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["ArrayFile", "list_arrays"]
 

@@ -7,7 +7,7 @@ from kfp_vision.components.data_import.folder_listing import list_folder
 from kfp_vision.components.data_import.folder_names import compare_class_names
 from kfp_vision.components.data_import.layout import Layout, find_layout
 from kfp_vision.components.data_import.samples import Listing, Rejection, Sample
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["read_class_folders", "read_unlabeled"]
 

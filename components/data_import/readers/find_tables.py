@@ -18,7 +18,7 @@ from kfp_vision.components.data_import.readers.tables import Table, TableError
 from kfp_vision.components.data_import.readers.text import TextFile
 from kfp_vision.components.data_import.split_names import name_splits, split_of
 from kfp_vision.components.shared.datasets.image_files import file_kind
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = [
     "MANIFEST_SUFFIXES",

@@ -34,7 +34,7 @@ from kfp_vision.components.data_import.readers.table_splits import (
 from kfp_vision.components.data_import.readers.unlisted import check_unlisted
 from kfp_vision.components.data_import.samples import Listing, Rejection, Sample, require_classes
 from kfp_vision.components.shared.datasets.image_files import escape_name
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["read_manifest", "read_tables"]
 

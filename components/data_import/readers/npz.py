@@ -10,7 +10,7 @@ import numpy as np
 
 from kfp_vision.components.data_import.readers.arrays import ArrayFile, list_arrays
 from kfp_vision.components.data_import.samples import SPLIT_NAMES, Listing
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["find_npz", "holds_images", "read_npz"]
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kfp_vision.components.data_import.readers.tables import HEAD_ROWS, Rows, Table, TableError
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["open_parquet"]
 

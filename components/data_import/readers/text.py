@@ -6,7 +6,7 @@ import functools
 import io
 
 from kfp_vision.components.data_import.readers.tables import TableError
-from kfp_vision.components.shared.storage import Folder
+from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["TextFile"]
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from kfp_vision.components.evaluation.report.inputs import read_run
 from kfp_vision.components.evaluation.report.page import render_page
-from kfp_vision.components.evaluation.report.summary import summarise
-from kfp_vision.components.shared.artifacts import COST_FILE, StageCost, write_json
-from kfp_vision.components.shared.disk import explains_full_disk
+from kfp_vision.components.evaluation.report.report_json import summarise
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.runtime.disk import explains_full_disk
 
 __all__ = ["build_report"]
 

@@ -10,20 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kfp_vision.components.shared.artifacts import (
-    COST_FILE,
-    AugmentationTable,
-    DatasetInfo,
-    Evaluation,
-    Export,
-    ProbeSummary,
-    Profile,
-    StageCost,
-    TrainingSummary,
-    TrialSummary,
-    read_json,
-)
-from kfp_vision.components.shared.recipe import Recipe, read_recipe
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.data_profile import Profile
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, Export
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.artifacts.probe_result import ProbeSummary
+from kfp_vision.components.shared.artifacts.search_result import TrialSummary
+from kfp_vision.components.shared.artifacts.training_result import TrainingSummary
+from kfp_vision.components.shared.recipe.document import Recipe, read_recipe
 
 __all__ = ["Run", "read_run"]
 

@@ -13,15 +13,15 @@ from typing import Any
 import jinja2
 
 from kfp_vision.components.evaluation.report import (
+    batch_size,
     charts,
     evidence,
     figures,
-    probe,
     search,
     trials,
 )
 from kfp_vision.components.evaluation.report.inputs import Run
-from kfp_vision.components.shared.artifacts import ROUNDS
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 
 __all__ = ["render_page"]
@@ -112,9 +112,9 @@ def render_page(report: Mapping[str, Any], run: Run) -> str:
             training=evidence.training_charts(
                 run.curves, evaluation.primary, run.training.best_step
             ),
-            probe=probe.probe_charts(run.probe, run.decided),
-            variants=probe.variant_rows(run.probe),
-            decided=probe.decided_settings(run.decided, run.recipe),
+            probe=batch_size.probe_charts(run.probe, run.decided),
+            variants=batch_size.variant_rows(run.probe),
+            decided=batch_size.decided_settings(run.decided, run.recipe),
             policy_words=search.policy_words(run.augmentation, run.recipe),
             original=thumbnail(run.examples["original"]) if run.examples else "",
             transforms=search.transform_rows(run.augmentation, run.examples, run.recipe),

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from kfp_vision.components.evaluation.report.figures import label, number, percent
-from kfp_vision.components.shared.artifacts import AugmentationTable
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
-from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.recipe.document import Recipe
 
 __all__ = ["plain_images", "policy_words", "transform_rows"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from kfp_vision.components.evaluation.report.charts import Chart, Line, Tick, line_chart, nice_ticks
 from kfp_vision.components.evaluation.report.figures import label, number
-from kfp_vision.components.shared.artifacts import ROUNDS, TrialSummary
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS, TrialSummary
 
 __all__ = ["Beam", "Gains", "beam_chart", "candidate_words", "gain_bars", "length_chart"]
 

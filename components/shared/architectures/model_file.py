@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import keras
 
-from kfp_vision.components.shared.storage import download, open_folder
+from kfp_vision.components.shared.runtime.storage import download, open_folder
 
 __all__ = ["unpack_model_file"]
 

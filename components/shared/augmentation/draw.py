@@ -14,7 +14,7 @@ from kfp_vision.components.shared.augmentation.mixing import centred_boxes
 from kfp_vision.components.shared.augmentation.policy import MAX_CHAINS, MAX_DRAWS
 from kfp_vision.components.shared.augmentation.threefry import uniform
 from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS, TRANSFORMS
-from kfp_vision.components.shared.seeds import seed_word
+from kfp_vision.components.shared.runtime.seeds import seed_word
 
 __all__ = ["Chain", "Mix", "draw_chain", "draw_chain_weights", "draw_mix", "draw_seed"]
 

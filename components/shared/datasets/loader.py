@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from kfp_vision.components.shared.datasets.store import iterate_images, label_lists, open_split
-from kfp_vision.components.shared.memory import available_memory_bytes
-from kfp_vision.components.shared.seeds import seed_word
+from kfp_vision.components.shared.runtime.memory import available_memory_bytes
+from kfp_vision.components.shared.runtime.seeds import seed_word
 
 __all__ = ["BatchOrder", "ImageSource", "images_per_batch", "prefetch"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kfp_vision.components.shared import metrics
+from kfp_vision.components.shared.metrics import scores as metrics
 from kfp_vision.components.shared.tasks.protocol import Targets
 
 __all__ = ["BinaryClassification", "MulticlassClassification"]

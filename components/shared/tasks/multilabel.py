@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import scipy.special
 
-from kfp_vision.components.shared import metrics
+from kfp_vision.components.shared.metrics import scores as metrics
 from kfp_vision.components.shared.tasks.classification import MulticlassClassification
 from kfp_vision.components.shared.tasks.protocol import Targets
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from kfp_vision.components.shared.artifacts import json_text
-from kfp_vision.components.shared.storage import local_path
+from kfp_vision.components.shared.artifacts.json_files import json_text
+from kfp_vision.components.shared.runtime.storage import local_path
 
 __all__ = ["Stopwatch", "checkpoint_folder", "read_checkpoint", "write_checkpoint"]
 

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder, prefetch
-from kfp_vision.components.shared.progress import Progress
+from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.checkpoints import (
     Stopwatch,
     read_checkpoint,
     write_checkpoint,
 )
-from kfp_vision.components.shared.training.data import LabelledImages
-from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.training.sanity import DivergenceError, RateTooHighError
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.trainer import Trainer

@@ -13,15 +13,16 @@ from kfp_vision.components.shared.architectures.zoo import (
     choose_input,
     optional_regularisers,
 )
-from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.augmentation.policy import Policy
-from kfp_vision.components.shared.recipe import Recipe, Setting
-from kfp_vision.components.shared.seeds import seed_word
+from kfp_vision.components.shared.datasets.labelled import LabelledImages, open_labelled
+from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe.context import fits, fixed_facts
+from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.hyperparameters import SECTION, Hyperparameters
+from kfp_vision.components.shared.runtime.seeds import seed_word
 from kfp_vision.components.shared.tasks import Task, get_task
-from kfp_vision.components.shared.training import hyperparameters
-from kfp_vision.components.shared.training.context import fits, fixed_facts
-from kfp_vision.components.shared.training.data import LabelledImages, open_labelled
-from kfp_vision.components.shared.training.hyperparameters import SECTION, Hyperparameters
 from kfp_vision.components.shared.training.replicas import node_strategy
 from kfp_vision.components.shared.training.trainer import Trainer
 

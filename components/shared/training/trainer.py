@@ -17,8 +17,8 @@ from kfp_vision.components.shared.architectures.norms import norm_layers
 from kfp_vision.components.shared.augmentation.augment import augment
 from kfp_vision.components.shared.augmentation.draw import draw_seed
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy, policy_tensors
+from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.tasks import Task
-from kfp_vision.components.shared.training.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.training.replicas import (
     average_replicas,
     check_shares,

@@ -13,15 +13,15 @@ from kfp_vision.components.batch_size_probe.learning_rate import (
     read_range_test,
     smooth,
 )
-from kfp_vision.components.shared.recipe import Recipe
-from kfp_vision.components.shared.training import hyperparameters
-from kfp_vision.components.shared.training.batch_scaling import (
+from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe.batch_scaling import (
     EXPONENT,
     halve_batch,
     scale_learning_rate,
     scale_steps,
     scale_weight_decay,
 )
+from kfp_vision.components.shared.recipe.document import Recipe
 
 
 def _sgd_losses(rates: np.ndarray, curvature: float = 20.0) -> np.ndarray:

@@ -12,16 +12,13 @@ import pytest
 from kfp_vision.components.batch_size_probe.learned_settings import note_on_length
 from kfp_vision.components.batch_size_probe.pilot import plan_lengths
 from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
-from kfp_vision.components.shared.artifacts import (
-    DatasetInfo,
-    ProbeSummary,
-    read_json,
-    write_json,
-)
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.probe_result import ProbeSummary
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
-from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
-from kfp_vision.components.shared.training.context import fixed_facts
-from kfp_vision.components.shared.training.hyperparameters import learn
+from kfp_vision.components.shared.recipe.context import fixed_facts
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.recipe.hyperparameters import learn
 from kfp_vision.components.shared.training.sanity import NotFiniteError
 from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
 

@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from kfp_vision.components.batch_size_probe.memory import estimate_memory_mib
+from kfp_vision.components.batch_size_probe.step_memory import estimate_memory_mib
 from kfp_vision.components.batch_size_probe.throughput import (
     Throughput,
     ThroughputRequest,
@@ -18,8 +18,9 @@ from kfp_vision.components.batch_size_probe.throughput import (
     measure_throughput,
 )
 from kfp_vision.components.batch_size_probe.timing import Measurement, steps_per_call
-from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
-from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.setup import (
     UserChoices,

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
-from kfp_vision.components.shared.artifacts import DatasetInfo
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 
 _SEEDS = itertools.count()
 

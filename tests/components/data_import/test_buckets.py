@@ -7,13 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 import s3fs
 
-from kfp_vision.components.shared.identity import listing_digest
-from kfp_vision.components.shared.storage import (
-    StorageError,
-    download,
-    open_folder,
-    upload,
-)
+from kfp_vision.components.shared.runtime.identity import listing_digest
+from kfp_vision.components.shared.runtime.storage import StorageError, download, open_folder, upload
 
 
 def test_class_folders_import_alike_from_a_bucket(bucket, tmp_path, save_images, import_into):

@@ -185,7 +185,7 @@ import sys
 import pyarrow as pa
 from pathlib import Path
 from kfp_vision.components.data_import.readers.parquet import open_parquet
-from kfp_vision.components.shared.storage import open_folder
+from kfp_vision.components.shared.runtime.storage import open_folder
 folder, name = open_folder(sys.argv[1])
 table = open_parquet(folder, name)
 count = sum(len(content) for content, _ in table.images("image"))

@@ -3,7 +3,8 @@
 from kfp import dsl
 
 from kfp_vision.components.data_import.component import import_dataset
-from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
 
 
 def test_the_op_writes_the_artifact_and_its_metadata(tmp_path, save_images):

@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 
 from kfp_vision.components.data_import import staging
-from kfp_vision.components.shared.artifacts import DatasetInfo, StageCost, read_json
+from kfp_vision.components.shared.artifacts.cost import StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.datasets.store import iterate_images, label_lists, open_split
 
 CLASSES = ["cat", "dog", "emu"]

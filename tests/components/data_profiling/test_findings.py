@@ -9,7 +9,7 @@ import pytest
 from kfp_vision.components.data_profiling.duplicates import label_keys
 from kfp_vision.components.data_profiling.findings import RULES, not_accepted
 from kfp_vision.components.data_profiling.measurements import Measurements
-from kfp_vision.components.shared.artifacts import Finding
+from kfp_vision.components.shared.artifacts.data_profile import Finding
 
 SPLITS = {"train": 400, "validation": 200, "test": 200}
 FIRST = {"train": 0, "validation": 400, "test": 600}

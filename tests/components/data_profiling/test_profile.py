@@ -15,16 +15,13 @@ from kfp_vision.components.data_profiling.profile import (
     check_findings,
     profile_images,
 )
-from kfp_vision.components.shared.artifacts import (
-    DatasetInfo,
-    Profile,
-    StageCost,
-    read_json,
-    write_json,
-)
+from kfp_vision.components.shared.artifacts.cost import StageCost
+from kfp_vision.components.shared.artifacts.data_profile import Profile
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.datasets.near_duplicates import image_signature
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
-from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 
 CLASSES = ["<b>cat</b>", "naïve dog"]
 SPLITS = {"train": 240, "validation": 110, "test": 110}

@@ -14,10 +14,11 @@ from kfp_vision.components.data_profiling.profile import (
     check_findings,
     profile_images,
 )
-from kfp_vision.components.shared.artifacts import DatasetInfo, write_json
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.datasets.near_duplicates import image_signature
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
-from kfp_vision.components.shared.recipe import Recipe, Setting
+from kfp_vision.components.shared.recipe.document import Recipe, Setting
 
 Rows = list[tuple[np.ndarray, list[int]]]
 CLASSES = ["a", "b", "c"]

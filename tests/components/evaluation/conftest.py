@@ -6,7 +6,7 @@ import pytest
 from digits_artifacts import CLASSES, Trained, write_trained
 
 from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
-from kfp_vision.components.shared.artifacts import Evaluation
+from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
 
 
 @pytest.fixture(scope="session", params=list(CLASSES))

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 from sklearn.datasets import load_digits
 
-from kfp_vision.components.shared.artifacts import DatasetInfo, write_json
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
-from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 
 _SPLITS = {"train": slice(0, 1000), "validation": slice(1000, 1300), "test": slice(1300, None)}
 _PRIMARY = {

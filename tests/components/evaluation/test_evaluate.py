@@ -10,7 +10,9 @@ import pytest
 from sklearn import metrics as sk
 
 from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
-from kfp_vision.components.shared.artifacts import Evaluation, StageCost, read_json
+from kfp_vision.components.shared.artifacts.cost import StageCost
+from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
+from kfp_vision.components.shared.artifacts.json_files import read_json
 
 
 def test_file_says_what_was_returned(evaluated):

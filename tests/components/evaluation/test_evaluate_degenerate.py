@@ -10,8 +10,9 @@ from kfp import dsl
 from sklearn.datasets import load_digits
 
 from kfp_vision.components.evaluation import component
-from kfp_vision.components.shared.artifacts import Evaluation, read_json
-from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 
 PRIMARY = {
     "binary": "balanced_accuracy",

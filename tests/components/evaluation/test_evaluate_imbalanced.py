@@ -8,8 +8,8 @@ import pytest
 from digits_artifacts import write_dataset
 
 from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
-from kfp_vision.components.shared.artifacts import Evaluation
-from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 
 SPLITS = {"train": range(1500), "validation": range(1500, 2000), "test": range(2000, 3000)}
 # Distance of the classes in standard deviations, along the direction that separates them best.

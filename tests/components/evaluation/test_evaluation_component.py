@@ -4,7 +4,7 @@ import pytest
 from kfp import dsl
 
 from kfp_vision.components.evaluation import component
-from kfp_vision.components.shared.artifacts import COST_FILE
+from kfp_vision.components.shared.artifacts.cost import COST_FILE
 
 
 @pytest.mark.parametrize("trained", ["binary", "multilabel"], indirect=True)

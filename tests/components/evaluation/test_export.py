@@ -12,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from kfp_vision.components.evaluation.export import ExportConfig, export_model
 from kfp_vision.components.evaluation.runtimes import RUNTIMES
-from kfp_vision.components.shared.artifacts import write_json
+from kfp_vision.components.shared.artifacts.json_files import write_json
 
 FORMATS = ["keras", "saved_model", "onnx", "tflite", "tflite_int8"]
 

@@ -9,7 +9,8 @@ import pytest
 
 from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
 from kfp_vision.components.evaluation.export import ExportConfig, export_model
-from kfp_vision.components.shared.artifacts import DatasetInfo, write_json
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.datasets.store import (
     SCHEMA,
     SplitWriter,
@@ -17,7 +18,7 @@ from kfp_vision.components.shared.datasets.store import (
     label_lists,
     open_split,
 )
-from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 
 _SIDE = 1024
 # Of 20 images, 60 MiB each.

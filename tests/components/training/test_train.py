@@ -16,21 +16,18 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from kfp_vision.components.shared.artifacts import (
-    COST_FILE,
-    DatasetInfo,
-    StageCost,
-    TrainingSummary,
-    read_json,
-)
-from kfp_vision.components.shared.augmentation.published import trivial_augment
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.artifacts.training_result import TrainingSummary
 from kfp_vision.components.shared.datasets.loader import ImageSource
-from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
-from kfp_vision.components.shared.training import hyperparameters
+from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe.context import fixed_facts
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
-from kfp_vision.components.shared.training.context import fixed_facts
 from kfp_vision.components.shared.training.setup import complete_recipe
 from kfp_vision.components.training.train import TrainConfig, plain_steps, train_model
+from kfp_vision.components.trial_search.known_policies import trivial_augment
 
 _RUN = """
 import sys

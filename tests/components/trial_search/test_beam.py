@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from kfp_vision.components.shared.artifacts import ROUNDS
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS
 from kfp_vision.components.trial_search.beam import (
     PLAIN,
     Candidate,

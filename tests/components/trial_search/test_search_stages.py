@@ -9,19 +9,15 @@ import numpy as np
 import pytest
 
 from kfp_vision.components.augmentation_search.search import search_augmentation
-from kfp_vision.components.shared.artifacts import (
-    COST_FILE,
-    ROUNDS,
-    AugmentationTable,
-    DatasetInfo,
-    StageCost,
-    TrialSummary,
-    read_json,
-)
-from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
-from kfp_vision.components.shared.training.context import fixed_facts
-from kfp_vision.components.shared.training.hyperparameters import learn, resolve
-from kfp_vision.components.shared.training.search_plan import plan_search
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS, TrialSummary
+from kfp_vision.components.shared.recipe.context import fixed_facts
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.recipe.hyperparameters import learn, resolve
+from kfp_vision.components.shared.search.plan import plan_search
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
     complete_recipe,
@@ -148,7 +144,7 @@ def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
     digits_dir: Path, searched: Path
 ) -> None:
     from kfp_vision.components.shared.architectures.norms import norm_layers
-    from kfp_vision.components.shared.augmentation.published import trivial_augment
+    from kfp_vision.components.trial_search.known_policies import trivial_augment
     from kfp_vision.components.trial_search.regularisation import Regularisation
     from kfp_vision.components.trial_search.trial import TrialRunner
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kfp_vision.components.shared.augmentation import published
 from kfp_vision.components.shared.augmentation.policy import IDENTITY
+from kfp_vision.components.trial_search import known_policies as published
 from kfp_vision.components.trial_search.beam import PLAIN, Candidate
 from kfp_vision.components.trial_search.regularisation import read_candidate
 from kfp_vision.components.trial_search.techniques import read_techniques

@@ -9,15 +9,12 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from kfp_vision.components.shared.artifacts import (
-    AugmentationTable,
-    DatasetInfo,
-    read_json,
-    write_json,
-)
-from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.search.plan import SearchPlan
 from kfp_vision.components.shared.training.replicas import share_gpus
-from kfp_vision.components.shared.training.search_plan import SearchPlan
 from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
 from kfp_vision.components.trial_search import trial
 from kfp_vision.components.trial_search.beam import PLAIN, Trial

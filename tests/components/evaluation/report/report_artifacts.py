@@ -25,20 +25,16 @@ from sklearn.metrics import (
 )
 from sklearn.metrics import precision_recall_fscore_support as per_class_scores
 
-from kfp_vision.components.shared.artifacts import (
-    AugmentationTable,
-    DatasetInfo,
-    Evaluation,
-    Export,
-    Finding,
-    ProbeSummary,
-    Profile,
-    StageCost,
-    TrainingSummary,
-    TrialSummary,
-    write_json,
-)
-from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.cost import StageCost
+from kfp_vision.components.shared.artifacts.data_profile import Finding, Profile
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, Export
+from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.artifacts.probe_result import ProbeSummary
+from kfp_vision.components.shared.artifacts.search_result import TrialSummary
+from kfp_vision.components.shared.artifacts.training_result import TrainingSummary
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 
 FOLDERS = (
     "dataset",

@@ -7,13 +7,11 @@ from collections.abc import Callable
 import numpy as np
 from report_artifacts import Artifacts
 
-from kfp_vision.components.shared.artifacts import (
-    AugmentationTable,
-    Export,
-    ProbeSummary,
-    TrialSummary,
-)
-from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.evaluation_result import Export
+from kfp_vision.components.shared.artifacts.probe_result import ProbeSummary
+from kfp_vision.components.shared.artifacts.search_result import TrialSummary
+from kfp_vision.components.shared.recipe.document import Recipe
 
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)>"\'&{{ 7*7 }}'
 LONG = "猫の名前はとても長い🐈" * 18

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter, rotate
 
-from kfp_vision.components.shared.artifacts import AugmentationTable, TrialSummary
-from kfp_vision.components.shared.recipe import Recipe, Setting
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.search_result import TrialSummary
+from kfp_vision.components.shared.recipe.document import Recipe, Setting
 
 _ROTATE = {"transform": "rotate", "low": 0.0, "high": 0.2877, "probability": 1.0}
 _SHIFT = {"transform": "translate_x", "low": 0.0, "high": 0.125, "probability": 1.0}

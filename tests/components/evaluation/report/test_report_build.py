@@ -11,7 +11,7 @@ from report_artifacts import Artifacts
 from report_cases import CASES
 
 from kfp_vision.components.evaluation.report.build import build_report
-from kfp_vision.components.shared.artifacts import Export
+from kfp_vision.components.shared.artifacts.evaluation_result import Export
 
 
 class Loads(HTMLParser):

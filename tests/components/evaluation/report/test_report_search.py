@@ -11,14 +11,11 @@ from search_artifacts import POLICY, SEARCH, TABLE, examples
 from kfp_vision.components.augmentation_search.search import search_augmentation
 from kfp_vision.components.evaluation.report import search, trials
 from kfp_vision.components.evaluation.report.build import build_report
-from kfp_vision.components.shared.artifacts import (
-    ROUNDS,
-    AugmentationTable,
-    DatasetInfo,
-    TrialSummary,
-    read_json,
-)
-from kfp_vision.components.shared.recipe import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS, TrialSummary
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
 from kfp_vision.components.trial_search.proposing import propose_trials
 from kfp_vision.components.trial_search.selecting import select_policy

@@ -12,10 +12,10 @@ from keras import layers
 from kfp_vision.components.shared.architectures.check import check_architecture
 from kfp_vision.components.shared.architectures.user_model import check_outputs
 from kfp_vision.components.shared.architectures.zoo import build_model, choose_input
-from kfp_vision.components.shared.recipe import Recipe
-from kfp_vision.components.shared.storage import StorageError
+from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.runtime.storage import StorageError
 from kfp_vision.components.shared.tasks import get_task
-from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.trainer import Trainer
 
 TASK = get_task("multiclass")

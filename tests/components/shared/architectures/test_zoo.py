@@ -11,9 +11,9 @@ from kfp_vision.components.shared.architectures.zoo import (
     build_model,
     choose_input,
 )
-from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.tasks import get_task
-from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.trainer import Trainer
 
 # Those with weights of ImageNet are the same networks; their weights are tested elsewhere.

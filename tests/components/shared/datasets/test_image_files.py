@@ -10,7 +10,7 @@ from kfp_vision.components.shared.datasets.image_files import (
     file_kind,
     list_image_files,
 )
-from kfp_vision.components.shared.storage import open_folder
+from kfp_vision.components.shared.runtime.storage import open_folder
 
 IMAGES = "a.png a.JPG a.jpeg a.jpe a.jfif a.mpo a.avif a.webp a.b.tif cat/a.ppm x%20#[1]\n.gif"
 HIDDEN = (

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kfp_vision.components.shared.artifacts import DatasetInfo, read_json
-from kfp_vision.components.shared.recipe import Recipe, Setting
-from kfp_vision.components.shared.training.batch_scaling import halve_batch
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.recipe.batch_scaling import halve_batch
+from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import History, fit
 from kfp_vision.components.shared.training.sanity import DivergenceError

@@ -10,9 +10,9 @@ import pytest
 from keras import layers
 
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Mixing, Operation, Policy
-from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.tasks import get_task
-from kfp_vision.components.shared.training import hyperparameters
 from kfp_vision.components.shared.training.sanity import (
     MemorizationError,
     NotFiniteError,

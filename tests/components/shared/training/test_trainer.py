@@ -14,10 +14,10 @@ from kfp_vision.components.shared.augmentation.policy import (
     Operation,
     Policy,
 )
-from kfp_vision.components.shared.recipe import Recipe
+from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.hyperparameters import OPTIMIZERS, Hyperparameters
 from kfp_vision.components.shared.tasks import get_task
-from kfp_vision.components.shared.training import hyperparameters
-from kfp_vision.components.shared.training.hyperparameters import OPTIMIZERS, Hyperparameters
 from kfp_vision.components.shared.training.trainer import Trainer
 
 _DEFAULTS = hyperparameters.from_recipe(hyperparameters.resolve(Recipe(), {}, 1000))

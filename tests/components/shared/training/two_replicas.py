@@ -13,9 +13,10 @@ import pytest
 import tensorflow as tf
 
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Mixing, Operation, Policy
-from kfp_vision.components.shared.recipe import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.tasks import get_task
-from kfp_vision.components.shared.training import hyperparameters, setup
+from kfp_vision.components.shared.training import setup
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.training.train import TrainConfig, train_model
 

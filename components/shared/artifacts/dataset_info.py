@@ -1,0 +1,45 @@
+"""The `dataset` artifact: images of every split, and what is known about them."""
+
+import dataclasses
+
+__all__ = ["SPLITS", "DatasetInfo"]
+
+SPLITS = ("train", "validation", "test", "unlabeled")
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """`dataset.json` of the `dataset` artifact.
+
+    Beside it: `<split>.arrow` (see `shared/datasets/store.py`) for each split that has images and
+    `rejected.parquet` (`path`, `code`, `message`), one row per file that was left out.
+
+    Attributes:
+        task: A key of `shared.tasks.TASKS`.
+        classes: Class names; the position is the label.
+        splits: Split name -> number of images; only splits that have images.
+        channels: 1 when every image is gray, else 3.
+        median_height, median_width: Pixels, over the training images.
+        fingerprint: SHA-256 (hex) over samples and labels; the order does not matter.
+        source_uri: Where the images came from.
+        source_format: The reader's name.
+        split_origin: Split name -> `given` by the source or `made` here.
+        rejected: Code -> number of files left out.
+        notes: What was detected and decided, one sentence each.
+        white_level: The value of 16-bit pixels that became 255, the same for every image; what
+            the model predicts must be scaled by it too.
+    """
+
+    task: str
+    classes: list[str]
+    splits: dict[str, int]
+    channels: int
+    median_height: int
+    median_width: int
+    fingerprint: str
+    source_uri: str
+    source_format: str
+    split_origin: dict[str, str]
+    rejected: dict[str, int]
+    notes: list[str]
+    white_level: int = 2**16 - 1

@@ -1,0 +1,66 @@
+"""JSON files of the artifacts: one frozen dataclass each."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kfp_vision.components.shared.artifacts.data_profile import Finding, Profile
+
+__all__ = ["json_text", "read_json", "write_json"]
+
+_T = TypeVar("_T")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Returns a dataclass (or plain JSON value) as JSON.
+
+    Raises:
+        ValueError: The value holds a NaN or infinity, which JSON has no word for; names where.
+        TypeError: It holds what is no JSON value.
+    """
+    try:
+        return json.dumps(value, default=_plain, indent=indent, allow_nan=False)
+    except ValueError as error:
+        places = [f"{place} = {number}" for place, number in _not_finite(value)]
+        raise ValueError(
+            "JSON holds finite numbers only: what is not known is null. "
+            f"Received: {', '.join(places) or error}"
+        ) from error
+
+
+def _plain(node: Any) -> Any:
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        return dataclasses.asdict(node)
+    if isinstance(node, Mapping):
+        return dict(node)
+    raise TypeError(f"Artifacts hold JSON values. Received: {type(node)} ({node!r})")
+
+
+def _not_finite(node: Any, place: str = "") -> Iterator[tuple[str, float]]:
+    """Yields where a NaN or infinity is, as `trials[3].loss`, and which."""
+    if dataclasses.is_dataclass(node) and not isinstance(node, type):
+        node = dataclasses.asdict(node)
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _not_finite(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from _not_finite(value, f"{place}[{index}]")
+    elif isinstance(node, float) and not math.isfinite(node):
+        yield place, node
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Writes what `json_text` returns, indented."""
+    path.write_text(json_text(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(kind: type[_T], path: Path) -> _T:
+    """Reads a file that `write_json` wrote as `kind`, one of the dataclasses of this module."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if kind is Profile:
+        content["findings"] = [Finding(**finding) for finding in content["findings"]]
+    return kind(**content)

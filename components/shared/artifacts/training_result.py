@@ -1,0 +1,42 @@
+"""The `model` artifact: the trained model and how its training went."""
+
+import dataclasses
+from typing import Any
+
+__all__ = ["TrainingSummary"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSummary:
+    """`training.json` of the `model` artifact.
+
+    Beside it: `model.keras` (uint8-range float pixels in, logits out), `curves.parquet` (`step`,
+    `split`, `metric`, `value`), `tensorboard/`.
+
+    Attributes:
+        architecture: Zoo name or URI.
+        parameters: Number of weights.
+        image_size: `[height, width]` the model takes.
+        seed: Of the weights, the order of the images and dropout.
+        steps, best_step: Steps done; the step of the checkpoint that was kept.
+        validation: Metric -> value of that checkpoint.
+        seconds, images_seen, images_per_second: Of the training loop alone.
+        plain_seconds: Of one plain training: the set-up and the evaluations of this one, and of its
+            steps the share that a training without the policy and what it lengthens would take.
+        checks: Sanity check -> what it measured.
+        warnings: Sentences for the report.
+    """
+
+    architecture: str
+    parameters: int
+    image_size: list[int]
+    seed: int
+    steps: int
+    best_step: int
+    validation: dict[str, float]
+    seconds: float
+    plain_seconds: float
+    images_seen: int
+    images_per_second: float
+    checks: dict[str, Any]
+    warnings: list[str]

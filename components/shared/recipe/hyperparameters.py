@@ -1,0 +1,235 @@
+"""The hyperparameters of one training and how they are read from, and written to, the recipe."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from kfp_vision.components.shared.recipe.context import fits
+from kfp_vision.components.shared.recipe.document import Recipe, Setting
+
+__all__ = [
+    "OPTIMIZERS",
+    "SECTION",
+    "Hyperparameters",
+    "default_epochs",
+    "from_recipe",
+    "learn",
+    "resolve",
+    "training_facts",
+]
+
+SECTION = "training"
+OPTIMIZERS = ("adamw", "sgd", "lamb")
+_MILD = "kfp-vision default after ResNet-RS (arXiv:2103.07579); its strength was tried on elpv"
+# Never learned: they follow from the others.
+_DERIVED = ("steps", "warmup_steps")
+_DEFAULT_RATES = {"adamw": 3e-3, "sgd": 0.1, "lamb": 1e-2}
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What one training depends on beside the data and the architecture.
+
+    Attributes:
+        optimizer: One of `OPTIMIZERS`.
+        batch_size: Images a step.
+        learning_rate: Peak rate, at `batch_size`.
+        steps: Optimizer steps.
+        warmup_steps: Steps of linear warm-up from 0; a cosine to 0 follows.
+        weight_decay: Decoupled (Loshchilov and Hutter, 2019), not on biases and norms.
+        clip_norm: Global gradient norm above which gradients are scaled down; 0 never.
+        label_smoothing: Share of the label given to the uniform distribution.
+        ema_momentum: Of the exponential moving average of the weights; 0 for none.
+        dropout: Rate before the head.
+        stochastic_depth: Drop rate of the deepest residual branch.
+        steps_per_call: At most so many steps in one call of the compiled loop.
+        jit_compile: Compile the step with XLA.
+    """
+
+    optimizer: str
+    batch_size: int
+    learning_rate: float
+    steps: int
+    warmup_steps: int
+    weight_decay: float
+    clip_norm: float
+    label_smoothing: float
+    ema_momentum: float
+    dropout: float
+    stochastic_depth: float
+    steps_per_call: int
+    jit_compile: bool
+
+    def __post_init__(self) -> None:
+        """Refuses values that no training can use."""
+        rules = {
+            f"`optimizer` must be one of {OPTIMIZERS}": self.optimizer in OPTIMIZERS,
+            "`batch_size` must be positive": self.batch_size > 0,
+            "`learning_rate` must be positive": self.learning_rate > 0,
+            "`steps` must be positive": self.steps > 0,
+            "`warmup_steps` must be in [0, steps)": 0 <= self.warmup_steps < self.steps,
+            "`weight_decay` must not be negative": self.weight_decay >= 0,
+            "`clip_norm` must not be negative": self.clip_norm >= 0,
+            "`label_smoothing` must be in [0, 1)": 0 <= self.label_smoothing < 1,
+            "`ema_momentum` must be in [0, 1)": 0 <= self.ema_momentum < 1,
+            "`dropout` must be in [0, 1)": 0 <= self.dropout < 1,
+            "`stochastic_depth` must be in [0, 1)": 0 <= self.stochastic_depth < 1,
+            "`steps_per_call` must be positive": self.steps_per_call > 0,
+        }
+        broken = [rule for rule, holds in rules.items() if not holds]
+        if broken:
+            raise ValueError(f"{'; '.join(broken)}. Received: {self}")
+
+
+def default_epochs(num_images: int) -> int:
+    """Returns the epochs of a plain training: 500,000 images in all, within 8 and 25 epochs.
+
+    Small sets need many passes to be fitted and large ones few.
+    """
+    return max(8, min(25, round(500_000 / num_images)))
+
+
+def resolve(
+    recipe: Recipe,
+    overrides: Mapping[str, Any],
+    num_images: int,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> Recipe:
+    """Returns the recipe with a complete `training` section, in which everything fits.
+
+    What a user has set stays, and so does what was learned for this very training. All else is
+    derived here and nowhere else: the steps follow epochs, images and batch size, the warm-up
+    follows the steps. A stage that changes a setting calls this again.
+
+    Args:
+        recipe: May hold some of the settings already.
+        overrides: Settings of the user: `batch_size`, `learning_rate`, `optimizer`, `epochs`.
+        num_images: Training images, N.
+        facts: Of `context.fixed_facts`; without them nothing that was learned fits.
+
+    Raises:
+        ValueError: A setting is of the wrong type or out of range, or the user has set both
+            `epochs` and `steps`.
+    """
+    held = {
+        name: setting
+        for name, setting in recipe.sections.get(SECTION, {}).items()
+        if setting.source != "default" and (name not in _DERIVED or setting.source == "user")
+    }
+    if "epochs" in overrides:
+        # The length that the recipe's user wanted gives way to that of the run's.
+        held.pop("steps", None)
+    for name, value in overrides.items():
+        held[name] = Setting(value, "pipeline parameter", source="user")
+    _check_types(held)
+    known = dict(facts)
+
+    def settle(name: str, value: Any, method: str, **evidence: Any) -> Any:
+        if name not in held or not fits(name, held[name], known):
+            held[name] = Setting(value, method, evidence, "default")
+        known[name] = held[name].value
+        return held[name].value
+
+    optimizer = settle("optimizer", "adamw", "kfp-vision default")
+    batch_size = settle(
+        "batch_size",
+        max(1, min(64, num_images // 4)),
+        "64, at most a quarter of the training images",
+        num_images=num_images,
+    )
+    settle("learning_rate", _DEFAULT_RATES.get(optimizer, 0.0), f"default for {optimizer}")
+    epochs = _settle_epochs(held, settle, num_images, batch_size)
+    steps = settle(
+        "steps",
+        max(2, round(epochs * num_images / max(batch_size, 1))),
+        "epochs x images / batch size",
+        num_images=num_images,
+    )
+    warmup_steps = min(max(100, steps // 20), steps // 2)
+    settle("warmup_steps", warmup_steps, "5 % of the steps, at least 100, at most half")
+    settle("weight_decay", 0.02, "kfp-vision default")
+    settle("clip_norm", 5.0, "kfp-vision default: stops spikes, idle otherwise")
+    settle("label_smoothing", 0.1, _MILD)
+    settle("dropout", 0.2, _MILD)
+    settle("ema_momentum", 0.99, _MILD)
+    settle("stochastic_depth", 0.0, "off: the default network is shallow")
+    settle("steps_per_call", 32, "kfp-vision default: the call costs less than 1 % of the steps")
+    settle("jit_compile", False, "off: XLA is slower for depthwise networks on a CPU")
+    fitting = {name: setting for name, setting in held.items() if fits(name, setting, known)}
+    completed = Recipe({**recipe.sections, SECTION: fitting})
+    # What no training can use is refused before one starts.
+    from_recipe(completed)
+    return completed
+
+
+def _settle_epochs(
+    held: dict[str, Setting], settle: Callable[..., Any], num_images: int, batch_size: int
+) -> float:
+    """Returns the passes over the images: the user's, learned, default, or those of their steps."""
+    if "steps" not in held:
+        return settle(
+            "epochs",
+            default_epochs(num_images),
+            "500,000 images in all, within 8 and 25 epochs",
+            num_images=num_images,
+        )
+    epochs = held.pop("epochs", None)
+    if epochs is not None and epochs.source == "user":
+        raise ValueError(
+            "A recipe must not set both `epochs` and `steps`. Received: "
+            f"epochs={epochs.value}, steps={held['steps'].value}, both of the user. Remove one."
+        )
+    steps = held["steps"].value
+    return settle("epochs", steps * batch_size / num_images, "steps x batch size / images")
+
+
+def training_facts(recipe: Recipe) -> dict[str, Any]:
+    """Returns what a learned setting holds for, of the settings of a complete recipe."""
+    return {
+        name: recipe.value(SECTION, name) for name in ("optimizer", "batch_size", "learning_rate")
+    }
+
+
+def learn(
+    recipe: Recipe, section: str, settings: Mapping[str, Setting], facts: Mapping[str, Any]
+) -> Recipe:
+    """Returns the recipe with learned settings, which carry what they were learned for.
+
+    What a user has set stays. What follows from the settings is derived by `resolve`.
+
+    Args:
+        recipe: With a complete section `training`.
+        section: Of the settings.
+        settings: What was learned.
+        facts: Of `context.fixed_facts`.
+    """
+    recipe = recipe.with_settings(section, settings)
+    context = {**facts, **training_facts(recipe)}
+    carrying = {name: replace(setting, context=context) for name, setting in settings.items()}
+    return recipe.with_settings(section, carrying)
+
+
+def _check_types(settings: Mapping[str, Setting]) -> None:
+    kinds: dict[str, tuple[str, type | tuple[type, ...]]] = {
+        "optimizer": ("a name", str),
+        "jit_compile": ("true or false", bool),
+    }
+    for name, setting in settings.items():
+        text, kind = kinds.get(name, ("a number", (int, float)))
+        if not isinstance(setting.value, kind) or (
+            text == "a number" and isinstance(setting.value, bool)
+        ):
+            raise ValueError(f"`{name}` must be {text}. Received: {setting.value!r}")
+
+
+def from_recipe(recipe: Recipe) -> Hyperparameters:
+    """Returns the hyperparameters of a recipe that `resolve` has completed.
+
+    Raises:
+        ValueError: A value is out of its range.
+    """
+    kinds = Hyperparameters.__annotations__
+    return Hyperparameters(
+        **{name: kind(recipe.value(SECTION, name)) for name, kind in kinds.items()}
+    )

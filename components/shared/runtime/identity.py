@@ -1,0 +1,162 @@
+"""Digests of what results depend on: equal digests mean equal results, wherever the files lie.
+
+Caches, checkpoints and journals are kept under these names. A name covers the content of the data,
+of the model file and of this package's code, and the values of the recipe; a path, a time and the
+evidence behind a value say nothing about a result.
+"""
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kfp_vision.components.shared.architectures.names import is_user_model
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.datasets.store import label_lists, open_split
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.runtime.storage import Folder, StorageError, open_folder
+
+__all__ = [
+    "architecture_digest",
+    "code_digest",
+    "content_digest",
+    "listing_digest",
+    "training_identity",
+]
+
+_PACKAGE = Path(__file__).parents[3]
+_CODE = ("*.py", "*.html", "*.css", "*.js")
+# What trainings read; the images of the other splits change no weight.
+_TRAINED_ON = ("train", "validation")
+_SHORT = 16
+
+
+@functools.cache
+def code_digest() -> str:
+    """Returns a digest of the code of this package: a version number stays when a line changes."""
+    digest = hashlib.sha256()
+    for part in ("components", "pipelines"):
+        found = [path for pattern in _CODE for path in (_PACKAGE / part).rglob(pattern)]
+        for path in sorted(found):
+            content = path.read_bytes()
+            name = path.relative_to(_PACKAGE).as_posix()
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:_SHORT]
+
+
+def content_digest(uri: str) -> str:
+    """Returns the SHA-256 (hex) of the content of a file.
+
+    Raises:
+        ValueError: `uri` is a folder.
+        StorageError: There is nothing at `uri`, or it cannot be reached.
+    """
+    folder, name = open_folder(uri)
+    if not name:
+        raise ValueError(f"The URI must be that of a file. Received: {uri!r}, a folder")
+    digest = hashlib.sha256()
+    with folder.open(name) as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def architecture_digest(architecture: str) -> str:
+    """Returns the name of a row of the zoo, or the digest of a model file: not its path.
+
+    Raises:
+        StorageError: The file cannot be reached.
+    """
+    return content_digest(architecture) if is_user_model(architecture) else architecture
+
+
+def training_identity(dataset_dir: Path, recipe: Recipe, **about: Any) -> str:
+    """Returns a name for everything that weights depend on; equal names may share checkpoints.
+
+    Args:
+        dataset_dir: The `dataset` artifact.
+        recipe: Complete; its values count, not how they were found.
+        about: What else there is: a seed, a plan, the digest of a table; JSON values.
+    """
+    values = {
+        section: {name: setting.value for name, setting in settings.items()}
+        for section, settings in recipe.sections.items()
+    }
+    values["model"]["architecture"] = architecture_digest(recipe.value("model", "architecture"))
+    content = [code_digest(), _data_digest(dataset_dir), values, about]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_SHORT]
+
+
+def _data_digest(dataset_dir: Path) -> str:
+    """Returns a digest of the images and labels of the trained splits, in the order of the rows.
+
+    Batches and subsets are positions: the fingerprint of the dataset, in which the order does not
+    count, is not enough.
+    """
+    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+    digest = hashlib.sha256(json.dumps([info.task, info.classes, info.channels]).encode())
+    for split in _TRAINED_ON:
+        if split in info.splits:
+            table = open_split(dataset_dir, split)
+            digest.update(b"".join(table["sha256"].to_pylist()))
+            digest.update(json.dumps([split, label_lists(table)]).encode())
+    return digest.hexdigest()
+
+
+def listing_digest(folder: Folder, paths: Iterable[str]) -> str:
+    """Returns a SHA-256 (hex) of names, sizes and versions of files: new when one of them changes.
+
+    Reads no content, so it is a cheap key for a cache and for a watch. The version is the ETag in a
+    bucket; on a disk, the times in nanoseconds at which content and inode last changed, links being
+    followed. What it cannot see: a change that keeps the size, on a file system that keeps whole
+    seconds only, in the second of the change before.
+
+    Args:
+        folder: What the paths are relative to.
+        paths: Of files; they need not exist, and one that appears is a change.
+    """
+    names = sorted(set(paths))
+    if folder.is_local:
+        versions = [_local_version(f"{folder.root}/{path}") for path in names]
+    else:
+        versions = _remote_versions(folder, names)
+    digest = hashlib.sha256()
+    for path, version in zip(names, versions, strict=True):
+        digest.update(f"{path}\0{version}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _local_version(path: str) -> str:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a million `Path` objects take seconds.
+    except (OSError, ValueError):
+        return "missing"
+    # The inode's time tells of a copy that was given the times of the original.
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
+def _remote_versions(folder: Folder, paths: Iterable[str]) -> list[str]:
+    """Returns the versions of files in a bucket, by one listing for each of their folders."""
+    listed: dict[str, dict[str, dict[str, Any]]] = {}
+    versions = []
+    for path in paths:
+        parent, _, name = path.rpartition("/")
+        if parent not in listed:
+            listed[parent] = _describe(folder, parent)
+        found = listed[parent].get(name, {})
+        tag = found.get("ETag") or found.get("etag") or found.get("mtime")
+        versions.append(f"{found['size']} {tag}" if found else "missing")
+    return versions
+
+
+def _describe(folder: Folder, path: str) -> dict[str, dict[str, Any]]:
+    try:
+        return folder.describe(path)
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return {}
+        raise

@@ -1,0 +1,89 @@
+"""What a run prints when it is over: the metrics, the cost, and where everything lies."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kfp_vision.components.shared.runtime.storage import is_remote, open_folder
+from kfp_vision.pipelines.local.display import format_duration
+from kfp_vision.pipelines.local.run_record import RunResult, local_folder
+from kfp_vision.pipelines.publishing.publish import MODEL_FILE
+
+__all__ = ["print_summary"]
+
+
+def print_summary(result: RunResult, output_uri: str, console: Console) -> None:
+    """Prints why the run failed, or what it reached; the last line says why a model is rejected."""
+    output_uri = output_uri.rstrip("/")
+    logs = f"{output_uri}/logs" if is_remote(output_uri) else str(local_folder(output_uri) / "logs")
+    if result.status == "failed":
+        failed = [stage.name for stage in result.stages if stage.outcome == "failed"]
+        console.print(f"\n[bold red]{failed[0] if failed else 'The pipeline'} failed:[/]", end=" ")
+        console.print(result.reason, markup=False, highlight=False, soft_wrap=True)
+        console.print(f"Full log: {result.log}", highlight=False, soft_wrap=True)
+        if result.previous:
+            text = f"The results of the run before are now in {result.previous}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+        return
+    folder, _ = open_folder(output_uri)
+    _print_report(json.loads(folder.read("report.json")), console)
+    console.print(
+        f"Wall clock {format_duration(result.seconds)}, of which orchestration "
+        f"{result.orchestration_share:.0%} (start-up of tasks, imports, bookkeeping).",
+        highlight=False,
+        soft_wrap=True,
+    )
+    places = [
+        ("Report", f"{output_uri}/report.html"),
+        ("Models", f"{output_uri}/model"),
+        ("Recipe", f"{output_uri}/recipe.json"),
+        ("Logs", logs),
+    ]
+    for name, path in places:
+        if name != "Models" or folder.exists(MODEL_FILE):
+            console.print(f"{name:<8} {path}", markup=False, highlight=False, soft_wrap=True)
+    if result.status == "rejected":
+        console.print(
+            result.reason, style="bold red", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def _print_report(report: dict[str, Any], console: Console) -> None:
+    primary = report["metrics"]["primary"]
+    scores = {
+        "this model": report["metrics"]["test"],
+        "this model, validation": report["metrics"]["validation"],
+        **{f"baseline {name}": metrics for name, metrics in report["baselines"].items()},
+    }
+    table = Table(title=f"{report['task']}: {report['status']}", title_justify="left")
+    table.add_column("")
+    table.add_column(primary, justify="right")
+    table.add_column("95 % interval", justify="right")
+    for name, metrics in scores.items():
+        if score := metrics.get(primary):
+            low, high = score["ci95"]
+            table.add_row(name, f"{score['value']:.4f}", f"{low:.4f} .. {high:.4f}")
+    for export in report["exports"]:
+        value = export["metrics"].get(primary)
+        figures = f", {export['size_bytes'] / 2**20:.1f} MiB, {export['latency_ms']:.1f} ms"
+        table.add_row(
+            f"{export['format']} file{figures if export['metrics'] else ''}",
+            "-" if value is None else f"{value:.4f}",
+            "passed" if export["passed"] else "[red]failed[/]",
+        )
+    console.print(table)
+    for warning in report["warnings"]:
+        console.print(
+            f"Warning {warning['code']} ({warning['count']}): {warning['message']}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    cost = report["cost"]
+    console.print(
+        f"Cost: plain training {format_duration(cost['plain_training_s'])}, all stages "
+        f"{format_duration(cost['total_s'])}, {cost['multiple'] or 0:.2f} x plain training.",
+        highlight=False,
+    )

@@ -1,0 +1,164 @@
+"""One line a stage: on a terminal live bars below what has ended, plain lines in a log file.
+
+Both have the same five methods; `seconds` is the wall-clock time of a stage.
+"""
+
+import time
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+__all__ = ["Display", "Outcome", "choose_display", "format_duration"]
+
+Outcome = Literal["done", "cached", "failed"]
+
+# A log file wants to be read, not watched.
+_PLAIN_INTERVAL_S = 15.0
+_NAME_WIDTH = 20
+_OWN_FIGURES = ("stage", "done", "total", "unit", "per_second")
+
+
+class Display(Protocol):
+    """Shows the stages of a run as a context manager."""
+
+    def __enter__(self) -> "Display":
+        """Starts showing."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leaves the last state on the screen."""
+        ...
+
+    def start(self, stage: str) -> None:
+        """Shows that a stage has started."""
+        ...
+
+    def advance(self, stage: str, figures: dict[str, Any]) -> None:
+        """Shows how far the stage is, from a line of `shared/runtime/progress.py`."""
+        ...
+
+    def end(self, stage: str, outcome: Outcome, seconds: float) -> None:
+        """Shows that the stage has ended."""
+        ...
+
+
+def format_duration(seconds: float) -> str:
+    """Returns `4.2 s`, `3:07` (minutes) or `1:02:45`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
+
+
+def _describe(figures: dict[str, Any]) -> str:
+    """Returns `train 640/9380 steps, 92.1 steps/s, 1:34 left, loss 0.41`."""
+    done, total, unit = figures["done"], figures["total"], figures["unit"]
+    parts = [f"{figures['stage']} {done}{f'/{total}' if total else ''} {unit}"]
+    if rate := figures.get("per_second"):
+        parts.append(f"{rate:,.1f} {unit}/s" if rate < 100 else f"{rate:,.0f} {unit}/s")
+        if total > done:
+            parts.append(f"{format_duration((total - done) / rate)} left")
+    parts += [
+        f"{name.replace('_', ' ')} {f'{value:.4g}' if isinstance(value, float) else value}"
+        for name, value in figures.items()
+        if name not in _OWN_FIGURES
+    ]
+    return ", ".join(parts)
+
+
+def _describe_end(outcome: Outcome, seconds: float) -> str:
+    """Returns `done in 4.2 s`, `failed in 4.2 s` or `from the cache`."""
+    return "from the cache" if outcome == "cached" else f"{outcome} in {format_duration(seconds)}"
+
+
+class _LiveDisplay:
+    def __init__(self, console: Console) -> None:
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn(f"{{task.description:<{_NAME_WIDTH}}}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "_LiveDisplay":
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def start(self, stage: str) -> None:
+        self._tasks[stage] = self._bars.add_task(stage, total=None, note="")
+
+    def advance(self, stage: str, figures: dict[str, Any]) -> None:
+        self._bars.update(
+            self._tasks[stage],
+            completed=figures["done"],
+            total=figures["total"] or None,
+            note=_describe(figures),
+        )
+
+    def end(self, stage: str, outcome: Outcome, seconds: float) -> None:
+        # The bar goes and a line stays above: a screen has fewer lines than a run has stages.
+        if stage in self._tasks:
+            self._bars.remove_task(self._tasks[stage])
+        self._bars.console.print(
+            f"  {stage:<{_NAME_WIDTH}} {_describe_end(outcome, seconds)}",
+            style="red" if outcome == "failed" else None,
+            markup=False,
+            highlight=False,
+        )
+
+
+class _PlainDisplay:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._printed = 0.0
+
+    def __enter__(self) -> "_PlainDisplay":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def _print(self, stage: str, text: str) -> None:
+        self._printed = time.monotonic()
+        self._console.print(
+            f"{stage:<{_NAME_WIDTH}} {text}", markup=False, highlight=False, soft_wrap=True
+        )
+
+    def start(self, stage: str) -> None:
+        self._print(stage, "started")
+
+    def advance(self, stage: str, figures: dict[str, Any]) -> None:
+        if time.monotonic() - self._printed >= _PLAIN_INTERVAL_S:
+            self._print(stage, _describe(figures))
+
+    def end(self, stage: str, outcome: Outcome, seconds: float) -> None:
+        self._print(stage, _describe_end(outcome, seconds))
+
+
+def choose_display(console: Console) -> Display:
+    """Returns live bars when the console is a terminal, else plain lines."""
+    return _LiveDisplay(console) if console.is_terminal else _PlainDisplay(console)

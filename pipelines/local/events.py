@@ -1,0 +1,83 @@
+"""What the text of a local KFP run says: which task starts and ends, how far it is, why it failed.
+
+Tasks may run at once, each in a thread of the worker: every line carries its thread, and whether
+KFP said it or the task that the thread runs.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from kfp_vision.components.shared.runtime.progress import PREFIX
+
+__all__ = ["Event", "failure_reason", "mark_line", "read_event"]
+
+Sender = Literal["kfp", "task"]
+
+_MARK = "\x01"
+_MARKED = re.compile(rf"{_MARK}(\d+) (kfp|task) (.*)", re.DOTALL)
+_COLOUR = re.compile(r"\x1b\[\d+m")
+_EXECUTING = re.compile(r"Executing task '(.+)'")
+_ENDED = re.compile(r"Task '(.+)' finished with status (SUCCESS|FAILURE)")
+_CACHED = re.compile(r"Task (\S+) cache hit")
+_REASON_LINES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """One line, understood.
+
+    Attributes:
+        kind: What happened; `text` is everything else.
+        text: The line without colours.
+        thread: That runs the task; 0 for what no thread has marked, a traceback for instance.
+        stage: The task, for all kinds but `progress` and `text`.
+        figures: What a `progress` line reports.
+    """
+
+    kind: Literal["started", "finished", "failed", "cached", "progress", "text"]
+    text: str
+    thread: int = 0
+    stage: str = ""
+    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def mark_line(line: str, thread: int, sender: Sender) -> str:
+    """Returns a line as `read_event` takes it."""
+    return f"{_MARK}{thread} {sender} {line}"
+
+
+def read_event(line: str) -> Event:
+    """Returns what a line of the worker's output says."""
+    line = _COLOUR.sub("", line.rstrip("\n"))
+    marked = _MARKED.fullmatch(line)
+    if not marked:
+        return Event("text", line)
+    thread, text = int(marked[1]), marked[3]
+    if marked[2] == "task":
+        if text.startswith(PREFIX):
+            return Event("progress", text, thread, figures=json.loads(text.removeprefix(PREFIX)))
+        return Event("text", text, thread)
+    if match := _EXECUTING.match(text):
+        return Event("started", text, thread, match[1])
+    if match := _CACHED.match(text):
+        return Event("cached", text, thread, match[1])
+    if match := _ENDED.match(text):
+        return Event("finished" if match[2] == "SUCCESS" else "failed", text, thread, match[1])
+    return Event("text", text, thread)
+
+
+def failure_reason(log: Sequence[str]) -> str:
+    """Returns the message of the last exception of a log, or its last line if there is none."""
+    lines = [line.rstrip() for line in log]
+    traces = [index for index, line in enumerate(lines) if line.startswith("Traceback (most ")]
+    if not traces:
+        spoken = [line for line in lines if line]
+        last = spoken[-1] if spoken else "nothing"
+        return f"The process ended without a Python error (out of memory?). Its last words: {last}"
+    trace = lines[traces[-1] + 1 :]
+    # The frames are indented, the message is not.
+    message = next((index for index, line in enumerate(trace) if not line.startswith(" ")), 0)
+    return "\n".join(trace[message : message + _REASON_LINES]).strip()

@@ -1,0 +1,193 @@
+"""What a run would understand of a dataset: its import and its profile, without any training."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from kfp import dsl
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kfp_vision.components.data_import.component import import_dataset
+from kfp_vision.components.data_profiling.component import check_profile, profile_dataset
+from kfp_vision.components.shared.artifacts.data_profile import Finding, Profile
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.runtime.progress import PREFIX
+from kfp_vision.components.shared.runtime.storage import upload
+from kfp_vision.pipelines.local.display import Display, choose_display
+from kfp_vision.pipelines.parameters import Parameters
+
+__all__ = ["Inspection", "inspect_dataset", "print_inspection"]
+
+_PAGE = "profile/profile.html"
+# Rows of the table: of more classes nobody reads each.
+_MOST_CLASSES = 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What is known of a dataset; of one that cannot be imported, nothing.
+
+    Attributes:
+        info: `dataset.json` of the import.
+        profile: `profile.json`.
+        reason: Why it cannot be trained; empty when it can.
+    """
+
+    info: DatasetInfo | None = None
+    profile: Profile | None = None
+    reason: str = ""
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What the profile has found, `fail` first."""
+        return self.profile.findings if self.profile else []
+
+    def as_json(self) -> str:
+        """Returns the JSON that tools rely on: add more keys, rename none."""
+        info = self.info
+        content = {
+            "task": info.task if info else None,
+            "format": info.source_format if info else None,
+            "classes": info.classes if info else [],
+            "splits": info.splits if info else {},
+            "rejected": info.rejected if info else {},
+            "findings": [
+                {"code": each.code, "level": each.level, "count": each.count}
+                for each in self.findings
+            ],
+            "notes": info.notes if info else [],
+        }
+        return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def inspect_dataset(parameters: Parameters, keeps: bool) -> Inspection:
+    """Imports and profiles a dataset as a run with the same parameters does.
+
+    Args:
+        parameters: `dataset_uri` and what concerns the import, and `accept_findings`.
+        keeps: Whether `inspect.json`, `profile.html` and `rejected.parquet` go to `output_uri`.
+    """
+    # The import holds the dataset twice for a while, on the disk that TMPDIR chooses.
+    with tempfile.TemporaryDirectory(prefix="kfp-vision-") as scratch:
+        folder, output_uri = Path(scratch), parameters.output_uri.rstrip("/")
+        reason = ""
+        try:
+            _run_stages(parameters, folder)
+        except (ValueError, OSError, ImportError) as error:
+            # The page is removed with the temporary folder.
+            where = f" Examples: {output_uri}/profile.html" if keeps else ""
+            reason = str(error).replace(f" Examples: {folder / _PAGE}", where)
+        info, profile = folder / "dataset" / "dataset.json", folder / "profile" / "profile.json"
+        inspection = Inspection(
+            read_json(DatasetInfo, info) if info.exists() else None,
+            read_json(Profile, profile) if profile.exists() else None,
+            reason,
+        )
+        if keeps:
+            (folder / "inspect.json").write_text(inspection.as_json() + "\n", encoding="utf-8")
+            for name in ("inspect.json", _PAGE, "dataset/rejected.parquet"):
+                if (folder / name).exists():
+                    upload(folder / name, f"{output_uri}/{Path(name).name}")
+    return inspection
+
+
+def _run_stages(parameters: Parameters, folder: Path) -> None:
+    """Runs the first three stages of the pipeline, into `dataset` and `profile`."""
+    dataset = dsl.Dataset(uri=str(folder / "dataset"))
+    profile = dsl.Artifact(uri=str(folder / "profile"))
+    with _shown("import-dataset"):
+        import_dataset.python_func(
+            dataset=dataset,
+            dataset_uri=parameters.dataset_uri,
+            dataset_format=parameters.dataset_format,
+            task=parameters.task,
+            unlabeled_uri=parameters.unlabeled_uri,
+            seed=parameters.seed,
+            follow_links=parameters.follow_links,
+        )
+    with _shown("profile-dataset"):
+        profile_dataset.python_func(
+            dataset=dataset,
+            profile=profile,
+            page=dsl.HTML(uri=str(folder / "page.html")),
+            metrics=dsl.Metrics(),
+            recipe_uri="",
+        )
+    check_profile.python_func(profile=profile, accept_findings=parameters.accept_findings)
+
+
+def print_inspection(inspection: Inspection, console: Console) -> None:
+    """Prints the classes and splits, what was found, and what the import noted."""
+    info, profile = inspection.info, inspection.profile
+    if info is None:
+        return
+    counts = profile.class_counts if profile else {}
+    table = Table(
+        title=f"{info.source_uri}: {info.task}, {len(info.classes)} classes, {info.source_format}",
+        title_justify="left",
+    )
+    table.add_column("class")
+    for split in info.splits:
+        table.add_column(split, justify="right")
+    for name in info.classes[:_MOST_CLASSES]:
+        cells = (counts.get(split, {}).get(name) for split in info.splits)
+        table.add_row(escape(name), *("" if cell is None else f"{cell:,}" for cell in cells))
+    if len(info.classes) > _MOST_CLASSES:
+        table.add_row(f"... and {len(info.classes) - _MOST_CLASSES} more")
+    table.add_section()
+    table.add_row("images", *(f"{count:,}" for count in info.splits.values()))
+    console.print(table)
+    # What was left out is among the notes.
+    lines = [f"Note: {note}" for note in info.notes]
+    lines += [
+        f"Finding {each.code} ({each.level}, {each.count:,}): {each.message}"
+        for each in inspection.findings
+    ]
+    if not inspection.reason:
+        lines.append("This dataset can be trained.")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Sink(io.TextIOBase):
+    """Takes what a stage prints: progress is shown, the rest is in its result too."""
+
+    def __init__(self, stage: str, display: Display) -> None:
+        self._stage, self._display, self._unfinished = stage, display, ""
+
+    def write(self, text: str) -> int:
+        """Shows the lines that `text` ends."""
+        *lines, self._unfinished = (self._unfinished + text).split("\n")
+        for line in lines:
+            if line.startswith(PREFIX):
+                self._display.advance(self._stage, json.loads(line.removeprefix(PREFIX)))
+        return len(text)
+
+
+@contextlib.contextmanager
+def _shown(stage: str) -> Iterator[None]:
+    """Shows the progress of a stage on a terminal; standard output is for the answer alone."""
+    started = time.monotonic()
+    console = Console(stderr=True, quiet=not sys.stderr.isatty())
+    with (
+        choose_display(console) as display,
+        contextlib.redirect_stdout(_Sink(stage, display)),
+        warnings.catch_warnings(action="ignore"),
+    ):
+        display.start(stage)
+        try:
+            yield
+        except BaseException:
+            display.end(stage, "failed", time.monotonic() - started)
+            raise
+        display.end(stage, "done", time.monotonic() - started)

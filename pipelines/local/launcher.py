@@ -1,0 +1,188 @@
+"""The launcher on one machine: runs the pipeline under `kfp.local` and shows what happens.
+
+Everything that a run has done lies below its folder: `.kfp-vision/` holds artifacts, cache and
+checkpoints, `logs/` one file a stage, `run.json` how it ended and what took how long.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from rich.console import Console
+
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.recipe.document import fetch_recipe
+from kfp_vision.components.shared.runtime.disk import explain_full_disk
+from kfp_vision.components.shared.runtime.identity import code_digest
+from kfp_vision.components.shared.runtime.storage import StorageError
+from kfp_vision.pipelines.local.architecture_check import check_architecture
+from kfp_vision.pipelines.local.cache import remove_unfinished
+from kfp_vision.pipelines.local.display import Outcome, choose_display
+from kfp_vision.pipelines.local.events import failure_reason, read_event
+from kfp_vision.pipelines.local.processes import Stopped, hold_folder, start_worker
+from kfp_vision.pipelines.local.run_record import (
+    RunResult,
+    StageResult,
+    check_output,
+    local_folder,
+    write_record,
+)
+from kfp_vision.pipelines.local.source_versions import source_versions
+from kfp_vision.pipelines.parameters import Parameters
+from kfp_vision.pipelines.publishing.publish import REJECTED, set_results_aside
+
+__all__ = ["follow", "run_locally"]
+
+
+def run_locally(parameters: Parameters, console: Console) -> RunResult:
+    """Runs the training pipeline on this machine; a run that was stopped goes on.
+
+    Raises:
+        ValueError: The output folder lies in the dataset, `recipe_uri` is not a recipe, or the
+            architecture cannot be built.
+        RuntimeError: Another run uses the output folder.
+        StorageError: A remote output cannot be written.
+        Stopped: A signal has ended the run; `run.json` says so.
+    """
+    folder = local_folder(parameters.output_uri)
+    _check(parameters)
+    with explain_full_disk(folder):
+        return _run(parameters, folder, console)
+
+
+def _run(parameters: Parameters, folder: Path, console: Console) -> RunResult:
+    started, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    state, logs = folder / ".kfp-vision", folder / "logs"
+    state.mkdir(parents=True, exist_ok=True)
+    logs.mkdir(exist_ok=True)
+    with hold_folder(state, console) as lock:
+        result = RunResult(version("kfp-vision"), started_at, dataclasses.asdict(parameters))
+        write_record(result, parameters.output_uri)
+        remove_unfinished(state)
+        try:
+            ending = _launch(parameters, state, logs, lock, console)
+        except BaseException as error:
+            status = "stopped" if isinstance(error, Stopped) else "failed"
+            ending = {"status": status, "reason": str(error)}
+            raise
+        finally:
+            remove_unfinished(state)
+            result = dataclasses.replace(result, seconds=time.monotonic() - started, **ending)
+            try:
+                write_record(result, parameters.output_uri)
+            except StorageError as error:
+                console.print(f"run.json and logs are in {folder} only: {error}", markup=False)
+    return result
+
+
+def _check(parameters: Parameters) -> None:
+    """Refuses what can be known to fail, before any stage has started."""
+    check_output(parameters.dataset_uri, parameters.output_uri)
+    if parameters.recipe_uri:
+        fetch_recipe(parameters.recipe_uri)
+    check_architecture(parameters.architecture, parameters.image_size)
+
+
+def _launch(
+    parameters: Parameters, state: Path, logs: Path, lock: IO[str], console: Console
+) -> dict[str, Any]:
+    """Runs the worker to its end; returns how that was, as fields of `RunResult`."""
+    with start_worker(_settings(parameters, state), lock) as worker:
+        followed = follow(worker.stdout or (), logs, console)
+        succeeded = worker.wait() == 0
+    stages = [
+        dataclasses.replace(each, work_seconds=_work_seconds(state, each)) for each in followed
+    ]
+    if succeeded:
+        return {"stages": stages, "status": "passed"}
+    broken = [each.name for each in stages if each.outcome == "failed"]
+    log = logs / f"{broken[0] if broken else 'pipeline'}.log"
+    lines = log.read_text(encoding="utf-8").splitlines()
+    spoken = [line for line in lines if line.startswith(REJECTED)]
+    if spoken and broken == ["check-model"]:
+        return {"stages": stages, "status": "rejected", "reason": spoken[-1]}
+    ending = {"stages": stages, "status": "failed", "reason": failure_reason(lines)}
+    with contextlib.suppress(OSError):  # It may be the storage that failed.
+        ending["previous"] = set_results_aside(parameters.output_uri)
+    return {**ending, "log": str(log)}
+
+
+def _settings(parameters: Parameters, state: Path) -> dict[str, Any]:
+    """Returns what `worker.py` is told."""
+    return {
+        "arguments": {
+            **dataclasses.asdict(parameters),
+            **source_versions(parameters),
+            "checkpoint_uri": str(state / "checkpoints"),
+        },
+        "pipeline_root": str(state / "artifacts"),
+        "cache_root": str(state / "cache" / code_digest()),
+    }
+
+
+@dataclasses.dataclass
+class _Task:
+    """A task that runs: its name, when it started, and its log."""
+
+    name: str
+    started: float
+    log: IO[str]
+
+
+def follow(lines: Iterable[str], logs: Path, console: Console) -> list[StageResult]:
+    """Shows the run and writes the logs until the worker's output ends; returns the stages."""
+    stages: list[StageResult] = []
+    names: Counter[str] = Counter()
+    running: dict[int, _Task] = {}
+
+    def unique(name: str) -> str:
+        """Returns the name, numbered when tasks of a loop share it."""
+        names[name] += 1
+        return name if names[name] == 1 else f"{name}.{names[name]}"
+
+    def end(name: str, outcome: Outcome, seconds: float) -> None:
+        stages.append(StageResult(name, outcome, seconds, 0.0))
+        display.end(name, outcome, seconds)
+
+    with choose_display(console) as display, contextlib.ExitStack() as files:
+
+        def open_log(name: str) -> IO[str]:
+            path = logs / f"{name}.log"
+            return files.enter_context(path.open("w", buffering=1, encoding="utf-8"))
+
+        general = open_log("pipeline")
+        for line in lines:
+            event = read_event(line)
+            if event.kind == "started":
+                name = unique(event.stage)
+                running[event.thread] = _Task(name, time.monotonic(), open_log(name))
+                display.start(name)
+            elif event.kind == "cached":
+                end(unique(event.stage), "cached", 0.0)
+            task = running.get(event.thread)
+            log = task.log if task else general
+            if task and event.kind == "progress":
+                display.advance(task.name, event.figures)
+            elif task and event.kind in ("finished", "failed"):
+                outcome: Outcome = "done" if event.kind == "finished" else "failed"
+                end(task.name, outcome, time.monotonic() - task.started)
+                del running[event.thread]
+                log = general
+            log.write(event.text + "\n")
+    return stages
+
+
+def _work_seconds(state: Path, stage: StageResult) -> float:
+    """Returns the seconds in the newest `cost.json` of a stage, if it ran and has one."""
+    if stage.outcome != "done":
+        return 0.0
+    costs = state.glob(f"artifacts/*/{stage.name}/*/{COST_FILE}")
+    newest = max(costs, key=lambda path: path.stat().st_mtime, default=None)
+    return 0.0 if newest is None else read_json(StageCost, newest).seconds

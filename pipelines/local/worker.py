@@ -1,0 +1,103 @@
+"""The process that runs the pipeline under `kfp.local`; `launcher.py` starts and reads it.
+
+A process of its own, because KFP writes a hundred lines a task, of several tasks at once: the
+launcher reads one stream of text and sorts it.
+
+Usage: python -m kfp_vision.pipelines.local.worker JSON, where JSON is an object of `arguments`,
+`pipeline_root`, `cache_root`...
+"""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TextIO
+
+import psutil
+from kfp import local
+from kfp.local import logging_utils
+
+from kfp_vision.pipelines.local.cache import keep_metrics, remove_unused
+from kfp_vision.pipelines.local.events import Sender, mark_line
+from kfp_vision.pipelines.training import training_pipeline
+
+__all__ = ["MarkedLines", "main"]
+
+
+class MarkedLines(io.TextIOBase):
+    """A stream that writes what each thread prints as whole lines, marked for `events.py`."""
+
+    _lock = threading.Lock()
+
+    def __init__(self, stream: TextIO, sender: Sender) -> None:
+        self._stream, self._sender = stream, sender
+        self._unfinished: dict[int, str] = {}
+
+    def write(self, text: str) -> int:
+        """Writes the lines that `text` ends."""
+        thread = threading.get_ident()
+        *lines, rest = (self._unfinished.pop(thread, "") + text).split("\n")
+        if rest:
+            self._unfinished[thread] = rest
+        with self._lock:
+            for line in lines:
+                self._stream.write(mark_line(line, thread, self._sender) + "\n")
+            self._stream.flush()
+        return len(text)
+
+
+def _speak_in_lines() -> None:
+    """Marks what KFP logs and what tasks print; KFP says on the root logger what is cached."""
+    # KFP swaps the handlers and `print` for the time of a task; two at once swap back the wrong
+    # ones.
+    logging_utils.local_logger_context = contextlib.nullcontext
+    logging_utils.indented_print = contextlib.nullcontext
+    logging.basicConfig(
+        level=logging.INFO, stream=MarkedLines(sys.stdout, "kfp"), format="%(message)s"
+    )
+    sys.stdout = MarkedLines(sys.stdout, "task")
+
+
+def _end_with(launcher: int, scratch: Path) -> None:
+    """Ends this process and its tasks when the launcher is gone, even by `kill -9`.
+
+    Args:
+        launcher: File descriptor of a pipe whose other end only the launcher holds.
+        scratch: The temporary folder that the launcher can no longer remove.
+    """
+    os.read(launcher, 1)
+    for task in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            task.kill()
+    shutil.rmtree(scratch, ignore_errors=True)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def main() -> None:
+    """Runs the training pipeline as the JSON argument says; the exit code is 1 if a task fails."""
+    settings = json.loads(sys.argv[1])
+    scratch = Path(settings["workspace_root"]).parent
+    threading.Thread(target=_end_with, args=(settings["launcher"], scratch), daemon=True).start()
+    pipeline_root, cache_root = Path(settings["pipeline_root"]), Path(settings["cache_root"])
+    keep_metrics(cache_root)
+    _speak_in_lines()
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(pipeline_root),
+        workspace_root=settings["workspace_root"],
+        cache_root=str(cache_root),
+        enable_caching=True,
+        raise_on_error=True,
+    )
+    training_pipeline(**settings["arguments"])
+    remove_unused(pipeline_root, cache_root)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The KFP components that end the pipeline: results are copied, then the model is judged."""
+
+from kfp import dsl
+
+from kfp_vision.components.shared.runtime.container_images import component
+
+__all__ = ["check_model", "publish"]
+
+
+@component
+def publish(
+    dataset: dsl.Input[dsl.Dataset],
+    profile: dsl.Input[dsl.Artifact],
+    probe: dsl.Input[dsl.Artifact],
+    augmentation: dsl.Input[dsl.Artifact],
+    search: dsl.Input[dsl.Artifact],
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    exports: dsl.Input[dsl.Artifact],
+    report: dsl.Input[dsl.Artifact],
+    output_uri: str,
+) -> None:
+    """Copies the results of a run to where the user wants them."""
+    from pathlib import Path
+
+    from kfp_vision.pipelines.publishing.publish import publish_results
+
+    artifacts = {
+        "dataset": dataset,
+        "profile": profile,
+        "probe": probe,
+        "augmentation": augmentation,
+        "search": search,
+        "model": model,
+        "evaluation": evaluation,
+        "exports": exports,
+        "report": report,
+    }
+    publish_results(
+        {name: Path(artifact.path) for name, artifact in artifacts.items()},
+        {name: artifact.uri for name, artifact in artifacts.items()},
+        output_uri,
+    )
+
+
+@component
+def check_model(report: dsl.Input[dsl.Artifact]) -> None:
+    """Fails when the model is rejected, so that nobody overlooks it; the last line says why.
+
+    A task after `publish`: what can be published is, and publishing did not fail.
+    """
+    import sys
+    from pathlib import Path
+
+    from kfp_vision.pipelines.publishing.publish import REJECTED, rejection
+
+    if reason := rejection(Path(report.path)):
+        # Not an exception: a traceback would hide the sentence.
+        sys.exit(REJECTED + reason)

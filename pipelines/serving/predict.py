@@ -1,0 +1,153 @@
+"""Predictions of a published model for image files, which are found and read as the import does."""
+
+import csv
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, Any
+
+import numpy as np
+
+from kfp_vision.components.shared.datasets.decoding import UnreadableImageError, decode_file
+from kfp_vision.components.shared.datasets.image_files import (
+    escape_name,
+    file_kind,
+    list_image_files,
+)
+from kfp_vision.components.shared.datasets.loader import fit_image
+from kfp_vision.components.shared.runtime.storage import Folder, StorageError, open_folder
+from kfp_vision.pipelines.serving.published_model import Infer, ModelCard, find_model, load_model
+
+__all__ = ["Prediction", "predict_images", "write_table"]
+
+_BATCH = 64
+# As in predictions.parquet.
+_PREFIX = "p_"
+# Codes of `decode_file` for what was never meant to be an image.
+_NO_IMAGE = ("not_an_image", "empty_file")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """One row of the table.
+
+    Attributes:
+        row: `path`, `predicted`, `confidence`, one probability a class, and `error`; of an image
+            that cannot be read everything between `path` and `error` is empty.
+        failed: Whether an image could not be read. A file of a folder that neither is an image nor
+            has the suffix of one does not fail.
+    """
+
+    row: dict[str, Any]
+    failed: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """An image file: how the user sees it, and where it is read."""
+
+    shown: str
+    folder: Folder | None
+    path: str
+    error: str = ""
+    is_named: bool = True
+
+
+def predict_images(model: str, images: Sequence[str]) -> Iterator[Prediction]:
+    """Yields a prediction for every image, in the order of `images` and sorted in folders.
+
+    Args:
+        model: A run's output, its `model` folder, or one of the `.keras` and `.onnx` files in it.
+        images: Files, and folders that are searched for image files; local, gs:// or s3://.
+
+    Raises:
+        ValueError: There is no model, or no image.
+    """
+    folder, name = find_model(model)
+    files = itertools.chain.from_iterable(map(_files, images))
+    first = next(files, None)
+    if first is None:
+        raise ValueError(f"There must be an image to predict. Received: {', '.join(images)}")
+    card, infer = load_model(folder, name)
+    files = itertools.chain([first], files)
+    while batch := list(itertools.islice(files, _BATCH)):
+        yield from _predict_batch(infer, card, batch)
+
+
+def _files(uri: str) -> Iterator[_File]:
+    """Yields the files behind what the user named; what is not there is one, with its error."""
+    shown = escape_name(uri)
+    try:
+        folder, name = open_folder(uri)
+        paths = [] if name else list_image_files(folder)
+    except (StorageError, ValueError) as error:
+        yield _File(shown, None, "", str(error))
+        return
+    if name:
+        yield _File(shown, folder, name)
+    for path in paths:
+        is_named = file_kind(path) == "image"
+        yield _File(f"{shown.rstrip('/')}/{escape_name(path)}", folder, path, is_named=is_named)
+
+
+def _predict_batch(infer: Infer, card: ModelCard, files: Sequence[_File]) -> Iterator[Prediction]:
+    height, width = card.image_size
+    pixels: list[np.ndarray] = []
+    errors: list[tuple[str, str]] = []
+    for file in files:
+        code, message = "missing_file", file.error
+        if file.folder is not None:
+            try:
+                decoded = decode_file(file.folder.read(file.path), card.white_level)
+                pixels.append(fit_image(decoded.pixels, height, width, card.channels))
+                code, message = "", ""
+            except UnreadableImageError as error:
+                code, message = error.code, str(error)
+            except IsADirectoryError:
+                message = "The link leads to a folder, which is not followed: name that folder."
+            except OSError as error:
+                message = str(error)
+        errors.append((code, message))
+    outputs = iter(infer(np.stack(pixels).astype(np.float32)) if pixels else ())
+    empty = dict.fromkeys(("predicted", "confidence", *(_PREFIX + c for c in card.classes)), "")
+    for file, (code, message) in zip(files, errors, strict=True):
+        described = empty if code else _describe(card, next(outputs))
+        row = {"path": file.shown, **described, "error": message}
+        yield Prediction(row, bool(code) and (file.is_named or code not in _NO_IMAGE))
+
+
+def _describe(card: ModelCard, probabilities: np.ndarray) -> dict[str, Any]:
+    """Returns what is predicted: the likeliest class, or all from 0.5 for multi-label."""
+    chosen = np.array([probabilities.argmax()])
+    if card.task == "multilabel":
+        chosen = np.flatnonzero(probabilities >= 0.5)
+    return {
+        "predicted": "|".join(card.classes[index] for index in chosen),
+        "confidence": round(float(probabilities[chosen].min()), 6) if len(chosen) else "",
+        **{
+            f"{_PREFIX}{name}": round(float(value), 6)
+            for name, value in zip(card.classes, probabilities, strict=True)
+        },
+    }
+
+
+def write_table(predictions: Iterable[Prediction], as_json: bool, stream: IO[str]) -> bool:
+    """Writes a row each, as JSON lines, or as CSV with a header.
+
+    Returns:
+        Whether there was a prediction, and none failed.
+    """
+    writer: csv.DictWriter[str] | None = None
+    predicted = failed = 0
+    for each in predictions:
+        failed += each.failed
+        predicted += not each.row["error"]
+        if as_json:
+            stream.write(json.dumps(each.row, ensure_ascii=False) + "\n")
+            continue
+        if writer is None:
+            writer = csv.DictWriter(stream, list(each.row))
+            writer.writeheader()
+        writer.writerow(each.row)
+    return predicted > 0 and not failed

@@ -1,0 +1,146 @@
+"""A published model, as a user names it: found, and loaded with what `model.json` says of it."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE
+from kfp_vision.components.shared.runtime.storage import Folder, download, open_folder
+
+__all__ = ["Infer", "ModelCard", "find_model", "load_model"]
+
+# Pixels [B, H, W, K] -> probabilities [B, C], float32.
+Infer = Callable[[np.ndarray], np.ndarray]
+
+_MODELS = ("model/model.keras", "model/model.onnx", "model.keras", "model.onnx")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """`model.json` beside a published model.
+
+    Attributes:
+        task: A key of `shared.tasks.TASKS`.
+        classes: Class names; the position is the output.
+        image_size: `[height, width]` in pixels.
+        channels: 1 or 3.
+        white_level: The value of 16-bit pixels that becomes 255.
+        input, output: What goes in and comes out, for people.
+    """
+
+    task: str
+    classes: list[str]
+    image_size: list[int]
+    channels: int
+    white_level: int = FULL_WHITE
+    input: str = "float32 pixels 0..255, [batch, height, width, channels]"
+    output: str = "calibrated probabilities, [batch, classes]"
+
+
+def find_model(uri: str) -> tuple[Folder, str]:
+    """Returns a folder and the path of the model in it.
+
+    Args:
+        uri: A run's output, its `model` folder, or a file in that; local, gs:// or s3://.
+
+    Raises:
+        ValueError: There is no model that can be loaded.
+    """
+    folder, name = open_folder(uri)
+    names = [name] if name else _MODELS
+    lonely = ""
+    for each in names:
+        is_model = each.endswith(tuple(_RUNTIMES)) and folder.exists(each)
+        if is_model and folder.exists(_beside(each, "model.json")):
+            return folder, each
+        lonely = lonely or (each if is_model else "")
+    if lonely:
+        raise ValueError(
+            "Beside a model there must be the `model.json` of its run, which says what its outputs "
+            f"mean. Received: {lonely} in {folder.uri} without it. Copy it from the run's output."
+        )
+    if not name and folder.exists("report.json"):
+        report = json.loads(folder.read("report.json"))
+        if report["status"] == "rejected":
+            raise ValueError(
+                f"The run must have left a model. Received: {uri}, whose model is rejected: "
+                f"{report.get('reason', '')}"
+            )
+    raise ValueError(
+        "The model must be the output folder of a run, its `model` folder, or a .keras or .onnx "
+        f"file in that. Received: {uri}"
+    )
+
+
+def _beside(path: str, name: str) -> str:
+    return "/".join([*path.split("/")[:-1], name])
+
+
+def _read_card(folder: Folder, model: str) -> ModelCard:
+    path = _beside(model, "model.json")
+    try:
+        return ModelCard(**json.loads(folder.read(path)))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"model.json must be the one of the run. Received: {folder.uri}/{path} ({error})"
+        ) from error
+
+
+def load_model(folder: Folder, name: str) -> tuple[ModelCard, Infer]:
+    """Returns what a model is and the function that it computes.
+
+    Args:
+        folder: Of `find_model`.
+        name: The path in it.
+
+    Raises:
+        ValueError: `model.json` is not the one of a run.
+    """
+    card = _read_card(folder, name)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(folder.root, name)
+        if not folder.is_local:
+            path = Path(scratch, Path(name).name)
+            download(f"{folder.uri}/{name}", path)
+        with _silenced():
+            infer = _RUNTIMES[path.suffix](path)
+            # The first call is the one that starts a runtime.
+            infer(np.zeros((1, *card.image_size, card.channels), np.float32))
+    return card, infer
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Drops what runtimes write to standard error from C++, whatever their log level is."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _keras(file: Path) -> Infer:
+    import keras
+
+    model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    return lambda images: np.asarray(model(images, training=False))
+
+
+def _onnx(file: Path) -> Infer:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file))
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})[0]
+
+
+_RUNTIMES = {".keras": _keras, ".onnx": _onnx}
