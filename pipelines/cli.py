@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 
 from kfp_vision.pipelines.local.processes import Stopped, raise_on_signals, use_tensorflow
-from kfp_vision.pipelines.parameters import Parameters, read_parameters, render_parameters
+from kfp_vision.pipelines.parameter_file import read_parameters, render_parameters
+from kfp_vision.pipelines.parameters import Parameters
 
 __all__ = ["main"]
 

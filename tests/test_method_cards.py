@@ -10,7 +10,8 @@ import pytest
 from kfp_vision.components.data_import.importer import ImportConfig
 from kfp_vision.components.data_import.readers import FORMATS
 from kfp_vision.components.data_profiling.findings import RULES
-from kfp_vision.pipelines.parameters import Parameters, render_parameters
+from kfp_vision.pipelines.parameter_file import render_parameters
+from kfp_vision.pipelines.parameters import Parameters
 
 ROOT = Path(__file__).parent.parent
 CARDS = sorted(path.relative_to(ROOT) for path in (ROOT / "components").rglob("README.md"))

@@ -11,7 +11,7 @@ def probe_batch_size(
     recipe: dsl.Input[dsl.Artifact],
     probe: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
-    learn: bool,
+    learn_batch_size: bool,
     architecture: str,
     image_size: int,
     batch_size: int,
@@ -31,7 +31,7 @@ def probe_batch_size(
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
 
     config = ProbeConfig(
-        learn=learn,
+        learn=learn_batch_size,
         architecture=architecture,
         image_size=image_size,
         batch_size=batch_size,

@@ -1,11 +1,13 @@
 """Parameters: one list for YAML, command line and pipeline, and clear refusals."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import yaml
 
-from kfp_vision.pipelines.parameters import Parameters, read_parameters, render_parameters
+from kfp_vision.pipelines.parameter_file import read_parameters, render_parameters
+from kfp_vision.pipelines.parameters import Parameters, make_parameters
 from kfp_vision.pipelines.training import training_pipeline
 
 REQUIRED = {"dataset_uri": "images", "output_uri": "out"}
@@ -17,9 +19,18 @@ LAUNCHER_ONLY = {
 
 def test_the_pipeline_takes_exactly_these_parameters_with_these_defaults():
     inputs = training_pipeline.component_spec.inputs
-    defaults = {name: spec.default for name, spec in inputs.items() if name not in LAUNCHER_ONLY}
-    fields = {field.name: field.default for field in dataclasses.fields(Parameters)}
-    assert defaults == fields | {"dataset_uri": None, "output_uri": None}
+    found = {
+        name: (spec.default, spec.description)
+        for name, spec in inputs.items()
+        if name not in LAUNCHER_ONLY
+    }
+    assert found == {
+        field.name: (
+            None if field.default is dataclasses.MISSING else field.default,
+            field.metadata["help"],
+        )
+        for field in dataclasses.fields(Parameters)
+    }
 
 
 def test_the_rendered_file_is_the_defaults():
@@ -154,6 +165,34 @@ def test_the_home_folder_is_found_in_every_path(
     options = {name: written} if given_by == "option" else {}
     read = read_parameters(path, {n: v for n, v in REQUIRED.items() if n != name} | options)
     assert getattr(read, name) == meant.format(home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "dataset", ["photos", "a/photos/", "s3://bucket/photos", "tfds:photos", "photos.csv"]
+)
+def test_without_an_output_its_name_is_that_of_the_dataset(dataset):
+    assert make_parameters({"dataset_uri": dataset}).output_uri == "out/photos"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"epochs": "ten"}, "`epochs` must be of type int. Received: 'ten'"),
+        ({"epochs": True}, "`epochs` must be of type int. Received: True"),
+        ({"seed": 1.0}, "`seed` must be of type int. Received: 1.0"),
+        ({"follow_links": 1}, "`follow_links` must be of type bool. Received: 1"),
+        ({"dataset_uri": 7}, "`dataset_uri` must be of type str. Received: 7"),
+        ({"epoch": 1}, "Received: 'epoch'. Did you mean epochs"),
+    ],
+)
+def test_python_values_of_the_wrong_type_are_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        make_parameters(REQUIRED | given)
+
+
+def test_python_may_give_paths_and_whole_numbers():
+    made = make_parameters({"dataset_uri": Path("a/b"), "output_uri": "out", "learning_rate": 1})
+    assert made == Parameters("a/b", "out", learning_rate=1.0)
 
 
 def test_a_missing_file_says_how_to_get_one(tmp_path):
