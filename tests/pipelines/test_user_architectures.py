@@ -38,9 +38,10 @@ def check_run(kfp_vision, dataset: Path, output: Path, architecture: object) -> 
     arguments = ("--dataset-uri", dataset, "--output", output, "--architecture", architecture)
     answer = kfp_vision("run", *arguments)
     told = answer.stdout + answer.stderr
-    # A weak network on few images may be rejected in the end: that is no failure.
+    # The last stage rejects a weak network on few images: that is no failure of the others.
     assert answer.returncode == 0 or "rejected: " in told, told
-    assert "failed" not in outcomes(output).values()
+    failed = {name for name, outcome in outcomes(output).items() if outcome == "failed"}
+    assert failed <= {"check-model"}, told
     if answer.returncode == 0:
         assert set(exports(output)) == FORMATS
         for name, export in exports(output).items():

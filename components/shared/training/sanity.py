@@ -23,10 +23,13 @@ _MAX_STEPS = 96
 _STEPS_PER_CALL = 8
 # Large batches get fewer steps: 96 of 4096 images take longer than many a training.
 _MAX_IMAGES, _LEAST_STEPS = 128 * 1024, 32
+# So many times the steps before a loss counts as one that does not fall: networks of a few filters
+# start slowly, and their own augmentation hides it.
+_PATIENCE = 4
 # A loss has fallen when it is lower by this share and by this many standard errors.
 _LEAST_FALL, _SIGMAS = 0.005, 3.0
-# When it has not, rates lower and higher by this factor are tried, for fewer steps.
-_OTHER_RATES, _OTHER_STEPS = 10.0, 32
+# When it has not, rates lower and higher by this factor are tried.
+_OTHER_RATES = 10.0
 
 
 class NotFiniteError(ArithmeticError):
@@ -127,9 +130,11 @@ def check_one_batch(
 
     with trainer.unregularised():
         losses, blind = train(learning_rate, max_steps), trainer.frequency_loss(targets)
+        if not (losses.has_fallen(blind) or losses.has_exploded):
+            losses = train(learning_rate, _PATIENCE * max_steps)
         if not losses.has_fallen(blind):
             others = {
-                rate: train(rate, _OTHER_STEPS)
+                rate: train(rate, max_steps)
                 for rate in (learning_rate / _OTHER_RATES, learning_rate * _OTHER_RATES)
                 if rate < learning_rate or not losses.has_exploded
             }

@@ -94,6 +94,14 @@ def test_a_penalty_of_the_model_is_no_loss_of_the_images() -> None:
     assert checks["initial_loss"] == pytest.approx(plain["initial_loss"], rel=1e-5)
 
 
+def test_a_loss_that_starts_to_fall_late_gets_more_steps() -> None:
+    # Too little in 96 steps to be told from none.
+    trainer = _trainer(optimizer="sgd", clip_norm=0.0)
+    checks = _check(trainer, rate=1e-5)
+    assert checks["overfit_steps"] == 384
+    assert len(describe_check(trainer, checks)) == 1
+
+
 def test_a_loss_that_falls_without_halving_warns_and_goes_on() -> None:
     trainer = _trainer()
     checks = _check(trainer, rate=2e-3)
@@ -107,9 +115,9 @@ def test_a_loss_that_falls_without_halving_warns_and_goes_on() -> None:
     [
         (1e-6, MemorizationError, "nor at 1e-07 or 1e-05"),
         (
-            1e-5,
+            2.5e-6,
             MemorizationError,
-            "at 0.0001 it falls to .* higher `learning_rate`, such as 0.0001",
+            "at 2.5e-05 it falls to .* higher `learning_rate`, such as 2.5e-05",
         ),
         (1.0, RateTooHighError, "at 0.1 it falls to .* lower `learning_rate`, such as 0.1"),
         (1e4, RateTooHighError, "lower `learning_rate`"),
