@@ -46,7 +46,7 @@ _INSPECTED = (
 def _with_parameter_options(*names: str) -> Callable[[_Command], _Command]:
     """Turns the `**options` of a command into one typed option for each of the parameters."""
 
-    def flags(field: dataclasses.Field) -> list[str]:
+    def flags(field: dataclasses.Field[Any]) -> list[str]:
         if field.name == "output_uri":
             return ["--output", "--output-uri"]
         name = field.name.replace("_", "-")

@@ -52,7 +52,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     return given
 
 
-def _converted(field: dataclasses.Field, node: yaml.Node) -> Any:
+def _converted(field: dataclasses.Field[Any], node: yaml.Node) -> Any:
     """Returns what is written as the type of the parameter; the type that YAML guesses is not used.
 
     YAML 1.1 takes `1e-3` for a string, `no` for a boolean, `1:30` for 90 and `010` for 8.

@@ -45,7 +45,8 @@ def least_memory_mib(model: keras.Model, batch_size: int) -> float:
 
 def _weights_mib(model: keras.Model) -> float:
     """Returns the weights in float32 with gradient and two moments, in MiB."""
-    return 16 * sum(math.prod(weight.shape) for weight in model.weights) / MIB
+    num_weights: int = sum(math.prod(weight.shape) for weight in model.weights)
+    return 16 * num_weights / MIB
 
 
 def _layer_outputs(model: keras.Model) -> Iterator[float]:
@@ -65,4 +66,5 @@ def peak_memory_mib() -> float:
 
 def held_memory_mib() -> float:
     """Returns the memory that this process holds now."""
-    return psutil.Process().memory_info().rss / MIB
+    held_bytes: int = psutil.Process().memory_info().rss
+    return held_bytes / MIB

@@ -99,7 +99,8 @@ def _limit_memory(limit_mib: float | None) -> float | None:
 
 def _gpu_peak_mib(gpus: list[Any]) -> float:
     names = [f"GPU:{index}" for index in range(len(gpus))]
-    return max(tf.config.experimental.get_memory_info(name)["peak"] for name in names) / MIB
+    peak: int = max(tf.config.experimental.get_memory_info(name)["peak"] for name in names)
+    return peak / MIB
 
 
 def _say(kind: str, **values: Any) -> None:

@@ -30,7 +30,7 @@ def strata(label_sets: Sequence[tuple[str, ...]], rows: np.ndarray) -> np.ndarra
         position[min(names, key=lambda name: (counts[name], name))] if names else -1
         for names in label_sets
     ]
-    return np.array(rarest, np.int64)[rows]
+    return np.take(np.array(rarest, np.int64), rows)
 
 
 def draw_splits(

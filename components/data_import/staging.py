@@ -81,9 +81,9 @@ class Staged:
     """
 
     label_sets: dict[tuple[str, ...], int] = dataclasses.field(default_factory=dict)
-    labels: array.array = dataclasses.field(default_factory=lambda: array.array("i"))
+    labels: "array.array[int]" = dataclasses.field(default_factory=lambda: array.array("i"))
     splits: list[str | None] = dataclasses.field(default_factory=list)
-    sizes: array.array = dataclasses.field(default_factory=lambda: array.array("i"))
+    sizes: "array.array[int]" = dataclasses.field(default_factory=lambda: array.array("i"))
     signatures: bytearray = dataclasses.field(default_factory=bytearray)
     digests: bytearray = dataclasses.field(default_factory=bytearray)
     is_gray: bool = True

@@ -46,7 +46,8 @@ def effective_number(counts: np.ndarray, beta: float) -> np.ndarray:
     """
     if not 0.0 <= beta < 1.0:
         raise ValueError(f"`beta` must be at least 0 and below 1. Received: {beta}")
-    return (1.0 - np.power(beta, counts)) / (1.0 - beta)
+    effective: np.ndarray = (1.0 - np.power(beta, counts)) / (1.0 - beta)
+    return effective
 
 
 def class_weights(counts: np.ndarray, beta: float) -> np.ndarray:
@@ -59,8 +60,9 @@ def class_weights(counts: np.ndarray, beta: float) -> np.ndarray:
     """
     if not counts.sum():
         raise ValueError(f"`counts` must hold at least one image. Received: {counts.tolist()}")
-    weights = 1.0 / effective_number(np.maximum(counts, 1), beta)
-    return weights * counts.sum() / (weights * counts).sum()
+    inverse = 1.0 / effective_number(np.maximum(counts, 1), beta)
+    weights: np.ndarray = inverse * counts.sum() / (inverse * counts).sum()
+    return weights
 
 
 def imbalance_ratio(counts: np.ndarray) -> float:

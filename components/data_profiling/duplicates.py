@@ -43,8 +43,8 @@ def leaked_rows(groups: np.ndarray, seen: np.ndarray, held_out: np.ndarray) -> n
 
 def partners(groups: np.ndarray, row: int, among: np.ndarray) -> np.ndarray:
     """Returns the other rows of the group of `row` that are `among` (bool [N])."""
-    rows = np.flatnonzero((groups == groups[row]) & among)
-    return rows[rows != row]
+    others = among & (np.arange(len(groups)) != row)
+    return np.flatnonzero((groups == groups[row]) & others)
 
 
 def within(groups: np.ndarray, members: np.ndarray) -> np.ndarray:
@@ -66,7 +66,8 @@ def label_keys(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     largest = int(values.max(initial=0))
     words = np.random.default_rng(0).integers(2**63, size=largest + 1, dtype=np.uint64)
     total = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words[values], dtype=np.uint64)])
-    return total[starts[1:]] - total[starts[:-1]]
+    sums: np.ndarray = total[starts[1:]] - total[starts[:-1]]
+    return sums
 
 
 def conflicting_rows(groups: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ class Images:
             self.label_starts, np.flatnonzero(self.label_values == label), side="right"
         )
         rows = owner - 1
-        return rows[self.split[rows] == split]
+        return np.compress(self.split[rows] == split, rows)
 
     def path(self, row: int) -> str:
         """Returns where the image came from."""

@@ -130,7 +130,8 @@ def fit_logistic(
     found = minimize(
         objective, weights.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": max_iterations}
     )
-    return found.x.reshape(weights.shape).astype(np.float32)
+    fitted: np.ndarray = found.x.reshape(weights.shape).astype(np.float32)
+    return fitted
 
 
 BASELINES: dict[str, Callable[[Samples, Samples, int, bool], Predict]] = {
@@ -141,14 +142,16 @@ BASELINES: dict[str, Callable[[Samples, Samples, int, bool], Predict]] = {
 
 
 def _affine(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return features @ weights[:-1] + weights[-1]
+    logits: np.ndarray = features @ weights[:-1] + weights[-1]
+    return logits
 
 
 def _class_balance(labels: np.ndarray) -> np.ndarray:
     """Returns weights [N] with mean 1 under which every class that is there counts the same."""
     counts = np.bincount(labels)
-    weights = 1 / counts[labels].astype(np.float32)
-    return weights / weights.mean()
+    inverse = 1 / counts[labels].astype(np.float32)
+    weights: np.ndarray = inverse / inverse.mean()
+    return weights
 
 
 def _present(labels: np.ndarray, num_classes: int) -> np.ndarray:

@@ -27,7 +27,8 @@ _CHANCE_DRAWS = 2000
 
 def activate(logits: np.ndarray, multilabel: bool) -> np.ndarray:
     """Returns probabilities [N, C]: sigmoid when labels are independent, else softmax."""
-    return expit(logits) if multilabel else softmax(logits, axis=1)
+    probabilities: np.ndarray = expit(logits) if multilabel else softmax(logits, axis=1)
+    return probabilities
 
 
 def negative_log_likelihood(

@@ -60,12 +60,13 @@ def write_saved_model(model: keras.Model, path: Path) -> None:
 def write_onnx(model: keras.Model, path: Path) -> None:
     """Writes an ONNX file with the input `pixels` and the output `probabilities`."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], name="pixels")])
     def call(pixels: tf.Tensor) -> tf.Tensor:
         return tf.identity(model(pixels, training=False), name="probabilities")
 
+    signature = [tf.TensorSpec([None, *model.input_shape[1:]], name="pixels")]
+    traced = tf.function(call, input_signature=signature).get_concrete_function()
     # tf2onnx turns the constants of keras.layers.Normalization into inputs unless they are frozen.
-    frozen = convert_variables_to_constants_v2(call.get_concrete_function())
+    frozen = convert_variables_to_constants_v2(traced)
     graph_def = frozen.graph.as_graph_def()
     # Keras wraps grouped convolutions in a function for XLA that is not inlined; ONNX has none.
     functions = graph_def.library.function

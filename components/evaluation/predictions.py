@@ -20,7 +20,9 @@ def decide(probabilities: np.ndarray, multilabel: bool) -> np.ndarray:
     """Returns the predicted classes as uint8 [N, C]: the likeliest one, or all at 0.5 and above."""
     if multilabel:
         return (probabilities >= 0.5).astype(np.uint8)
-    return np.eye(probabilities.shape[1], dtype=np.uint8)[probabilities.argmax(axis=1)]
+    one_hot = np.eye(probabilities.shape[1], dtype=np.uint8)
+    likeliest: np.ndarray = one_hot[probabilities.argmax(axis=1)]
+    return likeliest
 
 
 def predictions_table(

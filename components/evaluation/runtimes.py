@@ -53,7 +53,7 @@ def _open_tflite(path: Path) -> Infer:
         pixels = images if scale == 0 else np.rint(images / scale + zero_point).clip(0, 255)
         interpreter.set_tensor(image["index"], pixels.astype(image["dtype"]))
         interpreter.invoke()
-        return interpreter.get_tensor(probabilities["index"])
+        return np.asarray(interpreter.get_tensor(probabilities["index"]))
 
     return infer
 

@@ -157,10 +157,11 @@ def plain_steps(recipe: Recipe, settings: Hyperparameters) -> int:
         settings: Those of the recipe, or what a repair has made of them.
     """
     epochs = recipe.sections[hyperparameters.SECTION]["epochs"]
-    plain = epochs.value
+    plain: float = epochs.value
     if epochs.source == "learned":
         plain = epochs.evidence.get("epochs_without_policy", plain)
-    return max(1, round(settings.steps * plain / epochs.value))
+    steps: float = settings.steps * plain / epochs.value
+    return max(1, round(steps))
 
 
 def _repair(recipe: Recipe) -> Callable[[Hyperparameters], Hyperparameters] | None:

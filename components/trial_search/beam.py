@@ -325,7 +325,8 @@ def _is_near(losses: np.ndarray, others: np.ndarray, sigmas: float = 1.0) -> boo
 def standard_error(values: np.ndarray) -> float:
     """Returns that of the mean over [seed, part], both drawn at random; of one seed, over parts."""
     axes = [axis for axis in (0, 1) if values.shape[axis] > 1]
-    return sum(values.mean(1 - axis).var(ddof=1) / values.shape[axis] for axis in axes) ** 0.5
+    variance = sum(values.mean(1 - axis).var(ddof=1) / values.shape[axis] for axis in axes)
+    return float(variance**0.5)
 
 
 def _confirm(done: Sequence[Trial], number: int, seed: int) -> list[Trial]:

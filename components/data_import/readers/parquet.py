@@ -109,7 +109,7 @@ def _holds_images(field: pa.Field) -> bool:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or kind == pa.binary_view()
+    return kind in (pa.binary(), pa.large_binary(), pa.binary_view())
 
 
 def _class_names(schema: pa.Schema) -> dict[str, list[str]]:

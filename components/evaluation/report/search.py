@@ -61,7 +61,7 @@ def transform_rows(
 
 def _on_or_off(table: AugmentationTable, transform: str) -> bool:
     """Returns whether a transform has no magnitude: it was measured at one only."""
-    return sum(row["transform"] == transform for row in table.signals) == 1
+    return [row["transform"] for row in table.signals].count(transform) == 1
 
 
 def _figures(transform: str, magnitude: float, table: AugmentationTable) -> str:

@@ -87,12 +87,12 @@ class ImageSource:
 
     def __len__(self) -> int:
         """Returns the number of images."""
-        return self._table.num_rows
+        return len(self.labels)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Returns uint8 [*indices.shape, height, width, channels]."""
         if self._decoded is not None:
-            return self._decoded[indices]
+            return np.take(self._decoded, indices, axis=0)
         return self._decode(indices.ravel()).reshape(*indices.shape, *self._shape)
 
     def _decode(self, rows: np.ndarray) -> np.ndarray:

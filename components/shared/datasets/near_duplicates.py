@@ -47,7 +47,8 @@ def _area_weights(length: int) -> np.ndarray:
     edges = np.arange(_SIDE + 1)[:, None] * (length / _SIDE)
     pixels = np.arange(length)
     overlap = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
-    return (np.clip(overlap, 0.0, None) * (_SIDE / length)).astype(np.float32)
+    shares: np.ndarray = np.clip(overlap, 0.0, None) * (_SIDE / length)
+    return shares.astype(np.float32)
 
 
 def image_signature(pixels: np.ndarray) -> bytes:
@@ -55,7 +56,8 @@ def image_signature(pixels: np.ndarray) -> bytes:
     height, width, channels = pixels.shape
     rows = _area_weights(height) @ pixels.reshape(height, width * channels).astype(np.float32)
     gray = rows if channels == 1 else rows.reshape(_SIDE, width, channels) @ _LUMA
-    return np.rint(gray @ _area_weights(width).T).astype(np.uint8).tobytes()
+    thumbnail: np.ndarray = np.rint(gray @ _area_weights(width).T)
+    return thumbnail.astype(np.uint8).tobytes()
 
 
 def near_duplicate_groups(signatures: np.ndarray) -> np.ndarray:

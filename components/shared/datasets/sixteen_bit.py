@@ -41,7 +41,7 @@ def white_level(peak: int) -> int:
 
 def to_eight_bits(pixels: np.ndarray, white: int) -> np.ndarray:
     """Returns uint8 pixels, 255 from `white` on, rounded to nearest."""
-    scaled = (np.minimum(pixels, white).astype(np.uint32) * 255 + white // 2) // white
+    scaled: np.ndarray = (np.minimum(pixels, white).astype(np.uint32) * 255 + white // 2) // white
     return scaled.astype(np.uint8)
 
 

@@ -141,4 +141,5 @@ def iterate_images(table: pa.Table, indices: Iterable[int]) -> Iterator[np.ndarr
 
 def label_lists(table: pa.Table) -> list[list[int]]:
     """Returns the labels of every row; the list of an unlabelled image is empty."""
-    return table["labels"].to_pylist()
+    labels: list[list[int]] = table["labels"].to_pylist()
+    return labels

@@ -119,7 +119,10 @@ def ranking_metrics(
 def _sum_rows(images: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Returns counts summed over `images[starts[g]:starts[g + 1]]` for each group g, [G, R]."""
     ones = np.ones(len(images), counts.dtype)
-    return csr_array((ones, images, starts), shape=(len(starts) - 1, len(counts))) @ counts
+    sums: np.ndarray = (
+        csr_array((ones, images, starts), shape=(len(starts) - 1, len(counts))) @ counts
+    )
+    return sums
 
 
 def _sum_by(
@@ -127,7 +130,8 @@ def _sum_by(
 ) -> np.ndarray:
     """Returns values * counts summed over the images of each group, [num_groups, R]."""
     entries = (values.astype(counts.dtype), (groups, np.arange(len(groups))))
-    return csr_array(entries, shape=(num_groups, len(groups))) @ counts
+    sums: np.ndarray = csr_array(entries, shape=(num_groups, len(groups))) @ counts
+    return sums
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

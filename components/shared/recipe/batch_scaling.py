@@ -5,6 +5,7 @@ is ours: `make bench-probe` fits it on real sets.
 """
 
 import dataclasses
+import math
 
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 
@@ -32,7 +33,7 @@ def scale_learning_rate(
         new_batch: Images a step now.
         noise_scale: B_noise; None when it is unknown, and then taken to be far above both batches.
     """
-    return learning_rate * _noise_ratio(batch, new_batch, noise_scale) ** EXPONENT
+    return learning_rate * math.pow(_noise_ratio(batch, new_batch, noise_scale), EXPONENT)
 
 
 def scale_steps(steps: int, batch: int, new_batch: int, noise_scale: float | None) -> int:

@@ -164,7 +164,7 @@ def resolve(
 
 
 def _settle_epochs(
-    held: dict[str, Setting], settle: Callable[..., Any], num_images: int, batch_size: int
+    held: dict[str, Setting], settle: Callable[..., float], num_images: int, batch_size: int
 ) -> float:
     """Returns the passes over the images: the user's, learned, default, or those of their steps."""
     if "steps" not in held:

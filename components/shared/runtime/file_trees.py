@@ -94,7 +94,7 @@ def walk_folder(root: str, follow_links: bool) -> Tree:
     return tree
 
 
-def _is_folder(entry: os.DirEntry) -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # A link to itself, or through a folder that must not be entered.

@@ -62,7 +62,7 @@ def on_replicas(
 
     def share(context: tf.distribute.experimental.ValueContext) -> tuple[Any, ...]:
         rows = slice(context.replica_id_in_sync_group, None, num_replicas)
-        return tf.nest.map_structure(lambda values: values[rows], batch)
+        return tuple(tf.nest.map_structure(lambda values: values[rows], part) for part in batch)
 
     # Cut before they are sent: a replica's device receives no more than its share.
     shares = strategy.experimental_distribute_values_from_function(share)

@@ -4,6 +4,7 @@ The step that is checked is the step that trains, so the check also pays for its
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -80,7 +81,7 @@ class _Losses:
         """
         if self.has_halved or not np.isfinite(self.steps).all():
             return self.has_halved
-        error = self.scatter * np.sqrt(2 / _STEPS_PER_CALL)
+        error = self.scatter * math.sqrt(2 / _STEPS_PER_CALL)
 
         def is_below(lower: float, upper: float) -> bool:
             return upper - lower > max(_LEAST_FALL * upper, _SIGMAS * error)

@@ -301,7 +301,7 @@ class Trainer:
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
             draw = tf.cast(self.optimizer.iterations, tf.int32) * self._num_replicas + replica
             seed = tf.stack([self._seed, draw])
-            pixels, partners, weights = _augment(images, self._policy, seed)
+            pixels, partners, weights = _compiled_augment(images, self._policy, seed)
             others = {name: tf.gather(value, partners) for name, value in targets.items()}
             loss, gradients = self._gradients(pixels, targets, others, weights)
         return loss, self._apply(gradients, learning_rate)
@@ -436,13 +436,15 @@ class Trainer:
         return [*self.model.variables, *self.optimizer.variables, *self._average]
 
 
-@tf.function(jit_compile=True)
 def _augment(
     images: tf.Tensor, policy: Mapping[str, tf.Tensor], seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     return augment(
         images, {name: tf.convert_to_tensor(value) for name, value in policy.items()}, seed
     )
+
+
+_compiled_augment = tf.function(_augment, jit_compile=True)
 
 
 def _variables(tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Variable]:
