@@ -7,8 +7,9 @@ Reference: Guo et al., 2017, arXiv:1706.04599, section 4.2.
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
+
+from kfp_vision.components.shared.metrics.temperature import best_temperature
 
 __all__ = [
     "activate",
@@ -19,8 +20,6 @@ __all__ = [
     "negative_log_likelihood",
 ]
 
-# A model far outside is broken, not badly calibrated.
-_LOG_TEMPERATURE_RANGE = (-4.0, 4.0)
 _BINS = 15
 _CHANCE_DRAWS = 2000
 
@@ -61,14 +60,10 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
     The outcomes are smoothed by 1 / (N + 2), as in Platt scaling: without it a model that makes no
     mistake on a small set would be called certain (Platt, 1999, section 2.2).
     """
-    logits = logits.astype(np.float64)
     smoothing = 1.0 / (len(labels) + 2)
-    best = minimize_scalar(
-        lambda log_t: negative_log_likelihood(labels, logits / np.exp(log_t), smoothing),
-        bounds=_LOG_TEMPERATURE_RANGE,
-        method="bounded",
+    return best_temperature(
+        lambda scaled: negative_log_likelihood(labels, scaled, smoothing), logits
     )
-    return float(np.exp(best.x))
 
 
 def calibration_gap(

@@ -1,4 +1,4 @@
-"""Trials: a few steps from a common checkpoint, scored by the loss on held-out images.
+"""Trials: a few steps from a common checkpoint, scored by the calibrated loss on held-out images.
 
 The checkpoint has learned a part of the images by heart, as a whole training does with all of them
 at its end, and the trials go on with these images: what a technique does against it shows within a
@@ -27,6 +27,7 @@ from kfp_vision.components.shared.training.checkpoints import read_checkpoint
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.trial_search.regularisation import Regularisation
+from kfp_vision.components.trial_search.scoring import calibrated_losses
 
 __all__ = ["TrialRunner"]
 
@@ -87,7 +88,7 @@ class TrialRunner:
     def run(
         self, regularisation: Regularisation, seed: int, confirming: bool = False
     ) -> tuple[float, ...]:
-        """Returns the mean losses of eight parts of the held-out images in nats.
+        """Returns the mean calibrated losses of eight parts of the held-out images in nats.
 
         Every image is in one of the parts, drawn once for all trials. Nothing where a loss is not
         finite.
@@ -105,16 +106,20 @@ class TrialRunner:
         # As a whole training ends: the statistics of the last steps are those of a few augmented
         # images, and scatter more than techniques differ.
         trainer.settle_statistics(images for images, _ in self._train.batches_of(self._settling))
-        losses = [
-            np.asarray(self._task.loss(targets, trainer.logits(images)))
+        batches = [
+            (targets, trainer.logits(images))
             for images, targets in self._scored_batches(confirming)
         ]
-        together = np.concatenate(losses)
+        logits = np.concatenate([each for _, each in batches])
+        names = batches[0][0]
+        targets = {name: np.concatenate([each[name] for each, _ in batches]) for name in names}
+        if not np.isfinite(logits).all():
+            return ()
         # The images lie in the order of their classes.
-        order = np.random.default_rng(0).permutation(len(together))
-        means = [
-            float(together[part].mean()) for part in np.array_split(order, min(_PARTS, len(order)))
-        ]
+        order = np.random.default_rng(0).permutation(len(logits))
+        parts = np.array_split(order, min(_PARTS, len(order)))
+        losses = calibrated_losses(self._task, targets, logits, np.array_split(order, 2))
+        means = [float(losses[part].mean()) for part in parts]
         return tuple(means) if np.isfinite(means).all() else ()
 
     def spare_memory(self) -> None:

@@ -1,5 +1,8 @@
 """Geometry: one 3x3 matrix per image, one bilinear resampling.
 
+Images that are only flipped, turned by quarters or shifted are shifted by whole pixels: the
+resampling then copies pixels, where fractions of a pixel would blur small images.
+
 Shapes: images [B, H, W, C] uint8 or float 0..255; matrices [B, 3, 3] float32 take a point of the
 source to its place in the output, (x, y, 1) in pixels, the centre of the top left pixel at (0, 0).
 """
@@ -10,6 +13,9 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 __all__ = ["invert", "matrices", "sample_points", "warp"]
+
+# With none of these, every output pixel can be one pixel of the source.
+_RESAMPLING = ("rotate", "shear_x", "shear_y", "zoom_in", "zoom_out")
 
 
 def _matrix(a: tf.Tensor, b: tf.Tensor, c: tf.Tensor, d: tf.Tensor) -> tf.Tensor:
@@ -25,7 +31,8 @@ def matrices(values: Mapping[str, tf.Tensor], height: int, width: int) -> tf.Ten
     """Returns the matrices [B, 3, 3] of mirror, flip, rot90, zoom, shear, rotate, translate.
 
     All but the translation are about the centre of the image. Of zooming in and out the stronger
-    holds: one after the other they would cancel out.
+    holds: one after the other they would cancel out. The translation is rounded to whole pixels
+    for images without rotation, shear and zoom.
 
     Args:
         values: Parameters [B] as in the table of transforms.
@@ -50,7 +57,9 @@ def matrices(values: Mapping[str, tf.Tensor], height: int, width: int) -> tf.Ten
     centre = tf.constant([(width - 1) / 2.0, (height - 1) / 2.0])
     shift = tf.stack([values["translate_x"] * width, values["translate_y"] * height], -1)
     offset = centre - tf.reduce_sum(linear * centre, -1) + shift
-    return _affine(linear, offset)
+    resampled = tf.stack([values[name] for name in _RESAMPLING], -1)
+    warped = tf.reduce_any(resampled != 0.0, -1, keepdims=True)
+    return _affine(linear, tf.where(warped, offset, tf.round(offset)))
 
 
 def _affine(linear: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:

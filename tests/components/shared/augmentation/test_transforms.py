@@ -135,7 +135,7 @@ def test_a_quarter_turn_is_numpys():
         {"rotate": 0.1},
         {"shear_x": 0.4},
         {"shear_y": 0.3},
-        {"translate_x": 0.2, "translate_y": 0.1},
+        {"rotate": 0.05, "translate_x": 0.2, "translate_y": 0.1},
         {"zoom_in": 0.7},
         {"zoom_out": 0.5},
         {"mirror": 1.0, "rotate": 0.2, "shear_x": 0.2, "zoom_in": 0.3, "translate_y": 0.3},
@@ -161,6 +161,19 @@ def test_one_resampling_is_that_of_scipy(magnitudes):
         -1,
     )
     np.testing.assert_allclose(transformed(images, **magnitudes)[0], expected, atol=0.05)
+
+
+@pytest.mark.parametrize("magnitudes", [{}, {"mirror": 1.0}, {"flip": 1.0, "mirror": 1.0}])
+def test_a_shift_alone_is_by_whole_pixels(magnitudes):
+    images = smooth_images()
+    shifted = transformed(images, translate_x=0.2, translate_y=0.1, **magnitudes)
+    whole = round(0.1 * WIDTH), round(0.05 * HEIGHT)
+    expected = np.pad(
+        transformed(images, **magnitudes),
+        ((0, 0), whole[1:] + (0,), whole[:1] + (0,), (0, 0)),
+        "edge",
+    )
+    np.testing.assert_array_equal(shifted, expected[:, :HEIGHT, :WIDTH])
 
 
 def test_the_hue_goes_around_the_colour_circle_at_constant_luma():

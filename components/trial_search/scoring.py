@@ -1,0 +1,48 @@
+"""The score of a trial: the held-out loss after temperature scaling.
+
+The raw loss charges label smoothing, MixUp and strong policies for their confidence, which one
+number mends after the training, and not for their errors.
+Shapes: N held-out images.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kfp_vision.components.shared.metrics.temperature import best_temperature
+from kfp_vision.components.shared.tasks import Task
+
+__all__ = ["calibrated_losses"]
+
+
+def calibrated_losses(
+    task: Task, targets: Mapping[str, np.ndarray], logits: np.ndarray, halves: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Returns the loss of every image in nats, [N].
+
+    The temperature of one half of the images is fitted on the other half.
+
+    Args:
+        task: Its loss is scaled.
+        targets: {name: [N, ...]}.
+        logits: [N, ...], finite.
+        halves: Rows of two parts of the images, together all of them.
+    """
+    losses = np.empty(len(logits))
+    for fitted, read in (halves, halves[::-1]):
+        held = {name: value[fitted] for name, value in targets.items()}
+        # As in Platt scaling: without it few images without a mistake would ask for certainty.
+        smoothing = 1.0 / (len(fitted) + 2)
+
+        def mean_loss(
+            scaled: np.ndarray,
+            held: Mapping[str, np.ndarray] = held,
+            smoothing: float = smoothing,
+        ) -> float:
+            values = task.loss(held, scaled.astype(np.float32), label_smoothing=smoothing)
+            return float(np.mean(values))
+
+        scaled = logits[read] / best_temperature(mean_loss, logits[fitted])
+        others = {name: value[read] for name, value in targets.items()}
+        losses[read] = np.asarray(task.loss(others, scaled.astype(np.float32)))
+    return losses
