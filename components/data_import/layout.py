@@ -141,10 +141,16 @@ def _split_folders(
     if others:
         notes.append(f"{outside} images in {show_paths(others)} are in no split and are left out.")
     classes: dict[str, tuple[str | None, str]] = {}
+    train = {
+        name_of(child)
+        for path, split in splits.items()
+        if split == "train"
+        for child in folders.used(_inner_split(folders, path, frozenset()))
+    }
     for path, split in splits.items():
         if split == "unlabeled":
             continue
-        inner = _inner_split(folders, path)
+        inner = _inner_split(folders, path, frozenset(train))
         refuse_links([path, inner], linked)
         if inner != path:
             notes.append(f"The classes of {path!r} are in {inner!r}.")
@@ -164,14 +170,20 @@ def _split_folders(
     return Layout(classes, splits, notes + note_merged(classes, folders, linked))
 
 
-def _inner_split(folders: FolderCounts, path: str) -> str:
-    """Returns where a split's classes are: `seg_train/seg_train` or `train/images` at times."""
+def _inner_split(folders: FolderCounts, path: str, classes: frozenset[str]) -> str:
+    """Returns where a split's classes are: `seg_train/seg_train` or `train/images` at times.
+
+    Args:
+        folders: Of the source.
+        path: Of the split.
+        classes: Names of the class folders for training: `val/images` is a class if it is there.
+    """
     used = folders.used(path)
     if len(used) != 1 or folders.images[path]:
         return path
     name = name_of(used[0])
     is_inner = name == name_of(path) or bool(name_splits([name]))
-    return used[0] if is_inner or (is_filler(name) and folders.used(used[0])) else path
+    return used[0] if is_inner or (is_filler(name) and name not in classes) else path
 
 
 def _hold_splits(class_folders: list[str], folders: FolderCounts) -> bool:

@@ -60,6 +60,18 @@ MEANT = {
             "eval/cat": ("test", "cat"),
         },
     ),
+    "no classes in the validation split": (
+        ["train/cat/images", "train/dog/images", "val/images", "test/images"],
+        {"train/cat": ("train", "cat"), "train/dog": ("train", "dog")},
+    ),
+    "a class called images": (
+        ["train/images", "train/plots", "test/images"],
+        {
+            "train/images": ("train", "images"),
+            "train/plots": ("train", "plots"),
+            "test/images": ("test", "images"),
+        },
+    ),
     "a folder in the splits": (
         ["train/images/cat", "train/images/dog", "test/images/cat"],
         {
@@ -141,6 +153,10 @@ REFUSED = {
         ["train_images", "test_images"],
         ["'train_images' (train)", "'test_images' (test)", "a table"],
     ),
+    "images in splits": (
+        ["train/images", "train/labels*", "valid/images", "valid/labels*"],
+        ["'train' (train)", "'valid' (validation)", "a table"],
+    ),
     "one level too high": (["birds/owl", "birds/jay"], ["'birds'", "'birds/owl'", "`/birds`"]),
     "two levels too high": (["a/birds/owl", "a/birds/jay"], ["'a/birds'", "`/a/birds`"]),
     "images and annotations": (["JPEGImages", "Annotations*"], ["at least two classes"]),
@@ -190,6 +206,10 @@ NOTED = {
     "no labels": (
         ["train/cat", "train/dog", "test"],
         "'test' holds 10 images and no class folders",
+    ),
+    "no labels in images": (
+        ["train/cat", "train/dog", "val/images"],
+        "'val/images' holds 10 images and no class folders",
     ),
     "no labels in the same name twice": (
         ["train/cat", "train/dog", "test/test"],
