@@ -6,7 +6,7 @@ is in the column agrees, and what was understood is told; nothing is guessed bes
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kfp_vision.components.data_import.classes import label_text
 from kfp_vision.components.data_import.readers.tables import Table, names_an_image
@@ -29,8 +29,8 @@ _LABEL = (
 )
 _LABELS = ("labels", "classes", "categories", "tags", "targets", "findinglabels")
 _SPLIT = ("split", "subset", "dataset", "set", "partition", "phase", "usage", "fold")
-# One-hot columns beside them are classes, and these are not.
-_SPLIT_FLAG = re.compile(r"is(train|training|val|valid|validation|test|testing)")
+# Columns of yes and no that are splits: one-hot columns beside them are classes, these are not.
+_SPLIT_FLAG = re.compile(r"is(train|training|val|valid|validation|test|testing)(image)?")
 _INDEX = re.compile(r"(unnamed:? ?\d+|index)?", re.IGNORECASE)
 # What stands in one column a class.
 FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
@@ -59,6 +59,7 @@ class Columns:
         has_many: Whether the name of the column of labels speaks of several.
         split: Empty for none.
         notes: What was understood, one sentence each.
+        split_of: What cells of `split` mean, in lower case -> one of `SPLITS`.
     """
 
     path: str
@@ -67,6 +68,7 @@ class Columns:
     has_many: bool
     split: str
     notes: list[str]
+    split_of: Mapping[str, str] = dataclasses.field(default_factory=lambda: SPLIT_NAMES)
 
     @property
     def used(self) -> list[str]:
@@ -102,12 +104,22 @@ def find_columns(
                 f"A column must have a name of its own. Received: {table.name} with two columns "
                 f"{name!r} among {table.shown_columns}. Rename or remove one."
             )
+    split_of = _split_of_flag(split) or SPLIT_NAMES
     notes = _describe(table.name, image or path, labels, split)
+    if split_of is not SPLIT_NAMES:
+        meanings = ", ".join(f"{cell} is {split_of[cell]}" for cell in ("true", "false"))
+        notes.append(f"{table.name}: in column {split!r} {meanings}.")
     unused = [name for name in (*table.image_columns, *rest) if name not in (image, *labels)]
     if unused:
         notes.append(f"{table.name}: columns not used: {', '.join(unused[:20])}.")
+    if not split and (named := _ranked(unused, _SPLIT)):
+        cells = sorted({label_text(row.get(named[0])) for row in table.head})[:5]
+        notes.append(
+            f"{table.name}: column {named[0]!r} with {cells} does not name splits. To use it, "
+            "write train, val and test."
+        )
     has_many = len(labels) == 1 and _key(labels[0]) in _LABELS
-    return Columns(path, image, labels, has_many, split, notes)
+    return Columns(path, image, labels, has_many, split, notes, split_of)
 
 
 def _key(name: str) -> str:
@@ -175,7 +187,19 @@ def _find_split(table: Table, columns: list[str]) -> str:
     if named and _key(named[0]) == "split":
         return named[0]
     fitting = [name for name in named if _are_splits(table, name)]
-    return fitting[0] if fitting else ""
+    flags = [name for name in columns if _split_of_flag(name) and _are_flags(table, name)]
+    # Of two flags a row may have both.
+    return fitting[0] if fitting else flags[0] if len(flags) == 1 else ""
+
+
+def _split_of_flag(column: str) -> dict[str, str]:
+    """Returns what yes and no mean in `is_valid`, `is_test` or `is_train`; nothing for others."""
+    flag = _SPLIT_FLAG.fullmatch(_key(column))
+    if not flag:
+        return {}
+    split = SPLIT_NAMES[flag[1]]
+    other = "test" if split == "train" else "train"
+    return {cell: split if is_set else other for cell, is_set in FLAGS.items()}
 
 
 def _are_splits(table: Table, column: str) -> bool:

@@ -1,5 +1,7 @@
 """The rows of a manifest: path, labels and split of each, as they are written."""
 
+from collections.abc import Mapping
+
 from kfp_vision.components.data_import.classes import label_text
 from kfp_vision.components.data_import.readers.find_tables import Manifest
 from kfp_vision.components.data_import.readers.table_labels import (
@@ -11,7 +13,6 @@ from kfp_vision.components.data_import.readers.table_labels import (
     split_cell,
 )
 from kfp_vision.components.data_import.readers.table_paths import Row
-from kfp_vision.components.data_import.samples import SPLIT_NAMES
 
 __all__ = ["NO_LABEL", "holds_lists", "read_rows"]
 
@@ -43,7 +44,7 @@ def read_rows(manifest: Manifest, split: str | None) -> tuple[list[Row], list[st
         else:
             value, [column] = row.get(columns.labels[0]), columns.labels
             cells.append(read_cell(value, table.class_names.get(column, []), where))
-        stated = _split(row.get(columns.split), where) if columns.split else None
+        stated = _split(row.get(columns.split), columns.split_of, where) if columns.split else None
         splits.append(stated or split)
     texts = {cell for cell in cells if isinstance(cell, str)}
     separator = find_separator(texts, columns, table)
@@ -63,10 +64,10 @@ def holds_lists(manifest: Manifest) -> bool:
     return any(isinstance(as_list(cell, manifest.table.name), list | tuple) for cell in cells)
 
 
-def _split(value: object, where: str) -> str | None:
+def _split(value: object, split_of: Mapping[str, str], where: str) -> str | None:
     stated = label_text(value).lower()
-    if stated and stated not in SPLIT_NAMES:
+    if stated and stated not in split_of:
         raise ValueError(
-            f"`split` must be one of {sorted(SPLIT_NAMES)}. Received: {stated!r} in {where}"
+            f"`split` must be one of {sorted(split_of)}. Received: {stated!r} in {where}"
         )
-    return SPLIT_NAMES.get(stated)
+    return split_of.get(stated)

@@ -230,6 +230,35 @@ def test_the_third_column_without_header_may_be_the_split(tmp_path, noise, impor
     assert info.split_origin["test"] == "given"
 
 
+@pytest.mark.parametrize(
+    ("column", "cells", "splits"),
+    [
+        # As fastai, and as CUB-200 write it.
+        ("is_valid", ("False", "True"), {"train": 14, "validation": 8, "test": 2}),
+        ("is_training_image", (1, 0), {"train": 14, "validation": 2, "test": 8}),
+        ("is_test", (0.0, 1.0), {"train": 14, "validation": 2, "test": 8}),
+    ],
+)
+def test_a_column_of_yes_and_no_may_be_the_split(
+    column, cells, splits, tmp_path, noise, import_into
+):
+    lines = [
+        f"{path},{label},{cells[index >= 16]}"
+        for index, (path, label) in enumerate(_rows(tmp_path, noise, _flat))
+    ]
+    (tmp_path / "all.csv").write_text("\n".join([f"path,label,{column}", *lines]))
+    info, _ = import_into(tmp_path)
+    assert info.splits == splits
+    assert any(f"in column {column!r} true is " in note for note in info.notes)
+
+
+def test_folds_are_told_not_to_be_splits(tmp_path, noise, import_into):
+    _lines("path,label,fold", lambda p, c: f"{p},{c},{len(p)}")(tmp_path, noise)
+    info, _ = import_into(tmp_path)
+    assert set(info.split_origin.values()) == {"made"}
+    assert any("'fold' with ['12', '13'] does not name splits" in note for note in info.notes)
+
+
 def test_splits_in_the_paths_are_kept(tmp_path, noise, import_into):
     rows = _rows(tmp_path, noise, lambda i: f"{'train' if i < 16 else 'test'}/{i}.png")
     (tmp_path / "all.csv").write_text("\n".join(["path,label", *map(",".join, rows)]))
