@@ -1,7 +1,9 @@
 """One listing of a folder of images: what may be read, and why the rest is not."""
 
 import dataclasses
+import re
 from collections import Counter
+from collections.abc import Iterable
 from os.path import realpath
 from pathlib import Path
 
@@ -25,11 +27,13 @@ from kfp_vision.components.shared.runtime.storage import Folder
 __all__ = ["FolderListing", "is_archive", "list_folder"]
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+# x_mask.png and x_mask_1.png beside x.png, x_segmentation.png beside x.jpg.
+_MASK = re.compile(r"(.+)[-_ .](?:mask|seg|segmentation|gt|groundtruth)(?:[-_ ]?\d+)?")
 # Suffixes of what lies beside images: tables, labels of other tasks, texts, code, models.
 _BESIDE = (
-    *(".csv", ".htm", ".html", ".ipynb", ".json", ".jsonl", ".log", ".mat", ".md", ".npy", ".npz"),
-    *(".parquet", ".pdf", ".pickle", ".pkl", ".py", ".rst", ".tsv", ".txt", ".xml", ".yaml"),
-    *(".yml", *_ARCHIVES),
+    *(".csv", ".gz", ".htm", ".html", ".ipynb", ".json", ".jsonl", ".log", ".mat", ".md", ".npy"),
+    *(".npz", ".parquet", ".pdf", ".pickle", ".pkl", ".py", ".rst", ".tsv", ".txt", ".xml"),
+    *(".yaml", ".yml", *_ARCHIVES),
 )
 
 
@@ -75,10 +79,11 @@ def list_folder(folder: Folder) -> FolderListing:
     tree = folder.list_tree()
     require_readable(folder, tree)
     paths = tree.entries()
-    rejections = _rejections(folder, tree, paths)
+    masks = _masks(tree.files)
+    rejections = masks | _rejections(folder, tree, paths)
     images = {"": 0} | {path: 0 for path in tree.folders if file_kind(path) != "hidden"}
     for path in tree.files:
-        if _may_be_image(path):
+        if _may_be_image(path) and path not in masks:
             images[parent_of(path)] += 1
     linked = _linked_folders(folder, tree)
     # A link to nothing counts as a folder with an image: what was in it is not known.
@@ -131,6 +136,19 @@ def _rejections(folder: Folder, tree: Tree, paths: list[str]) -> dict[str, Rejec
         for path in tree.linked_folders:
             rejections.setdefault(path, Rejection(path, "linked_folder", message))
     return rejections
+
+
+def _masks(files: Iterable[str]) -> dict[str, Rejection]:
+    """Returns the images that are called after another one in their folder, as its mask."""
+    images = {path.rpartition(".")[0]: path for path in files if file_kind(path) == "image"}
+    found = {}
+    for stem, path in images.items():
+        named = _MASK.fullmatch(name_of(stem).lower())
+        image = named and images.get(stem[: len(stem) - len(name_of(stem)) + named.end(1)])
+        if image:
+            message = f"By its name it is the mask of {name_of(image)}, not an image of its own."
+            found[path] = Rejection(escape_name(path), "mask", escape_name(message))
+    return found
 
 
 def _linked_folders(folder: Folder, tree: Tree) -> dict[str, tuple[str, int]]:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+from kfp_vision.components.data_import.other_tasks import describe_annotations
 from kfp_vision.components.data_import.readers.class_folders import (
     read_class_folders,
     read_unlabeled,
@@ -69,10 +70,11 @@ def list_images(folder: Folder, name: str, dataset_format: str) -> tuple[Listing
         try:
             return _with_notes(read_class_folders(folder), notes), "class_folders"
         except ValueError as error:
+            notes += describe_annotations(index.files)
             raise ValueError(" ".join([str(error), *notes])) from error
     if archives:
         return read_npz(folder), "npz"
-    raise _unknown_format(folder, name, found.notes)
+    raise _unknown_format(folder, name, [*found.notes, *describe_annotations(index.files)])
 
 
 def _with_notes(listing: Listing, notes: list[str]) -> Listing:

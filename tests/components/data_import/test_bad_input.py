@@ -47,6 +47,11 @@ REJECTED_FILES = {
         "no_label",
         "x.png",
     ),
+    "mask": (
+        lambda s: (s / "cat/0_mask_1.png").write_bytes((s / "cat/0.png").read_bytes()),
+        "mask",
+        "cat/0_mask_1.png",
+    ),
     "hidden": (lambda s: (s / "cat/.DS_Store").write_bytes(b"\0"), "hidden", "cat/.DS_Store"),
     "empty class": (lambda s: (s / "emu").mkdir(), "empty_class", "emu"),
     "link to a file outside": (
@@ -145,6 +150,15 @@ def _truncated_idx(root: Path) -> None:
     )
 
 
+def _annotated(image: str, annotation: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        for name in (image, annotation):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text("{}")
+
+    return write
+
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 4, 4), np.uint8)
 LABELS = np.arange(20) % 2
 
@@ -191,6 +205,16 @@ REFUSED = {
         _arrays(x_test=IMAGES, y_test=LABELS),
         "There must be training images",
     ),
+    "Pascal VOC": (
+        _annotated("JPEGImages/7.jpg", "Annotations/7.xml"),
+        "Annotations of objects are not read: 1 like Annotations/7.xml",
+    ),
+    "YOLO": (_annotated("train/images/7.jpg", "train/labels/7.txt"), "1 like train/labels/7.txt"),
+    "COCO": (
+        _annotated("train2017/7.jpg", "annotations/instances_train2017.json"),
+        "1 like annotations/instances_train2017.json",
+    ),
+    "flat YOLO": (_annotated("7.jpg", "7.txt"), "1 like 7.txt"),
     "too few": (_arrays(images=IMAGES[:4], labels=LABELS[:4]), "at least 3 images"),
 }
 
