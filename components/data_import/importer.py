@@ -115,7 +115,7 @@ def _import(dataset_uri: str, work_dir: Path, config: ImportConfig) -> DatasetIn
     require_classes(classes, dataset_uri, lost)
     notes += [lost] if lost else []
     notes += [
-        f"No image of the split {name} could be used, although the source has a folder for it."
+        f"No image of the split {name} could be used, although the source names it."
         for name in sorted(listing.splits - given)
     ]
     task = detect_task(label_sets, config.task)

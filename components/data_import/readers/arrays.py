@@ -139,7 +139,8 @@ def list_arrays(
                     else:
                         yield reject_label(path, labels[0])
 
-    return Listing(samples(), total, notes)
+    splits = frozenset(split for _, _, split in parts if split)
+    return Listing(samples(), total, notes, splits=splits)
 
 
 def _read_class_lines(folder: Folder) -> list[str]:

@@ -30,15 +30,18 @@ __all__ = [
     "table_stem",
 ]
 
-_OPENERS: dict[str, Callable[[Folder, str], Table]] = {
-    ".csv": lambda folder, name: open_delimited(TextFile(folder, name)),
-    ".tsv": lambda folder, name: open_delimited(TextFile(folder, name)),
-    ".jsonl": lambda folder, name: open_json_lines(TextFile(folder, name)),
-    ".ndjson": lambda folder, name: open_json_lines(TextFile(folder, name)),
-    ".json": lambda folder, name: open_json(TextFile(folder, name)),
-    ".parquet": open_parquet,
+_TEXT_OPENERS: dict[str, Callable[[TextFile], Table]] = {
+    ".csv": open_delimited,
+    ".tsv": open_delimited,
+    ".jsonl": open_json_lines,
+    ".ndjson": open_json_lines,
+    ".json": open_json,
 }
-MANIFEST_SUFFIXES = tuple(_OPENERS)
+_PACKED = ".gz"
+MANIFEST_SUFFIXES = (
+    *(f"{suffix}{packed}" for packed in ("", _PACKED) for suffix in _TEXT_OPENERS),
+    ".parquet",
+)
 # More are annotations, one for each image: opening all to see that would take long.
 _MAX_TABLES = 200
 # train-00000-of-00004.parquet, as Hugging Face, TFDS and Spark divide tables.
@@ -106,9 +109,12 @@ def open_manifest(folder: Folder, name: str, index: FileIndex, *, is_named: bool
         TableError: It is no table, or damaged.
         NoManifestError: It says nothing of images and their classes.
     """
-    suffix = next(suffix for suffix in _OPENERS if name.lower().endswith(suffix))
-    table = _OPENERS[suffix](folder, name)
-
+    unpacked = _unpacked(name)
+    if unpacked.lower().endswith(".parquet"):
+        table = open_parquet(folder, name)
+    else:
+        suffix = next(suffix for suffix in _TEXT_OPENERS if unpacked.lower().endswith(suffix))
+        table = _TEXT_OPENERS[suffix](TextFile(folder, name))
     split = split_of(table_stem(name))
 
     def first_files(column: str) -> list[str]:
@@ -137,11 +143,16 @@ def table_stem(name: str) -> str:
 
     Parts that are called after nothing but numbers have the empty name.
     """
-    name = name.rpartition("/")[2]
+    name = _unpacked(name.rpartition("/")[2])
     if _PART.fullmatch(name):
         return ""
     shard = _SHARD.fullmatch(name)
     return shard[1] if shard else name.rpartition(".")[0]
+
+
+def _unpacked(name: str) -> str:
+    """Returns the name of a file without the suffix of gzip."""
+    return name[: -len(_PACKED)] if name.lower().endswith(_PACKED) else name
 
 
 def missing_shards(names: Sequence[str]) -> list[str]:

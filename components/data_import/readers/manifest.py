@@ -222,8 +222,13 @@ def _list_images(
                 seen.add((row.path, row.split))
                 yield reject_path(folder, row.path) or row
 
-    total = sum(len(part.rows) for part in parts)
-    return Listing(samples(), total, [*map(escape_name, notes)], frozenset(names.values()))
+    return Listing(
+        samples(),
+        sum(len(part.rows) for part in parts),
+        [*map(escape_name, notes)],
+        frozenset(names.values()),
+        frozenset(split for part in parts for split in part.splits if split),
+    )
 
 
 def _conflicts(parts: Sequence[_Part]) -> set[str]:

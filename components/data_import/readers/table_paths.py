@@ -2,7 +2,8 @@
 
 A path is taken as it is written, or with `/`, without the root, in another case. Where most paths
 lead nowhere in that way, one spelling for all of the table is looked for: below a folder, without
-leading folders, with a suffix. It must be the only one, and it is told.
+leading folders, with a suffix. It must be the only one, and it is told. Names of files that are
+spread over folders are found where each name is there once.
 """
 
 import collections
@@ -117,9 +118,15 @@ def resolve_paths(table: str, rows: Sequence[Row], index: FileIndex) -> Resolved
     missing = [number for number, path in enumerate(paths) if path is None]
     hint = ""
     if 2 * len(missing) > len(rows):
-        spelling, found = _best_spelling(table, rows, plain, missing, index)
+        by_name = _find_names(plain, missing, index)
+        spelling, found = _best_spelling(table, rows, plain, missing, index, len(by_name))
         if spelling:
             words = f"exist {spelling.describe(found.values())}"
+        elif by_name:
+            found = by_name
+            folders = {path.rpartition("/")[0] for path in found.values()}
+            words = f"are names of files that are there once, in {len(folders)} folders"
+        if found:
             hint = f"; {len(found)} of {len(rows)} paths {words}"
         if 2 * len(found) > len(missing):
             for number, path in found.items():
@@ -149,10 +156,26 @@ def _tidy_notes(
     return [f"{len(changed)} of {len(rows)} paths in {table} are read like {written!r} as {path}."]
 
 
+def _find_names(plain: Sequence[str], missing: Sequence[int], index: FileIndex) -> dict[int, str]:
+    """Returns the images of the names without a folder that only one image has."""
+    found = {}
+    for number in missing:
+        name = path_key(plain[number])
+        images = index.by_file_name.get(bare_key(name), []) if "/" not in name else []
+        if len(images) == 1 and path_key(images[0].rpartition("/")[2]) == name:
+            found[number] = images[0]
+    return found
+
+
 def _best_spelling(
-    table: str, rows: Sequence[Row], plain: Sequence[str], missing: Sequence[int], index: FileIndex
+    table: str,
+    rows: Sequence[Row],
+    plain: Sequence[str],
+    missing: Sequence[int],
+    index: FileIndex,
+    least: int,
 ) -> tuple[_Spelling | None, dict[int, str]]:
-    """Returns the spelling that leads most of the missing paths to files, and these."""
+    """Returns the spelling that leads most of the missing paths to files, at least `least`."""
     tried = []
     for spelling in _spellings(rows, plain, missing, index):
         found = {
@@ -160,7 +183,7 @@ def _best_spelling(
             for number in missing
             if (path := spelling.find(plain[number], rows[number], index))
         }
-        if found and _is_one_to_one(found, plain):
+        if found and len(found) >= least and _is_one_to_one(found, plain):
             rank = (len(found), spelling.suffix != "exchanged", spelling.below.count("{"))
             tried.append((rank, spelling, found))
     if not tried:

@@ -3,7 +3,9 @@
 import codecs
 import dataclasses
 import functools
+import gzip
 import io
+import zlib
 
 from kfp_vision.components.data_import.readers.tables import TableError
 from kfp_vision.components.shared.runtime.storage import Folder
@@ -15,7 +17,7 @@ _HEAD_BYTES = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class TextFile:
-    """A text file in UTF-8, or in UTF-16 as spreadsheets write it."""
+    """A text file in UTF-8, or in UTF-16 as spreadsheets write it; `.gz` ones are unpacked."""
 
     folder: Folder
     name: str
@@ -40,7 +42,7 @@ class TextFile:
         Raises:
             TableError: It is not UTF-8.
         """
-        content = self._start if self.is_short else self.folder.read(self.name)
+        content = self._start if self.is_short else self._read()
         try:
             return content.decode(_encoding(content))
         except UnicodeDecodeError as error:
@@ -52,14 +54,25 @@ class TextFile:
 
     @functools.cached_property
     def size(self) -> int:
-        """Number of bytes."""
+        """Number of bytes in the file, as it is stored."""
         with self.folder.open(self.name) as file:
             return file.seek(0, io.SEEK_END)
 
     @functools.cached_property
     def _start(self) -> bytes:
+        return self._read(_HEAD_BYTES)
+
+    def _read(self, size: int = -1) -> bytes:
         with self.folder.open(self.name) as file:
-            return file.read(_HEAD_BYTES)
+            if not self.name.lower().endswith(".gz"):
+                return file.read(size)
+            try:
+                with gzip.open(file) as unpacked:
+                    return unpacked.read(size)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise TableError(
+                    f"The file must be whole. Received: {self.name}, which is damaged: {error}"
+                ) from error
 
 
 def _encoding(content: bytes) -> str:

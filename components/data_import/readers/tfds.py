@@ -54,7 +54,8 @@ def read_tfds(uri: str) -> Listing:
                 else:
                     yield Sample(path, labels, split, row[image_key])
 
-    return Listing(samples(), sum(info.splits[name].num_examples for name in used), notes)
+    total = sum(info.splits[name].num_examples for name in used)
+    return Listing(samples(), total, notes, splits=frozenset(used.values()))
 
 
 def _prepare_builder(name: str) -> Any:

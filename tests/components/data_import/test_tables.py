@@ -1,5 +1,6 @@
 """Tables as people write them: each is read as it is meant, or refused with what would help."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,16 @@ def _split_folders(root: Path, noise) -> None:
     (root / "all.csv").write_text("\n".join(["filename,class,subset", *lines]))
 
 
+def _packed(root: Path, noise) -> None:
+    lines = ["path,label", *map(",".join, _rows(root, noise, _flat))]
+    (root / "labels.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+
+
+def _spread(index: int) -> str:
+    """Chest X-rays of the NIH: names in the table, files in images_001/images and so on."""
+    return f"images_{index // 8:03d}/images/{index}.png"
+
+
 def _name(path: str) -> str:
     return Path(path).name
 
@@ -155,6 +166,10 @@ READ = {
     "no header, tab": _lines("", lambda p, c: f"{p}\t{c}"),
     "no header, label first": _lines("", lambda p, c: f"{c},{p}"),
     "no header, below a folder": _lines("", lambda p, c: f"{_name(p)} {c}"),
+    "gzip": _packed,
+    "spread over folders": _lines(
+        "Image Index,Finding Labels", lambda p, c: f"{_name(p)},{c}", path_of=_spread
+    ),
     "quotes": _lines("path,label", lambda p, c: f'"{p}","{c}"'),
     "old Mac": _encoded("utf-8", "\r"),
     "Windows": _encoded("utf-8-sig", "\r\n"),
@@ -388,6 +403,26 @@ def test_a_folder_that_is_a_link_is_named(tmp_path, noise, import_into):
         import_into(root)
     info, _ = import_into(root, follow_links=True)
     assert sum(info.splits.values()) == COUNT
+
+
+def test_a_damaged_gzip_file_is_named(tmp_path, noise, import_into):
+    _packed(tmp_path, noise)
+    path = tmp_path / "labels.csv.gz"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"labels\.csv\.gz, which is damaged"):
+        import_into(tmp_path)
+
+
+def test_a_split_without_labels_is_told(tmp_path, noise, import_into):
+    lines = [
+        f"{path},{-1 if index >= 16 else index % 3},{'test' if index >= 16 else 'train'}"
+        for index, (path, _) in enumerate(_rows(tmp_path, noise, _flat))
+    ]
+    (tmp_path / "all.csv").write_text("\n".join(["path,label,split", *lines]))
+    info, _ = import_into(tmp_path)
+    assert info.rejected == {"negative_label": 8}
+    assert info.split_origin["test"] == "made"
+    assert any("No image of the split test could be used" in note for note in info.notes)
 
 
 @pytest.mark.parametrize("text", ["path,label\n", "path,label"])
