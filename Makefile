@@ -58,7 +58,7 @@ lint: $(INSTALLED) ## Check style and formatting
 	$(BIN)/ruff format --check .
 
 types: $(INSTALLED) ## Check types
-	$(BIN)/mypy -p kfp_vision
+	$(BIN)/mypy
 
 compile: $(INSTALLED) ## Compile the pipeline to build/kfp-vision.yaml
 	@mkdir -p build

@@ -36,7 +36,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, wheel["filename"])
             urllib.request.urlretrieve(urljoin(index, wheel["url"]), path)
-            command = [folder / "bin" / "python", path / "pip", "install", "--quiet", path]
+            command = [f"{folder}/bin/python", f"{path}/pip", "install", "--quiet", str(path)]
             subprocess.run(command, check=True)
     except (urllib.error.URLError, ValueError, subprocess.CalledProcessError) as error:
         sys.exit(

@@ -99,6 +99,8 @@ def test_every_stage_has_a_method_card(stage):
 @pytest.mark.parametrize("path", modules_of(SOURCES))
 def test_a_file_is_imported_by_its_path(path):
     spec = find_spec(".".join((PACKAGE, *path.with_suffix("").parts)).removesuffix(".__init__"))
+    assert spec is not None
+    assert spec.origin is not None
     assert Path(spec.origin).resolve() == (ROOT / path).resolve()
 
 
@@ -116,7 +118,7 @@ def test_every_import_is_a_declared_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     declared = {
-        re.match(r"[\w-]+", requirement)[0].lower().replace("_", "-")
+        re.split(r"[^\w-]", requirement)[0].lower().replace("_", "-")
         for requirement in [*project["dependencies"], *extras["pretrained"], *extras["tfds"]]
     }
     distributions = packages_distributions()

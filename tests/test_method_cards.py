@@ -70,8 +70,9 @@ def rejection_codes() -> set[str]:
     found = set()
     for path in (ROOT / "components").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            name = getattr(getattr(node, "func", None), "id", "")
-            place = {"Rejection": 1, "UnreadableImageError": 0}.get(name)
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                continue
+            place = {"Rejection": 1, "UnreadableImageError": 0}.get(node.func.id)
             if place is not None:
                 constants = ast.walk(node.args[place])
                 values = [each.value for each in constants if isinstance(each, ast.Constant)]

@@ -94,7 +94,7 @@ def measure_apart(source: str, num_images: int, size: int, channels: int) -> dic
         root.mkdir()
         output_dir.mkdir()
         SOURCES[source](root, num_images, size, channels)
-        command = [sys.executable, __file__, "--measure", root, output_dir]
+        command = [sys.executable, __file__, "--measure", str(root), str(output_dir)]
         run = subprocess.run(command, capture_output=True, text=True, check=True)
     row = {"source": source, "size": size, **json.loads(run.stdout.splitlines()[-1])}
     print(row, flush=True)

@@ -49,15 +49,10 @@ def datasets() -> Iterator[tuple[str, list[Image.Image]]]:
         path = DATA / f"{name}.tar"
         if path.exists():
             with tarfile.open(path) as archive:
-                files = sorted(archive.getmembers(), key=lambda member: member.name)
-                yield (
-                    name,
-                    [
-                        Image.open(archive.extractfile(file)).convert("RGB")
-                        for file in files
-                        if file.name.endswith((".png", ".jpg"))
-                    ],
-                )
+                members = sorted(archive.getmembers(), key=lambda member: member.name)
+                images = [each for each in members if each.name.endswith((".png", ".jpg"))]
+                files = [archive.extractfile(each) for each in images]
+                yield name, [Image.open(file).convert("RGB") for file in files if file]
     if FASHION_MNIST.exists():
         with gzip.open(FASHION_MNIST) as file:
             pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)

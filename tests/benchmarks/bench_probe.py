@@ -98,7 +98,11 @@ def gaussian_error(spectrum: np.ndarray, repeats: int = 64) -> tuple[float, floa
         whole = (gradients.mean((0, 1)) ** 2).sum()[None]
         sq_norm, variance = noise.unbiased_estimates(norms.reshape(1, -1), whole, micro)
         together.append(float(variance[0] / sq_norm[0]) / (trace / true_g) - 1)
-    return tuple(float(np.sqrt(np.mean(np.square(each)))) for each in (by_step, together))
+    return _root_mean_square(by_step), _root_mean_square(together)
+
+
+def _root_mean_square(values: list[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 @dataclasses.dataclass
@@ -139,9 +143,10 @@ def _data_recipe() -> Recipe:
 
 def _plain(problem: Problem, optimizer: str, seed: int) -> Trainer:
     """Returns a trainer whose loss is the plain cross-entropy, so that losses compare."""
-    changes = {"label_smoothing": 0.0, "dropout": 0.0, "ema_momentum": 0.0}
     recipe = complete_recipe(problem.recipe, problem.info, UserChoices(optimizer=optimizer))
-    return build_trainer(recipe, problem.info, seed, **changes)[0]
+    return build_trainer(
+        recipe, problem.info, seed, label_smoothing=0.0, dropout=0.0, ema_momentum=0.0
+    )[0]
 
 
 class Grid:
@@ -339,7 +344,7 @@ def time_to_accuracy(problem: Problem) -> dict[str, Any]:
         if (row["split"], row["metric"]) == ("validation", "accuracy")
     ]
     step = next((at for at, accuracy in curve if accuracy >= goal), None)
-    result = {
+    result: dict[str, Any] = {
         "goal": goal,
         "plain": {"steps": plain[0], "seconds": plain[1]},
         "learned": {
@@ -442,7 +447,7 @@ def main() -> None:
         for key, c in cells.items()
     }
     steps = {key: c["steps_at_predicted"] / c["best_steps"] for key, c in cells.items()}
-    curves = {}
+    curves: dict[str, Any] = {}
     for (name, optimizer), held in found.items():
         best = {batch: cell["best_steps"] for batch, cell in held["cells"].items()}
         s_min, scale, error = fit_curve(best)
@@ -459,8 +464,8 @@ def main() -> None:
     if speeds:
         for name, held in curves.items():
             times = {b: (b + held["noise"]) / r for b, r in speeds.items()}
-            best = min(times, key=lambda b: times[b])
-            print(name, "fastest batch", best, "time over batch 64:", times[best] / times[64])
+            fastest = min(times, key=lambda b: times[b])
+            print(name, "fastest batch", fastest, "over batch 64:", times[fastest] / times[64])
     result |= {
         "learning_rate_ratio_max": max(rates.values()),
         "learning_rate_ratio_median": float(np.median(list(rates.values()))),

@@ -55,7 +55,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             dataset = SETS[name](Path(scratch))
             benchmark = Path(__file__).with_name("bench_demo.py")
-            command = [sys.executable, benchmark, "--dataset-uri", dataset]
+            command = [sys.executable, str(benchmark), "--dataset-uri", str(dataset)]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
                 line = ""
                 for line in run.stdout or ():

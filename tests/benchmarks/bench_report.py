@@ -34,7 +34,7 @@ def main() -> None:
             root = Path(folder)
             artifacts = CHANGES[case](run).write(root)
             started = time.perf_counter()
-            build_report(*artifacts, root / "report")
+            build_report(*(*artifacts, root / "report"))
             result[f"seconds_{classes}_classes"] = round(time.perf_counter() - started, 3)
             size = (root / "report/report.html").stat().st_size
             result[f"bytes_{classes}_classes"] = size

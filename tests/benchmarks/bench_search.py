@@ -16,6 +16,7 @@ most what is customary is tried has none.
 import argparse
 import ast
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -130,12 +131,12 @@ def planted_digits(name: str, folder: Path) -> Path:
     arrays = {f"x_{name}": images[cut] for name, cut in cuts.items()}
     arrays |= {f"y_{name}": labels[cut] for name, cut in cuts.items()}
     folder.mkdir(parents=True)
-    np.savez(folder / "digits.npz", **arrays)
+    np.savez(folder / "digits.npz", allow_pickle=False, **arrays)
     return folder / "digits.npz"
 
 
 SOURCES: dict[str, Callable[[Path], Path]] = {
-    **{name: (lambda folder, name=name: planted_digits(name, folder)) for name in PLANTED},
+    **{name: functools.partial(planted_digits, name) for name in PLANTED},
     "cifar10_10k": lambda folder: unpack("cifar10-10k", folder),
     "fashion_mnist": provide_fashion_mnist,
     "elpv": solar_cells,
@@ -375,8 +376,9 @@ def code_version() -> str:
     for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
-            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            if documented and ast.get_docstring(node) is not None:
+            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                continue
+            if ast.get_docstring(node) is not None:
                 del node.body[0]
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()[:8]

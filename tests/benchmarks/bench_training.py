@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -52,8 +53,10 @@ def compare(architecture: str, size: int, channels: int, num_images: int) -> dic
     shape = (size, size, channels)
 
     ours = Trainer(build_model(architecture, task, shape, 10), task, settings)
-    data = LabelledImages(ArraySource(images), {"label": labels})
-    held_out = LabelledImages(ArraySource(images[:64]), {"label": labels[:64]})
+    source: Any = ArraySource(images)
+    first: Any = ArraySource(images[:64])
+    data = LabelledImages(source, {"label": labels})
+    held_out = LabelledImages(first, {"label": labels[:64]})
     rival = build_model(architecture, task, shape, 10)
     rival.compile(
         keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay),

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,8 @@ def _parameters(sources, **changes) -> Parameters:
         "architecture": sources / "mine.keras",
         "output_uri": sources / "out",
     }
-    return Parameters(**{name: str(value) for name, value in (given | changes).items()})
+    texts: dict[str, Any] = {name: str(value) for name, value in (given | changes).items()}
+    return Parameters(**texts)
 
 
 CHANGES = {

@@ -122,6 +122,7 @@ except Stopped as stop:
 def test_what_the_caller_ignores_stays_ignored_and_clearing_is_not_disturbed(ignored):
     arguments = [sys.executable, "-c", _LISTENER, *map(str, map(int, ignored))]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         for number in ignored:
             process.send_signal(number)

@@ -67,7 +67,7 @@ def test_the_report_holds_what_tools_rely_on(finished_run):
 
 
 def test_trials_were_run_and_a_run_without_them_is_told_apart(finished_run, tmp_path):
-    check = [sys.executable, Path(__file__).parents[2] / ".ci/check_trials.py"]
+    check = [sys.executable, str(Path(__file__).parents[2] / ".ci/check_trials.py")]
     answer = subprocess.run([*check, finished_run], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     trials = json.loads((finished_run / "report.json").read_text())["search"]["trials"]

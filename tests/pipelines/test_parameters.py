@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from kfp_vision.pipelines.parameter_file import read_parameters, render_paramete
 from kfp_vision.pipelines.parameters import Parameters, make_parameters
 from kfp_vision.pipelines.training import training_pipeline
 
-REQUIRED = {"dataset_uri": "images", "output_uri": "out"}
+REQUIRED: dict[str, Any] = {"dataset_uri": "images", "output_uri": "out"}
 LAUNCHER_ONLY = {
     *(f"{name}_version" for name in ("dataset", "unlabeled", "recipe", "architecture")),
     "checkpoint_uri",

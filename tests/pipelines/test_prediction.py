@@ -29,7 +29,7 @@ LIGHT = 204  # Of 255: a probability of 0.8.
 def write_model(folder):
     pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 8, 8, 1])
     result = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 2])
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "axes": np.array([1, 2], np.int64),
         "scale": np.array([[-1 / 255, 1 / 255]], np.float32),
         "offset": np.array([[1, 0]], np.float32),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def run(tmp_path):
         for folder in folders.values():
             folder.mkdir(parents=True)
         fields = dataclasses.fields(DatasetInfo)
-        info = dict.fromkeys((field.name for field in fields), "not used")
+        info: dict[str, Any] = dict.fromkeys((field.name for field in fields), "not used")
         info |= {"task": "binary", "classes": ["a", "b"], "channels": 3, "white_level": 4095}
         write_json(info, folders["dataset"] / "dataset.json")
         fields = dataclasses.fields(TrainingSummary)
@@ -163,5 +164,5 @@ def test_a_bucket_shows_one_run_too(run, s3, tmp_path):
         models = {"model/model.json", "model/model.keras"} if works else set()
         assert names == TABLES | (MODELS if word == "one" else models)
     assert set_results_aside(f"{s3}/deep/out") == f"{s3}/deep/out/previous"
-    names = open_folder(f"{s3}/deep/out")[0].list_files()
-    assert set(names) == {f"previous/{name}" for name in TABLES}
+    names = set(open_folder(f"{s3}/deep/out")[0].list_files())
+    assert names == {f"previous/{name}" for name in TABLES}

@@ -38,9 +38,9 @@ def output(request, tmp_path, monkeypatch):
 
 
 def printed(result: RunResult, output_uri: str) -> str:
-    console = Console(file=io.StringIO(), width=200)
-    print_summary(result, output_uri, console)
-    return console.file.getvalue()
+    text = io.StringIO()
+    print_summary(result, output_uri, Console(file=text, width=200))
+    return text.getvalue()
 
 
 def publish(tmp_path, output, **changes):

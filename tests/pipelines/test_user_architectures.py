@@ -4,6 +4,7 @@ import json
 import runpy
 import shutil
 from pathlib import Path
+from typing import Any
 
 import keras
 import pytest
@@ -22,7 +23,7 @@ def outcomes(output: Path) -> dict[str, str]:
     return {stage["name"]: stage["outcome"] for stage in stages}
 
 
-def exports(output: Path) -> dict[str, dict]:
+def exports(output: Path) -> dict[str, dict[str, Any]]:
     report = json.loads((output / "report.json").read_text())
     return {export["format"]: export for export in report["exports"]}
 

@@ -1,6 +1,7 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def save_images(noise: Callable[..., np.ndarray]) -> Callable[..., list[str]]:
 def import_into(tmp_path: Path) -> Callable[..., tuple[DatasetInfo, Path]]:
     """Imports a source into a new folder."""
 
-    def run(uri: object, **config: object) -> tuple[DatasetInfo, Path]:
+    def run(uri: object, **config: Any) -> tuple[DatasetInfo, Path]:
         output_dir = tmp_path / f"imported-{next(_SEEDS)}"
         return import_dataset(str(uri), output_dir, ImportConfig(**config)), output_dir
 

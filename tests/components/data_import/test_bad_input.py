@@ -118,7 +118,7 @@ def test_rows_are_left_out_and_counted(name, source, import_into):
     assert sum(info.splits.values()) + sum(codes.values()) == len(rows) + len(added)
 
 
-def _manifest(text: str) -> Callable[[Path], None]:
+def _manifest(text: str) -> Callable[[Path], object]:
     return lambda root: (root / "all.csv").write_text(text)
 
 
@@ -133,7 +133,7 @@ def _pickled(root: Path) -> None:
 
 
 def _arrays(**arrays: np.ndarray) -> Callable[[Path], None]:
-    return lambda root: np.savez(root / "all.npz", **arrays)
+    return lambda root: np.savez(root / "all.npz", allow_pickle=False, **arrays)
 
 
 def _truncated_archive(root: Path) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 def _write(
     path: Path,
-    files: Sequence[bytes],
+    files: Sequence[bytes | None],
     labels: Sequence[object],
     label_feature: object = CLASS_LABEL,
     column: str = "label",
@@ -89,7 +90,7 @@ def test_tables_in_split_folders(names, files, tmp_path, import_into):
     assert info.rejected == {}
 
 
-FEATURES = {
+FEATURES: dict[str, tuple[list[Any], Any, str, list[str], str]] = {
     "names": ([0, 1], CLASS_LABEL, "label", ["ant", "zebra"], "binary"),
     "another column": ([0, 1], CLASS_LABEL, "animal", ["ant", "zebra"], "binary"),
     "no features": ([0, 1], None, "label", ["0", "1"], "binary"),
@@ -121,7 +122,7 @@ def test_a_number_between_two_named_classes_is_none_of_them(files, tmp_path, imp
 
 
 def test_what_cannot_be_used_is_counted(files, tmp_path, import_into):
-    labels = [index % 2 for index in range(40)]
+    labels: list[int | None] = [index % 2 for index in range(40)]
     # Hugging Face's label of an image that has none; null; broken files; an image left as a path.
     labels[0], labels[1] = -1, None
     broken = [*files[:3], b"no image", b"", *files[5:]]
@@ -159,7 +160,7 @@ def test_a_plain_column_of_bytes_holds_images(files, tmp_path, import_into):
     assert info.classes == ["cat", "dog"]
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a shard is missing": ("train-00000-of-00002.parquet", {}, "train-00001-of-00002"),
     "number without a name": ("all.parquet", {"labels": [0, 7] * 20}, "row 2.*7"),
     "no label": ("all.parquet", {"column": "caption", "label_feature": None}, "'caption'"),

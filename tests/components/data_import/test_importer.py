@@ -83,7 +83,7 @@ def _npz(root, source):
     for split, images in source.items():
         arrays[f"x_{split}"] = np.stack([pixels for pixels, _ in images])
         arrays[f"y_{split}"] = np.array([label for _, label in images])
-    np.savez_compressed(root / "all.npz", **arrays)
+    np.savez_compressed(root / "all.npz", allow_pickle=False, **arrays)
     return root
 
 
@@ -244,7 +244,7 @@ def test_twelve_bits_of_sixteen_are_scaled_alike_in_all_images(noise, tmp_path, 
     assert info.white_level == 4095
     assert any("scaled by 255/4095" in note for note in info.notes)
     assert not any("nearly black" in note for note in info.notes)
-    brightest = {"dark": set(), "bright": set()}
+    brightest: dict[str, set[int]] = {"dark": set(), "bright": set()}
     for split in info.splits:
         table = open_split(output_dir, split)
         for pixels, [label] in zip(

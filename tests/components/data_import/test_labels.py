@@ -87,7 +87,7 @@ def test_no_label_is_the_same_in_every_format(
 
 
 # Lists, the classes, the task and what is left out.
-LISTS = {
+LISTS: dict[str, tuple[list[Any], list[str], str, int]] = {
     "class 0": ([[0], [1], [0, 1]], ["0", "1"], "multilabel", 0),
     "single ones": ([[0], [1], [0]], ["0", "1"], "binary", 0),
     "None in a list": ([["cat", None], ["dog"], ["cat", "dog"]], ["cat", "dog"], "multilabel", 0),
@@ -182,7 +182,8 @@ def test_images_of_no_class_in_arrays_are_told(tmp_path, import_into):
 def test_arrays_that_are_not_used_are_named(tmp_path, import_into):
     images = np.random.default_rng(0).integers(0, 256, (30, 8, 8), np.uint8)
     parts = {"x_train": images, "y_train": np.arange(30) % 2, "x_holdout": images[:9]}
-    np.savez(tmp_path / "set.npz", **parts, class_names=np.array(["cat", "dog"]))
+    parts["class_names"] = np.array(["cat", "dog"])
+    np.savez(tmp_path / "set.npz", allow_pickle=False, **parts)
     info, _ = import_into(tmp_path)
     assert any("not used: class_names, x_holdout." in note for note in info.notes)
 

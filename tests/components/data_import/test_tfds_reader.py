@@ -1,5 +1,7 @@
 """A set that TFDS itself prepared, on this machine, from our own builder."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,10 @@ from kfp_vision.components.shared.datasets.store import (  # noqa: E402
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 6, 5, 3), np.uint8)
 
 
-class TwoColours(tfds.core.GeneratorBasedBuilder):
+_Builder: Any = tfds.core.GeneratorBasedBuilder
+
+
+class TwoColours(_Builder):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):

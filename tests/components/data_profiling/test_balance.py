@@ -46,11 +46,11 @@ def test_beta_outside_its_range_is_refused(beta: float) -> None:
 def test_weights_have_mean_one_over_images_and_grow_as_classes_shrink(
     counts: list[int], beta: float
 ) -> None:
-    counts = np.array(counts)
-    weights = class_weights(counts, beta)
-    assert (weights * counts).sum() / counts.sum() == pytest.approx(1.0)
+    images = np.array(counts)
+    weights = class_weights(images, beta)
+    assert (weights * images).sum() / images.sum() == pytest.approx(1.0)
     assert np.isfinite(weights).all()
-    assert (np.diff(weights[np.argsort(-counts)]) >= -1e-12).all()
+    assert (np.diff(weights[np.argsort(-images)]) >= -1e-12).all()
 
 
 def test_weights_tend_to_the_inverse_frequency() -> None:

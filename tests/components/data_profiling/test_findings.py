@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def labels_with(changed: dict[int, list[int]]) -> list[list[int]]:
 test_row, validation_row = FIRST["test"], FIRST["validation"]
 copied_into_test = {test_row + index: index for index in range(0, 6, 2)}
 
-PLANTED = [
+PLANTED: list[tuple[str, dict[str, Any], str, int]] = [
     ("leakage_exact", {"exact": copied_into_test}, "fail", 3),
     ("leakage_exact", {"exact": {test_row: 0}}, "warn", 1),
     ("leakage_exact", {"exact": {validation_row: 0, test_row: 0}}, "warn", 2),
@@ -167,8 +168,9 @@ def test_a_set_without_faults_has_no_finding() -> None:
 
 
 @pytest.mark.parametrize(("code", "fault", "level", "count"), PLANTED)
-def test_a_planted_fault_is_found(code: str, fault: dict, level: str, count: int) -> None:
+def test_a_planted_fault_is_found(code: str, fault: dict[str, Any], level: str, count: int) -> None:
     observed = RULES[code](measurements(**fault))
+    assert observed is not None
     assert (observed.level, observed.count) == (level, count)
     assert len(observed.rows) <= 8
     assert observed.message.endswith(".")
@@ -178,6 +180,7 @@ def test_a_planted_fault_is_found(code: str, fault: dict, level: str, count: int
 
 def test_leakage_shows_each_copy_beside_its_original() -> None:
     observed = RULES["leakage_exact"](measurements(exact=copied_into_test))
+    assert observed is not None
     assert observed.rows.tolist() == [600, 0, 602, 2, 604, 4]
 
 
@@ -211,7 +214,7 @@ def test_unlabelled_copies_are_neither_leakage_nor_conflict() -> None:
         ({"splits": sized(test=0)}, {"missing_split", "class_not_in_test"}),
     ],
 )
-def test_what_stops_before_training(fault: dict, codes: set[str]) -> None:
+def test_what_stops_before_training(fault: dict[str, Any], codes: set[str]) -> None:
     measured = measurements(**fault)
     observed = {code: rule(measured) for code, rule in RULES.items()}
     assert {code for code, seen in observed.items() if seen and seen.level == "fail"} == codes
@@ -220,10 +223,12 @@ def test_what_stops_before_training(fault: dict, codes: set[str]) -> None:
 @pytest.mark.parametrize("code", ["missing_split", "test_one_class", "test_too_small", "one_class"])
 def test_what_no_model_can_pass_on_cannot_be_accepted(code: str) -> None:
     fault = next(fault for planted, fault, *_ in PLANTED if planted == code)
-    assert not RULES[code](measurements(**fault)).acceptable
+    observed = RULES[code](measurements(**fault))
+    assert observed is not None
+    assert not observed.acceptable
 
 
-def finding(code: str, level: str) -> Finding:
+def finding(code: str, level: Literal["fail", "warn"]) -> Finding:
     acceptable = code != "one_class"
     return Finding(code, level, "A sentence.", 1, [], acceptable)
 

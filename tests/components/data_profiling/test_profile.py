@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,14 +122,18 @@ def test_imbalance_is_acted_on(
         assert np.dot(weights, [210, 30]) / 240 == pytest.approx(1.0, abs=1e-5)
         assert weights[1] / weights[0] == pytest.approx(7.0, rel=0.02)
     assert recipe.value("data", "primary_metric") == metric
-    assert recipe.get("data", "class_weights").evidence["train_counts"].keys() == set(CLASSES)
+    setting = recipe.get("data", "class_weights")
+    assert setting is not None
+    assert setting.evidence["train_counts"].keys() == set(CLASSES)
 
 
 def test_what_the_user_set_stays(imbalanced: Path, tmp_path: Path) -> None:
     user = Recipe().with_settings("data", {"class_weights": Setting(None, "user", {}, "user")})
     profile_images(imbalanced, user, tmp_path, ProfileConfig())
     recipe = read_recipe(tmp_path / "recipe.json")
-    assert recipe.get("data", "class_weights").source == "user"
+    setting = recipe.get("data", "class_weights")
+    assert setting is not None
+    assert setting.source == "user"
     assert recipe.value("data", "primary_metric") == "accuracy"
 
 
@@ -155,7 +160,7 @@ def test_the_same_seed_gives_the_same_profile(imbalanced: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("change", [{"sample_images": 0}, {"beta": 1.0}, {"thumbnails": (-1, 1)}])
-def test_nonsense_is_refused(change: dict) -> None:
+def test_nonsense_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Received"):
         ProfileConfig(**change)
 
@@ -163,7 +168,7 @@ def test_nonsense_is_refused(change: dict) -> None:
 def test_components_warm_start_and_gate(imbalanced: Path, tmp_path: Path) -> None:
     learned = {"batch_size": Setting(64, "measured")}
     write_recipe(Recipe().with_settings("training", learned), tmp_path / "earlier.json")
-    logged = {}
+    logged: dict[str, Any] = {}
     profile = SimpleNamespace(path=str(tmp_path / "profile"))
     Path(profile.path).mkdir()
     profile_dataset.python_func(

@@ -65,7 +65,7 @@ def test_class_without_training_images_stays_finite(name, multilabel):
     train = draw_blobs()
     labels = np.eye(4, dtype=np.uint8)[train.labels] if multilabel else train.labels
     samples = Samples(train.features, labels)
-    logits = BASELINES[name](samples, samples, 4)(train.features)
+    logits = BASELINES[name](samples, samples, 4, False)(train.features)
     assert logits.shape == (300, 4)
     assert np.isfinite(logits).all()
 

@@ -204,7 +204,7 @@ def test_a_plain_training_is_one_without_a_policy_and_what_it_lengthens(
     recipe = hyperparameters.learn(recipe, "training", {"epochs": epochs}, facts)
     recipe = hyperparameters.learn(recipe, "augmentation", {"policy": policy}, facts)
     write_recipe(recipe, tmp_path / "long.json")
-    folders = (tmp_path / name for name in ("long.json", "model", "checkpoints"))
+    folders = (tmp_path / "long.json", tmp_path / "model", tmp_path / "checkpoints")
     summary = train_model(digits_dir, *folders, TrainConfig())
     assert summary.steps == 60
     long, plain = (read_recipe(tmp_path / name) for name in ("long.json", "plain.json"))
@@ -236,7 +236,7 @@ def test_a_training_without_a_policy_is_its_own_plain_training(
 
 def test_a_checkpoint_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "state.npz"
-    arrays = [np.arange(3), np.eye(2, dtype=np.float32)]
+    arrays: list[np.ndarray] = [np.arange(3), np.eye(2, dtype=np.float32)]
     write_checkpoint(path, arrays, {"step": 1})
     with pytest.raises(TypeError):
         write_checkpoint(path, arrays, {"step": object()})
@@ -257,7 +257,7 @@ def test_the_checked_batch_is_one_of_the_training_whatever_the_order_on_disk(
     recipe = Recipe().with_settings("data", {"class_weights": weights, "primary_metric": metric})
     write_recipe(recipe, tmp_path / "in.json")
     config = TrainConfig(epochs=1, batch_size=50)
-    folders = (tmp_path / name for name in ("in.json", "model", "checkpoints"))
+    folders = (tmp_path / "in.json", tmp_path / "model", tmp_path / "checkpoints")
     summary = train_model(digits_by_class_dir, *folders, config)
     assert summary.checks["initial_loss"] < 2 * summary.checks["expected_initial_loss"]
     assert summary.warnings == []

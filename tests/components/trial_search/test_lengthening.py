@@ -24,6 +24,9 @@ def test_the_interval_covers_the_true_factor_as_often_as_it_says() -> None:
     covered = 0
     for seed in range(200):
         found = lengthening(_curve(1.0, 0.05, 2 * seed), _curve(1.3, 0.05, 2 * seed + 1))
+        assert found.low is not None
+        assert found.measured is not None
+        assert found.high is not None
         assert found.low < found.measured < found.high
         covered += found.low <= 1.3 <= found.high
     # 95 % of 200, within three standard errors.

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tensorflow as tf
@@ -71,7 +72,7 @@ def search(
     return work, digits_dir, recipe_path, table, checkpoints
 
 
-def _journalled(checkpoints: Path) -> list[dict]:
+def _journalled(checkpoints: Path) -> list[dict[str, Any]]:
     files = checkpoints.glob("trials-*/*.jsonl")
     return [json.loads(line) for path in files for line in path.read_text().splitlines()]
 

@@ -24,5 +24,5 @@ def reports(digits_run: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> 
     for index, (name, change) in enumerate(CASES.items()):
         root = tmp_path_factory.mktemp(f"case{index}")
         folders[name] = root / "report"
-        build_report(*change(digits_run).write(root), folders[name])
+        build_report(*(*change(digits_run).write(root), folders[name]))
     return folders

@@ -148,7 +148,7 @@ class Artifacts:
         write_json(self.probe, probe / "probe.json")
         write_recipe(self.decided, probe / "recipe.json")
         write_json(self.augmentation, augmentation / "table.json")
-        np.savez(augmentation / "examples.npz", **self.examples)
+        np.savez(augmentation / "examples.npz", allow_pickle=False, **self.examples)
         write_json(self.search, search / "search.json")
         write_json(self.training, model / "training.json")
         pq.write_table(pa.Table.from_pylist(self.curves), model / "curves.parquet")

@@ -138,7 +138,7 @@ def test_the_section_says_what_was_found(
 def test_report_json_holds_the_measurements_and_the_cost(
     digits_run: Artifacts, tmp_path: Path
 ) -> None:
-    build_report(*digits_run.write(tmp_path), tmp_path / "out")
+    build_report(*(*digits_run.write(tmp_path), tmp_path / "out"))
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert ProbeSummary(**report["probe"]) == PROBE
     assert [stage["name"] for stage in report["cost"]["stages"]][:6] == [

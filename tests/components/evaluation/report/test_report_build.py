@@ -58,7 +58,7 @@ def test_class_names_are_text_and_never_markup(reports: dict[str, Path]) -> None
 def test_report_json_holds_the_keys_that_tools_rely_on(
     digits_run: Artifacts, tmp_path: Path
 ) -> None:
-    report = build_report(*digits_run.write(tmp_path), tmp_path / "out")
+    report = build_report(*(*digits_run.write(tmp_path), tmp_path / "out"))
     assert json.loads((tmp_path / "out/report.json").read_text()) == report
     assert report["status"] == "passed"
     assert report["task"] == "multiclass"
@@ -112,7 +112,7 @@ def test_warnings_come_from_every_stage(digits_run: Artifacts, tmp_path: Path) -
         sentence="Not better.",
     )
     run = dataclasses.replace(digits_run, evaluation=evaluation)
-    report = build_report(*run.write(tmp_path), tmp_path / "out")
+    report = build_report(*(*run.write(tmp_path), tmp_path / "out"))
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert [(warning["code"], warning["count"]) for warning in report["warnings"]] == [
         ("evaluation", 1),
@@ -144,7 +144,7 @@ def test_a_model_that_no_format_can_hold_is_rejected(digits_run: Artifacts, tmp_
         for name in ("keras", "onnx")
     ]
     run = dataclasses.replace(digits_run, exports=exports)
-    report = build_report(*run.write(tmp_path), tmp_path / "out")
+    report = build_report(*(*run.write(tmp_path), tmp_path / "out"))
     assert report["status"] == "rejected"
     assert report["reason"] == "No format could be exported. keras: No luck. onnx: No luck."
     assert report["reason"] in (tmp_path / "out/report.html").read_text(encoding="utf-8")
@@ -154,7 +154,7 @@ def test_a_missing_artifact_is_named(digits_run: Artifacts, tmp_path: Path) -> N
     folders = digits_run.write(tmp_path)
     (folders[6] / "evaluation.json").unlink()
     with pytest.raises(FileNotFoundError, match="evaluation.json"):
-        build_report(*folders, tmp_path / "out")
+        build_report(*(*folders, tmp_path / "out"))
 
 
 def test_the_report_needs_no_tensorflow() -> None:

@@ -78,6 +78,7 @@ def test_training_charts_start_with_the_loss_and_mark_the_kept_step(digits_run: 
 def test_calibration_without_bins_has_no_chart(digits_run: Artifacts) -> None:
     assert evidence.calibration_chart({"temperature": 1.0}) is None
     chart = evidence.calibration_chart(digits_run.evaluation.calibration)
+    assert chart is not None
     assert [line["name"] for line in chart.lines] == ["After", "Before", "Ideal"]
 
 

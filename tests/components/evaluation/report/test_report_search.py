@@ -211,7 +211,7 @@ def test_what_the_stages_write_is_shown(
         results = [run_trials(each, digits_dir, recipe_path, table, checkpoints) for each in slices]
     found = select_policy(digits_dir, recipe_path, table, results, chosen, 0)
     write_recipe(read_recipe(chosen / "recipe.json"), model / "recipe.json")
-    report = build_report(*folders, tmp_path / "out")
+    report = build_report(*(*folders, tmp_path / "out"))
     assert json.loads(json.dumps(dataclasses.asdict(found))) == report["search"]
     assert AugmentationTable(**report["augmentation"]).kept
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")

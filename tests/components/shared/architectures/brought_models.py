@@ -11,7 +11,9 @@ IMAGE = (SIDE, SIDE, 3)
 POOL = layers.GlobalAveragePooling2D
 
 
-def _sequential(*end: layers.Layer, shape: tuple = IMAGE, start: tuple = ()) -> keras.Model:
+def _sequential(
+    *end: layers.Layer, shape: tuple[int | None, ...] = IMAGE, start: tuple[Any, ...] = ()
+) -> keras.Model:
     scale = start or (layers.Rescaling(1 / 255),)
     body = [layers.Conv2D(8, 3, strides=2, activation="relu"), layers.MaxPooling2D()]
     return keras.Sequential([keras.Input(shape), *scale, *body, *end])

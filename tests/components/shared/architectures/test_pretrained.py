@@ -1,6 +1,7 @@
 import collections
 import pickle  # noqa: TID251 - writes the hostile files that must not load.
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -107,7 +108,10 @@ _rebuild_tensor_v2.__module__ = "torch._utils"
 FloatStorage.__module__ = "torch"
 
 
-class _Pickler(pickle._Pickler):
+_PythonPickler: Any = pickle._Pickler
+
+
+class _Pickler(_PythonPickler):
     def persistent_id(self, obj):
         return ("storage", FloatStorage, "0", "cpu", 4, None) if isinstance(obj, _Storage) else None
 
@@ -116,7 +120,7 @@ class _Pickler(pickle._Pickler):
         self.memoize(obj)
 
     dispatch = {
-        **pickle._Pickler.dispatch,
+        **_PythonPickler.dispatch,
         type: save_global,
         type(_rebuild_tensor_v2): save_global,
     }

@@ -1,6 +1,8 @@
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -54,7 +56,7 @@ def tinted(channels: int) -> tuple[np.ndarray, np.ndarray]:
 LARGE = [name for name in (*WITH_HEAD, *WITHOUT_HEAD) if "applications" in name]
 
 
-def names(*tables) -> list:
+def names(*tables):
     return [
         pytest.param(name, marks=pytest.mark.slow if name in LARGE else ())
         for table in tables
@@ -292,7 +294,7 @@ def _write_channels_first(path):
     keras.Sequential([keras.Input((3, 16, 16)), layers.Flatten(), layers.Dense(5)]).save(path)
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
     "a Lambda layer": (_write_lambda, {}, r"Lambda.*\['double'\].*layers of Keras"),
     "a lambda as activation": (_write_lambda_activation, {}, r"Lambda.*\['dense.*layers of Keras"),
     "an activation of TensorFlow": (_write_own_activation, {}, "Keras.*softmax.* in dense"),
@@ -328,7 +330,7 @@ REFUSED = {
 def test_a_file_that_cannot_be_trained_says_why(case, tmp_path):
     write, kwargs, message = REFUSED[case]
     write(tmp_path / "own.keras")
-    arguments = {"image_shape": IMAGE, **kwargs}
+    arguments: dict[str, Any] = {"image_shape": IMAGE, **kwargs}
     with pytest.raises(ValueError, match=f"(?s){message}"):
         build_model(str(tmp_path / "own.keras"), TASK, num_classes=5, **arguments)
 

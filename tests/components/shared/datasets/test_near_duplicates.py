@@ -117,9 +117,9 @@ def test_recall_on_reencoded_and_resized_photos() -> None:
     photos = []
     with tarfile.open(PHOTOS) as archive:
         for member in archive:
-            if "/images/" in member.name and member.isfile():
-                content = archive.extractfile(member).read()
-                photos.append(Image.open(io.BytesIO(content)).convert("RGB"))
+            file = archive.extractfile(member) if "/images/" in member.name else None
+            if file is not None:
+                photos.append(Image.open(io.BytesIO(file.read())).convert("RGB"))
             if len(photos) == 200:
                 break
     random = np.random.default_rng(0)

@@ -1,5 +1,6 @@
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from kfp_vision.components.shared.datasets.store import (
 )
 
 
-def _row(pixels: np.ndarray, labels: list[int]) -> dict:
+def _row(pixels: np.ndarray, labels: list[int]) -> dict[str, Any]:
     height, width, channels = pixels.shape
     return {
         "image": encode_raw(pixels),

@@ -117,6 +117,7 @@ def test_what_was_learned_elsewhere_is_left_out_and_named(
     named = dropped - {*overrides} if words else set()
     for name in named:
         (sentence,) = [each for each in sentences if each.startswith(f"`{name}` ")]
+        assert words is not None
         assert words in sentence
     if words is None:
         assert sentences == []

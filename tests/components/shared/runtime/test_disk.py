@@ -111,8 +111,9 @@ def _verbs():
     """Yields what component files call: the verbs of the stages."""
     for path in sorted((ROOT / "components").glob("*/component.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and path.parent.name in (node.module or ""):
-                module = ROOT / (node.module.replace("kfp_vision.", "").replace(".", "/") + ".py")
+            name = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            if isinstance(node, ast.ImportFrom) and path.parent.name in name:
+                module = ROOT / (name.replace("kfp_vision.", "").replace(".", "/") + ".py")
                 for alias in node.names:
                     if module.is_file() and alias.name[0].islower():
                         yield pytest.param(

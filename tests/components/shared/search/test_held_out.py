@@ -80,11 +80,11 @@ def test_every_beginning_of_the_order_is_stratified(sizes: list[int]) -> None:
 def test_combinations_of_labels_are_strata(splits: tuple[LabelledImages, LabelledImages]) -> None:
     validation, train = splits
     digits = np.eye(10, dtype=np.uint8)
-    several = [
-        dataclasses.replace(each, targets={"label": digits[each.targets["label"]]})
-        for each in (validation, train)
-    ]
-    (rows, _) = divide_held_out(*several, _KNOWN, 350, 700).confirming
+
+    def several(images: LabelledImages) -> LabelledImages:
+        return dataclasses.replace(images, targets={"label": digits[images.targets["label"]]})
+
+    (rows, _) = divide_held_out(several(validation), several(train), _KNOWN, 350, 700).confirming
     labels = validation.targets["label"]
     shares = np.bincount(labels, minlength=10) * 200 / 300
     assert np.abs(np.bincount(labels[rows], minlength=10) - shares).max() < 2

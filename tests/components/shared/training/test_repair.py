@@ -72,7 +72,7 @@ def _fit(
     halve: Any,
     wrap: Callable[[Trainer], Any] = lambda trainer: trainer,
     watch: Stopwatch | None = None,
-) -> tuple[History, Any, list]:
+) -> tuple[History, Any, list[Any]]:
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
     info = read_json(DatasetInfo, dataset / "dataset.json")
     choices = UserChoices(batch_size=40, epochs=4)
@@ -132,9 +132,9 @@ def test_halved_in_the_middle_it_sees_the_same_images_and_keeps_what_is_done(
 
 
 def test_without_a_policy_the_error_is_the_users(digits_dir: Path, tmp_path: Path) -> None:
-    failure = {"largest": 10, "first": 1}
+    wrap = functools.partial(_Failing, largest=10, first=1, error=_MEMORY)
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        _fit(digits_dir, tmp_path, None, functools.partial(_Failing, **failure, error=_MEMORY))
+        _fit(digits_dir, tmp_path, None, wrap)
 
 
 def test_what_no_batch_mends_is_raised_in_the_end(digits_dir: Path, tmp_path: Path) -> None:

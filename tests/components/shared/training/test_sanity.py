@@ -56,6 +56,7 @@ def _check(trainer: Trainer, rate: float = 0.05) -> dict[str, float]:
 def test_a_batch_is_learned_by_heart_and_the_trainer_put_back() -> None:
     trainer = _trainer(policy=_STRONG, weight_decay=0.1)
     before = trainer.state()
+    assert trainer._policy is not None
     changed = [trainer._label_smoothing, trainer.optimizer.weight_decay, *trainer._policy.values()]
     values = [np.array(variable) for variable in changed]
     checks = _check(trainer)

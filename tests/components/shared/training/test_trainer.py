@@ -194,7 +194,7 @@ def test_the_identity_policy_changes_nothing_and_another_one_needs_no_trace() ->
     _, plain = _with_policy(None)
     trainer, identity = _with_policy(IDENTITY)
     np.testing.assert_allclose(identity, plain, rtol=1e-6)
-    compiled = trainer._run._compiled
+    compiled: Any = trainer._run._compiled
     mirror = Policy(always=(Operation("mirror", 1.0, 1.0),))
     trainer.use_policy(mirror)
     images, targets = _batch(4)
