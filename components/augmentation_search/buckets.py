@@ -2,7 +2,7 @@
 
 A group has levels; a level is a set of operations of equal distance. What destroys the labels is in
 no level. What is no further from the clean images than they are from themselves stays: measured,
-the mirror image of natural images is such a transform, and the best of all.
+the horizontal flip of natural images is such a transform, and the best of all.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ _TRIED_LEVELS = (2, 5)
 # What crops and shifts do: both axes, every image, by at most so much of the greatest magnitude.
 _SHIFT, _SHIFT_LEVELS = ("translate_x", "translate_y"), (0.125, 0.25)
 # What photographs are customarily trained with.
-CUSTOMARY = ("mirror", *_SHIFT)
+CUSTOMARY = ("horizontal_flip", *_SHIFT)
 _FAMILIES = {
     "geometry": (
         "rotate",
@@ -37,7 +37,7 @@ _FAMILIES = {
     "colour": (
         "brightness",
         "contrast",
-        "colour",
+        "saturation",
         "hue",
         "posterize",
         "solarize",

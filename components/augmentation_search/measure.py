@@ -77,7 +77,7 @@ def measure_transforms(
     watch: Stopwatch,
     seed: int,
 ) -> AugmentationTable:
-    """Writes `theta.npz`, `subset.npy` and `examples.npz`; returns the table.
+    """Writes `checkpoint.npz`, `subset.npy` and `examples.npz`; returns the table.
 
     Args:
         dataset_dir: The `dataset` artifact.
@@ -100,7 +100,7 @@ def measure_transforms(
         return AugmentationTable(skipped=broken, checkpoint_steps=plan.steps, images_seen=seen)
     primary = recipe.value("data", "primary_metric")
     colours = trainer.model.input_shape[-1] == 3
-    names = [name for name in PIXEL_TRANSFORMS if colours or name not in ("colour", "hue")]
+    names = [name for name in PIXEL_TRANSFORMS if colours or name not in ("saturation", "hue")]
     held_out = divide_held_out(validation, train, subset, search.num_scored, search.num_confirming)
 
     def take(count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -114,7 +114,7 @@ def measure_transforms(
         skipped = f"after {steps:,} steps {skipped}"
         return AugmentationTable(skipped=skipped, checkpoint_steps=steps, images_seen=seen)
     kept = keep_levels(rows)
-    write_checkpoint(output_dir / "theta.npz", trainer.state(), {"steps": steps})
+    write_checkpoint(output_dir / "checkpoint.npz", trainer.state(), {"steps": steps})
     np.save(output_dir / "subset.npy", subset)
     _write_examples(train, kept, output_dir / "examples.npz", seed)
     return AugmentationTable(

@@ -24,7 +24,7 @@ def search_augmentation(
     search: bool,
     seed: int,
 ) -> AugmentationTable:
-    """Writes `table.json` and `cost.json` and, for a search, `theta.npz` and `examples.npz`.
+    """Writes `table.json` and `cost.json` and, for a search, `checkpoint.npz` and `examples.npz`.
 
     Args:
         dataset_dir: The `dataset` artifact.

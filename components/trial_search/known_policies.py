@@ -26,7 +26,7 @@ _FULL_LEVEL: dict[str, float | None] = {
     "translate_y": 150.0 / 331.0 / 0.5,
     "rotate": 30.0 / 180.0,
     "brightness": 0.9 / 0.99,
-    "colour": 0.9 / 0.99,
+    "saturation": 0.9 / 0.99,
     "contrast": 0.9 / 0.99,
     "sharpness": 0.9 / 0.99,
     "posterize": 4.0 / 6.0,
@@ -37,7 +37,9 @@ _FULL_LEVEL: dict[str, float | None] = {
 }
 _RAND_AUGMENT = [name for name in _FULL_LEVEL if name != "invert"]
 _AUGMIX = [
-    name for name in _RAND_AUGMENT if name not in ("brightness", "colour", "contrast", "sharpness")
+    name
+    for name in _RAND_AUGMENT
+    if name not in ("brightness", "saturation", "contrast", "sharpness")
 ]
 
 # Two operations a line, each a transform, its probability and its level of 10.
@@ -50,20 +52,20 @@ AUTO_AUGMENT = {
         shear_y 0.5 8 translate_y 0.7 9
         auto_contrast 0.5 0 equalize 0.9 0
         shear_y 0.2 7 posterize 0.3 7
-        colour 0.4 3 brightness 0.6 7
+        saturation 0.4 3 brightness 0.6 7
         sharpness 0.3 9 brightness 0.7 9
         equalize 0.6 0 equalize 0.5 0
         contrast 0.6 7 sharpness 0.6 5
-        colour 0.7 7 translate_x 0.5 8
+        saturation 0.7 7 translate_x 0.5 8
         equalize 0.3 0 auto_contrast 0.4 0
         translate_y 0.4 3 sharpness 0.2 6
-        brightness 0.9 6 colour 0.2 8
+        brightness 0.9 6 saturation 0.2 8
         solarize 0.5 2 invert 0.0 0
         equalize 0.2 0 auto_contrast 0.6 0
         equalize 0.2 0 equalize 0.6 0
-        colour 0.9 9 equalize 0.6 0
+        saturation 0.9 9 equalize 0.6 0
         auto_contrast 0.8 0 solarize 0.2 8
-        brightness 0.1 3 colour 0.7 0
+        brightness 0.1 3 saturation 0.7 0
         solarize 0.4 5 auto_contrast 0.9 0
         translate_y 0.9 9 translate_y 0.7 9
         auto_contrast 0.9 0 solarize 0.8 3
@@ -106,20 +108,20 @@ AUTO_AUGMENT = {
         posterize 0.8 5 equalize 1.0 0
         rotate 0.2 3 solarize 0.6 8
         equalize 0.6 0 posterize 0.4 6
-        rotate 0.8 8 colour 0.4 0
+        rotate 0.8 8 saturation 0.4 0
         rotate 0.4 9 equalize 0.6 0
         equalize 0.0 0 equalize 0.8 0
         invert 0.6 0 equalize 1.0 0
-        colour 0.6 4 contrast 1.0 8
+        saturation 0.6 4 contrast 1.0 8
         rotate 0.8 8 colour 1.0 2
-        colour 0.8 8 solarize 0.8 7
+        saturation 0.8 8 solarize 0.8 7
         sharpness 0.4 7 invert 0.6 0
         shear_x 0.6 5 equalize 1.0 0
-        colour 0.4 0 equalize 0.6 0
+        saturation 0.4 0 equalize 0.6 0
         equalize 0.4 0 solarize 0.2 4
         solarize 0.6 5 auto_contrast 0.6 0
         invert 0.6 0 equalize 1.0 0
-        colour 0.6 4 contrast 1.0 8
+        saturation 0.6 4 contrast 1.0 8
         equalize 0.8 0 equalize 0.6 0""",
 }
 
@@ -132,13 +134,13 @@ def _at_level(transform: str, level: float, probability: float = 1.0) -> Operati
 
 
 def flip_and_crop(shift: float = 0.125) -> Policy:
-    """Returns a mirror for half of the images and shifts by up to `shift` of the sides.
+    """Returns a horizontal flip of half of the images and shifts by up to `shift` of the sides.
 
     4 pixels of 32 are the CIFAR baseline (He et al., 2016, arXiv:1512.03385, section 4.2).
     """
     move = 2.0 * shift
     operations = (
-        Operation("mirror", 0.5, 0.5),
+        Operation("horizontal_flip", 0.5, 0.5),
         Operation("translate_x", 0.0, move),
         Operation("translate_y", 0.0, move),
     )

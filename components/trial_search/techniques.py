@@ -31,12 +31,12 @@ REGULARISERS: dict[str, tuple[float, ...]] = {
 }
 # What is tried first where not everything can be; last what trials like more than trainings do.
 _ORDER = (
-    "mirror",
+    "horizontal_flip",
     "shift",
     "geometry",
     "trivial_augment",
     "colour",
-    "flip",
+    "vertical_flip",
     "rot90",
     "detail",
     "dropout",
@@ -51,7 +51,7 @@ class Technique:
     """One thing that is on at a level, or off.
 
     Attributes:
-        name: `geometry`, `mirror`, `cutmix`, `trivial_augment`, `label_smoothing`, ...
+        name: `geometry`, `horizontal_flip`, `cutmix`, `trivial_augment`, `label_smoothing`, ...
         levels: From weak to strong: lists of operations, the name of a published policy, a
             probability, or the value of a hyperparameter.
         always: Every image gets all operations of the level; else one of them or none, or a few.

@@ -68,7 +68,7 @@ class TrialRunner:
         self._known = np.load(table_dir / "subset.npy", allow_pickle=False)
         # The images lie in the order of their classes.
         self._settling = np.random.default_rng(0).permutation(self._known)[: plan.num_settling]
-        checkpoint = read_checkpoint(table_dir / "theta.npz")
+        checkpoint = read_checkpoint(table_dir / "checkpoint.npz")
         if checkpoint is None:
             raise FileNotFoundError(f"The checkpoint must exist. Received: none in {table_dir}")
         held_out = divide_held_out(
@@ -105,7 +105,9 @@ class TrialRunner:
             pass
         # As a whole training ends: the statistics of the last steps are those of a few augmented
         # images, and scatter more than techniques differ.
-        trainer.settle_statistics(images for images, _ in self._train.batches_of(self._settling))
+        trainer.recalibrate_batch_norm(
+            images for images, _ in self._train.batches_of(self._settling)
+        )
         batches = [
             (targets, trainer.logits(images))
             for images, targets in self._scored_batches(confirming)

@@ -1,6 +1,6 @@
 """Images/s of the augmentation engine against its rivals and a copy, and what a step pays for it.
 
-The same operations for all, every one active for every image: mirror, rotation, shear, translation,
+The same operations for all, every one active for every image: flip, rotation, shear, translation,
 zoom, colour jitter. Everybody gets a NumPy batch and ends with one in memory; what TensorFlow has
 computed stays its own, as in a training step. Everybody takes turns in one process, so that what
 else the machine does hits everybody. A turn repeats its call for a fifth of a second, as training
@@ -44,7 +44,7 @@ STEP_BATCH, STEPS = 64, 8
 
 CHAIN = Policy(
     always=(
-        Operation("mirror", 0.5, 0.5),
+        Operation("horizontal_flip", 0.5, 0.5),
         Operation("rotate", 0.05, 0.15),
         Operation("shear_x", 0.1, 0.3),
         Operation("translate_x", 0.1, 0.3),
@@ -56,7 +56,7 @@ CHAIN = Policy(
                 Operation("zoom_in", 0.1, 0.3),
                 Operation("brightness", 0.1, 0.3),
                 Operation("contrast", 0.1, 0.3),
-                Operation("colour", 0.1, 0.3),
+                Operation("saturation", 0.1, 0.3),
                 Operation("hue", 0.02, 0.1),
             )
         ),

@@ -7,7 +7,7 @@ Every method sees 1.8 T images, T being those of a plain training; with the sear
 is taken off the final training. What has been trained is kept in --cells and not trained again.
 The digits are scikit-learn's, with known invariances planted into training and test images:
 `digits_geometry` rotated, sheared, shifted and zoomed (flips are wrong for their labels),
-`digits_flips` mirrored and flipped, `digits_colour` in other hues, saturations, contrasts and
+`digits_flips` flipped, `digits_colour` in other hues, saturations, contrasts and
 lights. `signals`, in the first seed alone, compares those of the table with trials of single
 transforms, and tries the fixed policies as the search tries its own; a set that is so small that at
 most what is customary is tried has none.
@@ -73,13 +73,13 @@ FIXED: dict[str, Policy] = {
     "rand_augment": published.rand_augment(),
 }
 GEOMETRY = {"rotate", "shear_x", "shear_y", "translate_x", "translate_y", "zoom_in", "zoom_out"}
-COLOUR = {"brightness", "contrast", "colour", "hue"}
-FLIPS = {"mirror", "flip"}
+COLOUR = {"brightness", "contrast", "saturation", "hue"}
+FLIPS = {"horizontal_flip", "vertical_flip"}
 # Set -> what was planted, and what destroys its labels.
 PLANTED = {
-    "digits_geometry": (GEOMETRY, {"mirror", "flip", "rot90"}),
+    "digits_geometry": (GEOMETRY, {"horizontal_flip", "vertical_flip", "rot90"}),
     "digits_flips": (FLIPS, {"rot90"}),
-    "digits_colour": (COLOUR, {"mirror", "flip", "rot90"}),
+    "digits_colour": (COLOUR, {"horizontal_flip", "vertical_flip", "rot90"}),
 }
 
 # In plain trainings: one, and what the search may cost.

@@ -10,9 +10,9 @@ __all__ = ["AugmentationTable"]
 class AugmentationTable:
     """`table.json` of the `augmentation` artifact.
 
-    Beside it, unless skipped: `theta.npz`, a trainer's state; `subset.npy`, the positions of the
-    training images that it was trained on and that the trials train on; and `examples.npz`:
-    transform -> uint8 [L, H, W, C], a training image at its levels, and `original` [H, W, C].
+    Beside it, unless skipped: `checkpoint.npz`, a trainer's state; `subset.npy`, the positions of
+    the training images of the checkpoint and of the trials; and `examples.npz`: transform -> uint8
+    [L, H, W, C], a training image at its levels, and `original` [H, W, C].
 
     Attributes:
         skipped: Why nothing was measured; empty when it was.

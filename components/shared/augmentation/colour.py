@@ -53,7 +53,7 @@ def colour_matrices(
     if channels == 1:
         return gain, offsets
     angle = (2.0 * math.pi) * values["hue"][:, None, None]
-    saturation = values["colour"][:, None, None]
+    saturation = values["saturation"][:, None, None]
     # Changes from the identity, so that no change is exactly none.
     turned = (tf.cos(angle) - 1.0) * _CHROMA + tf.sin(angle) * _QUARTER
     change = (saturation - 1.0) * _CHROMA + saturation * turned

@@ -28,7 +28,7 @@ def _product(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 
 
 def matrices(values: Mapping[str, tf.Tensor], height: int, width: int) -> tf.Tensor:
-    """Returns the matrices [B, 3, 3] of mirror, flip, rot90, zoom, shear, rotate, translate.
+    """Returns the matrices [B, 3, 3] of flips, rot90, zoom, shear, rotate, translate.
 
     All but the translation are about the centre of the image. Of zooming in and out the stronger
     holds: one after the other they would cancel out. The translation is rounded to whole pixels
@@ -45,7 +45,9 @@ def matrices(values: Mapping[str, tf.Tensor], height: int, width: int) -> tf.Ten
     zoom_in, zoom_out = values["zoom_in"], values["zoom_out"]
     scale = tf.pow(2.0, tf.where(zoom_in >= zoom_out, zoom_in, -zoom_out))
     angle = values["rotate"] * (math.pi / 180.0)
-    linear = _matrix(1.0 - 2.0 * values["mirror"], zero, zero, 1.0 - 2.0 * values["flip"])
+    linear = _matrix(
+        1.0 - 2.0 * values["horizontal_flip"], zero, zero, 1.0 - 2.0 * values["vertical_flip"]
+    )
     for following in (
         _matrix(upright, -quarter, quarter, upright),
         _matrix(scale, zero, zero, scale),

@@ -39,9 +39,9 @@ class Transform:
 # arXiv:2103.10158, table 6), but for rotation (any angle) and translation (half the image: at
 # more, most objects are gone).
 TRANSFORMS: dict[str, Transform] = {
-    "mirror": Transform("geometry", "left and right swapped", chance=True),
-    "flip": Transform("geometry", "top and bottom swapped", chance=True),
-    # Half a turn is mirror and flip; a quarter never undoes them.
+    "horizontal_flip": Transform("geometry", "left and right swapped", chance=True),
+    "vertical_flip": Transform("geometry", "top and bottom swapped", chance=True),
+    # Half a turn is a horizontal and a vertical flip; a quarter never undoes them.
     "rot90": Transform("geometry", "a quarter turn", chance=True, signed=True),
     "rotate": Transform("geometry", "degrees", 180.0, signed=True),
     "shear_x": Transform("geometry", "pixels a row", 0.99, signed=True),
@@ -54,7 +54,7 @@ TRANSFORMS: dict[str, Transform] = {
     "equalize": Transform("tone", "share of the equalised image"),
     "brightness": Transform("colour", "factor", 1.99, 1.0, signed=True),
     "contrast": Transform("colour", "factor", 1.99, 1.0, signed=True),
-    "colour": Transform("colour", "factor of the saturation", 1.99, 1.0, signed=True),
+    "saturation": Transform("colour", "factor of the saturation", 1.99, 1.0, signed=True),
     "hue": Transform("colour", "turns of the colour circle", 0.5, signed=True),
     "solarize": Transform("colour", "threshold above which pixels are inverted", 0.0, 256.0),
     "invert": Transform("colour", "negative", chance=True),

@@ -54,7 +54,7 @@ _CONFIRMED, _CONFIRMED_AT_LEAST = 9, 6
 _LEAST_SCREENED, _MOST_SCREENED = 8, 10
 _LEAST_COMBINED, _MOST_COMBINED = 3, 6
 _COMBINED_SHARE = 0.4
-# Where those are not affordable: the plain training, mirror, small shifts, and both.
+# Where those are not affordable: the plain training, horizontal flips, small shifts, and both.
 _CUSTOMARY = 4
 
 

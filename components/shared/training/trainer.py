@@ -395,10 +395,10 @@ class Trainer:
         before = self.model_variables()
         for weight, average in zip(self.model.trainable_weights, self._average, strict=True):
             weight.assign(average)
-        self.settle_statistics(batches)
+        self.recalibrate_batch_norm(batches)
         return before
 
-    def settle_statistics(self, batches: Iterable[np.ndarray]) -> None:
+    def recalibrate_batch_norm(self, batches: Iterable[np.ndarray]) -> None:
         """Replaces the statistics of all BatchNorm layers by their means over some batches.
 
         Those of the last steps are of few images, and of augmented ones.

@@ -65,18 +65,18 @@ def test_what_destroys_the_labels_is_refused_and_the_rest_has_equal_distances() 
         *_rows("rotate", [0.1, 0.4, 0.9], [0.95, 0.9, 0.3]),
         *_rows("shear_x", [0.05, 0.2, 0.4], [0.97, 0.95, 0.9]),
         *_rows("zoom_in", [0.5, 0.9, 1.0], [0.4, 0.3, 0.2]),
-        Signals("mirror", 1.0, 0.001, 1.0, 0.0, 0.0),
-        Signals("flip", 1.0, 0.06, 0.3, 0.0, 0.0),
+        Signals("horizontal_flip", 1.0, 0.001, 1.0, 0.0, 0.0),
+        Signals("vertical_flip", 1.0, 0.06, 0.3, 0.0, 0.0),
     ]
     kept = {each.transform: each for each in keep_levels(table)}
-    assert kept["flip"].reason == "the labels do not survive it"
+    assert kept["vertical_flip"].reason == "the labels do not survive it"
     # Of a transform that destroys them at once only what is weaker than that is left.
     # Its affinity falls along a line from 1 to 0.4 at a third: 0.5 is at five eighteenths.
     zoom = kept["zoom_in"]
     assert zoom.kept == [magnitude <= 5 / 18 for magnitude in zoom.levels]
     assert any(zoom.kept)
-    # A mirror that nothing tells from the clean images stays.
-    assert kept["mirror"].levels == [0.5] * 6
+    # A flip that nothing tells from the clean images stays.
+    assert kept["horizontal_flip"].levels == [0.5] * 6
     # The strongest distance with labels kept is 0.4; the fourth level of six is (4/6)^2 of it.
     distance = 0.4 * (4 / 6) ** 2
     assert kept["rotate"].levels[3] == pytest.approx(
@@ -85,8 +85,8 @@ def test_what_destroys_the_labels_is_refused_and_the_rest_has_equal_distances() 
     assert kept["shear_x"].levels[5] == pytest.approx(1.0)
     groups = {group.name: group for group in make_groups(list(kept.values()))}
     # No shift of every image: this table says nothing of translation.
-    assert set(groups) == {"mirror", "geometry"}
-    assert (groups["mirror"].always, groups["geometry"].always) == (True, False)
+    assert set(groups) == {"horizontal_flip", "geometry"}
+    assert (groups["horizontal_flip"].always, groups["geometry"].always) == (True, False)
     assert [len(level) for level in groups["geometry"].levels] == [3, 3]
     weak, strong = groups["geometry"].levels
     assert all(a.high <= b.high for a, b in zip(weak, strong, strict=True))

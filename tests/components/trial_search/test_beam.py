@@ -20,8 +20,8 @@ from kfp_vision.components.trial_search.beam import (
     propose,
 )
 
-_MIRROR = PLAIN.adding("mirror", 0)
-_TECHNIQUES = {"mirror": 1, "geometry": 2, "colour": 2, "cutmix": 1, "flip": 1}
+_MIRROR = PLAIN.adding("horizontal_flip", 0)
+_TECHNIQUES = {"horizontal_flip": 1, "geometry": 2, "colour": 2, "cutmix": 1, "vertical_flip": 1}
 
 
 def _ended(trial: Trial, loss: float | None) -> Trial:
@@ -57,19 +57,19 @@ def _additive(gains: dict[tuple[str, int], float]) -> Callable[[Candidate, int],
 
 def test_on_additive_gains_the_rounds_find_the_best_candidate() -> None:
     gains = {
-        ("mirror", 0): 0.2,
+        ("horizontal_flip", 0): 0.2,
         ("geometry", 0): 0.1,
         ("geometry", 1): 0.15,
         ("colour", 0): -0.1,
         ("colour", 1): -0.2,
         ("cutmix", 0): 0.1,
-        ("flip", 0): -0.3,
+        ("vertical_flip", 0): -0.3,
     }
     done = _search(_additive(gains))
     gain = decide(done)
     assert gain is not None
     assert gain.accepted
-    assert dict(gain.candidate.levels) == {"mirror": 0, "geometry": 1, "cutmix": 0}
+    assert dict(gain.candidate.levels) == {"horizontal_flip": 0, "geometry": 1, "cutmix": 0}
     # Seeds are paired: their noise is in both.
     assert gain.gain == pytest.approx(0.45)
     assert gain.error == pytest.approx(0.0, abs=1e-9)
@@ -78,20 +78,22 @@ def test_on_additive_gains_the_rounds_find_the_best_candidate() -> None:
 def test_techniques_that_spoil_each_other_are_not_taken_together() -> None:
     def loss(candidate: Candidate, seed: int) -> float:
         names = dict(candidate.levels)
-        if "mirror" in names and "cutmix" in names:
+        if "horizontal_flip" in names and "cutmix" in names:
             return 2.5
-        return 2.0 - 0.2 * ("mirror" in names) - 0.15 * ("cutmix" in names)
+        return 2.0 - 0.2 * ("horizontal_flip" in names) - 0.15 * ("cutmix" in names)
 
     gain = decide(_search(loss))
     assert gain is not None
-    assert dict(gain.candidate.levels) == {"mirror": 0}
+    assert dict(gain.candidate.levels) == {"horizontal_flip": 0}
 
 
 def _customary(parts: Callable[[Candidate], tuple[float, ...]]) -> list[Trial]:
     """Runs the rounds where there is no confirmation."""
     done: list[Trial] = []
     for name in ROUNDS:
-        trials = propose(name, done, {"mirror": 1, "shift": 2}, (), {}, {}, 4, 0, 0, seed=7)
+        trials = propose(
+            name, done, {"horizontal_flip": 1, "shift": 2}, (), {}, {}, 4, 0, 0, seed=7
+        )
         done += [dataclasses.replace(each, losses=parts(each.candidate)) for each in trials]
     return done
 
@@ -99,11 +101,11 @@ def _customary(parts: Callable[[Candidate], tuple[float, ...]]) -> list[Trial]:
 @pytest.mark.parametrize(
     ("costs", "taken"),
     [
-        ({}, {"mirror": 0, "shift": 1}),
+        ({}, {"horizontal_flip": 0, "shift": 1}),
         # Less than two standard errors.
-        ({"mirror": 0.015}, {"mirror": 0, "shift": 1}),
-        ({"mirror": 0.1}, {"shift": 1}),
-        ({"mirror": 0.1, "shift": 0.1}, {}),
+        ({"horizontal_flip": 0.015}, {"horizontal_flip": 0, "shift": 1}),
+        ({"horizontal_flip": 0.1}, {"shift": 1}),
+        ({"horizontal_flip": 0.1, "shift": 0.1}, {}),
     ],
 )
 def test_where_gains_cannot_be_shown_what_is_customary_is_taken_unless_it_does_harm(
@@ -139,7 +141,7 @@ def test_pruning_finds_the_transform_that_does_harm() -> None:
 
 
 def test_an_exclusive_technique_is_tried_alone_and_may_win() -> None:
-    gains = {("whole", 0): 0.5, ("mirror", 0): 0.1, ("geometry", 0): 0.1}
+    gains = {("whole", 0): 0.5, ("horizontal_flip", 0): 0.1, ("geometry", 0): 0.1}
     done = _search(_additive(gains), techniques={"whole": 1, **_TECHNIQUES})
     mixed = [
         dict(trial.candidate.levels) for trial in done if "whole" in dict(trial.candidate.levels)
@@ -163,11 +165,15 @@ def test_no_trial_is_proposed_twice_and_the_budget_is_never_exceeded() -> None:
 
 def test_failed_trials_never_win() -> None:
     def loss(candidate: Candidate, seed: int) -> float | None:
-        return None if "mirror" in dict(candidate.levels) else 2.0 - 0.1 * len(candidate.levels)
+        return (
+            None
+            if "horizontal_flip" in dict(candidate.levels)
+            else 2.0 - 0.1 * len(candidate.levels)
+        )
 
     gain = decide(_search(loss))
     assert gain is not None
-    assert "mirror" not in dict(gain.candidate.levels)
+    assert "horizontal_flip" not in dict(gain.candidate.levels)
 
 
 def test_nothing_helps_and_nothing_is_confirmed() -> None:
@@ -177,7 +183,15 @@ def test_nothing_helps_and_nothing_is_confirmed() -> None:
 
 
 # Fifteen candidates beside the plain one.
-_MANY = {"mirror": 1, "shift": 1, "geometry": 2, "colour": 2, "flip": 1, "detail": 2, "cutmix": 1}
+_MANY = {
+    "horizontal_flip": 1,
+    "shift": 1,
+    "geometry": 2,
+    "colour": 2,
+    "vertical_flip": 1,
+    "detail": 2,
+    "cutmix": 1,
+}
 
 
 def _simulate(
@@ -206,7 +220,7 @@ def _simulate(
             effect = effects.setdefault((each.candidate, last), own)
             losses = 1.0 + effect + by_seed * generator.normal()
             losses = losses + spread[1] * generator.normal(size=8)
-            losses -= gain * ("mirror" in dict(each.candidate.levels))
+            losses -= gain * ("horizontal_flip" in dict(each.candidate.levels))
             done.append(dataclasses.replace(each, losses=tuple(losses)))
     found = decide(done)
     return found is not None and found.accepted
@@ -264,7 +278,7 @@ def test_the_decision_is_of_fresh_seeds_in_pairs() -> None:
     ]
     gain = decide(trials)
     assert gain is not None
-    assert dict(gain.candidate.levels) == {"mirror": 0, "cutmix": 0}
+    assert dict(gain.candidate.levels) == {"horizontal_flip": 0, "cutmix": 0}
     assert gain.gain == pytest.approx(0.7)
     # Off their means the losses are 0.1 / 3, once with the other sign and twice as large: with the
     # two degrees of freedom of three candidates and two seeds.
@@ -277,7 +291,7 @@ def test_the_decision_is_of_fresh_seeds_in_pairs() -> None:
     # What failed is left out, as is what failed once of two times.
     left = decide([*trials[:-1], dataclasses.replace(trials[-1], losses=())])
     assert left is not None
-    assert dict(left.candidate.levels) == {"mirror": 0}
+    assert dict(left.candidate.levels) == {"horizontal_flip": 0}
     assert decide([dataclasses.replace(trials[0], losses=()), *trials[1:]]) is None
     assert decide([]) is None
 
@@ -301,13 +315,16 @@ def test_a_rich_candidate_that_is_near_is_confirmed_beside_the_best() -> None:
     def crowded(extra: float) -> Callable[[Candidate, int], float]:
         def loss(candidate: Candidate, seed: int) -> float:
             names = dict(candidate.levels)
-            gain = 0.5 * ("mirror" in names) + 0.3 * ("cutmix" in names)
+            gain = 0.5 * ("horizontal_flip" in names) + 0.3 * ("cutmix" in names)
             both = extra if seed != 7 else -0.3
-            return 2.0 - gain - both * ("mirror" in names and "cutmix" in names)
+            return 2.0 - gain - both * ("horizontal_flip" in names and "cutmix" in names)
 
         return loss
 
-    for extra, expected in ((0.1, {"mirror": 0, "cutmix": 0}), (-0.4, {"mirror": 0})):
+    for extra, expected in (
+        (0.1, {"horizontal_flip": 0, "cutmix": 0}),
+        (-0.4, {"horizontal_flip": 0}),
+    ):
         done = _search(crowded(extra))
         gain = decide(done)
         assert gain is not None
@@ -322,15 +339,18 @@ def test_of_candidates_within_the_error_of_the_images_the_richest_goes_on() -> N
     done: list[Trial] = []
     changes = np.array([0.1, -0.1, 0.1, -0.1]) + 0.01
     for name in ROUNDS:
-        techniques, needs = {"mirror": 1, "colour": 2, "several": 2}, {"several": ("colour",)}
+        techniques, needs = (
+            {"horizontal_flip": 1, "colour": 2, "several": 2},
+            {"several": ("colour",)},
+        )
         for each in propose(name, done, techniques, (), needs, {}, 8, 6, 9, seed=7):
             names = dict(each.candidate.levels)
-            losses = np.full(4, 2.0) - 0.5 * ("mirror" in names)
+            losses = np.full(4, 2.0) - 0.5 * ("horizontal_flip" in names)
             if "colour" in names:
-                losses += changes if "mirror" in names else -0.1
+                losses += changes if "horizontal_flip" in names else -0.1
             losses += 0.2 * (names.get("colour") == 0) + 0.002 * names.get("several", 0)
             done.append(dataclasses.replace(each, losses=tuple(losses)))
-    both = Candidate((("colour", 1), ("mirror", 0)))
+    both = Candidate((("colour", 1), ("horizontal_flip", 0)))
     tried = [each.candidate for each in done]
     assert both.adding("several", 0) in tried
     gain = decide(done)
@@ -341,7 +361,7 @@ def test_of_candidates_within_the_error_of_the_images_the_richest_goes_on() -> N
 
 
 def test_what_needs_others_is_tried_with_them_only() -> None:
-    gains = {("colour", 1): 0.2, ("several", 1): 0.1, ("mirror", 0): 0.05}
+    gains = {("colour", 1): 0.2, ("several", 1): 0.1, ("horizontal_flip", 0): 0.05}
     done = _search(_additive(gains), techniques={**_TECHNIQUES, "several": 2})
     with_it = [each.candidate.levels for each in done if "several" in dict(each.candidate.levels)]
     assert with_it
@@ -352,15 +372,15 @@ def test_what_needs_others_is_tried_with_them_only() -> None:
 
 
 def test_pruning_leaves_out_what_is_weakest_among_what_stands_alone() -> None:
-    gains = {("colour", 1): 0.2, ("several", 1): 0.1, ("mirror", 0): 0.15}
+    gains = {("colour", 1): 0.2, ("several", 1): 0.1, ("horizontal_flip", 0): 0.15}
     done = _search(_additive(gains), (14, 9, 9), {**_TECHNIQUES, "several": 2})
     pruned = [dict(each.candidate.levels) for each in done if each.round == "pruning"]
     assert pruned == [{"colour": 1, "several": 1}]
     # With the last of what it needs goes what needs it.
-    gains = {("colour", 1): 0.15, ("several", 1): 0.1, ("mirror", 0): 0.2}
+    gains = {("colour", 1): 0.15, ("several", 1): 0.1, ("horizontal_flip", 0): 0.2}
     done = _search(_additive(gains), (14, 9, 9), {**_TECHNIQUES, "several": 2})
     assert all(each.candidate.levels != (("several", 1),) for each in done)
-    assert ("mirror", 0) in done[-1].candidate.levels
+    assert ("horizontal_flip", 0) in done[-1].candidate.levels
 
 
 def test_a_search_ends_after_screening_where_nothing_gains_a_fiftieth() -> None:
@@ -371,14 +391,21 @@ def test_a_search_ends_after_screening_where_nothing_gains_a_fiftieth() -> None:
 
 
 def test_the_rest_is_tried_alone_only_where_one_of_the_first_five_helps() -> None:
-    techniques = {"mirror": 1, "shift": 1, "geometry": 1, "colour": 1, "cutmix": 1, "flip": 1}
-    done = _search(_additive({("flip", 0): 0.5}), techniques=techniques)
-    alone = [{}, *({name: 0} for name in techniques if name != "flip")]
+    techniques = {
+        "horizontal_flip": 1,
+        "shift": 1,
+        "geometry": 1,
+        "colour": 1,
+        "cutmix": 1,
+        "vertical_flip": 1,
+    }
+    done = _search(_additive({("vertical_flip", 0): 0.5}), techniques=techniques)
+    alone = [{}, *({name: 0} for name in techniques if name != "vertical_flip")]
     assert [dict(each.candidate.levels) for each in done] == alone
-    done = _search(_additive({("flip", 0): 0.5, ("shift", 0): 0.1}), techniques=techniques)
+    done = _search(_additive({("vertical_flip", 0): 0.5, ("shift", 0): 0.1}), techniques=techniques)
     gain = decide(done)
     assert gain is not None
-    assert dict(gain.candidate.levels) == {"shift": 0, "flip": 0}
+    assert dict(gain.candidate.levels) == {"shift": 0, "vertical_flip": 0}
 
 
 def test_a_combination_that_failed_is_not_tried_again() -> None:

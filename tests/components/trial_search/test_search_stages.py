@@ -68,7 +68,7 @@ def test_the_table_refuses_what_destroys_digits_and_shows_every_transform(search
     table = read_json(AugmentationTable, searched / "table/table.json")
     assert table.skipped == ""
     kept = {row["transform"]: row for row in table.kept}
-    assert not any(kept["flip"]["kept"])
+    assert not any(kept["vertical_flip"]["kept"])
     assert not any(kept["invert"]["kept"])
     assert any(kept["translate_x"]["kept"])
     # Half a turn makes a 6 a 9.
@@ -112,7 +112,7 @@ def test_the_search_stays_within_its_budget_and_tells_what_it_did(
     if policy is not None:
         branches = [each for branch in policy.branches for each in branch.operations]
         used = {each.transform for each in [*policy.always, *branches]}
-        assert not used & {"flip", "invert"}
+        assert not used & {"vertical_flip", "invert"}
         factor = after.value("training", "steps") / before.value("training", "steps")
         assert factor == pytest.approx(summary.lengthening["factor"], abs=1e-2)
 
@@ -170,7 +170,7 @@ def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
     assert norms
     found = [np.array(norm.moving_variance) for norm in norms]
     images, _ = runner._train.take(runner._settling)
-    trainer.settle_statistics([images])
+    trainer.recalibrate_batch_norm([images])
     for norm, variance in zip(norms, found, strict=True):
         np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-4)
 
@@ -181,7 +181,11 @@ def test_a_short_search_looks_at_what_is_customary_and_refuses_mirrored_digits(
 ) -> None:
     path, folder, checkpoints = _recipe(digits_dir, tmp_path, 40), tmp_path / "t", tmp_path / "ck"
     table = search_augmentation(digits_dir, path, folder, checkpoints, search=True, seed=3)
-    assert {row["transform"] for row in table.signals} == {"mirror", "translate_x", "translate_y"}
+    assert {row["transform"] for row in table.signals} == {
+        "horizontal_flip",
+        "translate_x",
+        "translate_y",
+    }
     results: list[str] = []
     for name in ROUNDS:
         slices = propose_trials(name, digits_dir, path, folder, results, workers=1, seed=3)
@@ -189,7 +193,7 @@ def test_a_short_search_looks_at_what_is_customary_and_refuses_mirrored_digits(
     summary = select_policy(digits_dir, path, folder, results, tmp_path / "out", seed=3)
     assert {trial["round"] for trial in summary.trials} == {ROUNDS[0]}
     assert 2 <= len(summary.trials) <= 4
-    assert "mirror" not in {step["name"] for step in summary.steps}
+    assert "horizontal_flip" not in {step["name"] for step in summary.steps}
     assert summary.confirmed == {}
     assert "only tell what does harm" in summary.decision
     costs = [
@@ -205,7 +209,7 @@ def test_a_training_too_short_for_a_search_trains_no_checkpoint(
     table = search_augmentation(digits_dir, path, tmp_path / "table", tmp_path, True, seed=3)
     assert "a plain training is so short" in table.skipped
     assert table.images_seen == 0
-    assert not (tmp_path / "table/theta.npz").exists()
+    assert not (tmp_path / "table/checkpoint.npz").exists()
 
 
 @pytest.mark.slow

@@ -10,10 +10,10 @@ from kfp_vision.components.trial_search.techniques import read_techniques
 
 _ROTATE = {"transform": "rotate", "low": 0.0, "high": 0.2, "probability": 1.0}
 _SHEAR = {"transform": "shear_x", "low": 0.0, "high": 0.3, "probability": 1.0}
-_MIRROR = {"transform": "mirror", "low": 0.5, "high": 0.5, "probability": 1.0}
+_MIRROR = {"transform": "horizontal_flip", "low": 0.5, "high": 0.5, "probability": 1.0}
 _GROUPS = [
     {"name": "geometry", "levels": [[_ROTATE], [_ROTATE, _SHEAR]], "always": False},
-    {"name": "mirror", "levels": [[_MIRROR]], "always": True},
+    {"name": "horizontal_flip", "levels": [[_MIRROR]], "always": True},
 ]
 _TECHNIQUES = read_techniques(_GROUPS, {"label_smoothing": 0.1, "weight_decay": 0.02})
 
@@ -31,8 +31,10 @@ def test_the_plain_candidate_changes_nothing() -> None:
 
 
 def test_groups_become_branches_and_those_for_every_image_come_besides() -> None:
-    found = read_candidate(_candidate(mirror=0, geometry=1, cutmix=0, mixup=0), _TECHNIQUES)
-    assert [each.transform for each in found.policy.always] == ["mirror"]
+    found = read_candidate(
+        _candidate(horizontal_flip=0, geometry=1, cutmix=0, mixup=0), _TECHNIQUES
+    )
+    assert [each.transform for each in found.policy.always] == ["horizontal_flip"]
     weights = [branch.weight for branch in found.policy.branches]
     assert weights == pytest.approx([0.3, 0.35, 0.35])
     assert (found.policy.mixing.cutmix_probability, found.policy.mixing.mixup_probability) == (
@@ -64,7 +66,7 @@ def test_a_published_policy_is_taken_as_it_was_published() -> None:
 
 
 def test_more_for_every_image_than_a_policy_holds_is_an_error() -> None:
-    names = ("mirror", "flip", "rot90", "invert")
+    names = ("horizontal_flip", "vertical_flip", "rot90", "invert")
     groups = [
         {"name": name, "levels": [[{**_MIRROR, "transform": name}]], "always": True}
         for name in names

@@ -24,7 +24,7 @@ from kfp_vision.components.trial_search.regularisation import Regularisation
 from kfp_vision.components.trial_search.selecting import select_policy
 from kfp_vision.components.trial_search.working import run_trials
 
-_MIRROR = {"transform": "mirror", "low": 1.0, "high": 1.0, "probability": 0.5}
+_MIRROR = {"transform": "horizontal_flip", "low": 1.0, "high": 1.0, "probability": 0.5}
 
 
 class _Full:
@@ -61,10 +61,10 @@ def search(
     recipe = Recipe().with_settings("data", data)
     recipe = recipe.with_settings("training", {"epochs": Setting(400, "test")})
     write_recipe(complete_recipe(recipe, info, UserChoices()), tmp_path / "recipe.json")
-    groups = [{"name": "mirror", "levels": [[_MIRROR]], "always": True}]
+    groups = [{"name": "horizontal_flip", "levels": [[_MIRROR]], "always": True}]
     (tmp_path / "table").mkdir()
     write_json(AugmentationTable(groups=groups), tmp_path / "table/table.json")
-    trials = [Trial("screening", each, 0) for each in (PLAIN, PLAIN.adding("mirror", 0))]
+    trials = [Trial("screening", each, 0) for each in (PLAIN, PLAIN.adding("horizontal_flip", 0))]
     work = json.dumps({"done": [], "trials": [each.to_json() for each in trials]})
     folders = (tmp_path / name for name in ("recipe.json", "table", "ck"))
     recipe_path, table, checkpoints = folders
@@ -98,7 +98,7 @@ def test_a_trial_out_of_memory_is_named_and_not_final(search, tmp_path: Path) ->
     summary = select_policy(digits, recipe, table, [answer], tmp_path / "out", 0)
     assert summary.notes == [
         "1 of 2 trials ran out of memory, once more when alone in it, which says nothing of what "
-        "they tried: mirror."
+        "they tried: horizontal flip."
     ]
     # The same task again, on a machine that has the memory.
     resumed = merge_results([run_trials(*search)])

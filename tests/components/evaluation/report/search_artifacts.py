@@ -22,7 +22,7 @@ TABLE = AugmentationTable(
     signals=[
         dict(zip(_KEYS, row, strict=True))
         for row in (
-            ("mirror", 1.0, 0.06159, 0.4462, 1.082, 0.1376),
+            ("horizontal_flip", 1.0, 0.06159, 0.4462, 1.082, 0.1376),
             ("rotate", 0.1667, 0.07598, 0.8154, 0.2747, 0.09695),
             ("rotate", 0.3333, 0.1839, 0.4, 1.041, 0.135),
             ("rotate", 0.5, 0.1998, 0.2, 1.436, 0.1344),
@@ -39,7 +39,7 @@ TABLE = AugmentationTable(
     ],
     kept=[
         {
-            "transform": "mirror",
+            "transform": "horizontal_flip",
             "levels": [0.5] * 6,
             "kept": [False] * 6,
             "reason": "the labels do not survive it",
@@ -169,7 +169,7 @@ POLICY = Recipe().with_settings(
 def examples(image: np.ndarray) -> dict[str, np.ndarray]:
     """Returns an image [H, W] under the transforms of `TABLE`, uint8 [6, H, W, 1] each."""
     pictures = {
-        "mirror": [image[:, ::-1]] * 6,
+        "horizontal_flip": [image[:, ::-1]] * 6,
         "rotate": [rotate(image, 15 * level, reshape=False) for level in range(1, 7)],
         "blur": [gaussian_filter(image, 0.3 * level) for level in range(1, 7)],
     }

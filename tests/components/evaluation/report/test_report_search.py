@@ -125,7 +125,7 @@ def test_a_step_that_was_not_tried_by_itself_has_no_bar_and_one_that_does_harm_g
 
 def test_what_is_refused_comes_last_and_what_is_on_or_off_has_one_picture() -> None:
     rows = search.transform_rows(TABLE, examples(IMAGE), POLICY)
-    assert [row["name"] for row in rows] == ["rotate", "blur", "mirror"]
+    assert [row["name"] for row in rows] == ["rotate", "blur", "horizontal_flip"]
     assert [len(row["pictures"]) for row in rows] == [6, 6, 1]
     assert [row["used"] for row in rows] == [True, False, False]
     kept = [picture["kept"] for picture in rows[0]["pictures"]]
@@ -136,12 +136,12 @@ def test_what_is_refused_comes_last_and_what_is_on_or_off_has_one_picture() -> N
 
 
 def test_the_policy_is_said_in_words() -> None:
-    mirror = {"transform": "mirror", "low": 0.5, "high": 0.5, "probability": 1.0}
+    mirror = {"transform": "horizontal_flip", "low": 0.5, "high": 0.5, "probability": 1.0}
     policy = {**POLICY.value("augmentation", "policy"), "always": [mirror]}
     recipe = Recipe().with_settings("augmentation", {"policy": Setting(policy, "test")})
     words = [each.replace("\N{NO-BREAK SPACE}", " ") for each in search.policy_words(TABLE, recipe)]
     assert words == [
-        "Every image: mirror (with probability 0.5).",
+        "Every image: horizontal flip (with probability 0.5).",
         "70 % of the images: one of rotate up to 0.29.",
         "CutMix: 50 % of the images.",
     ]
@@ -174,7 +174,7 @@ def test_the_cost_is_in_plain_trainings() -> None:
                 "1 of 16 trials ran out of memory",
                 "The search saw 2,000 images: 0.01 plain trainings of 179,968 each.",
                 "1.42 times the steps with the policy (95&nbsp;% interval 1.25 to 1.61)",
-                "Mirror refused",
+                "Horizontal flip refused",
             ],
         ),
         ("search skipped", ["No policy was searched: search_augmentation is false."]),

@@ -93,15 +93,17 @@ def test_branches_are_drawn_by_their_weights():
 
 
 def test_probabilities_and_ranges_are_kept():
-    policy = Policy(always=(Operation("rotate", 0.2, 0.6, 0.25), Operation("mirror", 0.5, 0.5)))
+    policy = Policy(
+        always=(Operation("rotate", 0.2, 0.6, 0.25), Operation("horizontal_flip", 0.5, 0.5))
+    )
     drawn = magnitudes(policy)
     rotated = drawn["rotate"][drawn["rotate"] > 0]
     assert len(rotated) / 4000 == pytest.approx(0.25, abs=0.03)
     assert rotated.min() >= 0.2
     assert rotated.max() <= 0.6
     assert rotated.mean() == pytest.approx(0.4, abs=0.02)
-    assert set(drawn["mirror"]) == {0.0, 1.0}
-    assert drawn["mirror"].mean() == pytest.approx(0.5, abs=0.03)
+    assert set(drawn["horizontal_flip"]) == {0.0, 1.0}
+    assert drawn["horizontal_flip"].mean() == pytest.approx(0.5, abs=0.03)
 
 
 def test_rand_augment_draws_n_times():

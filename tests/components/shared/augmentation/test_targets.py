@@ -22,15 +22,21 @@ from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORM
 
 HEIGHT, WIDTH = 48, 64
 MOVES = {
-    "mirror": {"mirror": 1.0},
-    "flip": {"flip": 1.0},
+    "horizontal_flip": {"horizontal_flip": 1.0},
+    "vertical_flip": {"vertical_flip": 1.0},
     "quarter turn": {"rot90": 1.0},
     "rotate": {"rotate": 0.15},
     "shear": {"shear_x": 0.4},
     "translate": {"translate_x": 0.3, "translate_y": 0.2},
     "zoom in": {"zoom_in": 0.6},
     "zoom out": {"zoom_out": 0.6},
-    "all": {"mirror": 1.0, "rotate": 0.1, "shear_y": 0.2, "zoom_in": 0.2, "translate_x": 0.2},
+    "all": {
+        "horizontal_flip": 1.0,
+        "rotate": 0.1,
+        "shear_y": 0.2,
+        "zoom_in": 0.2,
+        "translate_x": 0.2,
+    },
 }
 
 
@@ -82,11 +88,11 @@ def test_masks_are_ignored_where_the_image_ends():
 def test_mirroring_swaps_left_and_right_keypoints_and_turning_does_not():
     points = tf.constant([[[10.0, 5.0], [30.0, 5.0], [20.0, 9.0]]])
     swaps = [1, 0, 2]
-    mirrored, _ = warp_keypoints(points, matrix_of({"mirror": 1.0}), HEIGHT, WIDTH, swaps)
+    mirrored, _ = warp_keypoints(points, matrix_of({"horizontal_flip": 1.0}), HEIGHT, WIDTH, swaps)
     np.testing.assert_allclose(
         mirrored[0], [[WIDTH - 30, 5], [WIDTH - 10, 5], [WIDTH - 20, 9]], atol=1e-4
     )
-    both = {"mirror": 1.0, "flip": 1.0}
+    both = {"horizontal_flip": 1.0, "vertical_flip": 1.0}
     turned, _ = warp_keypoints(points, matrix_of(both), HEIGHT, WIDTH, swaps)
     plain, _ = warp_keypoints(points, matrix_of(both), HEIGHT, WIDTH)
     np.testing.assert_array_equal(turned, plain)

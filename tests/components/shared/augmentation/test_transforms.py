@@ -74,7 +74,7 @@ def test_xla_graph_and_eager_agree_and_pixels_stay_in_range(name, channels):
         np.testing.assert_allclose(
             transformed(images, {name: magnitude}, run=run), eager, atol=2e-2
         )
-    has_colour = channels == 3 or name not in ("colour", "hue")
+    has_colour = channels == 3 or name not in ("saturation", "hue")
     assert (np.abs(eager - images).max() > 1.0) == has_colour
 
 
@@ -92,7 +92,7 @@ def test_a_vanishing_magnitude_changes_next_to_nothing(name):
     [
         ("brightness", ImageEnhance.Brightness),
         ("contrast", ImageEnhance.Contrast),
-        ("colour", ImageEnhance.Color),
+        ("saturation", ImageEnhance.Color),
         ("sharpness", ImageEnhance.Sharpness),
     ],
 )
@@ -112,8 +112,8 @@ def test_enhancers_are_those_of_pil(name, enhancer, sign):
         ({"solarize": 0.5}, lambda image: ImageOps.solarize(image, 128)),
         ({"posterize": 0.5}, lambda image: ImageOps.posterize(image, 5)),
         ({"invert": 1.0}, ImageOps.invert),
-        ({"mirror": 1.0}, ImageOps.mirror),
-        ({"flip": 1.0}, ImageOps.flip),
+        ({"horizontal_flip": 1.0}, ImageOps.mirror),
+        ({"vertical_flip": 1.0}, ImageOps.flip),
     ],
 )
 def test_operations_are_those_of_pil(magnitudes, function):
@@ -142,7 +142,7 @@ def test_a_quarter_turn_is_numpys():
         {"rotate": 0.05, "translate_x": 0.2, "translate_y": 0.1},
         {"zoom_in": 0.7},
         {"zoom_out": 0.5},
-        {"mirror": 1.0, "rotate": 0.2, "shear_x": 0.2, "zoom_in": 0.3, "translate_y": 0.3},
+        {"horizontal_flip": 1.0, "rotate": 0.2, "shear_x": 0.2, "zoom_in": 0.3, "translate_y": 0.3},
     ],
 )
 def test_one_resampling_is_that_of_scipy(magnitudes):
@@ -167,7 +167,9 @@ def test_one_resampling_is_that_of_scipy(magnitudes):
     np.testing.assert_allclose(transformed(images, magnitudes)[0], expected, atol=0.05)
 
 
-@pytest.mark.parametrize("magnitudes", [{}, {"mirror": 1.0}, {"flip": 1.0, "mirror": 1.0}])
+@pytest.mark.parametrize(
+    "magnitudes", [{}, {"horizontal_flip": 1.0}, {"vertical_flip": 1.0, "horizontal_flip": 1.0}]
+)
 def test_a_shift_alone_is_by_whole_pixels(magnitudes):
     images = smooth_images()
     shifted = transformed(images, {"translate_x": 0.2, "translate_y": 0.1, **magnitudes})
@@ -208,7 +210,7 @@ def test_blur_keeps_the_mean_and_has_the_variance_of_its_gaussian():
         ("zoom_in", "zoom_out"),
         ("solarize", "invert"),
         ("sharpness", "blur"),
-        ("mirror", "rot90"),
+        ("horizontal_flip", "rot90"),
         ("auto_contrast", "contrast"),
         ("equalize", "brightness"),
     ],

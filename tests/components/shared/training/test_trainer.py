@@ -195,7 +195,7 @@ def test_the_identity_policy_changes_nothing_and_another_one_needs_no_trace() ->
     trainer, identity = _with_policy(IDENTITY)
     np.testing.assert_allclose(identity, plain, rtol=1e-6)
     compiled: Any = trainer._run._compiled
-    mirror = Policy(always=(Operation("mirror", 1.0, 1.0),))
+    mirror = Policy(always=(Operation("horizontal_flip", 1.0, 1.0),))
     trainer.use_policy(mirror)
     images, targets = _batch(4)
     changed = trainer.run_steps(images, targets, np.full(4, 0.1, np.float32)).losses
@@ -265,7 +265,7 @@ def test_settled_statistics_are_the_means_over_the_batches() -> None:
     inner.layers[0].moving_mean.assign([5.0])
     inner.layers[0].moving_variance.assign([9.0])
     batches, _ = _batch(steps=3)
-    trainer.settle_statistics(batches)
+    trainer.recalibrate_batch_norm(batches)
     images = batches.astype(np.float64).reshape(3, -1)
     np.testing.assert_allclose(norm.moving_mean, [images.mean(1).mean()], rtol=1e-5)
     np.testing.assert_allclose(norm.moving_variance, [images.var(1).mean()], rtol=1e-4)

@@ -27,7 +27,7 @@ _STRATEGY = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 _DEFAULTS = hyperparameters.from_recipe(hyperparameters.resolve(Recipe(), {}, 1000))
 _STEPS = 4
 _RANDOM = Policy(
-    always=(Operation("mirror", 0.5, 1.0), Operation("rotate", 1.0, 1.0)),
+    always=(Operation("horizontal_flip", 0.5, 1.0), Operation("rotate", 1.0, 1.0)),
     mixing=Mixing(mixup_probability=1.0, mixup_alpha=1.0),
 )
 
