@@ -138,6 +138,15 @@ def test_a_model_no_better_than_a_baseline_says_so_first(reports: dict[str, Path
     assert words[:6] == ["The", "model", "cannot", "be", "told", "from"]
 
 
+def test_a_rejected_model_without_exports_counts_none(
+    digits_run: Artifacts, tmp_path: Path
+) -> None:
+    run = dataclasses.replace(digits_run, exports=[])
+    build_report(*(*run.write(tmp_path), tmp_path / "out"))
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "<dt>Exports passed</dt><dd>–<small> nothing was exported</small></dd>" in page
+
+
 def test_a_model_that_no_format_can_hold_is_rejected(digits_run: Artifacts, tmp_path: Path) -> None:
     exports = [
         Export(name, f"model.{name}", 0, 0.0, {}, 0.0, False, "No luck.")
