@@ -16,6 +16,7 @@ def import_dataset(
     follow_links: bool = False,
     dataset_version: str = "",
     unlabeled_version: str = "",
+    checkpoint_uri: str = "",
 ) -> None:
     """Imports images and labels from a folder, bucket, archive or TFDS into the canonical store.
 
@@ -29,11 +30,15 @@ def import_dataset(
         follow_links: Whether local links may lead out of the source, and to folders.
         dataset_version: Not read: KFP's cache key, so that changed data are imported again.
         unlabeled_version: The same.
+        checkpoint_uri: Of later stages; the first one refuses a bucket, before any work.
     """
     from pathlib import Path
 
     from kfp_vision.components.data_import import importer
+    from kfp_vision.components.shared.runtime.storage import local_path
 
+    if checkpoint_uri:
+        local_path(checkpoint_uri, "checkpoint_uri")
     config = importer.ImportConfig(dataset_format, task, unlabeled_uri, seed, follow_links)
     info = importer.import_dataset(dataset_uri, Path(dataset.path), config)
     dataset.metadata.update(fingerprint=info.fingerprint, task=info.task, **info.splits)

@@ -94,6 +94,11 @@ def test_the_version_of_a_uri_is_in_the_cache_key_of_the_stage_that_reads_it(
     assert takers == {stage}
 
 
+def test_the_first_task_is_told_where_checkpoints_go(compiled):
+    inputs = compiled["root"]["dag"]["tasks"]["import-dataset"]["inputs"]["parameters"]
+    assert inputs["checkpoint_uri"] == {"componentInputParameter": "checkpoint_uri"}
+
+
 def test_publishing_is_never_cached(compiled):
     tasks = compiled["root"]["dag"]["tasks"]
     components = compiled["components"]

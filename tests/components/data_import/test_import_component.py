@@ -1,5 +1,6 @@
 """The op as KFP calls it."""
 
+import pytest
 from kfp import dsl
 
 from kfp_vision.components.data_import.component import import_dataset
@@ -25,3 +26,11 @@ def test_the_op_follows_links_on_demand(tmp_path, save_images):
         dataset=dataset, dataset_uri=str(tmp_path / "source"), follow_links=True
     )
     assert read_json(DatasetInfo, tmp_path / "dataset" / "dataset.json").classes == ["cat", "dog"]
+
+
+def test_the_op_refuses_checkpoints_in_a_bucket_before_it_reads(tmp_path):
+    dataset = dsl.Dataset(uri=str(tmp_path / "dataset"))
+    with pytest.raises(ValueError, match="`checkpoint_uri` must be on this machine"):
+        import_dataset.python_func(
+            dataset=dataset, dataset_uri="/nothing/here", checkpoint_uri="s3://bucket/checkpoints"
+        )
