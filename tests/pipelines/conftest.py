@@ -37,7 +37,7 @@ def kfp_vision(command) -> Run:
 
     def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [*command, *map(str, arguments)], capture_output=True, text=True, timeout=900
+            [*command, *map(str, arguments)], capture_output=True, text=True, timeout=1800
         )
 
     return run

