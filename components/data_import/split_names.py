@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from kfp_vision.components.data_import.samples import SPLIT_NAMES
 
-__all__ = ["is_filler", "name_splits", "split_of"]
+__all__ = ["is_filler", "is_part", "name_splits", "split_of"]
 
 _SPLITS = {**SPLIT_NAMES, "trainval": "train", "holdout": "test"}
 # What names of splits hold beside the split, and what folders around images are called.
@@ -54,11 +54,20 @@ def is_filler(name: str) -> bool:
     return not _words(name)
 
 
+def is_part(name: str) -> bool:
+    """Returns whether a folder's name numbers a part of the images: `images_001`."""
+    return any(map(str.isdigit, name)) and any(word in _FILLERS for word in _all_words(name))
+
+
 def _words(name: str) -> list[str]:
     """Returns the words of a name in lower case, without numbers and fillers."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
-    words = (_without_filler(word) for word in re.findall(r"[^\W\d_]+", apart))
+    words = map(_without_filler, _all_words(name))
     return [word for word in words if word not in _FILLERS]
+
+
+def _all_words(name: str) -> list[str]:
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    return re.findall(r"[^\W\d_]+", apart)
 
 
 def _without_filler(word: str) -> str:

@@ -15,7 +15,7 @@ from kfp_vision.components.data_import.readers.manifest import read_manifest, re
 from kfp_vision.components.data_import.readers.npz import find_npz, holds_images, read_npz
 from kfp_vision.components.data_import.readers.tfds import PREFIX, read_tfds
 from kfp_vision.components.data_import.samples import Listing
-from kfp_vision.components.shared.datasets.image_files import file_kind
+from kfp_vision.components.shared.datasets.image_files import escape_name, file_kind
 from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["FORMATS", "TFDS_PREFIX", "list_images", "read_tfds", "read_unlabeled"]
@@ -70,11 +70,24 @@ def list_images(folder: Folder, name: str, dataset_format: str) -> tuple[Listing
         try:
             return _with_notes(read_class_folders(folder), notes), "class_folders"
         except ValueError as error:
-            notes += describe_annotations(index.files)
+            notes += [*_describe_unread(folder), *describe_annotations(index.files)]
             raise ValueError(" ".join([str(error), *notes])) from error
     if archives:
         return read_npz(folder), "npz"
     raise _unknown_format(folder, name, [*found.notes, *describe_annotations(index.files)])
+
+
+def _describe_unread(folder: Folder) -> list[str]:
+    """Returns a sentence on files beside the folders that may be the table that was meant."""
+    read = (".npz", *MANIFEST_SUFFIXES)
+    names = [
+        name
+        for name in folder.list_entries()[1]
+        if file_kind(name) == "unknown" and not name.lower().endswith(read)
+    ]
+    if not names:
+        return []
+    return [f"Not read: {escape_name(str(names[:5]))}; tables are CSV, TSV, JSON or Parquet files."]
 
 
 def _with_notes(listing: Listing, notes: list[str]) -> Listing:

@@ -234,6 +234,11 @@ def _find_labels(
     reason = "no other column can only be that of the labels"
     if is_clear:
         reason = "beside class folders only columns of these names are taken"
+    elif len(flags) > 1:
+        others = [name for name in columns if name not in flags]
+        reason = (
+            f"columns of 0 and 1 are classes where no other is beside them, as {others[:5]} are"
+        )
     raise NoManifestError(
         "A manifest must have a column `label` or `labels`, or one column of 0 and 1 for each "
         f"class. Received: {table.name} with the columns {table.shown_columns}; {reason}. Rename "

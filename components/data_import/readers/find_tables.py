@@ -16,7 +16,7 @@ from kfp_vision.components.data_import.readers.parquet import open_parquet
 from kfp_vision.components.data_import.readers.table_paths import Row, resolve_paths
 from kfp_vision.components.data_import.readers.tables import Table, TableError
 from kfp_vision.components.data_import.readers.text import TextFile
-from kfp_vision.components.data_import.split_names import name_splits, split_of
+from kfp_vision.components.data_import.split_names import is_part, name_splits, split_of
 from kfp_vision.components.shared.datasets.image_files import file_kind
 from kfp_vision.components.shared.runtime.storage import Folder
 
@@ -170,11 +170,11 @@ def missing_shards(names: Sequence[str]) -> list[str]:
 
 
 def _are_in_class_folders(paths: list[str]) -> bool:
-    """Returns whether images are in several folders that are not called after splits."""
+    """Returns whether images are in several folders that are neither splits nor numbered parts."""
     parts = [path.split("/")[:-1] for path in paths]
-    splits = name_splits({name for names in parts for name in names})
-    folders = {tuple(name for name in names if name not in splits) for names in parts}
-    return len(folders) > 1
+    names = {name for folders in parts for name in folders}
+    no_class = {*name_splits(names), *filter(is_part, names)}
+    return len({tuple(name for name in folders if name not in no_class) for folders in parts}) > 1
 
 
 def _names_in(folder: Folder, below: str) -> list[str]:

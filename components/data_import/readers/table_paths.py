@@ -157,14 +157,25 @@ def _tidy_notes(
 
 
 def _find_names(plain: Sequence[str], missing: Sequence[int], index: FileIndex) -> dict[int, str]:
-    """Returns the images of the names without a folder that only one image has."""
+    """Returns the images of the names without a folder that only one image has.
+
+    The name may lack the suffix, as ids do.
+    """
     found = {}
     for number in missing:
         name = path_key(plain[number])
-        images = index.by_file_name.get(bare_key(name), []) if "/" not in name else []
-        if len(images) == 1 and path_key(images[0].rpartition("/")[2]) == name:
-            found[number] = images[0]
+        images = {
+            path for key in (name, bare_key(name)) for path in index.by_file_name.get(key, [])
+        }
+        same = [path for path in images if name in _keys_of_name(path)] if "/" not in name else []
+        if len(same) == 1:
+            found[number] = same[0]
     return found
+
+
+def _keys_of_name(path: str) -> tuple[str, str]:
+    name = path.rpartition("/")[2]
+    return path_key(name), bare_key(name)
 
 
 def _best_spelling(

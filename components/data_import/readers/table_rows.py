@@ -66,6 +66,8 @@ def holds_lists(manifest: Manifest) -> bool:
 
 def _split(value: object, split_of: Mapping[str, str], where: str) -> str | None:
     stated = label_text(value).lower()
+    if stated == "nan":  # As text too, where a program has joined tables.
+        return None
     if stated and stated not in split_of:
         raise ValueError(
             f"`split` must be one of {sorted(split_of)}. Received: {stated!r} in {where}"

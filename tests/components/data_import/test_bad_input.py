@@ -214,6 +214,10 @@ REFUSED = {
         _annotated("train2017/7.jpg", "annotations/instances_train2017.json"),
         "1 like annotations/instances_train2017.json",
     ),
+    "a spreadsheet beside images": (
+        _annotated("images/7.jpg", "labels.xlsx"),
+        "Not read: .'labels.xlsx'.; tables are CSV",
+    ),
     "flat YOLO": (_annotated("7.jpg", "7.txt"), "1 like 7.txt"),
     "too few": (_arrays(images=IMAGES[:4], labels=LABELS[:4]), "at least 3 images"),
 }

@@ -170,6 +170,10 @@ READ = {
     "spread over folders": _lines(
         "Image Index,Finding Labels", lambda p, c: f"{_name(p)},{c}", path_of=_spread
     ),
+    "ids spread over folders": _lines(
+        "image_id,dx", lambda p, c: f"{Path(p).stem},{c}", path_of=_spread
+    ),
+    "split of nan": _lines("path,label,split", lambda p, c: f"{p},{c},nan"),
     "quotes": _lines("path,label", lambda p, c: f'"{p}","{c}"'),
     "old Mac": _encoded("utf-8", "\r"),
     "Windows": _encoded("utf-8-sig", "\r\n"),
@@ -363,6 +367,10 @@ REFUSED = {
     "columns of JSON": (
         _json(lambda rows: {"path": [p for p, _ in rows], "label": [c for _, c in rows]}),
         ["all.json", "['path', 'label']", "records"],
+    ),
+    "flags beside another column": (
+        _lines("image,cat,dog,age", lambda p, c: f"{p},{ONE_HOT[c]},{len(p)}"),
+        ["all.csv", "as ['age'] are"],
     ),
     "flag that is none": (
         _lines("path,cat,dog", lambda p, c: f"{p},{int(c == 'cat')},{2 * int(c == 'dog')}"),
