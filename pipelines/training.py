@@ -8,7 +8,8 @@ from kfp import dsl
 from kfp_vision.components.batch_size_probe.component import probe_batch_size
 from kfp_vision.components.data_import.component import import_dataset
 from kfp_vision.components.data_profiling.component import check_profile, profile_dataset
-from kfp_vision.components.evaluation.component import build_report, evaluate_model, export_model
+from kfp_vision.components.evaluation.component import evaluate_model, export_model
+from kfp_vision.components.reporting.component import build_report
 from kfp_vision.components.training.component import train_model
 from kfp_vision.pipelines.arguments import inputs_of, takes_arguments
 from kfp_vision.pipelines.publishing.component import check_model, publish
@@ -40,16 +41,8 @@ def training_pipeline(arguments: Mapping[str, Any]) -> None:
     model = add(train_model, dataset=dataset, recipe=search).outputs["model"]
     evaluation = add(evaluate_model, dataset=dataset, model=model).outputs["evaluation"]
     exports = add(export_model, dataset=dataset, evaluation=evaluation).outputs["exports"]
-    made = {
-        "dataset": dataset,
-        "profile": profile,
-        "probe": probe,
-        "augmentation": augmentation,
-        "search": search,
-        "model": model,
-        "evaluation": evaluation,
-        "exports": exports,
-    }
-    report = add(build_report, **made).outputs["report"]
-    published = add(publish, **made, report=report).set_caching_options(enable_caching=False)
+    report = add(build_report, stages=exports).outputs["report"]
+    published = add(
+        publish, evaluation=evaluation, exports=exports, report=report
+    ).set_caching_options(enable_caching=False)
     add(check_model, report=report).after(published)

@@ -18,6 +18,7 @@ def search_augmentation(
     from pathlib import Path
 
     from kfp_vision.components.augmentation_search.search import search_augmentation
+    from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
     table = search_augmentation(
@@ -28,4 +29,5 @@ def search_augmentation(
         search,
         seed,
     )
+    hand_on(augmentation, "augmentation", recipe)
     augmentation.metadata["groups"] = len(table.groups)

@@ -7,6 +7,7 @@ from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.recipe.document import read_recipe
+from kfp_vision.components.shared.report.records import StageReport, write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.search.plan import LEAST_LOOKED_AT, plan_search
@@ -64,6 +65,7 @@ def search_augmentation(
         folder = checkpoint_dir / f"augmentation-{identity}"
         table = measure_transforms(dataset_dir, recipe, output_dir, folder, plan, watch, seed)
     write_json(table, output_dir / "table.json")
+    write_stage_report(StageReport(summary={"augmentation": table}), output_dir)
     cost = StageCost("search_augmentation", watch.seconds, table.images_seen)
     write_json(cost, output_dir / COST_FILE)
     return table

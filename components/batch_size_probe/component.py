@@ -28,6 +28,7 @@ def probe_batch_size(
     from pathlib import Path
 
     from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
+    from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
 
     config = ProbeConfig(
@@ -43,6 +44,7 @@ def probe_batch_size(
     summary = probe_batch_size(
         Path(dataset.path), Path(recipe.path) / "recipe.json", Path(probe.path), config
     )
+    hand_on(probe, "probe", recipe)
     values = {"seconds": summary.seconds}
     if "value" in summary.noise_scale:
         values["gradient_noise_scale"] = summary.noise_scale["value"]

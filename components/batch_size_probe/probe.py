@@ -17,6 +17,7 @@ from kfp_vision.components.batch_size_probe.learned_settings import (
 from kfp_vision.components.batch_size_probe.learning_rate import smooth
 from kfp_vision.components.batch_size_probe.limits import check_enlargement, check_memory
 from kfp_vision.components.batch_size_probe.pilot import Lengths, plan_lengths, run_pilot
+from kfp_vision.components.batch_size_probe.stage_report import probe_report
 from kfp_vision.components.batch_size_probe.steps import steps_to_fit
 from kfp_vision.components.batch_size_probe.throughput import (
     ThroughputRequest,
@@ -37,6 +38,7 @@ from kfp_vision.components.shared.recipe.hyperparameters import (
     resolve,
     training_facts,
 )
+from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.training.setup import (
@@ -82,7 +84,7 @@ class ProbeConfig(UserChoices):
 def probe_batch_size(
     dataset_dir: Path, recipe_path: Path, output_dir: Path, config: ProbeConfig
 ) -> ProbeSummary:
-    """Measures and writes `probe.json`, `recipe.json` and `cost.json`.
+    """Measures and writes `probe.json`, `recipe.json`, `stage_report.json` and `cost.json`.
 
     Args:
         dataset_dir: The `dataset` artifact.
@@ -129,6 +131,7 @@ def probe_batch_size(
     )
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(summary, output_dir / "probe.json")
+    write_stage_report(probe_report(summary, recipe), output_dir)
     write_json(
         StageCost("probe_batch_size", summary.seconds, summary.images_seen), output_dir / COST_FILE
     )

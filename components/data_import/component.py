@@ -35,12 +35,14 @@ def import_dataset(
     from pathlib import Path
 
     from kfp_vision.components.data_import import importer
+    from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.runtime.storage import local_path
 
     if checkpoint_uri:
         local_path(checkpoint_uri, "checkpoint_uri")
     config = importer.ImportConfig(dataset_format, task, unlabeled_uri, seed, follow_links)
     info = importer.import_dataset(dataset_uri, Path(dataset.path), config)
+    hand_on(dataset, "dataset")
     dataset.metadata.update(fingerprint=info.fingerprint, task=info.task, **info.splits)
 
 

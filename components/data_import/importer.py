@@ -1,7 +1,8 @@
 """Any supported source of labelled images -> the canonical store, in constant memory.
 
 Reads `dataset_uri` once: lists it, decodes every image on all cores, makes the splits that the
-source lacks, and writes `dataset.json`, `<split>.arrow`, `rejected.parquet` and `cost.json`.
+source lacks, and writes `dataset.json`, `<split>.arrow`, `rejected.parquet`, `cost.json`
+and `stage_report.json`.
 """
 
 import collections
@@ -20,12 +21,14 @@ from kfp_vision.components.data_import.paths import require_few_links
 from kfp_vision.components.data_import.readers import FORMATS
 from kfp_vision.components.data_import.samples import Listing, Rejection, require_classes
 from kfp_vision.components.data_import.sources import list_source
+from kfp_vision.components.data_import.stage_report import import_report
 from kfp_vision.components.data_import.staging import Staged, distribute, stage
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.datasets.decoding import CHANGES
 from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE, white_level
+from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks import TASKS
@@ -98,6 +101,7 @@ def import_dataset(dataset_uri: str, output_dir: Path, config: ImportConfig) -> 
             done = sum(info.splits.values()) + sum(info.rejected.values())
             cost = StageCost(STAGE, time.monotonic() - started, done)
             write_json(cost, work_dir / COST_FILE)
+            write_stage_report(import_report(info), work_dir)
         if output_dir.exists():
             output_dir.rmdir()
         work_dir.rename(output_dir)

@@ -23,11 +23,13 @@ def profile_dataset(
 
     from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
     from kfp_vision.components.shared.recipe.document import Recipe, fetch_recipe
+    from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
 
     recipe = fetch_recipe(recipe_uri) if recipe_uri else Recipe()
     output_dir = Path(profile.path)
     result = profile_images(Path(dataset.path), recipe, output_dir, ProfileConfig())
+    hand_on(profile, "profile", dataset)
     shutil.copyfile(output_dir / "profile.html", page.path)
     names = ("label_entropy_bits", "imbalance_ratio", "compressed_bits_per_pixel")
     figures = {name: result.figures[name] for name in names}

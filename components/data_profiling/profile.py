@@ -13,7 +13,7 @@ from kfp_vision.components.data_profiling.duplicates import exact_groups, label_
 from kfp_vision.components.data_profiling.findings import find, not_accepted
 from kfp_vision.components.data_profiling.images import Images, read_images
 from kfp_vision.components.data_profiling.measurements import Measurements
-from kfp_vision.components.data_profiling.page import write_page
+from kfp_vision.components.data_profiling.stage_report import profile_report, write_page
 from kfp_vision.components.data_profiling.statistics import (
     count_figures,
     pixel_figures,
@@ -26,6 +26,7 @@ from kfp_vision.components.shared.artifacts.json_files import read_json, write_j
 from kfp_vision.components.shared.datasets.near_duplicates import near_duplicate_groups
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe, write_recipe
+from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
 
@@ -67,7 +68,8 @@ def profile_images(
 ) -> Profile:
     """Profiles a dataset.
 
-    Writes `profile.json`, `profile.html`, `recipe.json` (with the section `data`) and `cost.json`.
+    Writes `profile.json`, `profile.html`, `recipe.json` (with the section `data`),
+    `stage_report.json` and `cost.json`.
 
     Raises:
         ValueError: The dataset has no training image, or the recipe's weights do not fit it.
@@ -97,7 +99,9 @@ def profile_images(
     )
     write_json(profile, output_dir / "profile.json")
     write_recipe(recipe, output_dir / "recipe.json")
-    write_page(info, profile, recipe, output_dir / "profile.html")
+    report = profile_report(info, profile)
+    write_stage_report(report, output_dir)
+    write_page(info, report, recipe, output_dir / "profile.html")
     write_json(StageCost(_STAGE, time.monotonic() - started, len(rows)), output_dir / COST_FILE)
     return profile
 

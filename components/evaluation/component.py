@@ -1,4 +1,4 @@
-"""The KFP components of the last stages: evaluation, export and report."""
+"""The KFP components of the evaluation and the export."""
 
 from kfp import dsl
 
@@ -17,11 +17,13 @@ def evaluate_model(
     from pathlib import Path
 
     from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
+    from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
 
     result = evaluate_model(
         Path(dataset.path), Path(model.path), Path(evaluation.path), EvaluateConfig()
     )
+    hand_on(evaluation, "evaluation", model)
     for split, scores in result.metrics.items():
         log_metrics(metrics, {f"{split}_{name}": score["value"] for name, score in scores.items()})
     for name, scores in result.baselines.items():
@@ -48,32 +50,11 @@ def export_model(
     from pathlib import Path
 
     from kfp_vision.components.evaluation.export import ExportConfig, export_model
+    from kfp_vision.components.shared.report.records import hand_on
 
     results = export_model(
         Path(dataset.path), Path(evaluation.path), Path(exports.path), ExportConfig()
     )
+    hand_on(exports, "exports", evaluation)
     for export in results:
         exports.metadata[export.format] = "passed" if export.passed else export.reason
-
-
-@component
-def build_report(
-    dataset: dsl.Input[dsl.Dataset],
-    profile: dsl.Input[dsl.Artifact],
-    probe: dsl.Input[dsl.Artifact],
-    augmentation: dsl.Input[dsl.Artifact],
-    search: dsl.Input[dsl.Artifact],
-    model: dsl.Input[dsl.Model],
-    evaluation: dsl.Input[dsl.Artifact],
-    exports: dsl.Input[dsl.Artifact],
-    report: dsl.Output[dsl.Artifact],
-    page: dsl.Output[dsl.HTML],
-) -> None:
-    """Builds the page and the JSON that tell the whole run."""
-    from pathlib import Path
-
-    from kfp_vision.components.evaluation.report.build import build_report
-
-    inputs = (dataset, profile, probe, augmentation, search, model, evaluation, exports)
-    build_report(*(Path(artifact.path) for artifact in (*inputs, report)))
-    Path(page.path).write_bytes((Path(report.path) / "report.html").read_bytes())

@@ -35,6 +35,7 @@ from kfp_vision.components.evaluation.predictions import (
     decide,
     predictions_table,
 )
+from kfp_vision.components.evaluation.stage_report import evaluation_report
 from kfp_vision.components.evaluation.verdict import judge
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -42,6 +43,7 @@ from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.recipe.document import read_recipe
+from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.tasks import Task, get_task
 
@@ -84,7 +86,7 @@ class EvaluateConfig:
 def evaluate_model(
     dataset_dir: Path, model_dir: Path, output_dir: Path, config: EvaluateConfig
 ) -> Evaluation:
-    """Writes `evaluation.json`, `predictions.parquet`, `model.keras` and `cost.json`.
+    """Writes `evaluation.json`, `predictions.parquet`, `model.keras` and what the report takes.
 
     The temperature is fitted on the validation split; the test split is only ever scored.
 
@@ -143,6 +145,7 @@ def evaluate_model(
     with_probabilities(model, temperature, multilabel).save(output_dir / "model.keras")
     pq.write_table(table, output_dir / "predictions.parquet")
     write_json(evaluation, output_dir / "evaluation.json")
+    write_stage_report(evaluation_report(evaluation, info.classes), output_dir)
     seen = sum(len(values) for values in logits.values())
     cost = StageCost("evaluate_model", time.monotonic() - started, seen)
     write_json(cost, output_dir / COST_FILE)

@@ -18,11 +18,14 @@ from kfp_vision.components.evaluation import formats
 from kfp_vision.components.evaluation.inference import Infer, run_batches
 from kfp_vision.components.evaluation.predictions import PROBABILITY_PREFIX
 from kfp_vision.components.evaluation.runtimes import RUNTIMES
+from kfp_vision.components.evaluation.stage_report import exports_report
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, Export
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.datasets.loader import ImageSource
+from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk, is_disk_full
 from kfp_vision.components.shared.tasks import Targets, Task, get_task
 
@@ -85,7 +88,7 @@ class _TestSet:
 def export_model(
     dataset_dir: Path, evaluation_dir: Path, output_dir: Path, config: ExportConfig
 ) -> list[Export]:
-    """Writes `exports.json`, a file or folder per format, `conversion.log` and `cost.json`.
+    """Writes `exports.json`, a file or folder per format, `model.json` and `conversion.log`.
 
     A format that cannot be written or read back is a failed export with the reason and without a
     file. A model that the evaluation has rejected is not exported at all; `exports.json` says so.
@@ -115,8 +118,17 @@ def export_model(
         for export in exports:
             if not export.metrics:
                 _remove(output_dir / export.path)
+        card = ModelCard(
+            task=info.task,
+            classes=info.classes,
+            image_size=list(model.input_shape[1:3]),
+            channels=info.channels,
+            white_level=info.white_level,
+        )
+        write_json(card, output_dir / "model.json")
     reason = "" if evaluation.passed else " ".join(["Not exported.", *evaluation.reasons])
     write_json({"exports": exports, "reason": reason}, output_dir / "exports.json")
+    write_stage_report(exports_report(exports), output_dir)
     seen = sum(export.num_images for export in exports)
     cost = StageCost("export_model", time.monotonic() - started, seen)
     write_json(cost, output_dir / COST_FILE)

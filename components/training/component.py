@@ -21,6 +21,7 @@ def train_model(
     """
     from pathlib import Path
 
+    from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
     from kfp_vision.components.training.train import TrainConfig, train_model
@@ -32,5 +33,6 @@ def train_model(
         checkpoint_folder(checkpoint_uri),
         TrainConfig(max_minutes=max_minutes, seed=seed),
     )
+    hand_on(model, "model", recipe)
     validation = {f"validation_{name}": value for name, value in summary.validation.items()}
     log_metrics(metrics, {**validation, "images_per_second": summary.images_per_second})

@@ -23,6 +23,7 @@ from kfp_vision.components.shared.recipe.batch_scaling import halve_batch
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.search.short_training import seconds_per_step
@@ -37,6 +38,7 @@ from kfp_vision.components.shared.training.setup import (
     recipe_policy,
 )
 from kfp_vision.components.shared.training.trainer import Trainer
+from kfp_vision.components.training.stage_report import training_report
 
 __all__ = ["TrainConfig", "plain_steps", "train_model"]
 
@@ -129,6 +131,8 @@ def train_model(
     pq.write_table(pa.Table.from_pylist(history.curves), output_dir / "curves.parquet")
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(summary, output_dir / "training.json")
+    report = training_report(summary, history.curves, recipe.value("data", "primary_metric"))
+    write_stage_report(report, output_dir)
     write_json(StageCost("train", watch.seconds, summary.images_seen), output_dir / COST_FILE)
     return summary
 

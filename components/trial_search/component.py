@@ -45,13 +45,8 @@ def run_trials(
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
     from kfp_vision.components.trial_search.working import run_trials
 
-    return run_trials(
-        work,
-        Path(dataset.path),
-        Path(recipe.path) / "recipe.json",
-        Path(augmentation.path),
-        checkpoint_folder(checkpoint_uri),
-    )
+    folders = Path(dataset.path), Path(recipe.path) / "recipe.json", Path(augmentation.path)
+    return run_trials(work, *folders, checkpoint_folder(checkpoint_uri))
 
 
 @component
@@ -66,6 +61,7 @@ def select_policy(
     """Accepts the best candidate or nothing, and writes it into the recipe."""
     from pathlib import Path
 
+    from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.trial_search.selecting import select_policy
 
     summary = select_policy(
@@ -76,4 +72,5 @@ def select_policy(
         Path(search.path),
         seed,
     )
+    hand_on(search, "search", recipe, augmentation)
     search.metadata["decision"] = summary.decision or summary.skipped

@@ -16,6 +16,7 @@ from kfp_vision.components.shared.artifacts.search_result import ROUNDS, TrialSu
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION, learn, resolve
+from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.search.plan import LEAST_CONFIRMING, SearchPlan, plan_search
 from kfp_vision.components.trial_search.beam import (
@@ -29,6 +30,7 @@ from kfp_vision.components.trial_search.beam import (
     standard_error,
 )
 from kfp_vision.components.trial_search.proposing import merge_results
+from kfp_vision.components.trial_search.stage_report import read_examples, search_report
 from kfp_vision.components.trial_search.techniques import Technique, read_techniques
 
 __all__ = ["select_policy"]
@@ -60,7 +62,7 @@ def select_policy(
     """
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
-    recipe = read_recipe(recipe_path)
+    started_from = recipe = read_recipe(recipe_path)
     table = read_json(AugmentationTable, table_dir / "table.json")
     summary, seconds, seen = TrialSummary(skipped=table.skipped), 0.0, 0
     if not table.skipped:
@@ -84,6 +86,11 @@ def select_policy(
             seen += more
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(summary, output_dir / "search.json")
+    measured = read_json(StageCost, table_dir / COST_FILE).images_seen
+    examples = read_examples(table_dir)
+    primary = recipe.value("data", "primary_metric")
+    report = search_report(summary, table, examples, started_from, recipe, primary, measured + seen)
+    write_stage_report(report, output_dir)
     seconds += time.monotonic() - started
     write_json(StageCost("search_trials", seconds, seen), output_dir / COST_FILE)
     return summary

@@ -9,12 +9,6 @@ __all__ = ["check_model", "publish"]
 
 @component
 def publish(
-    dataset: dsl.Input[dsl.Dataset],
-    profile: dsl.Input[dsl.Artifact],
-    probe: dsl.Input[dsl.Artifact],
-    augmentation: dsl.Input[dsl.Artifact],
-    search: dsl.Input[dsl.Artifact],
-    model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     exports: dsl.Input[dsl.Artifact],
     report: dsl.Input[dsl.Artifact],
@@ -25,21 +19,8 @@ def publish(
 
     from kfp_vision.pipelines.publishing.publish import publish_results
 
-    artifacts = {
-        "dataset": dataset,
-        "profile": profile,
-        "probe": probe,
-        "augmentation": augmentation,
-        "search": search,
-        "model": model,
-        "evaluation": evaluation,
-        "exports": exports,
-        "report": report,
-    }
     publish_results(
-        {name: Path(artifact.path) for name, artifact in artifacts.items()},
-        {name: artifact.uri for name, artifact in artifacts.items()},
-        output_uri,
+        Path(evaluation.path), Path(exports.path), Path(report.path), output_uri, report.uri
     )
 
 

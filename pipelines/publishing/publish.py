@@ -7,12 +7,11 @@ names of `_names()` are touched, and only where `artifacts.json` says that a run
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
-from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
-from kfp_vision.components.shared.artifacts.training_result import TrainingSummary
+from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.report.records import read_stages
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
 from kfp_vision.components.shared.runtime.storage import (
     StorageError,
@@ -23,7 +22,6 @@ from kfp_vision.components.shared.runtime.storage import (
     remove,
     upload,
 )
-from kfp_vision.pipelines.serving.published_model import ModelCard
 
 __all__ = [
     "ARTIFACTS_FILE",
@@ -41,13 +39,7 @@ MODEL_FILE = "model/model.json"
 REJECTED = "rejected: "
 # Folder in the output for the results of an earlier run, when a later one has failed.
 PREVIOUS = "previous"
-# Published path -> artifact and path inside it.
-_RESULTS = {
-    "report.html": ("report", "report.html"),
-    "report.json": ("report", "report.json"),
-    "recipe.json": ("model", "recipe.json"),
-    "predictions.parquet": ("evaluation", "predictions.parquet"),
-}
+_RESULTS = ("report.html", "report.json", "recipe.json", "predictions.parquet")
 _MODELS = (
     *("model.keras", "model.onnx", "model.tflite", "model_int8.tflite"),
     *("saved_model/saved_model.pb", "saved_model/fingerprint.pb"),
@@ -57,7 +49,7 @@ _MODELS = (
 
 
 def publish_results(
-    artifacts: Mapping[str, Path], uris: Mapping[str, str], output_uri: str
+    evaluation_dir: Path, exports_dir: Path, report_dir: Path, output_uri: str, report_uri: str
 ) -> None:
     """Copies what a run has made; nothing that an earlier one has published stays beside it.
 
@@ -67,34 +59,37 @@ def publish_results(
     know to use the model without this package.
 
     Args:
-        artifacts: Artifact name -> its folder.
-        uris: Artifact name -> its URI.
+        evaluation_dir: The `evaluation` artifact.
+        exports_dir: The `exports` artifact, which says where those of all stages lie.
+        report_dir: The `report` artifact.
         output_uri: Local folder, gs:// or s3://.
+        report_uri: Where the `report` artifact lies.
     """
     output_uri = output_uri.rstrip("/")
     # On a bucket only temporary files need a disk.
     folders = () if is_remote(output_uri) else (local_path(output_uri, "output_uri"),)
     with explain_full_disk(*folders):
-        _publish(artifacts, uris, output_uri)
+        _publish(evaluation_dir, exports_dir, report_dir, output_uri, report_uri)
 
 
-def _publish(artifacts: Mapping[str, Path], uris: Mapping[str, str], output_uri: str) -> None:
+def _publish(
+    evaluation_dir: Path, exports_dir: Path, report_dir: Path, output_uri: str, report_uri: str
+) -> None:
     stale = [*_published(output_uri), *_published(output_uri, f"{PREVIOUS}/")]
     for name in stale:
         remove(f"{output_uri}/{name}")
     _prune(output_uri, stale)
-    exports = json.loads((artifacts["exports"] / "exports.json").read_text(encoding="utf-8"))
+    exports = json.loads((exports_dir / "exports.json").read_text(encoding="utf-8"))
     usable = [entry["path"] for entry in exports["exports"] if entry["metrics"]]
-    files = {name: artifacts[held] / path for name, (held, path) in _RESULTS.items()}
-    files |= {f"model/{path}": artifacts["exports"] / path for path in usable}
-    contents: dict[str, object] = {ARTIFACTS_FILE: dict(uris)}
+    folders = (report_dir, report_dir, exports_dir, evaluation_dir)
+    files = {name: folder / name for name, folder in zip(_RESULTS, folders, strict=True)}
+    files |= {f"model/{path}": exports_dir / path for path in usable}
     if usable:
-        contents[MODEL_FILE] = _model_card(artifacts)
+        files[MODEL_FILE] = exports_dir / "model.json"
+    uris = {record.artifact: record.uri for record in read_stages(exports_dir)}
     with tempfile.TemporaryDirectory() as scratch:
-        for name, content in contents.items():
-            file = Path(scratch, Path(name).name)
-            write_json(content, file)
-            files[name] = file
+        files[ARTIFACTS_FILE] = Path(scratch, ARTIFACTS_FILE)
+        write_json({**uris, "report": report_uri}, files[ARTIFACTS_FILE])
         # `artifacts.json` first: from then on the others can be told from a user's own files.
         for name in sorted(files, key=lambda name: name != ARTIFACTS_FILE):
             upload(files[name], f"{output_uri}/{name}")
@@ -122,18 +117,6 @@ def set_results_aside(output_uri: str) -> str:
         move(f"{output_uri}/{name}", f"{output_uri}/{PREVIOUS}/{name}")
     _prune(output_uri, found)
     return f"{output_uri}/{PREVIOUS}"
-
-
-def _model_card(artifacts: Mapping[str, Path]) -> ModelCard:
-    dataset = read_json(DatasetInfo, artifacts["dataset"] / "dataset.json")
-    training = read_json(TrainingSummary, artifacts["model"] / "training.json")
-    return ModelCard(
-        task=dataset.task,
-        classes=dataset.classes,
-        image_size=training.image_size,
-        channels=dataset.channels,
-        white_level=dataset.white_level,
-    )
 
 
 def _names() -> Iterator[str]:

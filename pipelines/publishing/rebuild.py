@@ -6,22 +6,15 @@ from pathlib import Path
 
 from kfp import dsl
 
-from kfp_vision.components.evaluation.component import build_report
+from kfp_vision.components.reporting.component import build_report
+from kfp_vision.components.shared.report.records import STAGES_FILE
 from kfp_vision.components.shared.runtime.storage import upload
 from kfp_vision.pipelines.publishing.publish import ARTIFACTS_FILE
 
 __all__ = ["rebuild_report"]
 
-_INPUTS = (
-    "dataset",
-    "profile",
-    "probe",
-    "augmentation",
-    "search",
-    "model",
-    "evaluation",
-    "exports",
-)
+# Of the last stage: it holds what all of them have handed on.
+_LAST = "exports"
 
 
 def rebuild_report(output: Path) -> None:
@@ -38,16 +31,17 @@ def rebuild_report(output: Path) -> None:
             ", which has none. `kfp-vision run` with this output makes it."
         )
     uris = json.loads(listing.read_text(encoding="utf-8"))
-    if missing := [name for name in _INPUTS if name not in uris]:
+    stages = dsl.Artifact(uri=uris.get(_LAST, ""))
+    if not Path(stages.path, STAGES_FILE).is_file():
         raise ValueError(
-            f"A report is built from the artifacts {', '.join(_INPUTS)}. Received: {listing}, made "
-            f"by another version, without {', '.join(missing)}. `kfp-vision run` with this output "
-            "makes it anew."
+            f"A report is built from {STAGES_FILE} of the artifact `{_LAST}`. Received: {listing}, "
+            "in whose artifact it is not: it was moved, or made by another version. `kfp-vision "
+            "run` with this output makes it anew."
         )
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report")
         build_report.python_func(
-            **{name: dsl.Artifact(uri=uris[name]) for name in _INPUTS},
+            stages=stages,
             report=dsl.Artifact(uri=str(report)),
             page=dsl.HTML(uri=f"{scratch}/page.html"),
         )

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.datasets.decoding import UnreadableImageError, decode_file
 from kfp_vision.components.shared.datasets.image_files import (
     escape_name,
@@ -17,7 +18,7 @@ from kfp_vision.components.shared.datasets.image_files import (
 )
 from kfp_vision.components.shared.datasets.loader import fit_image
 from kfp_vision.components.shared.runtime.storage import Folder, StorageError, open_folder
-from kfp_vision.pipelines.serving.published_model import Infer, ModelCard, find_model, load_model
+from kfp_vision.pipelines.serving.published_model import Infer, find_model, load_model
 
 __all__ = ["Prediction", "predict_images", "write_table"]
 

@@ -1,7 +1,6 @@
 """A published model, as a user names it: found, and loaded with what `model.json` says of it."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import tempfile
@@ -10,37 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE
+from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.runtime.storage import Folder, download, open_folder
 
-__all__ = ["Infer", "ModelCard", "find_model", "load_model"]
+__all__ = ["Infer", "find_model", "load_model"]
 
 # Pixels [B, H, W, K] -> probabilities [B, C], float32.
 Infer = Callable[[np.ndarray], np.ndarray]
 
 _MODELS = ("model/model.keras", "model/model.onnx", "model.keras", "model.onnx")
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelCard:
-    """`model.json` beside a published model.
-
-    Attributes:
-        task: A key of `shared.tasks.TASKS`.
-        classes: Class names; the position is the output.
-        image_size: `[height, width]` in pixels.
-        channels: 1 or 3.
-        white_level: The value of 16-bit pixels that becomes 255.
-        input, output: What goes in and comes out, for people.
-    """
-
-    task: str
-    classes: list[str]
-    image_size: list[int]
-    channels: int
-    white_level: int = FULL_WHITE
-    input: str = "float32 pixels 0..255, [batch, height, width, channels]"
-    output: str = "calibrated probabilities, [batch, classes]"
 
 
 def find_model(uri: str) -> tuple[Folder, str]:

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from kfp_vision.components.evaluation.report.build import build_report
+from kfp_vision.components.reporting.build import build_report
 
-TESTS = Path(__file__).resolve().parents[1] / "components/evaluation/report"
+TESTS = Path(__file__).resolve().parents[1] / "components/reporting"
 CASES = {"10": "plain", "1000": "1000 classes"}
 
 
@@ -34,7 +34,7 @@ def main() -> None:
             root = Path(folder)
             artifacts = CHANGES[case](run).write(root)
             started = time.perf_counter()
-            build_report(*(*artifacts, root / "report"))
+            build_report(artifacts, root / "report")
             result[f"seconds_{classes}_classes"] = round(time.perf_counter() - started, 3)
             size = (root / "report/report.html").stat().st_size
             result[f"bytes_{classes}_classes"] = size

@@ -1,19 +1,17 @@
 """What a run publishes: what exists and nothing of an earlier run; files of the user stay."""
 
-import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.artifacts.evaluation_result import Export
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
-from kfp_vision.components.shared.artifacts.training_result import TrainingSummary
+from kfp_vision.components.shared.artifacts.model_card import ModelCard
+from kfp_vision.components.shared.report.records import StageRecord, StageReport, Stages
 from kfp_vision.components.shared.runtime.storage import open_folder
 from kfp_vision.pipelines.publishing.publish import publish_results, rejection, set_results_aside
-from kfp_vision.pipelines.serving.published_model import ModelCard
 
 PATHS = {
     "keras": "model.keras",
@@ -39,18 +37,18 @@ def run(tmp_path):
     """Makes the artifacts of a run whose files hold `word`; some formats work, others failed."""
 
     def make(word: str, works: tuple[str, ...] = tuple(PATHS), failed: tuple[str, ...] = ()):
-        names = ("dataset", "model", "evaluation", "exports", "report")
+        names = ("evaluation", "exports", "report")
         folders = {name: tmp_path / word / name for name in names}
         for folder in folders.values():
             folder.mkdir(parents=True)
-        fields = dataclasses.fields(DatasetInfo)
-        info: dict[str, Any] = dict.fromkeys((field.name for field in fields), "not used")
-        info |= {"task": "binary", "classes": ["a", "b"], "channels": 3, "white_level": 4095}
-        write_json(info, folders["dataset"] / "dataset.json")
-        fields = dataclasses.fields(TrainingSummary)
-        training = dict.fromkeys((field.name for field in fields), "not used")
-        write_json(training | {"image_size": [8, 9]}, folders["model"] / "training.json")
-        (folders["model"] / "recipe.json").write_text(word)
+        card = ModelCard("binary", ["a", "b"], [8, 9], channels=3, white_level=4095)
+        write_json(card, folders["exports"] / "model.json")
+        records = [
+            StageRecord(name, str(folders[name]), StageCost(name, 1.0, 1), StageReport())
+            for name in ("evaluation", "exports")
+        ]
+        write_json(Stages(records), folders["exports"] / "stages.json")
+        (folders["exports"] / "recipe.json").write_text(word)
         (folders["evaluation"] / "predictions.parquet").write_text(word)
         for name in ("report.html", "report.json"):
             (folders["report"] / name).write_text(word)
@@ -70,8 +68,9 @@ def run(tmp_path):
 
 
 def publish(folders, output):
-    uris = {name: str(folder) for name, folder in folders.items()}
-    publish_results(folders, uris, f"{output}/")
+    names = ("evaluation", "exports", "report")
+    evaluation, exports, report = (folders[name] for name in names)
+    publish_results(evaluation, exports, report, f"{output}/", str(report))
 
 
 def published(output: Path) -> set[str]:
@@ -84,7 +83,9 @@ def test_all_is_published_and_says_how_to_use_the_model(run, tmp_path):
     assert published(output) == TABLES | MODELS
     card = read_json(ModelCard, output / "model" / "model.json")
     assert (card.task, card.classes, card.image_size) == ("binary", ["a", "b"], [8, 9])
-    assert json.loads((output / "artifacts.json").read_text()).keys() >= {"model", "report"}
+    assert json.loads((output / "artifacts.json").read_text()).keys() == {
+        *("evaluation", "exports", "report")
+    }
 
 
 @pytest.mark.parametrize("previous", ["fresh folder", "an earlier run"])
@@ -157,9 +158,7 @@ def test_the_report_decides_what_is_rejected(tmp_path, report, reason):
 
 def test_a_bucket_shows_one_run_too(run, s3, tmp_path):
     for word, works in (("one", tuple(PATHS)), ("two", ("keras",)), ("three", ())):
-        folders = run(word, works)
-        uris = {name: str(folder) for name, folder in folders.items()}
-        publish_results(folders, uris, f"{s3}/deep/out/")
+        publish(run(word, works), f"{s3}/deep/out")
         names = set(open_folder(f"{s3}/deep/out")[0].list_files())
         models = {"model/model.json", "model/model.keras"} if works else set()
         assert names == TABLES | (MODELS if word == "one" else models)

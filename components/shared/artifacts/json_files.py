@@ -1,13 +1,12 @@
 """JSON files of the artifacts: one frozen dataclass each."""
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-
-from kfp_vision.components.shared.artifacts.data_profile import Finding, Profile
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 __all__ = ["json_text", "read_json", "write_json"]
 
@@ -59,8 +58,32 @@ def write_json(value: Any, path: Path) -> None:
 
 
 def read_json(kind: type[_T], path: Path) -> _T:
-    """Reads a file that `write_json` wrote as `kind`, one of the dataclasses of this module."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if kind is Profile:
-        content["findings"] = [Finding(**finding) for finding in content["findings"]]
-    return kind(**content)
+    """Reads a file that `write_json` wrote as `kind`, a dataclass that may hold others."""
+    value: _T = _typed(kind, json.loads(path.read_text(encoding="utf-8")))
+    return value
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """Returns a JSON value with the dataclasses that a type hint names; nothing else is checked."""
+    if not _names_dataclass(kind) or value is None:
+        return value
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = _hints(kind)
+        return kind(**{name: _typed(hints.get(name), held) for name, held in value.items()})
+    # `list[X]`, `tuple[X, ...]`, `dict[str, X]`, `X | None`.
+    (inner,) = (each for each in get_args(kind) if _names_dataclass(each))
+    if isinstance(value, list):
+        return [_typed(inner, each) for each in value]
+    if get_origin(kind) is dict:
+        return {name: _typed(inner, each) for name, each in value.items()}
+    return _typed(inner, value)
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+@functools.cache
+def _names_dataclass(kind: Any) -> bool:
+    return dataclasses.is_dataclass(kind) or any(map(_names_dataclass, get_args(kind)))

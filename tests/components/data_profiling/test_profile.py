@@ -23,6 +23,7 @@ from kfp_vision.components.shared.artifacts.json_files import read_json, write_j
 from kfp_vision.components.shared.datasets.near_duplicates import image_signature
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.report.records import read_stages
 
 CLASSES = ["<b>cat</b>", "naïve dog"]
 SPLITS = {"train": 240, "validation": 110, "test": 110}
@@ -98,7 +99,7 @@ def test_the_page_needs_no_network_and_escapes_names(imbalanced: Path, tmp_path:
     assert "<b>cat</b>" not in page
     assert "&lt;b&gt;cat&lt;/b&gt;" in page
     sources = re.findall(r'(?:src|href)="([^"]{5})', page)
-    assert set(sources) == {"data:"}
+    assert set(sources) == {"data:", "#data", "#reci"}
     assert "leakage_exact" in page
 
 
@@ -169,10 +170,10 @@ def test_components_warm_start_and_gate(imbalanced: Path, tmp_path: Path) -> Non
     learned = {"batch_size": Setting(64, "measured")}
     write_recipe(Recipe().with_settings("training", learned), tmp_path / "earlier.json")
     logged: dict[str, Any] = {}
-    profile = SimpleNamespace(path=str(tmp_path / "profile"))
+    profile = SimpleNamespace(path=str(tmp_path / "profile"), uri="gs://bucket/profile")
     Path(profile.path).mkdir()
     profile_dataset.python_func(
-        dataset=SimpleNamespace(path=str(imbalanced)),
+        dataset=SimpleNamespace(path=str(imbalanced), uri=str(imbalanced)),
         profile=profile,
         page=SimpleNamespace(path=str(tmp_path / "page.html")),
         metrics=SimpleNamespace(log_metric=logged.__setitem__),
@@ -182,6 +183,8 @@ def test_components_warm_start_and_gate(imbalanced: Path, tmp_path: Path) -> Non
     assert set(recipe["sections"]) == {"training", "data"}
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
     assert logged["imbalance_ratio"] == 7.0
+    (record,) = read_stages(tmp_path / "profile")
+    assert (record.artifact, record.uri) == ("profile", "gs://bucket/profile")
     with pytest.raises(ValueError, match="leakage_exact"):
         check_profile.python_func(profile=profile, accept_findings="")
     check_profile.python_func(profile=profile, accept_findings="leakage_exact, one_class")

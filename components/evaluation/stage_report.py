@@ -1,0 +1,88 @@
+"""What the evaluation and the export tell the report."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from kfp_vision.components.evaluation.report_evidence import (
+    calibration_chart,
+    compare_baselines,
+    confusion_cells,
+    frequent_confusions,
+    metric_names,
+    operating_charts,
+)
+from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, Export
+from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
+
+__all__ = ["evaluation_report", "exports_report"]
+
+_METRIC_MEANINGS = {
+    "accuracy": "share of images whose most probable class is the right one",
+    "balanced_accuracy": "accuracy in each class, averaged over the classes",
+    "auroc": "probability that an image of a class scores above an image of another class",
+    "average_precision": "area under precision over recall, averaged over the classes",
+    "ece": "mean gap between stated confidence and accuracy; lower is better",
+    "mean_average_precision": "area under precision over recall, averaged over the labels",
+    "micro_f1": "F1 at probability 0.5 over all decisions",
+    "macro_f1": "F1 at probability 0.5 in each label, averaged over the labels",
+    "precision": "share of the images given this class that have it",
+    "recall": "share of the images of this class that were found",
+    "f1": "harmonic mean of precision and recall",
+}
+_BASELINE_MEANINGS = {
+    "zero_rule": "knows only how frequent the classes are",
+    "nearest_centroid": "the class whose mean image is nearest",
+    "linear": "logistic regression on the pixels",
+}
+
+
+def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageReport:
+    """Returns `metrics`, `baselines` and `verdict` of `report.json`, and the section on them.
+
+    Args:
+        evaluation: Of the model.
+        classes: C names.
+    """
+    summary: dict[str, Any] = {
+        "metrics": {**evaluation.metrics, "primary": evaluation.primary},
+        "baselines": evaluation.baselines,
+        "verdict": {
+            "outcome": evaluation.outcome,
+            "best_baseline": evaluation.best_baseline,
+            "sentence": evaluation.sentence,
+            "reasons": evaluation.reasons,
+        },
+    }
+    warnings = [ReportWarning("evaluation", each, about="model") for each in evaluation.reasons]
+    if evaluation.outcome == "indistinguishable":
+        warnings.append(ReportWarning("indistinguishable", evaluation.sentence, about="model"))
+    names, confusion = metric_names(summary), evaluation.confusion
+    data = {
+        "metrics": names,
+        "meanings": _METRIC_MEANINGS,
+        "baseline_meanings": _BASELINE_MEANINGS,
+        "comparisons": {name: compare_baselines(summary, name) for name in names},
+        "per_class": evaluation.per_class,
+        "confusion": confusion_cells(classes, confusion) if confusion else None,
+        "confusions": frequent_confusions(classes, confusion) if confusion else [],
+        "operating": operating_charts(evaluation.curves),
+        "calibration": evaluation.calibration,
+        "calibration_chart": calibration_chart(evaluation.calibration),
+        "mistakes": evaluation.mistakes,
+    }
+    section = Section("results", "Results", "evaluation/results.html", data)
+    return StageReport(summary, warnings, [section])
+
+
+def exports_report(exports: Sequence[Export]) -> StageReport:
+    """Returns `exports` of `report.json`, those that failed, and the section on them."""
+    return StageReport(
+        summary={"exports": [dataclasses.asdict(export) for export in exports]},
+        warnings=[
+            ReportWarning("export_failed", f"{export.format}: {export.reason}", about="model")
+            for export in exports
+            if not export.passed
+        ],
+        sections=[Section("exports", "Exports", "evaluation/exports.html")],
+    )

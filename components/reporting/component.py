@@ -1,0 +1,26 @@
+"""The KFP component of the report."""
+
+from kfp import dsl
+
+from kfp_vision.components.shared.runtime.container_images import component
+
+
+@component
+def build_report(
+    stages: dsl.Input[dsl.Artifact],
+    report: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
+) -> None:
+    """Builds the page and the JSON that tell the whole run.
+
+    Args:
+        stages: What the last stage wrote; it holds what all stages have handed on.
+        report: The page, the JSON and the cost.
+        page: The page alone.
+    """
+    from pathlib import Path
+
+    from kfp_vision.components.reporting.build import build_report
+
+    build_report(Path(stages.path), Path(report.path))
+    Path(page.path).write_bytes((Path(report.path) / "report.html").read_bytes())

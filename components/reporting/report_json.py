@@ -1,0 +1,73 @@
+"""The contents of `report.json`: what the stages measured, under the names that tools rely on."""
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kfp_vision.components.shared.report.records import StageRecord
+
+__all__ = ["collect_warnings", "rejection", "summarise", "total_cost"]
+
+_GRAVEST_FIRST = ("model", "data", "run")
+# What a report cannot do without; other stages may add more.
+_REQUIRED = ("task", "dataset", "model", "metrics", "baselines", "verdict", "exports")
+
+
+def collect_warnings(records: Sequence[StageRecord]) -> list[dict[str, Any]]:
+    """Returns `{"code", "message", "count"}` of all that a reader has to know, gravest first."""
+    warnings = [warning for record in records for warning in record.report.warnings]
+    warnings.sort(key=lambda warning: _GRAVEST_FIRST.index(warning.about))
+    return [{"code": each.code, "message": each.message, "count": each.count} for each in warnings]
+
+
+def total_cost(records: Sequence[StageRecord], plain_s: float) -> dict[str, Any]:
+    """Returns the cost of the run, in seconds and as a multiple of one plain training.
+
+    Args:
+        records: Of all stages.
+        plain_s: Seconds of the plain training.
+    """
+    total_s = sum(record.cost.seconds for record in records)
+    return {
+        "plain_training_s": plain_s,
+        "total_s": total_s,
+        "multiple": total_s / plain_s if plain_s > 0 else None,
+        "stages": [dataclasses.asdict(record.cost) for record in records],
+    }
+
+
+def rejection(verdict: Mapping[str, Any], exports: Sequence[Mapping[str, Any]]) -> str:
+    """Returns why the model is rejected; empty when it is not."""
+    if verdict["outcome"] == "rejected":
+        return " ".join(verdict["reasons"]) or "It does not pass the evaluation."
+    if any(export["passed"] for export in exports):
+        return ""
+    failures = " ".join(f"{export['format']}: {export['reason']}" for export in exports)
+    return f"No format could be exported. {failures}".rstrip()
+
+
+def summarise(records: Sequence[StageRecord]) -> dict[str, Any]:
+    """Returns `report.json`.
+
+    Raises:
+        ValueError: A stage that the report cannot do without is missing.
+    """
+    held: dict[str, Any] = {}
+    for record in records:
+        held |= record.report.summary
+    if missing := [name for name in _REQUIRED if name not in held]:
+        stages = ", ".join(record.artifact for record in records) or "none"
+        raise ValueError(
+            f"The stages must tell the report {', '.join(_REQUIRED)}. Received: nothing about "
+            f"{', '.join(missing)}, from the artifacts {stages}"
+        )
+    reason = rejection(held["verdict"], held["exports"])
+    return {
+        "kfp_vision_version": importlib.metadata.version("kfp-vision"),
+        "status": "rejected" if reason else "passed",
+        "reason": reason,
+        **held,
+        "cost": total_cost(records, held["model"]["plain_training_s"]),
+        "warnings": collect_warnings(records),
+    }

@@ -1,0 +1,150 @@
+"""What a stage tells the report, and how that reaches it.
+
+A stage writes `stage_report.json` and `cost.json`. Its component hands them on as the recipe is
+handed on: `stages.json` of its artifact holds the entries of its inputs, then its own. The report,
+publishing and rebuilding read the last `stages.json` and know no stage by name.
+"""
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.json_files import json_text, read_json, write_json
+
+__all__ = [
+    "STAGES_FILE",
+    "STAGE_REPORT_FILE",
+    "ReportWarning",
+    "Section",
+    "StageRecord",
+    "StageReport",
+    "Stages",
+    "hand_on",
+    "read_stages",
+    "write_stage_report",
+]
+
+STAGE_REPORT_FILE = "stage_report.json"
+STAGES_FILE = "stages.json"
+_RECIPE_FILE = "recipe.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A section of the page.
+
+    Attributes:
+        name: Its anchor; unique in a report.
+        title: In the navigation.
+        template: Path below `components/`.
+        data: What the template shows: JSON values, or dataclasses of such.
+    """
+
+    name: str
+    title: str
+    template: str
+    data: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportWarning:
+    """A warning of the report.
+
+    Attributes:
+        code: Stable identifier.
+        message: One sentence.
+        count: Images, classes or files concerned.
+        about: What it makes doubtful; the report sorts by it, `model` first.
+    """
+
+    code: str
+    message: str
+    count: int = 1
+    about: Literal["model", "data", "run"] = "run"
+
+
+@dataclasses.dataclass(frozen=True)
+class StageReport:
+    """`stage_report.json`: what a stage tells the report.
+
+    Attributes:
+        summary: Its keys of `report.json`.
+        warnings: In their order.
+        sections: Of the page.
+    """
+
+    summary: dict[str, Any] = dataclasses.field(default_factory=dict)
+    warnings: list[ReportWarning] = dataclasses.field(default_factory=list)
+    sections: list[Section] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageRecord:
+    """A finished stage.
+
+    Attributes:
+        artifact: Name of what it wrote.
+        uri: Where that is.
+        cost: Its `cost.json`.
+        report: Its `stage_report.json`.
+    """
+
+    artifact: str
+    uri: str
+    cost: StageCost
+    report: StageReport
+
+
+@dataclasses.dataclass(frozen=True)
+class Stages:
+    """`stages.json`: the stages that an artifact depends on, then the one that wrote it."""
+
+    records: list[StageRecord] = dataclasses.field(default_factory=list)
+
+
+class Artifact(Protocol):
+    """What is used of an artifact of KFP."""
+
+    @property
+    def uri(self) -> str:
+        """The URI."""
+
+    @property
+    def path(self) -> str:
+        """The folder."""
+
+
+def write_stage_report(report: StageReport, folder: Path) -> None:
+    """Writes `stage_report.json`."""
+    write_json(report, folder / STAGE_REPORT_FILE)
+
+
+def read_stages(folder: Path) -> list[StageRecord]:
+    """Returns what an artifact says of the stages; nothing of one that no component wrote."""
+    path = folder / STAGES_FILE
+    return read_json(Stages, path).records if path.exists() else []
+
+
+def hand_on(output: Artifact, name: str, *inputs: Artifact) -> None:
+    """Writes `stages.json` of an artifact; hands the recipe on where the stage has not written one.
+
+    Args:
+        output: Holds `stage_report.json` and `cost.json`.
+        name: Of the artifact; unique in a pipeline.
+        inputs: The artifacts that the stage has read.
+    """
+    folder = Path(output.path)
+    records = {
+        record.artifact: record for each in inputs for record in read_stages(Path(each.path))
+    }
+    report = read_json(StageReport, folder / STAGE_REPORT_FILE)
+    own = StageRecord(name, output.uri, read_json(StageCost, folder / COST_FILE), report)
+    # Not indented: charts are long lists of numbers.
+    text = json_text(Stages([*records.values(), own]))
+    (folder / STAGES_FILE).write_text(text, encoding="utf-8")
+    recipe = folder / _RECIPE_FILE
+    for each in inputs:
+        if not recipe.exists() and (Path(each.path) / _RECIPE_FILE).exists():
+            shutil.copyfile(Path(each.path) / _RECIPE_FILE, recipe)

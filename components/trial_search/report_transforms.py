@@ -1,0 +1,136 @@
+"""What the section on augmentation shows of the transforms and of the policy made from them.
+
+L is the number of levels of a transform.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.datasets.thumbnails import thumbnail
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.report.figures import label, number, percent
+
+__all__ = ["plain_images", "policy_words", "transform_rows"]
+
+
+def transform_rows(
+    table: AugmentationTable, examples: Mapping[str, np.ndarray], recipe: Recipe
+) -> list[dict[str, Any]]:
+    """Returns the transforms as pictures, those with a level that keeps the labels first.
+
+    A row is `{"name", "reason", "used", "pictures", "figures"}`, a picture `{"image", "kept",
+    "text", "figures"}`; what is on or off has one picture. The figures of a row are those of its
+    strongest level that is kept, or of its weakest.
+
+    Args:
+        table: What was measured.
+        examples: Transform -> a training image at its levels, uint8 [L, H, W, C].
+        recipe: Of the trained model; what its policy uses is marked.
+    """
+    used = {operation["transform"] for operation in _operations(recipe)}
+    rows = []
+    for held in table.kept:
+        name = held["transform"]
+        levels = list(zip(held["levels"], held["kept"], examples[name], strict=True))
+        if _on_or_off(table, name):
+            levels = [(1.0, levels[0][1], levels[0][2])]
+        pictures = [
+            {
+                "image": thumbnail(pixels),
+                "kept": kept,
+                "text": "on" if len(levels) == 1 else f"at {number(magnitude, 2)}",
+                "figures": _figures(name, magnitude, table),
+            }
+            for magnitude, kept, pixels in levels
+        ]
+        shown = max(sum(picture["kept"] for picture in pictures) - 1, 0)
+        rows.append(
+            {
+                "name": name,
+                "reason": held["reason"],
+                "used": name in used,
+                "pictures": pictures,
+                "figures": pictures[shown]["figures"],
+            }
+        )
+    return sorted(rows, key=lambda row: bool(row["reason"]))
+
+
+def _on_or_off(table: AugmentationTable, transform: str) -> bool:
+    """Returns whether a transform has no magnitude: it was measured at one only."""
+    return [row["transform"] for row in table.signals].count(transform) == 1
+
+
+def _figures(transform: str, magnitude: float, table: AugmentationTable) -> str:
+    """Returns the signals at a magnitude, between those that were measured."""
+    signals = [row for row in table.signals if row["transform"] == transform]
+    at = [0.0, *(row["magnitude"] for row in signals)]
+    distance, affinity, shift = (
+        float(np.interp(magnitude, at, [start, *(row[key] for row in signals)]))
+        for key, start in (("distance", 0.0), ("affinity", 1.0), ("loss_shift", 0.0))
+    )
+    sign = "+" if shift >= 0 else "−"
+    return (
+        f"distance {number(distance, 2)}, affinity {number(affinity, 2)}, "
+        f"loss {sign}{number(abs(shift), 2)} nats"
+    )
+
+
+def policy_words(table: AugmentationTable, recipe: Recipe) -> list[str]:
+    """Returns what the policy of a recipe does to an image, a sentence each; none without one."""
+    policy = _policy(recipe)
+    if policy is None:
+        return []
+    sentences = []
+    if policy["always"]:
+        sentences.append(f"Every image: {_in_words(table, policy['always'])}.")
+    branches = policy["branches"]
+    nothing = sum(each["weight"] for each in branches if not each["operations"])
+    share = 1 - nothing / sum(each["weight"] for each in branches)
+    if drawn := [operation for each in branches for operation in each["operations"]]:
+        low, high = policy["draws"]
+        times = f"{low} to {high}" if low < high else str(high)
+        if low == high == 1:
+            whom = "Every image" if share == 1 else f"{percent(share)} of the images"
+        else:
+            chance = "" if share == 1 else f" with a probability of {percent(share)}"
+            whom = f"Every image, {times} times{chance}"
+        sentences.append(f"{whom}: one of {_in_words(table, drawn)}.")
+    for name in ("mixup", "cutmix"):
+        if mixed := policy["mixing"][f"{name}_probability"]:
+            sentences.append(f"{label(name)}: {percent(mixed)} of the images.")
+    return sentences
+
+
+def plain_images(recipe: Recipe) -> int | None:
+    """Returns how many images a plain training sees; None where the recipe does not say."""
+    held = [recipe.get("training", name) for name in ("steps", "batch_size")]
+    return None if None in held else int(np.prod([each.value for each in held if each]))
+
+
+def _policy(recipe: Recipe) -> Mapping[str, Any] | None:
+    setting = recipe.get("augmentation", "policy")
+    return None if setting is None else setting.value
+
+
+def _operations(recipe: Recipe) -> Iterable[Mapping[str, Any]]:
+    if (policy := _policy(recipe)) is not None:
+        yield from policy["always"]
+        for branch in policy["branches"]:
+            yield from branch["operations"]
+
+
+def _in_words(table: AugmentationTable, operations: Iterable[Mapping[str, Any]]) -> str:
+    """Returns each transform once, with the greatest magnitude that it is given."""
+    greatest: dict[str, float] = {}
+    for each in operations:
+        greatest[each["transform"]] = max(greatest.get(each["transform"], 0.0), each["high"])
+    return ", ".join(
+        f"{label(name).lower()} (with probability {number(high, 2)})"
+        if _on_or_off(table, name)
+        else f"{label(name).lower()} up to {number(high, 2)}"
+        for name, high in greatest.items()
+    )

@@ -1,0 +1,81 @@
+"""What the search tells the report: the section on transforms, trials and the policy."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS, TrialSummary
+from kfp_vision.components.shared.datasets.thumbnails import thumbnail
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
+from kfp_vision.components.trial_search.report_transforms import (
+    plain_images,
+    policy_words,
+    transform_rows,
+)
+from kfp_vision.components.trial_search.report_trials import (
+    beam_chart,
+    candidate_words,
+    gain_bars,
+    length_chart,
+)
+
+__all__ = ["read_examples", "search_report"]
+
+
+def read_examples(table_dir: Path) -> dict[str, np.ndarray]:
+    """Returns `examples.npz` of the `augmentation` artifact; nothing where it was skipped."""
+    path = table_dir / "examples.npz"
+    if not path.exists():
+        return {}
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def search_report(
+    search: TrialSummary,
+    table: AugmentationTable,
+    examples: Mapping[str, np.ndarray],
+    decided: Recipe,
+    recipe: Recipe,
+    primary: str,
+    images_seen: int,
+) -> StageReport:
+    """Returns `search` of `report.json`, the notes as warnings, and the section on the search.
+
+    Args:
+        search: The trials and what they decided.
+        table: What the transforms do.
+        examples: Of the `augmentation` artifact; empty when nothing was measured.
+        decided: The recipe that the search started from.
+        recipe: The recipe that it wrote.
+        primary: Name of the primary metric.
+        images_seen: By the measurements and the trials.
+    """
+    data = {
+        "search": search,
+        "trials": [
+            {**trial, "words": candidate_words(trial["candidate"], search.techniques)}
+            for trial in search.trials
+        ],
+        "images_seen": images_seen,
+        "plain_images": plain_images(decided),
+        "policy": policy_words(table, recipe),
+        "gains": gain_bars(search, table.regularisers),
+        "beam": beam_chart(search),
+        "rounds": ROUNDS,
+        "length": length_chart(search.lengthening),
+        "transforms": transform_rows(table, examples, recipe),
+        "original": thumbnail(examples["original"]) if examples else "",
+        "checkpoint_steps": table.checkpoint_steps,
+        "null_distance": table.null_distance,
+        "primary": primary,
+    }
+    return StageReport(
+        summary={"search": dataclasses.asdict(search)},
+        warnings=[ReportWarning("search", note) for note in search.notes],
+        sections=[Section("search", "Augmentation", "trial_search/stage_report.html", data)],
+    )

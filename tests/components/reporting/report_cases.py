@@ -1,0 +1,258 @@
+"""Runs at the edges of what a report has to show, made from a plain one."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+from report_artifacts import Artifacts
+
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.evaluation_result import Export
+from kfp_vision.components.shared.artifacts.probe_result import ProbeSummary
+from kfp_vision.components.shared.artifacts.search_result import TrialSummary
+from kfp_vision.components.shared.recipe.document import Recipe
+
+HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)>"\'&{{ 7*7 }}'
+LONG = "猫の名前はとても長い🐈" * 18
+
+
+def renamed(run: Artifacts, classes: list[str]) -> Artifacts:
+    """Returns the run with other class names."""
+    text = dict(zip(run.dataset.classes, classes, strict=True))
+    evaluation, profile = run.evaluation, run.profile
+    return dataclasses.replace(
+        run,
+        dataset=dataclasses.replace(run.dataset, classes=classes),
+        profile=dataclasses.replace(
+            profile,
+            class_counts={
+                split: {text[name]: count for name, count in counts.items()}
+                for split, counts in profile.class_counts.items()
+            },
+            thumbnails={text[name]: images for name, images in profile.thumbnails.items()},
+        ),
+        evaluation=dataclasses.replace(
+            evaluation,
+            per_class=[{**row, "class": text[row["class"]]} for row in evaluation.per_class],
+            curves={
+                curve: {text[name]: points for name, points in lines.items()}
+                for curve, lines in evaluation.curves.items()
+            },
+            mistakes=[
+                {**held, "label": text[held["label"]], "predicted": text[held["predicted"]]}
+                for held in evaluation.mistakes
+            ],
+        ),
+    )
+
+
+def many_classes(run: Artifacts, count: int = 1000) -> Artifacts:
+    """Returns a run of `count` classes with Poisson confusions."""
+    classes = [f"class {index:04d}" for index in range(count)]
+    confusion = np.random.default_rng(0).poisson(0.02, (count, count)) + 40 * np.eye(
+        count, dtype=int
+    )
+    row = run.evaluation.per_class[0]
+    return dataclasses.replace(
+        run,
+        dataset=dataclasses.replace(run.dataset, classes=classes),
+        profile=dataclasses.replace(
+            run.profile,
+            class_counts={"train": dict.fromkeys(classes, 100), "test": dict.fromkeys(classes, 50)},
+            thumbnails=dict.fromkeys(classes, run.profile.thumbnails["0"]),
+        ),
+        evaluation=dataclasses.replace(
+            run.evaluation,
+            confusion=confusion.tolist(),
+            per_class=[{**row, "class": name} for name in classes],
+        ),
+    )
+
+
+def multilabel(run: Artifacts) -> Artifacts:
+    """Returns a multi-label run: no confusion, other metrics, labels joined."""
+    scores = run.evaluation.metrics["test"]["accuracy"]
+    return dataclasses.replace(
+        run,
+        dataset=dataclasses.replace(run.dataset, task="multilabel"),
+        evaluation=dataclasses.replace(
+            run.evaluation,
+            primary="mean_average_precision",
+            best_baseline="zero_rule",
+            confusion=[],
+            metrics={
+                split: {"mean_average_precision": scores, "micro_f1": scores}
+                for split in ("test", "validation")
+            },
+            baselines={"zero_rule": {"mean_average_precision": {"value": 0.3, "ci95": [0.2, 0.4]}}},
+            mistakes=[
+                {**held, "label": "1|2", "predicted": ""} for held in run.evaluation.mistakes
+            ],
+        ),
+        exports=[
+            dataclasses.replace(export, metrics={"mean_average_precision": 0.9})
+            for export in run.exports
+        ],
+    )
+
+
+def diverged(run: Artifacts) -> Artifacts:
+    """Returns a run whose loss ended in NaN and whose per-class figures are undefined."""
+    curves = [{**row, "value": math.nan} for row in run.curves[-8:]]
+    rows = [
+        dict.fromkeys(row, None) | {"class": row["class"], "count": 0}
+        for row in run.evaluation.per_class
+    ]
+    return dataclasses.replace(
+        run,
+        curves=run.curves[:-8] + curves,
+        evaluation=dataclasses.replace(
+            run.evaluation,
+            per_class=rows,
+            passed=False,
+            reasons=["No.", "Neither this."],
+            outcome="rejected",
+            sentence="No.",
+        ),
+    )
+
+
+def unmeasured(run: Artifacts) -> Artifacts:
+    """Returns a run whose primary metric the test split leaves undefined; nothing was written."""
+    metrics = {"test": {}, "validation": run.evaluation.metrics["validation"]}
+    return dataclasses.replace(
+        run,
+        evaluation=dataclasses.replace(
+            run.evaluation,
+            metrics=metrics,
+            passed=False,
+            reasons=["Not defined."],
+            outcome="rejected",
+            best_baseline="",
+            sentence="Not defined.",
+        ),
+        exports=[Export("onnx", "model.onnx", 0, 0.0, {}, 0.0, False, "The converter failed.")],
+    )
+
+
+def indistinguishable(run: Artifacts) -> Artifacts:
+    """Returns a run whose model may be no better than a baseline."""
+    sentence = "The model cannot be told from the baseline `nearest_centroid`: 0.9 against 0.9."
+    evaluation = dataclasses.replace(run.evaluation, outcome="indistinguishable", sentence=sentence)
+    return dataclasses.replace(run, evaluation=evaluation)
+
+
+def skipped(run: Artifacts) -> Artifacts:
+    """Returns a run in which the user did not want the probe to measure."""
+    probe = ProbeSummary(
+        skipped="`learn_batch_size` is false",
+        notes=["`learning_rate` of the recipe that the run starts from (0.012) is not used."],
+        seconds=0.2,
+    )
+    return dataclasses.replace(run, probe=probe, decided=Recipe())
+
+
+def unsearched(run: Artifacts) -> Artifacts:
+    """Returns a run in which the user did not want a search."""
+    skipped = "`search_augmentation` is false"
+    return dataclasses.replace(
+        run,
+        augmentation=AugmentationTable(skipped=skipped),
+        search=TrialSummary(skipped=skipped),
+        recipe=Recipe({"training": run.recipe.sections["training"]}),
+    )
+
+
+def unchanged(run: Artifacts) -> Artifacts:
+    """Returns a run whose trials were all worse than the plain one, or failed."""
+    trials = [
+        {**trial, "loss": trial["loss"] and trial["loss"] + bool(trial["candidate"]["levels"])}
+        for trial in run.search.trials
+        if trial["round"] == "screening"
+    ]
+    search = TrialSummary(
+        decision="Not one of 5 trials was better than the plain one: nothing changes.",
+        plan=run.search.plan,
+        techniques=run.search.techniques,
+        trials=trials,
+    )
+    return dataclasses.replace(unsearched(run), augmentation=run.augmentation, search=search)
+
+
+def untried(run: Artifacts) -> Artifacts:
+    """Returns a run that was too short for a single trial."""
+    search = TrialSummary(decision="Nothing was tried: 2 trials are too few.", plan=run.search.plan)
+    return dataclasses.replace(unchanged(run), search=search)
+
+
+def undetermined(run: Artifacts) -> Artifacts:
+    """Returns a run whose probe could tell little: no noise scale, no fit, one batch size."""
+    return dataclasses.replace(
+        run,
+        probe=dataclasses.replace(
+            run.probe,
+            notes=[],
+            throughput=[{**run.probe.throughput[0], "relative_time": None}],
+            variants=[],
+            noise_scale={
+                "value": None,
+                "low": 12.0,
+                "high": None,
+                "raw": [None, -4.0, None],
+                "scaled": [None, None, None],
+            },
+            range_test={
+                "rates": [1e-5, 1e-4],
+                "losses": [2.9, None],
+                "plateau_rate": 1e-5,
+                "divergence_rate": None,
+            },
+            trials={"1e-05": [3.1], "2e-05": []},
+            plain_seconds=0.0,
+        ),
+    )
+
+
+def bare(run: Artifacts) -> Artifacts:
+    """Returns a run in which everything that may be empty is empty."""
+    return dataclasses.replace(
+        run,
+        dataset=dataclasses.replace(run.dataset, rejected={}, notes=[]),
+        profile=dataclasses.replace(
+            run.profile, findings=[], figures={}, histograms={}, thumbnails={}, class_counts={}
+        ),
+        probe=ProbeSummary(),
+        decided=Recipe(),
+        augmentation=AugmentationTable(),
+        search=TrialSummary(),
+        training=dataclasses.replace(run.training, warnings=[], checks={}),
+        evaluation=dataclasses.replace(
+            run.evaluation,
+            baselines={},
+            per_class=[],
+            confusion=[],
+            curves={},
+            calibration={},
+            mistakes=[],
+        ),
+        exports=[],
+    )
+
+
+CASES: dict[str, Callable[[Artifacts], Artifacts]] = {
+    "plain": lambda run: run,
+    "hostile names": lambda run: renamed(run, [HOSTILE, *run.dataset.classes[1:]]),
+    "long names": lambda run: renamed(run, [f"{LONG}{index}" for index in range(10)]),
+    "1000 classes": many_classes,
+    "multilabel": multilabel,
+    "diverged and rejected": diverged,
+    "no metric and a broken export": unmeasured,
+    "no better than a baseline": indistinguishable,
+    "probe skipped": skipped,
+    "probe undetermined": undetermined,
+    "search skipped": unsearched,
+    "search found nothing": unchanged,
+    "search too short": untried,
+    "nothing that may be empty": bare,
+}

@@ -1,0 +1,186 @@
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report_artifacts import Artifacts
+from report_cases import CASES
+
+from kfp_vision.components.reporting.build import build_report
+from kfp_vision.components.shared.artifacts.evaluation_result import Export
+from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.report.records import Stages
+
+
+class Loads(HTMLParser):
+    """Collects what a browser would fetch: every src and href, and the tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.targets += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
+
+
+def loads(page: str) -> Loads:
+    parser = Loads()
+    parser.feed(page)
+    return parser
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_run_renders_as_one_file_without_nan(name: str, reports: dict[str, Path]) -> None:
+    page = (reports[name] / "report.html").read_text(encoding="utf-8")
+    held = loads(page)
+    assert all(
+        target.startswith(("data:image/png;base64,", "#")) for target in held.targets if target
+    )
+    assert not {"link", "iframe", "object", "embed", "base"} & set(held.tags)
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|import\(", page)
+    text = re.sub(r"<script>.*?</script>|<style>.*?</style>", "", page, flags=re.DOTALL)
+    assert not re.search(r"\b(NaN|nan|None|undefined)\b", text)
+    assert len(page) < 5e6
+
+
+def test_class_names_are_text_and_never_markup(reports: dict[str, Path]) -> None:
+    page = (reports["hostile names"] / "report.html").read_text(encoding="utf-8")
+    charts = page.count("data-chart>")
+    assert loads(page).tags.count("script") == charts + 1
+    assert "<script>document.title" not in page
+    assert "{{ 7*7 }}" in page
+
+
+def test_report_json_holds_the_keys_that_tools_rely_on(
+    digits_run: Artifacts, tmp_path: Path
+) -> None:
+    report = build_report(digits_run.write(tmp_path), tmp_path / "out")
+    assert json.loads((tmp_path / "out/report.json").read_text()) == report
+    assert report["status"] == "passed"
+    assert report["task"] == "multiclass"
+    assert report["dataset"] == {
+        "uri": digits_run.dataset.source_uri,
+        "fingerprint": digits_run.dataset.fingerprint,
+        "splits": digits_run.dataset.splits,
+        "classes": digits_run.dataset.classes,
+    }
+    assert report["metrics"]["primary"] == "accuracy"
+    assert set(report["metrics"]["test"]["accuracy"]) == {"value", "ci95"}
+    assert set(report["baselines"]) == {"zero_rule", "nearest_centroid"}
+    assert set(report["exports"][0]) >= {
+        "format",
+        "path",
+        "size_bytes",
+        "latency_ms",
+        "metrics",
+        "max_abs_difference",
+        "passed",
+    }
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", report["kfp_vision_version"])
+
+
+def test_cost_is_the_sum_of_the_stages_and_a_multiple_of_a_plain_training(
+    reports: dict[str, Path],
+) -> None:
+    cost = json.loads((reports["plain"] / "report.json").read_text())["cost"]
+    assert cost["total_s"] == sum(stage["seconds"] for stage in cost["stages"]) == 60
+    # Not the 9 s of the stage, which trained longer and with augmentation.
+    assert cost["plain_training_s"] == 4
+    assert cost["multiple"] == pytest.approx(60 / 4)
+
+
+def test_the_seconds_of_the_stages_are_not_called_those_of_the_run(
+    reports: dict[str, Path],
+) -> None:
+    # Tasks also start, import and keep books: run.json has the wall clock.
+    for folder in reports.values():
+        page = (folder / "report.html").read_text(encoding="utf-8")
+        assert page.count("<dt>All stages</dt>") == 2
+        assert "Whole run" not in page
+
+
+def test_warnings_come_from_every_stage(digits_run: Artifacts, tmp_path: Path) -> None:
+    evaluation = dataclasses.replace(
+        digits_run.evaluation,
+        passed=False,
+        reasons=["Not better."],
+        outcome="rejected",
+        sentence="Not better.",
+    )
+    run = dataclasses.replace(digits_run, evaluation=evaluation)
+    report = build_report(run.write(tmp_path), tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert [(warning["code"], warning["count"]) for warning in report["warnings"]] == [
+        ("evaluation", 1),
+        ("export_failed", 1),
+        ("duplicates_exact", 43),
+        ("rejected_unreadable", 2),
+        ("search", 1),
+        ("training", 1),
+    ]
+    assert (report["status"], report["reason"]) == ("rejected", "Not better.")
+    assert "Rejected" in page
+    assert "Not better." in page
+
+
+def test_a_model_no_better_than_a_baseline_says_so_first(reports: dict[str, Path]) -> None:
+    folder = reports["no better than a baseline"]
+    report = json.loads((folder / "report.json").read_text())
+    sentence = report["verdict"]["sentence"]
+    assert (report["status"], report["verdict"]["outcome"]) == ("passed", "indistinguishable")
+    assert report["warnings"][0] == {"code": "indistinguishable", "message": sentence, "count": 1}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    words = re.sub(r"<[^>]+>", "", page[page.index('class="lead">') :]).split(">", 1)[1].split()
+    assert words[:6] == ["The", "model", "cannot", "be", "told", "from"]
+
+
+def test_a_rejected_model_without_exports_counts_none(
+    digits_run: Artifacts, tmp_path: Path
+) -> None:
+    run = dataclasses.replace(digits_run, exports=[])
+    build_report(run.write(tmp_path), tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "<dt>Exports passed</dt><dd>–<small> nothing was exported</small></dd>" in page
+
+
+def test_a_model_that_no_format_can_hold_is_rejected(digits_run: Artifacts, tmp_path: Path) -> None:
+    exports = [
+        Export(name, f"model.{name}", 0, 0.0, {}, 0.0, False, "No luck.")
+        for name in ("keras", "onnx")
+    ]
+    run = dataclasses.replace(digits_run, exports=exports)
+    report = build_report(run.write(tmp_path), tmp_path / "out")
+    assert report["status"] == "rejected"
+    assert report["reason"] == "No format could be exported. keras: No luck. onnx: No luck."
+    assert report["reason"] in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+
+
+def test_a_missing_artifact_is_named(digits_run: Artifacts, tmp_path: Path) -> None:
+    folder = digits_run.write(tmp_path)
+    records = [each for each in digits_run.records() if each.artifact != "evaluation"]
+    write_json(Stages(records), folder / "stages.json")
+    with pytest.raises(ValueError, match="nothing about metrics, baselines, verdict, from"):
+        build_report(folder, tmp_path / "out")
+    (folder / "stages.json").unlink()
+    with pytest.raises(ValueError, match="from the artifacts none"):
+        build_report(folder, tmp_path / "out")
+
+
+def test_the_report_needs_no_tensorflow() -> None:
+    code = (
+        "import sys; import kfp_vision.components.reporting.build; "
+        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_shares_of_classes_are_of_the_training_images(reports: dict[str, Path]) -> None:
+    page = (reports["1000 classes"] / "report.html").read_text(encoding="utf-8")
+    # 100 of the 1000 training images carry each class: as with many labels an image.
+    assert page.count('data-value="0.1"') == 1000
