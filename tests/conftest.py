@@ -17,6 +17,7 @@ from moto.server import ThreadedMotoServer
 
 # A session fixture that takes a minute: its tests run in one process, so that it is made once.
 _MADE_ONCE = ("finished_run",)
+_SLOW_TIMEOUT_S = 7200
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _THREADS = max(1, (os.cpu_count() or 1) // _WORKERS)
 
@@ -27,11 +28,16 @@ if _WORKERS > 1:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests of a module in one process, and starts with those that take longest."""
+    """Keeps the tests of a module in one process, and starts with those that take longest.
+
+    The slow ones get more time before they count as hanging.
+    """
     items.sort(key=lambda item: "pipelines" not in item.path.parts)
     for item in items:
         shared = [name for name in _MADE_ONCE if name in getattr(item, "fixturenames", ())]
         item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(_SLOW_TIMEOUT_S))
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +45,25 @@ def _seeded() -> None:
     """New models get the same weights whichever tests ran before in this process."""
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A network file for 16 x 16 gray pixels, without a head.
+
+    Tracing the networks of the zoo takes four times the processor time of a short training of it.
+    """
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    body: list[layers.Layer] = []
+    for filters in (32, 64):
+        convolution = layers.Conv2D(filters, 3, strides=2, use_bias=False)
+        body += [convolution, layers.BatchNormalization(), layers.ReLU()]
+    path = tmp_path_factory.mktemp("small_model") / "small.keras"
+    keras.Sequential([keras.Input((16, 16, 1)), layers.Rescaling(1 / 255), *body]).save(path)
+    return str(path)
 
 
 @pytest.fixture

@@ -44,9 +44,15 @@ def kfp_vision(command) -> Run:
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory, digits_folder, kfp_vision) -> Path:
-    """The output folder of a whole run, long enough for a search of a few trials."""
+def run_arguments(digits_folder, small_model) -> tuple[object, ...]:
+    """The arguments of `finished_run` but for its output: long enough for a few trials."""
+    return ("--dataset-uri", digits_folder, "--architecture", small_model, "--epochs", 20)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, run_arguments, kfp_vision) -> Path:
+    """The output folder of a whole run."""
     output = tmp_path_factory.mktemp("runs") / "out"
-    answer = kfp_vision("run", "--dataset-uri", digits_folder, "--output", output, "--epochs", 20)
+    answer = kfp_vision("run", *run_arguments, "--output", output)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return output

@@ -92,10 +92,9 @@ def test_orchestration_is_what_no_stage_accounts_for(finished_run):
     assert run["orchestration_share"] == pytest.approx(1 - work / run["seconds"])
 
 
-def test_the_same_command_again_repeats_no_stage(finished_run, digits_folder, kfp_vision):
+def test_the_same_command_again_repeats_no_stage(finished_run, run_arguments, kfp_vision):
     (finished_run / "report.html").unlink()
-    arguments = ("--dataset-uri", digits_folder, "--output", finished_run, "--epochs", 20)
-    answer = kfp_vision("run", *arguments)
+    answer = kfp_vision("run", *run_arguments, "--output", finished_run)
     assert answer.returncode == 0
     expected = dict.fromkeys(STAGES, "cached") | {"publish": "done"}
     assert outcomes(finished_run) == expected

@@ -34,9 +34,9 @@ def _recipe(folder: Path, **training: Setting) -> Path:
 
 
 @pytest.fixture(scope="module")
-def probed(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def probed(digits_dir: Path, small_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("probed")
-    config = ProbeConfig(epochs=_EPOCHS, seed=1)
+    config = ProbeConfig(architecture=small_model, epochs=_EPOCHS, seed=1)
     probe_batch_size(digits_dir, _recipe(folder), folder / "probe", config)
     return folder / "probe"
 
@@ -86,9 +86,9 @@ def test_the_evidence_is_on_disk_and_the_cost_is_bounded_in_images(probed: Path)
 
 
 def test_the_learning_part_is_a_function_of_the_seed(
-    probed: Path, digits_dir: Path, tmp_path: Path
+    probed: Path, digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
-    config = ProbeConfig(epochs=_EPOCHS, seed=1)
+    config = ProbeConfig(architecture=small_model, epochs=_EPOCHS, seed=1)
     again = probe_batch_size(digits_dir, _recipe(tmp_path), tmp_path / "probe", config)
     first = read_json(ProbeSummary, probed / "probe.json")
     assert again.range_test == first.range_test
@@ -97,9 +97,9 @@ def test_the_learning_part_is_a_function_of_the_seed(
 
 
 def test_what_the_user_has_set_stays_and_the_rest_follows_it(
-    digits_dir: Path, tmp_path: Path
+    digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
-    config = ProbeConfig(epochs=_EPOCHS, batch_size=32, optimizer="sgd")
+    config = ProbeConfig(architecture=small_model, epochs=_EPOCHS, batch_size=32, optimizer="sgd")
     probe_batch_size(digits_dir, _recipe(tmp_path), tmp_path / "probe", config)
     settings = read_recipe(tmp_path / "probe/recipe.json").sections["training"]
     assert (settings["batch_size"].value, settings["batch_size"].source) == (32, "user")
@@ -176,7 +176,9 @@ def test_a_recipe_of_other_data_is_not_used_and_the_summary_says_so(
     )
 
 
-def test_a_constant_image_set_falls_back_to_the_defaults(tmp_path: Path, digits_dir: Path) -> None:
+def test_a_constant_image_set_falls_back_to_the_defaults(
+    digits_dir: Path, small_model: str, tmp_path: Path
+) -> None:
     dataset = tmp_path / "dataset"
     dataset.mkdir()
     with SplitWriter(dataset, "train") as writer:
@@ -196,7 +198,7 @@ def test_a_constant_image_set_falls_back_to_the_defaults(tmp_path: Path, digits_
             )
     info = json.loads((digits_dir / "dataset.json").read_text())
     (dataset / "dataset.json").write_text(json.dumps({**info, "splits": {"train": 400}}))
-    config = ProbeConfig(epochs=1000)
+    config = ProbeConfig(architecture=small_model, epochs=1000)
     summary = probe_batch_size(dataset, _recipe(tmp_path), tmp_path / "out", config)
     assert "all the same" in summary.skipped
 

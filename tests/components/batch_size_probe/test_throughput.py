@@ -56,13 +56,17 @@ def test_memory_needs_headroom_and_the_smallest_size_always_counts() -> None:
     assert Throughput(rows, [], ended, None, "1 GPU").feasible() == rows[:2]
 
 
-@pytest.fixture
-def recipe_path(digits_dir: Path, tmp_path: Path) -> Path:
+def _recipe(digits_dir: Path, path: Path, architecture: str = "auto") -> Path:
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
-    recipe = complete_recipe(Recipe().with_settings("data", data), info, UserChoices())
-    write_recipe(recipe, tmp_path / "recipe.json")
-    return tmp_path / "recipe.json"
+    choices = UserChoices(architecture=architecture)
+    write_recipe(complete_recipe(Recipe().with_settings("data", data), info, choices), path)
+    return path
+
+
+@pytest.fixture
+def recipe_path(digits_dir: Path, small_model: str, tmp_path: Path) -> Path:
+    return _recipe(digits_dir, tmp_path / "recipe.json", small_model)
 
 
 @pytest.fixture
@@ -153,6 +157,8 @@ def test_a_model_that_fits_no_batch_is_a_named_error(
         measure_throughput(trainer, TASK, 10, request)
 
 
+# In the process of the test: `test_without_time_the_reference_alone_is_timed`.
+@pytest.mark.slow
 def test_a_child_that_runs_out_of_time_keeps_what_it_has_measured(
     request_of: Callable[..., ThroughputRequest],
 ) -> None:
@@ -162,14 +168,17 @@ def test_a_child_that_runs_out_of_time_keeps_what_it_has_measured(
 
 
 def test_the_estimate_of_the_memory_is_above_what_a_process_takes(
-    trainer: Trainer, request_of: Callable[..., ThroughputRequest]
+    digits_dir: Path, tmp_path: Path
 ) -> None:
+    path = _recipe(digits_dir, tmp_path / "recipe.json")
+    info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    model = build_trainer(read_recipe(path), info, seed=0)[0].model
     # In a process of its own: memory that other tests have freed would hide the growth.
-    found = measure_in_child(request_of([64, 2048], 64, 1e9))
+    found = measure_in_child(ThroughputRequest(digits_dir, path, [64, 2048], 64, 1e9))
     assert [row.batch_size for row in found.by_batch] == [64, 2048]
     small, large = found.by_batch
     for row in found.by_batch:
-        assert 0 < row.memory_mib < estimate_memory_mib(trainer.model, row.batch_size)
+        assert 0 < row.memory_mib < estimate_memory_mib(model, row.batch_size)
     # Also without what the program takes, which does not depend on the batch.
-    estimated = [estimate_memory_mib(trainer.model, row.batch_size) for row in found.by_batch]
+    estimated = [estimate_memory_mib(model, row.batch_size) for row in found.by_batch]
     assert large.memory_mib - small.memory_mib < estimated[1] - estimated[0]

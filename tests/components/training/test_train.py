@@ -34,7 +34,8 @@ import sys
 from pathlib import Path
 from kfp_vision.components.training.train import TrainConfig, train_model
 dataset, recipe, output, checkpoints = map(Path, sys.argv[1:5])
-train_model(dataset, recipe, output, checkpoints, TrainConfig(epochs=int(sys.argv[5]), seed=3))
+config = TrainConfig(architecture=sys.argv[5], epochs=int(sys.argv[6]), seed=3)
+train_model(dataset, recipe, output, checkpoints, config)
 """
 
 
@@ -50,10 +51,10 @@ def _recipe(path: Path, **training: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(digits_dir: Path, small_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     recipe = _recipe(folder / "in.json", ema_momentum=0.9, dropout=0.1)
-    config = TrainConfig(epochs=8, batch_size=50)
+    config = TrainConfig(architecture=small_model, epochs=12, batch_size=50)
     train_model(digits_dir, recipe, folder / "model", folder / "checkpoints", config)
     return folder / "model"
 
@@ -67,8 +68,8 @@ def test_digits_are_learned_and_the_best_checkpoint_is_what_is_saved(
     trained: Path, digits_dir: Path
 ) -> None:
     summary = json.loads((trained / "training.json").read_text())
-    assert summary["steps"] == 160
-    assert summary["images_seen"] == 160 * 50
+    assert summary["steps"] == 240
+    assert summary["images_seen"] == 240 * 50
     assert summary["validation"]["accuracy"] == max(_curve(trained, "validation", "accuracy")) > 0.9
     assert _curve(trained, "train", "loss")[-1] < _curve(trained, "train", "loss")[0]
     assert _curve(trained, "train", "learning_rate")[-1] < 1e-5
@@ -105,16 +106,17 @@ def _steps_done(checkpoints: Path) -> int:
     return max((state[1]["step"] for state in states if state), default=0)
 
 
-def test_killed_and_resumed_equals_uninterrupted(digits_dir: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_equals_uninterrupted(
+    digits_dir: Path, small_model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     recipe = _recipe(tmp_path / "recipe.json", dropout=0.2, ema_momentum=0.9)
-
-    def command(name: str) -> list[str]:
-        folders = [digits_dir, recipe, tmp_path / name, tmp_path / f"{name}-checkpoints"]
-        return [sys.executable, "-c", _RUN, *map(str, folders), "12"]
-
-    subprocess.run(command("whole"), check=True, capture_output=True)
-    killed = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL)
+    config = TrainConfig(architecture=small_model, epochs=40, seed=3)
     checkpoints = tmp_path / "killed-checkpoints"
+    train_model(digits_dir, recipe, tmp_path / "whole", tmp_path / "whole-checkpoints", config)
+
+    folders = map(str, (digits_dir, recipe, tmp_path / "killed", checkpoints))
+    command = [sys.executable, "-c", _RUN, *folders, small_model, "40"]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 400
     while not _steps_done(checkpoints) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -126,8 +128,10 @@ def test_killed_and_resumed_equals_uninterrupted(digits_dir: Path, tmp_path: Pat
     assert 0 < restored[1]["step"] < restored[1]["total_steps"]
     killed_seconds = restored[1]["stage_seconds"]
 
-    again = subprocess.run(command("killed"), check=True, capture_output=True, text=True)
-    first = next(line for line in again.stdout.splitlines() if line.startswith("progress "))
+    capfd.readouterr()
+    train_model(digits_dir, recipe, tmp_path / "killed", checkpoints, config)
+    said = capfd.readouterr().out.splitlines()
+    first = next(line for line in said if line.startswith("progress "))
     assert json.loads(first.removeprefix("progress "))["done"] > restored[1]["step"]
     # The seconds of both processes, of which the second trained for some.
     cost = read_json(StageCost, tmp_path / "killed" / COST_FILE)
@@ -152,11 +156,12 @@ def test_killed_and_resumed_equals_uninterrupted(digits_dir: Path, tmp_path: Pat
     ],
 )
 def test_a_recipe_that_cannot_train_is_refused_with_the_reason(
-    training: dict[str, Any], message: str, digits_dir: Path, tmp_path: Path
+    training: dict[str, Any], message: str, digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
     recipe = _recipe(tmp_path / "recipe.json", **training)
+    config = TrainConfig(architecture=small_model, epochs=1)
     with pytest.raises(ValueError, match=message):
-        train_model(digits_dir, recipe, tmp_path / "model", tmp_path, TrainConfig(epochs=1))
+        train_model(digits_dir, recipe, tmp_path / "model", tmp_path, config)
 
 
 def test_parameters_that_are_negative_or_not_finite_are_refused() -> None:
@@ -167,9 +172,11 @@ def test_parameters_that_are_negative_or_not_finite_are_refused() -> None:
             TrainConfig(max_minutes=value)
 
 
-def test_max_minutes_shortens_the_training_and_says_so(digits_dir: Path, tmp_path: Path) -> None:
+def test_max_minutes_shortens_the_training_and_says_so(
+    digits_dir: Path, small_model: str, tmp_path: Path
+) -> None:
     recipe = _recipe(tmp_path / "recipe.json")
-    config = TrainConfig(epochs=100_000, max_minutes=0.02)
+    config = TrainConfig(architecture=small_model, epochs=100_000, max_minutes=0.02)
     summary = train_model(digits_dir, recipe, tmp_path / "model", tmp_path / "checkpoints", config)
     assert summary.steps < 100_000 * 1000 // 64
     assert any("`max_minutes` shortened" in warning for warning in summary.warnings)
@@ -183,20 +190,21 @@ def test_max_minutes_shortens_the_training_and_says_so(digits_dir: Path, tmp_pat
 
 
 def test_a_batch_of_more_images_than_there_are_is_named(
-    few_digits_dir: Path, tmp_path: Path
+    few_digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
     recipe = _recipe(tmp_path / "recipe.json")
-    config = TrainConfig(epochs=10, batch_size=48)
+    config = TrainConfig(architecture=small_model, epochs=10, batch_size=48)
     summary = train_model(few_digits_dir, recipe, tmp_path / "model", tmp_path / "state", config)
     assert any("`batch_size` is larger than" in warning for warning in summary.warnings)
 
 
 def test_a_plain_training_is_one_without_a_policy_and_what_it_lengthens(
-    digits_dir: Path, tmp_path: Path
+    digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
     path = _recipe(tmp_path / "plain.json", warmup_steps=5, batch_size=64, ema_momentum=0.0)
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
-    recipe = complete_recipe(read_recipe(path), info, TrainConfig())
+    config = TrainConfig(architecture=small_model)
+    recipe = complete_recipe(read_recipe(path), info, config)
     facts = fixed_facts(recipe, info)
     # 20 steps of 64 images without the policy, of 1000.
     epochs = Setting(3.84, "longer", {"epochs_without_policy": 1.28})
@@ -205,7 +213,7 @@ def test_a_plain_training_is_one_without_a_policy_and_what_it_lengthens(
     recipe = hyperparameters.learn(recipe, "augmentation", {"policy": policy}, facts)
     write_recipe(recipe, tmp_path / "long.json")
     folders = (tmp_path / "long.json", tmp_path / "model", tmp_path / "checkpoints")
-    summary = train_model(digits_dir, *folders, TrainConfig())
+    summary = train_model(digits_dir, *folders, config)
     assert summary.steps == 60
     long, plain = (read_recipe(tmp_path / name) for name in ("long.json", "plain.json"))
     settings = hyperparameters.from_recipe(read_recipe(tmp_path / "model/recipe.json"))
@@ -225,11 +233,12 @@ def test_a_plain_training_is_one_without_a_policy_and_what_it_lengthens(
 
 
 def test_a_training_without_a_policy_is_its_own_plain_training(
-    digits_dir: Path, tmp_path: Path
+    digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
     recipe = _recipe(tmp_path / "recipe.json")
     folders = (recipe, tmp_path / "model", tmp_path / "checkpoints")
-    summary = train_model(digits_dir, *folders, TrainConfig(epochs=1))
+    config = TrainConfig(architecture=small_model, epochs=1)
+    summary = train_model(digits_dir, *folders, config)
     cost = read_json(StageCost, tmp_path / "model" / COST_FILE)
     assert summary.seconds < summary.plain_seconds < cost.seconds
 
@@ -249,14 +258,14 @@ def test_a_checkpoint_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
 
 
 def test_the_checked_batch_is_one_of_the_training_whatever_the_order_on_disk(
-    digits_by_class_dir: Path, tmp_path: Path
+    digits_by_class_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
     # The first class on disk weighs eleven times as much as another; the mean weight is one.
     weights = Setting([5.5] + [0.5] * 9, "test")
     metric = Setting("accuracy", "test")
     recipe = Recipe().with_settings("data", {"class_weights": weights, "primary_metric": metric})
     write_recipe(recipe, tmp_path / "in.json")
-    config = TrainConfig(epochs=1, batch_size=50)
+    config = TrainConfig(architecture=small_model, epochs=1, batch_size=50)
     folders = (tmp_path / "in.json", tmp_path / "model", tmp_path / "checkpoints")
     summary = train_model(digits_by_class_dir, *folders, config)
     assert summary.checks["initial_loss"] < 2 * summary.checks["expected_initial_loss"]

@@ -55,10 +55,13 @@ def test_the_largest_seed_survives_a_double() -> None:
 
 
 @pytest.mark.parametrize("seed", [2**31, 2**63 - 1])
-def test_a_training_draws_by_seeds_of_every_size(seed: int, digits_dir: Path) -> None:
+def test_a_training_draws_by_seeds_of_every_size(
+    seed: int, digits_dir: Path, small_model: str
+) -> None:
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
-    recipe = complete_recipe(Recipe().with_settings("data", data), info, UserChoices(seed=seed))
+    choices = UserChoices(architecture=small_model, seed=seed)
+    recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
     images = open_split(digits_dir, "train", recipe)
     rotated = Policy(always=(Operation("rotate", 0.5, 1.0),))
     trainer, _, _ = build_trainer(recipe, info, seed, rotated, ema_momentum=0.0)

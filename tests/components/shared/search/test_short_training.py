@@ -18,10 +18,13 @@ from kfp_vision.components.shared.training.setup import (
 )
 
 
-def test_a_training_goes_on_to_the_same_losses_and_sees_only_its_images(digits_dir: Path) -> None:
+def test_a_training_goes_on_to_the_same_losses_and_sees_only_its_images(
+    digits_dir: Path, small_model: str
+) -> None:
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
-    recipe = complete_recipe(Recipe().with_settings("data", data), info, UserChoices())
+    choices = UserChoices(architecture=small_model)
+    recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
     trainer, _, _ = build_trainer(recipe, info, 0, IDENTITY, ema_momentum=0.0)
     images = open_split(digits_dir, "train", recipe)
     rows, rates = np.arange(5, 45), np.full(40, 1e-3)

@@ -68,6 +68,7 @@ class _NotFinite:
 
 def _fit(
     dataset: Path,
+    architecture: str,
     folder: Path,
     halve: Any,
     wrap: Callable[[Trainer], Any] = lambda trainer: trainer,
@@ -75,7 +76,7 @@ def _fit(
 ) -> tuple[History, Any, list[Any]]:
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
     info = read_json(DatasetInfo, dataset / "dataset.json")
-    choices = UserChoices(batch_size=40, epochs=4)
+    choices = UserChoices(architecture=architecture, batch_size=40, epochs=4)
     recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
     trainer, task, settings = build_trainer(recipe, info, 0)
     failing = wrap(trainer)
@@ -106,11 +107,11 @@ _HALVE = functools.partial(halve_batch, noise_scale=100.0)
 
 @pytest.mark.parametrize("error", [_MEMORY, _LOSS], ids=["memory", "divergence"])
 def test_halved_in_the_middle_it_sees_the_same_images_and_keeps_what_is_done(
-    error: Exception, digits_dir: Path, tmp_path: Path
+    error: Exception, digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
     # 100 steps of 40 in 20 intervals of 5: the eighth call is in the middle of the run.
     wrap = functools.partial(_Failing, largest=10, first=8, error=error)
-    history, trainer, rows = _fit(digits_dir, tmp_path, _HALVE, wrap)
+    history, trainer, rows = _fit(digits_dir, small_model, tmp_path, _HALVE, wrap)
     assert history.settings.batch_size == 10
     assert history.step == history.total_steps == 400
     assert len(history.repairs) == 2
@@ -127,37 +128,45 @@ def test_halved_in_the_middle_it_sees_the_same_images_and_keeps_what_is_done(
         assert (tmp_path / kept["file"]).exists()
     assert history.settings.learning_rate < 3e-3
     # Nothing is left to do for the same run again, which knows of the repairs.
-    again, _, _ = _fit(digits_dir, tmp_path, _HALVE)
+    again, _, _ = _fit(digits_dir, small_model, tmp_path, _HALVE)
     assert again == history
 
 
-def test_without_a_policy_the_error_is_the_users(digits_dir: Path, tmp_path: Path) -> None:
+def test_without_a_policy_the_error_is_the_users(
+    digits_dir: Path, small_model: str, tmp_path: Path
+) -> None:
     wrap = functools.partial(_Failing, largest=10, first=1, error=_MEMORY)
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        _fit(digits_dir, tmp_path, None, wrap)
+        _fit(digits_dir, small_model, tmp_path, None, wrap)
 
 
-def test_what_no_batch_mends_is_raised_in_the_end(digits_dir: Path, tmp_path: Path) -> None:
+def test_what_no_batch_mends_is_raised_in_the_end(
+    digits_dir: Path, small_model: str, tmp_path: Path
+) -> None:
     wrap = functools.partial(_Failing, largest=0, first=1, error=_LOSS)
     with pytest.raises(DivergenceError, match="must stay finite"):
-        _fit(digits_dir, tmp_path, _HALVE, wrap)
+        _fit(digits_dir, small_model, tmp_path, _HALVE, wrap)
 
 
 def test_an_evaluation_that_is_not_finite_is_passed_over_and_counted(
-    digits_dir: Path, tmp_path: Path
+    digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
-    history, _, rows = _fit(digits_dir, tmp_path, None, lambda each: _NotFinite(each, 18))
+    history, _, rows = _fit(
+        digits_dir, small_model, tmp_path, None, lambda each: _NotFinite(each, 18)
+    )
     assert history.num_passed_over == 18
     assert [kept["step"] for kept in history.best] in ([95, 100], [100, 95])
     assert all(np.isfinite(row["value"]) for row in rows)
     with pytest.raises(DivergenceError, match="validation.*in all 20 evaluations"):
-        _fit(digits_dir, tmp_path / "none", None, lambda each: _NotFinite(each, 1000))
+        _fit(digits_dir, small_model, tmp_path / "none", None, lambda each: _NotFinite(each, 1000))
 
 
-def test_the_seconds_of_the_processes_before_are_added(digits_dir: Path, tmp_path: Path) -> None:
+def test_the_seconds_of_the_processes_before_are_added(
+    digits_dir: Path, small_model: str, tmp_path: Path
+) -> None:
     first, second = Stopwatch(), Stopwatch()
-    history, _, _ = _fit(digits_dir, tmp_path, None, watch=first)
+    history, _, _ = _fit(digits_dir, small_model, tmp_path, None, watch=first)
     assert 0 < history.stage_seconds <= first.seconds
     own = second.seconds
-    _fit(digits_dir, tmp_path, None, watch=second)
+    _fit(digits_dir, small_model, tmp_path, None, watch=second)
     assert second.seconds >= history.stage_seconds + own

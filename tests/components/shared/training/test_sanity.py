@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kfp_vision.components.shared.augmentation.policy import IDENTITY, Mixing, Operation, Policy
+from kfp_vision.components.shared.augmentation.policy import Mixing, Operation, Policy
 from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.tasks import get_task
@@ -53,9 +53,14 @@ def _check(trainer: Trainer, rate: float = 0.05) -> dict[str, float]:
     return check_one_batch(trainer, *_batch(), rate, np.log(3))
 
 
-def test_a_batch_is_learned_by_heart_and_the_trainer_put_back() -> None:
-    trainer = _trainer(policy=_STRONG, weight_decay=0.1)
-    before = trainer.state()
+@pytest.fixture(scope="module")
+def strong() -> Trainer:
+    """A trainer with all that a check leaves out; compiling its augmentation takes seconds."""
+    return _trainer(policy=_STRONG, label_smoothing=0.5, weight_decay=0.5)
+
+
+def test_a_batch_is_learned_by_heart_and_the_trainer_put_back(strong: Trainer) -> None:
+    trainer, before = strong, strong.state()
     assert trainer._policy is not None
     changed = [trainer._label_smoothing, trainer.optimizer.weight_decay, *trainer._policy.values()]
     values = [np.array(variable) for variable in changed]
@@ -76,11 +81,11 @@ def test_a_large_batch_is_checked_in_fewer_steps(copies: int, steps: int) -> Non
     assert checks["overfit_steps"] == steps
 
 
-def test_augmentation_smoothing_and_decay_have_no_part_in_it() -> None:
-    plain = _check(_trainer(policy=IDENTITY, label_smoothing=0.0, weight_decay=0.0))
-    strong = _check(_trainer(policy=_STRONG, label_smoothing=0.5, weight_decay=0.5))
+def test_augmentation_smoothing_and_decay_have_no_part_in_it(strong: Trainer) -> None:
+    plain = _check(_trainer(label_smoothing=0.0, weight_decay=0.0))
+    checks = _check(strong)
     for name in ("initial_loss", "overfit_loss", "overfit_steps"):
-        assert strong[name] == pytest.approx(plain[name], rel=1e-3)
+        assert checks[name] == pytest.approx(plain[name], rel=1e-3)
 
 
 def test_dropout_does_not_hide_what_was_learned() -> None:

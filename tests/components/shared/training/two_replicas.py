@@ -157,7 +157,7 @@ def test_a_batch_of_fewer_images_than_replicas_is_refused() -> None:
 
 
 def test_the_training_stage_runs_on_replicas(
-    digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    digits_dir: Path, small_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(setup, "node_strategy", lambda: _STRATEGY)
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
@@ -165,7 +165,7 @@ def test_the_training_stage_runs_on_replicas(
     plain = {"ema_momentum": Setting(0.0, "test", source="user")}
     recipe = Recipe().with_settings("data", data).with_settings("training", plain)
     write_recipe(recipe, tmp_path / "recipe.json")
-    config = TrainConfig(epochs=4, batch_size=50)
+    config = TrainConfig(architecture=small_model, epochs=4, batch_size=50)
     summary = train_model(
         digits_dir, tmp_path / "recipe.json", tmp_path / "model", tmp_path / "checkpoints", config
     )
