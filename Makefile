@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run run-small test test-all lint types compile lock bench clean
+.PHONY: help install run run-small test test-all coverage lint types compile dist lock bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test: $(INSTALLED) ## Run the tests
 test-all: $(INSTALLED) ## Run the tests, those that take minutes too
 	$(PYTEST) -m "slow or not slow"
 
+coverage: $(INSTALLED) ## Run the tests and measure what they cover, below pyproject.toml's floor it fails
+	$(PYTEST) --cov --cov-report=term:skip-covered
+
 lint: $(INSTALLED) ## Check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -63,6 +66,9 @@ types: $(INSTALLED) ## Check types
 compile: $(INSTALLED) ## Compile the pipeline to build/kfp-vision.yaml
 	@mkdir -p build
 	$(BIN)/kfp-vision compile build/kfp-vision.yaml
+
+dist: $(BIN)/uv ## Build the wheel and the source archive in dist
+	UV_DEFAULT_INDEX=$(PIP_INDEX_URL) $(BIN)/uv build --quiet
 
 lock: $(BIN)/uv ## Resolve requirements.lock anew
 	(echo '# Exact versions of `.[dev,pretrained,tfds]` for Python 3.11 and later; `make lock` writes this file.'; \
@@ -81,4 +87,4 @@ bench-augmentation: export MALLOC_TOP_PAD_ = 268435456
 bench: $(patsubst tests/benchmarks/bench_%.py,bench-%,$(wildcard tests/benchmarks/bench_*.py)) ## Run all benchmarks
 
 clean: ## Remove .venv and everything that was built
-	rm -rf $(VENV) build out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist out .coverage .mypy_cache .ruff_cache .pytest_cache
