@@ -77,11 +77,12 @@ def check_output(dataset_uri: str, output_uri: str) -> None:
     """Refuses an output that is no folder, or that lies in the dataset.
 
     Raises:
-        ValueError: The output is a file, or is the dataset's folder or below it.
+        ValueError: The output is or lies in a file, or is the dataset's folder or below it.
     """
     folder = local_folder(output_uri)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"The output must be a folder. Received: {folder}, a file.")
+    for path in (folder, *folder.parents):
+        if path.is_file():
+            raise ValueError(f"The output must be a folder. Received: {folder}; {path} is a file.")
     if is_remote(dataset_uri):
         return
     source = local_path(dataset_uri, "dataset_uri")

@@ -9,8 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.runtime.storage import StorageError
+from kfp_vision.pipelines.local.launcher import run_locally
+from kfp_vision.pipelines.parameters import Parameters
 
 RESULTS = (
     "report.html",
@@ -162,6 +166,24 @@ def test_a_recipe_that_is_none_stops_before_the_first_stage(tmp_path, digits_fol
     answer = kfp_vision("run", *arguments, "--recipe-uri", digits_folder)
     assert answer.returncode == 2
     assert f"must be a recipe.json. Received: {digits_folder}, a folder" in answer.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset_uri": "/nowhere"}, "Cannot reach '/nowhere'"),
+        ({"unlabeled_uri": "/nowhere"}, "Cannot reach '/nowhere'"),
+        ({"accept_findings": "imbalance, leaks"}, r"`accept_findings` must be .*\['leaks'\]"),
+        ({"output_uri": f"{__file__}/out"}, "must be a folder.*test_local_run.py is a file"),
+    ],
+)
+def test_what_is_known_beforehand_stops_before_the_first_stage(
+    changes, message, tmp_path, digits_folder
+):
+    given = {"dataset_uri": str(digits_folder), "output_uri": str(tmp_path / "out")}
+    with pytest.raises((ValueError, StorageError), match=message):
+        run_locally(Parameters(**(given | changes)), Console())
     assert not (tmp_path / "out").exists()
 
 
