@@ -41,11 +41,11 @@ def probe_batch_size(
         optimizer=optimizer,
         seed=seed,
     )
-    summary = probe_batch_size(
+    result = probe_batch_size(
         Path(dataset.path), Path(recipe.path) / "recipe.json", Path(probe.path), config
     )
     hand_on(probe, "probe", recipe)
-    values = {"seconds": summary.seconds}
-    if "value" in summary.noise_scale:
-        values["gradient_noise_scale"] = summary.noise_scale["value"]
+    values: dict[str, float | None] = {"seconds": result.seconds}
+    if result.noise_scale:
+        values["gradient_noise_scale"] = result.noise_scale.value
     log_metrics(metrics, values)

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from kfp_vision.components.shared.artifacts.probe_result import RangeTest
+
 __all__ = [
     "RANGES",
-    "RangeTest",
     "RateChoice",
     "choose_rate",
     "clip_threshold",
@@ -27,22 +28,6 @@ RANGES = {"adamw": (1e-5, 1.0), "lamb": (1e-4, 10.0), "sgd": (1e-4, 10.0)}
 # Steps of the centred average of a range test: a trailing one would shift every rate upward.
 _WINDOW = 9
 _DIVERGED = 0.5
-
-
-@dataclasses.dataclass(frozen=True)
-class RangeTest:
-    """What a range test says.
-
-    Attributes:
-        plateau_rate: Lowest rate at which the loss is, within its noise, as low as anywhere; the
-            trials begin with it. Networks with batch normalisation may stay there for decades of
-            rates: this end of the plateau is the one that can be told.
-        divergence_rate: Where the loss has climbed back half of what it had fallen; None if it
-            never did.
-    """
-
-    plateau_rate: float
-    divergence_rate: float | None
 
 
 def exponential_rates(low: float, high: float, steps: int) -> np.ndarray:

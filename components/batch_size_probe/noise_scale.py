@@ -5,34 +5,14 @@ distribution, Sigma the covariance of one example's gradient.
 Source: McCandlish et al., 2018, arXiv:1812.06162, appendix A.1.
 """
 
-import dataclasses
-
 import numpy as np
 
-__all__ = ["NoiseScale", "estimate_noise_scale", "moving_noise_scale", "unbiased_estimates"]
+from kfp_vision.components.shared.artifacts.probe_result import NoiseScale
+
+__all__ = ["estimate_noise_scale", "moving_noise_scale", "unbiased_estimates"]
 
 # Two-sided 95 % of the normal distribution.
 _Z95 = 1.96
-
-
-@dataclasses.dataclass(frozen=True)
-class NoiseScale:
-    """B_simple = tr(Sigma) / |G|^2 in examples, with what it was estimated from.
-
-    Attributes:
-        value: None when |G|^2 is not told apart from zero; `low` is then all that is known.
-        low, high: 95 % interval; `high` is None when there is no upper bound.
-        trace, trace_error: Estimate of tr(Sigma) and its standard error.
-        sq_norm, sq_norm_error: Estimate of |G|^2 and its standard error.
-    """
-
-    value: float | None
-    low: float
-    high: float | None
-    trace: float
-    trace_error: float
-    sq_norm: float
-    sq_norm_error: float
 
 
 def unbiased_estimates(

@@ -11,11 +11,11 @@ import numpy as np
 
 from kfp_vision.components.batch_size_probe import learning_rate
 from kfp_vision.components.batch_size_probe.noise_scale import (
-    NoiseScale,
     estimate_noise_scale,
     moving_noise_scale,
     unbiased_estimates,
 )
+from kfp_vision.components.shared.artifacts.probe_result import NoiseScale, RangeTest
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.runtime.progress import Progress
@@ -59,7 +59,7 @@ class Pilot:
 
     rates: np.ndarray
     losses: np.ndarray
-    range_test: learning_rate.RangeTest
+    range_test: RangeTest
     trials: dict[float, np.ndarray]
     choice: learning_rate.RateChoice
     norms: np.ndarray

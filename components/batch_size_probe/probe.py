@@ -28,7 +28,7 @@ from kfp_vision.components.batch_size_probe.throughput import (
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
-from kfp_vision.components.shared.artifacts.probe_result import ProbeSummary
+from kfp_vision.components.shared.artifacts.probe_result import ProbeResult
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.recipe.context import explain_dropped, fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, read_recipe, write_recipe
@@ -83,7 +83,7 @@ class ProbeConfig(UserChoices):
 @explains_full_disk("output_dir")
 def probe_batch_size(
     dataset_dir: Path, recipe_path: Path, output_dir: Path, config: ProbeConfig
-) -> ProbeSummary:
+) -> ProbeResult:
     """Measures and writes `probe.json`, `recipe.json`, `stage_report.json` and `cost.json`.
 
     Args:
@@ -121,21 +121,21 @@ def probe_batch_size(
         if all((pixels == first).all() for pixels, _ in images.batches_of(rows)):
             skipped = f"the first {len(rows)} training images are all the same: nothing to learn"
     if skipped or images is None or lengths is None:
-        summary = ProbeSummary(skipped=skipped)
+        result = ProbeResult(skipped=skipped)
     else:
-        summary, recipe = _measure(
+        result, recipe = _measure(
             dataset_dir, plain, info, images, lengths, batch_size, plain_images, config.seed
         )
-    summary = dataclasses.replace(
-        summary, notes=[*notes, *summary.notes], seconds=time.monotonic() - started
+    result = dataclasses.replace(
+        result, notes=[*notes, *result.notes], seconds=time.monotonic() - started
     )
     write_recipe(recipe, output_dir / "recipe.json")
-    write_json(summary, output_dir / "probe.json")
-    write_stage_report(probe_report(summary, recipe), output_dir)
+    write_json(result, output_dir / "probe.json")
+    write_stage_report(probe_report(result, recipe), output_dir)
     write_json(
-        StageCost("probe_batch_size", summary.seconds, summary.images_seen), output_dir / COST_FILE
+        StageCost("probe_batch_size", result.seconds, result.images_seen), output_dir / COST_FILE
     )
-    return summary
+    return result
 
 
 def _forget(recipe: Recipe) -> Recipe:
@@ -198,7 +198,7 @@ def _measure(
     batch_size: int,
     plain_images: int,
     seed: int,
-) -> tuple[ProbeSummary, Recipe]:
+) -> tuple[ProbeResult, Recipe]:
     """Returns the evidence, and the recipe with what was learned from it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.json"
@@ -239,24 +239,20 @@ def _measure(
     learned = learn(learned, SECTION, {"weight_decay": decay}, facts)
     notes += note_on_length(learned, chosen["epochs"], batch_size)
     nearest = min(throughput.by_batch, key=lambda row: abs(row.batch_size - batch_size))
-    summary = ProbeSummary(
+    result = ProbeResult(
         notes=notes,
         reference_batch=batch_size,
         throughput=[
-            {**dataclasses.asdict(row), "relative_time": times.get(row.batch_size)}
+            dataclasses.replace(row, relative_time=times.get(row.batch_size))
             for row in throughput.by_batch
         ],
-        variants=[dataclasses.asdict(row) for row in throughput.variants],
-        noise_scale={
-            **dataclasses.asdict(noise),
-            "raw": pilot.raw,
-            "scaled": pilot.scaled,
-        },
-        range_test={
-            "rates": [float(rate) for rate in pilot.rates],
-            "losses": [float(loss) if np.isfinite(loss) else None for loss in pilot.losses],
-            **dataclasses.asdict(pilot.range_test),
-        },
+        variants=throughput.variants,
+        noise_scale=dataclasses.replace(noise, raw=pilot.raw, scaled=pilot.scaled),
+        range_test=dataclasses.replace(
+            pilot.range_test,
+            rates=[float(rate) for rate in pilot.rates],
+            losses=[float(loss) if np.isfinite(loss) else None for loss in pilot.losses],
+        ),
         trials={
             f"{rate:.4g}": [float(loss) for loss in smooth(losses) if np.isfinite(loss)]
             for rate, losses in sorted(pilot.trials.items())
@@ -264,4 +260,4 @@ def _measure(
         images_seen=pilot.images_seen,
         plain_seconds=(1 + _EVALUATION_SHARE) * plain_images / nearest.images_per_second,
     )
-    return summary, learned
+    return result, learned

@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from kfp_vision.components.shared.artifacts.probe_result import ProbeSummary
+from kfp_vision.components.shared.artifacts.probe_result import (
+    NoiseScale,
+    ProbeResult,
+    RangeTest,
+    StepSpeed,
+)
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.report.charts import Chart, Line, line_chart
 from kfp_vision.components.shared.report.figures import number
@@ -30,7 +35,7 @@ _THROUGHPUT = (
 _WINDOW = 9
 
 
-def probe_report(probe: ProbeSummary, decided: Recipe) -> StageReport:
+def probe_report(probe: ProbeResult, decided: Recipe) -> StageReport:
     """Returns `probe` of `report.json` and the section on it.
 
     Args:
@@ -49,7 +54,7 @@ def probe_report(probe: ProbeSummary, decided: Recipe) -> StageReport:
     return StageReport(summary={"probe": dataclasses.asdict(probe)}, sections=[section])
 
 
-def probe_charts(probe: ProbeSummary, decided: Recipe) -> dict[str, list[Chart]]:
+def probe_charts(probe: ProbeResult, decided: Recipe) -> dict[str, list[Chart]]:
     """Returns the charts about the `batch_size` and about the `learning_rate`.
 
     What was not measured has no chart.
@@ -71,10 +76,10 @@ def probe_charts(probe: ProbeSummary, decided: Recipe) -> dict[str, list[Chart]]
     }
 
 
-def variant_rows(probe: ProbeSummary) -> list[dict[str, Any]]:
+def variant_rows(probe: ProbeResult) -> list[StepSpeed]:
     """Returns the variants of the step, the plain one first; empty when none was timed."""
-    batch_sizes = {row["batch_size"] for row in probe.variants}
-    plain = [row for row in probe.throughput if row["batch_size"] in batch_sizes]
+    batch_sizes = {row.batch_size for row in probe.variants}
+    plain = [row for row in probe.throughput if row.batch_size in batch_sizes]
     return [*plain, *probe.variants] if probe.variants else []
 
 
@@ -93,30 +98,30 @@ def _interval(setting: Setting) -> str:
     return "" if low is None or high is None else f"{number(low, 3)} to {number(high, 3)}"
 
 
-def _throughput_charts(rows: Sequence[Mapping[str, Any]], chosen: int | None) -> list[Chart]:
+def _throughput_charts(rows: Sequence[StepSpeed], chosen: int | None) -> list[Chart]:
     """Returns speed, time and memory over the batch size; one size makes no line."""
-    sizes = [row["batch_size"] for row in rows]
+    sizes = [row.batch_size for row in rows]
     return [
         line_chart(
             title,
-            [Line(unit, sizes, [row[key] for row in rows])],
+            [Line(unit, sizes, values)],
             "Batch size",
             unit,
-            y_range=(0.0, 1.05 * max(row[key] for row in rows if row[key] is not None)),
+            y_range=(0.0, 1.05 * max(value for value in values if value is not None)),
             x_scale="log2",
             markers=[(chosen, "chosen")] if chosen is not None and chosen in sizes else [],
         )
         for key, title, unit in _THROUGHPUT
-        if sum(row[key] is not None for row in rows) > 1
+        for values in [[getattr(row, key) for row in rows]]
+        if sum(value is not None for value in values) > 1
     ]
 
 
-def _noise_chart(noise: Mapping[str, Any]) -> Chart | None:
+def _noise_chart(noise: NoiseScale | None) -> Chart | None:
     """Returns the noise scale over the steps, with the value that was estimated from them."""
-    measured = {
-        "Raw gradients": noise.get("raw", []),
-        "Scaled by the optimizer": noise.get("scaled", []),
-    }
+    if noise is None:
+        return None
+    measured = {"Raw gradients": noise.raw, "Scaled by the optimizer": noise.scaled}
     lines = [
         Line(name, range(1, len(held) + 1), held)
         for name, held in measured.items()
@@ -125,8 +130,8 @@ def _noise_chart(noise: Mapping[str, Any]) -> Chart | None:
     if not lines:
         return None
     steps = len(lines[0].x)
-    if noise.get("value") is not None:
-        lines.append(Line("Estimate", [steps // 2 + 1, steps], [noise["value"]] * 2, "dashed"))
+    if noise.value is not None:
+        lines.append(Line("Estimate", [steps // 2 + 1, steps], [noise.value] * 2, "dashed"))
     return line_chart(
         "Gradient noise scale",
         lines,
@@ -137,18 +142,18 @@ def _noise_chart(noise: Mapping[str, Any]) -> Chart | None:
     )
 
 
-def _range_chart(test: Mapping[str, Any]) -> Chart | None:
+def _range_chart(test: RangeTest | None) -> Chart | None:
     """Returns the loss over the rate, with the rates that were read from it."""
-    if not test:
+    if test is None:
         return None
-    rates, losses = test["rates"], np.asarray(test["losses"], float)
+    rates, losses = test.rates, np.asarray(test.losses, float)
     averaged = len(losses) >= _WINDOW
     lines = [Line("Each step", rates, losses, "faint" if averaged else "solid")]
     if averaged:
         edge = _WINDOW // 2
         means = np.convolve(losses, np.full(_WINDOW, 1 / _WINDOW), "valid")
         lines.insert(0, Line(f"Mean of {_WINDOW} steps", rates[edge:-edge], means))
-    marks = ((test["plateau_rate"], "trials begin"), (test["divergence_rate"], "diverges"))
+    marks = ((test.plateau_rate, "trials begin"), (test.divergence_rate, "diverges"))
     return line_chart(
         "Range test",
         lines,

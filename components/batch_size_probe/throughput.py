@@ -19,10 +19,10 @@ from typing import Any
 from kfp_vision.components.batch_size_probe.step_memory import estimate_memory_mib
 from kfp_vision.components.batch_size_probe.timing import (
     OTHER_CALLS,
-    Measurement,
     Timer,
     steps_per_call,
 )
+from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.trainer import Trainer
@@ -77,13 +77,13 @@ class Throughput:
         device: `CPU` or the number of GPUs.
     """
 
-    by_batch: list[Measurement]
-    variants: list[Measurement]
+    by_batch: list[StepSpeed]
+    variants: list[StepSpeed]
     ended: str
     memory_limit_mib: float | None
     device: str
 
-    def feasible(self) -> list[Measurement]:
+    def feasible(self) -> list[StepSpeed]:
         """Returns the measurements that leave headroom; the smallest one always counts."""
         rows = self.by_batch
         if self.memory_limit_mib is not None:
@@ -96,7 +96,7 @@ class Throughput:
 
 
 def choose_batch_size(
-    rows: Sequence[Measurement], noise_scale: float, gain: float = 0.05
+    rows: Sequence[StepSpeed], noise_scale: float, gain: float = 0.05
 ) -> dict[int, float]:
     """Returns batch size -> relative time to target, the best first.
 
@@ -216,7 +216,7 @@ def _collect(
 ) -> Throughput:
     head = next((line for line in lines if line["kind"] == "device"), None)
     rows, variants = (
-        [*known, *(Measurement(**line["row"]) for line in lines if line["kind"] == kind)]
+        [*known, *(StepSpeed(**line["row"]) for line in lines if line["kind"] == kind)]
         for kind, known in (("batch", before.by_batch), ("variant", before.variants))
     )
     kinds = {line["kind"] for line in lines}
@@ -244,5 +244,5 @@ def _collect(
     return Throughput(rows, variants, ended, head["memory_limit_mib"], head["device"])
 
 
-def _time_over(rows: Sequence[Measurement]) -> str:
+def _time_over(rows: Sequence[StepSpeed]) -> str:
     return f"the time for it was over after a batch of {rows[-1].batch_size}"

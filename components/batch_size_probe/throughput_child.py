@@ -19,12 +19,12 @@ import tensorflow as tf
 from kfp_vision.components.batch_size_probe.step_memory import held_memory_mib, peak_memory_mib
 from kfp_vision.components.batch_size_probe.timing import (
     FLAT,
-    Measurement,
     steps_per_call,
     time_steps,
 )
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
 from kfp_vision.components.shared.recipe.document import read_recipe
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.training.replicas import share_gpus
@@ -49,10 +49,10 @@ def main(request: dict[str, Any]) -> None:
         memory_limit_mib=limit_mib if limit_mib is None else limit_mib - held_mib,
     )
 
-    def measure(trainer: Trainer, batch_size: int, num_steps: int, jit: bool) -> Measurement:
+    def measure(trainer: Trainer, batch_size: int, num_steps: int, jit: bool) -> StepSpeed:
         speed = time_steps(trainer, task, len(info.classes), batch_size, num_steps)
         memory_mib = _gpu_peak_mib(gpus) if gpus else peak_memory_mib() - held_mib
-        return Measurement(batch_size, speed, memory_mib, num_steps, jit)
+        return StepSpeed(batch_size, speed, memory_mib, num_steps, jit)
 
     reference, before = request["reference_batch"], request["speed_before"]
     try:

@@ -3,17 +3,17 @@
 Shapes: K steps in one call, B images a batch, images uint8 [K, B, H, W, C].
 """
 
-import dataclasses
 import time
 from collections.abc import Iterable
 
 import numpy as np
 
 from kfp_vision.components.batch_size_probe.step_memory import held_memory_mib, peak_memory_mib
+from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["FLAT", "OTHER_CALLS", "Measurement", "Timer", "steps_per_call", "time_steps"]
+__all__ = ["FLAT", "OTHER_CALLS", "Timer", "steps_per_call", "time_steps"]
 
 # A doubled batch that is no faster than this ends the search upward: larger ones only cost more.
 FLAT = 1.02
@@ -22,26 +22,6 @@ OTHER_CALLS = (1, 32)
 # A size is timed for this long, in at least so many calls.
 _TIMED_S = 0.15
 _TIMED_CALLS = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-    """Speed and memory of one batch size.
-
-    Attributes:
-        batch_size: B, over all replicas.
-        images_per_second: Of the compiled loop once it is warm.
-        memory_mib: At most so much did the steps add to the process on a CPU; on GPUs the peak of
-            the fullest one.
-        steps_per_call: Steps in one call of the loop.
-        jit_compile: Whether XLA compiled the step.
-    """
-
-    batch_size: int
-    images_per_second: float
-    memory_mib: float
-    steps_per_call: int
-    jit_compile: bool
 
 
 def steps_per_call(batch_size: int) -> int:
@@ -103,7 +83,7 @@ class Timer:
         self.deadline = time.monotonic() + left / self.first.images_per_second
         self.skipped = False
 
-    def measure(self, batch_size: int, num_steps: int) -> Measurement | None:
+    def measure(self, batch_size: int, num_steps: int) -> StepSpeed | None:
         """Returns a measurement, or None where it would not end before the deadline."""
         expected_s = _timed_images(batch_size, num_steps) / self.first.images_per_second
         if time.monotonic() + expected_s > self.deadline:
@@ -111,9 +91,9 @@ class Timer:
             return None
         return self._time(batch_size, num_steps)
 
-    def measure_upward(self, sizes: Iterable[int]) -> tuple[list[Measurement], bool]:
+    def measure_upward(self, sizes: Iterable[int]) -> tuple[list[StepSpeed], bool]:
         """Returns the measurements while they are faster, and whether larger ones may be too."""
-        rows: list[Measurement] = []
+        rows: list[StepSpeed] = []
         before = self.first
         for size in sizes:
             row = self.measure(size, steps_per_call(size))
@@ -125,7 +105,7 @@ class Timer:
             before = row
         return rows, True
 
-    def _time(self, batch_size: int, num_steps: int) -> Measurement:
+    def _time(self, batch_size: int, num_steps: int) -> StepSpeed:
         speed = time_steps(self._trainer, self._task, self._num_classes, batch_size, num_steps)
         memory_mib = peak_memory_mib() - self._held_mib
-        return Measurement(batch_size, speed, memory_mib, num_steps, False)
+        return StepSpeed(batch_size, speed, memory_mib, num_steps, False)

@@ -45,11 +45,11 @@ class Tick:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One line: `x` and `y` in the units of the axes, of equal length."""
+    """One line: `x` and `y` in the units of the axes, of equal length; None breaks it."""
 
     name: str
     x: Sequence[float] | np.ndarray
-    y: Sequence[float] | np.ndarray
+    y: Sequence[float | None] | np.ndarray
     style: Style = "solid"
 
 

@@ -14,7 +14,7 @@ from kfp_vision.components.batch_size_probe.pilot import plan_lengths
 from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
-from kfp_vision.components.shared.artifacts.probe_result import ProbeSummary
+from kfp_vision.components.shared.artifacts.probe_result import ProbeResult
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
@@ -70,17 +70,18 @@ def test_the_epochs_of_the_user_are_those_of_the_training(probed: Path) -> None:
 
 
 def test_the_evidence_is_on_disk_and_the_cost_is_bounded_in_images(probed: Path) -> None:
-    summary = read_json(ProbeSummary, probed / "probe.json")
+    summary = read_json(ProbeResult, probed / "probe.json")
     assert summary.skipped == ""
-    sizes = [row["batch_size"] for row in summary.throughput]
+    sizes = [row.batch_size for row in summary.throughput]
     assert sizes == sorted(sizes)
     assert summary.reference_batch in sizes
-    assert all(row["images_per_second"] > 0 for row in summary.throughput)
+    assert all(row.images_per_second > 0 for row in summary.throughput)
     assert 0 < summary.images_seen <= 0.06 * _EPOCHS * 1000
     assert len(summary.trials) >= 3
     lengths = {len(losses) for losses in summary.trials.values()}
     assert len(lengths) == 1
-    assert len(summary.noise_scale["raw"]) == lengths.pop()
+    assert summary.noise_scale is not None
+    assert len(summary.noise_scale.raw) == lengths.pop()
     cost = json.loads((probed / "cost.json").read_text())
     assert (cost["name"], cost["images_seen"]) == ("probe_batch_size", summary.images_seen)
 
@@ -90,7 +91,7 @@ def test_the_learning_part_is_a_function_of_the_seed(
 ) -> None:
     config = ProbeConfig(architecture=small_model, epochs=_EPOCHS, seed=1)
     again = probe_batch_size(digits_dir, _recipe(tmp_path), tmp_path / "probe", config)
-    first = read_json(ProbeSummary, probed / "probe.json")
+    first = read_json(ProbeResult, probed / "probe.json")
     assert again.range_test == first.range_test
     assert again.trials == first.trials
     assert again.noise_scale == first.noise_scale

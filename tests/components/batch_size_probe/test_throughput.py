@@ -17,9 +17,10 @@ from kfp_vision.components.batch_size_probe.throughput import (
     measure_in_child,
     measure_throughput,
 )
-from kfp_vision.components.batch_size_probe.timing import Measurement, steps_per_call
+from kfp_vision.components.batch_size_probe.timing import steps_per_call
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.setup import (
@@ -32,8 +33,8 @@ from kfp_vision.components.shared.training.trainer import Trainer
 TASK = get_task("multiclass")
 
 
-def _row(batch_size: int, speed: float, memory_mib: float = 100.0) -> Measurement:
-    return Measurement(batch_size, speed, memory_mib, 8, False)
+def _row(batch_size: int, speed: float, memory_mib: float = 100.0) -> StepSpeed:
+    return StepSpeed(batch_size, speed, memory_mib, 8, False)
 
 
 def test_a_device_that_is_no_faster_with_larger_batches_wants_small_ones() -> None:

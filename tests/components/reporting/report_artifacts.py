@@ -33,7 +33,12 @@ from kfp_vision.components.shared.artifacts.data_profile import Finding, Profile
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, Export
 from kfp_vision.components.shared.artifacts.json_files import json_text
-from kfp_vision.components.shared.artifacts.probe_result import ProbeSummary
+from kfp_vision.components.shared.artifacts.probe_result import (
+    NoiseScale,
+    ProbeResult,
+    RangeTest,
+    StepSpeed,
+)
 from kfp_vision.components.shared.artifacts.search_result import TrialSummary
 from kfp_vision.components.shared.artifacts.training_result import TrainingSummary
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
@@ -42,46 +47,35 @@ from kfp_vision.components.training.stage_report import training_report
 from kfp_vision.components.trial_search.stage_report import search_report
 
 # Measured on 10,000 images of CIFAR-10; the lists of steps are shortened.
-PROBE = ProbeSummary(
+PROBE = ProbeResult(
     notes=["Throughput: the time for it was over after a batch of 128."],
     reference_batch=64,
     throughput=[
-        {
-            "batch_size": batch_size,
-            "images_per_second": speed,
-            "memory_mib": memory,
-            "steps_per_call": 8,
-            "jit_compile": False,
-            "relative_time": time,
-        }
+        StepSpeed(batch_size, speed, memory, 8, False, time)
         for batch_size, speed, memory, time in (
             (32, 960.9, 777.0, 1.127),
             (64, 1209.6, 800.2, 1.0),
             (128, 1301.2, 893.4, 1.124),
         )
     ],
-    variants=[
-        {
-            "batch_size": 64,
-            "images_per_second": 873.3,
-            "memory_mib": 887.5,
-            "steps_per_call": 1,
-            "jit_compile": True,
-        }
-    ],
-    noise_scale={
-        "value": 241.1,
-        "low": 129.8,
-        "high": 447.6,
-        "raw": [None, 26.3, 28.5, 32.2, None, 229.2, 188.3, 182.1],
-        "scaled": [None, None, 31.0, 40.5, 55.1, 130.0, 122.5, 119.9],
-    },
-    range_test={
-        "rates": [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0],
-        "losses": [2.9, 2.8, 2.4, 2.3, 2.6, None],
-        "plateau_rate": 1e-3,
-        "divergence_rate": 0.1,
-    },
+    variants=[StepSpeed(64, 873.3, 887.5, 1, True)],
+    noise_scale=NoiseScale(
+        value=241.1,
+        low=129.8,
+        high=447.6,
+        trace=482.2,
+        trace_error=90.0,
+        sq_norm=2.0,
+        sq_norm_error=0.4,
+        raw=[None, 26.3, 28.5, 32.2, None, 229.2, 188.3, 182.1],
+        scaled=[None, None, 31.0, 40.5, 55.1, 130.0, 122.5, 119.9],
+    ),
+    range_test=RangeTest(
+        plateau_rate=1e-3,
+        divergence_rate=0.1,
+        rates=[1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0],
+        losses=[2.9, 2.8, 2.4, 2.3, 2.6, None],
+    ),
     trials={
         "0.0007297": [3.1, 3.0, 2.7, 2.23],
         "0.001459": [3.1, 2.9, 2.5, 2.18],
@@ -119,7 +113,7 @@ class Artifacts:
 
     dataset: DatasetInfo
     profile: Profile
-    probe: ProbeSummary
+    probe: ProbeResult
     decided: Recipe
     augmentation: AugmentationTable
     examples: dict[str, np.ndarray]

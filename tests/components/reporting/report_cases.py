@@ -9,7 +9,7 @@ from report_artifacts import Artifacts
 
 from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
 from kfp_vision.components.shared.artifacts.evaluation_result import Export
-from kfp_vision.components.shared.artifacts.probe_result import ProbeSummary
+from kfp_vision.components.shared.artifacts.probe_result import NoiseScale, ProbeResult, RangeTest
 from kfp_vision.components.shared.artifacts.search_result import TrialSummary
 from kfp_vision.components.shared.recipe.document import Recipe
 
@@ -145,7 +145,7 @@ def indistinguishable(run: Artifacts) -> Artifacts:
 
 def skipped(run: Artifacts) -> Artifacts:
     """Returns a run in which the user did not want the probe to measure."""
-    probe = ProbeSummary(
+    probe = ProbeResult(
         skipped="`learn_batch_size` is false",
         notes=["`learning_rate` of the recipe that the run starts from (0.012) is not used."],
         seconds=0.2,
@@ -193,21 +193,14 @@ def undetermined(run: Artifacts) -> Artifacts:
         probe=dataclasses.replace(
             run.probe,
             notes=[],
-            throughput=[{**run.probe.throughput[0], "relative_time": None}],
+            throughput=[dataclasses.replace(run.probe.throughput[0], relative_time=None)],
             variants=[],
-            noise_scale={
-                "value": None,
-                "low": 12.0,
-                "high": None,
-                "raw": [None, -4.0, None],
-                "scaled": [None, None, None],
-            },
-            range_test={
-                "rates": [1e-5, 1e-4],
-                "losses": [2.9, None],
-                "plateau_rate": 1e-5,
-                "divergence_rate": None,
-            },
+            noise_scale=NoiseScale(
+                *(None, 12.0, None, 0.0, 0.0, 0.0, 0.0),
+                raw=[None, -4.0, None],
+                scaled=[None, None, None],
+            ),
+            range_test=RangeTest(1e-5, None, rates=[1e-5, 1e-4], losses=[2.9, None]),
             trials={"1e-05": [3.1], "2e-05": []},
             plain_seconds=0.0,
         ),
@@ -222,7 +215,7 @@ def bare(run: Artifacts) -> Artifacts:
         profile=dataclasses.replace(
             run.profile, findings=[], figures={}, histograms={}, thumbnails={}, class_counts={}
         ),
-        probe=ProbeSummary(),
+        probe=ProbeResult(),
         decided=Recipe(),
         augmentation=AugmentationTable(),
         search=TrialSummary(),

@@ -8,7 +8,7 @@ from report_artifacts import DECIDED, PROBE, Artifacts
 
 from kfp_vision.components.batch_size_probe import stage_report as batch_size
 from kfp_vision.components.reporting.build import build_report
-from kfp_vision.components.shared.artifacts.probe_result import ProbeSummary
+from kfp_vision.components.shared.artifacts.probe_result import NoiseScale, ProbeResult
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 
 
@@ -32,7 +32,7 @@ def test_every_measurement_has_its_chart() -> None:
         "Range test",
         "Trials at constant rates",
     ]
-    assert batch_size.probe_charts(ProbeSummary(), Recipe()) == {
+    assert batch_size.probe_charts(ProbeResult(), Recipe()) == {
         "batch_size": [],
         "learning_rate": [],
     }
@@ -79,14 +79,15 @@ def test_without_a_best_trial_none_is_faint() -> None:
 
 
 def test_a_noise_scale_that_is_never_positive_has_no_chart() -> None:
-    noise = {"value": None, "low": 0.0, "raw": [None, -4.0], "scaled": [None, None]}
-    charts = batch_size.probe_charts(ProbeSummary(noise_scale=noise), Recipe())
+    unknown = NoiseScale(None, 0.0, None, 0.0, 0.0, 0.0, 0.0)
+    noise = dataclasses.replace(unknown, raw=[None, -4.0], scaled=[None, None])
+    charts = batch_size.probe_charts(ProbeResult(noise_scale=noise), Recipe())
     assert charts["batch_size"] == []
 
 
 def test_variants_stand_beside_the_plain_step() -> None:
     rows = batch_size.variant_rows(PROBE)
-    assert [(row["batch_size"], row["steps_per_call"]) for row in rows] == [(64, 8), (64, 1)]
+    assert [(row.batch_size, row.steps_per_call) for row in rows] == [(64, 8), (64, 1)]
     assert batch_size.variant_rows(dataclasses.replace(PROBE, variants=[])) == []
 
 
@@ -138,7 +139,7 @@ def test_report_json_holds_the_measurements_and_the_cost(
 ) -> None:
     build_report(digits_run.write(tmp_path), tmp_path / "out")
     report = json.loads((tmp_path / "out/report.json").read_text())
-    assert ProbeSummary(**report["probe"]) == PROBE
+    assert report["probe"] == dataclasses.asdict(PROBE)
     assert [stage["name"] for stage in report["cost"]["stages"]][:6] == [
         "stage_dataset",
         "stage_profile",
