@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from kfp_vision.components.data_profiling import class_rules, copy_rules, split_rules
 from kfp_vision.components.data_profiling.images import Images
 from kfp_vision.components.data_profiling.measurements import Measurements, Observation
-from kfp_vision.components.shared.artifacts.data_profile import Finding
+from kfp_vision.components.shared.artifacts.data_profile import Example, Finding
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 
 __all__ = ["RULES", "find", "not_accepted"]
@@ -56,16 +56,14 @@ def find(measured: Measurements, images: Images, classes: Sequence[str]) -> list
     return sorted(findings, key=lambda finding: finding.level != "fail")
 
 
-def _examples(
-    observation: Observation, images: Images, classes: Sequence[str]
-) -> list[dict[str, str]]:
+def _examples(observation: Observation, images: Images, classes: Sequence[str]) -> list[Example]:
     return [
-        {
-            "path": images.path(row),
-            "split": str(images.split[row]),
-            "label": ", ".join(classes[label] for label in images.labels(row)),
-            "thumbnail": thumbnail(images.pixels(row)),
-        }
+        Example(
+            path=images.path(row),
+            split=str(images.split[row]),
+            label=", ".join(classes[label] for label in images.labels(row)),
+            thumbnail=thumbnail(images.pixels(row)),
+        )
         for row in observation.rows
     ]
 

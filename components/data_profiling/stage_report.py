@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kfp_vision.components.shared.artifacts.data_profile import Profile
+from kfp_vision.components.shared.artifacts.data_profile import Histogram, Profile
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.report.charts import histogram
@@ -86,7 +86,7 @@ def _class_rows(info: DatasetInfo, counts: Mapping[str, Mapping[str, int]]) -> l
     ]
 
 
-def _bars(name: str, held: Mapping[str, Any]) -> dict[str, Any]:
-    edges, unit = held["edges"], held.get("unit", "")
-    bars = histogram(edges, held["counts"], unit)
+def _bars(name: str, held: Histogram) -> dict[str, Any]:
+    edges, unit = held.edges, held.unit
+    bars = histogram(edges, held.counts, unit)
     return {"name": name, "bars": bars, "low": edges[0], "high": edges[-1], "unit": unit}

@@ -1,7 +1,5 @@
 """The figures and histograms of a profile, from the columns and from a sample of the pixels."""
 
-from typing import Any
-
 import numpy as np
 
 from kfp_vision.components.data_profiling.balance import (
@@ -18,6 +16,7 @@ from kfp_vision.components.data_profiling.entropy import (
 )
 from kfp_vision.components.data_profiling.images import Images
 from kfp_vision.components.data_profiling.measurements import Measurements
+from kfp_vision.components.shared.artifacts.data_profile import Figure, Histogram
 from kfp_vision.components.shared.runtime.progress import Progress
 
 __all__ = ["count_figures", "pixel_figures", "size_histograms"]
@@ -29,13 +28,13 @@ _MAX_LABELS_FITTED = 10_000
 
 def count_figures(
     images: Images, measured: Measurements, task: str, beta: float, seed: int
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Figure], list[str]]:
     """Returns figures about sizes, balance and copies, and what they say in sentences."""
     train = images.rows("train")
     counts = measured.counts["train"]
     groups = [within(group, images.split == "train") for group in (measured.exact, measured.near)]
     exact_copies, near_copies = (len(copies(group)) for group in groups)
-    figures: dict[str, Any] = {
+    figures: dict[str, Figure] = {
         "images": len(images),
         "classes": len(measured.classes),
         "height": _span(images.heights),
@@ -74,7 +73,7 @@ def count_figures(
 
 def pixel_figures(
     images: Images, rows: np.ndarray, progress: Progress
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]], list[str]]:
+) -> tuple[dict[str, Figure], dict[str, Histogram], list[str]]:
     """Returns figures, the histogram of gray levels and sentences, from the images `rows`."""
     gray = GrayStatistics()
     bits, pixels, mean, square = 0, 0, np.zeros(3), np.zeros(3)
@@ -89,7 +88,7 @@ def pixel_figures(
         progress.update(done)
     mean, square = mean / pixels, square / pixels
     per_pixel = bits / pixels
-    figures = {
+    figures: dict[str, Figure] = {
         "sampled_images": len(rows),
         "intensity_entropy_bits": round(gray.intensity_bits, 3),
         "patch_entropy_bits_per_pixel": round(gray.patch_bits, 3),
@@ -111,22 +110,19 @@ def pixel_figures(
         f"Its 2x2 patch tells {gray.redundancy:.0%} of a pixel: the images are {kind}.",
     ]
     levels = gray.levels.reshape(32, 8).sum(axis=1).tolist()
-    histogram = {"edges": list(range(0, 257, 8)), "counts": levels, "unit": "gray level"}
+    histogram = Histogram(list(range(0, 257, 8)), levels, "gray level")
     return figures, {"intensity": histogram}, sentences
 
 
-def size_histograms(images: Images) -> dict[str, dict[str, Any]]:
+def size_histograms(images: Images) -> dict[str, Histogram]:
     """Returns histograms of the heights and widths that differ; images of one size have none."""
     sides = {"height": images.heights, "width": images.widths}
     histograms = {}
     for name, values in sides.items():
         if values.min() < values.max():
             counts, edges = np.histogram(values, bins=20)
-            histograms[name] = {
-                "edges": [round(edge, 1) for edge in edges.tolist()],
-                "counts": counts.tolist(),
-                "unit": "px",
-            }
+            rounded = [round(edge, 1) for edge in edges.tolist()]
+            histograms[name] = Histogram(rounded, counts.tolist(), "px")
     return histograms
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kfp_vision.components.shared.artifacts.training_result import TrainingSummary
+from kfp_vision.components.shared.artifacts.training_result import TrainingResult
 from kfp_vision.components.shared.report.charts import Chart, Line, line_chart, thin
 from kfp_vision.components.shared.report.figures import label
 from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
@@ -16,7 +16,7 @@ _LAST = ("learning_rate", "gradient_norm")
 
 
 def training_report(
-    training: TrainingSummary, curves: Sequence[Mapping[str, Any]], primary: str
+    training: TrainingResult, curves: Sequence[Mapping[str, Any]], primary: str
 ) -> StageReport:
     """Returns `model` of `report.json`, the warnings and the section on the training.
 

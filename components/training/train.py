@@ -15,7 +15,7 @@ import tensorflow as tf
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
-from kfp_vision.components.shared.artifacts.training_result import TrainingSummary
+from kfp_vision.components.shared.artifacts.training_result import TrainingResult
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe import hyperparameters
@@ -63,7 +63,7 @@ def train_model(
     output_dir: Path,
     checkpoint_dir: Path,
     config: TrainConfig,
-) -> TrainingSummary:
+) -> TrainingResult:
     """Trains and writes `model.keras`, `training.json`, `curves.parquet`, `recipe.json`.
 
     Args:
@@ -236,7 +236,7 @@ def _summary(
     recipe: Recipe,
     seed: int,
     warnings: list[str],
-) -> TrainingSummary:
+) -> TrainingResult:
     best, settings = history.best[0], history.settings
     images_seen = history.step * settings.batch_size
     if history.num_passed_over:
@@ -249,7 +249,7 @@ def _summary(
             f"`max_minutes` shortened the training to {history.total_steps:,} of "
             f"{settings.steps:,} steps."
         )
-    return TrainingSummary(
+    return TrainingResult(
         architecture=recipe.value("model", "architecture"),
         parameters=model.count_params(),
         image_size=list(recipe.value("model", "image_size")),

@@ -1,9 +1,31 @@
 """The `profile` artifact: what the images show before any training."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
-__all__ = ["Finding", "Profile"]
+__all__ = ["Example", "Figure", "Finding", "Histogram", "Profile"]
+
+# A number, numbers, or a short text.
+Figure = float | str | list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """An image that shows a finding; the thumbnail is a PNG data URI."""
+
+    path: str
+    split: str
+    label: str
+    thumbnail: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Histogram:
+    """N counts between N + 1 edges, in a unit."""
+
+    edges: list[float]
+    counts: list[int]
+    unit: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,8 +37,7 @@ class Finding:
         level: `fail` stops the pipeline before any training, `warn` goes to the report.
         message: One sentence: the rule, what was found, what to do.
         count: Number of images (or classes) concerned.
-        examples: At most 8, each `{"path", "split", "label", "thumbnail"}`; the thumbnail is a
-            PNG data URI.
+        examples: At most 8.
         acceptable: Whether a user can accept it; not where no model could be trained or passed.
     """
 
@@ -24,7 +45,7 @@ class Finding:
     level: Literal["fail", "warn"]
     message: str
     count: int
-    examples: list[dict[str, str]]
+    examples: list[Example]
     acceptable: bool = True
 
 
@@ -35,13 +56,13 @@ class Profile:
     Attributes:
         findings: Sorted, `fail` first.
         class_counts: Split -> class name -> number of images.
-        figures: Name -> number or short text (`label_entropy_bits`, ...), the report shows all.
-        histograms: Name -> `{"edges": [...], "counts": [...], "unit": ...}`.
+        figures: `label_entropy_bits` and others, the report shows all.
+        histograms: Of sizes and gray levels.
         thumbnails: Class name -> a few PNG data URIs of training images.
     """
 
     findings: list[Finding]
     class_counts: dict[str, dict[str, int]]
-    figures: dict[str, Any]
-    histograms: dict[str, dict[str, Any]]
+    figures: dict[str, Figure]
+    histograms: dict[str, Histogram]
     thumbnails: dict[str, list[str]]

@@ -1,13 +1,12 @@
 """The `model` artifact: the trained model and how its training went."""
 
 import dataclasses
-from typing import Any
 
-__all__ = ["TrainingSummary"]
+__all__ = ["TrainingResult"]
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingSummary:
+class TrainingResult:
     """`training.json` of the `model` artifact.
 
     Beside it: `model.keras` (uint8-range float pixels in, logits out), `curves.parquet` (`step`,
@@ -38,5 +37,5 @@ class TrainingSummary:
     plain_seconds: float
     images_seen: int
     images_per_second: float
-    checks: dict[str, Any]
+    checks: dict[str, float]
     warnings: list[str]

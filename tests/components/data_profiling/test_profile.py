@@ -86,9 +86,9 @@ def test_files_hold_what_was_planted(imbalanced: Path, tmp_path: Path) -> None:
         ("imbalance", "warn"),
     ]
     leaked = profile.findings[0]
-    assert [example["path"] for example in leaked.examples[:2]] == ["test/0.png", "train/0.png"]
-    assert leaked.examples[0]["thumbnail"] == leaked.examples[1]["thumbnail"]
-    assert sum(profile.histograms["intensity"]["counts"]) == 240 * 20 * 24
+    assert [example.path for example in leaked.examples[:2]] == ["test/0.png", "train/0.png"]
+    assert leaked.examples[0].thumbnail == leaked.examples[1].thumbnail
+    assert sum(profile.histograms["intensity"].counts) == 240 * 20 * 24
     cost = read_json(StageCost, tmp_path / "cost.json")
     assert (cost.name, cost.images_seen) == ("profile_dataset", 240)
 

@@ -29,7 +29,7 @@ from kfp_vision.components.data_profiling.stage_report import profile_report
 from kfp_vision.components.evaluation.stage_report import evaluation_report, exports_report
 from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
 from kfp_vision.components.shared.artifacts.cost import StageCost
-from kfp_vision.components.shared.artifacts.data_profile import Finding, Profile
+from kfp_vision.components.shared.artifacts.data_profile import Example, Finding, Histogram, Profile
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, Export
 from kfp_vision.components.shared.artifacts.json_files import json_text
@@ -40,7 +40,7 @@ from kfp_vision.components.shared.artifacts.probe_result import (
     StepSpeed,
 )
 from kfp_vision.components.shared.artifacts.search_result import TrialSummary
-from kfp_vision.components.shared.artifacts.training_result import TrainingSummary
+from kfp_vision.components.shared.artifacts.training_result import TrainingResult
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.report.records import StageRecord, StageReport, Stages
 from kfp_vision.components.training.stage_report import training_report
@@ -118,7 +118,7 @@ class Artifacts:
     augmentation: AugmentationTable
     examples: dict[str, np.ndarray]
     search: TrialSummary
-    training: TrainingSummary
+    training: TrainingResult
     curves: list[dict[str, Any]]
     recipe: Recipe
     evaluation: Evaluation
@@ -243,9 +243,9 @@ def classification_run(
     wrong = np.flatnonzero(predicted != test_y)
     wrong = wrong[np.argsort(-confidence[wrong])][:12]
 
-    def example(index: int, split: str) -> dict[str, str]:
+    def example(index: int, split: str) -> Example:
         path, name = f"{split}/{index:05d}.png", classes[labels[index]]
-        return {"path": path, "split": split, "label": name, "thumbnail": png(images[index])}
+        return Example(path, split, name, png(images[index]))
 
     metrics = with_intervals(test_y, predicted)
     curve_points: dict[str, dict[str, Any]] = {"roc": {}, "precision_recall": {}}
@@ -293,11 +293,9 @@ def classification_run(
             class_counts=counts,
             figures={"label_entropy_bits": float(np.log2(len(classes))), "duplicates": 43},
             histograms={
-                "mean_intensity": {
-                    "edges": brightness[1].tolist(),
-                    "counts": brightness[0].tolist(),
-                    "unit": "of 255",
-                }
+                "mean_intensity": Histogram(
+                    brightness[1].tolist(), brightness[0].tolist(), "of 255"
+                )
             },
             thumbnails={
                 name: [png(images[at]) for at in np.flatnonzero(train_y == index)[:6]]
@@ -309,7 +307,7 @@ def classification_run(
         augmentation=TABLE,
         examples=examples(images[0]),
         search=SEARCH,
-        training=TrainingSummary(
+        training=TrainingResult(
             seed=0,
             architecture="separable",
             parameters=38_954,

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
-from kfp_vision.components.shared.artifacts.training_result import TrainingSummary
+from kfp_vision.components.shared.artifacts.training_result import TrainingResult
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.context import fixed_facts
@@ -135,7 +135,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert json.loads(first.removeprefix("progress "))["done"] > restored[1]["step"]
     # The seconds of both processes, of which the second trained for some.
     cost = read_json(StageCost, tmp_path / "killed" / COST_FILE)
-    summary = read_json(TrainingSummary, tmp_path / "killed" / "training.json")
+    summary = read_json(TrainingResult, tmp_path / "killed" / "training.json")
     assert cost.seconds > max(killed_seconds, summary.seconds)
     assert summary.images_seen == cost.images_seen == summary.steps * 64
     curves = [pq.read_table(tmp_path / name / "curves.parquet") for name in ("whole", "killed")]
