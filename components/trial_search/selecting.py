@@ -86,10 +86,11 @@ def select_policy(
             seen += more
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(summary, output_dir / "search.json")
-    measured = read_json(StageCost, table_dir / COST_FILE).images_seen
     examples = read_examples(table_dir)
     primary = recipe.value("data", "primary_metric")
-    report = search_report(summary, table, examples, started_from, recipe, primary, measured + seen)
+    report = search_report(
+        summary, table, examples, started_from, recipe, primary, table.images_seen + seen
+    )
     write_stage_report(report, output_dir)
     seconds += time.monotonic() - started
     write_json(StageCost("search_trials", seconds, seen), output_dir / COST_FILE)
