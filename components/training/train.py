@@ -86,6 +86,9 @@ def train_model(
     trainer, task, settings = build_trainer(recipe, info, config.seed, policy)
     train = open_split(dataset_dir, "train", recipe)
     validation = open_split(dataset_dir, "validation", recipe)
+    # Every image is needed: the first epoch is as fast as the others.
+    for images in (train, validation):
+        images.source.decode_all()
 
     def start(settings: Hyperparameters) -> History:
         # In the order of training: on disk the images of a class lie together.

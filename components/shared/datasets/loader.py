@@ -1,9 +1,13 @@
-"""The loader: decoded images in RAM when they fit, batches by a seeded true permutation.
+"""The loader: what is decoded stays in RAM when it fits, batches by a seeded true permutation.
 
 Position in the data is one number, the step: batch `step` is a pure function of (seed, step), so a
 resumed run sees what an uninterrupted one would have seen.
 """
 
+import math
+import os
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,8 +25,9 @@ __all__ = ["BatchOrder", "ImageSource", "images_per_batch", "prefetch"]
 _T = TypeVar("_T")
 # Of the memory that is free when the source is opened; the model and its gradients need the rest.
 _RAM_FRACTION = 0.5
-# A slice per thread: Pillow releases the GIL, one task an image would only pass messages.
+# Rows of a task at most: Pillow releases the GIL, one task an image would only pass messages.
 _ROWS = 256
+_THREADS = os.cpu_count() or 1
 # Of a batch that is only looked at, images and pixels (not bytes): 512 images of 64 px, 41 of
 # 224 px. Larger batches are not faster on a CPU and the first layers of large images need memory.
 _BATCH_IMAGES, _BATCH_PIXELS = 512, 2**21
@@ -53,7 +58,8 @@ class ImageSource:
     Attributes:
         labels: Labels of every image, in the order of the store.
         paths: Paths of every image, relative to the data root.
-        in_memory: Whether every image is decoded already.
+        in_memory: Whether what is decoded is kept.
+        num_decoded: Images decoded so far, with repetition.
         images_per_batch: Images that go through a model at once where the caller may choose.
     """
 
@@ -65,46 +71,75 @@ class ImageSource:
         channels: int,
         memory_budget_bytes: int | None = None,
     ) -> None:
-        """Opens a split; decodes all of it when that fits `memory_budget_bytes`.
+        """Opens a split; nothing is decoded yet.
 
         Args:
             dataset_dir: The `dataset` artifact.
             split: One of `SPLITS`.
             size: (height, width) in pixels.
             channels: 1 or 3.
-            memory_budget_bytes: None for half of the memory that is free now.
+            memory_budget_bytes: What is decoded is kept where the whole split fits into it; None
+                for half of the memory that is free and not promised to another source.
         """
         self._table = open_split(dataset_dir, split)
         self._shape = (*size, channels)
         self.images_per_batch = images_per_batch(*size)
-        self._pool = ThreadPoolExecutor(thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
         self.labels = label_lists(self._table)
         self.paths: list[str] = self._table["path"].to_pylist()
         if memory_budget_bytes is None:
-            memory_budget_bytes = int(available_memory_bytes() * _RAM_FRACTION)
-        self.in_memory = len(self) * int(np.prod(self._shape)) <= memory_budget_bytes
-        self._decoded = self._decode(np.arange(len(self))) if self.in_memory else None
+            promised = sum(source._promised_bytes() for source in _SOURCES)
+            memory_budget_bytes = int((available_memory_bytes() - promised) * _RAM_FRACTION)
+        self.in_memory = len(self) * math.prod(self._shape) <= memory_budget_bytes
+        self.num_decoded = 0
+        # The system gives memory to pages that are written only.
+        self._kept = np.empty((len(self), *self._shape), np.uint8) if self.in_memory else None
+        self._is_kept, self._lock = np.zeros(len(self), bool), threading.Lock()
+        _SOURCES.add(self)
 
     def __len__(self) -> int:
         """Returns the number of images."""
         return len(self.labels)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
-        """Returns uint8 [*indices.shape, height, width, channels]."""
-        if self._decoded is not None:
-            return np.take(self._decoded, indices, axis=0)
-        return self._decode(indices.ravel()).reshape(*indices.shape, *self._shape)
+        """Returns uint8 [*indices.shape, height, width, channels]; decodes what is not kept."""
+        if self._kept is None:
+            images = np.empty((indices.size, *self._shape), np.uint8)
+            self._decode(indices.ravel(), images, np.arange(indices.size))
+            return images.reshape(*indices.shape, *self._shape)
+        self._keep(self._kept, indices)
+        kept: np.ndarray = self._kept[indices]
+        return kept
 
-    def _decode(self, rows: np.ndarray) -> np.ndarray:
-        images = np.empty((len(rows), *self._shape), np.uint8)
+    def decode_all(self) -> None:
+        """Decodes every image that is to be kept: what comes after is not slowed down by it."""
+        if self._kept is not None:
+            self._keep(self._kept, np.arange(len(self)))
+
+    def _keep(self, kept: np.ndarray, indices: np.ndarray) -> None:
+        with self._lock:
+            missing = np.unique(indices[~self._is_kept[indices]])
+            self._decode(missing, kept, missing)
+            self._is_kept[missing] = True
+
+    def _decode(self, rows: np.ndarray, images: np.ndarray, places: np.ndarray) -> None:
+        """Writes the images `rows` [N] to `images[places]`."""
+        size = min(_ROWS, max(1, math.ceil(len(rows) / _THREADS)))
 
         def decode_part(start: int) -> None:
-            part = rows[start : start + _ROWS]
-            for offset, pixels in enumerate(iterate_images(self._table, part)):
-                images[start + offset] = fit_image(pixels, *self._shape)
+            part = slice(start, start + size)
+            pixels = iterate_images(self._table, rows[part])
+            for place, each in zip(places[part], pixels, strict=True):
+                images[place] = fit_image(each, *self._shape)
 
-        list(self._pool.map(decode_part, range(0, len(rows), _ROWS)))
-        return images
+        list(self._pool.map(decode_part, range(0, len(rows), size)))
+        self.num_decoded += len(rows)
+
+    def _promised_bytes(self) -> int:
+        """Returns the memory that what is not decoded yet will take."""
+        if not self.in_memory:
+            return 0
+        return int((~self._is_kept).sum()) * math.prod(self._shape)
 
 
 class BatchOrder:
@@ -143,6 +178,10 @@ class BatchOrder:
             parts.append(part)
             position, needed = position + len(part), needed - len(part)
         return np.concatenate(parts).reshape(num_steps, self._batch_size)
+
+
+# Live sources, whose memory is promised before it is taken.
+_SOURCES: weakref.WeakSet[ImageSource] = weakref.WeakSet()
 
 
 def prefetch(make: Callable[[Any], _T], inputs: Iterator[Any]) -> Iterator[_T]:

@@ -65,6 +65,20 @@ def test_source_returns_the_pixels_that_were_stored(
     ]
 
 
+def test_only_what_is_taken_is_decoded_and_once_where_it_is_kept(digits_dir: Path) -> None:
+    rows = np.array([[5, 999], [5, 17]])
+    kept = ImageSource(digits_dir, "train", (16, 16), 1)
+    first, again = kept.take(rows), kept.take(rows[::-1])
+    assert kept.num_decoded == 3
+    np.testing.assert_array_equal(first, again[::-1])
+    kept.decode_all()
+    assert kept.num_decoded == len(kept)
+    forgetful = ImageSource(digits_dir, "train", (16, 16), 1, memory_budget_bytes=0)
+    np.testing.assert_array_equal(forgetful.take(rows), first)
+    forgetful.decode_all()
+    assert forgetful.num_decoded == 4
+
+
 def test_fit_image_averages_when_it_shrinks_and_converts_colour() -> None:
     checkers = np.indices((64, 64)).sum(axis=0) % 2 * 255
     small = fit_image(checkers[..., None].astype(np.uint8), 8, 8, 1)

@@ -171,3 +171,20 @@ for side, channels in ((128, 1), (512, 3)):
 """
     )
     assert printed.split() == ["True", "False"]
+
+
+def test_memory_is_promised_once_before_it_is_taken(
+    run_limited: Callable[[str], str], digits_dir: Path
+) -> None:
+    # 150 MiB each, of less than 600: half of it, then half of the rest, holds one of them.
+    printed = run_limited(
+        f"""
+from pathlib import Path
+from kfp_vision.components.shared.datasets.loader import ImageSource
+sources = []
+for _ in range(3):
+    sources.append(ImageSource(Path({str(digits_dir)!r}), "train", (396, 396), 1))
+    print(sources[-1].in_memory)
+"""
+    )
+    assert printed.split() == ["True", "True", "False"]
