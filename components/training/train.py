@@ -28,7 +28,9 @@ from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.search.short_training import seconds_per_step
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.fit import CurveRow, History, fit
+from kfp_vision.components.shared.training.fit import fit
+from kfp_vision.components.shared.training.history import CurveRow, History
+from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import check_one_batch, describe_check
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
@@ -101,7 +103,7 @@ def train_model(
             # A seventh of the time goes to evaluations and checkpoints.
             in_time = config.max_minutes * 60 / seconds_per_step(trainer, images, targets) * 6 / 7
             steps = max(2, min(steps, int(in_time)))
-        history = History(settings, 0, steps, 0.0, 0.0, [], [], checks)
+        history = History(settings, steps, checks)
         history.setup_seconds = watch.seconds
         history.plain_share = min(steps, plain_steps(recipe, settings)) / steps
         if policy is not None:
@@ -111,20 +113,20 @@ def train_model(
     about = {"seed": config.seed, "max_minutes": config.max_minutes}
     identity = training_identity(dataset_dir, recipe, **about)
     curves = _TensorBoard(output_dir / "tensorboard")
-    history = fit(
+    run = TrainingRun(
         trainer,
         task,
         train,
         validation,
-        settings,
+        primary_metric=recipe.value("data", "primary_metric"),
+        checkpoint_dir=checkpoint_dir / identity,
         start=start,
         halve=_repair(recipe),
-        primary_metric=recipe.value("data", "primary_metric"),
         seed=config.seed,
-        checkpoint_dir=checkpoint_dir / identity,
         watch=watch,
         on_curves=curves.write,
     )
+    history = fit(run, settings)
     curves.close()
     recipe = _as_trained(recipe, info, history)
     warnings = [*history.repairs, *describe_check(trainer, history.checks)]

@@ -47,8 +47,9 @@ from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.batch_scaling import scale_learning_rate
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
-from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.fit import History, evaluate, fit
+from kfp_vision.components.shared.training.fit import evaluate, fit
+from kfp_vision.components.shared.training.history import History
+from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
     build_trainer,
@@ -324,20 +325,16 @@ def time_to_accuracy(problem: Problem) -> dict[str, Any]:
         )
         learner, task, settings = build_trainer(recipe, problem.info, 0)
 
-        history = fit(
+        run = TrainingRun(
             learner,
             task,
             problem.train,
             problem.validation,
-            settings,
-            start=lambda s: History(s, 0, s.steps, 0.0, 0.0, [], [], {"initial_loss": 9.0}),
-            halve=None,
             primary_metric="accuracy",
-            seed=0,
             checkpoint_dir=path / "checkpoints",
-            watch=Stopwatch(),
-            on_curves=lambda rows, anew: None,
+            start=lambda s: History(s, s.steps, {"initial_loss": 9.0}),
         )
+        history = fit(run, settings)
     curve = [
         (row["step"], row["value"])
         for row in history.curves

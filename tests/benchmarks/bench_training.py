@@ -19,8 +19,9 @@ from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.tasks import get_task
-from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.fit import History, fit
+from kfp_vision.components.shared.training.fit import fit
+from kfp_vision.components.shared.training.history import History
+from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.trainer import Trainer
 
 BATCH, EPOCHS, ROUNDS = 64, 2, 5
@@ -64,24 +65,17 @@ def compare(architecture: str, size: int, channels: int, num_images: int) -> dic
     )
 
     def our_seconds() -> float:
-        def start(settings: hyperparameters.Hyperparameters) -> History:
-            return History(settings, 0, settings.steps, 0.0, 0.0, [], [], {"initial_loss": 9.0})
-
         with tempfile.TemporaryDirectory() as folder:
-            history = fit(
+            run = TrainingRun(
                 ours,
                 task,
                 data,
                 held_out,
-                settings,
-                start=start,
-                halve=None,
                 primary_metric="accuracy",
-                seed=0,
                 checkpoint_dir=Path(folder),
-                watch=Stopwatch(),
-                on_curves=lambda rows, anew: None,
+                start=lambda s: History(s, s.steps, {"initial_loss": 9.0}),
             )
+            history = fit(run, settings)
         return history.step_seconds
 
     def keras_seconds() -> float:

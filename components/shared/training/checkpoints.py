@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,9 @@ def checkpoint_folder(uri: str) -> Path:
     return local_path(uri, "checkpoint_uri") if uri else Path(tempfile.mkdtemp())
 
 
-def write_checkpoint(path: Path, arrays: Sequence[np.ndarray], document: dict[str, Any]) -> None:
+def write_checkpoint(
+    path: Path, arrays: Sequence[np.ndarray], document: Mapping[str, object]
+) -> None:
     """Writes a checkpoint; a kill at any moment leaves the old file or the new one.
 
     Raises:

@@ -17,7 +17,9 @@ from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.batch_scaling import halve_batch
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.fit import History, fit
+from kfp_vision.components.shared.training.fit import fit
+from kfp_vision.components.shared.training.history import CurveRow, History
+from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
@@ -80,25 +82,24 @@ def _fit(
     recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
     trainer, task, settings = build_trainer(recipe, info, 0)
     failing = wrap(trainer)
-    rows: list[dict[str, Any]] = []
+    rows: list[CurveRow] = []
 
-    def draw(new: Sequence[dict[str, Any]], anew: bool) -> None:
-        rows[:] = [*([] if anew else rows), *map(dict, new)]
+    def draw(new: Sequence[CurveRow], anew: bool) -> None:
+        rows[:] = [*([] if anew else rows), *(row.copy() for row in new)]
 
-    history = fit(
+    run = TrainingRun(
         failing,
         task,
         open_split(dataset, "train", recipe),
         open_split(dataset, "validation", recipe),
-        settings,
-        start=lambda s: History(s, 0, s.steps, 0.0, 0.0, [], [], {"initial_loss": 9.0}),
-        halve=halve,
         primary_metric="accuracy",
-        seed=0,
         checkpoint_dir=folder,
+        start=lambda s: History(s, s.steps, {"initial_loss": 9.0}),
+        halve=halve,
         watch=watch or Stopwatch(),
         on_curves=draw,
     )
+    history = fit(run, settings)
     return history, failing, rows
 
 

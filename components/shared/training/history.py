@@ -1,0 +1,76 @@
+"""What a training has done so far: its settings, curves, kept checkpoints and repairs."""
+
+import dataclasses
+from typing import Any, TypedDict
+
+from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+
+__all__ = ["CurveRow", "History", "KeptCheckpoint"]
+
+
+class CurveRow(TypedDict):
+    """A point of a training curve."""
+
+    step: int
+    split: str
+    metric: str
+    value: float
+
+
+class KeptCheckpoint(TypedDict):
+    """An evaluation whose weights are kept in `file`, a name in the checkpoint folder."""
+
+    step: int
+    metrics: dict[str, float]
+    file: str
+
+
+@dataclasses.dataclass
+class History:
+    """The progress of a training; part of its checkpoint.
+
+    Attributes:
+        settings: Current hyperparameters; a repair changes them.
+        total_steps: Planned steps, fixed when the training starts.
+        checks: Results of the sanity checks.
+        step: Steps done.
+        seconds: Wall-clock time of the loop.
+        step_seconds: Part of `seconds` spent in optimizer steps.
+        curves: Training and validation curves.
+        best: Kept evaluations, best first.
+        repairs: Sentences, each a cause and the change that was made.
+        num_passed_over: Evaluations whose loss was not finite.
+        setup_seconds: Time before the first step.
+        plain_share: Share of `step_seconds` that a plain training would take.
+        stage_seconds: Time of all processes of the stage up to the last checkpoint.
+    """
+
+    settings: Hyperparameters
+    total_steps: int
+    checks: dict[str, float]
+    step: int = 0
+    seconds: float = 0.0
+    step_seconds: float = 0.0
+    curves: list[CurveRow] = dataclasses.field(default_factory=list)
+    best: list[KeptCheckpoint] = dataclasses.field(default_factory=list)
+    repairs: list[str] = dataclasses.field(default_factory=list)
+    num_passed_over: int = 0
+    setup_seconds: float = 0.0
+    plain_share: float = 1.0
+    stage_seconds: float = 0.0
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> "History":
+        """Returns the history whose `dataclasses.asdict` is `document`."""
+        return cls(**{**document, "settings": Hyperparameters(**document["settings"])})
+
+    def double_steps(self) -> None:
+        """Converts all step counts to steps of half the batch size.
+
+        Kept checkpoints keep their file names, which no later evaluation can be given.
+        """
+        self.step, self.total_steps = 2 * self.step, 2 * self.total_steps
+        for row in self.curves:
+            row["step"] *= 2
+        for kept in self.best:
+            kept["step"] *= 2
