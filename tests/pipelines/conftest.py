@@ -1,13 +1,16 @@
 """A real dataset that trains in seconds, and runs of the command line on it."""
 
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
+
+from kfp_vision.pipelines.cli import main
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -41,6 +44,26 @@ def kfp_vision(command) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def kfp_vision_here(capfd, monkeypatch) -> Iterator[Run]:
+    """Runs a command of kfp-vision in this process, which has imported the libraries already."""
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        words = ["kfp-vision", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", words)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capfd.readouterr()
+        return subprocess.CompletedProcess(words, int(end.value.code or 0), said.out, said.err)
+
+    yield run
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -47,8 +47,8 @@ def test_the_json_says_what_was_understood(photos, kfp_vision):
     assert all(isinstance(note, str) for note in found["notes"])
 
 
-def test_the_table_is_for_people(photos, kfp_vision):
-    answer = kfp_vision("inspect", photos)
+def test_the_table_is_for_people(photos, kfp_vision_here):
+    answer = kfp_vision_here("inspect", photos)
     assert (answer.returncode, answer.stderr) == (0, "")
     for words in ("3 classes", "class_folders", "validation", "rare", "1 x not_an_image"):
         assert words in answer.stdout
@@ -66,8 +66,8 @@ def leaking(photos):
     return source
 
 
-def test_what_stops_a_run_is_the_reason_and_all_else_is_still_said(leaking, kfp_vision):
-    answer = kfp_vision("inspect", leaking, "--json")
+def test_what_stops_a_run_is_the_reason_and_all_else_is_still_said(leaking, kfp_vision_here):
+    answer = kfp_vision_here("inspect", leaking, "--json")
     assert answer.returncode == 2
     found = json.loads(answer.stdout)
     assert {"code": "leakage_exact", "level": "fail", "count": 80} in found["findings"]
@@ -75,7 +75,7 @@ def test_what_stops_a_run_is_the_reason_and_all_else_is_still_said(leaking, kfp_
     assert "leakage_exact" in answer.stderr
     assert "Examples:" not in answer.stderr
     assert "Traceback" not in answer.stderr
-    assert kfp_vision("inspect", leaking, "--accept-findings", "leakage_exact").returncode == 0
+    assert kfp_vision_here("inspect", leaking, "--accept-findings", "leakage_exact").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,9 @@ def test_what_stops_a_run_is_the_reason_and_all_else_is_still_said(leaking, kfp_
         ("ftp://x/y", "Received: "),
     ],
 )
-def test_what_cannot_be_imported(photos, kfp_vision, uri, reason):
+def test_what_cannot_be_imported(photos, kfp_vision_here, uri, reason):
     uri = uri if ":" in uri else photos.parent / uri
-    answer = kfp_vision("inspect", uri, "--json")
+    answer = kfp_vision_here("inspect", uri, "--json")
     assert answer.returncode == 2
     assert re.search(reason, answer.stderr)
     found = json.loads(answer.stdout)
@@ -98,18 +98,18 @@ def test_what_cannot_be_imported(photos, kfp_vision, uri, reason):
 
 
 def test_results_are_kept_where_asked_and_nothing_else_is(
-    leaking, tmp_path, kfp_vision, monkeypatch
+    leaking, tmp_path, kfp_vision_here, monkeypatch
 ):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
-    answer = kfp_vision("inspect", leaking, "--output", tmp_path / "out", "--json")
+    answer = kfp_vision_here("inspect", leaking, "--output", tmp_path / "out", "--json")
     assert answer.returncode == 2
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"inspect.json", "profile.html", "rejected.parquet"}
     assert (tmp_path / "out" / "inspect.json").read_text() == answer.stdout
     assert f"Examples: {tmp_path / 'out'}/profile.html" in answer.stderr
     assert not list((tmp_path / "scratch").glob("kfp-vision-*"))
-    refused = kfp_vision("inspect", leaking, "--output", leaking / "out")
+    refused = kfp_vision_here("inspect", leaking, "--output", leaking / "out")
     assert "must not lie in the dataset" in refused.stderr
 
 

@@ -106,11 +106,11 @@ def test_the_same_command_again_repeats_no_stage(finished_run, run_arguments, kf
 
 
 @pytest.mark.parametrize("model", ["", "model/model.keras", "model/model.onnx"])
-def test_predict_reads_images_like_the_import(finished_run, digits_folder, kfp_vision, model):
+def test_predict_reads_images_like_the_import(finished_run, digits_folder, kfp_vision_here, model):
     broken = digits_folder.parent / "broken.png"
     broken.write_bytes(b"not an image")
     images = sorted((digits_folder / "digit 0").iterdir())[:3]
-    answer = kfp_vision("predict", finished_run / model, *images, broken)
+    answer = kfp_vision_here("predict", finished_run / model, *images, broken)
     assert (answer.returncode, answer.stderr) == (1, "")
     rows = list(csv.DictReader(io.StringIO(answer.stdout)))
     assert [row["path"] for row in rows] == [str(path) for path in (*images, broken)]
@@ -131,16 +131,16 @@ def test_report_is_built_again_from_the_artifacts(finished_run, kfp_vision):
     assert json.loads((finished_run / "report.json").read_text())["metrics"] == before["metrics"]
 
 
-def test_the_report_of_a_run_in_a_bucket_is_not_looked_for_in_a_folder(kfp_vision):
-    answer = kfp_vision("report", "s3://bucket/out")
+def test_the_report_of_a_run_in_a_bucket_is_not_looked_for_in_a_folder(kfp_vision_here):
+    answer = kfp_vision_here("report", "s3://bucket/out")
     assert answer.returncode == 2
     assert "`output` must be on this machine" in answer.stderr
     assert "Received: 's3://bucket/out', a bucket." in answer.stderr
 
 
-def test_a_report_is_not_built_from_an_output_of_other_stages(tmp_path, kfp_vision):
+def test_a_report_is_not_built_from_an_output_of_other_stages(tmp_path, kfp_vision_here):
     (tmp_path / "artifacts.json").write_text(json.dumps({"exports": str(tmp_path)}))
-    answer = kfp_vision("report", tmp_path)
+    answer = kfp_vision_here("report", tmp_path)
     assert answer.returncode == 2
     assert (
         "made by another version. `kfp-vision run` with this output makes it anew." in answer.stderr
@@ -161,9 +161,11 @@ def test_a_failed_stage_says_which_why_and_where(tmp_path, kfp_vision):
     assert "Traceback" not in answer.stdout + answer.stderr
 
 
-def test_a_recipe_that_is_none_stops_before_the_first_stage(tmp_path, digits_folder, kfp_vision):
+def test_a_recipe_that_is_none_stops_before_the_first_stage(
+    tmp_path, digits_folder, kfp_vision_here
+):
     arguments = ("--dataset-uri", digits_folder, "--output", tmp_path / "out")
-    answer = kfp_vision("run", *arguments, "--recipe-uri", digits_folder)
+    answer = kfp_vision_here("run", *arguments, "--recipe-uri", digits_folder)
     assert answer.returncode == 2
     assert f"must be a recipe.json. Received: {digits_folder}, a folder" in answer.stderr
     assert not (tmp_path / "out").exists()
@@ -221,7 +223,9 @@ def test_a_failing_finding_stops_and_only_what_reads_a_change_runs_again(
     assert outcomes(output) == everything | {"import-dataset": "cached"}
 
 
-def test_the_output_must_not_lie_in_the_dataset(digits_folder, kfp_vision):
-    answer = kfp_vision("run", "--dataset-uri", digits_folder, "--output", digits_folder / "out")
+def test_the_output_must_not_lie_in_the_dataset(digits_folder, kfp_vision_here):
+    answer = kfp_vision_here(
+        "run", "--dataset-uri", digits_folder, "--output", digits_folder / "out"
+    )
     assert answer.returncode == 2
     assert "must not lie in the dataset" in answer.stderr

@@ -50,8 +50,8 @@ def test_the_command_line_goes_before_the_file(tmp_path):
 @pytest.mark.parametrize(
     "name", [field.name for field in dataclasses.fields(Parameters) if field.type is bool]
 )
-def test_a_switch_can_be_turned_off_on_the_command_line(kfp_vision, name):
-    answer = kfp_vision("run", f"--no-{name.replace('_', '-')}")
+def test_a_switch_can_be_turned_off_on_the_command_line(kfp_vision_here, name):
+    answer = kfp_vision_here("run", f"--no-{name.replace('_', '-')}")
     assert "`dataset_uri` must be set" in answer.stderr
 
 

@@ -223,10 +223,10 @@ def test_the_command_prints_a_table_and_nothing_else(output, photos, kfp_vision,
     assert len(rows) == len(GOOD)
 
 
-def test_the_exit_code_tells_of_a_failed_image(output, photos, kfp_vision):
+def test_the_exit_code_tells_of_a_failed_image(output, photos, kfp_vision_here):
     (photos / "broken.png").write_bytes(b"no image")
     for images, code in ((photos, 1), (photos / "broken.png", 1), (photos / "g", 0)):
-        answer = kfp_vision("predict", output, images)
+        answer = kfp_vision_here("predict", output, images)
         assert (answer.returncode, answer.stderr) == (code, "")
 
 

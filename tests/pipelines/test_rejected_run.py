@@ -65,8 +65,8 @@ def test_no_model_stays_and_nothing_of_the_users_goes(answer, output):
     assert [path.name for path in (output / "model").rglob("*")] == ["mine.txt"]
 
 
-def test_predict_says_that_there_is_no_model(answer, output, noise_folder, kfp_vision):
+def test_predict_says_that_there_is_no_model(answer, output, noise_folder, kfp_vision_here):
     assert answer.returncode == 1
-    refused = kfp_vision("predict", output, noise_folder)
+    refused = kfp_vision_here("predict", output, noise_folder)
     assert refused.returncode == 2
     assert "rejected" in refused.stderr

@@ -168,10 +168,12 @@ def test_a_child_that_runs_out_of_time_keeps_what_it_has_measured(
     assert found.ended == "the time for it was over after a batch of 16"
 
 
+@pytest.mark.parametrize("name", ["small", pytest.param("auto", marks=pytest.mark.slow)])
 def test_the_estimate_of_the_memory_is_above_what_a_process_takes(
-    digits_dir: Path, tmp_path: Path
+    name: str, digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
-    path = _recipe(digits_dir, tmp_path / "recipe.json")
+    architecture = small_model if name == "small" else name
+    path = _recipe(digits_dir, tmp_path / "recipe.json", architecture)
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
     model = build_trainer(read_recipe(path), info, seed=0)[0].model
     # In a process of its own: memory that other tests have freed would hide the growth.
