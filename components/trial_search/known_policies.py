@@ -113,7 +113,7 @@ AUTO_AUGMENT = {
         equalize 0.0 0 equalize 0.8 0
         invert 0.6 0 equalize 1.0 0
         saturation 0.6 4 contrast 1.0 8
-        rotate 0.8 8 colour 1.0 2
+        rotate 0.8 8 saturation 1.0 2
         saturation 0.8 8 solarize 0.8 7
         sharpness 0.4 7 invert 0.6 0
         shear_x 0.6 5 equalize 1.0 0
