@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run run-small test test-all coverage lint types compile dist lock bench clean
+.PHONY: help install run run-small test test-all coverage lint types compile dist lock bench bench-search-against clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,16 @@ lock: $(BIN)/uv ## Resolve requirements.lock anew
 
 bench-%: tests/benchmarks/bench_%.py $(INSTALLED) ## Run one benchmark: tests/benchmarks/bench_%.py
 	$(BIN)/python $<
+
+# The search of another commit and of this one at equal total budget; cells that exist are kept.
+BASE ?= main
+bench-search-against: $(INSTALLED) ## Compare the search with that of BASE=commit, SEARCH_SETS="..."
+	@test -d build/base || git worktree add --detach build/base $(BASE)
+	cd build/base && PYTHONPATH=src ../../$(BIN)/python tests/benchmarks/bench_search.py --methods search \
+		--seeds 3 --cells ../base_cells.jsonl --sets $(SEARCH_SETS)
+	$(BIN)/python tests/benchmarks/bench_search.py --before build/base_cells.jsonl --sets $(SEARCH_SETS)
+
+SEARCH_SETS ?= digits_geometry digits_flips digits_colour cifar10_10k camvid
 
 # As the launcher sets for its workers; glibc reads them before Python starts.
 bench-augmentation: export MALLOC_MMAP_THRESHOLD_ = 4294967296

@@ -8,7 +8,7 @@ search = json.loads((Path(sys.argv[1]) / "report.json").read_text(encoding="utf-
 finished = [trial for trial in search["trials"] if not trial["error"]]
 if len(finished) < 2:
     sys.exit(
-        "The search must finish the plain trial and another one. "
+        "The search must finish the trial of the baseline and another one. "
         f"Received: {len(finished)} of {len(search['trials'])} trials; "
         f"{search['skipped'] or search['decision']}"
     )

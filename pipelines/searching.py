@@ -1,10 +1,15 @@
-"""The part of the DAG that searches the policy: transforms are measured, then tried in rounds."""
+"""The part of the DAG that searches the policy: transforms are measured, then tried."""
 
 from kfp import dsl
 
 from kfp_vision.components.augmentation_search.component import search_augmentation
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS
-from kfp_vision.components.trial_search.component import propose_trials, run_trials, select_policy
+from kfp_vision.components.trial_search.component import (
+    no_trials,
+    propose_trials,
+    run_trials,
+    search_trials,
+)
 
 __all__ = ["search_policy"]
 
@@ -19,15 +24,16 @@ def search_policy(
 ) -> tuple[dsl.Artifact, dsl.Artifact]:
     """Adds the tasks of the search to the pipeline that calls this.
 
-    A round is proposed from the results of the one before, cut into a slice for each worker, and
-    run by one task a slice; without a search the slices are empty.
+    With one worker the whole search by trials is the task `search-trials`. With several, each
+    round is proposed from the results of the one before, cut into a list for each worker and run
+    by one task a list; `search-trials` then has nothing left to run and decides.
 
     Args:
         dataset: Output of the import.
         recipe: Artifact with the recipe that the search starts from.
         search: False keeps the policy of the recipe.
-        workers: Slices of a round at most.
-        seed: Of the search.
+        workers: Tasks that share the trials of a round.
+        seed: Seed of the search.
         checkpoint_uri: A folder that outlives the run.
 
     Returns:
@@ -37,13 +43,19 @@ def search_policy(
         dataset=dataset, recipe=recipe, search=search, seed=seed, checkpoint_uri=checkpoint_uri
     ).outputs["augmentation"]
     inputs = {"dataset": dataset, "recipe": recipe, "augmentation": augmentation}
-    results: list[str] | dsl.Collected = []
-    for name in ROUNDS:
-        slices = propose_trials(
-            **inputs, results=results, round_name=name, workers=workers, seed=seed
-        )
-        with dsl.ParallelFor(slices.output) as work:
-            trials = run_trials(**inputs, work=work, checkpoint_uri=checkpoint_uri)
-        results = dsl.Collected(trials.output)
-    chosen = select_policy(**inputs, results=results, seed=seed)
+    with dsl.If(workers > 1):
+        lists = propose_trials(**inputs, results=[], workers=workers, seed=seed)
+        for _ in ROUNDS:
+            with dsl.ParallelFor(lists.output) as work:
+                trials = run_trials(**inputs, work=work, checkpoint_uri=checkpoint_uri)
+            results = dsl.Collected(trials.output)
+            lists = propose_trials(**inputs, results=results, workers=workers, seed=seed)
+    with dsl.Else():
+        nothing = no_trials()
+    chosen = search_trials(
+        **inputs,
+        results=dsl.OneOf(lists.output, nothing.output),
+        seed=seed,
+        checkpoint_uri=checkpoint_uri,
+    )
     return augmentation, chosen.outputs["search"]

@@ -1,40 +1,14 @@
-"""How far a transform moves the images, and whether the labels survive it.
+"""How far a transform moves the images, and magnitudes of equal distance.
 
 Shapes: N images, F features, M magnitudes of one transform.
-Sources: Heusel et al., 2017, arXiv:1706.08500, eq. 6 (Frechet distance, here with diagonal
-covariances and the features of the model at hand); Lopes et al., 2020, arXiv:2002.08973, section 3
-(affinity).
+Source: Heusel et al., 2017, arXiv:1706.08500, eq. 6 (Frechet distance, here with diagonal
+covariances and the features of the model at hand).
 """
-
-import dataclasses
 
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
-__all__ = ["Signals", "equal_levels", "frechet_distance", "null_distance"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Signals:
-    """What a checkpoint says of one transform at one magnitude, on held-out images.
-
-    Attributes:
-        transform: Name of the transform.
-        magnitude: In (0, 1].
-        distance: Frechet distance of the features to those of the clean images.
-        affinity: 1 + the change of the primary metric, over how far the metric of the clean
-            images is above that of shuffled predictions: 1 keeps all that the model knows, 0
-            nothing.
-        loss_shift: Mean loss minus that of the clean images, nats.
-        loss_shift_error: Standard error of the mean difference in pairs, nats.
-    """
-
-    transform: str
-    magnitude: float
-    distance: float
-    affinity: float
-    loss_shift: float
-    loss_shift_error: float
+__all__ = ["equal_levels", "frechet_distance", "null_distance"]
 
 
 def frechet_distance(features: np.ndarray, clean: np.ndarray) -> float:

@@ -1,8 +1,33 @@
-"""The KFP components of the search by trials: a round is proposed, run and proposed again."""
+"""The KFP components of the search by trials: whole in one task, or rounds on several workers."""
 
 from kfp import dsl
 
 from kfp_vision.components.shared.runtime.container_images import component
+
+
+@component
+def search_trials(
+    dataset: dsl.Input[dsl.Dataset],
+    recipe: dsl.Input[dsl.Artifact],
+    augmentation: dsl.Input[dsl.Artifact],
+    search: dsl.Output[dsl.Artifact],
+    results: list[str],
+    seed: int,
+    checkpoint_uri: str,
+) -> None:
+    """Runs the trials that no worker has run, decides, and writes the recipe."""
+    from pathlib import Path
+
+    from kfp_vision.components.shared.report.records import hand_on
+    from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
+    from kfp_vision.components.trial_search.search import Inputs, search_trials
+
+    inputs = Inputs(Path(dataset.path), Path(recipe.path) / "recipe.json", Path(augmentation.path))
+    result = search_trials(
+        inputs, results, Path(search.path), checkpoint_folder(checkpoint_uri), seed
+    )
+    hand_on(search, "search", recipe, augmentation)
+    search.metadata["decision"] = result.decision or result.skipped
 
 
 @component
@@ -11,24 +36,16 @@ def propose_trials(
     recipe: dsl.Input[dsl.Artifact],
     augmentation: dsl.Input[dsl.Artifact],
     results: list[str],
-    round_name: str,
     workers: int,
     seed: int,
 ) -> list[str]:
-    """Reads the trials so far and returns the next ones, a slice for each worker."""
+    """Returns the trials so far and the next ones, a list for each worker."""
     from pathlib import Path
 
-    from kfp_vision.components.trial_search.proposing import propose_trials
+    from kfp_vision.components.trial_search.search import Inputs, propose_slices
 
-    return propose_trials(
-        round_name,
-        Path(dataset.path),
-        Path(recipe.path) / "recipe.json",
-        Path(augmentation.path),
-        results,
-        workers,
-        seed,
-    )
+    inputs = Inputs(Path(dataset.path), Path(recipe.path) / "recipe.json", Path(augmentation.path))
+    return propose_slices(inputs, results, workers, seed)
 
 
 @component
@@ -39,38 +56,17 @@ def run_trials(
     work: str,
     checkpoint_uri: str,
 ) -> str:
-    """Runs a slice of trials in one process and returns all trials so far."""
+    """Runs the trials of one worker in one process."""
     from pathlib import Path
 
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
-    from kfp_vision.components.trial_search.working import run_trials
+    from kfp_vision.components.trial_search.search import Inputs, run_slice
 
-    folders = Path(dataset.path), Path(recipe.path) / "recipe.json", Path(augmentation.path)
-    return run_trials(work, *folders, checkpoint_folder(checkpoint_uri))
+    inputs = Inputs(Path(dataset.path), Path(recipe.path) / "recipe.json", Path(augmentation.path))
+    return run_slice(inputs, work, checkpoint_folder(checkpoint_uri))
 
 
 @component
-def select_policy(
-    dataset: dsl.Input[dsl.Dataset],
-    recipe: dsl.Input[dsl.Artifact],
-    augmentation: dsl.Input[dsl.Artifact],
-    search: dsl.Output[dsl.Artifact],
-    results: list[str],
-    seed: int,
-) -> None:
-    """Accepts the best candidate or nothing, and writes it into the recipe."""
-    from pathlib import Path
-
-    from kfp_vision.components.shared.report.records import hand_on
-    from kfp_vision.components.trial_search.selecting import select_policy
-
-    summary = select_policy(
-        Path(dataset.path),
-        Path(recipe.path) / "recipe.json",
-        Path(augmentation.path),
-        results,
-        Path(search.path),
-        seed,
-    )
-    hand_on(search, "search", recipe, augmentation)
-    search.metadata["decision"] = summary.decision or summary.skipped
+def no_trials() -> list[str]:
+    """Returns no results: with one worker `search_trials` runs everything."""
+    return []

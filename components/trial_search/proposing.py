@@ -1,97 +1,188 @@
-"""Between two rounds: reads the trials so far and cuts the next ones into slices for the workers.
+"""What is proposed: the trials of a round, as a pure function of the trials before it.
 
-Nothing here trains, so that a round costs no start of a framework.
+Successive halving over combinations: many candidates with one seed, the better half and what is
+made of them next, the best with a second seed, and those left with fresh seeds and images.
+Reference: Jamieson and Talwalkar, 2016, arXiv:1502.07943 (successive halving).
 """
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
-from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
-from kfp_vision.components.shared.artifacts.json_files import read_json
-from kfp_vision.components.shared.recipe.document import read_recipe
-from kfp_vision.components.shared.search.plan import plan_search
-from kfp_vision.components.trial_search.beam import Trial, propose
-from kfp_vision.components.trial_search.techniques import PUBLISHED, read_techniques
+import numpy as np
 
-__all__ = ["merge_results", "propose_trials"]
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable, SearchPlan
+from kfp_vision.components.shared.artifacts.search_result import (
+    BASELINE,
+    ROUNDS,
+    Candidate,
+    Trial,
+)
+from kfp_vision.components.trial_search.deciding import (
+    paired_excess,
+    strongest_within_one_standard_error,
+)
+from kfp_vision.components.trial_search.techniques import (
+    PUBLISHED,
+    SEVERAL_OPERATIONS,
+    Technique,
+    is_compatible,
+    read_techniques,
+    screening_order,
+)
+
+__all__ = ["SearchSpace", "next_trials", "read_space"]
+
+_MAX_SEEDS = 3
 
 
-def propose_trials(
-    round_name: str,
-    dataset_dir: Path,
-    recipe_path: Path,
-    table_dir: Path,
-    results: Sequence[str],
-    workers: int,
-    seed: int,
-) -> list[str]:
-    """Returns one slice for each worker, as JSON: `{"done": [trial], "trials": [trial]}`.
+@dataclasses.dataclass(frozen=True)
+class SearchSpace:
+    """What the trials choose from.
 
-    There is always at least one slice, and it may be empty.
+    Attributes:
+        techniques: By name.
+        prune_priority: Family -> transform -> how much of the labels it costs; the greatest is
+            left out first.
+    """
+
+    techniques: Mapping[str, Technique]
+    prune_priority: Mapping[str, Mapping[str, float]]
+
+
+def read_space(table: AugmentationTable) -> SearchSpace:
+    """Returns what the table leaves to choose from."""
+
+    def cost(transform: str, magnitude: float) -> float:
+        rows = [row for row in table.signals if row.transform == transform]
+        return 1 - min(rows, key=lambda row: abs(row.magnitude - magnitude)).affinity
+
+    priority = {
+        group.name: {
+            name: cost(name, high) for level in group.levels for name, high in level.items()
+        }
+        for group in table.groups
+        # A technique of one transform is left out as a whole.
+        if not group.always and len(group.levels[-1]) > 1
+    }
+    return SearchSpace(read_techniques(table.groups, table.regularisers), priority)
+
+
+def next_trials(
+    trials: Sequence[Trial], space: SearchSpace, plan: SearchPlan, seed: int
+) -> list[Trial]:
+    """Returns the trials of the first unfinished round that have not ended; none at the end.
 
     Args:
-        round_name: One of `ROUNDS`.
-        dataset_dir: The `dataset` artifact.
-        recipe_path: The complete recipe.
-        table_dir: What the stage augmentation_search wrote.
-        results: What the workers of the round before returned; empty before the first.
-        workers: Slices at most.
-        seed: Of the search.
+        trials: Trials so far, in any order.
+        space: What is chosen from.
+        plan: Numbers of trials.
+        seed: Seed of the first rounds; the repetition and the confirmation take those after it.
     """
-    table = read_json(AugmentationTable, table_dir / "table.json")
-    done = merge_results(results)
-    trials: list[Trial] = []
-    if not table.skipped:
-        info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-        plan = plan_search(read_recipe(recipe_path), info)
-        techniques = [
-            each
-            for each in read_techniques(table.groups, table.regularisers)
-            # The table of a brief search has only what is customary for every image.
-            if each.always or not plan.is_brief
-        ]
-        trials = propose(
-            round_name,
-            done,
-            {each.name: len(each.levels) for each in techniques},
-            PUBLISHED,
-            {each.name: each.needs for each in techniques if each.needs},
-            _suspicion(table),
-            plan.num_screened,
-            plan.num_combined,
-            plan.num_confirmed,
-            seed,
-        )
-    # What is compiled anew lies together, so that few workers have to.
-    count = max(1, min(workers, len(trials)))
-    bounds = [round(index * len(trials) / count) for index in range(count + 1)]
-    return [
-        json.dumps(
-            {
-                # Once is enough: the results of all slices are merged.
-                "done": [trial.to_json() for trial in done if not start],
-                "trials": [trial.to_json() for trial in trials[start:end]],
-            }
-        )
-        for start, end in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    ended = {trial.key for trial in trials if trial.ended}
+    for place, name in enumerate(ROUNDS):
+        before = [trial for trial in trials if ROUNDS.index(trial.round) < place]
+        proposed = _propose(name, before, space, plan, seed)
+        if missing := [trial for trial in proposed if trial.key not in ended]:
+            return missing
+    return []
 
 
-def merge_results(results: Sequence[str]) -> list[Trial]:
-    """Returns all trials that the workers of a round know of, each once."""
-    trials = (Trial.from_json(row) for result in results for row in json.loads(result))
-    return list({trial.key: trial for trial in trials}.values())
+def _propose(
+    name: str, before: Sequence[Trial], space: SearchSpace, plan: SearchPlan, seed: int
+) -> list[Trial]:
+    """Returns the trials of a round; none where the baseline failed or nothing is below it."""
+    number = _limits(plan)[name] - len(before)
+    if name == ROUNDS[0]:
+        return [Trial(name, each, seed) for each in screening_order(space.techniques)[:number]]
+    excess = paired_excess(before)
+    if not excess or next(iter(excess)) == BASELINE:
+        return []
+    leading = (BASELINE, strongest_within_one_standard_error(excess), *excess)
+    if name == "repetition":
+        # The baseline alone would say nothing.
+        repeated = list(dict.fromkeys(leading))[: number if number > 1 else 0]
+        return [Trial(name, each, seed + 1) for each in repeated]
+    if name == "confirmation":
+        num_seeds = min(_MAX_SEEDS, plan.num_confirmed // 2)
+        finalists = list(dict.fromkeys(leading))[: plan.num_confirmed // num_seeds]
+        seeds = range(seed + 2, seed + 2 + num_seeds)
+        return [Trial(name, each, fresh) for fresh in seeds for each in finalists]
+    wanted = _remove(excess, space) if name == "removal" else _combine(excess, space)
+    tried = {trial.candidate for trial in before}
+    return [Trial(name, each, seed) for each in wanted if each not in tried][: max(0, number)]
 
 
-def _suspicion(table: AugmentationTable) -> dict[str, dict[str, float]]:
-    """Returns group -> transform -> loss shift near the strongest magnitude that it uses."""
-    found: dict[str, dict[str, float]] = {}
-    for group in table.groups:
-        held = found.setdefault(group["name"], {})
-        for operation in (each for level in group["levels"] for each in level):
-            rows = [row for row in table.signals if row["transform"] == operation["transform"]]
-            nearest = min(rows, key=lambda row: abs(row["magnitude"] - operation["high"]))
-            held[operation["transform"]] = nearest["loss_shift"]
+def _limits(plan: SearchPlan) -> dict[str, int]:
+    """Returns how many trials there are at most up to each round; what one leaves goes on."""
+    total = plan.num_trials
+    combined, removed = total // 7, total // 11
+    # Few trials say more of other candidates than of the same ones once more.
+    repeated = total // 5 if total >= 15 else 0
+    screened = total - 2 * combined - removed - repeated
+    numbers = (screened, combined, combined, removed, repeated, plan.num_confirmed)
+    return dict(zip(ROUNDS, itertools.accumulate(numbers), strict=True))
+
+
+def _alone(excess: Mapping[Candidate, np.ndarray]) -> dict[str, tuple[int, float]]:
+    """Returns technique -> its best level alone and its mean excess there, the best first."""
+    found: dict[str, tuple[int, float]] = {}
+    for each, values in excess.items():
+        if len(each.levels) == 1 and not each.without:
+            ((name, level),) = each.levels
+            found.setdefault(name, (level, float(values.mean())))
     return found
+
+
+def _combine(excess: Mapping[Candidate, np.ndarray], space: SearchSpace) -> list[Candidate]:
+    """Returns combinations of what lowers the loss, the most promising first.
+
+    All that helps alone beside the best; then, of the best and of the strongest near it, several
+    operations an image, a published policy for its families, one technique more, another level.
+    """
+    techniques = space.techniques
+    helpful = [(name, level) for name, (level, mean) in _alone(excess).items() if mean < 0]
+    best, strongest = next(iter(excess)), strongest_within_one_standard_error(excess)
+    together = best
+    for name, level in helpful:
+        more = together.adding((name, level))
+        if name not in dict(together.levels) and is_compatible(more, techniques):
+            together = more
+    found = [together]
+    for start in dict.fromkeys((strongest, best)):
+        names = dict(start.levels)
+        found += [start.adding((SEVERAL_OPERATIONS, level)) for level in (0, 1)]
+        plain = _without(start, lambda name: techniques[name].family)
+        found += [_without(plain, PUBLISHED.__contains__).adding((name, 0)) for name in PUBLISHED]
+        found += [start.adding(pair) for pair in helpful if pair[0] not in names]
+        for name in names:
+            found += [start.adding((name, each)) for each in range(len(techniques[name].levels))]
+    known = (each for each in found if {name for name, _ in each.levels} <= techniques.keys())
+    return [each for each in dict.fromkeys(known) if is_compatible(each, techniques)]
+
+
+def _without(candidate: Candidate, condition: Callable[[str], bool]) -> Candidate:
+    """Returns the candidate without some techniques, and without what needs a family."""
+    kept = tuple(
+        (name, level)
+        for name, level in candidate.levels
+        if not condition(name) and name != SEVERAL_OPERATIONS
+    )
+    return Candidate(kept)
+
+
+def _remove(excess: Mapping[Candidate, np.ndarray], space: SearchSpace) -> list[Candidate]:
+    """Returns the best candidate without its weakest technique, then with one transform less."""
+    best = next(iter(excess))
+    alone = _alone(excess)
+    # What was never tried alone is taken to be of no use alone.
+    ordered = sorted(best.levels, key=lambda pair: -alone.get(pair[0], (0, 0.0))[1])
+    smaller = (best.removing(name) for name, _ in ordered if len(ordered) > 1)
+    weakest = [each for each in smaller if is_compatible(each, space.techniques)][:1]
+    costs = _union(space.prune_priority.get(name, {}) for name, _ in best.levels)
+    transforms = sorted(costs, key=lambda each: -costs[each])
+    return weakest + [Candidate(best.levels, (each,)) for each in transforms]
+
+
+def _union(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    return {name: value for part in parts for name, value in part.items()}

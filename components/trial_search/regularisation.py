@@ -1,8 +1,9 @@
-"""What a candidate of the beam means: a policy, and hyperparameters that replace the recipe's."""
+"""What a candidate means: a policy, and hyperparameters that replace the recipe's."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
+from kfp_vision.components.shared.artifacts.search_result import Candidate
 from kfp_vision.components.shared.augmentation.policy import (
     IDENTITY,
     Branch,
@@ -10,8 +11,8 @@ from kfp_vision.components.shared.augmentation.policy import (
     Operation,
     Policy,
 )
-from kfp_vision.components.trial_search import known_policies as published
-from kfp_vision.components.trial_search.beam import Candidate
+from kfp_vision.components.shared.augmentation.transforms import TRANSFORMS
+from kfp_vision.components.trial_search import known_policies
 from kfp_vision.components.trial_search.techniques import (
     PUBLISHED,
     REGULARISERS,
@@ -21,10 +22,12 @@ from kfp_vision.components.trial_search.techniques import (
 
 __all__ = ["Regularisation", "read_candidate"]
 
-# How often an operation of a policy is none.
+# How often an operation of a family is none.
 _IDENTITY_SHARE = 0.3
 _MIXING = ("mixup", "cutmix")
-_PUBLISHED: dict[str, Callable[[], Policy]] = {name: getattr(published, name) for name in PUBLISHED}
+_PUBLISHED: dict[str, Callable[[], Policy]] = {
+    name: getattr(known_policies, name) for name in PUBLISHED
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,41 +43,53 @@ class Regularisation:
     changes: dict[str, float]
 
 
-def read_candidate(candidate: Candidate, techniques: Sequence[Technique]) -> Regularisation:
+def read_candidate(candidate: Candidate, techniques: Mapping[str, Technique]) -> Regularisation:
     """Returns the policy and the hyperparameters of a candidate.
 
-    One operation or several are drawn for each image from the union of the groups, each with 30 %
-    identity; groups that are for every image come besides. A published policy is on alone, and is
-    taken as it is.
+    One operation or several are drawn for each image from the union of the families, each with
+    30 % identity, or from a published policy as its authors do; flips and shifts come besides.
+
+    Raises:
+        ValueError: More operations for every image than a policy holds.
     """
-    levels = dict(candidate.levels)
-    named = [each for each in techniques if each.name in levels]
-    chosen = {each.name: each.levels[levels[each.name]] for each in named}
-    for name in PUBLISHED:
-        if name in chosen:
-            return Regularisation(_PUBLISHED[name](), {})
-    changes = {name: chosen.pop(name) for name in REGULARISERS if name in chosen}
-    probabilities = {f"{name}_probability": chosen.pop(name) for name in _MIXING if name in chosen}
-    draws = chosen.pop(SEVERAL_OPERATIONS, 1)
-    # Together they take every image where both are on.
-    total = max(1.0, sum(probabilities.values()))
-    mixing = Mixing(**{name: value / total for name, value in probabilities.items()})
-    always, union = (
+    chosen = {name: techniques[name].levels[level] for name, level in candidate.levels}
+    numbers = {name: value for name, value in chosen.items() if not isinstance(value, Mapping)}
+    always, drawn = (
         [
-            Operation(**operation)
-            for each in named
-            if each.name in chosen and each.always == every_image
-            for operation in chosen[each.name]
-            if operation["transform"] not in candidate.without
+            operation
+            for name, value in chosen.items()
+            if isinstance(value, Mapping) and techniques[name].family == family
+            for operation in _operations(value, candidate.without)
         ]
-        for every_image in (True, False)
+        for family in (False, True)
     )
-    branches = IDENTITY.branches
-    if union:
-        share = (1 - _IDENTITY_SHARE) / len(union)
-        branches = (
-            Branch((), _IDENTITY_SHARE),
-            *(Branch((each,), share) for each in union),
-        )
-    policy = Policy(branches, tuple(always), draws=(draws, draws), mixing=mixing)
-    return Regularisation(policy, changes)
+    draws = int(numbers.get(SEVERAL_OPERATIONS, 1))
+    policy = Policy(_branches(drawn), tuple(always), draws=(draws, draws), mixing=_mixing(numbers))
+    for name in PUBLISHED:
+        if name in numbers:
+            known = _PUBLISHED[name]()
+            policy = dataclasses.replace(policy, branches=known.branches, draws=known.draws)
+    return Regularisation(policy, {name: numbers[name] for name in REGULARISERS if name in numbers})
+
+
+def _operations(magnitudes: Mapping[str, float], without: Iterable[str]) -> list[Operation]:
+    """Returns an operation a transform, at any magnitude up to the given one."""
+    return [
+        Operation(name, high if TRANSFORMS[name].chance else 0.0, high)
+        for name, high in magnitudes.items()
+        if name not in without
+    ]
+
+
+def _branches(operations: list[Operation]) -> tuple[Branch, ...]:
+    if not operations:
+        return IDENTITY.branches
+    share = (1 - _IDENTITY_SHARE) / len(operations)
+    return (Branch((), _IDENTITY_SHARE), *(Branch((each,), share) for each in operations))
+
+
+def _mixing(numbers: Mapping[str, float]) -> Mixing:
+    """Returns MixUp and CutMix; together they take every image where both are on."""
+    held = {name: numbers[name] for name in _MIXING if name in numbers}
+    total = max(1.0, sum(held.values()))
+    return Mixing(**{f"{name}_probability": value / total for name, value in held.items()})

@@ -13,7 +13,7 @@ from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.report.figures import label, number, percent
 
-__all__ = ["plain_images", "policy_words", "transform_rows"]
+__all__ = ["baseline_images", "policy_words", "transform_rows"]
 
 
 def transform_rows(
@@ -33,11 +33,11 @@ def transform_rows(
     used = {operation["transform"] for operation in _operations(recipe)}
     rows = []
     for held in table.kept:
-        name = held["transform"]
-        levels = list(zip(held["levels"], held["kept"], examples[name], strict=True))
+        name = held.transform
+        levels = list(zip(held.levels, held.kept, examples[name], strict=True))
         if _on_or_off(table, name):
             levels = [(1.0, levels[0][1], levels[0][2])]
-        pictures = [
+        pictures: list[dict[str, Any]] = [
             {
                 "image": thumbnail(pixels),
                 "kept": kept,
@@ -50,7 +50,7 @@ def transform_rows(
         rows.append(
             {
                 "name": name,
-                "reason": held["reason"],
+                "reason": held.reason,
                 "used": name in used,
                 "pictures": pictures,
                 "figures": pictures[shown]["figures"],
@@ -61,22 +61,16 @@ def transform_rows(
 
 def _on_or_off(table: AugmentationTable, transform: str) -> bool:
     """Returns whether a transform has no magnitude: it was measured at one only."""
-    return [row["transform"] for row in table.signals].count(transform) == 1
+    return [row.transform for row in table.signals].count(transform) == 1
 
 
 def _figures(transform: str, magnitude: float, table: AugmentationTable) -> str:
     """Returns the signals at a magnitude, between those that were measured."""
-    signals = [row for row in table.signals if row["transform"] == transform]
-    at = [0.0, *(row["magnitude"] for row in signals)]
-    distance, affinity, shift = (
-        float(np.interp(magnitude, at, [start, *(row[key] for row in signals)]))
-        for key, start in (("distance", 0.0), ("affinity", 1.0), ("loss_shift", 0.0))
-    )
-    sign = "+" if shift >= 0 else "−"
-    return (
-        f"distance {number(distance, 2)}, affinity {number(affinity, 2)}, "
-        f"loss {sign}{number(abs(shift), 2)} nats"
-    )
+    signals = [row for row in table.signals if row.transform == transform]
+    at = [0.0, *(row.magnitude for row in signals)]
+    distance = float(np.interp(magnitude, at, [0.0, *(row.distance for row in signals)]))
+    affinity = float(np.interp(magnitude, at, [1.0, *(row.affinity for row in signals)]))
+    return f"distance {number(distance, 2)}, affinity {number(affinity, 2)}"
 
 
 def policy_words(table: AugmentationTable, recipe: Recipe) -> list[str]:
@@ -105,8 +99,8 @@ def policy_words(table: AugmentationTable, recipe: Recipe) -> list[str]:
     return sentences
 
 
-def plain_images(recipe: Recipe) -> int | None:
-    """Returns how many images a plain training sees; None where the recipe does not say."""
+def baseline_images(recipe: Recipe) -> int | None:
+    """Returns how many images a baseline training sees; None where the recipe does not say."""
     held = [recipe.get("training", name) for name in ("steps", "batch_size")]
     return None if None in held else int(np.prod([each.value for each in held if each]))
 

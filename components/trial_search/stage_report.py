@@ -7,20 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
-from kfp_vision.components.shared.artifacts.search_result import ROUNDS, TrialSummary
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS, SearchResult
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
 from kfp_vision.components.trial_search.report_transforms import (
-    plain_images,
+    baseline_images,
     policy_words,
     transform_rows,
 )
 from kfp_vision.components.trial_search.report_trials import (
-    beam_chart,
     candidate_words,
     gain_bars,
-    length_chart,
+    trial_chart,
 )
 
 __all__ = ["read_examples", "search_report"]
@@ -36,11 +35,11 @@ def read_examples(table_dir: Path) -> dict[str, np.ndarray]:
 
 
 def search_report(
-    search: TrialSummary,
+    search: SearchResult,
     table: AugmentationTable,
     examples: Mapping[str, np.ndarray],
-    decided: Recipe,
-    recipe: Recipe,
+    before: Recipe,
+    after: Recipe,
     primary: str,
     images_seen: int,
 ) -> StageReport:
@@ -49,28 +48,31 @@ def search_report(
     Args:
         search: The trials and what they decided.
         table: What the transforms do.
-        examples: Of the `augmentation` artifact; empty when nothing was measured.
-        decided: The recipe that the search started from.
-        recipe: The recipe that it wrote.
+        examples: Examples of the `augmentation` artifact; empty when nothing was measured.
+        before: The recipe that the search started from.
+        after: The recipe that it wrote.
         primary: Name of the primary metric.
-        images_seen: By the measurements and the trials.
+        images_seen: Images that measurements and trials saw.
     """
     data = {
         "search": search,
+        "plan": table.plan,
         "trials": [
-            {**trial, "words": candidate_words(trial["candidate"], search.techniques)}
+            {
+                **dataclasses.asdict(trial),
+                "loss": trial.loss,
+                "words": candidate_words(trial.candidate, search.techniques),
+            }
             for trial in search.trials
         ],
         "images_seen": images_seen,
-        "plain_images": plain_images(decided),
-        "policy": policy_words(table, recipe),
+        "baseline_images": baseline_images(before),
+        "policy": policy_words(table, after),
         "gains": gain_bars(search, table.regularisers),
-        "beam": beam_chart(search),
+        "chart": trial_chart(search),
         "rounds": ROUNDS,
-        "length": length_chart(search.lengthening),
-        "transforms": transform_rows(table, examples, recipe),
+        "transforms": transform_rows(table, examples, after),
         "original": thumbnail(examples["original"]) if examples else "",
-        "checkpoint_steps": table.checkpoint_steps,
         "null_distance": table.null_distance,
         "primary": primary,
     }

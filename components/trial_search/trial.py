@@ -1,10 +1,10 @@
 """Trials: a few steps from a common checkpoint, scored by the calibrated loss on held-out images.
 
-The checkpoint has learned a part of the images by heart, as a whole training does with all of them
-at its end, and the trials go on with these images: what a technique does against it shows within a
-hundredth of a training. All trials of one seed share the checkpoint, the order of the images and
-the random numbers, so that what differs between them is the technique. The trials of the last round
-have the checkpoint in common with the others, but neither these nor the images that score them.
+The checkpoint overfits a part of the images, as a whole training overfits all of them at its end,
+and the trials go on with these images: what a technique prevents shows within a hundredth of a
+training. All trials of one seed share the checkpoint, the order of the images and the random
+numbers, so that they differ in the technique alone. The confirmation has seeds and held-out images
+of its own.
 """
 
 import gc
@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from kfp_vision.components.shared.artifacts.augmentation_table import SearchPlan
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.augmentation.policy import IDENTITY
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.search.held_out import divide_held_out
-from kfp_vision.components.shared.search.plan import SearchPlan
 from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint
@@ -67,22 +67,24 @@ class TrialRunner:
         )
         self._known = np.load(table_dir / "subset.npy", allow_pickle=False)
         # The images lie in the order of their classes.
-        self._settling = np.random.default_rng(0).permutation(self._known)[: plan.num_settling]
+        self._recalibrating = np.random.default_rng(0).permutation(self._known)[
+            : plan.num_recalibrating
+        ]
         checkpoint = read_checkpoint(table_dir / "checkpoint.npz")
         if checkpoint is None:
             raise FileNotFoundError(f"The checkpoint must exist. Received: none in {table_dir}")
         held_out = divide_held_out(
             self._validation, self._train, self._known, plan.num_scored, plan.num_confirming
         )
-        # Those of the last round come second.
+        # Those of the confirmation come second.
         self._scored = held_out.selecting(plan.num_scored), held_out.confirming
         self._scoring_batch = _SCORING_BATCH
         self._task = get_task(self._info.task)
-        self._plain = self._build({})
-        self._plain.restore(checkpoint[0])
+        self._baseline = self._build({})
+        self._baseline.restore(checkpoint[0])
         # Compiled hyperparameters -> trainer, and its state at the checkpoint.
         self._trainers: dict[tuple[tuple[str, float], ...], tuple[Trainer, list[np.ndarray]]] = {
-            (): (self._plain, checkpoint[0])
+            (): (self._baseline, checkpoint[0])
         }
 
     def run(
@@ -96,7 +98,7 @@ class TrialRunner:
         Args:
             regularisation: What is tried.
             seed: Of the images, their order and everything random.
-            confirming: The trial is one of the last round, which other images score.
+            confirming: Whether the images of the confirmation score the trial.
         """
         plan, trainer = self._plan, self._at_checkpoint(regularisation)
         trainer.reseed(seed)
@@ -106,7 +108,7 @@ class TrialRunner:
         # As a whole training ends: the statistics of the last steps are those of a few augmented
         # images, and scatter more than techniques differ.
         trainer.recalibrate_batch_norm(
-            images for images, _ in self._train.batches_of(self._settling)
+            images for images, _ in self._train.batches_of(self._recalibrating)
         )
         batches = [
             (targets, trainer.logits(images))
@@ -151,12 +153,12 @@ class TrialRunner:
         compiled = {name: value for name, value in changes.items() if name in _COMPILED}
         key = tuple(sorted(compiled.items()))
         if key not in self._trainers:
-            self._plain.restore(self._trainers[()][1])
+            self._baseline.restore(self._trainers[()][1])
             other = self._build(compiled)
             # Their random states differ in number, the weights do not.
             pairs = [
-                *zip(other.model.weights, self._plain.model.weights, strict=True),
-                *zip(other.optimizer.variables, self._plain.optimizer.variables, strict=True),
+                *zip(other.model.weights, self._baseline.model.weights, strict=True),
+                *zip(other.optimizer.variables, self._baseline.optimizer.variables, strict=True),
             ]
             for variable, value in pairs:
                 variable.assign(value)

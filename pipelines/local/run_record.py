@@ -22,7 +22,7 @@ class StageResult:
         outcome: `done`, `cached` or `failed`.
         seconds: Wall-clock time of the task, start-up and imports included.
         work_seconds: What the stage itself measured as its work; 0 when it measures nothing. That
-            of `select-policy` is the work of all trials.
+            of `search-trials` is the work of all its workers.
     """
 
     name: str

@@ -1,16 +1,14 @@
 """Does the search pay? Accuracy at equal total budget, search included, against fixed policies.
 
-python tests/benchmarks/bench_search.py [--sets digits_geometry cifar10_10k ...] [--seeds 5]
-    [--size 16] [--jobs 2] [--cells build/search_cells.jsonl]
+python tests/benchmarks/bench_search.py [--sets digits_geometry cifar10_10k ...] [--seeds 3]
+    [--size 16] [--jobs 2] [--cells build/search_cells.jsonl] [--before cells of another version]
 
-Every method sees 1.8 T images, T being those of a plain training; with the search, what it has seen
-is taken off the final training. What has been trained is kept in --cells and not trained again.
+Every method sees 1.8 T images, T being those of a baseline training; what the search has seen is
+taken off its final training. Cells (set, method, seed) that are in --cells are not trained again.
 The digits are scikit-learn's, with known invariances planted into training and test images:
 `digits_geometry` rotated, sheared, shifted and zoomed (flips are wrong for their labels),
-`digits_flips` flipped, `digits_colour` in other hues, saturations, contrasts and
-lights. `signals`, in the first seed alone, compares those of the table with trials of single
-transforms, and tries the fixed policies as the search tries its own; a set that is so small that at
-most what is customary is tried has none.
+`digits_flips` flipped, `digits_colour` in other hues, saturations, contrasts and lights.
+`make bench-search-against BASE=commit` runs the search of a commit first and compares the two.
 """
 
 import argparse
@@ -41,16 +39,12 @@ from sklearn.datasets import load_digits
 from kfp_vision.components.augmentation_search.search import search_augmentation
 from kfp_vision.components.data_import.fashion_mnist import provide_fashion_mnist
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
-from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
-from kfp_vision.components.shared.artifacts.search_result import ROUNDS
-from kfp_vision.components.shared.augmentation.policy import IDENTITY, Operation, Policy
-from kfp_vision.components.shared.augmentation.transforms import TRANSFORMS
+from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
-from kfp_vision.components.shared.search.plan import plan_search
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
@@ -59,18 +53,22 @@ from kfp_vision.components.shared.training.setup import (
     open_split,
     recipe_policy,
 )
-from kfp_vision.components.trial_search import known_policies as published
-from kfp_vision.components.trial_search.proposing import propose_trials
-from kfp_vision.components.trial_search.regularisation import Regularisation
-from kfp_vision.components.trial_search.selecting import select_policy
-from kfp_vision.components.trial_search.trial import TrialRunner
-from kfp_vision.components.trial_search.working import run_trials
+from kfp_vision.components.trial_search import known_policies
+from kfp_vision.components.trial_search.search import Inputs, search_trials
 
+_CROPPED = known_policies.flip_and_crop()
 FIXED: dict[str, Policy] = {
     "none": IDENTITY,
-    "flip_crop": published.flip_and_crop(),
-    "trivial_augment": published.trivial_augment(),
-    "rand_augment": published.rand_augment(),
+    "flip_crop": _CROPPED,
+    "trivial_augment": known_policies.trivial_augment(),
+    "rand_augment": known_policies.rand_augment(),
+    **{
+        f"{name}_flip_crop": dataclasses.replace(policy, always=_CROPPED.always)
+        for name, policy in (
+            ("trivial_augment", known_policies.trivial_augment()),
+            ("rand_augment", known_policies.rand_augment()),
+        )
+    },
 }
 GEOMETRY = {"rotate", "shear_x", "shear_y", "translate_x", "translate_y", "zoom_in", "zoom_out"}
 COLOUR = {"brightness", "contrast", "saturation", "hue"}
@@ -194,15 +192,10 @@ def search(dataset: Path, recipe: Recipe, seed: int, folder: Path) -> tuple[Reci
     path, table, out, checkpoints = (folder / each for each in ("in.json", "table", "out", "ck"))
     write_recipe(recipe, path)
     search_augmentation(dataset, path, table, checkpoints, search=True, seed=seed)
-    results: list[str] = []
-    for name in ROUNDS:
-        slices = propose_trials(name, dataset, path, table, results, workers=1, seed=seed)
-        results = [run_trials(each, dataset, path, table, checkpoints) for each in slices]
-    summary = select_policy(dataset, path, table, results, out, seed)
-    print(summary.decision or summary.skipped, json.dumps(summary.steps), flush=True)
-    for trial in summary.trials:
-        print("   ", trial["round"], trial["candidate"], trial["seed"], trial["loss"], flush=True)
-    print("   ", {key: summary.lengthening.get(key) for key in ("measured", "low", "high")})
+    result = search_trials(Inputs(dataset, path, table), [], out, checkpoints, seed)
+    print(result.decision or result.skipped, result.steps, flush=True)
+    for trial in result.trials:
+        print("   ", trial.round, trial.candidate, trial.seed, trial.loss, flush=True)
     seen = sum(read_json(StageCost, stage / COST_FILE).images_seen for stage in (table, out))
     return read_recipe(out / "recipe.json"), seen
 
@@ -214,54 +207,6 @@ def operations(recipe: Recipe) -> set[str]:
         return set()
     branches = [operation for branch in policy.branches for operation in branch.operations]
     return {operation.transform for operation in [*policy.always, *branches]}
-
-
-def signal_correlations(dataset: Path, recipe: Recipe, folder: Path) -> dict[str, float]:
-    """Returns the rank correlation of each signal with the gain of trials of one transform.
-
-    `all`: a linear fit to the ranks of all signals, each transform predicted by the others.
-    """
-    table = read_json(AugmentationTable, folder / "table/table.json")
-    info = read_json(DatasetInfo, dataset / "dataset.json")
-    plan = plan_search(recipe, info)
-    runner = TrialRunner(dataset, recipe, folder / "table", plan)
-    plain = np.mean([runner.run(Regularisation(IDENTITY, {}), seed) for seed in range(2)])
-    names, signals, gains = [], [], []
-    for row in table.signals:
-        if row["magnitude"] < 0.5:
-            continue
-        chance = TRANSFORMS[row["transform"]].chance
-        low, high = (0.5, 0.5) if chance else (0.0, row["magnitude"])
-        policy = Policy(always=(Operation(row["transform"], low, high, 1.0 if chance else 0.7),))
-        losses = [runner.run(Regularisation(policy, {}), seed) for seed in range(2)]
-        names.append(row["transform"])
-        signals.append([row["distance"], -row["affinity"], row["loss_shift"]])
-        gains.append(plain - np.mean(losses))
-    ranks = scipy.stats.rankdata(np.array(signals), axis=0)
-    target = scipy.stats.rankdata(gains)
-    found = {
-        name: float(scipy.stats.spearmanr(ranks[:, column], gains).statistic)
-        for column, name in enumerate(("distance", "affinity", "loss_shift"))
-    }
-    design = np.c_[np.ones(len(ranks)), ranks]
-    predicted = np.empty(len(ranks))
-    for name in set(names):
-        held = np.array([each == name for each in names])
-        fit, *_ = np.linalg.lstsq(design[~held], target[~held], rcond=None)
-        predicted[held] = design[held] @ fit
-    return found | {"all": float(scipy.stats.spearmanr(predicted, gains).statistic)}
-
-
-def trial_gains(dataset: Path, recipe: Recipe, folder: Path, seeds: int = 2) -> dict[str, float]:
-    """Returns what the fixed policies take off the held-out loss of trials, nats."""
-    info = read_json(DatasetInfo, dataset / "dataset.json")
-    plan = plan_search(recipe, info)
-    runner = TrialRunner(dataset, recipe, folder / "table", plan)
-    losses = {
-        name: [runner.run(Regularisation(policy, {}), seed) for seed in range(seeds)]
-        for name, policy in FIXED.items()
-    }
-    return {name: float(np.mean(losses["none"]) - np.mean(each)) for name, each in losses.items()}
 
 
 def mean_error(values: list[float]) -> list[float | None]:
@@ -311,18 +256,6 @@ def run_cell(problem: Problem, method: str, seed: int, key: str) -> dict[str, An
         return row | {"score": score(problem.dataset, recipe, FIXED[method], budget, seed)}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "search")
-        if method == "signals":
-            info = read_json(DatasetInfo, problem.dataset / "dataset.json")
-            if not plan_search(recipe, info).num_confirmed:
-                return row | {"rank_correlation": {}, "trial_gains": {}}
-            folder.mkdir()
-            search_augmentation(
-                problem.dataset, problem.recipe, folder / "table", folder, search=True, seed=seed
-            )
-            if read_json(AugmentationTable, folder / "table/table.json").skipped:
-                return row | {"rank_correlation": {}, "trial_gains": {}}
-            row["rank_correlation"] = signal_correlations(problem.dataset, recipe, folder)
-            return row | {"trial_gains": trial_gains(problem.dataset, recipe, folder)}
         found, seen = search(problem.dataset, recipe, seed, folder)
         policy = recipe_policy(found) or IDENTITY
         row |= {"used": sorted(operations(found)), "cost": seen / problem.plain_images}
@@ -332,7 +265,7 @@ def run_cell(problem: Problem, method: str, seed: int, key: str) -> dict[str, An
 
 def summarise(rows: Mapping[tuple[str, str, int], dict[str, Any]]) -> dict[str, Any]:
     """Returns the figures over all seeds that every method of a set has."""
-    keys = ("sets", "gains", "seeds", "search_cost", "rank_correlation", "trial_gains")
+    keys = ("sets", "gains", "seeds", "search_cost")
     result: dict[str, Any] = {key: {} for key in keys}
     recalls: list[float] = []
     harmful = 0
@@ -341,11 +274,6 @@ def summarise(rows: Mapping[tuple[str, str, int], dict[str, Any]]) -> dict[str, 
         for (other, method, seed), row in rows.items():
             if other == name:
                 held.setdefault(method, {})[seed] = row
-        for row in held.pop("signals", {}).values():
-            result["rank_correlation"][name] = row["rank_correlation"]
-            result["trial_gains"][name] = row["trial_gains"]
-        if not held:
-            continue
         seeds = sorted(set.intersection(*(set(each) for each in held.values())))
         scores = {m: [each[seed]["score"] for seed in seeds] for m, each in held.items()}
         result["seeds"][name] = len(seeds)
@@ -368,9 +296,8 @@ def summarise(rows: Mapping[tuple[str, str, int], dict[str, Any]]) -> dict[str, 
     return result
 
 
-def code_version() -> str:
-    """Returns a hash of the code that a search depends on, comments and docstrings left out."""
-    parts = ("shared", "augmentation_search", "trial_search")
+def code_version(*parts: str) -> str:
+    """Returns a hash of the code of some folders, comments and docstrings left out."""
     folders = [Path(__file__).parents[2] / "components" / each for each in parts]
     digest = hashlib.sha256()
     for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
@@ -388,15 +315,17 @@ def main() -> None:
     """Prints every training as it ends, then the result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sets", nargs="+", default=list(SOURCES))
-    parser.add_argument("--methods", nargs="+", default=[*FIXED, "search", "signals"])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--methods", nargs="+", default=[*FIXED, "search"])
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--cells", type=Path, default=Path("build/search_cells.jsonl"))
+    parser.add_argument("--before", type=Path)
     options = parser.parse_args()
     cells, rows = Cells(options.cells), {}
-    # A search is measured again when anything has changed that it depends on.
-    version = code_version()
+    # A cell is measured again when anything has changed that it depends on.
+    trained = code_version("shared/augmentation", "shared/training", "shared/architectures")
+    searched = code_version("shared", "augmentation_search", "trial_search")
     with (
         tempfile.TemporaryDirectory() as scratch,
         ProcessPoolExecutor(
@@ -408,10 +337,8 @@ def main() -> None:
         for seed, problem, method in itertools.product(
             range(options.seeds), problems, options.methods
         ):
-            if method == "signals" and seed:
-                continue
-            key = f"{problem.name} {method} {seed} {problem.inputs} {BUDGET}"
-            key += "" if method in FIXED else f" {version}"
+            version = trained if method in FIXED else searched
+            key = f"{problem.name} {method} {seed} {problem.inputs} {BUDGET} {version}"
             if key in cells:
                 rows[problem.name, method, seed] = cells[key]
             else:
@@ -422,6 +349,11 @@ def main() -> None:
             cells.add(row)
             rows[running[cell]] = row
             print(json.dumps(row), flush=True)
+    if options.before:
+        for row in map(json.loads, options.before.read_text().splitlines()):
+            name, method, seed = row["key"].split()[:3]
+            if method == "search" and (name, "search", int(seed)) in rows:
+                rows[name, "search_before", int(seed)] = row
     print("RESULT " + json.dumps(summarise(rows)))
 
 

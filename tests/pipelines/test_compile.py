@@ -39,28 +39,31 @@ def test_nothing_is_measured_or_trained_before_the_gate(compiled):
     tasks = compiled["root"]["dag"]["tasks"]
     assert "check-profile" in tasks["probe-batch-size"]["dependentTasks"]
     assert "probe-batch-size" in tasks["search-augmentation"]["dependentTasks"]
-    assert "select-policy" in tasks["train-model"]["dependentTasks"]
+    assert "search-trials" in tasks["train-model"]["dependentTasks"]
 
 
-def test_every_round_is_proposed_from_the_trials_before_it(compiled):
-    tasks = compiled["root"]["dag"]["tasks"]
-    loops = [tasks[f"for-loop-{number}"] for number in range(1, len(ROUNDS) + 1)]
-    proposals = ["propose-trials", *(f"propose-trials-{n}" for n in range(2, len(ROUNDS) + 1))]
-    assert len([name for name in tasks if name.startswith("for-loop")]) == len(loops)
-    for loop, proposal in zip(loops, proposals, strict=True):
-        assert proposal in loop["dependentTasks"]
-        items = loop["parameterIterator"]["items"]["inputParameter"]
-        assert items == f"pipelinechannel--{proposal}-Output"
-    after = [*proposals[1:], "select-policy"]
-    for number, name in enumerate(after, start=1):
-        assert f"for-loop-{number}" in tasks[name]["dependentTasks"]
-    rounds = [tasks[name]["inputs"]["parameters"]["round_name"] for name in proposals]
-    assert [held["runtimeValue"]["constant"] for held in rounds] == list(ROUNDS)
+def test_one_worker_runs_the_search_in_one_task_and_several_share_its_rounds(compiled):
+    branches = compiled["components"]["comp-condition-branches-1"]["dag"]["tasks"]
+    conditions = [task["triggerPolicy"]["condition"] for task in branches.values()]
+    assert any("> 1" in condition for condition in conditions)
+    several, one = (
+        compiled["components"][task["componentRef"]["name"]]["dag"]["tasks"]
+        for task in branches.values()
+    )
+    assert list(one) == ["no-trials"]
+    loops = [name for name in several if name.startswith("for-loop")]
+    proposals = [name for name in several if name.startswith("propose-trials")]
+    assert (len(loops), len(proposals)) == (len(ROUNDS), len(ROUNDS) + 1)
+    # Every round is proposed from the trials before it.
+    for loop, before, after in zip(loops, proposals, proposals[1:], strict=False):
+        items = several[loop]["parameterIterator"]["items"]["inputParameter"]
+        assert items == f"pipelinechannel--{before}-Output"
+        assert loop in several[after]["dependentTasks"]
 
 
 def test_the_training_takes_the_recipe_of_the_search(compiled):
     inputs = compiled["root"]["dag"]["tasks"]["train-model"]["inputs"]["artifacts"]
-    assert inputs["recipe"]["taskOutputArtifact"]["producerTask"] == "select-policy"
+    assert inputs["recipe"]["taskOutputArtifact"]["producerTask"] == "search-trials"
 
 
 def test_every_task_runs_the_versioned_image_and_installs_nothing(compiled):
@@ -100,11 +103,12 @@ def test_the_first_task_is_told_where_checkpoints_go(compiled):
 
 
 def test_publishing_is_never_cached(compiled):
-    tasks = compiled["root"]["dag"]["tasks"]
-    components = compiled["components"]
-    bodies = [components[f"comp-{name}"]["dag"]["tasks"] for name in tasks if "for-loop" in name]
-    for inner in bodies:
-        tasks = tasks | inner
-    tasks = {name: task for name, task in tasks.items() if "for-loop" not in name}
+    bodies = [each["dag"]["tasks"] for each in compiled["components"].values() if "dag" in each]
+    tasks = {
+        name: task
+        for body in (compiled["root"]["dag"]["tasks"], *bodies)
+        for name, task in body.items()
+        if not name.startswith(("for-loop", "condition"))
+    }
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
     assert cached == set(tasks) - {"publish"}

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from kfp_vision.components.augmentation_search.buckets import keep_levels, make_groups
 from kfp_vision.components.augmentation_search.distance import (
-    Signals,
     equal_levels,
     frechet_distance,
     null_distance,
 )
+from kfp_vision.components.augmentation_search.groups import keep_levels, make_groups
+from kfp_vision.components.shared.artifacts.augmentation_table import Signals
 
 
 def _features(seed: int, count: int = 4000) -> np.ndarray:
@@ -55,7 +55,7 @@ def test_levels_invert_the_distance_and_stop_at_the_greatest_magnitude() -> None
 def _rows(name: str, distances: list[float], affinities: list[float]) -> list[Signals]:
     magnitudes = np.arange(1, len(distances) + 1) / len(distances)
     return [
-        Signals(name, float(magnitude), distance, affinity, 0.0, 0.0)
+        Signals(name, float(magnitude), distance, affinity)
         for magnitude, distance, affinity in zip(magnitudes, distances, affinities, strict=True)
     ]
 
@@ -65,8 +65,8 @@ def test_what_destroys_the_labels_is_refused_and_the_rest_has_equal_distances() 
         *_rows("rotate", [0.1, 0.4, 0.9], [0.95, 0.9, 0.3]),
         *_rows("shear_x", [0.05, 0.2, 0.4], [0.97, 0.95, 0.9]),
         *_rows("zoom_in", [0.5, 0.9, 1.0], [0.4, 0.3, 0.2]),
-        Signals("horizontal_flip", 1.0, 0.001, 1.0, 0.0, 0.0),
-        Signals("vertical_flip", 1.0, 0.06, 0.3, 0.0, 0.0),
+        Signals("horizontal_flip", 1.0, 0.001, 1.0),
+        Signals("vertical_flip", 1.0, 0.06, 0.3),
     ]
     kept = {each.transform: each for each in keep_levels(table)}
     assert kept["vertical_flip"].reason == "the labels do not survive it"
@@ -89,17 +89,14 @@ def test_what_destroys_the_labels_is_refused_and_the_rest_has_equal_distances() 
     assert (groups["horizontal_flip"].always, groups["geometry"].always) == (True, False)
     assert [len(level) for level in groups["geometry"].levels] == [3, 3]
     weak, strong = groups["geometry"].levels
-    assert all(a.high <= b.high for a, b in zip(weak, strong, strict=True))
+    assert all(weak[name] <= strong[name] for name in weak)
 
 
 def test_small_shifts_of_every_image_are_a_group_where_both_axes_keep_the_labels() -> None:
     rows = [*_rows("translate_x", [0.1, 0.2], [1.0, 0.9]), *_rows("translate_y", [0.1], [0.9])]
     (shift,) = (group for group in make_groups(keep_levels(rows)) if group.name == "shift")
     assert shift.always
-    assert [[operation.high for operation in level] for level in shift.levels] == [
-        [0.125, 0.125],
-        [0.25, 0.25],
-    ]
+    assert [list(level.values()) for level in shift.levels] == [[0.125, 0.125], [0.25, 0.25]]
     halves = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     broken = [*_rows("translate_x", halves, [0.9] * 6), *_rows("translate_y", halves, [0.2] * 6)]
     assert "shift" not in {group.name for group in make_groups(keep_levels(broken))}

@@ -39,7 +39,7 @@ from kfp_vision.components.shared.artifacts.probe_result import (
     RangeTest,
     StepSpeed,
 )
-from kfp_vision.components.shared.artifacts.search_result import TrialSummary
+from kfp_vision.components.shared.artifacts.search_result import SearchResult
 from kfp_vision.components.shared.artifacts.training_result import TrainingResult
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.report.records import StageRecord, StageReport, Stages
@@ -117,7 +117,7 @@ class Artifacts:
     decided: Recipe
     augmentation: AugmentationTable
     examples: dict[str, np.ndarray]
-    search: TrialSummary
+    search: SearchResult
     training: TrainingResult
     curves: list[dict[str, Any]]
     recipe: Recipe

@@ -10,7 +10,7 @@ from report_artifacts import Artifacts
 from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
 from kfp_vision.components.shared.artifacts.evaluation_result import Export
 from kfp_vision.components.shared.artifacts.probe_result import NoiseScale, ProbeResult, RangeTest
-from kfp_vision.components.shared.artifacts.search_result import TrialSummary
+from kfp_vision.components.shared.artifacts.search_result import SearchResult
 from kfp_vision.components.shared.recipe.document import Recipe
 
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)>"\'&{{ 7*7 }}'
@@ -159,31 +159,26 @@ def unsearched(run: Artifacts) -> Artifacts:
     return dataclasses.replace(
         run,
         augmentation=AugmentationTable(skipped=skipped),
-        search=TrialSummary(skipped=skipped),
+        search=SearchResult(skipped=skipped),
         recipe=Recipe({"training": run.recipe.sections["training"]}),
     )
 
 
 def unchanged(run: Artifacts) -> Artifacts:
-    """Returns a run whose trials were all worse than the plain one, or failed."""
+    """Returns a run whose trials were all worse than the baseline, or failed."""
     trials = [
-        {**trial, "loss": trial["loss"] and trial["loss"] + bool(trial["candidate"]["levels"])}
+        dataclasses.replace(
+            trial, losses=[loss + bool(trial.candidate.levels) for loss in trial.losses]
+        )
         for trial in run.search.trials
-        if trial["round"] == "screening"
+        if trial.round == "screening"
     ]
-    search = TrialSummary(
-        decision="Not one of 5 trials was better than the plain one: nothing changes.",
-        plan=run.search.plan,
+    search = SearchResult(
+        decision="None of 5 trials is better than the baseline: nothing changes.",
         techniques=run.search.techniques,
         trials=trials,
     )
     return dataclasses.replace(unsearched(run), augmentation=run.augmentation, search=search)
-
-
-def untried(run: Artifacts) -> Artifacts:
-    """Returns a run that was too short for a single trial."""
-    search = TrialSummary(decision="Nothing was tried: 2 trials are too few.", plan=run.search.plan)
-    return dataclasses.replace(unchanged(run), search=search)
 
 
 def undetermined(run: Artifacts) -> Artifacts:
@@ -218,7 +213,7 @@ def bare(run: Artifacts) -> Artifacts:
         probe=ProbeResult(),
         decided=Recipe(),
         augmentation=AugmentationTable(),
-        search=TrialSummary(),
+        search=SearchResult(),
         training=dataclasses.replace(run.training, warnings=[], checks={}),
         evaluation=dataclasses.replace(
             run.evaluation,
@@ -246,6 +241,5 @@ CASES: dict[str, Callable[[Artifacts], Artifacts]] = {
     "probe undetermined": undetermined,
     "search skipped": unsearched,
     "search found nothing": unchanged,
-    "search too short": untried,
     "nothing that may be empty": bare,
 }

@@ -1,20 +1,19 @@
 """From the table of signals to groups of transforms that are tried together.
 
-A group has levels; a level is a set of operations of equal distance. What destroys the labels is in
-no level. What is no further from the clean images than they are from themselves stays: measured,
-the horizontal flip of natural images is such a transform, and the best of all.
+A group has levels; a level is a set of transforms at magnitudes of equal distance, without those
+that destroy the labels. A small distance is no reason to leave a transform out: the horizontal
+flip of natural images hardly moves them, and helps most.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from kfp_vision.components.augmentation_search.distance import Signals, equal_levels
-from kfp_vision.components.shared.augmentation.policy import Operation
+from kfp_vision.components.augmentation_search.distance import equal_levels
+from kfp_vision.components.shared.artifacts.augmentation_table import Group, Kept, Signals
 from kfp_vision.components.shared.augmentation.transforms import TRANSFORMS
 
-__all__ = ["CUSTOMARY", "NUM_LEVELS", "Group", "Kept", "keep_levels", "make_groups"]
+__all__ = ["NUM_LEVELS", "keep_levels", "make_groups"]
 
 NUM_LEVELS = 6
 _LEAST_AFFINITY = 0.5
@@ -22,8 +21,6 @@ _LEAST_AFFINITY = 0.5
 _TRIED_LEVELS = (2, 5)
 # What crops and shifts do: both axes, every image, by at most so much of the greatest magnitude.
 _SHIFT, _SHIFT_LEVELS = ("translate_x", "translate_y"), (0.125, 0.25)
-# What photographs are customarily trained with.
-CUSTOMARY = ("horizontal_flip", *_SHIFT)
 _FAMILIES = {
     "geometry": (
         "rotate",
@@ -46,43 +43,6 @@ _FAMILIES = {
     ),
     "detail": ("sharpness", "blur", "erase"),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Kept:
-    """What is left of one transform.
-
-    Attributes:
-        transform: Its name.
-        levels: Magnitude at each of the levels of equal distance, [NUM_LEVELS].
-        kept: Whether the labels survive that magnitude, [NUM_LEVELS].
-        reason: Why no level is kept; empty when some are.
-    """
-
-    transform: str
-    levels: list[float]
-    kept: list[bool]
-    reason: str
-
-    def at_most(self, level: int) -> float | None:
-        """Returns the magnitude of the strongest kept level up to `level`."""
-        pairs = zip(self.levels[: level + 1], self.kept, strict=False)
-        return max((magnitude for magnitude, kept in pairs if kept), default=None)
-
-
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """Transforms that are decided together.
-
-    Attributes:
-        name: Of the group.
-        levels: Operations, from weak to strong.
-        always: Every image gets all of them; else an image gets one of them or none.
-    """
-
-    name: str
-    levels: list[list[Operation]]
-    always: bool = False
 
 
 def keep_levels(table: Sequence[Signals]) -> list[Kept]:
@@ -133,30 +93,26 @@ def make_groups(kept: Sequence[Kept]) -> list[Group]:
     image gets one operation.
     """
     left = {each.transform: each for each in kept if not each.reason}
-    groups = [
-        Group(name, [[Operation(name, 0.5, 0.5)]], always=True)
-        for name in left
-        if TRANSFORMS[name].chance
-    ]
+    groups = [Group(name, [{name: 0.5}], always=True) for name in left if TRANSFORMS[name].chance]
     limits = [left[name].at_most(NUM_LEVELS) for name in _SHIFT if name in left]
     bound = min((limit for limit in limits if limit is not None), default=0.0)
     shifts = [
-        [Operation(name, 0.0, magnitude) for name in _SHIFT]
+        dict.fromkeys(_SHIFT, magnitude)
         for magnitude in _SHIFT_LEVELS
         if len(limits) == len(_SHIFT) and magnitude <= bound
     ]
     if shifts:
         groups.append(Group("shift", shifts, always=True))
     for family, names in _FAMILIES.items():
-        levels: list[list[Operation]] = []
+        levels: list[dict[str, float]] = []
         for level in _TRIED_LEVELS:
-            operations = [
-                Operation(name, 0.0, magnitude)
+            magnitudes = {
+                name: magnitude
                 for name in names
                 if name in left and (magnitude := left[name].at_most(level)) is not None
-            ]
-            if operations and (not levels or operations != levels[-1]):
-                levels.append(operations)
+            }
+            if magnitudes and magnitudes not in levels:
+                levels.append(magnitudes)
         if levels:
             groups.append(Group(family, levels))
     return groups

@@ -1,0 +1,133 @@
+"""The stage: trials round by round in one process, or slices of a round for several."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable, SearchPlan
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.json_files import json_text, read_json, write_json
+from kfp_vision.components.shared.artifacts.search_result import ROUNDS, SearchResult, Trial
+from kfp_vision.components.shared.recipe.document import read_recipe, write_recipe
+from kfp_vision.components.shared.report.records import write_stage_report
+from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.trial_search.proposing import SearchSpace, next_trials, read_space
+from kfp_vision.components.trial_search.recording import record_policy, summarise
+from kfp_vision.components.trial_search.running import TrialProcess, merge_trials
+from kfp_vision.components.trial_search.stage_report import read_examples, search_report
+
+__all__ = ["Inputs", "propose_slices", "run_slice", "search_trials"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Paths that a search reads.
+
+    Attributes:
+        dataset: The `dataset` artifact.
+        recipe: The complete recipe.
+        table: The `augmentation` artifact.
+    """
+
+    dataset: Path
+    recipe: Path
+    table: Path
+
+    def read(self) -> tuple[SearchPlan, SearchSpace] | None:
+        """Returns plan and search space; None where there is no search."""
+        table = read_json(AugmentationTable, self.table / "table.json")
+        return None if table.skipped or table.plan is None else (table.plan, read_space(table))
+
+    def process(self, checkpoint_dir: Path, plan: SearchPlan, space: SearchSpace) -> TrialProcess:
+        """Returns what runs trials in this process."""
+        return TrialProcess(
+            self.dataset, self.recipe, self.table, plan, space.techniques, checkpoint_dir
+        )
+
+
+@explains_full_disk("output_dir", "checkpoint_dir")
+def search_trials(
+    inputs: Inputs, results: Sequence[str], output_dir: Path, checkpoint_dir: Path, seed: int
+) -> SearchResult:
+    """Runs all trials that are missing and decides; one process is a whole search.
+
+    Writes `search.json`, `recipe.json` and `cost.json` (of all trials).
+
+    Args:
+        inputs: Paths that are read.
+        results: Trials that other workers have run, as JSON; empty with one worker.
+        output_dir: Is created.
+        checkpoint_dir: Outlives a killed task; holds the journal of the trials.
+        seed: Seed of the search.
+
+    Raises:
+        ValueError: Not even the baseline could be trained.
+        MemoryError: The trial of the baseline runs out of memory.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    started_from, search = read_recipe(inputs.recipe), inputs.read()
+    recipe, trials, seconds, seen = started_from, merge_trials(results), 0.0, 0
+    began = time.monotonic()
+    table = read_json(AugmentationTable, inputs.table / "table.json")
+    if search is None:
+        result = SearchResult(skipped=table.skipped)
+    else:
+        plan, space = search
+        process = inputs.process(checkpoint_dir, plan, space)
+        while missing := next_trials(trials, space, plan, seed):
+            trials += process.run(missing)
+        result = summarise(trials, plan, space.techniques)
+        recipe = record_policy(inputs.dataset, started_from, result, space.techniques)
+        confirmed = sum(trial.round == ROUNDS[-1] for trial in trials)
+        seen = plan.images_of(len(trials) - confirmed, confirmed)
+        seconds = sum(trial.seconds for trial in trials)
+    write_recipe(recipe, output_dir / "recipe.json")
+    write_json(result, output_dir / "search.json")
+    examples, primary = read_examples(inputs.table), recipe.value("data", "primary_metric")
+    report = search_report(
+        result, table, examples, started_from, recipe, primary, table.images_seen + seen
+    )
+    write_stage_report(report, output_dir)
+    # A resumed search did not run all trials itself.
+    seconds = max(seconds, time.monotonic() - began)
+    write_json(StageCost("search_trials", seconds, seen), output_dir / COST_FILE)
+    return result
+
+
+def propose_slices(inputs: Inputs, results: Sequence[str], workers: int, seed: int) -> list[str]:
+    """Returns the trials so far and the next ones as JSON lists, one for each worker.
+
+    There is always at least one list. Nothing here trains: it starts no framework.
+
+    Args:
+        inputs: Paths that are read.
+        results: What the workers of the round before returned; empty before the first.
+        workers: Lists at most.
+        seed: Seed of the search.
+    """
+    trials, search = merge_trials(results), inputs.read()
+    missing = [] if search is None else next_trials(trials, search[1], search[0], seed)
+    # What is compiled anew lies together, so that few workers have to.
+    count = max(1, min(workers, len(missing)))
+    bounds = [round(index * len(missing) / count) for index in range(count + 1)]
+    parts = [missing[start:end] for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    # Once is enough: the lists of all workers are merged.
+    return [json_text([*([] if number else trials), *each]) for number, each in enumerate(parts)]
+
+
+@explains_full_disk("checkpoint_dir")
+def run_slice(inputs: Inputs, work: str, checkpoint_dir: Path) -> str:
+    """Returns the trials of `work` as JSON, those that had not ended with their results.
+
+    Args:
+        inputs: Paths that are read.
+        work: A list of `propose_slices`.
+        checkpoint_dir: Outlives a killed task; holds the journal of the trials.
+    """
+    trials, search = merge_trials([work]), inputs.read()
+    missing = [trial for trial in trials if not trial.ended]
+    if search is None or not missing:
+        return work
+    ended: list[Trial] = [trial for trial in trials if trial.ended]
+    return json_text(ended + inputs.process(checkpoint_dir, *search).run(missing))

@@ -1,0 +1,288 @@
+"""The rounds on objectives whose best candidate is known, and what the decision accepts."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+
+from kfp_vision.components.shared.artifacts.augmentation_table import (
+    CheckpointPlan,
+    Group,
+    SearchPlan,
+)
+from kfp_vision.components.shared.artifacts.json_files import json_text
+from kfp_vision.components.shared.artifacts.search_result import (
+    BASELINE,
+    ROUNDS,
+    Candidate,
+    Confirmed,
+    Trial,
+)
+from kfp_vision.components.trial_search.deciding import (
+    confirm,
+    paired_excess,
+    standard_error,
+    strongest_within_one_standard_error,
+)
+from kfp_vision.components.trial_search.proposing import SearchSpace, next_trials
+from kfp_vision.components.trial_search.running import merge_trials
+from kfp_vision.components.trial_search.techniques import (
+    is_compatible,
+    read_techniques,
+    screening_order,
+)
+
+_GROUPS = [
+    Group("horizontal_flip", [{"horizontal_flip": 0.5}], always=True),
+    Group("vertical_flip", [{"vertical_flip": 0.5}], always=True),
+    Group("shift", [{"translate_x": 0.125}, {"translate_x": 0.25}], always=True),
+    Group("geometry", [{"rotate": 0.1, "shear_x": 0.2}, {"rotate": 0.2, "shear_x": 0.4}]),
+    Group("colour", [{"hue": 0.1}, {"hue": 0.4}]),
+]
+_TECHNIQUES = read_techniques(_GROUPS, {"dropout": 0.2})
+_SPACE = SearchSpace(_TECHNIQUES, {"geometry": {"rotate": 0.1, "shear_x": 0.5}})
+_CHECKPOINT = CheckpointPlan(100, 64, 16, 0.01, 10)
+_PLAN = SearchPlan(_CHECKPOINT, 64, 16, 0.01, 64, 800, 800, 64, 400, 400, 22, 9)
+
+_Loss = Callable[[Candidate, int, str], tuple[float, ...]]
+
+
+def _search(loss: _Loss, num_trials: int = 22, num_confirmed: int = 9) -> list[Trial]:
+    """Runs all rounds; between two of them the trials travel as JSON."""
+    plan = dataclasses.replace(_PLAN, num_trials=num_trials, num_confirmed=num_confirmed)
+    done: list[Trial] = []
+    while missing := next_trials(done, _SPACE, plan, seed=7):
+        assert len({trial.round for trial in missing}) == 1
+        ended = [
+            dataclasses.replace(each, losses=loss(each.candidate, each.seed, each.round))
+            for each in missing
+        ]
+        failed = [
+            dataclasses.replace(each, error="")
+            if each.losses
+            else dataclasses.replace(each, error="not finite")
+            for each in ended
+        ]
+        done = merge_trials([json_text(done), json_text(failed)])
+    return done
+
+
+def _additive(gains: Mapping[str, float]) -> _Loss:
+    """Returns losses of two parts of the images; the noise of a seed is in all candidates."""
+
+    def loss(candidate: Candidate, seed: int, _: str) -> tuple[float, ...]:
+        noise = 0.01 * np.random.default_rng(seed).normal()
+        total = 2.0 + noise - sum(gains.get(name, 0.0) for name, _ in candidate.levels)
+        return (total, total)
+
+    return loss
+
+
+def _levels(confirmed: Confirmed | None) -> dict[str, int]:
+    assert confirmed is not None
+    assert confirmed.accepted
+    return dict(confirmed.candidate.levels)
+
+
+def test_on_additive_gains_the_rounds_find_the_best_techniques() -> None:
+    harm = dict.fromkeys(_TECHNIQUES, -0.1)
+    gains = {**harm, "horizontal_flip": 0.2, "geometry": 0.15, "shift": 0.1}
+    done = _search(_additive(gains))
+    found = confirm(done)
+    assert _levels(found).keys() == {"horizontal_flip", "geometry", "shift"}
+    assert found is not None
+    assert found.gain == pytest.approx(0.45)
+    assert found.error == pytest.approx(0.0, abs=1e-9)
+    assert found.num_seeds == 3
+
+
+@pytest.mark.parametrize(("num_trials", "num_confirmed"), [(4, 2), (8, 4), (13, 6), (22, 9)])
+def test_searches_of_all_sizes_take_flip_and_crop_where_it_helps_and_not_where_it_harms(
+    num_trials: int, num_confirmed: int
+) -> None:
+    helps = _additive({"horizontal_flip": 0.1, "shift": 0.1, "trivial_augment": -0.3})
+    harms = _additive({**dict.fromkeys(_TECHNIQUES, -0.1), "horizontal_flip": -0.3, "shift": 0.2})
+    assert {"horizontal_flip", "shift"} <= _levels(
+        confirm(_search(helps, num_trials, num_confirmed))
+    ).keys()
+    done = _search(harms, num_trials, num_confirmed)
+    assert _levels(confirm(done)).keys() == {"shift"}
+    selected = [trial for trial in done if trial.round != ROUNDS[-1]]
+    assert len(selected) <= num_trials
+    assert len(done) - len(selected) <= num_confirmed
+
+
+def test_techniques_that_spoil_each_other_are_not_taken_together() -> None:
+    def loss(candidate: Candidate, *_: object) -> tuple[float, ...]:
+        names = {name for name, _ in candidate.levels}
+        gain = 0.2 if names == {"horizontal_flip"} else 0.15 if names == {"cutmix"} else -0.1
+        return (2.0 - gain * bool(names),) * 2
+
+    assert _levels(confirm(_search(loss))) == {"horizontal_flip": 0}
+
+
+def test_removal_finds_the_transform_that_does_harm() -> None:
+    def loss(candidate: Candidate, *_: object) -> tuple[float, ...]:
+        names = {name for name, _ in candidate.levels}
+        gain = 0.3 - 0.1 * ("shear_x" not in candidate.without) if "geometry" in names else 0.0
+        return (2.0 - gain + 0.2 * len(names - {"geometry"}),) * 2
+
+    found = confirm(_search(loss))
+    assert _levels(found).keys() == {"geometry"}
+    assert found is not None
+    assert found.candidate.without == ("shear_x",)
+
+
+def test_where_nothing_is_below_the_baseline_the_search_ends_after_the_screening() -> None:
+    done = _search(_additive(dict.fromkeys(_TECHNIQUES, -0.1)))
+    assert {trial.round for trial in done} == {ROUNDS[0]}
+    assert confirm(done) is None
+
+
+def test_a_gain_that_does_not_repeat_is_not_confirmed() -> None:
+    def loss(candidate: Candidate, seed: int, name: str) -> tuple[float, ...]:
+        lucky = name != ROUNDS[-1] and "colour" in dict(candidate.levels)
+        return (2.0 - 0.2 * lucky + 0.1 * bool(candidate.levels) * (not lucky),) * 2
+
+    found = confirm(_search(loss))
+    assert found is not None
+    assert not found.accepted
+    assert found.gain == pytest.approx(-0.1)
+
+
+def test_a_baseline_that_fails_ends_the_search() -> None:
+    assert len(_search(lambda candidate, *_: (1.0, 1.0) if candidate.levels else ())) == 10
+
+
+def test_an_interrupted_round_is_proposed_again_without_what_has_ended() -> None:
+    first = next_trials([], _SPACE, _PLAN, seed=7)
+    ended = [dataclasses.replace(each, losses=(1.0, 1.0)) for each in first[:4]]
+    assert next_trials(ended, _SPACE, _PLAN, seed=7) == first[4:]
+    failed = dataclasses.replace(first[4], error="not finite")
+    assert next_trials([*ended, failed], _SPACE, _PLAN, seed=7) == first[5:]
+
+
+def test_seeds_are_common_to_a_round_and_fresh_for_the_confirmation() -> None:
+    done = _search(_additive({"horizontal_flip": 0.1, "geometry": 0.1}))
+    seeds = {name: {trial.seed for trial in done if trial.round == name} for name in ROUNDS}
+    assert seeds["screening"] == seeds["combination 1"] == {7}
+    assert seeds["repetition"] == {8}
+    assert seeds["confirmation"] == {9, 10, 11}
+    tried = {trial.candidate for trial in done}
+    assert all(is_compatible(each, _TECHNIQUES) for each in tried)
+
+
+def test_what_is_known_is_tried_first() -> None:
+    order = [{name for name, _ in each.levels} for each in screening_order(_TECHNIQUES)]
+    crop = {"horizontal_flip", "shift"}
+    assert order[:6] == [
+        set(),
+        crop,
+        {"shift"},
+        {"horizontal_flip"},
+        {*crop, "trivial_augment"},
+        {"geometry"},
+    ]
+    strong = BASELINE.adding(("geometry", 1)), BASELINE.adding(("geometry", 0))
+    assert strong[0] in screening_order(_TECHNIQUES)[:6]
+    assert strong[1] in screening_order(_TECHNIQUES)[12:]
+
+
+_Losses = Mapping[Candidate, list[tuple[float, ...]]]
+
+
+def _trials(losses: _Losses) -> list[Trial]:
+    return [
+        Trial(ROUNDS[-1], each, seed, parts)
+        for each, held in losses.items()
+        for seed, parts in enumerate(held)
+    ]
+
+
+_FLIP = BASELINE.adding(("horizontal_flip", 0))
+_BOTH = _FLIP.adding(("shift", 1))
+
+
+@pytest.mark.parametrize(
+    ("scatter", "chosen"),
+    # The difference to the best is 0.01; its standard error is the scatter / sqrt(8).
+    [(0.01, _FLIP), (0.05, _BOTH)],
+)
+def test_the_strongest_is_taken_within_one_standard_error(
+    scatter: float, chosen: Candidate
+) -> None:
+    noise = scatter * np.resize([1.0, -1.0], 8)
+    losses = {
+        BASELINE: [(2.0,) * 8],
+        _FLIP: [(1.9,) * 8],
+        _BOTH: [tuple((1.91 + noise).tolist())],
+    }
+    excess = paired_excess(_trials(losses))
+    assert strongest_within_one_standard_error(excess) == chosen
+
+
+def test_what_is_above_the_baseline_is_never_taken() -> None:
+    noise = np.resize([1.0, -1.0], 8)
+    losses = {BASELINE: [(2.0,) * 8], _FLIP: [tuple((2.01 + noise).tolist())]}
+    assert strongest_within_one_standard_error(paired_excess(_trials(losses))) == BASELINE
+
+
+def test_what_failed_with_one_seed_is_left_out() -> None:
+    losses: _Losses = {BASELINE: [(2.0, 2.0), (2.0, 2.0)], _FLIP: [(1.0, 1.0)]}
+    assert list(paired_excess(_trials(losses))) == [BASELINE]
+    assert paired_excess(_trials({_FLIP: [(1.0, 1.0)]})) == {}
+
+
+def test_the_standard_error_is_the_scatter_that_seeds_and_images_have() -> None:
+    """Of 2,000 experiments, the variance of the mean is that which each of them estimates."""
+    generator = np.random.default_rng(0)
+    means, variances = [], []
+    for _ in range(2000):
+        differences = 0.1 * generator.normal(size=(1, 8)) + 0.05 * generator.normal(size=(3, 1))
+        means.append(differences.mean())
+        variances.append(standard_error(differences) ** 2)
+    assert np.mean(variances) == pytest.approx(0.1**2 / 8 + 0.05**2 / 3, rel=0.05)
+    assert np.var(means) == pytest.approx(np.mean(variances), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("gain", "least", "most"),
+    # Harm, nothing and a gain in nats of all techniques; the standard error of a difference is
+    # 0.03 over seeds and 0.02 over images.
+    [(-0.05, 0.0, 0.05), (0.0, 0.3, 0.9), (0.05, 0.95, 1.0)],
+)
+def test_what_harms_is_refused_what_helps_is_found_and_what_does_nothing_may_be_used(
+    gain: float, least: float, most: float
+) -> None:
+    accepted = 0
+    for draw in range(100):
+        generator = np.random.default_rng(draw)
+        effects: dict[tuple[Candidate, bool], np.ndarray] = {}
+
+        def loss(
+            candidate: Candidate,
+            seed: int,
+            name: str,
+            generator: np.random.Generator = generator,
+            effects: dict[tuple[Candidate, bool], np.ndarray] = effects,
+        ) -> tuple[float, ...]:
+            if not candidate.levels:
+                return (2.0,) * 8
+            own = 0.02 * 8**0.5 * generator.normal(size=8)
+            parts = effects.setdefault((candidate, name == ROUNDS[-1]), own)
+            values = 2.0 - gain + parts + 0.03 * generator.normal()
+            return tuple(values.tolist())
+
+        found = confirm(_search(loss))
+        accepted += found is not None and found.accepted
+    assert least <= accepted / 100 <= most
+
+
+def test_candidates_are_equal_after_a_trip_through_json() -> None:
+    for levels in itertools.permutations([("shift", 1), ("geometry", 0), ("cutmix", 0)]):
+        candidate = Candidate(levels, ("rotate",))
+        (trial,) = merge_trials([json_text([Trial(ROUNDS[1], candidate, 3, (1.0, 2.0))])])
+        assert trial == Trial(ROUNDS[1], candidate, 3, (1.0, 2.0))
+        assert trial.loss == 1.5
