@@ -58,3 +58,12 @@ def unlabeled_version(uri: str, follow_links: bool) -> str:
     from kfp_vision.components.data_import import source_version
 
     return source_version.unlabeled_version(uri, follow_links)
+
+
+def check_source(uri: str, follow_links: bool) -> None:
+    """Refuses a local source that is not there: the launcher asks before the first task."""
+    from kfp_vision.components.data_import.readers import TFDS_PREFIX
+    from kfp_vision.components.shared.runtime.storage import is_remote, open_folder
+
+    if uri and not uri.startswith(TFDS_PREFIX) and not is_remote(uri):
+        open_folder(uri, follow_links)

@@ -41,7 +41,14 @@ def check_profile(profile: dsl.Input[dsl.Artifact], accept_findings: str) -> Non
     """Stops the pipeline when a finding of level `fail` is not accepted."""
     from pathlib import Path
 
+    from kfp_vision.components.data_profiling.findings import split_codes
     from kfp_vision.components.data_profiling.profile import check_findings
 
-    codes = [code.strip() for code in accept_findings.split(",") if code.strip()]
-    check_findings(Path(profile.path), codes)
+    check_findings(Path(profile.path), split_codes(accept_findings))
+
+
+def check_codes(accept_findings: str) -> None:
+    """Refuses what is no code of a finding: the launcher asks before the first task."""
+    from kfp_vision.components.data_profiling.findings import split_codes
+
+    split_codes(accept_findings)

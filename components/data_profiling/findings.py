@@ -8,7 +8,7 @@ from kfp_vision.components.data_profiling.measurements import Measurements, Obse
 from kfp_vision.components.shared.artifacts.data_profile import Example, Finding
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 
-__all__ = ["RULES", "find", "not_accepted"]
+__all__ = ["RULES", "find", "not_accepted", "split_codes"]
 
 # Code -> rule. The code is what a user accepts a finding by, so it never changes.
 RULES: Mapping[str, Callable[[Measurements], Observation | None]] = {
@@ -68,18 +68,24 @@ def _examples(observation: Observation, images: Images, classes: Sequence[str]) 
     ]
 
 
-def not_accepted(findings: Sequence[Finding], accept: Sequence[str]) -> list[Finding]:
-    """Returns the findings that stop the pipeline: not accepted, or not to be accepted at all.
+def split_codes(accept_findings: str) -> list[str]:
+    """Returns the codes of findings in a text.
 
     Raises:
-        ValueError: `accept` holds what is not the code of any finding.
+        ValueError: It holds what is not the code of any finding.
     """
-    unknown = sorted(set(accept) - set(RULES))
+    codes = [code.strip() for code in accept_findings.split(",") if code.strip()]
+    unknown = sorted(set(codes) - set(RULES))
     if unknown:
         raise ValueError(
             f"`accept_findings` must be codes among {sorted(RULES)}, joined by commas. "
             f"Received: {unknown}"
         )
+    return codes
+
+
+def not_accepted(findings: Sequence[Finding], accept: Sequence[str]) -> list[Finding]:
+    """Returns the findings that stop the pipeline: not accepted, or not to be accepted at all."""
     return [
         finding
         for finding in findings

@@ -114,8 +114,7 @@ def check_findings(profile_dir: Path, accept: Sequence[str]) -> None:
         accept: Codes of findings that the user lives with.
 
     Raises:
-        ValueError: There is a `fail` finding that is not accepted, or that cannot be, or an unknown
-            code.
+        ValueError: There is a `fail` finding that is not accepted, or that cannot be.
     """
     profile = read_json(Profile, profile_dir / "profile.json")
     stopping = not_accepted(profile.findings, accept)

@@ -16,14 +16,14 @@ from typing import IO, Any
 
 from rich.console import Console
 
-from kfp_vision.components.data_import.readers import TFDS_PREFIX
-from kfp_vision.components.data_profiling.findings import not_accepted
+from kfp_vision.components.data_import.component import check_source
+from kfp_vision.components.data_profiling.component import check_codes
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.document import fetch_recipe
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
 from kfp_vision.components.shared.runtime.identity import code_digest
-from kfp_vision.components.shared.runtime.storage import StorageError, is_remote, open_folder
+from kfp_vision.components.shared.runtime.storage import StorageError
 from kfp_vision.pipelines.local.architecture_check import check_architecture
 from kfp_vision.pipelines.local.cache import remove_unfinished
 from kfp_vision.pipelines.local.display import Outcome, choose_display
@@ -88,11 +88,8 @@ def _check(parameters: Parameters) -> None:
     """Refuses what can be known to fail, before any stage has started."""
     check_output(parameters.dataset_uri, parameters.output_uri)
     for uri in (parameters.dataset_uri, parameters.unlabeled_uri):
-        if uri and not uri.startswith(TFDS_PREFIX) and not is_remote(uri):
-            open_folder(uri, parameters.follow_links)
-    not_accepted(
-        [], [code.strip() for code in parameters.accept_findings.split(",") if code.strip()]
-    )
+        check_source(uri, parameters.follow_links)
+    check_codes(parameters.accept_findings)
     if parameters.recipe_uri:
         fetch_recipe(parameters.recipe_uri)
     check_architecture(parameters.architecture, parameters.image_size)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kfp_vision.components.data_profiling.duplicates import label_keys
-from kfp_vision.components.data_profiling.findings import RULES, not_accepted
+from kfp_vision.components.data_profiling.findings import RULES, not_accepted, split_codes
 from kfp_vision.components.data_profiling.measurements import Measurements
 from kfp_vision.components.shared.artifacts.data_profile import Finding
 
@@ -253,4 +253,4 @@ def test_only_accepted_failures_pass(accept: list[str], stopping: list[str]) -> 
 
 def test_a_misspelt_code_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Received: \['leakage'\]"):
-        not_accepted([], ["leakage"])
+        split_codes("imbalance, leakage")
