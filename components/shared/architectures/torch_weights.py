@@ -1,19 +1,22 @@
-"""Reads the tensors of a PyTorch weights file without PyTorch and without running code from it.
+"""The tensors of a PyTorch weights file, converted once to safetensors.
 
-The file is in the format before PyTorch 1.6: pickles of a magic number, the version, the system,
-the tensors by name (views into storages) and the storage keys, then the raw storages in that order.
+The conversion needs no PyTorch and runs no code from the file: of all globals that a pickle can
+name, it knows those of a plain weights file and refuses the rest. The file is in the format before
+PyTorch 1.6: pickles of a magic number, the version, the system, the tensors by name (views into
+storages) and the storage keys, then the raw storages in that order.
 """
 
 import collections
 import dataclasses
 import math
 import pickle  # noqa: TID251 - its Unpickler is the parser; every class but those below is refused.
+import uuid
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-__all__ = ["read_torch_weights"]
+__all__ = ["load_converted", "read_torch_weights"]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
@@ -71,7 +74,7 @@ def _view(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
         raise ValueError(f"A tensor must lie in its storage of {len(storage)}. Received: {tensor}")
     byte_strides = [stride * storage.itemsize for stride in tensor.strides]
     view = np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, byte_strides)
-    return np.array(view)
+    return np.array(view, order="C")
 
 
 def read_torch_weights(path: Path) -> dict[str, np.ndarray]:
@@ -94,3 +97,26 @@ def read_torch_weights(path: Path) -> dict[str, np.ndarray]:
             length = int(np.fromfile(file, "<i8", 1)[0])
             storages[key] = np.fromfile(file, dtypes[key], length)
     return {name: _view(tensor, storages[tensor.storage]) for name, tensor in tensors.items()}
+
+
+def load_converted(source: Path, folder: Path) -> dict[str, np.ndarray]:
+    """Returns what `read_torch_weights` does; the file itself is parsed at the first call only.
+
+    Args:
+        source: The PyTorch file.
+        folder: Keeps the copy in safetensors, named like the source.
+
+    Raises:
+        ValueError: The file is not a weights file of this format, or holds more than tensors.
+    """
+    # Part of the extra `pretrained`, as the only weights that are read here.
+    from safetensors.numpy import load_file, save_file
+
+    copy = folder / f"{source.stem}.safetensors"
+    if not copy.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        # A stopped or simultaneous conversion leaves no half-written copy.
+        partial = copy.with_name(f".{uuid.uuid4().hex}")
+        save_file(read_torch_weights(source), partial)
+        partial.replace(copy)
+    return load_file(copy)

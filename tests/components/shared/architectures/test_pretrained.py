@@ -10,7 +10,10 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from kfp_vision.components.shared.architectures import efficientnet_lite, torch_weights
-from kfp_vision.components.shared.architectures.torch_weights import read_torch_weights
+from kfp_vision.components.shared.architectures.torch_weights import (
+    load_converted,
+    read_torch_weights,
+)
 from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.tasks import get_task
 
@@ -154,6 +157,23 @@ def test_views_honour_offset_and_strides(tmp_path):
 def test_a_hostile_file_is_refused(tensors, magic, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         read_torch_weights(write_weights(tmp_path / "w.pth", tensors, magic))
+
+
+def test_the_file_is_parsed_once(tmp_path):
+    source = write_weights(tmp_path / "w.pth", {"t": _Tensor(0, (2, 2), (1, 2))})
+    first = load_converted(source, tmp_path / "cache")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["w.safetensors"]
+    source.write_bytes(b"not weights")
+    second = load_converted(source, tmp_path / "cache")
+    np.testing.assert_array_equal(first["t"], [[0, 2], [1, 3]])
+    np.testing.assert_array_equal(second["t"], first["t"])
+
+
+def test_what_is_refused_leaves_nothing(tmp_path):
+    source = write_weights(tmp_path / "w.pth", {"t": print})
+    with pytest.raises(ValueError, match="tensors alone"):
+        load_converted(source, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
