@@ -102,6 +102,9 @@ def fit_logistic(
     """Returns the weights of a softmax (or one sigmoid a class) regression.
 
     Minimises the mean over images of the cross-entropy, plus penalty / 2 |weights|^2, by L-BFGS.
+    scikit-learn 1.9 minimises the same in float64, and one label at a time: on one core its path of
+    four penalties took 9.0 s instead of 2.1 s on cifar10 at 16 px (8,000 images) and 20.9 s instead
+    of 2.1 s on 4,394 images with many labels, at the same loss (1.736 and 1.735; 0.430 and 0.433).
 
     Args:
         train: N images.

@@ -2,6 +2,10 @@
 
 Position in the data is one number, the step: batch `step` is a pure function of (seed, step), so a
 resumed run sees what an uninterrupted one would have seen.
+
+grain 0.2.18 resumes as exactly, but handles one image at a time in Python: 17 us of CPU an image
+for a shuffled batch of 64 Fashion-MNIST images in RAM, where `BatchOrder` and one indexing take 0.2
+us. It would also add 19 MiB of packages and 0.2 s to the start of every task.
 """
 
 import math
