@@ -20,11 +20,11 @@ from kfp_vision.components.batch_size_probe.pilot import Lengths, plan_lengths, 
 from kfp_vision.components.batch_size_probe.stage_report import probe_report
 from kfp_vision.components.batch_size_probe.steps import steps_to_fit
 from kfp_vision.components.batch_size_probe.throughput import (
-    ThroughputRequest,
     choose_batch_size,
     measure_in_child,
     measure_throughput,
 )
+from kfp_vision.components.batch_size_probe.timing import ThroughputRequest
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json

@@ -6,19 +6,15 @@ nothing of it stays behind.
 """
 
 import dataclasses
-import json
 import math
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from kfp_vision.components.batch_size_probe.step_memory import estimate_memory_mib
+from kfp_vision.components.batch_size_probe.throughput_child import Orders, run_child
 from kfp_vision.components.batch_size_probe.timing import (
     OTHER_CALLS,
+    ThroughputRequest,
     Timer,
     steps_per_call,
 )
@@ -29,7 +25,6 @@ from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = [
     "Throughput",
-    "ThroughputRequest",
     "choose_batch_size",
     "measure_in_child",
     "measure_throughput",
@@ -41,28 +36,6 @@ _HEADROOM = 0.8
 _SAFE_SHARE = 0.25
 # Importing TensorFlow and compiling the step.
 _CHILD_START_S = 20.0
-
-
-@dataclasses.dataclass(frozen=True)
-class ThroughputRequest:
-    """What is to be measured.
-
-    Attributes:
-        dataset_dir: The `dataset` artifact.
-        recipe_path: A complete recipe.
-        batch_sizes: Rising.
-        reference_batch: One of them; steps per call and XLA are timed at it.
-        time_limit_images: The search ends when it has taken the time in which `reference_batch`
-            trains so many images; what it has measured counts.
-        memory_limit_mib: None for what the machine has free.
-    """
-
-    dataset_dir: Path
-    recipe_path: Path
-    batch_sizes: Sequence[int]
-    reference_batch: int
-    time_limit_images: float
-    memory_limit_mib: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,60 +161,33 @@ def _run_child(
         batch_sizes: Rising.
         time_limit_s: None where the child has to time the reference to know it.
     """
-    rows = before.by_batch
-    orders = {
-        "dataset_dir": str(request.dataset_dir),
-        "recipe_path": str(request.recipe_path),
-        "batch_sizes": [*batch_sizes],
-        "reference_batch": request.reference_batch,
-        "other_calls": [] if rows else OTHER_CALLS,
-        "speed_before": rows[-1].images_per_second if rows else 0.0,
-        "time_limit_images": request.time_limit_images,
-        "time_limit_s": time_limit_s,
-        "memory_limit_mib": request.memory_limit_mib,
-    }
-    child = subprocess.run(
-        [sys.executable, "-m", f"{__package__}.throughput_child", json.dumps(orders)],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
+    rows, variants = [*before.by_batch], [*before.variants]
+    device, free_mib = before.device, before.memory_limit_mib
+    orders = Orders(
+        request,
+        batch_sizes,
+        other_calls=() if rows else OTHER_CALLS,
+        speed_before=rows[-1].images_per_second if rows else 0.0,
     )
-    lines = [json.loads(line) for line in child.stdout.splitlines() if line.startswith("{")]
-    return _collect(lines, child.returncode, child.stderr, before)
-
-
-def _collect(
-    lines: list[dict[str, Any]], returncode: int, errors: str, before: Throughput
-) -> Throughput:
-    head = next((line for line in lines if line["kind"] == "device"), None)
-    rows, variants = (
-        [*known, *(StepSpeed(**line["row"]) for line in lines if line["kind"] == kind)]
-        for kind, known in (("batch", before.by_batch), ("variant", before.variants))
-    )
-    kinds = {line["kind"] for line in lines}
-    started = [line["what"] for line in lines if line["kind"] == "start"]
-    # What kills a process from outside or from within at an allocation.
-    killed = returncode in (-signal.SIGKILL, -signal.SIGABRT, -signal.SIGSEGV)
-    if "done" in kinds:
-        ended = before.ended
-    elif started and ("out_of_memory" in kinds or killed):
-        ended = f"{started[-1]} did not fit into memory"
-    elif returncode == -signal.SIGALRM:
+    attempted = kind = ""
+    for kind, value in run_child(orders, time_limit_s):
+        if kind == "device":
+            device, free_mib = value
+        elif kind == "start":
+            attempted = value
+        elif kind in ("batch", "variant"):
+            (rows if kind == "batch" else variants).append(value)
+    ended = before.ended
+    if kind == "time_over":
         ended = _time_over(rows)
-    else:
-        raise RuntimeError(
-            "The throughput measurement must end with a result. Received exit status "
-            f"{returncode}: {errors.strip()[-2000:]}"
-        )
+    elif kind != "done":
+        ended = f"{attempted or 'the model'} did not fit into memory"
     if not rows:
         raise MemoryError(
             f"The smallest batch must fit into memory. Received: {ended}. Use a smaller "
             "`image_size` or a smaller `architecture`, or a machine with more memory."
         )
-    if head is None:
-        return dataclasses.replace(before, ended=ended)
-    return Throughput(rows, variants, ended, head["memory_limit_mib"], head["device"])
+    return Throughput(rows, variants, ended, free_mib, device)
 
 
 def _time_over(rows: Sequence[StepSpeed]) -> str:

@@ -1,24 +1,19 @@
-"""The process that measures: it may die of a batch, and says before each one what it is at.
-
-Writes JSON lines to standard output: `device`, then `start` and `batch` for each size, `variant`
-for each other way to run the step (`start` before XLA), `out_of_memory` or `done`.
-"""
+"""Measurements in a process of their own, which may die of a batch that does not fit."""
 
 import dataclasses
-import json
+import multiprocessing
 import resource
-import signal
-import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
 from typing import Any
 
-import psutil
 import tensorflow as tf
 
 from kfp_vision.components.batch_size_probe.step_memory import held_memory_mib, peak_memory_mib
 from kfp_vision.components.batch_size_probe.timing import (
     FLAT,
+    ThroughputRequest,
     steps_per_call,
     time_steps,
 )
@@ -31,59 +26,115 @@ from kfp_vision.components.shared.training.replicas import share_gpus
 from kfp_vision.components.shared.training.setup import build_trainer
 from kfp_vision.components.shared.training.trainer import Trainer
 
+__all__ = ["Orders", "run_child"]
 
-def main(request: dict[str, Any]) -> None:
-    """Measures what the request of `throughput.py` asks for."""
-    if request["time_limit_s"] is not None:
-        _end_after(request["time_limit_s"])
-    limit_mib = _limit_memory(request["memory_limit_mib"])
-    info = read_json(DatasetInfo, Path(request["dataset_dir"]) / "dataset.json")
-    recipe = read_recipe(Path(request["recipe_path"]))
+# A day: a pipe cannot be waited for longer than a month.
+_LONGEST_S = 86_400.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Orders:
+    """The part of a request that the child measures.
+
+    Attributes:
+        request: The whole request.
+        batch_sizes: Rising.
+        other_calls: Numbers of steps per call to time at the reference batch.
+        speed_before: Images per second of the batch size below the first; 0 when unknown.
+    """
+
+    request: ThroughputRequest
+    batch_sizes: Sequence[int]
+    other_calls: Sequence[int]
+    speed_before: float
+
+
+def run_child(orders: Orders, time_limit_s: float | None) -> Iterator[tuple[str, Any]]:
+    """Yields the messages of a child process, each a kind and a value, and ends the process.
+
+    The kinds are `device` (name, MiB free), `start` (what may not fit), `batch` and `variant`
+    (a `StepSpeed`); the last message is `done`, `out_of_memory`, `killed` or `time_over`.
+
+    Args:
+        orders: What it measures.
+        time_limit_s: Since the start of the process; None where the child times the reference
+            batch, whose speed decides.
+
+    Raises:
+        RuntimeError: The child has failed for a reason other than memory.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_measure_all, args=(orders, sender))
+    child.start()
+    sender.close()
+    started, kind = time.monotonic(), ""
+    try:
+        while kind not in ("done", "out_of_memory"):
+            limit_s = _LONGEST_S if time_limit_s is None else min(time_limit_s, _LONGEST_S)
+            if not receiver.poll(max(0.0, started + limit_s - time.monotonic())):
+                yield "time_over", None
+                return
+            kind, value = receiver.recv()
+            if kind == "batch" and value.batch_size == orders.request.reference_batch:
+                time_limit_s = orders.request.time_limit_images / value.images_per_second
+            yield kind, value
+    except EOFError:
+        child.join()
+        if child.exitcode is None or child.exitcode >= 0:
+            raise RuntimeError(
+                "The throughput measurement must end with a result. Received: exit status "
+                f"{child.exitcode}; the log of this stage has its error."
+            ) from None
+        # A signal has killed it: at an allocation, or the kernel, short of memory.
+        yield "killed", None
+    finally:
+        child.kill()
+        child.join()
+
+
+def _measure_all(orders: Orders, results: Connection) -> None:
+    """Measures in the child, and sends the messages of `run_child`."""
+
+    def say(kind: str, value: Any = None) -> None:
+        results.send((kind, value))
+
+    request = orders.request
+    limit_mib = _limit_memory(request.memory_limit_mib)
+    info = read_json(DatasetInfo, request.dataset_dir / "dataset.json")
+    recipe = read_recipe(request.recipe_path)
     gpus = tf.config.list_physical_devices("GPU")
     # As in the pilot, whose trainer times what needs no process of its own.
     trainer, task, _ = build_trainer(recipe, info, seed=0, ema_momentum=0.0)
     held_mib = held_memory_mib()
-    _say(
-        "device",
-        device=f"{len(gpus)} GPU(s)" if gpus else "CPU",
-        memory_limit_mib=limit_mib if limit_mib is None else limit_mib - held_mib,
-    )
+    device = f"{len(gpus)} GPU(s)" if gpus else "CPU"
+    say("device", (device, limit_mib if limit_mib is None else limit_mib - held_mib))
 
     def measure(trainer: Trainer, batch_size: int, num_steps: int, jit: bool) -> StepSpeed:
         speed = time_steps(trainer, task, len(info.classes), batch_size, num_steps)
         memory_mib = _gpu_peak_mib(gpus) if gpus else peak_memory_mib() - held_mib
         return StepSpeed(batch_size, speed, memory_mib, num_steps, jit)
 
-    reference, before = request["reference_batch"], request["speed_before"]
+    reference, before = request.reference_batch, orders.speed_before
     try:
-        for batch_size in request["batch_sizes"]:
-            _say("start", what=f"a batch of {batch_size}")
+        for batch_size in orders.batch_sizes:
+            say("start", f"a batch of {batch_size}")
             row = measure(trainer, batch_size, steps_per_call(batch_size), False)
-            _say("batch", row=dataclasses.asdict(row))
-            if batch_size == reference:
-                _end_after(request["time_limit_images"] / row.images_per_second)
+            say("batch", row)
             if batch_size > reference and row.images_per_second < FLAT * before:
                 break
             before = row.images_per_second
-        for num_steps in request["other_calls"]:
-            row = measure(trainer, reference, num_steps, False)
-            _say("variant", row=dataclasses.asdict(row))
+        for num_steps in orders.other_calls:
+            say("variant", measure(trainer, reference, num_steps, False))
         # Several replicas are not compiled by XLA.
         if len(gpus) < 2:
-            _say("start", what=f"XLA at a batch of {reference}")
+            say("start", f"XLA at a batch of {reference}")
             compiled, _, _ = build_trainer(recipe, info, seed=0, ema_momentum=0.0, jit_compile=True)
-            row = measure(compiled, reference, steps_per_call(reference), True)
-            _say("variant", row=dataclasses.asdict(row))
+            say("variant", measure(compiled, reference, steps_per_call(reference), True))
     except (tf.errors.ResourceExhaustedError, MemoryError):
-        _say("out_of_memory")
-        return
-    _say("done")
-
-
-def _end_after(seconds: float) -> None:
-    """Lets a signal end this process so long after its creation: what it has said stays said."""
-    left = seconds - (time.time() - psutil.Process().create_time())
-    signal.setitimer(signal.ITIMER_REAL, max(left, 1e-3))
+        say("out_of_memory")
+    else:
+        say("done")
 
 
 def _limit_memory(limit_mib: float | None) -> float | None:
@@ -101,11 +152,3 @@ def _gpu_peak_mib(gpus: list[Any]) -> float:
     names = [f"GPU:{index}" for index in range(len(gpus))]
     peak: int = max(tf.config.experimental.get_memory_info(name)["peak"] for name in names)
     return peak / MIB
-
-
-def _say(kind: str, **values: Any) -> None:
-    print(json.dumps({"kind": kind, **values}), flush=True)
-
-
-if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))

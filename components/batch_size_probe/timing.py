@@ -4,7 +4,8 @@ Shapes: K steps in one call, B images a batch, images uint8 [K, B, H, W, C].
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +14,14 @@ from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["FLAT", "OTHER_CALLS", "Timer", "steps_per_call", "time_steps"]
+__all__ = [
+    "FLAT",
+    "OTHER_CALLS",
+    "ThroughputRequest",
+    "Timer",
+    "steps_per_call",
+    "time_steps",
+]
 
 # A doubled batch that is no faster than this ends the search upward: larger ones only cost more.
 FLAT = 1.02
@@ -56,6 +64,28 @@ def time_steps(
         trainer.run_steps(images, targets, rates)
         times.append(time.monotonic() - began)
     return num_steps * batch_size / min(times)
+
+
+@dataclasses.dataclass(frozen=True)
+class ThroughputRequest:
+    """What is to be measured.
+
+    Attributes:
+        dataset_dir: The `dataset` artifact.
+        recipe_path: A complete recipe.
+        batch_sizes: Rising.
+        reference_batch: One of them; steps per call and XLA are timed at it.
+        time_limit_images: The search ends when it has taken the time in which `reference_batch`
+            trains so many images; what it has measured counts.
+        memory_limit_mib: None for what the machine has free.
+    """
+
+    dataset_dir: Path
+    recipe_path: Path
+    batch_sizes: Sequence[int]
+    reference_batch: int
+    time_limit_images: float
+    memory_limit_mib: float | None = None
 
 
 class Timer:

@@ -1,23 +1,22 @@
 """The fastest batch in closed form, real timings, and a child process that dies of its memory."""
 
 import functools
+import multiprocessing
 import resource
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from kfp_vision.components.batch_size_probe.step_memory import estimate_memory_mib
 from kfp_vision.components.batch_size_probe.throughput import (
     Throughput,
-    ThroughputRequest,
     choose_batch_size,
     measure_in_child,
     measure_throughput,
 )
-from kfp_vision.components.batch_size_probe.timing import steps_per_call
+from kfp_vision.components.batch_size_probe.timing import ThroughputRequest, steps_per_call
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
@@ -133,7 +132,7 @@ def test_a_batch_that_may_not_fit_goes_to_a_child_which_it_ends(
     assert [row.batch_size for row in found.by_batch] == [16, 64]
     assert len(found.variants) == 2
     assert found.ended == f"a batch of {2**20} did not fit into memory"
-    assert psutil.Process().children() == []
+    assert multiprocessing.active_children() == []
 
 
 def test_with_little_memory_the_child_measures_everything(
@@ -146,7 +145,7 @@ def test_with_little_memory_the_child_measures_everything(
     assert [row.batch_size for row in found.by_batch] == [16, 64]
     assert found.ended == f"a batch of {2**20} did not fit into memory"
     assert all(0 < row.memory_mib < 1500 for row in found.by_batch)
-    assert psutil.Process().children() == []
+    assert multiprocessing.active_children() == []
     assert all(np.array_equal(a, b) for a, b in zip(before, trainer.state(), strict=True))
 
 
