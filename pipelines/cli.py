@@ -6,40 +6,50 @@ Everything heavy is imported inside a command, so that `--help` answers at once.
 import contextlib
 import dataclasses
 import inspect
+import os
+import signal
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
-from kfp_vision.pipelines.local.processes import Stopped, raise_on_signals, use_tensorflow
+from kfp_vision.pipelines.local.processes import Stopped, raise_on_signals
 from kfp_vision.pipelines.parameter_file import read_parameters, render_parameters
-from kfp_vision.pipelines.parameters import Parameters
+from kfp_vision.pipelines.parameters import INSPECTED, Parameters
 
 __all__ = ["main"]
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 
+
+class _Commands(TyperGroup):
+    """Ends quietly, as other tools do, when the reader of its output has: `predict ... | head`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command; its output is written before this returns."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            # Python's own flush at the end must not fail too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(128 + signal.SIGPIPE) from error
+        return result
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Trains computer-vision models on Kubeflow Pipelines, or on this machine.",
-)
-
-
-# What a run and an inspection do with a dataset before any training.
-_INSPECTED = (
-    "dataset_format",
-    "unlabeled_uri",
-    "follow_links",
-    "task",
-    "accept_findings",
-    "seed",
+    rich_markup_mode=None,
+    help="Train image classifiers, on this machine or on Kubeflow Pipelines.",
 )
 
 
@@ -82,6 +92,11 @@ def _with_parameter_options(*names: str) -> Callable[[_Command], _Command]:
     return decorate
 
 
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options that are on the command line."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 @app.callback(invoke_without_command=True)
 def _app(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -99,27 +114,30 @@ def run(
     ] = None,
     **options: Any,
 ) -> None:
-    """Run the whole pipeline on this machine; the same command again continues a stopped run.
+    """Run the whole pipeline on this machine.
+
+    The same command continues a stopped run. Without --output the results go to out/NAME, with the
+    name of the dataset.
 
     Exit codes: 0 the model passed, 1 it is rejected or a stage failed, 2 a parameter or the output
     folder cannot be used, 128 + N signal N stopped the run.
     """
-    from kfp_vision.pipelines.local.closing_lines import print_summary
-    from kfp_vision.pipelines.local.launcher import run_locally
+    from kfp_vision.pipelines import api
 
-    given = {name: value for name, value in options.items() if value is not None}
-    parameters = read_parameters(params, given)
-    console = Console()
-    result = run_locally(parameters, console)
-    print_summary(result, parameters.output_uri, console)
-    if result.status != "passed":
+    parameters = read_parameters(params, _given(options))
+    try:
+        run = api.train(**dataclasses.asdict(parameters))
+    except api.RunFailedError as failure:
+        Console().print(f"\n{failure}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from failure
+    if run.status != "passed":
         raise typer.Exit(1)
 
 
 @app.command(name="inspect")
-@_with_parameter_options(*_INSPECTED)
+@_with_parameter_options(*INSPECTED)
 def inspect_dataset(
-    uri: Annotated[str, typer.Argument(help="The dataset, as `--dataset-uri` of a run.")],
+    uri: Annotated[str, typer.Argument(help="The dataset, as for `run --dataset-uri`.")],
     output: Annotated[
         str,
         typer.Option(help="Folder for inspect.json, profile.html and rejected.parquet."),
@@ -127,25 +145,17 @@ def inspect_dataset(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
     **options: Any,
 ) -> None:
-    """Import and profile a dataset without training, to see what a run would understand.
+    """Show what a run would understand of a dataset, without training.
 
-    The exit code is 0 when it could be trained, and 2, with the reason, when not.
+    The exit code is 0 when the dataset can be trained, and 2, with the reason, when not.
     """
-    from kfp_vision.pipelines.local.inspection import inspect_dataset, print_inspection
-    from kfp_vision.pipelines.local.run_record import check_output
+    from kfp_vision.pipelines import api
 
-    given = {name: value for name, value in options.items() if value is not None}
-    # Only the kept results need an output.
-    parameters = read_parameters(
-        None, {"dataset_uri": uri, "output_uri": output or "not kept", **given}
-    )
-    if output:
-        check_output(parameters.dataset_uri, parameters.output_uri)
-    found = inspect_dataset(parameters, keeps=bool(output))
+    found = api.inspect(uri, output, **_given(options))
     if as_json:
         print(found.as_json(), flush=True)
     else:
-        print_inspection(found, Console())
+        found.show()
     if found.reason:
         raise ValueError(found.reason)
 
@@ -154,7 +164,7 @@ def inspect_dataset(
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("params.yaml"),
 ) -> None:
-    """Write a parameter file with every parameter, its meaning and its default."""
+    """Write a YAML file with every parameter and its default."""
     if path.exists():
         raise ValueError(f"`init` writes a new file. Received: {path}, which exists.")
     path.write_text(render_parameters(), encoding="utf-8")
@@ -165,7 +175,7 @@ def init(
 def compile_pipeline(
     path: Annotated[Path, typer.Argument(help="YAML file to write.")] = Path("kfp-vision.yaml"),
 ) -> None:
-    """Compile the pipeline to the file that a Kubeflow Pipelines server takes."""
+    """Write the pipeline as YAML for a Kubeflow Pipelines server."""
     from kfp import compiler
 
     from kfp_vision.pipelines.training import training_pipeline
@@ -176,38 +186,36 @@ def compile_pipeline(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="Output of a run, or a model in it.")],
+    model: Annotated[
+        str, typer.Argument(help="Output folder of a run, or a .keras or .onnx file in it.")
+    ],
     images: Annotated[list[str], typer.Argument(help="Image files and folders of images.")],
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
 ) -> None:
-    """Print the probability of every class for images, as a table on standard output.
+    """Print the probability of every class for images.
 
-    A row for every file; the exit code is 1 when an image could not be read.
+    Standard output gets one row per file. The exit code is 1 when an image cannot be read.
     """
-    use_tensorflow()
-    from kfp_vision.pipelines.serving.predict import predict_images, write_table
+    from kfp_vision.pipelines.serving.predict import Model, write_table
 
-    if not write_table(predict_images(model, images), as_json, sys.stdout):
+    if not write_table(Model(model).stream(images), as_json, sys.stdout):
         raise typer.Exit(1)
 
 
 @app.command()
 def report(
     output: Annotated[str, typer.Argument(help="Output folder of a run.")],
-    rebuild: Annotated[bool, typer.Option(help="Build it again from the artifacts.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option(help="Build the report again from the artifacts.")
+    ] = False,
 ) -> None:
-    """Print where the report of a run is, and open it when there is a browser to open it in."""
-    from kfp_vision.components.shared.runtime.storage import local_path
+    """Print the path of a run's report and open it in a browser."""
+    from kfp_vision.pipelines.publishing.rebuild import report_page
 
-    folder = local_path(output, "output")
-    page = folder / "report.html"
-    if rebuild or not page.exists():
-        from kfp_vision.pipelines.publishing.rebuild import rebuild_report
-
-        rebuild_report(folder)
-    print(page.absolute())
+    page = report_page(output, rebuild)
+    print(page)
     if sys.stdout.isatty():
-        webbrowser.open(page.absolute().as_uri())
+        webbrowser.open(page.as_uri())
 
 
 def main() -> None:

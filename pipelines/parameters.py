@@ -7,14 +7,17 @@ import dataclasses
 import difflib
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from kfp_vision.components.shared.runtime.seeds import MAX_SEED
 from kfp_vision.components.shared.tasks import TASKS
 
-__all__ = ["Parameters", "check_names", "make_parameters"]
+__all__ = ["INSPECTED", "Parameters", "check_names", "make_parameters"]
+
+# What `inspect` reads beside the dataset and the output.
+INSPECTED = ("dataset_format", "unlabeled_uri", "follow_links", "task", "accept_findings", "seed")
 
 _OPTIMIZERS = ("adamw", "sgd", "lamb")
 
@@ -104,20 +107,18 @@ def _type_name(field: dataclasses.Field[Any]) -> str:
     return getattr(field.type, "__name__", str(field.type))
 
 
-def check_names(names: Iterable[str]) -> None:
+def check_names(names: Iterable[str], known: Sequence[str] = tuple(_FIELDS)) -> None:
     """Checks that every name is that of a parameter.
 
     Raises:
         ValueError: A name is unknown; the message suggests close ones.
     """
     for name in names:
-        if name not in _FIELDS:
-            close = difflib.get_close_matches(name, _FIELDS, n=3)
-            hint = (
-                f"Did you mean {' or '.join(close)}?"
-                if close
-                else f"They are: {', '.join(_FIELDS)}."
-            )
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3)
+            hint = f"They are: {', '.join(known)}."
+            if close:
+                hint = f"Did you mean {' or '.join(close)}?"
             raise ValueError(f"Parameter names must be known. Received: {name!r}. {hint}")
 
 

@@ -3,6 +3,7 @@
 Shapes: K steps in one call, B images a batch, images uint8 [K, B, H, W, C].
 """
 
+import dataclasses
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path

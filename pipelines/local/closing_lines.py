@@ -11,22 +11,23 @@ from kfp_vision.pipelines.local.display import format_duration
 from kfp_vision.pipelines.local.run_record import RunResult, local_folder
 from kfp_vision.pipelines.publishing.publish import MODEL_FILE
 
-__all__ = ["print_summary"]
+__all__ = ["describe_failure", "print_summary"]
+
+
+def describe_failure(result: RunResult) -> str:
+    """Returns which stage failed and why, where its log is, and where earlier results are."""
+    failed = [stage.name for stage in result.stages if stage.outcome == "failed"]
+    text = f"{failed[0] if failed else 'The pipeline'} failed: {result.reason}"
+    text += f"\nFull log: {result.log}"
+    if result.previous:
+        text += f"\nThe results of the previous run are now in {result.previous}"
+    return text
 
 
 def print_summary(result: RunResult, output_uri: str, console: Console) -> None:
-    """Prints why the run failed, or what it reached; the last line says why a model is rejected."""
+    """Prints metrics, cost and places of a finished run, and why its model is rejected."""
     output_uri = output_uri.rstrip("/")
     logs = f"{output_uri}/logs" if is_remote(output_uri) else str(local_folder(output_uri) / "logs")
-    if result.status == "failed":
-        failed = [stage.name for stage in result.stages if stage.outcome == "failed"]
-        console.print(f"\n[bold red]{failed[0] if failed else 'The pipeline'} failed:[/]", end=" ")
-        console.print(result.reason, markup=False, highlight=False, soft_wrap=True)
-        console.print(f"Full log: {result.log}", highlight=False, soft_wrap=True)
-        if result.previous:
-            text = f"The results of the run before are now in {result.previous}"
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
-        return
     folder, _ = open_folder(output_uri)
     _print_report(json.loads(folder.read("report.json")), console)
     console.print(

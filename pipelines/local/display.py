@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 __all__ = ["Display", "Outcome", "choose_display", "format_duration"]
 
-Outcome = Literal["done", "cached", "failed"]
+Outcome = Literal["done", "cached", "failed", "stopped"]
 
 # A log file wants to be read, not watched.
 _PLAIN_INTERVAL_S = 15.0
@@ -75,8 +75,10 @@ def _describe(figures: dict[str, Any]) -> str:
 
 
 def _describe_end(outcome: Outcome, seconds: float) -> str:
-    """Returns `done in 4.2 s`, `failed in 4.2 s` or `from the cache`."""
-    return "from the cache" if outcome == "cached" else f"{outcome} in {format_duration(seconds)}"
+    """Returns `done in 4.2 s`, `failed after 4.2 s`, `stopped after 4.2 s` or `from the cache`."""
+    if outcome == "cached":
+        return "from the cache"
+    return f"{outcome} {'in' if outcome == 'done' else 'after'} {format_duration(seconds)}"
 
 
 class _LiveDisplay:

@@ -17,16 +17,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from kfp_vision.components.data_import.component import import_dataset
-from kfp_vision.components.data_profiling.component import check_profile, profile_dataset
+from kfp_vision.components.data_profiling.component import (
+    check_codes,
+    check_profile,
+    profile_dataset,
+)
 from kfp_vision.components.shared.artifacts.data_profile import Finding, Profile
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.runtime.progress import PREFIX
 from kfp_vision.components.shared.runtime.storage import upload
 from kfp_vision.pipelines.local.display import Display, choose_display
+from kfp_vision.pipelines.local.run_record import check_output
 from kfp_vision.pipelines.parameters import Parameters
 
-__all__ = ["Inspection", "inspect_dataset", "print_inspection"]
+__all__ = ["Inspection", "inspect_dataset"]
 
 _PAGE = "profile/profile.html"
 # Rows of the table: of more classes nobody reads each.
@@ -43,14 +48,27 @@ class Inspection:
         reason: Why it cannot be trained; empty when it can.
     """
 
-    info: DatasetInfo | None = None
-    profile: Profile | None = None
+    info: DatasetInfo | None = dataclasses.field(default=None, repr=False)
+    profile: Profile | None = dataclasses.field(default=None, repr=False)
     reason: str = ""
 
     @property
     def findings(self) -> list[Finding]:
         """What the profile has found, `fail` first."""
         return self.profile.findings if self.profile else []
+
+    def show(self) -> None:
+        """Prints classes and splits, the notes of the import and the findings."""
+        if self.info is not None:
+            _print(self.info, self.profile, [*self._lines()])
+
+    def _lines(self) -> Iterator[str]:
+        # What was left out is among the notes.
+        yield from (f"Note: {note}" for note in (self.info.notes if self.info else ()))
+        for each in self.findings:
+            yield f"Finding {each.code} ({each.level}, {each.count:,}): {each.message}"
+        if not self.reason:
+            yield "This dataset can be trained."
 
     def as_json(self) -> str:
         """Returns the JSON that tools rely on: add more keys, rename none."""
@@ -77,6 +95,9 @@ def inspect_dataset(parameters: Parameters, keeps: bool) -> Inspection:
         parameters: `dataset_uri` and what concerns the import, and `accept_findings`.
         keeps: Whether `inspect.json`, `profile.html` and `rejected.parquet` go to `output_uri`.
     """
+    check_codes(parameters.accept_findings)
+    if keeps:
+        check_output(parameters.dataset_uri, parameters.output_uri)
     # The import holds the dataset twice for a while, on the disk that TMPDIR chooses.
     with tempfile.TemporaryDirectory(prefix="kfp-vision-") as scratch:
         folder, output_uri = Path(scratch), parameters.output_uri.rstrip("/")
@@ -126,16 +147,14 @@ def _run_stages(parameters: Parameters, folder: Path) -> None:
     check_profile.python_func(profile=profile, accept_findings=parameters.accept_findings)
 
 
-def print_inspection(inspection: Inspection, console: Console) -> None:
-    """Prints the classes and splits, what was found, and what the import noted."""
-    info, profile = inspection.info, inspection.profile
-    if info is None:
-        return
+def _print(info: DatasetInfo, profile: Profile | None, lines: list[str]) -> None:
+    console = Console()
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     counts = profile.class_counts if profile else {}
-    table = Table(
-        title=f"{info.source_uri}: {info.task}, {len(info.classes)} classes, {info.source_format}",
-        title_justify="left",
-    )
+    table = Table()
     table.add_column("class")
     for split in info.splits:
         table.add_column(split, justify="right")
@@ -146,17 +165,10 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         table.add_row(f"... and {len(info.classes) - _MOST_CLASSES} more")
     table.add_section()
     table.add_row("images", *(f"{count:,}" for count in info.splits.values()))
+    say(f"{info.source_uri}: {info.task}, {len(info.classes)} classes, {info.source_format}")
     console.print(table)
-    # What was left out is among the notes.
-    lines = [f"Note: {note}" for note in info.notes]
-    lines += [
-        f"Finding {each.code} ({each.level}, {each.count:,}): {each.message}"
-        for each in inspection.findings
-    ]
-    if not inspection.reason:
-        lines.append("This dataset can be trained.")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
 
 
 class _Sink(io.TextIOBase):

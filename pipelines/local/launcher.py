@@ -6,9 +6,11 @@ checkpoints, `logs/` one file a stage, `run.json` how it ended and what took how
 
 import contextlib
 import dataclasses
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -68,20 +70,31 @@ def _run(parameters: Parameters, folder: Path, console: Console) -> RunResult:
         result = RunResult(version("kfp-vision"), started_at, dataclasses.asdict(parameters))
         write_record(result, parameters.output_uri)
         remove_unfinished(state)
+        stages: list[StageResult] = []
         try:
-            ending = _launch(parameters, state, logs, lock, console)
+            ending = _launch(parameters, state, logs, lock, console, stages)
         except BaseException as error:
-            status = "stopped" if isinstance(error, Stopped) else "failed"
-            ending = {"status": status, "reason": str(error)}
+            ending = _interrupted(error)
             raise
         finally:
             remove_unfinished(state)
-            result = dataclasses.replace(result, seconds=time.monotonic() - started, **ending)
+            measured = [replace(each, work_seconds=_work_seconds(state, each)) for each in stages]
+            seconds = time.monotonic() - started
+            result = replace(result, seconds=seconds, stages=measured, **ending)
             try:
                 write_record(result, parameters.output_uri)
             except StorageError as error:
                 console.print(f"run.json and logs are in {folder} only: {error}", markup=False)
     return result
+
+
+def _interrupted(error: BaseException) -> dict[str, Any]:
+    """Returns the end of a run that an exception has ended, as fields of `RunResult`."""
+    if isinstance(error, KeyboardInterrupt):
+        # Without `raise_on_signals`: in a notebook or a script.
+        error = Stopped(signal.SIGINT)
+    status = "stopped" if isinstance(error, Stopped) else "failed"
+    return {"status": status, "reason": str(error)}
 
 
 def _check(parameters: Parameters) -> None:
@@ -96,24 +109,35 @@ def _check(parameters: Parameters) -> None:
 
 
 def _launch(
-    parameters: Parameters, state: Path, logs: Path, lock: IO[str], console: Console
+    parameters: Parameters,
+    state: Path,
+    logs: Path,
+    lock: IO[str],
+    console: Console,
+    stages: list[StageResult],
 ) -> dict[str, Any]:
-    """Runs the worker to its end; returns how that was, as fields of `RunResult`."""
+    """Runs the worker to its end; returns how that was, as fields of `RunResult`.
+
+    Args:
+        parameters: Of the run.
+        state: Folder of artifacts, cache and checkpoints.
+        logs: Folder of the logs.
+        lock: Of `hold_folder`.
+        console: Shows the progress.
+        stages: Receives every stage when it ends, or is stopped.
+    """
     with start_worker(_settings(parameters, state), lock) as worker:
-        followed = follow(worker.stdout or (), logs, console)
+        follow(worker.stdout or (), logs, console, stages)
         succeeded = worker.wait() == 0
-    stages = [
-        dataclasses.replace(each, work_seconds=_work_seconds(state, each)) for each in followed
-    ]
     if succeeded:
-        return {"stages": stages, "status": "passed"}
+        return {"status": "passed"}
     broken = [each.name for each in stages if each.outcome == "failed"]
     log = logs / f"{broken[0] if broken else 'pipeline'}.log"
     lines = log.read_text(encoding="utf-8").splitlines()
     spoken = [line for line in lines if line.startswith(REJECTED)]
     if spoken and broken == ["check-model"]:
-        return {"stages": stages, "status": "rejected", "reason": spoken[-1]}
-    ending = {"stages": stages, "status": "failed", "reason": failure_reason(lines)}
+        return {"status": "rejected", "reason": spoken[-1]}
+    ending = {"status": "failed", "reason": failure_reason(lines)}
     with contextlib.suppress(OSError):  # It may be the storage that failed.
         ending["previous"] = set_results_aside(parameters.output_uri)
     return {**ending, "log": str(log)}
@@ -141,9 +165,8 @@ class _Task:
     log: IO[str]
 
 
-def follow(lines: Iterable[str], logs: Path, console: Console) -> list[StageResult]:
-    """Shows the run and writes the logs until the worker's output ends; returns the stages."""
-    stages: list[StageResult] = []
+def follow(lines: Iterable[str], logs: Path, console: Console, stages: list[StageResult]) -> None:
+    """Shows the run, writes the logs and adds to `stages` until the worker's output ends."""
     names: Counter[str] = Counter()
     running: dict[int, _Task] = {}
 
@@ -162,6 +185,11 @@ def follow(lines: Iterable[str], logs: Path, console: Console) -> list[StageResu
             path = logs / f"{name}.log"
             return files.enter_context(path.open("w", buffering=1, encoding="utf-8"))
 
+        def stop_running() -> None:
+            for task in running.values():
+                end(task.name, "stopped", time.monotonic() - task.started)
+
+        files.callback(stop_running)
         general = open_log("pipeline")
         for line in lines:
             event = read_event(line)
@@ -181,7 +209,6 @@ def follow(lines: Iterable[str], logs: Path, console: Console) -> list[StageResu
                 del running[event.thread]
                 log = general
             log.write(event.text + "\n")
-    return stages
 
 
 def _work_seconds(state: Path, stage: StageResult) -> float:

@@ -19,7 +19,7 @@ class StageResult:
 
     Attributes:
         name: As the DAG shows it; tasks of one loop are numbered `.2`, `.3`, ...
-        outcome: `done`, `cached` or `failed`.
+        outcome: `done`, `cached`, `failed`, or `stopped` with the run.
         seconds: Wall-clock time of the task, start-up and imports included.
         work_seconds: What the stage itself measured as its work; 0 when it measures nothing. That
             of `search-trials` is the work of all its workers.

@@ -8,22 +8,30 @@ from kfp import dsl
 
 from kfp_vision.components.reporting.component import build_report
 from kfp_vision.components.shared.report.records import STAGES_FILE
-from kfp_vision.components.shared.runtime.storage import upload
+from kfp_vision.components.shared.runtime.storage import local_path, upload
 from kfp_vision.pipelines.publishing.publish import ARTIFACTS_FILE
 
-__all__ = ["rebuild_report"]
+__all__ = ["report_page"]
 
 # Of the last stage: it holds what all of them have handed on.
 _LAST = "exports"
 
 
-def rebuild_report(output: Path) -> None:
-    """Builds `report.html` and `report.json` of an output folder again.
+def report_page(output_uri: str, rebuild: bool) -> Path:
+    """Returns where the page of a run is; builds it when it is missing or `rebuild` asks for it.
 
     Raises:
-        ValueError: The folder is not the output of a run that came to its end, or that of a
-            version with other stages.
+        ValueError: The output is in a bucket, or is not that of a finished run of this version.
     """
+    folder = local_path(output_uri, "output")
+    page = folder / "report.html"
+    if rebuild or not page.exists():
+        _rebuild(folder)
+    return page.absolute()
+
+
+def _rebuild(output: Path) -> None:
+    """Builds `report.html` and `report.json` of an output folder again."""
     listing = output / ARTIFACTS_FILE
     if not listing.is_file():
         raise ValueError(

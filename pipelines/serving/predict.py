@@ -2,12 +2,15 @@
 
 import csv
 import dataclasses
+import functools
 import itertools
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
+import pyarrow as pa
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.datasets.decoding import UnreadableImageError, decode_file
@@ -18,9 +21,14 @@ from kfp_vision.components.shared.datasets.image_files import (
 )
 from kfp_vision.components.shared.datasets.loader import fit_image
 from kfp_vision.components.shared.runtime.storage import Folder, StorageError, open_folder
-from kfp_vision.pipelines.serving.published_model import Infer, find_model, load_model
+from kfp_vision.pipelines.serving.published_model import (
+    Infer,
+    find_model,
+    load_runtime,
+    read_card,
+)
 
-__all__ = ["Prediction", "predict_images", "write_table"]
+__all__ = ["Model", "Prediction", "write_table"]
 
 _BATCH = 64
 # As in predictions.parquet.
@@ -55,25 +63,72 @@ class _File:
     is_named: bool = True
 
 
-def predict_images(model: str, images: Sequence[str]) -> Iterator[Prediction]:
-    """Yields a prediction for every image, in the order of `images` and sorted in folders.
+class Model:
+    """A published model; it is loaded at the first prediction.
 
-    Args:
-        model: A run's output, its `model` folder, or one of the `.keras` and `.onnx` files in it.
-        images: Files, and folders that are searched for image files; local, gs:// or s3://.
-
-    Raises:
-        ValueError: There is no model, or no image.
+    Attributes:
+        card: The classes, what goes in and what comes out.
     """
-    folder, name = find_model(model)
-    files = itertools.chain.from_iterable(map(_files, images))
-    first = next(files, None)
-    if first is None:
-        raise ValueError(f"There must be an image to predict. Received: {', '.join(images)}")
-    card, infer = load_model(folder, name)
-    files = itertools.chain([first], files)
-    while batch := list(itertools.islice(files, _BATCH)):
-        yield from _predict_batch(infer, card, batch)
+
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
+        """Finds the model.
+
+        Args:
+            uri: A run's output, its `model` folder, or a `.keras` or `.onnx` file in that; local,
+                gs:// or s3://.
+
+        Raises:
+            ValueError: There is no model, or no `model.json` beside it.
+        """
+        self._folder, self._name = find_model(os.fspath(uri))
+        self.card: ModelCard = read_card(self._folder, self._name)
+
+    def predict(
+        self, images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+    ) -> pa.Table:
+        """Returns a row for every image, in the order of `images` and sorted in folders.
+
+        Args:
+            images: A file or folder, or several; local, gs:// or s3://.
+
+        Returns:
+            The columns `path`, `predicted`, `confidence`, `p_CLASS` for each class and `error`;
+            of an image that cannot be read all but `path` and `error` are null.
+
+        Raises:
+            ValueError: There is no image.
+        """
+        named = [images] if isinstance(images, str | os.PathLike) else images
+        rows = [each.row for each in self.stream([os.fspath(each) for each in named])]
+        probabilities = [_PREFIX + name for name in self.card.classes]
+        schema = pa.schema(
+            [
+                *((name, pa.string()) for name in ("path", "predicted")),
+                *((name, pa.float64()) for name in ("confidence", *probabilities)),
+                ("error", pa.string()),
+            ]
+        )
+        columns = {name: [row[name] for row in rows] for name in schema.names}
+        nulls = {n: [None if v == "" else v for v in values] for n, values in columns.items()}
+        return pa.table(nulls, schema)
+
+    def stream(self, images: Sequence[str]) -> Iterator[Prediction]:
+        """Yields what `predict` returns, while later images are not read yet.
+
+        Raises:
+            ValueError: There is no image.
+        """
+        files = itertools.chain.from_iterable(map(_files, images))
+        first = next(files, None)
+        if first is None:
+            raise ValueError(f"There must be an image to predict. Received: {', '.join(images)}")
+        files = itertools.chain([first], files)
+        while batch := list(itertools.islice(files, _BATCH)):
+            yield from _predict_batch(self._infer, self.card, batch)
+
+    @functools.cached_property
+    def _infer(self) -> Infer:
+        return load_runtime(self._folder, self._name, self.card)
 
 
 def _files(uri: str) -> Iterator[_File]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.runtime.storage import Folder, download, open_folder
+from kfp_vision.pipelines.local.processes import use_tensorflow
 
-__all__ = ["Infer", "find_model", "load_model"]
+__all__ = ["Infer", "find_model", "load_runtime", "read_card"]
 
 # Pixels [B, H, W, K] -> probabilities [B, C], float32.
 Infer = Callable[[np.ndarray], np.ndarray]
@@ -59,7 +60,12 @@ def _beside(path: str, name: str) -> str:
     return "/".join([*path.split("/")[:-1], name])
 
 
-def _read_card(folder: Folder, model: str) -> ModelCard:
+def read_card(folder: Folder, model: str) -> ModelCard:
+    """Returns `model.json` beside a model that `find_model` has found.
+
+    Raises:
+        ValueError: It is not the one of a run.
+    """
     path = _beside(model, "model.json")
     try:
         return ModelCard(**json.loads(folder.read(path)))
@@ -69,17 +75,14 @@ def _read_card(folder: Folder, model: str) -> ModelCard:
         ) from error
 
 
-def load_model(folder: Folder, name: str) -> tuple[ModelCard, Infer]:
-    """Returns what a model is and the function that it computes.
+def load_runtime(folder: Folder, name: str, card: ModelCard) -> Infer:
+    """Returns the function that a model computes.
 
     Args:
         folder: Of `find_model`.
         name: The path in it.
-
-    Raises:
-        ValueError: `model.json` is not the one of a run.
+        card: From `read_card`.
     """
-    card = _read_card(folder, name)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(folder.root, name)
         if not folder.is_local:
@@ -89,7 +92,7 @@ def load_model(folder: Folder, name: str) -> tuple[ModelCard, Infer]:
             infer = _RUNTIMES[path.suffix](path)
             # The first call is the one that starts a runtime.
             infer(np.zeros((1, *card.image_size, card.channels), np.float32))
-    return card, infer
+    return infer
 
 
 @contextlib.contextmanager
@@ -106,6 +109,7 @@ def _silenced() -> Iterator[None]:
 
 
 def _keras(file: Path) -> Infer:
+    use_tensorflow()
     import keras
 
     model = keras.saving.load_model(file, compile=False, safe_mode=True)

@@ -64,7 +64,8 @@ def test_tasks_that_run_at_once_keep_their_lines_and_their_progress(tmp_path):
     for thread in threads:
         thread.join()
     lines = output.getvalue().splitlines(keepends=True)
-    stages = follow(lines, tmp_path, Console(file=io.StringIO()))
+    stages = []
+    follow(lines, tmp_path, Console(file=io.StringIO()), stages)
     assert sorted((stage.name, stage.outcome) for stage in stages) == [
         ("run-trials", "done"),
         ("run-trials.2", "done"),

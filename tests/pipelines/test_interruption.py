@@ -100,6 +100,18 @@ def test_a_launcher_that_is_asked_to_end_says_so_and_leaves_nothing(start, tmp_p
     assert not list((output / ".kfp-vision").glob("artifacts/**/.dataset-*"))
     run = json.loads((output / "run.json").read_text())
     assert (run["status"], run["reason"]) == ("stopped", f"stopped by {sent.name}")
+    assert [(each["name"], each["outcome"]) for each in run["stages"]] == [
+        ("import-dataset", "stopped")
+    ]
+
+
+@pytest.mark.parametrize("delay_s", [0.05, 0.2, 0.4, 0.8])
+def test_a_command_that_is_stopped_while_it_starts_prints_no_traceback(command, delay_s):
+    process = subprocess.Popen([*command, "--help"], stderr=subprocess.PIPE, text=True)
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
 
 
 _LISTENER = """

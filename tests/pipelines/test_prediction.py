@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from kfp_vision.components.shared.runtime.storage import upload
-from kfp_vision.pipelines.serving.predict import predict_images, write_table
+from kfp_vision.pipelines.serving.predict import Model, write_table
 
 TRUNCATED = (
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x08\0\0\0\x08\x08\0\0\0\0\xe1d\xe1W\0\0\0\x1eIDATx\x9c"
@@ -86,7 +86,7 @@ GOOD = ["a.jfif", "b.jpe", "c.JPG", "d.mpo", "deep/er/e", "f.apng", "g"]
 
 
 def rows_of(output, *images):
-    return list(predict_images(str(output), [str(each) for each in images]))
+    return list(Model(output).stream([str(each) for each in images]))
 
 
 @pytest.mark.parametrize("model", ["", "/", "/model", "/model/", "/model/model.onnx"])
@@ -174,7 +174,7 @@ def test_an_empty_folder_is_refused(output, tmp_path):
 def test_rows_come_while_images_are_read(output, tmp_path):
     for index in range(200):
         save(tmp_path / "many" / f"{index:03}.png")
-    predictions = predict_images(str(output), [str(tmp_path / "many")])
+    predictions = Model(output).stream([str(tmp_path / "many")])
     assert next(predictions).row["path"].endswith("000.png")
     # Later images are not read yet: what happens to them now still counts.
     shutil.copyfile(__file__, tmp_path / "many" / "199.png")
@@ -221,6 +221,16 @@ def test_the_command_prints_a_table_and_nothing_else(output, photos, kfp_vision,
     rows = [json.loads(line) for line in lines] if as_json else list(csv.DictReader(lines))
     assert [row["path"] for row in rows][-1] == f"{photos}/g\\xff.png"
     assert len(rows) == len(GOOD)
+
+
+def test_a_reader_that_ends_early_is_no_error(output, photos, command):
+    for index in range(2000):
+        (photos / f"{index}.png").symlink_to(photos / "g")
+    line = f"{command[0]} predict {output} {photos} | head -1; echo ${{PIPESTATUS[0]}}"
+    answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert answer.stderr == ""
+    assert answer.stdout.startswith("path,predicted,confidence,")
+    assert answer.stdout.endswith("\n141\n")
 
 
 def test_the_exit_code_tells_of_a_failed_image(output, photos, kfp_vision_here):

@@ -1,0 +1,124 @@
+"""The Python interface: the same runs, results and messages as on the command line."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+import kfp_vision
+
+_SCRIPT = """
+import kfp_vision
+found = kfp_vision.inspect(DATASET)
+found.show()
+run = kfp_vision.train(
+    DATASET, epochs=1, search_augmentation=False, learn_batch_size=False, quiet=True
+)
+print(run.status, run.output_uri)
+"""
+
+
+def test_the_import_loads_nothing_heavy():
+    code = (
+        "import sys, kfp_vision;"
+        "sys.exit(bool({'tensorflow', 'keras', 'kfp', 'numpy', 'typer'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_every_name_exists_and_no_other():
+    assert dir(kfp_vision) == sorted(kfp_vision.__all__)
+    for name in kfp_vision.__all__:
+        assert getattr(kfp_vision, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'fit'"):
+        kfp_vision.fit  # noqa: B018 - the attribute is what is tested.
+
+
+def test_the_signature_names_every_parameter():
+    taken = inspect.signature(kfp_vision.train).parameters
+    assert taken["epochs"].default == 0
+    assert taken["epochs"].annotation is int
+    assert "epochs: Passes over the training images" in kfp_vision.train.__doc__
+    assert "epochs" not in inspect.signature(kfp_vision.inspect).parameters
+
+
+def test_a_plain_script_inspects_and_trains(tmp_path, digits_folder):
+    (tmp_path / "photos").symlink_to(digits_folder)
+    script = tmp_path / "script.py"
+    script.write_text(_SCRIPT.replace("DATASET", "'photos/'"))
+    answer = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=600
+    )
+    assert answer.returncode == 0, answer.stderr
+    lines = answer.stdout.splitlines()
+    assert lines[0].endswith(": multiclass, 10 classes, class_folders")
+    assert lines[-2:] == ["This dataset can be trained.", "passed out/photos"]
+
+
+def test_the_results_are_those_of_the_files(finished_run, digits_folder):
+    run = kfp_vision.load(finished_run)
+    assert (run.status, run.reason, run.page) == ("passed", "", f"{finished_run}/report.html")
+    assert run.report == json.loads((finished_run / "report.json").read_text())
+    assert run.recipe == json.loads((finished_run / "recipe.json").read_text())
+    primary = run.report["metrics"]["primary"]
+    assert run.metrics[primary] == run.report["metrics"]["test"][primary]["value"] > 0.8
+    assert run.model.card.classes == [f"digit {label}" for label in range(10)]
+
+
+def test_the_model_predicts_a_table(finished_run, digits_folder, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"not an image")
+    model = kfp_vision.Model(finished_run / "model" / "model.onnx")
+    table = model.predict([digits_folder / "digit 0", broken])
+    rows = table.to_pylist()
+    assert len(rows) == 1 + len(list((digits_folder / "digit 0").iterdir()))
+    assert {rows[-1][name] for name in table.column_names[1:-1]} == {None}
+    assert rows[-1]["error"]
+    for row in rows[:-1]:
+        probabilities = {name: row[f"p_{name}"] for name in model.card.classes}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+        assert row["predicted"] == max(probabilities, key=probabilities.get)
+        assert row["error"] is None
+    assert model.predict(str(digits_folder / "digit 0")).equals(table.slice(0, len(rows) - 1))
+
+
+def test_the_page_is_opened_in_a_browser(finished_run, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    kfp_vision.load(f"{finished_run}/").show()
+    assert opened == [(finished_run / "report.html").as_uri()]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda photos: kfp_vision.train(photos, epoch=3), "Did you mean epochs"),
+        (lambda photos: kfp_vision.train(photos, epochs=-3), "`epochs` must not be negative"),
+        (lambda photos: kfp_vision.train(photos, photos / "out"), "must not lie in the dataset"),
+        (lambda photos: kfp_vision.train(photos, accept_findings="leak"), "must be codes among"),
+        (lambda photos: kfp_vision.inspect(photos, accept_findings="leak"), "must be codes among"),
+        (lambda photos: kfp_vision.inspect(photos, epochs=3), "Received: 'epochs'"),
+        (kfp_vision.load, "must be the output of a run"),
+        (kfp_vision.Model, "must be the output folder of a run"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_starts(
+    tmp_path, monkeypatch, call, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ValueError, match=message):
+        call(tmp_path / "photos")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_a_failed_stage_is_an_exception_with_the_text_of_the_command(tmp_path, kfp_vision):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(sys.modules["kfp_vision"].RunFailedError) as failure:
+        sys.modules["kfp_vision"].train(tmp_path / "empty", tmp_path / "out", quiet=True)
+    answer = kfp_vision("run", "--dataset-uri", tmp_path / "empty", "--output", tmp_path / "out")
+    assert answer.stdout.endswith(f"\n{failure.value}\n")
+    assert str(failure.value).startswith("import-dataset failed: ")
+    assert sys.modules["kfp_vision"].load(tmp_path / "out").status == "failed"
