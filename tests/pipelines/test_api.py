@@ -40,7 +40,7 @@ def test_the_signature_names_every_parameter():
     taken = inspect.signature(kfp_vision.train).parameters
     assert taken["epochs"].default == 0
     assert taken["epochs"].annotation is int
-    assert "epochs: Passes over the training images" in kfp_vision.train.__doc__
+    assert "epochs: Passes over the training images" in (kfp_vision.train.__doc__ or "")
     assert "epochs" not in inspect.signature(kfp_vision.inspect).parameters
 
 
@@ -79,13 +79,13 @@ def test_the_model_predicts_a_table(finished_run, digits_folder, tmp_path):
     for row in rows[:-1]:
         probabilities = {name: row[f"p_{name}"] for name in model.card.classes}
         assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
-        assert row["predicted"] == max(probabilities, key=probabilities.get)
+        assert row["predicted"] == max(probabilities, key=lambda name: probabilities[name])
         assert row["error"] is None
     assert model.predict(str(digits_folder / "digit 0")).equals(table.slice(0, len(rows) - 1))
 
 
 def test_the_page_is_opened_in_a_browser(finished_run, monkeypatch):
-    opened = []
+    opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
     kfp_vision.load(f"{finished_run}/").show()
     assert opened == [(finished_run / "report.html").as_uri()]

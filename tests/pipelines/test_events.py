@@ -9,6 +9,7 @@ from rich.console import Console
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.pipelines.local.events import Event, failure_reason, mark_line, read_event
 from kfp_vision.pipelines.local.launcher import follow
+from kfp_vision.pipelines.local.run_record import StageResult
 from kfp_vision.pipelines.local.worker import MarkedLines
 
 CYAN, GREEN, END = "\x1b[96m", "\x1b[92m", "\x1b[0m"
@@ -64,7 +65,7 @@ def test_tasks_that_run_at_once_keep_their_lines_and_their_progress(tmp_path):
     for thread in threads:
         thread.join()
     lines = output.getvalue().splitlines(keepends=True)
-    stages = []
+    stages: list[StageResult] = []
     follow(lines, tmp_path, Console(file=io.StringIO()), stages)
     assert sorted((stage.name, stage.outcome) for stage in stages) == [
         ("run-trials", "done"),
