@@ -1,8 +1,8 @@
 """Any supported source of labelled images -> the canonical store, in constant memory.
 
 Reads `dataset_uri` once: lists it, decodes every image on all cores, makes the splits that the
-source lacks, and writes `dataset.json`, `<split>.arrow`, `rejected.parquet`, `cost.json`
-and `stage_report.json`.
+source lacks, and writes `dataset.json`, `<split>.arrow`, `rejected.parquet`,
+`near_duplicates.npy`, `cost.json` and `stage_report.json`.
 """
 
 import collections
@@ -27,6 +27,12 @@ from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.datasets.decoding import CHANGES
+from kfp_vision.components.shared.datasets.near_duplicates import (
+    NEAR_DUPLICATES_FILE,
+    SIGNATURE_BYTES,
+    near_duplicate_groups,
+    smallest_rows,
+)
 from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE, white_level
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
@@ -124,9 +130,13 @@ def _import(dataset_uri: str, work_dir: Path, config: ImportConfig) -> DatasetIn
     ]
     task = detect_task(label_sets, config.task)
     notes.append(f"Task: {task}, {len(classes)} classes.")
-    splits, made = complete_splits(staged, config.seed)
+    signatures = np.frombuffer(staged.signatures, np.uint8).reshape(-1, SIGNATURE_BYTES)
+    near = near_duplicate_groups(signatures)
+    splits, made = complete_splits(staged, near, config.seed)
     notes += [made] if made else []
     counts, fingerprint = distribute(work_dir, staged, splits, classes)
+    order = np.concatenate([np.flatnonzero(splits == name) for name in counts])
+    np.save(work_dir / NEAR_DUPLICATES_FILE, smallest_rows(near[order]))
     notes += [f"{count} images {CHANGES[name]}." for name, count in staged.changes.most_common()]
     rejected = collections.Counter(row.code for row in staged.rejections)
     notes += [f"Left out: {count} x {code}." for code, count in rejected.most_common()]

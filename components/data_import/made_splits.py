@@ -6,10 +6,7 @@ import numpy as np
 
 from kfp_vision.components.data_import.splits import draw_splits, strata
 from kfp_vision.components.data_import.staging import Staged
-from kfp_vision.components.shared.datasets.near_duplicates import (
-    SIGNATURE_BYTES,
-    near_duplicate_groups,
-)
+from kfp_vision.components.shared.datasets.near_duplicates import smallest_rows
 
 __all__ = ["complete_splits"]
 
@@ -17,11 +14,12 @@ __all__ = ["complete_splits"]
 _FRACTION = 0.1
 
 
-def complete_splits(staged: Staged, seed: int) -> tuple[np.ndarray, str]:
+def complete_splits(staged: Staged, near: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
     """Returns the split of each row, names [N], and a sentence on those made; empty without any.
 
     Args:
         staged: What is known of the images.
+        near: Group of near duplicates of each row, int [N].
         seed: Of the splits that are made.
 
     Raises:
@@ -36,13 +34,12 @@ def complete_splits(staged: Staged, seed: int) -> tuple[np.ndarray, str]:
         )
     missing = {name: _FRACTION for name in ("test", "validation") if name not in given}
     if missing:
-        signatures = np.frombuffer(staged.signatures, np.uint8).reshape(-1, SIGNATURE_BYTES)[pool]
         labels = np.frombuffer(staged.labels, np.int32)[pool]
         stratum = strata(list(staged.label_sets), labels)
         # Flat images have no near duplicates, but exact copies of them must not be parted either.
         digests = np.frombuffer(staged.digests, "V32")[pool]
         _, first, copy = np.unique(digests, return_index=True, return_inverse=True)
-        groups = near_duplicate_groups(signatures)[first[copy]]
+        groups = smallest_rows(near[pool])[first[copy]]
         drawn = draw_splits(stratum, groups, missing, seed)
         short = sorted(set(missing) - set(drawn))
         if short:

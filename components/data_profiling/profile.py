@@ -23,7 +23,7 @@ from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.data_profile import Profile
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
-from kfp_vision.components.shared.datasets.near_duplicates import near_duplicate_groups
+from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe, write_recipe
 from kfp_vision.components.shared.report.records import write_stage_report
@@ -161,7 +161,7 @@ def _measure(
         primary=primary,
         split=images.split,
         exact=exact_groups(images.digests),
-        near=near_duplicate_groups(images.signatures),
+        near=np.load(dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False),
         keys=label_keys(images.label_values, images.label_starts),
         signatures=images.signatures,
         rejected=info.rejected,

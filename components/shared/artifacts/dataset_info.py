@@ -12,7 +12,8 @@ class DatasetInfo:
     """`dataset.json` of the `dataset` artifact.
 
     Beside it: `<split>.arrow` (see `shared/datasets/store.py`) for each split that has images and
-    `rejected.parquet` (`path`, `code`, `message`), one row per file that was left out.
+    `rejected.parquet` (`path`, `code`, `message`), one row per file that was left out; and
+    `near_duplicates.npy` (see `shared/datasets/near_duplicates.py`).
 
     Attributes:
         task: A key of `shared.tasks.TASKS`.

@@ -12,7 +12,17 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-__all__ = ["SIGNATURE_BYTES", "image_signature", "near_duplicate_groups"]
+__all__ = [
+    "NEAR_DUPLICATES_FILE",
+    "SIGNATURE_BYTES",
+    "image_signature",
+    "near_duplicate_groups",
+    "smallest_rows",
+]
+
+# Of the `dataset` artifact: int64 [N], see `near_duplicate_groups`, over the images of all splits
+# in the order of `DatasetInfo.splits`.
+NEAR_DUPLICATES_FILE = "near_duplicates.npy"
 
 _SIDE = 8
 SIGNATURE_BYTES = _SIDE * _SIDE
@@ -94,8 +104,14 @@ def near_duplicate_groups(signatures: np.ndarray) -> np.ndarray:
     edges = np.concatenate(pairs, axis=1)
     graph = coo_array((np.ones(edges.shape[1], bool), tuple(edges)), shape=(total, total))
     _, component = connected_components(graph, directed=False)
-    _, smallest, group = np.unique(component, return_index=True, return_inverse=True)
-    return smallest[group]
+    return smallest_rows(component)
+
+
+def smallest_rows(groups: np.ndarray) -> np.ndarray:
+    """Returns int64 [N]: for each row the smallest one whose group has the same number, int [N]."""
+    _, smallest, group = np.unique(groups, return_index=True, return_inverse=True)
+    rows: np.ndarray = smallest[group]
+    return rows
 
 
 def _difference_limit(signatures: np.ndarray, standard: np.ndarray, rows: np.ndarray) -> float:

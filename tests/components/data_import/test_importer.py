@@ -17,6 +17,7 @@ from kfp_vision.components.data_import import staging
 from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
 from kfp_vision.components.shared.datasets.store import iterate_images, label_lists, open_split
 
 CLASSES = ["cat", "dog", "emu"]
@@ -279,6 +280,27 @@ def test_the_same_seed_makes_the_same_splits(tmp_path, save_images, import_into)
         save_images(tmp_path / "source" / name, 30)
     prints = [import_into(tmp_path / "source", seed=seed)[0].fingerprint for seed in (0, 0, 1)]
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_near_duplicates_are_found_once_in_the_order_of_the_dataset(tmp_path, import_into):
+    random = np.random.default_rng(3)
+    for index in range(60):
+        folder = tmp_path / "source" / "ab"[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(20, 220, (8, 8), np.uint8).repeat(2, 0).repeat(2, 1)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+        if index % 5 == 0:
+            Image.fromarray(pixels + 10).save(folder / f"{index}-brighter.png")
+    info, output_dir = import_into(tmp_path / "source")
+    groups = np.load(output_dir / NEAR_DUPLICATES_FILE)
+    tables = [open_split(output_dir, split) for split in info.splits]
+    paths = [path for table in tables for path in table["path"].to_pylist()]
+    for row, path in enumerate(paths):
+        same = np.flatnonzero(groups == groups[row])
+        assert groups[row] == same[0]
+        name = path.removesuffix(".png").removesuffix("-brighter")
+        both = {f"{name}.png", f"{name}-brighter.png"} & set(paths)
+        assert {paths[each] for each in same} == both
 
 
 def test_copies_of_a_flat_image_stay_in_one_split(tmp_path, save_images, import_into):

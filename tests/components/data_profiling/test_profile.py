@@ -20,8 +20,13 @@ from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.artifacts.data_profile import Profile
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
-from kfp_vision.components.shared.datasets.near_duplicates import image_signature
-from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
+from kfp_vision.components.shared.datasets.near_duplicates import (
+    NEAR_DUPLICATES_FILE,
+    SIGNATURE_BYTES,
+    image_signature,
+    near_duplicate_groups,
+)
+from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw, open_split
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.report.records import read_stages
 
@@ -58,6 +63,10 @@ def write_store(folder: Path, labels_of: dict[str, list[list[int]]], task: str) 
     origin = dict.fromkeys(splits, "given")
     info = DatasetInfo(task, CLASSES, splits, 3, 20, 24, "0" * 64, "data", "npz", origin, {}, [])
     write_json(info, folder / "dataset.json")
+    tables = [open_split(folder, split)["signature"] for split in info.splits]
+    signatures = np.frombuffer(b"".join(row.as_py() for table in tables for row in table), np.uint8)
+    groups = near_duplicate_groups(signatures.reshape(-1, SIGNATURE_BYTES))
+    np.save(folder / NEAR_DUPLICATES_FILE, groups)
     return folder
 
 

@@ -16,8 +16,13 @@ from kfp_vision.components.data_profiling.profile import (
 )
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import write_json
-from kfp_vision.components.shared.datasets.near_duplicates import image_signature
-from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
+from kfp_vision.components.shared.datasets.near_duplicates import (
+    NEAR_DUPLICATES_FILE,
+    SIGNATURE_BYTES,
+    image_signature,
+    near_duplicate_groups,
+)
+from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw, open_split
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 
 Rows = list[tuple[np.ndarray, list[int]]]
@@ -177,6 +182,10 @@ def write_store(folder: Path, task: str, splits: dict[str, Rows]) -> Path:
     classes = CLASSES if task != "binary" else CLASSES[:2]
     info = DatasetInfo(task, classes, sizes, 3, side, side, "0" * 64, "d", "npz", origin, {}, [])
     write_json(info, folder / "dataset.json")
+    tables = [open_split(folder, split)["signature"] for split in info.splits]
+    signatures = np.frombuffer(b"".join(row.as_py() for table in tables for row in table), np.uint8)
+    groups = near_duplicate_groups(signatures.reshape(-1, SIGNATURE_BYTES))
+    np.save(folder / NEAR_DUPLICATES_FILE, groups)
     return folder
 
 
