@@ -1,27 +1,24 @@
-"""What the text of a local KFP run says: which task starts and ends, how far it is, why it failed.
+"""The lines of the worker: which task starts and ends, how far it is, why it failed.
 
-Tasks may run at once, each in a thread of the worker: every line carries its thread, and whether
-KFP said it or the task that the thread runs.
+Tasks may run at once, each in a thread of the worker: every line carries its thread and its sender.
 """
 
 import dataclasses
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from kfp_vision.components.shared.runtime.progress import PREFIX
 
-__all__ = ["Event", "failure_reason", "mark_line", "read_event"]
+__all__ = ["Event", "Sender", "failure_reason", "mark_line", "read_event"]
 
-Sender = Literal["kfp", "task"]
+# `event` is the worker itself; its lines are the kind of an `Event` and the name of the task.
+Sender = Literal["event", "kfp", "task"]
 
 _MARK = "\x01"
-_MARKED = re.compile(rf"{_MARK}(\d+) (kfp|task) (.*)", re.DOTALL)
+_MARKED = re.compile(rf"{_MARK}(\d+) (event|kfp|task) (.*)", re.DOTALL)
 _COLOUR = re.compile(r"\x1b\[\d+m")
-_EXECUTING = re.compile(r"Executing task '(.+)'")
-_ENDED = re.compile(r"Task '(.+)' finished with status (SUCCESS|FAILURE)")
-_CACHED = re.compile(r"Task (\S+) cache hit")
 _REASON_LINES = 20
 
 
@@ -55,17 +52,12 @@ def read_event(line: str) -> Event:
     marked = _MARKED.fullmatch(line)
     if not marked:
         return Event("text", line)
-    thread, text = int(marked[1]), marked[3]
-    if marked[2] == "task":
-        if text.startswith(PREFIX):
-            return Event("progress", text, thread, figures=json.loads(text.removeprefix(PREFIX)))
-        return Event("text", text, thread)
-    if match := _EXECUTING.match(text):
-        return Event("started", text, thread, match[1])
-    if match := _CACHED.match(text):
-        return Event("cached", text, thread, match[1])
-    if match := _ENDED.match(text):
-        return Event("finished" if match[2] == "SUCCESS" else "failed", text, thread, match[1])
+    thread, sender, text = int(marked[1]), marked[2], marked[3]
+    if sender == "event":
+        kind, stage = text.split(" ")
+        return Event(cast(Any, kind), text, thread, stage)
+    if sender == "task" and text.startswith(PREFIX):
+        return Event("progress", text, thread, figures=json.loads(text.removeprefix(PREFIX)))
     return Event("text", text, thread)
 
 

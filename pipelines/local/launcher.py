@@ -207,8 +207,8 @@ def follow(lines: Iterable[str], logs: Path, console: Console, stages: list[Stag
                 outcome: Outcome = "done" if event.kind == "finished" else "failed"
                 end(task.name, outcome, time.monotonic() - task.started)
                 del running[event.thread]
-                log = general
-            log.write(event.text + "\n")
+            if not event.stage:
+                log.write(event.text + "\n")
 
 
 def _work_seconds(state: Path, stage: StageResult) -> float:

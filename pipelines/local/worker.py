@@ -21,10 +21,10 @@ from typing import TextIO
 
 import psutil
 from kfp import local
-from kfp.local import logging_utils
 
 from kfp_vision.pipelines.local.cache import keep_metrics, remove_unused
 from kfp_vision.pipelines.local.events import Sender, mark_line
+from kfp_vision.pipelines.local.kfp_internals import announce_tasks, keep_logging
 from kfp_vision.pipelines.training import training_pipeline
 
 __all__ = ["MarkedLines", "main"]
@@ -53,11 +53,10 @@ class MarkedLines(io.TextIOBase):
 
 
 def _speak_in_lines() -> None:
-    """Marks what KFP logs and what tasks print; KFP says on the root logger what is cached."""
-    # KFP swaps the handlers and `print` for the time of a task; two at once swap back the wrong
-    # ones.
-    logging_utils.local_logger_context = contextlib.nullcontext
-    logging_utils.indented_print = contextlib.nullcontext
+    """Marks what this process announces, what KFP logs and what tasks print."""
+    keep_logging()
+    events = MarkedLines(sys.stdout, "event")
+    announce_tasks(lambda kind, task: print(kind, task, file=events))
     logging.basicConfig(
         level=logging.INFO, stream=MarkedLines(sys.stdout, "kfp"), format="%(message)s"
     )
