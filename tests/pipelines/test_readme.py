@@ -1,5 +1,6 @@
 """What the README says is true: its code runs, its commands end well, its names exist."""
 
+import inspect
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import kfp_vision
 from kfp_vision.components.shared.architectures.check import check_architecture
 from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES, build_model
 from kfp_vision.components.shared.recipe import hyperparameters
@@ -65,6 +67,18 @@ def test_its_networks_are_those_of_the_zoo():
     assert sorted(["separable", *listed, *pretrained]) == sorted(ARCHITECTURES)
 
 
+def test_its_python_uses_what_there_is():
+    (code,) = re.findall(r"```python\n(.*?)```", README.split("## From Python")[1], re.DOTALL)[:1]
+    compile(code, "README.md", "exec")
+    assert set(re.findall(r"kfp_vision\.(\w+)", code)) <= set(kfp_vision.__all__)
+    for name in re.findall(r"\brun\.(\w+)", code):
+        assert hasattr(kfp_vision.Run, name) or name in inspect.signature(kfp_vision.Run).parameters
+
+
+def test_no_line_is_longer_than_120_columns():
+    assert [line for line in README.splitlines() if len(line) > 120] == []
+
+
 def test_its_make_targets_and_extras_exist():
     makefile = (_ROOT / "Makefile").read_text(encoding="utf-8")
     named = {
@@ -80,7 +94,9 @@ def test_its_make_targets_and_extras_exist():
 
 
 def test_its_stages_and_links_exist():
-    for link in re.findall(r"\]\(([^)#]+)\)", README):
+    named = re.findall(r"^\[\w+\]: (\S+)", README, re.MULTILINE)
+    assert len(named) >= 8
+    for link in [*re.findall(r"\]\(([^)#]+)\)", README), *named]:
         assert (_ROOT / link).exists(), link
 
 
