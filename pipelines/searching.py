@@ -44,12 +44,14 @@ def search_policy(
     ).outputs["augmentation"]
     inputs = {"dataset": dataset, "recipe": recipe, "augmentation": augmentation}
     with dsl.If(workers > 1):
-        lists = propose_trials(**inputs, results=[], workers=workers, seed=seed)
+        lists = propose_trials(augmentation=augmentation, results=[], workers=workers, seed=seed)
         for _ in ROUNDS:
             with dsl.ParallelFor(lists.output) as work:
                 trials = run_trials(**inputs, work=work, checkpoint_uri=checkpoint_uri)
             results = dsl.Collected(trials.output)
-            lists = propose_trials(**inputs, results=results, workers=workers, seed=seed)
+            lists = propose_trials(
+                augmentation=augmentation, results=results, workers=workers, seed=seed
+            )
     with dsl.Else():
         nothing = no_trials()
     chosen = search_trials(

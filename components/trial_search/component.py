@@ -32,8 +32,6 @@ def search_trials(
 
 @component
 def propose_trials(
-    dataset: dsl.Input[dsl.Dataset],
-    recipe: dsl.Input[dsl.Artifact],
     augmentation: dsl.Input[dsl.Artifact],
     results: list[str],
     workers: int,
@@ -42,10 +40,9 @@ def propose_trials(
     """Returns the trials so far and the next ones, a list for each worker."""
     from pathlib import Path
 
-    from kfp_vision.components.trial_search.search import Inputs, propose_slices
+    from kfp_vision.components.trial_search.search import propose_slices
 
-    inputs = Inputs(Path(dataset.path), Path(recipe.path) / "recipe.json", Path(augmentation.path))
-    return propose_slices(inputs, results, workers, seed)
+    return propose_slices(Path(augmentation.path), results, workers, seed)
 
 
 @component

@@ -17,7 +17,7 @@ from kfp_vision.components.trial_search.recording import record_policy, summaris
 from kfp_vision.components.trial_search.running import TrialProcess, merge_trials
 from kfp_vision.components.trial_search.stage_report import read_examples, search_report
 
-__all__ = ["Inputs", "propose_slices", "run_slice", "search_trials"]
+__all__ = ["Inputs", "propose_slices", "read_search", "run_slice", "search_trials"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,16 +34,16 @@ class Inputs:
     recipe: Path
     table: Path
 
-    def read(self) -> tuple[SearchPlan, SearchSpace] | None:
-        """Returns plan and search space; None where there is no search."""
-        table = read_json(AugmentationTable, self.table / "table.json")
-        return None if table.skipped or table.plan is None else (table.plan, read_space(table))
-
     def process(self, checkpoint_dir: Path, plan: SearchPlan, space: SearchSpace) -> TrialProcess:
         """Returns what runs trials in this process."""
         return TrialProcess(
             self.dataset, self.recipe, self.table, plan, space.techniques, checkpoint_dir
         )
+
+
+def read_search(table: AugmentationTable) -> tuple[SearchPlan, SearchSpace] | None:
+    """Returns plan and search space; None where there is no search."""
+    return None if table.skipped or table.plan is None else (table.plan, read_space(table))
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
@@ -66,10 +66,11 @@ def search_trials(
         MemoryError: The trial of the baseline runs out of memory.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    started_from, search = read_recipe(inputs.recipe), inputs.read()
+    started_from = read_recipe(inputs.recipe)
+    table = read_json(AugmentationTable, inputs.table / "table.json")
+    search = read_search(table)
     recipe, trials, seconds, seen = started_from, merge_trials(results), 0.0, 0
     began = time.monotonic()
-    table = read_json(AugmentationTable, inputs.table / "table.json")
     if search is None:
         result = SearchResult(skipped=table.skipped)
     else:
@@ -95,18 +96,19 @@ def search_trials(
     return result
 
 
-def propose_slices(inputs: Inputs, results: Sequence[str], workers: int, seed: int) -> list[str]:
+def propose_slices(table_dir: Path, results: Sequence[str], workers: int, seed: int) -> list[str]:
     """Returns the trials so far and the next ones as JSON lists, one for each worker.
 
     There is always at least one list. Nothing here trains: it starts no framework.
 
     Args:
-        inputs: Paths that are read.
+        table_dir: The `augmentation` artifact, which holds the plan.
         results: What the workers of the round before returned; empty before the first.
         workers: Lists at most.
         seed: Seed of the search.
     """
-    trials, search = merge_trials(results), inputs.read()
+    search = read_search(read_json(AugmentationTable, table_dir / "table.json"))
+    trials = merge_trials(results)
     missing = [] if search is None else next_trials(trials, search[1], search[0], seed)
     # What is compiled anew lies together, so that few workers have to.
     count = max(1, min(workers, len(missing)))
@@ -125,7 +127,8 @@ def run_slice(inputs: Inputs, work: str, checkpoint_dir: Path) -> str:
         work: A list of `propose_slices`.
         checkpoint_dir: Outlives a killed task; holds the journal of the trials.
     """
-    trials, search = merge_trials([work]), inputs.read()
+    search = read_search(read_json(AugmentationTable, inputs.table / "table.json"))
+    trials = merge_trials([work])
     missing = [trial for trial in trials if not trial.ended]
     if search is None or not missing:
         return work

@@ -21,7 +21,7 @@ from kfp_vision.components.trial_search import trial
 from kfp_vision.components.trial_search.recording import summarise
 from kfp_vision.components.trial_search.regularisation import Regularisation
 from kfp_vision.components.trial_search.running import merge_trials
-from kfp_vision.components.trial_search.search import Inputs, run_slice
+from kfp_vision.components.trial_search.search import Inputs, read_search, run_slice
 
 
 class _Full:
@@ -93,7 +93,8 @@ def test_a_trial_out_of_memory_is_named_and_not_final(search: tuple[Inputs, str,
     assert (flip.loss, flip.out_of_memory) == (None, True)
     assert "out of memory: OOM when allocating" in flip.error
     assert [row["candidate"]["levels"] for row in _journalled(search[-1])] == [[]]
-    plan, space = search[0].read() or pytest.fail("There is a search.")
+    found = read_search(read_json(AugmentationTable, search[0].table / "table.json"))
+    plan, space = found or pytest.fail("There is a search.")
     assert summarise([baseline, flip], plan, space.techniques).notes[:1] == [
         "1 of 2 trials ran out of memory, once more when alone in it, which says nothing of what "
         "they tried: horizontal flip."

@@ -139,11 +139,11 @@ def test_several_workers_find_what_one_finds(
     inputs = Inputs(digits_dir, searched / "in.json", searched / "table")
     results: list[str] = []
     for _ in ROUNDS:
-        lists = propose_slices(inputs, results, workers=2, seed=3)
+        lists = propose_slices(inputs.table, results, workers=2, seed=3)
         assert 1 <= len(lists) <= 2
         # The journal of the search with one worker answers for both.
         results = [run_slice(inputs, each, searched / "ck") for each in lists]
-    results = propose_slices(inputs, results, workers=2, seed=3)
+    results = propose_slices(inputs.table, results, workers=2, seed=3)
     assert len(results) == 1
     assert {each.key: each.losses for each in merge_trials(results)} == {
         each.key: each.losses for each in _trials(searched)
@@ -215,7 +215,7 @@ from kfp_vision.components.trial_search.search import (
 data, path, table, out = map(Path, sys.argv[1:])
 search_augmentation(data, path, table, table, search=False, seed=0)
 inputs = Inputs(data, path, table)
-(work,) = propose_slices(inputs, [], workers=4, seed=0)
+(work,) = propose_slices(inputs.table, [], workers=4, seed=0)
 search_trials(inputs, [run_slice(inputs, work, table)], out, table, 0)
 assert not {"tensorflow", "keras"} & set(sys.modules)
 """
