@@ -29,7 +29,7 @@ _Command = TypeVar("_Command", bound=Callable[..., None])
 
 
 class _Commands(TyperGroup):
-    """Ends quietly, as other tools do, when the reader of its output has: `predict ... | head`."""
+    """Ends quietly when the reader of its output ends, as in `predict ... | head`."""
 
     def invoke(self, ctx: Any) -> Any:
         """Runs a command; its output is written before this returns."""
@@ -219,7 +219,7 @@ def report(
 
 
 def main() -> None:
-    """Runs the command line; what the user can put right is one message, not a traceback."""
+    """Runs the command line; errors that a user can correct are messages without a traceback."""
     raise_on_signals()
     # A file name that is not UTF-8 must not abort a table.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -6,7 +6,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Runs the command line; Ctrl-C ends its imports, which take half a second, in silence."""
+    """Runs the command line; Ctrl-C during its imports, half a second, prints no traceback."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from kfp_vision.pipelines.cli import main as run

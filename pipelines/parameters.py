@@ -32,7 +32,7 @@ def _parameter(default: Any, text: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """What a user may set; the field order is the order of the forms."""
+    """The parameters of a run, in the order of the forms."""
 
     dataset_uri: str = _required(
         "Images with labels: a folder, a table (.csv .tsv .json .jsonl .parquet) or arrays "
@@ -68,7 +68,7 @@ class Parameters:
     seed: int = _parameter(0, "Seed of all randomness, below 2^53.")
 
     def __post_init__(self) -> None:
-        """Refuses what no stage could use, before any of them has started."""
+        """Refuses values that no stage can use."""
         broken = [*self._wrong_types()] or [*self._broken_rules()]
         if broken:
             raise ValueError("; ".join(broken))

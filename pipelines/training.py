@@ -21,7 +21,7 @@ __all__ = ["training_pipeline"]
 @dsl.pipeline(name="kfp-vision-training", description="Trains, evaluates and exports a classifier.")
 @takes_arguments
 def training_pipeline(arguments: Mapping[str, Any]) -> None:
-    """Defines the DAG; a stage takes artifacts by hand and the arguments of its inputs' names."""
+    """Defines the DAG; every stage receives the arguments that its inputs are named after."""
 
     def add(stage: Any, **artifacts: Any) -> Any:
         return stage(**artifacts, **inputs_of(stage, arguments))

@@ -1,6 +1,6 @@
 """Checks the architecture before the first stage, in a process of its own.
 
-The launcher itself must not load TensorFlow: it would hold the memory for the whole run.
+The launcher itself must not load TensorFlow, which would take its memory for the whole run.
 
 Usage: python -m kfp_vision.pipelines.local.architecture_check ARCHITECTURE IMAGE_SIZE
 """

@@ -1,7 +1,7 @@
-"""The cache of `kfp.local`: one JSON file an executed task, which refers to artifacts by path.
+"""The cache of `kfp.local`: one JSON file per executed task, which names its artifacts by path.
 
-It is kept below a name for the code (`identity.code_digest`), and artifacts in one folder a
-run; tasks of many runs may be in use.
+The cache lies in a folder named after the code (`identity.code_digest`), the artifacts in one
+folder per run. An entry may use artifacts of an earlier run.
 """
 
 import json
@@ -23,14 +23,14 @@ def _artifacts(cache_root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def keep_metrics(cache_root: Path) -> None:
-    """Gives metrics, which are values without a file, one: KFP takes what has none for lost."""
+    """Creates a file for every metrics artifact: KFP drops entries whose files are missing."""
     for schema, path in _artifacts(cache_root):
         if schema in _METRICS and path.parent.is_dir():
             path.touch()
 
 
 def remove_unused(pipeline_root: Path, cache_root: Path) -> None:
-    """Removes caches of other code, and the runs that nothing in this cache comes from."""
+    """Removes the caches of other code versions, and runs that no entry of this cache uses."""
     for cache in cache_root.parent.iterdir():
         if cache != cache_root:
             shutil.rmtree(cache)
@@ -46,7 +46,7 @@ def remove_unused(pipeline_root: Path, cache_root: Path) -> None:
 
 
 def remove_unfinished(state: Path) -> None:
-    """Removes what tasks that were stopped have left half-written, under hidden names.
+    """Removes half-written files of stopped tasks, which have hidden names.
 
     Args:
         state: The folder that holds `artifacts` and `checkpoints`; no run may be using it.

@@ -1,4 +1,4 @@
-"""What a run prints when it is over: the metrics, the cost, and where everything lies."""
+"""The last lines of a run: metrics, cost and where the results are, or why it failed."""
 
 import json
 from typing import Any

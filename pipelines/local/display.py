@@ -1,6 +1,6 @@
-"""One line a stage: on a terminal live bars below what has ended, plain lines in a log file.
+"""The progress of a run: live bars on a terminal, plain lines in a log file.
 
-Both have the same five methods; `seconds` is the wall-clock time of a stage.
+Both displays have the same five methods; `seconds` is the wall-clock time of a stage.
 """
 
 import time
@@ -14,7 +14,7 @@ __all__ = ["Display", "Outcome", "choose_display", "format_duration"]
 
 Outcome = Literal["done", "cached", "failed", "stopped"]
 
-# A log file wants to be read, not watched.
+# Often enough for a log file.
 _PLAIN_INTERVAL_S = 15.0
 _NAME_WIDTH = 20
 _OWN_FIGURES = ("stage", "done", "total", "unit", "per_second")
@@ -117,7 +117,7 @@ class _LiveDisplay:
         )
 
     def end(self, stage: str, outcome: Outcome, seconds: float) -> None:
-        # The bar goes and a line stays above: a screen has fewer lines than a run has stages.
+        # One line per finished stage above the bars: a run has more stages than a screen has lines.
         if stage in self._tasks:
             self._bars.remove_task(self._tasks[stage])
         self._bars.console.print(

@@ -1,4 +1,4 @@
-"""What a run would understand of a dataset: its import and its profile, without any training."""
+"""An inspection of a dataset: its import and its profile, without training."""
 
 import contextlib
 import dataclasses
@@ -34,17 +34,17 @@ from kfp_vision.pipelines.parameters import Parameters
 __all__ = ["Inspection", "inspect_dataset"]
 
 _PAGE = "profile/profile.html"
-# Rows of the table: of more classes nobody reads each.
+# Rows of the table.
 _MOST_CLASSES = 40
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What is known of a dataset; of one that cannot be imported, nothing.
+    """What a run would understand of a dataset.
 
     Attributes:
-        info: `dataset.json` of the import.
-        profile: `profile.json`.
+        info: `dataset.json` of the import; None when it failed.
+        profile: `profile.json`; None when the profile was not made.
         reason: Why it cannot be trained; empty when it can.
     """
 
@@ -54,7 +54,7 @@ class Inspection:
 
     @property
     def findings(self) -> list[Finding]:
-        """What the profile has found, `fail` first."""
+        """The findings of the profile, `fail` first."""
         return self.profile.findings if self.profile else []
 
     def show(self) -> None:
@@ -172,7 +172,7 @@ def _print(info: DatasetInfo, profile: Profile | None, lines: list[str]) -> None
 
 
 class _Sink(io.TextIOBase):
-    """Takes what a stage prints: progress is shown, the rest is in its result too."""
+    """Shows the progress that a stage prints, and drops its other lines."""
 
     def __init__(self, stage: str, display: Display) -> None:
         self._stage, self._display, self._unfinished = stage, display, ""
@@ -188,7 +188,7 @@ class _Sink(io.TextIOBase):
 
 @contextlib.contextmanager
 def _shown(stage: str) -> Iterator[None]:
-    """Shows the progress of a stage on a terminal; standard output is for the answer alone."""
+    """Shows the progress of a stage on standard error, if that is a terminal."""
     started = time.monotonic()
     console = Console(stderr=True, quiet=not sys.stderr.isatty())
     with (

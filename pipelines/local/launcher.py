@@ -1,7 +1,7 @@
 """The launcher on one machine: runs the pipeline under `kfp.local` and shows what happens.
 
-Everything that a run has done lies below its folder: `.kfp-vision/` holds artifacts, cache and
-checkpoints, `logs/` one file a stage, `run.json` how it ended and what took how long.
+The output folder holds everything: `.kfp-vision/` the artifacts, cache and checkpoints, `logs/` one
+file per stage, `run.json` the record of the run.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ __all__ = ["follow", "run_locally"]
 
 
 def run_locally(parameters: Parameters, console: Console) -> RunResult:
-    """Runs the training pipeline on this machine; a run that was stopped goes on.
+    """Runs the training pipeline on this machine; continues a stopped run.
 
     Raises:
         ValueError: The output folder lies in the dataset, `recipe_uri` is not a recipe, the
@@ -98,7 +98,7 @@ def _interrupted(error: BaseException) -> dict[str, Any]:
 
 
 def _check(parameters: Parameters) -> None:
-    """Refuses what can be known to fail, before any stage has started."""
+    """Refuses before the first stage what is certain to fail in a later one."""
     check_output(parameters.dataset_uri, parameters.output_uri)
     for uri in (parameters.dataset_uri, parameters.unlabeled_uri):
         check_source(uri, parameters.follow_links)
@@ -116,7 +116,7 @@ def _launch(
     console: Console,
     stages: list[StageResult],
 ) -> dict[str, Any]:
-    """Runs the worker to its end; returns how that was, as fields of `RunResult`.
+    """Runs the worker; returns how it ended, as fields of `RunResult`.
 
     Args:
         parameters: Of the run.
@@ -158,7 +158,7 @@ def _settings(parameters: Parameters, state: Path) -> dict[str, Any]:
 
 @dataclasses.dataclass
 class _Task:
-    """A task that runs: its name, when it started, and its log."""
+    """A running task: its name, start time and log."""
 
     name: str
     started: float

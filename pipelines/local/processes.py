@@ -1,8 +1,8 @@
-"""Who may use an output folder, and which processes end when: nothing survives a killed launcher.
+"""The processes of a run and the lock of its output folder.
 
-The launcher holds a pipe and a lock. The worker ends its whole process group when the pipe closes;
-every task inherits the lock, so that a second launcher waits until the last task of the first one
-is gone, whoever was killed.
+The launcher holds a pipe and the lock. The worker ends its process group when the pipe closes, so
+that no process outlives a killed launcher. Every task inherits the lock, so that a second launcher
+waits for the last task of the first one.
 """
 
 import contextlib
@@ -31,10 +31,10 @@ __all__ = [
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# A backend that a user has chosen for all of Keras, and TensorFlow's greetings, are not ours.
+# Keras may be set to another backend for all programs of the user.
 _TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"}
-# Children find these before they start: glibc reads its own only then. It keeps freed memory
-# instead of returning it to the kernel, which is up to 1.7 x in training.
+# glibc reads its variables when a process starts. With these it keeps freed memory instead of
+# returning it to the kernel, which makes training up to 1.7 times as fast.
 ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
@@ -45,13 +45,13 @@ ENVIRONMENT = {
 
 
 def use_tensorflow() -> None:
-    """Sets what this process has to know before it imports TensorFlow or Keras."""
+    """Sets the environment that TensorFlow and Keras read when they are imported."""
     for name, value in _TENSORFLOW.items():
         os.environ.setdefault(name, value)
 
 
 class Stopped(BaseException):
-    """A signal asks this process to end; like KeyboardInterrupt, which click would swallow."""
+    """A signal has asked this process to end; not KeyboardInterrupt, which click would handle."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -59,14 +59,14 @@ class Stopped(BaseException):
 
 
 def raise_on_signals() -> None:
-    """Makes Ctrl-C, SIGTERM and SIGHUP raise `Stopped` once, so that everything is cleared away.
+    """Makes the first SIGINT, SIGTERM or SIGHUP raise `Stopped`, so that cleaning up can finish.
 
-    What the caller of this process has chosen to ignore stays ignored: SIGHUP under `nohup`.
+    Signals that the caller of this process ignores stay ignored: SIGHUP under `nohup`.
     """
     heard = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
 
     def stop(number: int, _: object) -> None:
-        # The impatient second Ctrl-C must not stop the clearing.
+        # A second Ctrl-C must not interrupt the cleaning up.
         for each in heard:
             signal.signal(each, signal.SIG_IGN)
         raise Stopped(number)
@@ -77,7 +77,7 @@ def raise_on_signals() -> None:
 
 @contextlib.contextmanager
 def hold_folder(folder: Path, console: Console, patience_s: float = 60.0) -> Iterator[IO[str]]:
-    """Yields a locked file of the folder; waits for a run that is ending.
+    """Yields a locked file in the folder; waits for another run to end.
 
     Raises:
         RuntimeError: Another run has used the folder for all of `patience_s`.

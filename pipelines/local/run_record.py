@@ -1,4 +1,4 @@
-"""The record of a run, `run.json`: how it ended and what took how long; and where it lies."""
+"""The record of a run, `run.json`: how it ended and how long each stage took."""
 
 import dataclasses
 import hashlib
@@ -21,7 +21,7 @@ class StageResult:
         name: As the DAG shows it; tasks of one loop are numbered `.2`, `.3`, ...
         outcome: `done`, `cached`, `failed`, or `stopped` with the run.
         seconds: Wall-clock time of the task, start-up and imports included.
-        work_seconds: What the stage itself measured as its work; 0 when it measures nothing. That
+        work_seconds: Time of the work as the stage measured it; 0 when it measures nothing. That
             of `search-trials` is the work of all its workers.
     """
 
@@ -66,7 +66,7 @@ class RunResult:
 
 
 def local_folder(output_uri: str) -> Path:
-    """Returns where logs and state of a run lie: the output itself, or a cache if it is remote."""
+    """Returns the folder of logs and state: the output itself, or a cache if that is remote."""
     if not is_remote(output_uri):
         return local_path(output_uri, "output_uri")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -88,7 +88,7 @@ def check_output(dataset_uri: str, output_uri: str) -> None:
     source = local_path(dataset_uri, "dataset_uri")
     if source.is_dir() and folder.is_relative_to(source):
         raise ValueError(
-            "The output must not lie in the dataset, which it would become a part of. "
+            "The output must not lie in the dataset: a later run would read it as data. "
             f"Received: dataset_uri={source}, output_uri={folder}"
         )
 

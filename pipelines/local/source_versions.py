@@ -1,4 +1,4 @@
-"""What KFP's cache key does not see: the files behind the URIs of a run."""
+"""Versions of the files behind the URIs of a run, for KFP's cache key."""
 
 import uuid
 from collections.abc import Callable
@@ -41,5 +41,5 @@ def _version(read: Callable[..., str], uri: str, *others: str | bool) -> str:
     try:
         return read(uri, *others)
     except Exception:  # noqa: BLE001 - the stage meets the same error and reports it.
-        # What cannot be looked at is never taken from the cache.
+        # A new version each time: never taken from the cache.
         return f"unknown {uuid.uuid4().hex}"

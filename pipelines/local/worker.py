@@ -1,7 +1,7 @@
 """The process that runs the pipeline under `kfp.local`; `launcher.py` starts and reads it.
 
-A process of its own, because KFP writes a hundred lines a task, of several tasks at once: the
-launcher reads one stream of text and sorts it.
+A process of its own, because KFP writes a hundred lines per task, of several tasks at once: the
+launcher sorts them into one log per task.
 
 Usage: python -m kfp_vision.pipelines.local.worker JSON, where JSON is an object of `arguments`,
 `pipeline_root`, `cache_root`...

@@ -1,4 +1,4 @@
-"""The KFP components that end the pipeline: results are copied, then the model is judged."""
+"""The KFP components that end the pipeline: results are copied, then the model is checked."""
 
 from kfp import dsl
 
@@ -14,7 +14,7 @@ def publish(
     report: dsl.Input[dsl.Artifact],
     output_uri: str,
 ) -> None:
-    """Copies the results of a run to where the user wants them."""
+    """Copies the results of a run to the output."""
     from pathlib import Path
 
     from kfp_vision.pipelines.publishing.publish import publish_results
@@ -26,7 +26,7 @@ def publish(
 
 @component
 def check_model(report: dsl.Input[dsl.Artifact]) -> None:
-    """Fails when the model is rejected, so that nobody overlooks it; the last line says why.
+    """Fails when the model is rejected; the last line of the log says why.
 
     A task after `publish`: what can be published is, and publishing did not fail.
     """

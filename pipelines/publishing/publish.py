@@ -1,4 +1,4 @@
-"""The last tasks: what a user wants to keep is copied to one folder or bucket, then judged.
+"""The last tasks: results are copied to the output folder or bucket, then the model is checked.
 
 The output shows one run: what an earlier one has published and this one does not is removed. Only
 names of `_names()` are touched, and only where `artifacts.json` says that a run was published here.
@@ -51,7 +51,7 @@ _MODELS = (
 def publish_results(
     evaluation_dir: Path, exports_dir: Path, report_dir: Path, output_uri: str, report_uri: str
 ) -> None:
-    """Copies what a run has made; nothing that an earlier one has published stays beside it.
+    """Copies the results of a run, in place of those of an earlier one.
 
     A format that could not be written or read back is left out; one that missed its tolerance is
     marked as failed in the report. A model that the evaluation rejects has no formats. Beside the
@@ -102,7 +102,7 @@ def rejection(report_dir: Path) -> str:
 
 
 def set_results_aside(output_uri: str) -> str:
-    """Moves what an earlier run has published to `previous`: it is not of the run that failed.
+    """Moves the published results of an earlier run to `previous`, when a run has failed.
 
     Returns:
         Where the results are now; empty when there were none.
@@ -120,7 +120,7 @@ def set_results_aside(output_uri: str) -> str:
 
 
 def _names() -> Iterator[str]:
-    """Yields every name that a run may publish; the one that tells of the others is the last."""
+    """Yields every name that a run may publish; `artifacts.json`, which marks an output, last."""
     yield from _RESULTS
     yield MODEL_FILE
     yield from (f"model/{path}" for path in _MODELS)
@@ -141,7 +141,7 @@ def _published(output_uri: str, prefix: str = "") -> list[str]:
 
 
 def _prune(output_uri: str, removed: Sequence[str]) -> None:
-    """Removes folders that are empty now; buckets have none."""
+    """Removes folders that are empty now; buckets have no folders."""
     if is_remote(output_uri):
         return
     root = local_path(output_uri, "output_uri")

@@ -1,4 +1,4 @@
-"""The report once more, from the artifacts of a run: after an update of its page for instance."""
+"""The report, built again from the artifacts of a run."""
 
 import json
 import tempfile

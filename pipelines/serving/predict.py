@@ -1,4 +1,4 @@
-"""Predictions of a published model for image files, which are found and read as the import does."""
+"""Predictions of a published model for image files, found and decoded as in the import."""
 
 import csv
 import dataclasses
@@ -33,7 +33,7 @@ __all__ = ["Model", "Prediction", "write_table"]
 _BATCH = 64
 # As in predictions.parquet.
 _PREFIX = "p_"
-# Codes of `decode_file` for what was never meant to be an image.
+# Codes of `decode_file` for files that are no images.
 _NO_IMAGE = ("not_an_image", "empty_file")
 
 
@@ -54,7 +54,7 @@ class Prediction:
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-    """An image file: how the user sees it, and where it is read."""
+    """An image file: the name to show, and where to read it."""
 
     shown: str
     folder: Folder | None
@@ -132,7 +132,7 @@ class Model:
 
 
 def _files(uri: str) -> Iterator[_File]:
-    """Yields the files behind what the user named; what is not there is one, with its error."""
+    """Yields the files of a file or folder; one with an error when there is none."""
     shown = escape_name(uri)
     try:
         folder, name = open_folder(uri)
@@ -189,7 +189,7 @@ def _describe(card: ModelCard, probabilities: np.ndarray) -> dict[str, Any]:
 
 
 def write_table(predictions: Iterable[Prediction], as_json: bool, stream: IO[str]) -> bool:
-    """Writes a row each, as JSON lines, or as CSV with a header.
+    """Writes one row per prediction, as JSON lines or as CSV with a header.
 
     Returns:
         Whether there was a prediction, and none failed.

@@ -1,4 +1,4 @@
-"""A published model, as a user names it: found, and loaded with what `model.json` says of it."""
+"""Finds and loads a published model, described by its `model.json`."""
 
 import contextlib
 import json
@@ -97,7 +97,7 @@ def load_runtime(folder: Folder, name: str, card: ModelCard) -> Infer:
 
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
-    """Drops what runtimes write to standard error from C++, whatever their log level is."""
+    """Drops what the C++ code of runtimes writes to standard error at any log level."""
     kept = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
