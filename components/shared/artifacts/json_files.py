@@ -70,7 +70,7 @@ def _typed(kind: Any, value: Any) -> Any:
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = _hints(kind)
         return kind(**{name: _typed(hints.get(name), held) for name, held in value.items()})
-    # `list[X]`, `tuple[X, ...]`, `dict[str, X]`, `X | None`.
+    # `list[X]`, `dict[str, X]`, `X | None`.
     (inner,) = (each for each in get_args(kind) if _names_dataclass(each))
     if isinstance(value, list):
         return [_typed(inner, each) for each in value]

@@ -1,0 +1,68 @@
+"""What the stages hand on: read back from the folders of a small pipeline."""
+
+import dataclasses
+from pathlib import Path
+
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.report.records import (
+    ReportWarning,
+    Section,
+    StageReport,
+    hand_on,
+    read_stages,
+    write_stage_report,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """An artifact as a component gets it."""
+
+    path: str
+    uri: str
+
+
+def stage(root: Path, name: str, *inputs: Folder, recipe: str = "") -> Folder:
+    """Runs a stage that sees as many images as it has inputs."""
+    folder = root / name
+    folder.mkdir()
+    write_json(StageCost(name, 1.0, len(inputs)), folder / COST_FILE)
+    section = Section(name, name.title(), f"{name}/report.html", {"of": name})
+    report = StageReport({name: len(inputs)}, [ReportWarning(name, "Look.", 2, "data")], [section])
+    write_stage_report(report, folder)
+    if recipe:
+        (folder / "recipe.json").write_text(recipe)
+    output = Folder(str(folder), f"gs://bucket/{name}")
+    hand_on(output, name, *inputs)
+    return output
+
+
+def test_every_stage_is_handed_on_once_in_the_order_of_the_pipeline(tmp_path: Path) -> None:
+    data = stage(tmp_path, "data")
+    probe = stage(tmp_path, "probe", data)
+    # Two stages of one input, and one that reads both.
+    teachers = [stage(tmp_path, f"teacher-{number}", probe) for number in (1, 2)]
+    student = stage(tmp_path, "student", *teachers)
+    records = read_stages(Path(student.path))
+    assert [record.artifact for record in records] == [
+        *("data", "probe", "teacher-1", "teacher-2", "student")
+    ]
+    assert [record.uri for record in records[:2]] == ["gs://bucket/data", "gs://bucket/probe"]
+    assert records[-1].cost == StageCost("student", 1.0, 2)
+    assert records[-1].report.warnings == [ReportWarning("student", "Look.", 2, "data")]
+    assert records[0].report.sections == [
+        Section("data", "Data", "data/report.html", {"of": "data"})
+    ]
+
+
+def test_the_recipe_is_handed_on_until_a_stage_writes_another(tmp_path: Path) -> None:
+    first = stage(tmp_path, "first", recipe="one")
+    second = stage(tmp_path, "second", first, recipe="two")
+    third = stage(tmp_path, "third", second)
+    recipes = [Path(each.path, "recipe.json").read_text() for each in (first, second, third)]
+    assert recipes == ["one", "two", "two"]
+
+
+def test_what_no_component_wrote_has_no_stages(tmp_path: Path) -> None:
+    assert read_stages(tmp_path) == []
