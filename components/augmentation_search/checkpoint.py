@@ -83,10 +83,10 @@ def metric_above_chance(
 
     Args:
         trainer: Holds the checkpoint.
-        task: Of the images.
+        task: Task of the images.
         checked: Held-out images and their targets.
         primary: The metric.
-        seed: Of the shuffling.
+        seed: Seed of the shuffling.
     """
     images, targets = checked
     parts = np.array_split(images, math.ceil(len(images) / images_per_batch(*images.shape[1:3])))

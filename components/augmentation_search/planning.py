@@ -45,7 +45,7 @@ def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
 
     Args:
         recipe: Complete.
-        info: Of the dataset.
+        info: Facts of the dataset.
     """
     settings, train = from_recipe(recipe), info.splits["train"]
     baseline_images = settings.steps * settings.batch_size

@@ -38,7 +38,7 @@ def search_augmentation(
         output_dir: Is created.
         checkpoint_dir: Outlives a killed task.
         search: False measures nothing and leaves the policy to the recipe.
-        seed: Of the search.
+        seed: Seed of the search.
     """
     watch = Stopwatch()
     output_dir.mkdir(parents=True, exist_ok=True)

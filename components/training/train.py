@@ -26,7 +26,6 @@ from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
-from kfp_vision.components.shared.search.short_training import seconds_per_step
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import fit
 from kfp_vision.components.shared.training.history import CurveRow, History
@@ -41,6 +40,7 @@ from kfp_vision.components.shared.training.setup import (
 )
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.training.stage_report import training_report
+from kfp_vision.components.training.step_time import seconds_per_step
 
 __all__ = ["TrainConfig", "plain_steps", "train_model"]
 

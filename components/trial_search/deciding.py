@@ -55,7 +55,7 @@ def strongest_within_one_standard_error(excess: Mapping[Candidate, np.ndarray]) 
     prevents.
 
     Args:
-        excess: Of `paired_excess`, with the baseline.
+        excess: Result of `paired_excess`, with the baseline.
 
     Reference: Breiman et al., 1984, Classification and Regression Trees, section 3.4.3 (the rule,
         there for the simplest).

@@ -152,8 +152,8 @@ def _combine(excess: Mapping[Candidate, np.ndarray], space: SearchSpace) -> list
     for start in dict.fromkeys((strongest, best)):
         names = dict(start.levels)
         found += [start.adding((SEVERAL_OPERATIONS, level)) for level in (0, 1)]
-        plain = _without(start, lambda name: techniques[name].family)
-        found += [_without(plain, PUBLISHED.__contains__).adding((name, 0)) for name in PUBLISHED]
+        rest = _without(start, lambda name: techniques[name].family)
+        found += [_without(rest, PUBLISHED.__contains__).adding((name, 0)) for name in PUBLISHED]
         found += [start.adding(pair) for pair in helpful if pair[0] not in names]
         for name in names:
             found += [start.adding((name, each)) for each in range(len(techniques[name].levels))]

@@ -35,7 +35,7 @@ class Regularisation:
     """What a training is given.
 
     Attributes:
-        policy: Of the augmentation.
+        policy: Augmentation policy.
         changes: Hyperparameter -> value, those of `REGULARISERS` that differ from the recipe.
     """
 

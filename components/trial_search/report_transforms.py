@@ -28,7 +28,7 @@ def transform_rows(
     Args:
         table: What was measured.
         examples: Transform -> a training image at its levels, uint8 [L, H, W, C].
-        recipe: Of the trained model; what its policy uses is marked.
+        recipe: Recipe of the trained model; what its policy uses is marked.
     """
     used = {operation["transform"] for operation in _operations(recipe)}
     rows = []

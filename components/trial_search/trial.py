@@ -97,7 +97,7 @@ class TrialRunner:
 
         Args:
             regularisation: What is tried.
-            seed: Of the images, their order and everything random.
+            seed: Seed of the order of the images and of all random numbers.
             confirming: Whether the images of the confirmation score the trial.
         """
         plan, trainer = self._plan, self._at_checkpoint(regularisation)

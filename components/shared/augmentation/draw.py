@@ -78,8 +78,8 @@ def draw_chain(
         policy: As `policy_tensors` returns it.
         chain: Number of the chain, from 0.
         batch: Number of images.
-        height: Of the images, pixels.
-        width: Of the images, pixels.
+        height: Image height, pixels.
+        width: Image width, pixels.
     """
     slots = (MAX_DRAWS + 1) * policy["transforms"].shape[1]
     sizes = [MAX_DRAWS, 1, slots, slots, _NUM_TRANSFORMS, _NUM_TRANSFORMS, 2]
@@ -172,8 +172,8 @@ def draw_mix(
         seed: int32 [2].
         policy: As `policy_tensors` returns it.
         batch: Number of images.
-        height: Of the images, pixels.
-        width: Of the images, pixels.
+        height: Image height, pixels.
+        width: Image width, pixels.
     """
     numbers = uniform(seed, _MIXING, (batch, 5))
     # The batch turned by a random number of places: nobody is mixed with itself.

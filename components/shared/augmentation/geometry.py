@@ -36,8 +36,8 @@ def matrices(values: Mapping[str, tf.Tensor], height: int, width: int) -> tf.Ten
 
     Args:
         values: Parameters [B] as in the table of transforms.
-        height: Of the images, pixels.
-        width: Of the images, pixels.
+        height: Image height, pixels.
+        width: Image width, pixels.
     """
     one, zero = tf.ones_like(values["rotate"]), tf.zeros_like(values["rotate"])
     quarter = values["rot90"]

@@ -16,8 +16,8 @@ def centred_boxes(centres: tf.Tensor, shares: tf.Tensor, height: int, width: int
     Args:
         centres: [B, 2], x and y in [0, 1).
         shares: [B], sides of the boxes as shares of the image's.
-        height: Of the images, pixels.
-        width: Of the images, pixels.
+        height: Image height, pixels.
+        width: Image width, pixels.
     """
     size = tf.constant([width, height], tf.float32)
     sides = tf.round(shares[:, None] * size)

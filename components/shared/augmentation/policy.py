@@ -42,7 +42,7 @@ class Operation:
         transform: A name of `PIXEL_TRANSFORMS`.
         low: Least magnitude.
         high: Greatest magnitude; those that are on or off take it as the chance of on.
-        probability: Of the operation as a whole.
+        probability: Probability of the operation as a whole.
     """
 
     transform: str

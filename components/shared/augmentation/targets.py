@@ -37,8 +37,8 @@ def warp_boxes(
     Args:
         boxes: The boxes of the source.
         matrix: What its pixels were moved by.
-        height: Of the images, pixels.
-        width: Of the images, pixels.
+        height: Image height, pixels.
+        width: Image width, pixels.
         least_visible: A box of which less than this share of the area is in the image is gone.
     """
     corners = [tf.stack([boxes[..., x], boxes[..., y]], -1) for x in (0, 2) for y in (1, 3)]
@@ -72,8 +72,8 @@ def warp_keypoints(
     Args:
         keypoints: Those of the source.
         matrix: What its pixels were moved by.
-        height: Of the images, pixels.
-        width: Of the images, pixels.
+        height: Image height, pixels.
+        width: Image width, pixels.
         swaps: For each keypoint the one it becomes in a mirrored image (left eye, right eye), or
             None when there are no sides.
     """

@@ -41,7 +41,7 @@ def uniform(seed: tf.Tensor, stream: tf.Tensor | int, shape: tuple[int, ...]) ->
     Args:
         seed: int32 [2].
         stream: Numbers of different streams are independent.
-        shape: Of the numbers.
+        shape: Shape of the result.
     """
     size = math.prod(shape)
     first, second = tf.unstack(tf.bitcast(seed, tf.uint32))
