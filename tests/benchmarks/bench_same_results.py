@@ -2,7 +2,7 @@
 
 python tests/benchmarks/bench_same_results.py [RESULT_OF_ANOTHER_VERSION.json]
 
-Three development sets, two seeds, the search on. Batch size and learning rate are given: the probe
+Three development sets, two seeds, no search. Batch size and learning rate are given: the probe
 measures time, which differs from run to run. With a file it prints what differs and fails if
 anything does.
 """
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from bench_real_sets import SETS
 
 _OPTIONS = ["--image-size", "16", "--batch-size", "64", "--learning-rate", "0.004"]
+_OPTIONS += ["--no-learn-batch-size", "--no-search-augmentation"]
 _EPOCHS = {"cifar10-10k": 4, "camvid-tiles-multilabel": 12, "elpv-dataset": 24}
 _SEEDS = (0, 1)
 
