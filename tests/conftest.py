@@ -17,6 +17,17 @@ from moto.server import ThreadedMotoServer
 
 # A session fixture that takes a minute: its tests run in one process, so that it is made once.
 _MADE_ONCE = ("finished_run",)
+# The groups of tests that take longest, in processor time: last, they would keep one process busy
+# while the others have nothing left to do.
+_LONGEST = (
+    "finished_run",
+    "test_throughput",
+    "test_rejected_run",
+    "test_train",
+    "test_replicas",
+    "test_user_model",
+    "test_prediction",
+)
 _SLOW_TIMEOUT_S = 7200
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _THREADS = max(1, (os.cpu_count() or 1) // _WORKERS)
@@ -32,12 +43,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     The slow ones get more time before they count as hanging.
     """
-    items.sort(key=lambda item: "pipelines" not in item.path.parts)
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(_group(item), len(places)))
     for item in items:
-        shared = [name for name in _MADE_ONCE if name in getattr(item, "fixturenames", ())]
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(_SLOW_TIMEOUT_S))
+
+
+def _group(item: pytest.Item) -> str:
+    shared = [name for name in _MADE_ONCE if name in getattr(item, "fixturenames", ())]
+    return shared[0] if shared else item.path.stem
 
 
 @pytest.fixture(autouse=True)
