@@ -4,13 +4,15 @@ import math
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from kfp_vision.components.shared.artifacts.augmentation_table import CheckpointPlan
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import images_per_batch
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.search.short_training import run_steps
-from kfp_vision.components.shared.tasks import Targets, Task
+from kfp_vision.components.shared.tasks import Outputs, Records, Targets, Task
+from kfp_vision.components.shared.tasks.records import whole_set_metrics
 from kfp_vision.components.shared.training.checkpoints import (
     Stopwatch,
     read_checkpoint,
@@ -90,11 +92,11 @@ def metric_above_chance(
     """
     images, targets = checked
     parts = np.array_split(images, math.ceil(len(images) / images_per_batch(*images.shape[1:3])))
-    logits = np.concatenate([trainer.logits(pixels) for pixels in parts])
-    if not np.isfinite(logits).all():
+    batches = [task.decode(trainer.outputs(pixels)) for pixels in parts]
+    predictions = tf.nest.map_structure(lambda *each: np.concatenate(each), *batches)
+    if not all(np.isfinite(each).all() for each in tf.nest.flatten(predictions)):
         return 0.0, "what its checkpoint says of held-out images is not finite"
-    predictions = np.asarray(task.activate(logits))
-    known = task.metrics(targets, predictions).get(primary)
+    known = whole_set_metrics(task, task.record(targets, predictions)).get(primary)
     if known is None:
         return 0.0, f"the {primary} of its {len(images)} images is not defined"
     chance, scatter = _chance(task, targets, predictions, primary, seed)
@@ -107,12 +109,20 @@ def metric_above_chance(
 
 
 def _chance(
-    task: Task, targets: Targets, predictions: np.ndarray, primary: str, seed: int
+    task: Task, targets: Targets, predictions: Outputs, primary: str, seed: int
 ) -> tuple[float, float]:
     """Returns mean and standard deviation of the metric where no prediction is of its image."""
     generator = np.random.default_rng(seed)
     found = [
-        task.metrics(targets, predictions[generator.permutation(len(predictions))]).get(primary, 0)
+        whole_set_metrics(task, _shuffled(task, targets, predictions, generator)).get(primary, 0)
         for _ in range(_SHUFFLES)
     ]
     return float(np.mean(found)), float(np.std(found))
+
+
+def _shuffled(
+    task: Task, targets: Targets, predictions: Outputs, generator: np.random.Generator
+) -> Records:
+    """Returns the records of images with the predictions of others."""
+    order = generator.permutation(len(tf.nest.flatten(predictions)[0]))
+    return task.record(targets, tf.nest.map_structure(lambda each: each[order], predictions))

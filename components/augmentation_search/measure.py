@@ -37,6 +37,7 @@ from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.search.held_out import Rows, divide_held_out
 from kfp_vision.components.shared.tasks import Task
+from kfp_vision.components.shared.tasks.records import whole_set_metrics
 from kfp_vision.components.shared.training.checkpoints import Stopwatch, write_checkpoint
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
@@ -140,7 +141,7 @@ def _write_examples(train: LabelledImages, kept: list[Kept], path: Path, seed: i
         for level in each.levels:
             magnitude = 1.0 if TRANSFORMS[each.transform].chance else level
             policy = Policy(always=(Operation(each.transform, magnitude, magnitude),))
-            pixels, _, _ = transform(images, policy_tensors(policy), draw_seed(seed, 0))
+            pixels = transform(images, policy_tensors(policy), draw_seed(seed, 0)).images
             levels.append(np.clip(np.rint(pixels[0]), 0, 255).astype(np.uint8))
         arrays[each.transform] = np.stack(levels)
     np.savez_compressed(path, **arrays)
@@ -161,9 +162,10 @@ def _look_through(
     transform = tf.function(augment, jit_compile=True)
 
     def look(policy: Policy) -> tuple[np.ndarray, float]:
-        pixels, _, _ = transform(images, policy_tensors(policy), draw_seed(seed, 0))
+        pixels = transform(images, policy_tensors(policy), draw_seed(seed, 0)).images
         features, logits = predict(pixels)
-        metric = task.metrics(targets, np.asarray(task.activate(logits))).get(primary, 0.0)
+        records = task.record(targets, task.decode(logits))
+        metric = whole_set_metrics(task, records).get(primary, 0.0)
         return np.asarray(features).reshape(len(images), -1), metric
 
     return look

@@ -213,13 +213,13 @@ def _measure(
         # The average of the weights has no part in what is measured.
         trainer, task, settings = build_trainer(recipe, info, seed, ema_momentum=0.0)
         if throughput is None:
-            throughput = measure_throughput(trainer, task, len(info.classes), request)
+            throughput = measure_throughput(trainer, request)
     fitting = [row.batch_size for row in throughput.feasible()]
     if batch_size not in fitting:
         batch_size = max((size for size in fitting if size < batch_size), default=min(fitting))
         lengths = plan_lengths(plain_images, batch_size, LEARNING_SHARE) or lengths
     pilot = run_pilot(trainer, images, settings.optimizer, batch_size, lengths, seed)
-    targets = {name: value[:batch_size] for name, value in images.targets.items()}
+    targets = images.read_targets(np.arange(min(batch_size, len(images))))
     fitted = steps_to_fit(
         pilot.trials[min(pilot.choice.losses, key=lambda rate: pilot.choice.losses[rate])],
         task.initial_loss(targets, len(info.classes)),

@@ -6,6 +6,7 @@ nothing of it stays behind.
 """
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Sequence
@@ -19,8 +20,9 @@ from kfp_vision.components.batch_size_probe.timing import (
     steps_per_call,
 )
 from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
+from kfp_vision.components.shared.recipe.document import read_recipe
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
-from kfp_vision.components.shared.tasks import Task
+from kfp_vision.components.shared.training.setup import example_targets
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = [
@@ -88,9 +90,7 @@ def choose_batch_size(
     return {size: times[size] / best for size in ordered}
 
 
-def measure_throughput(
-    trainer: Trainer, task: Task, num_classes: int, request: ThroughputRequest
-) -> Throughput:
+def measure_throughput(trainer: Trainer, request: ThroughputRequest) -> Throughput:
     """Times what surely fits in this process, on a CPU, and leaves the rest to a child.
 
     First the reference, then larger sizes while they are faster, smaller ones, the reference
@@ -99,8 +99,6 @@ def measure_throughput(
 
     Args:
         trainer: Without a moving average of the weights; is put back afterwards.
-        task: Of the dataset.
-        num_classes: Of the dataset.
         request: What to measure.
 
     Raises:
@@ -114,7 +112,9 @@ def measure_throughput(
     if reference not in safe:
         return measure_in_child(request)
     initial = trainer.state()
-    timer = Timer(trainer, task, num_classes, reference, request.time_limit_images)
+    recipe = read_recipe(request.recipe_path)
+    example = functools.partial(example_targets, request.dataset_dir, recipe)
+    timer = Timer(trainer, example, reference, request.time_limit_images)
     larger, rising = timer.measure_upward(size for size in safe if size > reference)
     smaller = [
         # The process has held more by now: a smaller batch needs no more than the reference.

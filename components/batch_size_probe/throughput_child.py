@@ -1,6 +1,7 @@
 """Measurements in a process of their own, which may die of a batch that does not fit."""
 
 import dataclasses
+import functools
 import multiprocessing
 import resource
 import time
@@ -23,7 +24,7 @@ from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
 from kfp_vision.components.shared.recipe.document import read_recipe
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.training.replicas import share_gpus
-from kfp_vision.components.shared.training.setup import build_trainer
+from kfp_vision.components.shared.training.setup import build_trainer, example_targets
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["Orders", "run_child"]
@@ -105,13 +106,15 @@ def _measure_all(orders: Orders, results: Connection) -> None:
     recipe = read_recipe(request.recipe_path)
     gpus = tf.config.list_physical_devices("GPU")
     # As in the pilot, whose trainer times what needs no process of its own.
-    trainer, task, _ = build_trainer(recipe, info, seed=0, ema_momentum=0.0)
+    trainer, _, _ = build_trainer(recipe, info, seed=0, ema_momentum=0.0)
     held_mib = held_memory_mib()
     device = f"{len(gpus)} GPU(s)" if gpus else "CPU"
     say("device", (device, limit_mib if limit_mib is None else limit_mib - held_mib))
 
+    example = functools.partial(example_targets, request.dataset_dir, recipe)
+
     def measure(trainer: Trainer, batch_size: int, num_steps: int, jit: bool) -> StepSpeed:
-        speed = time_steps(trainer, task, len(info.classes), batch_size, num_steps)
+        speed = time_steps(trainer, example, batch_size, num_steps)
         memory_mib = _gpu_peak_mib(gpus) if gpus else peak_memory_mib() - held_mib
         return StepSpeed(batch_size, speed, memory_mib, num_steps, jit)
 

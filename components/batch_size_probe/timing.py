@@ -5,14 +5,13 @@ Shapes: K steps in one call, B images a batch, images uint8 [K, B, H, W, C].
 
 import dataclasses
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from kfp_vision.components.batch_size_probe.step_memory import held_memory_mib, peak_memory_mib
 from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
-from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = [
@@ -24,6 +23,8 @@ __all__ = [
     "time_steps",
 ]
 
+# Number of images -> targets of that many.
+Example = Callable[[int], Mapping[str, np.ndarray]]
 # A doubled batch that is no faster than this ends the search upward: larger ones only cost more.
 FLAT = 1.02
 # Steps per call that are timed beside those of `steps_per_call`.
@@ -44,7 +45,10 @@ def _timed_images(batch_size: int, num_steps: int) -> int:
 
 
 def time_steps(
-    trainer: Trainer, task: Task, num_classes: int, batch_size: int, num_steps: int
+    trainer: Trainer,
+    example: Example,
+    batch_size: int,
+    num_steps: int,
 ) -> float:
     """Returns the images per second of the fastest call of `num_steps` steps.
 
@@ -52,11 +56,7 @@ def time_steps(
     """
     shape = (num_steps, batch_size, *trainer.model.input_shape[1:])
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    labels = [[index % num_classes] for index in range(batch_size)]
-    targets = {
-        name: np.stack([value] * num_steps)
-        for name, value in task.encode(labels, num_classes).items()
-    }
+    targets = {name: np.stack([value] * num_steps) for name, value in example(batch_size).items()}
     rates = np.full(num_steps, 1e-4, np.float32)
     times: list[float] = []
     # Without the slowest call, which may have compiled.
@@ -101,13 +101,15 @@ class Timer:
     def __init__(
         self,
         trainer: Trainer,
-        task: Task,
-        num_classes: int,
+        example: Example,
         reference_batch: int,
         time_limit_images: float,
     ) -> None:
-        """Times the reference; the limit is the time in which it trains so many images."""
-        self._trainer, self._task, self._num_classes = trainer, task, num_classes
+        """Times the reference, with the targets of so many images that `example` returns.
+
+        The limit is the time in which it trains `time_limit_images`.
+        """
+        self._trainer, self._example = trainer, example
         self._held_mib = held_memory_mib()
         self.first = self._time(reference_batch, steps_per_call(reference_batch))
         left = time_limit_images - _timed_images(reference_batch, self.first.steps_per_call)
@@ -137,6 +139,6 @@ class Timer:
         return rows, True
 
     def _time(self, batch_size: int, num_steps: int) -> StepSpeed:
-        speed = time_steps(self._trainer, self._task, self._num_classes, batch_size, num_steps)
+        speed = time_steps(self._trainer, self._example, batch_size, num_steps)
         memory_mib = peak_memory_mib() - self._held_mib
         return StepSpeed(batch_size, speed, memory_mib, num_steps, False)

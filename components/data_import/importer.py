@@ -34,10 +34,11 @@ from kfp_vision.components.shared.datasets.near_duplicates import (
     smallest_rows,
 )
 from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE, white_level
+from kfp_vision.components.shared.datasets.store import SCHEMA
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
-from kfp_vision.components.shared.tasks import TASKS
+from kfp_vision.components.shared.tasks import TASKS, get_task
 
 __all__ = ["ImportConfig", "import_dataset"]
 
@@ -119,7 +120,9 @@ def _import(dataset_uri: str, work_dir: Path, config: ImportConfig) -> DatasetIn
     notes = [f"Format: {source_format}.", *listing.notes]
     _require_inside(staged)
     label_sets = _used_label_sets(staged, dataset_uri)
-    classes = sort_classes(name for names in label_sets for name in names)
+    classes = list(listing.class_order) or sort_classes(
+        name for names in label_sets for name in names
+    )
     given = {split for split in staged.splits if split}
     lost = _lost_classes(listing.classes - set(classes), staged)
     require_classes(classes, dataset_uri, lost)
@@ -128,13 +131,18 @@ def _import(dataset_uri: str, work_dir: Path, config: ImportConfig) -> DatasetIn
         f"No image of the split {name} could be used, although the source names it."
         for name in sorted(listing.splits - given)
     ]
-    task = detect_task(label_sets, config.task)
+    task = listing.task or detect_task(label_sets, config.task)
+    if config.task not in ("auto", task):
+        raise ValueError(
+            f"`task` must be what the annotations are for. Received: {config.task!r}, for those of "
+            f"{task}. Leave `task` at auto."
+        )
     notes.append(f"Task: {task}, {len(classes)} classes.")
     signatures = np.frombuffer(staged.signatures, np.uint8).reshape(-1, SIGNATURE_BYTES)
     near = near_duplicate_groups(signatures)
     splits, made = complete_splits(staged, near, config.seed)
     notes += [made] if made else []
-    counts, fingerprint = distribute(work_dir, staged, splits, classes)
+    counts, fingerprint = distribute(work_dir, staged, splits, classes, _schema(listing))
     order = np.concatenate([np.flatnonzero(splits == name) for name in counts])
     np.save(work_dir / NEAR_DUPLICATES_FILE, smallest_rows(near[order]))
     notes += [f"{count} images {CHANGES[name]}." for name, count in staged.changes.most_common()]
@@ -184,8 +192,14 @@ def _stage_once(
         uri, config.dataset_format, config.unlabeled_uri, config.follow_links
     )
     progress = Progress(STAGE, listing.total, "images")
-    staged = stage(listing.samples, work_dir, is_local, progress.update, white)
+    staged = stage(listing.samples, work_dir, is_local, progress.update, white, _schema(listing))
     return staged, listing, source_format
+
+
+def _schema(listing: Listing) -> pa.Schema:
+    """Returns the columns of the store: those of every task, then those of this one."""
+    columns = get_task(listing.task).columns if listing.task else ()
+    return pa.schema([*SCHEMA, *columns])
 
 
 def _require_inside(staged: Staged) -> None:

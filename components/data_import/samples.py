@@ -1,13 +1,14 @@
 """What readers yield: samples and rejections, in a listing that streams."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kfp_vision.components.shared.runtime.storage import Folder
 
-__all__ = ["SPLIT_NAMES", "Listing", "Rejection", "Sample", "require_classes"]
+__all__ = ["SPLIT_NAMES", "Listing", "Rejection", "Sample", "Target", "require_classes"]
 
 # The names that sources use, in lower case -> the names of `SPLITS`.
 SPLIT_NAMES = {
@@ -26,6 +27,18 @@ SPLIT_NAMES = {
 }
 
 
+class Target(NamedTuple):
+    """What a source says of one image beside its pixels, in the columns of the task.
+
+    Attributes:
+        labels: Classes that the image shows, by name.
+        columns: Name of a column of the task -> its value.
+    """
+
+    labels: tuple[str, ...]
+    columns: dict[str, Any]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sample:
     """One image of a source, not decoded yet.
@@ -36,12 +49,15 @@ class Sample:
         split: One of `SPLITS`, or None when the source does not say.
         content: The folder to read `path` in, the bytes of an image file, or an array
             [height, width] or [height, width, channels].
+        read_target: Called with height and width of the decoded image, for tasks with columns of
+            their own: returns the target, whose labels then count, or the reason why there is none.
     """
 
     path: str
     labels: tuple[str, ...]
     split: str | None
     content: Folder | bytes | np.ndarray
+    read_target: "Callable[[int, int], Target | Rejection] | None" = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,6 +79,9 @@ class Listing:
         notes: What was detected, one sentence each.
         classes: Those that the source names, where it says so before its images are read.
         splits: The same of splits.
+        task: What the annotations are for, a key of `shared.tasks.TASKS`; empty for labels of whole
+            images, which say it themselves.
+        class_order: Class names where the source numbers them; the position is the number.
     """
 
     samples: Iterable[Sample | Rejection]
@@ -70,6 +89,8 @@ class Listing:
     notes: list[str]
     classes: frozenset[str] = frozenset()
     splits: frozenset[str] = frozenset()
+    task: str = ""
+    class_order: tuple[str, ...] = ()
 
 
 def require_classes(classes: Iterable[str], uri: str, hint: str = "") -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from kfp_vision.components.data_import.fingerprint import Fingerprint
-from kfp_vision.components.data_import.samples import Rejection, Sample
+from kfp_vision.components.data_import.samples import Rejection, Sample, Target
 from kfp_vision.components.shared.artifacts.dataset_info import SPLITS
 from kfp_vision.components.shared.datasets.decoding import (
     UnreadableImageError,
@@ -61,6 +61,7 @@ class _Row:
     signature: bytes
     changes: tuple[str, ...]
     peak: int
+    target: Target
 
 
 @dataclasses.dataclass
@@ -97,7 +98,7 @@ class Staged:
 
     def add(self, row: _Row) -> None:
         """Adds what the row says of itself."""
-        labels = row.sample.labels
+        labels = row.target.labels
         self.labels.append(self.label_sets.setdefault(labels, len(self.label_sets)))
         self.splits.append(row.sample.split)
         self.sizes.extend(row.shape[:2])
@@ -114,6 +115,7 @@ def stage(
     is_local: bool,
     on_progress: Callable[[int], None],
     white: int,
+    schema: pa.Schema = SCHEMA,
 ) -> Staged:
     """Decodes every sample into `staging.arrow` of `work_dir`, in order.
 
@@ -123,13 +125,14 @@ def stage(
         is_local: Whether reading keeps a core busy; otherwise more threads wait for the network.
         on_progress: Called with the number of samples and rejections that are done.
         white: The 16-bit value that becomes 255.
+        schema: Of the store: the columns of the task come last.
     """
     staged, done = Staged(), 0
     threads = (os.cpu_count() or 1) if is_local else _REMOTE_THREADS
     decode_chunk = functools.partial(_decode_chunk, white=white)
     chunks = _chunks(samples, _CHUNK_LOCAL if is_local else _CHUNK_REMOTE, _known_bytes)
     with (
-        SplitWriter(work_dir, _STAGING) as writer,
+        SplitWriter(work_dir, _STAGING, schema) as writer,
         ThreadPoolExecutor(threads, thread_name_prefix="import") as pool,
     ):
         for results in _map_in_order(pool, decode_chunk, chunks, 2 * threads):
@@ -138,14 +141,18 @@ def stage(
                 staged.add(row)
             staged.rejections += [row for row in results if isinstance(row, Rejection)]
             for part in _chunks(rows, len(rows), lambda row: len(row.content)):
-                writer.write_batch(_batch(part))
+                writer.write_batch(_batch(part, schema))
             done += len(results)
             on_progress(done)
     return staged
 
 
 def distribute(
-    work_dir: Path, staged: Staged, splits: np.ndarray, classes: Sequence[str]
+    work_dir: Path,
+    staged: Staged,
+    splits: np.ndarray,
+    classes: Sequence[str],
+    schema: pa.Schema = SCHEMA,
 ) -> tuple[dict[str, int], str]:
     """Moves the staged rows into the files of their splits, with the final labels.
 
@@ -154,6 +161,7 @@ def distribute(
         staged: What `stage` returned.
         splits: Names [N].
         classes: The position of a name is its label.
+        schema: As of `stage`.
 
     Returns:
         Split -> number of images, and the fingerprint of the dataset.
@@ -167,14 +175,18 @@ def distribute(
     labels, start, fingerprint = np.frombuffer(staged.labels, np.int32), 0, Fingerprint()
     names, counts = np.unique(splits, return_counts=True)
     with contextlib.ExitStack() as stack:
-        writers = {name: stack.enter_context(SplitWriter(work_dir, name)) for name in names}
+        writers = {name: stack.enter_context(SplitWriter(work_dir, name, schema)) for name in names}
         for batch in read_batches(work_dir, _STAGING):
             rows = slice(start, start + batch.num_rows)
             start += batch.num_rows
-            for sha256, label_set, split in zip(
-                batch["sha256"].to_pylist(), labels[rows].tolist(), splits[rows], strict=True
+            for sha256, label_set, target, split in zip(
+                batch["sha256"].to_pylist(),
+                labels[rows].tolist(),
+                _described(batch, schema.names[len(SCHEMA) :]),
+                splits[rows],
+                strict=True,
             ):
-                fingerprint.add(sha256, keys[label_set], split)
+                fingerprint.add(sha256, keys[label_set] + target, split)
             column = SCHEMA.get_field_index("labels")
             batch = batch.set_column(column, SCHEMA.field(column), label_lists.take(labels[rows]))
             for name in np.unique(splits[rows]):
@@ -182,6 +194,13 @@ def distribute(
     (work_dir / f"{_STAGING}.arrow").unlink()
     counted = dict(zip(names.tolist(), counts.tolist(), strict=True))
     return {name: counted[name] for name in SPLITS if name in counted}, fingerprint.hexdigest()
+
+
+def _described(batch: pa.RecordBatch, columns: list[str]) -> list[str]:
+    """Returns what the columns of the task say of each row, as text; empty without any."""
+    if not columns:
+        return [""] * batch.num_rows
+    return [repr(row) for row in batch.select(columns).to_pylist()]
 
 
 def _decode_chunk(samples: list[Sample | Rejection], white: int) -> list[_Row | Rejection]:
@@ -206,6 +225,11 @@ def _decode(sample: Sample, white: int) -> _Row | Rejection:
         if error.errno != errno.ELOOP:
             raise
         return Rejection(sample.path, "missing_file", "The path goes through a link to itself.")
+    target: Target | Rejection = Target(sample.labels, {})
+    if sample.read_target is not None:
+        target = sample.read_target(*decoded.pixels.shape[:2])
+    if isinstance(target, Rejection):
+        return target
     digest = hashlib.sha256(repr(decoded.pixels.shape).encode())
     digest.update(decoded.pixels.tobytes())
     # Without the pixels: many of these wait to be written.
@@ -218,6 +242,7 @@ def _decode(sample: Sample, white: int) -> _Row | Rejection:
         image_signature(_thin(decoded.pixels)),
         decoded.changes,
         decoded.peak,
+        target,
     )
 
 
@@ -227,7 +252,7 @@ def _thin(pixels: np.ndarray) -> np.ndarray:
     return pixels[::step, ::step]
 
 
-def _batch(rows: list[_Row]) -> pa.RecordBatch:
+def _batch(rows: list[_Row], schema: pa.Schema) -> pa.RecordBatch:
     columns = {
         "image": [row.content for row in rows],
         "encoding": [row.encoding for row in rows],
@@ -238,8 +263,11 @@ def _batch(rows: list[_Row]) -> pa.RecordBatch:
         "path": [row.sample.path for row in rows],
         "sha256": [row.sha256 for row in rows],
         "signature": [row.signature for row in rows],
+        **{
+            name: [row.target.columns[name] for row in rows] for name in schema.names[len(SCHEMA) :]
+        },
     }
-    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
+    return pa.RecordBatch.from_pydict(columns, schema=schema)
 
 
 def _known_bytes(sample: Sample | Rejection) -> int:

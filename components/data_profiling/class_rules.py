@@ -67,7 +67,7 @@ def one_class(measured: Measurements) -> Observation | None:
 
 def label_in_every_image(measured: Measurements) -> Observation | None:
     """Labels that are on every training image: there is no image without to learn from."""
-    if not measured.multilabel:
+    if measured.one_class:
         return None
     always = measured.counts["train"] == measured.num_train
     held_out = [name for name in ("validation", "test") if name in measured.counts]

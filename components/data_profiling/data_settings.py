@@ -9,8 +9,8 @@ from kfp_vision.components.data_profiling.balance import (
     class_weights,
     imbalance_ratio,
 )
-from kfp_vision.components.shared.metrics.scores import PRIMARY_METRICS
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.tasks import TASKS, TaskFacts
 
 __all__ = ["with_data_settings"]
 
@@ -36,33 +36,31 @@ def with_data_settings(
         "max_imbalance_ratio": MAX_IMBALANCE,
         "train_counts": dict(zip(classes, counts.tolist(), strict=True)),
     }
-    recipe = recipe.with_settings("data", {"class_weights": _weights(task, counts, beta, evidence)})
+    recipe = recipe.with_settings(
+        "data", {"class_weights": _weights(TASKS[task], counts, beta, evidence)}
+    )
     weights = recipe.value("data", "class_weights")
     if weights is not None and len(weights) != len(classes):
         raise ValueError(
             f"`data.class_weights` of the recipe must be one number a class ({len(classes)}) or "
             f"null. Received: {weights}"
         )
-    metric = _primary_metric(task, is_weighted=weights is not None, evidence=evidence)
+    metric = _primary_metric(TASKS[task], is_weighted=weights is not None, evidence=evidence)
     recipe = recipe.with_settings("data", {"primary_metric": metric})
     primary = recipe.value("data", "primary_metric")
-    if primary not in PRIMARY_METRICS[task]:
+    if primary not in TASKS[task].metrics:
         raise ValueError(
-            f"`data.primary_metric` of the recipe must be one of {list(PRIMARY_METRICS[task])} for "
-            f"a {task} task. Received: {primary!r}"
+            f"`data.primary_metric` of the recipe must be one of {list(TASKS[task].metrics)} for a "
+            f" {task} task. Received: {primary!r}"
         )
     return recipe
 
 
-def _weights(task: str, counts: np.ndarray, beta: float, evidence: Mapping[str, object]) -> Setting:
-    if task == "multilabel":
-        return Setting(
-            None,
-            "No weights: mean average precision ranks the images of each class on their own, and a "
-            "weight on the whole class changes no ranking.",
-            evidence,
-            "default",
-        )
+def _weights(
+    task: TaskFacts, counts: np.ndarray, beta: float, evidence: Mapping[str, object]
+) -> Setting:
+    if not task.weighted_metric:
+        return Setting(None, f"No weights: {task.unweighted_reason}", evidence, "default")
     if imbalance_ratio(counts) <= MAX_IMBALANCE:
         return Setting(
             None, f"No weights: the classes differ by less than {MAX_IMBALANCE:g} to 1.", evidence
@@ -76,15 +74,15 @@ def _weights(task: str, counts: np.ndarray, beta: float, evidence: Mapping[str, 
     )
 
 
-def _primary_metric(task: str, *, is_weighted: bool, evidence: Mapping[str, object]) -> Setting:
-    if task == "multilabel":
-        return Setting(
-            "mean_average_precision", "Every class counts the same.", evidence, "default"
-        )
+def _primary_metric(
+    task: TaskFacts, *, is_weighted: bool, evidence: Mapping[str, object]
+) -> Setting:
+    if not task.weighted_metric:
+        return Setting(task.metrics[0], task.reason, evidence, "default")
     if is_weighted:
         return Setting(
-            "balanced_accuracy",
+            task.weighted_metric,
             "The loss is weighted so that small classes count: so does the metric.",
             evidence,
         )
-    return Setting("accuracy", "The loss is not weighted: every image counts the same.", evidence)
+    return Setting(task.metrics[0], task.reason, evidence)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.near_duplicates import SIGNATURE_BYTES
-from kfp_vision.components.shared.datasets.store import iterate_images, open_split
+from kfp_vision.components.shared.datasets.store import iterate_images, label_arrays, open_split
 
 __all__ = ["Images", "read_images"]
 
@@ -88,11 +88,8 @@ def read_images(dataset_dir: Path, info: DatasetInfo) -> Images:
     def column(name: str) -> np.ndarray:
         return np.concatenate([table[name].to_numpy() for table in tables.values()])
 
-    lengths, values = [np.zeros(1, np.int64)], []
-    for table in tables.values():
-        for chunk in table["labels"].iterchunks():
-            lengths.append(np.diff(chunk.offsets.to_numpy()).astype(np.int64))
-            values.append(chunk.flatten().to_numpy(zero_copy_only=False))
+    labels = [label_arrays(table) for table in tables.values()]
+    lengths = [np.zeros(1, np.int64), *(np.diff(starts) for _, starts in labels)]
     return Images(
         tables=tables,
         split=np.repeat(list(tables), [table.num_rows for table in tables.values()]),
@@ -101,7 +98,7 @@ def read_images(dataset_dir: Path, info: DatasetInfo) -> Images:
         channels=column("channels"),
         digests=_fixed_width(tables.values(), "sha256", _DIGEST_BYTES),
         signatures=_fixed_width(tables.values(), "signature", SIGNATURE_BYTES),
-        label_values=np.concatenate([np.empty(0, np.int32), *values]).astype(np.int32),
+        label_values=np.concatenate([values for values, _ in labels]),
         label_starts=np.cumsum(np.concatenate(lengths)),
     )
 

@@ -21,7 +21,7 @@ class Measurements:
         classes: Class names.
         counts: Split -> int [C]; only splits that have images.
         origin: Split -> `given` by the source or `made` by the import.
-        multilabel: Whether an image can have any number of labels.
+        one_class: Whether every image is of exactly one class; else of any number.
         primary: The metric that decides.
         split: Split of each image, [N].
         exact, near: int64 [N], groups of equal pixels and of near duplicates.
@@ -34,7 +34,7 @@ class Measurements:
     classes: Sequence[str]
     counts: Mapping[str, np.ndarray]
     origin: Mapping[str, str]
-    multilabel: bool
+    one_class: bool
     primary: str
     split: np.ndarray
     exact: np.ndarray

@@ -29,6 +29,7 @@ from kfp_vision.components.shared.recipe.document import Recipe, write_recipe
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
+from kfp_vision.components.shared.tasks import TASKS
 
 __all__ = ["ProfileConfig", "check_findings", "profile_images"]
 
@@ -84,7 +85,7 @@ def profile_images(
     recipe = with_data_settings(recipe, info.task, info.classes, counts["train"], config.beta)
     primary = recipe.value("data", "primary_metric")
     measured = _measure(images, info, counts, primary, dataset_dir)
-    figures, sentences = count_figures(images, measured, info.task, config.beta, config.seed)
+    figures, sentences = count_figures(images, measured, config.beta, config.seed)
     rows = _sample(images, config)
     pixels = pixel_figures(images, rows, Progress(_STAGE, len(rows), "images"))
     profile = Profile(
@@ -157,7 +158,7 @@ def _measure(
         classes=info.classes,
         counts=counts,
         origin=info.split_origin,
-        multilabel=info.task == "multilabel",
+        one_class=TASKS[info.task].one_class,
         primary=primary,
         split=images.split,
         exact=exact_groups(images.digests),

@@ -154,4 +154,4 @@ def _constant_answer(measured: Measurements, counts: np.ndarray, total: int) -> 
     if not len(present):
         return 1.0
     # Its average precision is the frequency of the label; its balanced accuracy is 1 / C.
-    return float((present / total).mean()) if measured.multilabel else 1 / len(present)
+    return 1 / len(present) if measured.one_class else float((present / total).mean())

@@ -27,7 +27,7 @@ _MAX_LABELS_FITTED = 10_000
 
 
 def count_figures(
-    images: Images, measured: Measurements, task: str, beta: float, seed: int
+    images: Images, measured: Measurements, beta: float, seed: int
 ) -> tuple[dict[str, Figure], list[str]]:
     """Returns figures about sizes, balance and copies, and what they say in sentences."""
     train = images.rows("train")
@@ -45,20 +45,20 @@ def count_figures(
         "imbalance_ratio": round(imbalance_ratio(counts), 2),
         "effective_number_of_samples": round(float(effective_number(counts, beta).sum()), 1),
     }
-    if task == "multilabel":
-        bits = presence_entropy_bits(counts, len(train))
-        figures["labels_per_image"] = round(counts.sum() / max(len(train), 1), 3)
-    else:
+    if measured.one_class:
         bits = entropy_bits(counts)
         figures["label_entropy_max_bits"] = round(float(np.log2(len(counts))), 3)
+    else:
+        bits = presence_entropy_bits(counts, len(train))
+        figures["labels_per_image"] = round(counts.sum() / max(len(train), 1), 3)
     figures["label_entropy_bits"] = round(bits, 3)
     figures["all_labels_kbit"] = round(bits * len(train) / 1000, 1)
     sentences = [
-        f"The label of an image tells {'at most ' if task == 'multilabel' else ''}{bits:.2f} bits: "
+        f"The label of an image tells {'' if measured.one_class else 'at most '}{bits:.2f} bits: "
         f"{bits * len(train) / 1000:,.1f} kbit for all {len(train):,} training images, which is "
         "all that supervision can teach."
     ]
-    if task != "multilabel":
+    if measured.one_class:
         chosen = np.random.default_rng(seed).permutation(train)[:_MAX_LABELS_FITTED]
         labels = images.label_values[images.label_starts[chosen]]
         if (np.unique(labels, return_counts=True)[1] >= 8).sum() > 1:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from kfp_vision.components.evaluation.calibration import chance_gap
 from kfp_vision.components.shared.metrics.intervals import (
     difference_interval,
-    images_worth,
     wilson_interval,
 )
-from kfp_vision.components.shared.tasks import Targets, Task
+from kfp_vision.components.shared.tasks import Records, Task
+from kfp_vision.components.shared.tasks.calibration import chance_gap
+from kfp_vision.components.shared.tasks.records import whole_set_metrics
 
 __all__ = ["Scores", "draw_counts", "score_against_rivals", "score_with_intervals"]
 
@@ -50,9 +50,7 @@ def draw_counts(num_images: int, num_resamples: int, seed: int) -> Iterator[np.n
         yield np.ascontiguousarray(counts.reshape(rows, num_images).T, np.float32)
 
 
-def score_with_intervals(
-    task: Task, targets: Targets, predictions: np.ndarray, num_resamples: int, seed: int
-) -> Scores:
+def score_with_intervals(task: Task, records: Records, num_resamples: int, seed: int) -> Scores:
     """Returns metric -> `{"value", "ci95": [low, high]}`; undefined metrics are left out.
 
     The calibration error has `chance95` too: between these lies that of a model whose confidence is
@@ -60,20 +58,18 @@ def score_with_intervals(
 
     Args:
         task: Of the images.
-        targets: Of N images.
-        predictions: Probabilities [N, C].
+        records: Of N images.
         num_resamples: Many images of many classes are given fewer, at least 100.
         seed: Of the resamples.
     """
-    resampled = _resample(task, targets, predictions, num_resamples, seed)
-    return _score(task, targets, predictions, resampled)
+    resampled = _resample(task, records, num_resamples, seed)
+    return _score(task, records, resampled)
 
 
 def score_against_rivals(
     task: Task,
-    targets: Targets,
-    predictions: np.ndarray,
-    rivals: Mapping[str, np.ndarray],
+    records: Records,
+    rivals: Mapping[str, Records],
     num_resamples: int,
     seed: int,
 ) -> tuple[Scores, dict[str, Scores]]:
@@ -85,52 +81,48 @@ def score_against_rivals(
 
     Args:
         task: Of the images.
-        targets: Of N images.
-        predictions: Probabilities [N, C].
-        rivals: Name -> probabilities [N, C].
+        records: Of N images.
+        rivals: Name -> records of the same images.
         num_resamples: Many images of many classes are given fewer, at least 100.
         seed: Of the resamples.
     """
-    resampled = _resample(task, targets, predictions, num_resamples, seed)
-    scores, rival_scores = _score(task, targets, predictions, resampled), {}
-    for rival, probabilities in rivals.items():
-        drawn = _resample(task, targets, probabilities, num_resamples, seed)
-        rival_scores[rival] = _score(task, targets, probabilities, drawn)
+    resampled = _resample(task, records, num_resamples, seed)
+    scores, rival_scores = _score(task, records, resampled), {}
+    for rival, theirs in rivals.items():
+        drawn = _resample(task, theirs, num_resamples, seed)
+        rival_scores[rival] = _score(task, theirs, drawn)
         for name, score in rival_scores[rival].items():
             if name == _CALIBRATION_ERROR:
                 continue
             value = scores[name]["value"] - score["value"]
             error = _standard_error(resampled[name] - drawn[name])
-            worth = _images_worth(name, targets)
+            worth = task.images_worth(name, records)
             interval = difference_interval(value, error, worth, len(rivals))
             score["difference"] = {"value": value, "ci95": list(interval)}
     return scores, rival_scores
 
 
-def _resample(
-    task: Task, targets: Targets, predictions: np.ndarray, num_resamples: int, seed: int
-) -> dict[str, np.ndarray]:
+def _resample(task: Task, records: Records, num_resamples: int, seed: int) -> dict[str, np.ndarray]:
     """Returns metric -> values [R], NaN where a resample (no image of a class) has none."""
-    affordable = max(_MIN_RESAMPLES, _MAX_WORK // predictions.size)
+    affordable = max(_MIN_RESAMPLES, _MAX_WORK // max(values.size for values in records.values()))
     values: dict[str, list[np.ndarray]] = defaultdict(list)
-    for counts in draw_counts(len(predictions), min(num_resamples, affordable), seed):
-        for name, metric in task.resampled_metrics(targets, predictions, counts).items():
+    num_images = len(next(iter(records.values())))
+    for counts in draw_counts(num_images, min(num_resamples, affordable), seed):
+        for name, metric in task.metrics(records, counts).items():
             values[name].append(metric)
     return {name: np.concatenate(parts) for name, parts in values.items()}
 
 
-def _score(
-    task: Task, targets: Targets, predictions: np.ndarray, resampled: Mapping[str, np.ndarray]
-) -> Scores:
+def _score(task: Task, records: Records, resampled: Mapping[str, np.ndarray]) -> Scores:
     scores: Scores = {}
-    for name, value in task.metrics(targets, predictions).items():
+    for name, value in whole_set_metrics(task, records).items():
         error = _standard_error(resampled[name])
         if name == _CALIBRATION_ERROR:
-            chance = chance_gap(predictions.max(axis=1))
+            chance = chance_gap(records["probabilities"].max(axis=1))
             interval = _calibration_interval(value, error, chance[1])
             scores[name] = {"value": value, "ci95": list(interval), "chance95": list(chance)}
             continue
-        images = _images_worth(name, targets)
+        images = task.images_worth(name, records)
         # Right or wrong throughout, nothing varies: the counts alone say how sure that is.
         if name != _PROPORTION and error > _ROUNDING:
             images = min(images, value * (1 - value) / error**2)
@@ -141,13 +133,6 @@ def _score(
 def _standard_error(values: np.ndarray) -> float:
     defined = values[np.isfinite(values)]
     return float(defined.std()) if len(defined) else 0.0
-
-
-def _images_worth(name: str, targets: Targets) -> float:
-    """Returns how many images measure the metric at most."""
-    labels = targets["label"]
-    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels)
-    return images_worth(name, counts, len(labels))
 
 
 def _calibration_interval(value: float, error: float, chance: float) -> tuple[float, float]:

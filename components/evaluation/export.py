@@ -12,11 +12,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import pyarrow.parquet as pq
+import tensorflow as tf
 
 from kfp_vision.components.evaluation import formats
-from kfp_vision.components.evaluation.inference import Infer, run_batches
-from kfp_vision.components.evaluation.predictions import PROBABILITY_PREFIX
+from kfp_vision.components.evaluation.inference import Infer, SplitOutputs, compile_inference
 from kfp_vision.components.evaluation.runtimes import RUNTIMES
 from kfp_vision.components.evaluation.stage_report import exports_report
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
@@ -24,10 +23,12 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, Export
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
+from kfp_vision.components.shared.datasets.labelled import LabelledImages, open_labelled
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk, is_disk_full
-from kfp_vision.components.shared.tasks import Targets, Task, get_task
+from kfp_vision.components.shared.tasks import Outputs, Task, get_task
+from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
 
 __all__ = ["ExportConfig", "export_model"]
 
@@ -48,7 +49,7 @@ class ExportConfig:
 
     Attributes:
         max_metric_loss: How far the primary metric of a float format may be from Keras.
-        max_difference: How far any probability of a float format may be from Keras.
+        max_difference: How far any number that is predicted by a float format may be from Keras.
         max_metric_loss_int8: How far below Keras the primary metric of int8 may be.
         num_calibration_images: Training images on which int8 ranges are measured.
         max_images: Test images measured, evenly spaced, when there are more.
@@ -74,12 +75,11 @@ class ExportConfig:
 
 @dataclasses.dataclass(frozen=True)
 class _TestSet:
-    """M test images, their targets and the probabilities [M, C] that Keras gave them."""
+    """M test images, and what Keras predicts for them."""
 
-    source: ImageSource
-    indices: np.ndarray
-    targets: Targets
-    reference: np.ndarray
+    images: LabelledImages
+    rows: np.ndarray
+    reference: SplitOutputs
     task: Task
     primary: str
 
@@ -95,8 +95,8 @@ def export_model(
 
     Args:
         dataset_dir: The `dataset` artifact.
-        evaluation_dir: The `evaluation` artifact; its `model.keras` is exported and its
-            `predictions.parquet` is what every format is compared with.
+        evaluation_dir: The `evaluation` artifact; its `model.keras` is exported, and every format
+            is compared with it.
         output_dir: Created when absent.
         config: Tolerances and amounts.
     """
@@ -109,7 +109,7 @@ def export_model(
         model = keras.models.load_model(
             evaluation_dir / "model.keras", compile=False, safe_mode=True
         )
-        test = _open_test_set(dataset_dir, evaluation_dir, info, model, evaluation, config)
+        test = _open_test_set(dataset_dir, info, model, evaluation.primary, config)
         calibration = _draw_calibration(dataset_dir, info, model, config)
         exports = [
             _export(name, write, output_dir, test, config)
@@ -172,14 +172,16 @@ def _export(
 
 
 def _measure(name: str, path: Path, infer: Infer, test: _TestSet, config: ExportConfig) -> Export:
-    probabilities = run_batches(infer, test.source, test.indices, f"export {name}")
-    if not np.isfinite(probabilities).all():
-        raise ValueError("Probabilities must be finite. Received: NaN or infinity from the file.")
-    metrics = test.task.metrics(test.targets, probabilities)
+    measured_records, expected_records, difference = [], [], 0.0
+    predicted = SplitOutputs(infer, test.images, test.rows, f"export {name}")
+    for (targets, theirs), (_, ours) in zip(predicted, test.reference, strict=True):
+        difference = max(difference, _largest_difference(theirs, ours))
+        measured_records.append(test.task.record(targets, theirs))
+        expected_records.append(test.task.record(targets, ours))
+    metrics = whole_set_metrics(test.task, join_records(measured_records))
     # The images that are measured may leave the metric undefined; Keras then as well.
     measured = metrics.get(test.primary, 0.0)
-    expected = test.task.metrics(test.targets, test.reference).get(test.primary, 0.0)
-    difference = float(np.abs(probabilities - test.reference).max())
+    expected = whole_set_metrics(test.task, join_records(expected_records)).get(test.primary, 0.0)
     if name == "tflite_int8":
         loss, tolerance = expected - measured, config.max_metric_loss_int8
     else:
@@ -192,19 +194,19 @@ def _measure(name: str, path: Path, infer: Infer, test: _TestSet, config: Export
         )
     if name != "tflite_int8" and difference > config.max_difference:
         reasons.append(
-            f"A probability differs by {difference:.2g} from Keras; allowed are "
+            f"A prediction differs by {difference:.2g} from Keras; allowed are "
             f"{config.max_difference}."
         )
     return Export(
         format=name,
         path=path.name,
         size_bytes=_size_bytes(path),
-        latency_ms=_latency_ms(infer, test.source.take(test.indices[:1]), config.latency_calls),
+        latency_ms=_latency_ms(infer, test.images.source.take(test.rows[:1]), config.latency_calls),
         metrics=metrics,
         max_abs_difference=difference,
         passed=not reasons,
         reason=" ".join(reasons),
-        num_images=len(test.indices),
+        num_images=len(test.rows),
     )
 
 
@@ -219,23 +221,27 @@ def _latency_ms(infer: Infer, image: np.ndarray, num_calls: int) -> float:
     return 1000 * statistics.median(durations)
 
 
+def _largest_difference(predictions: Outputs, expected: Outputs) -> float:
+    """Returns the largest difference of two batches of predictions.
+
+    Raises:
+        ValueError: A prediction is not finite.
+    """
+    pairs = zip(tf.nest.flatten(predictions), tf.nest.flatten(expected), strict=True)
+    difference = max(float(np.abs(theirs - ours).max()) for theirs, ours in pairs)
+    if not np.isfinite(difference):
+        raise ValueError("Predictions must be finite. Received: NaN or infinity from the file.")
+    return difference
+
+
 def _open_test_set(
-    dataset_dir: Path,
-    evaluation_dir: Path,
-    info: DatasetInfo,
-    model: keras.Model,
-    evaluation: Evaluation,
-    config: ExportConfig,
+    dataset_dir: Path, info: DatasetInfo, model: keras.Model, primary: str, config: ExportConfig
 ) -> _TestSet:
-    source = ImageSource(dataset_dir, "test", model.input_shape[1:3], model.input_shape[3])
-    num_images = min(len(source), config.max_images)
-    indices = np.linspace(0, len(source) - 1, num_images).astype(np.int64)
-    columns = [PROBABILITY_PREFIX + name for name in info.classes]
-    table = pq.read_table(evaluation_dir / "predictions.parquet", columns=columns)
-    reference = np.stack([table[name].to_numpy() for name in columns], axis=1)[indices]
     task = get_task(info.task)
-    targets = task.encode([source.labels[i] for i in indices], len(info.classes))
-    return _TestSet(source, indices, targets, reference, task, evaluation.primary)
+    images = open_labelled(dataset_dir, "test", model.input_shape[1:], task, len(info.classes))
+    rows = np.linspace(0, len(images) - 1, min(len(images), config.max_images)).astype(np.int64)
+    reference = SplitOutputs(compile_inference(model), images, rows, "export reference")
+    return _TestSet(images, rows, reference, task, primary)
 
 
 def _draw_calibration(

@@ -1,6 +1,6 @@
-"""Converters: one function per exported format, from a model with probabilities as its output.
+"""Converters: one function per exported format, from a model that returns predictions.
 
-Every file takes pixels 0..255 [B, H, W, K], any B, and returns float32 probabilities [B, C]. The
+Every file takes pixels 0..255 [B, H, W, K], any B, and returns the predictions of the task. The
 pixels are float32, except in `tflite_int8`: uint8, as a camera or a decoder delivers them.
 """
 
@@ -39,6 +39,13 @@ class _Erfc:
         )
 
 
+def output_names(model: keras.Model) -> list[str]:
+    """Returns the names of the outputs, in the order in which `tf.nest.flatten` has them."""
+    if isinstance(model.output, dict):
+        return sorted(model.output)
+    return list(model.output_names)
+
+
 def write_keras(model: keras.Model, path: Path) -> None:
     """Writes a `.keras` file."""
     model.save(path)
@@ -58,10 +65,12 @@ def write_saved_model(model: keras.Model, path: Path) -> None:
 
 
 def write_onnx(model: keras.Model, path: Path) -> None:
-    """Writes an ONNX file with the input `pixels` and the output `probabilities`."""
+    """Writes an ONNX file with the input `pixels` and the outputs of the model, by their names."""
+    names = output_names(model)
 
-    def call(pixels: tf.Tensor) -> tf.Tensor:
-        return tf.identity(model(pixels, training=False), name="probabilities")
+    def call(pixels: tf.Tensor) -> list[tf.Tensor]:
+        outputs = tf.nest.flatten(model(pixels, training=False))
+        return [tf.identity(each, name=name) for each, name in zip(outputs, names, strict=True)]
 
     signature = [tf.TensorSpec([None, *model.input_shape[1:]], name="pixels")]
     traced = tf.function(call, input_signature=signature).get_concrete_function()
@@ -77,11 +86,11 @@ def write_onnx(model: keras.Model, path: Path) -> None:
     converted, _ = tf2onnx.convert.from_graph_def(
         graph_def,
         input_names=["pixels:0"],
-        output_names=["probabilities:0"],
+        output_names=[f"{name}:0" for name in names],
         opset=_ONNX_OPSET,
-        tensors_to_rename={"pixels:0": "pixels", "probabilities:0": "probabilities"},
+        tensors_to_rename={f"{name}:0": name for name in ("pixels", *names)},
     )
-    for value in (converted.graph.input[0], converted.graph.output[0]):
+    for value in (converted.graph.input[0], *converted.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.checker.check_model(converted)
     onnx.save(converted, path)

@@ -1,55 +1,65 @@
-"""Every image of a split through a model, in batches; B images, [H, W, K] pixels, C outputs."""
+"""Every image of a split through a model, in batches; B images of [H, W, K] pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kfp_vision.components.shared.datasets.loader import ImageSource
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.runtime.progress import Progress
+from kfp_vision.components.shared.tasks import Outputs, Targets
 
-__all__ = ["Infer", "compile_inference", "run_batches", "with_probabilities"]
+__all__ = ["Infer", "SplitOutputs", "compile_inference"]
 
-Infer = Callable[[np.ndarray], np.ndarray]
-
-
-def with_probabilities(model: keras.Model, temperature: float, multilabel: bool) -> keras.Model:
-    """Returns the model with calibrated probabilities instead of logits as its output.
-
-    Only layers of Keras are added, so that `safe_mode` loads the file without our code.
-    """
-    logits = keras.layers.Rescaling(1.0 / temperature, dtype="float32", name="temperature")(
-        model.outputs[0]
-    )
-    activation = "sigmoid" if multilabel else "softmax"
-    probabilities = keras.layers.Activation(activation, dtype="float32", name="probabilities")(
-        logits
-    )
-    return keras.Model(model.inputs[0], probabilities, name=model.name)
+Infer = Callable[[np.ndarray], Outputs]
+# Logits of a million images of 100 classes; of large maps, those of a few hundred images.
+_KEPT_BYTES = 400 * 2**20
 
 
 def compile_inference(model: keras.Model) -> Infer:
-    """Returns uint8 [B, H, W, K] -> float32 [B, C], compiled once for every B."""
+    """Returns uint8 [B, H, W, K] -> outputs as arrays, compiled once for every B."""
     call = tf.function(
         lambda images: model(tf.cast(images, tf.float32), training=False),
         input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)],
     )
-    return lambda images: call(images).numpy()
+    return lambda images: tf.nest.map_structure(np.asarray, call(images))
 
 
-def run_batches(infer: Infer, source: ImageSource, indices: np.ndarray, stage: str) -> np.ndarray:
-    """Returns the outputs of the images at `indices`, float32 [len(indices), C].
+class SplitOutputs:
+    """Targets and outputs of all images of a split, batch by batch, as often as they are wanted.
 
-    Args:
-        infer: Outputs of a batch of uint8 images.
-        source: Images; only a batch at a time is taken out.
-        indices: Which, in which order; at least one.
-        stage: What the progress lines are called.
+    The outputs are kept for the next time where they are small, else computed again.
     """
-    progress, outputs = Progress(stage, len(indices), "images"), []
-    for start in range(0, len(indices), source.images_per_batch):
-        batch = indices[start : start + source.images_per_batch]
-        outputs.append(infer(source.take(batch)))
-        progress.update(start + len(batch))
-    return np.concatenate(outputs)
+
+    def __init__(self, infer: Infer, images: LabelledImages, rows: np.ndarray, stage: str) -> None:
+        """Computes nothing yet.
+
+        Args:
+            infer: Outputs of a batch of uint8 images.
+            images: The split; only a batch at a time is taken out.
+            rows: Which of its images, in which order; at least one.
+            stage: What the progress lines are called.
+        """
+        self._infer, self._images, self._rows, self._stage = infer, images, rows, stage
+        self._kept: list[tuple[Targets, Outputs]] | None = None
+
+    def __iter__(self) -> Iterator[tuple[Targets, Outputs]]:
+        """Yields targets and outputs, [B, ...]."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        progress, done, num_bytes = Progress(self._stage, len(self._rows), "images"), 0, 0
+        kept: list[tuple[Targets, Outputs]] = []
+        for pixels, targets in self._images.batches(self._rows):
+            outputs = self._infer(pixels)
+            arrays = [*targets.values(), *tf.nest.flatten(outputs)]
+            num_bytes += sum(array.nbytes for array in arrays)
+            kept.append((targets, outputs))
+            if num_bytes > _KEPT_BYTES:
+                kept.clear()
+            done += len(pixels)
+            progress.update(done)
+            yield targets, outputs
+        if num_bytes <= _KEPT_BYTES:
+            self._kept = kept

@@ -1,6 +1,6 @@
 """Runtimes: each exported format opened by its own library, as a function of uint8 images.
 
-Shapes: images uint8 [B, H, W, K] -> probabilities float32 [B, C].
+Shapes: images uint8 [B, H, W, K] -> predictions of the task, an array or {name: array}, [B, ...].
 """
 
 import os
@@ -14,6 +14,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from kfp_vision.components.evaluation.inference import Infer, compile_inference
+from kfp_vision.components.shared.tasks import Outputs
 
 __all__ = ["RUNTIMES"]
 
@@ -25,15 +26,16 @@ def _open_keras(path: Path) -> Infer:
 def _open_saved_model(path: Path) -> Infer:
     # The variables live as long as the loaded object; its function alone does not keep them.
     loaded = tf.saved_model.load(str(path))
-    return lambda images: loaded.serve(images.astype(np.float32)).numpy()
+    return lambda images: tf.nest.map_structure(np.asarray, loaded.serve(images.astype(np.float32)))
 
 
 def _open_onnx(path: Path) -> Infer:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
 
-    def infer(images: np.ndarray) -> np.ndarray:
-        (probabilities,) = session.run(None, {"pixels": images.astype(np.float32)})
-        return np.asarray(probabilities)
+    def infer(images: np.ndarray) -> Outputs:
+        outputs = session.run(names, {"pixels": images.astype(np.float32)})
+        return outputs[0] if len(names) == 1 else dict(zip(names, outputs, strict=True))
 
     return infer
 

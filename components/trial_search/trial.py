@@ -111,7 +111,7 @@ class TrialRunner:
             images for images, _ in self._train.batches_of(self._recalibrating)
         )
         batches = [
-            (targets, trainer.logits(images))
+            (targets, trainer.outputs(images))
             for images, targets in self._scored_batches(confirming)
         ]
         logits = np.concatenate([each for _, each in batches])

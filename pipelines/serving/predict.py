@@ -21,6 +21,7 @@ from kfp_vision.components.shared.datasets.image_files import (
 )
 from kfp_vision.components.shared.datasets.loader import fit_image
 from kfp_vision.components.shared.runtime.storage import Folder, StorageError, open_folder
+from kfp_vision.components.shared.tasks import TASKS
 from kfp_vision.pipelines.serving.published_model import (
     Infer,
     find_model,
@@ -176,7 +177,7 @@ def _predict_batch(infer: Infer, card: ModelCard, files: Sequence[_File]) -> Ite
 def _describe(card: ModelCard, probabilities: np.ndarray) -> dict[str, Any]:
     """Returns what is predicted: the likeliest class, or all from 0.5 for multi-label."""
     chosen = np.array([probabilities.argmax()])
-    if card.task == "multilabel":
+    if not TASKS[card.task].one_class:
         chosen = np.flatnonzero(probabilities >= 0.5)
     return {
         "predicted": "|".join(card.classes[index] for index in chosen),

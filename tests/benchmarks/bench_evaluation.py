@@ -20,7 +20,7 @@ from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_m
 from kfp_vision.components.evaluation.export import ExportConfig, export_model
 from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
-from kfp_vision.components.shared.datasets.loader import ImageSource
+from kfp_vision.components.shared.datasets.labelled import open_labelled
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.tasks import get_task
 
@@ -29,15 +29,16 @@ def train_one_epoch(dataset_dir: Path, info: DatasetInfo, model_dir: Path, prima
     """Writes the model artifact, as far as evaluation reads it."""
     task, size = get_task(info.task), (info.median_height, info.median_width)
     model = build_model("separable", task, (*size, info.channels), len(info.classes))
-    source = ImageSource(dataset_dir, "train", size, info.channels)
+    images = open_labelled(dataset_dir, "train", (*size, info.channels), task, len(info.classes))
+    rows = np.arange(len(images))
     loss = (
         keras.losses.BinaryCrossentropy(from_logits=True)
         if info.task == "multilabel"
         else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
     model.compile(keras.optimizers.Adam(0.003), loss)
-    labels = task.encode(source.labels, len(info.classes))["label"]
-    model.fit(source.take(np.arange(len(source))), labels, batch_size=128, verbose=0)
+    labels = images.read_targets(rows)["label"]
+    model.fit(images.source.take(rows), labels, batch_size=128, verbose=0)
     model_dir.mkdir()
     model.save(model_dir / "model.keras")
     recipe = Recipe({"data": {"primary_metric": Setting(primary, "bench")}})
@@ -51,7 +52,9 @@ def time_bootstrap(num_images: int, num_classes: int) -> float:
     scores = np.exp(generator.normal(size=(num_images, num_classes)) + np.eye(num_classes)[labels])
     probabilities = scores / scores.sum(axis=1, keepdims=True)
     started = time.process_time()
-    score_with_intervals(get_task("multiclass"), {"label": labels}, probabilities, 1000, 0)
+    score_with_intervals(
+        get_task("multiclass"), {"label": labels, "probabilities": probabilities}, 1000, 0
+    )
     return time.process_time() - started
 
 

@@ -45,6 +45,7 @@ from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.training.fit import evaluate
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
@@ -158,10 +159,7 @@ def score(dataset: Path, recipe: Recipe, policy: Policy, images: float, seed: in
     trainer.average_weights(
         train.source.take(order.indices(steps + offset)[0]) for offset in range(32)
     )
-    logits = np.concatenate([trainer.logits(batch) for batch in test.image_batches()])
-    return task.metrics(test.targets, np.asarray(task.activate(logits)))[
-        recipe.value("data", "primary_metric")
-    ]
+    return evaluate(trainer, task, test)[recipe.value("data", "primary_metric")]
 
 
 class Cells:

@@ -56,8 +56,8 @@ def compare(architecture: str, size: int, channels: int, num_images: int) -> dic
     ours = Trainer(build_model(architecture, task, shape, 10), task, settings)
     source: Any = ArraySource(images)
     first: Any = ArraySource(images[:64])
-    data = LabelledImages(source, {"label": labels})
-    held_out = LabelledImages(first, {"label": labels[:64]})
+    data = LabelledImages(source, lambda rows: {"label": labels[rows]})
+    held_out = LabelledImages(first, lambda rows: {"label": labels[rows]})
     rival = build_model(architecture, task, shape, 10)
     rival.compile(
         keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay),

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from kfp_vision.components.shared.architectures.feature_maps import feature_maps
 from kfp_vision.components.shared.tasks import Task
 
 __all__ = ["ModelEnd", "attach_task", "keeps_head", "read_end"]
@@ -72,7 +73,7 @@ def keeps_head(model: keras.Model, task: Task, num_classes: int) -> bool:
     One value is that of the second of two classes, as a sigmoid is trained.
     """
     shape = model.outputs[0].shape
-    if len(shape) != 2:
+    if task.is_spatial or len(shape) != 2:
         return False
     return shape[-1] == num_classes or (
         shape[-1] == 1 and num_classes == 2 and task.name == "binary"
@@ -98,6 +99,9 @@ def attach_task(
     Raises:
         ValueError: There is `dropout` but no new head, or the model cannot take the size.
     """
+    if task.is_spatial:
+        maps = _on_pixels(keras.Model(model.inputs[0], feature_maps(model)), pixels)
+        return task.build_head(maps, num_classes, dropout)
     end = read_end(model)
     keeps = keeps_head(model, task, num_classes)
     if keeps and dropout > 0:
@@ -107,19 +111,27 @@ def attach_task(
         )
     is_other_classifier = end.dense is not None and (end.is_classifier or end.dense.units == 1)
     output = end.features if keeps or is_other_classifier else model.outputs[0]
-    body = keras.Model(model.inputs[0], output, name="user_model")
+    features = _on_pixels(keras.Model(model.inputs[0], output, name="user_model"), pixels)
+    if keeps:
+        return _own_head(end, num_classes)(features)
+    if len(features.shape) == 2:
+        features = layers.Reshape((1, 1, features.shape[-1]), name="as_map")(features)
+    return task.build_head([features], num_classes, dropout)
+
+
+def _on_pixels(body: keras.Model, pixels: Any) -> Any:
+    """Returns what a model computes from pixels.
+
+    Raises:
+        ValueError: It cannot take their size.
+    """
     try:
-        features = body(pixels)
+        return body(pixels)
     except (ValueError, tf.errors.InvalidArgumentError) as error:
         raise ValueError(
             "A model file must take images of the size of the data, or of `image_size`. "
             f"Received: {tuple(pixels.shape[1:])}: {error}"
         ) from error
-    if keeps:
-        return _own_head(end, num_classes)(features)
-    if len(features.shape) == 2:
-        features = layers.Reshape((1, 1, features.shape[-1]), name="as_map")(features)
-    return task.build_head(features, num_classes, dropout)
 
 
 def _own_head(end: ModelEnd, num_classes: int) -> layers.Layer:

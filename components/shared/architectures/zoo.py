@@ -22,6 +22,7 @@ from kfp_vision.components.shared.architectures import (
     user_head,
     user_model,
 )
+from kfp_vision.components.shared.architectures.feature_maps import feature_maps
 from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.architectures.norms import set_norm_momentum
 from kfp_vision.components.shared.tasks import Task
@@ -206,7 +207,8 @@ def build_model(
         )
     adapted = _with_channels(pixels, found.channels, architecture)
     features = found.build_features(adapted, stochastic_depth)
-    model = keras.Model(pixels, task.build_head(features, num_classes, dropout), name=architecture)
+    maps = feature_maps(keras.Model(pixels, features)) if task.is_spatial else [features]
+    model = keras.Model(pixels, task.build_head(maps, num_classes, dropout), name=architecture)
     set_norm_momentum(model)
     return model
 

@@ -5,6 +5,7 @@ Pure TensorFlow: eagerly, in a `tf.function` and under XLA.
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -16,6 +17,7 @@ from kfp_vision.components.shared.augmentation.colour import (
 )
 from kfp_vision.components.shared.augmentation.draw import (
     Chain,
+    Mix,
     draw_chain,
     draw_chain_weights,
     draw_mix,
@@ -30,27 +32,36 @@ from kfp_vision.components.shared.augmentation.transforms import (
     parameters,
 )
 
-__all__ = ["apply_chain", "augment"]
+__all__ = ["Augmented", "apply_chain", "augment"]
 
 
-def augment(
-    images: tf.Tensor, policy: Mapping[str, tf.Tensor], seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns augmented images, whom each is mixed with, and its own share.
+class Augmented(NamedTuple):
+    """Augmented images, and what happened to them: targets are changed the same way.
 
-    The loss of a batch is `weights * loss(targets) + (1 - weights) * loss(targets[partners])`.
+    Attributes:
+        images: float32 for uint8, their own type for float.
+        drawn: What happened to the pixels of each image, when there is one chain.
+        mixing: Whom each image is mixed with afterwards, and how.
+        shares: float32 [B], the part of each image that is its own after mixing.
+    """
+
+    images: tf.Tensor
+    drawn: Chain
+    mixing: Mix
+    shares: tf.Tensor
+
+
+def augment(images: tf.Tensor, policy: Mapping[str, tf.Tensor], seed: tf.Tensor) -> Augmented:
+    """Returns augmented images and what happened to them.
 
     Args:
         images: uint8 or float 0..255.
         policy: As `policy_tensors` returns it.
         seed: int32 [2]; the same seed draws the same.
-
-    Returns:
-        Images, float32 for uint8 and their own type for float; partners int32 [B]; weights
-        float32 [B].
     """
     batch, height, width, _ = images.shape
-    first = apply_chain(images, draw_chain(seed, policy, 0, batch, height, width))
+    drawn = draw_chain(seed, policy, 0, batch, height, width)
+    first = apply_chain(images, drawn)
     mixing = draw_mix(seed, policy, batch, height, width)
     weights = label_weights(mixing.weights, mixing.boxes, height, width)
     several = policy["chains"] > 1
@@ -62,7 +73,7 @@ def augment(
         return mix(average, *mixing)
 
     result = tf.cond(several | tf.reduce_any(weights < 1.0), blend, lambda: first)
-    return result, mixing.partners, weights
+    return Augmented(result, drawn, mixing, weights)
 
 
 def _average_chains(

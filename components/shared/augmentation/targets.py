@@ -1,20 +1,46 @@
-"""Boxes, masks and keypoints that move with their image.
+"""Labels, boxes, masks and keypoints that follow their augmented image.
 
 Shapes: matrices [B, 3, 3] as in geometry.py; boxes float32 [B, N, 4] as (left, top, right, bottom)
 and keypoints [B, N, 2] as (x, y), in pixels from the upper left corner of the image, where pixel i
 covers i to i + 1; visible bool [B, N]; masks int32 [B, H, W].
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from kfp_vision.components.shared.augmentation.geometry import sample_points
+from kfp_vision.components.shared.augmentation.augment import Augmented
+from kfp_vision.components.shared.augmentation.geometry import matrices, sample_points
 from kfp_vision.components.shared.augmentation.mixing import inside
+from kfp_vision.components.shared.augmentation.transforms import parameters
 
-__all__ = ["cut_boxes", "cut_masks", "warp_boxes", "warp_keypoints", "warp_masks"]
+__all__ = [
+    "cut_boxes",
+    "cut_masks",
+    "mix_labels",
+    "moves",
+    "warp_boxes",
+    "warp_keypoints",
+    "warp_masks",
+]
 
 _TINY = 1e-6
+
+
+def mix_labels(
+    targets: Mapping[str, tf.Tensor], augmented: Augmented
+) -> list[tuple[tf.Tensor, Mapping[str, tf.Tensor]]]:
+    """Returns targets of whole images and those of their partners, each with its share [B]."""
+    partners = augmented.mixing.partners
+    others = {name: tf.gather(value, partners) for name, value in targets.items()}
+    return [(augmented.shares, targets), (1.0 - augmented.shares, others)]
+
+
+def moves(augmented: Augmented) -> tf.Tensor:
+    """Returns the matrices [B, 3, 3] by which the pixels of each image were moved."""
+    drawn = augmented.drawn
+    height, width = augmented.images.shape[1:3]
+    return matrices(parameters(drawn.magnitudes, drawn.signs), height, width)
 
 
 def _move(points: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
@@ -109,7 +135,7 @@ def cut_boxes(
         boxes: Before mixing.
         visible: Those that are there.
         partners: int32 [B], whom each image was mixed with.
-        cut: int32 [B, 4], the part that was pasted, as `Drawn.cutmix_boxes`.
+        cut: int32 [B, 4], the part that was pasted, as `Mix.boxes`.
         least_visible: Share of the area.
     """
     window = tf.cast(cut, tf.float32)[:, None]

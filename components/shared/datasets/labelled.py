@@ -1,4 +1,4 @@
-"""Images with the targets of a task: what a training reads."""
+"""Images with the targets of a task: what a training and an evaluation read."""
 
 import dataclasses
 import math
@@ -8,44 +8,61 @@ from pathlib import Path
 import numpy as np
 
 from kfp_vision.components.shared.datasets.loader import ImageSource, prefetch
-from kfp_vision.components.shared.tasks import Task
+from kfp_vision.components.shared.tasks import ReadTargets, Task
 
 __all__ = ["LabelledImages", "open_labelled"]
+
+Batch = tuple[np.ndarray, dict[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImages:
-    """N images and their encoded targets {name: [N, ...]}."""
+    """N images and what reads their targets; both are made a batch at a time."""
 
     source: ImageSource
-    targets: dict[str, np.ndarray]
+    read_targets: ReadTargets
 
     def __len__(self) -> int:
         """Returns N."""
         return len(self.source)
 
-    def take(self, indices: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def take(self, indices: np.ndarray) -> Batch:
         """Returns images uint8 [*S, H, W, C], targets {name: [*S, ...]}; S: shape of indices."""
-        return self.source.take(indices), {
-            name: value[indices] for name, value in self.targets.items()
-        }
+        return self.source.take(indices), self.read_targets(indices)
 
-    def batches_of(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    def batches_of(self, rows: np.ndarray) -> Iterator[Batch]:
         """Yields images and targets of some rows [N], N > 0, in parts of bounded memory."""
         parts = math.ceil(len(rows) / self.source.images_per_batch)
         yield from map(self.take, np.array_split(rows, parts))
 
-    def image_batches(self) -> Iterator[np.ndarray]:
-        """Yields all images in order, uint8 [B, H, W, C]."""
+    def batches(self, rows: np.ndarray | None = None) -> Iterator[Batch]:
+        """Yields all images in order, or those of `rows` [N], and their targets, [B, ...]."""
+        if rows is None:
+            rows = np.arange(len(self))
         size = self.source.images_per_batch
-        starts = range(0, len(self), size)
-        indices = (np.arange(start, min(start + size, len(self))) for start in starts)
-        return prefetch(self.source.take, indices)
+        return prefetch(
+            self.take, (rows[start : start + size] for start in range(0, len(rows), size))
+        )
 
 
 def open_labelled(
-    dataset_dir: Path, split: str, image_shape: tuple[int, int, int], task: Task, num_classes: int
+    dataset_dir: Path,
+    split: str,
+    image_shape: tuple[int, int, int],
+    task: Task,
+    num_classes: int,
+    memory_budget_bytes: int | None = None,
 ) -> LabelledImages:
-    """Opens a split of the dataset at `image_shape` (height, width, channels) for a task."""
-    source = ImageSource(dataset_dir, split, image_shape[:2], image_shape[2])
-    return LabelledImages(source, task.encode(source.labels, num_classes))
+    """Opens a split of the dataset for a task.
+
+    Args:
+        dataset_dir: The `dataset` artifact.
+        split: One of `SPLITS`.
+        image_shape: (height, width, channels) that images and targets are resized to.
+        task: What to learn.
+        num_classes: C.
+        memory_budget_bytes: As of `ImageSource`.
+    """
+    source = ImageSource(dataset_dir, split, image_shape[:2], image_shape[2], memory_budget_bytes)
+    targets = task.open_targets(source.table, image_shape[:2], num_classes)
+    return LabelledImages(source, targets)

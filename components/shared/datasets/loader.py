@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from kfp_vision.components.shared.datasets.store import iterate_images, label_lists, open_split
+from kfp_vision.components.shared.datasets.store import iterate_images, open_split
 from kfp_vision.components.shared.runtime.memory import available_memory_bytes
 from kfp_vision.components.shared.runtime.seeds import seed_word
 
@@ -60,7 +60,7 @@ class ImageSource:
     """The images of one split at one size, by index.
 
     Attributes:
-        labels: Labels of every image, in the order of the store.
+        table: Rows of the store, memory-mapped.
         paths: Paths of every image, relative to the data root.
         in_memory: Whether what is decoded is kept.
         num_decoded: Images decoded so far, with repetition.
@@ -85,12 +85,11 @@ class ImageSource:
             memory_budget_bytes: What is decoded is kept where the whole split fits into it; None
                 for half of the memory that is free and not promised to another source.
         """
-        self._table = open_split(dataset_dir, split)
+        self.table = open_split(dataset_dir, split)
         self._shape = (*size, channels)
         self.images_per_batch = images_per_batch(*size)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="decode")
-        self.labels = label_lists(self._table)
-        self.paths: list[str] = self._table["path"].to_pylist()
+        self.paths: list[str] = self.table["path"].to_pylist()
         if memory_budget_bytes is None:
             promised = sum(source._promised_bytes() for source in _SOURCES)
             memory_budget_bytes = int((available_memory_bytes() - promised) * _RAM_FRACTION)
@@ -103,7 +102,7 @@ class ImageSource:
 
     def __len__(self) -> int:
         """Returns the number of images."""
-        return len(self.labels)
+        return int(self.table.num_rows)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """Returns uint8 [*indices.shape, height, width, channels]; decodes what is not kept."""
@@ -132,7 +131,7 @@ class ImageSource:
 
         def decode_part(start: int) -> None:
             part = slice(start, start + size)
-            pixels = iterate_images(self._table, rows[part])
+            pixels = iterate_images(self.table, rows[part])
             for place, each in zip(places[part], pixels, strict=True):
                 images[place] = fit_image(each, *self._shape)
 

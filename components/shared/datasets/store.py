@@ -15,16 +15,20 @@ import pyarrow as pa
 from PIL import Image
 
 __all__ = [
+    "PIXEL_COLUMNS",
     "SCHEMA",
     "SplitWriter",
+    "class_strata",
     "decode_image",
     "encode_raw",
     "iterate_images",
-    "label_lists",
+    "label_arrays",
     "open_split",
     "read_batches",
 ]
 
+# What every task has; a task adds its own columns, such as masks. `labels` are the classes that the
+# image shows: splits are made and balance is judged by them, whatever the task.
 # `image` holds uint8 [height, width, channels] pixels when `encoding` is `raw`, else a JPEG or PNG
 # file that decodes to 8-bit gray or RGB as it is: import has already applied EXIF rotation, colour
 # conversion and so on.
@@ -41,7 +45,7 @@ SCHEMA = pa.schema(
         ("signature", pa.binary(64)),
     ]
 )
-_PIXEL_COLUMNS = ("image", "encoding", "height", "width", "channels")
+PIXEL_COLUMNS = ("image", "encoding", "height", "width", "channels")
 # A batch ends at whichever comes first: 8192 32-px images are 24 MB, 64 MiB is 13 camera JPEGs.
 _ROWS = 8192
 _BYTES = 64 * 2**20
@@ -50,17 +54,18 @@ _BYTES = 64 * 2**20
 class SplitWriter:
     """Writes the rows of one split in constant memory, as batches that are quick to index."""
 
-    def __init__(self, dataset_dir: Path, split: str) -> None:
-        self._writer = pa.ipc.new_file(str(dataset_dir / f"{split}.arrow"), SCHEMA)
+    def __init__(self, dataset_dir: Path, split: str, schema: pa.Schema = SCHEMA) -> None:
+        self._schema = schema
+        self._writer = pa.ipc.new_file(str(dataset_dir / f"{split}.arrow"), schema)
         self._batches: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
 
     def write(self, row: dict[str, Any]) -> None:
-        """Adds a row: a dict with the fields of `SCHEMA`."""
-        self.write_batch(pa.RecordBatch.from_pylist([row], schema=SCHEMA))
+        """Adds a row: a dict with the fields of the schema."""
+        self.write_batch(pa.RecordBatch.from_pylist([row], schema=self._schema))
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Adds the rows of a batch that has the schema `SCHEMA`."""
+        """Adds the rows of a batch that has the schema."""
         self._batches.append(batch)
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
@@ -134,12 +139,31 @@ def iterate_images(table: pa.Table, indices: Iterable[int]) -> Iterator[np.ndarr
     its bytes are read. `Table.take` would join the batches first, which copies the whole split and
     ends at 2 GiB, the most that the offsets of a `binary` array can count.
     """
-    images, *columns = (table[name] for name in _PIXEL_COLUMNS)
+    images, *columns = (table[name] for name in PIXEL_COLUMNS)
     for index in map(int, indices):
         yield decode_image(images[index].as_buffer(), *(each[index].as_py() for each in columns))
 
 
-def label_lists(table: pa.Table) -> list[list[int]]:
-    """Returns the labels of every row; the list of an unlabelled image is empty."""
-    labels: list[list[int]] = table["labels"].to_pylist()
-    return labels
+def label_arrays(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the labels of all rows one after the other, int32 [L], and where those of each start.
+
+    The starts are int64 [N + 1]: row n has `labels[starts[n]:starts[n + 1]]`, none where the image
+    is unlabelled.
+    """
+    lengths, labels = [np.zeros(1, np.int64)], [np.empty(0, np.int32)]
+    for chunk in table["labels"].iterchunks():
+        lengths.append(np.diff(chunk.offsets.to_numpy()).astype(np.int64))
+        labels.append(chunk.flatten().to_numpy(zero_copy_only=False))
+    return np.concatenate(labels), np.cumsum(np.concatenate(lengths))
+
+
+def class_strata(table: pa.Table) -> np.ndarray:
+    """Returns a number for each row, int [N], the same for images of the same classes."""
+    labels, starts = label_arrays(table)
+    if (np.diff(starts) == 1).all():
+        return labels
+    sets = [frozenset(part.tolist()) for part in np.split(labels, starts[1:-1])]
+    classes = sorted(set(labels.tolist()))
+    ordered = sorted(set(sets), key=lambda held: [each in held for each in classes])
+    numbers = {held: number for number, held in enumerate(ordered)}
+    return np.array([numbers[held] for held in sets])

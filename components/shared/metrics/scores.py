@@ -9,7 +9,6 @@ import numpy as np
 from scipy.sparse import csr_array
 
 __all__ = [
-    "PRIMARY_METRICS",
     "classification_metrics",
     "multilabel_metrics",
     "of_whole_set",
@@ -17,13 +16,6 @@ __all__ = [
 ]
 
 _ECE_BINS = 15
-_CLASSIFICATION = ("accuracy", "balanced_accuracy", "auroc", "average_precision")
-# Task -> metrics that can decide: the higher the better.
-PRIMARY_METRICS = {
-    "binary": _CLASSIFICATION,
-    "multiclass": _CLASSIFICATION,
-    "multilabel": ("mean_average_precision", "micro_f1", "macro_f1"),
-}
 
 
 def of_whole_set(metrics: dict[str, np.ndarray]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from typing import Any
 from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
-from kfp_vision.components.shared.datasets.store import label_lists, open_split
+from kfp_vision.components.shared.datasets.store import PIXEL_COLUMNS, open_split
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.runtime.storage import Folder, StorageError, open_folder
 
@@ -32,6 +32,8 @@ _PACKAGE = Path(__file__).parents[3]
 _CODE = ("*.py", "*.html", "*.css", "*.js")
 # What trainings read; the images of the other splits change no weight.
 _TRAINED_ON = ("train", "validation")
+# Columns that say nothing about targets.
+_NO_TARGETS = (*PIXEL_COLUMNS, "path", "sha256", "signature")
 _SHORT = 16
 
 
@@ -92,7 +94,7 @@ def training_identity(dataset_dir: Path, recipe: Recipe, **about: Any) -> str:
 
 
 def _data_digest(dataset_dir: Path) -> str:
-    """Returns a digest of the images and labels of the trained splits, in the order of the rows.
+    """Returns a digest of the images and targets of the trained splits, in the order of the rows.
 
     Batches and subsets are positions: the fingerprint of the dataset, in which the order does not
     count, is not enough.
@@ -103,7 +105,10 @@ def _data_digest(dataset_dir: Path) -> str:
         if split in info.splits:
             table = open_split(dataset_dir, split)
             digest.update(b"".join(table["sha256"].to_pylist()))
-            digest.update(json.dumps([split, label_lists(table)]).encode())
+            digest.update(split.encode())
+            targets = [name for name in table.column_names if name not in _NO_TARGETS]
+            for batch in table.select(targets).to_batches():
+                digest.update(batch.serialize())
     return digest.hexdigest()
 
 

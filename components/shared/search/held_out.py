@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.datasets.store import class_strata
 
 __all__ = ["HeldOut", "Rows", "divide_held_out", "stratified_order"]
 
@@ -51,9 +52,9 @@ def divide_held_out(
         num_selecting: Images that the trials are scored by, before the last round.
         num_confirming: Images of the last round; the two are at most as many as are held out.
     """
-    order = stratified_order(_strata(validation))
+    order = stratified_order(class_strata(validation.source.table))
     unseen = np.setdiff1d(np.arange(len(train)), known)
-    others = unseen[stratified_order(_strata(train)[unseen])]
+    others = unseen[stratified_order(class_strata(train.source.table)[unseen])]
     wanted = num_selecting + num_confirming
     share = min(len(order), wanted) / wanted if wanted else 0.0
     last = min(round(share * num_confirming), num_confirming)
@@ -82,9 +83,3 @@ def stratified_order(strata: np.ndarray) -> np.ndarray:
     offsets = np.repeat(generator.random(len(sizes)), sizes)
     places[grouped] = (np.arange(len(strata)) - starts + offsets) / np.repeat(sizes, sizes)
     return shuffled[np.argsort(places, kind="stable")]
-
-
-def _strata(images: LabelledImages) -> np.ndarray:
-    """Returns the label of each image, of several labels their combination."""
-    labels = images.targets["label"]
-    return labels if labels.ndim == 1 else np.unique(labels, axis=0, return_inverse=True)[1]

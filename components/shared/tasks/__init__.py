@@ -1,16 +1,69 @@
 """One file per task; everything in which tasks differ, behind the protocol of `protocol.py`."""
 
+import dataclasses
 import importlib
 
-from kfp_vision.components.shared.tasks.protocol import Targets, Task
+from kfp_vision.components.shared.tasks.protocol import (
+    Outputs,
+    ReadTargets,
+    Records,
+    Targets,
+    Task,
+)
 
-__all__ = ["TASKS", "Targets", "Task", "get_task"]
+__all__ = [
+    "TASKS",
+    "Outputs",
+    "ReadTargets",
+    "Records",
+    "Targets",
+    "Task",
+    "TaskFacts",
+    "get_task",
+]
 
-# Modules by name, because the stages that only need the names do not load Keras.
+
+@dataclasses.dataclass(frozen=True)
+class TaskFacts:
+    """What is known of a task without loading Keras.
+
+    Attributes:
+        implementation: `module:class`.
+        metrics: Those that can decide, the higher the better; the first does unless classes are
+            weighted.
+        reason: Why the first one decides.
+        weighted_metric: Decides where the loss weights the classes; empty where it never does.
+        unweighted_reason: Why the loss never weights them.
+        one_class: Whether every image is of exactly one class; else of any number.
+    """
+
+    implementation: str
+    metrics: tuple[str, ...]
+    reason: str
+    weighted_metric: str = ""
+    unweighted_reason: str = ""
+    one_class: bool = False
+
+
+_BINARY = TaskFacts(
+    f"{__name__}.classification:BinaryClassification",
+    ("accuracy", "balanced_accuracy", "auroc", "average_precision"),
+    "The loss is not weighted: every image counts the same.",
+    weighted_metric="balanced_accuracy",
+    one_class=True,
+)
 TASKS = {
-    "binary": "classification:BinaryClassification",
-    "multiclass": "classification:MulticlassClassification",
-    "multilabel": "multilabel:MultilabelClassification",
+    "binary": _BINARY,
+    "multiclass": dataclasses.replace(
+        _BINARY, implementation=f"{__name__}.classification:MulticlassClassification"
+    ),
+    "multilabel": TaskFacts(
+        f"{__name__}.multilabel:MultilabelClassification",
+        ("mean_average_precision", "micro_f1", "macro_f1"),
+        "Every class counts the same.",
+        unweighted_reason="mean average precision ranks the images of each class on their own, and "
+        "a weight on the whole class changes no ranking.",
+    ),
 }
 
 
@@ -22,6 +75,6 @@ def get_task(name: str) -> Task:
     """
     if name not in TASKS:
         raise ValueError(f"`task` must be one of {sorted(TASKS)}. Received: {name!r}")
-    module, kind = TASKS[name].split(":")
-    task: Task = getattr(importlib.import_module(f"{__name__}.{module}"), kind)()
+    module, kind = TASKS[name].implementation.split(":")
+    task: Task = getattr(importlib.import_module(module), kind)()
     return task

@@ -3,14 +3,38 @@
 Binary classification is the case C = 2 with the second class as the positive one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import pyarrow as pa
 
-from kfp_vision.components.shared.metrics import scores as metrics
-from kfp_vision.components.shared.tasks.protocol import Targets
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.augmentation.augment import Augmented
+from kfp_vision.components.shared.augmentation.targets import mix_labels
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.datasets.store import label_arrays
+from kfp_vision.components.shared.metrics import scores
+from kfp_vision.components.shared.metrics.intervals import images_worth
+from kfp_vision.components.shared.tasks.baselines import predict_baselines
+from kfp_vision.components.shared.tasks.breakdown import (
+    class_rows,
+    confusion_counts,
+    ranking_curves,
+)
+from kfp_vision.components.shared.tasks.calibration import (
+    activate,
+    calibration_report,
+    fit_temperature,
+)
+from kfp_vision.components.shared.tasks.predictions import (
+    confident_mistakes,
+    decide,
+    predictions_table,
+)
+from kfp_vision.components.shared.tasks.protocol import ReadTargets, Records, Targets
 
 __all__ = ["BinaryClassification", "MulticlassClassification"]
 
@@ -19,21 +43,32 @@ class MulticlassClassification:
     """One label per image, at least three classes."""
 
     name = "multiclass"
+    columns: Sequence[pa.Field] = ()
+    is_spatial = False
+    activation = "softmax"
 
-    def encode(self, labels: Sequence[Sequence[int]], num_classes: int) -> dict[str, np.ndarray]:
-        """Returns `{"label": int32 [N]}`.
+    def open_targets(self, table: pa.Table, size: tuple[int, int], num_classes: int) -> ReadTargets:
+        """Returns what reads `{"label": int32 [*S]}`.
 
         Raises:
             ValueError: An image does not have exactly one label.
         """
-        if any(len(row) != 1 for row in labels):
-            wrong = next(row for row in labels if len(row) != 1)
-            raise ValueError(f"A {self.name} image must have one label. Received: {list(wrong)}")
-        return {"label": np.array([row[0] for row in labels], np.int32)}
+        labels, starts = label_arrays(table)
+        wrong = np.flatnonzero(np.diff(starts) != 1)
+        if len(wrong):
+            held = labels[starts[wrong[0]] : starts[wrong[0] + 1]].tolist()
+            raise ValueError(f"A {self.name} image must have one label. Received: {held}")
+        return lambda rows: {"label": labels[rows]}
 
-    def build_head(self, features: Any, num_classes: int, dropout: float) -> Any:
+    def augment_targets(
+        self, targets: Targets, augmented: Augmented
+    ) -> Sequence[tuple[Any, Targets]]:
+        """Returns the labels of an image and those of its partner, by their shares of it."""
+        return mix_labels(targets, augmented)
+
+    def build_head(self, features: Sequence[Any], num_classes: int, dropout: float) -> Any:
         """Returns logits [B, C]: global average, dropout, one dense layer."""
-        pooled = keras.layers.GlobalAveragePooling2D(name="pool")(features)
+        pooled = keras.layers.GlobalAveragePooling2D(name="pool")(features[-1])
         if dropout > 0:
             pooled = keras.layers.Dropout(dropout, name="head_dropout")(pooled)
         return keras.layers.Dense(num_classes, name="logits", dtype="float32")(pooled)
@@ -71,20 +106,79 @@ class MulticlassClassification:
         entropy = -(counts * np.log(counts / counts.sum())).sum()
         return float(entropy / len(targets["label"]))
 
-    def activate(self, logits: Any) -> Any:
-        """Returns the softmax."""
-        return keras.ops.softmax(logits, axis=-1)
+    def calibrate(self, batches: Iterable[tuple[Targets, Any]]) -> float:
+        """Returns the temperature of lowest negative log-likelihood."""
+        return fit_temperature(*_join(batches))
 
-    def metrics(self, targets: Targets, predictions: np.ndarray) -> dict[str, float]:
-        """Returns accuracy, balanced_accuracy, auroc, average_precision and ece."""
-        whole_set = np.ones((len(predictions), 1))
-        return metrics.of_whole_set(self.resampled_metrics(targets, predictions, whole_set))
+    def decode(self, outputs: Any, temperature: float = 1.0) -> np.ndarray:
+        """Returns probabilities [B, C]."""
+        return activate(np.asarray(outputs) / temperature, self.activation == "sigmoid")
 
-    def resampled_metrics(
-        self, targets: Targets, predictions: np.ndarray, counts: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Returns the same, [R], of R resamples; NaN where a resample leaves one undefined."""
-        return metrics.classification_metrics(targets["label"], predictions, counts)
+    def decoding_model(self, model: keras.Model, temperature: float) -> keras.Model:
+        """Returns the model with calibrated `probabilities` instead of logits as its output.
+
+        Only layers of Keras are added, so that `safe_mode` loads the file without our code.
+        """
+        logits = keras.layers.Rescaling(1.0 / temperature, dtype="float32", name="temperature")(
+            model.outputs[0]
+        )
+        probabilities = keras.layers.Activation(
+            self.activation, dtype="float32", name="probabilities"
+        )(logits)
+        return keras.Model(model.inputs[0], probabilities, name=model.name)
+
+    def record(self, targets: Targets, predictions: Any) -> Records:
+        """Returns `label` as in the targets and `probabilities` [B, C]."""
+        return {"label": np.asarray(targets["label"]), "probabilities": np.asarray(predictions)}
+
+    def metrics(self, records: Records, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns accuracy, balanced_accuracy, auroc, average_precision and ece, each [R]."""
+        return scores.classification_metrics(records["label"], records["probabilities"], counts)
+
+    def images_worth(self, metric: str, records: Records) -> float:
+        """Returns how many images measure a metric, by the images of each class."""
+        labels = records["label"]
+        counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels)
+        return images_worth(metric, counts, len(labels))
+
+    def baselines(
+        self, dataset_dir: Path, info: DatasetInfo, primary: str, seed: int
+    ) -> dict[str, Records]:
+        """Returns the records of all of `BASELINES`, calibrated on validation as the model is."""
+        return predict_baselines(self, dataset_dir, info, primary == "balanced_accuracy", seed)
+
+    def explain(
+        self,
+        test: LabelledImages,
+        batches: Iterable[tuple[Targets, Any]],
+        temperature: float,
+        classes: Sequence[str],
+        num_mistakes: int,
+    ) -> tuple[dict[str, Any], pa.Table]:
+        """Returns figures per class, confusion, curves, calibration, mistakes; the predictions."""
+        labels, logits = _join(batches)
+        probabilities = self.decode(logits, temperature)
+        multilabel, names = labels.ndim == 2, list(classes)
+        present = labels if multilabel else np.eye(len(names), dtype=np.uint8)[labels]
+        table = predictions_table(test.source.paths, names, present, probabilities, multilabel)
+        rows = class_rows(names, present, decide(probabilities, multilabel), probabilities)
+        columns = [1] if self.name == "binary" else range(len(names))
+        predicted = probabilities.argmax(axis=1)
+        return {
+            "per_class": rows,
+            "confusion": [] if multilabel else confusion_counts(labels, predicted, len(names)),
+            "curves": ranking_curves(rows, columns, present, probabilities),
+            "calibration": calibration_report(labels, logits, temperature),
+            "mistakes": confident_mistakes(
+                table, present, probabilities, test.source, multilabel, num_mistakes
+            ),
+        }, table
+
+
+def _join(batches: Iterable[tuple[Targets, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns labels and logits of all images."""
+    labels, logits = zip(*((targets["label"], logits) for targets, logits in batches), strict=True)
+    return np.concatenate(labels), np.concatenate(logits)
 
 
 class BinaryClassification(MulticlassClassification):

@@ -1,32 +1,41 @@
 """Multi-label classification: targets `label` uint8 [N, C], logits [B, C]."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import pyarrow as pa
 import scipy.special
 
-from kfp_vision.components.shared.metrics import scores as metrics
+from kfp_vision.components.shared.datasets.store import label_arrays
+from kfp_vision.components.shared.metrics import scores
 from kfp_vision.components.shared.tasks.classification import MulticlassClassification
-from kfp_vision.components.shared.tasks.protocol import Targets
+from kfp_vision.components.shared.tasks.protocol import ReadTargets, Records, Targets
 
 __all__ = ["MultilabelClassification"]
 
 
-class MultilabelClassification:
-    """Any number of labels per image, none included."""
+class MultilabelClassification(MulticlassClassification):
+    """Any number of labels per image, none included; one probability per class as well."""
 
     name = "multilabel"
-    # The head is the same: one logit per class on the pooled features.
-    build_head = MulticlassClassification.build_head
+    activation = "sigmoid"
 
-    def encode(self, labels: Sequence[Sequence[int]], num_classes: int) -> dict[str, np.ndarray]:
-        """Returns `{"label": uint8 [N, C]}`, one where the class is present."""
-        present = np.zeros((len(labels), num_classes), np.uint8)
-        for row, classes in enumerate(labels):
-            present[row, list(classes)] = 1
-        return {"label": present}
+    def open_targets(self, table: pa.Table, size: tuple[int, int], num_classes: int) -> ReadTargets:
+        """Returns what reads `{"label": uint8 [*S, C]}`, one where the class is present."""
+        labels, starts = label_arrays(table)
+        counts = np.diff(starts)
+
+        def read(rows: np.ndarray) -> dict[str, np.ndarray]:
+            chosen = rows.ravel()
+            owners = np.repeat(np.arange(len(chosen)), counts[chosen])
+            # Of each label of the batch: its place among those of its image.
+            places = np.arange(len(owners)) - np.searchsorted(owners, owners)
+            present = np.zeros((len(chosen), num_classes), np.uint8)
+            present[owners, labels[starts[chosen][owners] + places]] = 1
+            return {"label": present.reshape(*rows.shape, num_classes)}
+
+        return read
 
     def loss(
         self,
@@ -59,17 +68,6 @@ class MultilabelClassification:
         entropy = scipy.special.entr(present) + scipy.special.entr(1 - present)
         return float((entropy if class_weights is None else entropy * class_weights).mean())
 
-    def activate(self, logits: Any) -> Any:
-        """Returns the sigmoid."""
-        return keras.ops.sigmoid(logits)
-
-    def metrics(self, targets: Targets, predictions: np.ndarray) -> dict[str, float]:
-        """Returns mean_average_precision, micro_f1 and macro_f1."""
-        whole_set = np.ones((len(predictions), 1))
-        return metrics.of_whole_set(self.resampled_metrics(targets, predictions, whole_set))
-
-    def resampled_metrics(
-        self, targets: Targets, predictions: np.ndarray, counts: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Returns the same, [R], of R resamples; NaN where a resample leaves one undefined."""
-        return metrics.multilabel_metrics(targets["label"], predictions, counts)
+    def metrics(self, records: Records, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns mean_average_precision, micro_f1 and macro_f1, each [R]."""
+        return scores.multilabel_metrics(records["label"], records["probabilities"], counts)

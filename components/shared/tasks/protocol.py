@@ -1,36 +1,76 @@
-"""What a task is: targets that travel with the image, a head, a loss per image, set metrics.
+"""What a task is: targets that travel with the image, a head, a loss, predictions and metrics.
 
-Shapes: N images of a set, B of a batch, C classes. Targets are dicts of arrays whose first axis is
-the image, so that the loader and the training loop never look inside.
+Shapes: N images of a set, B of a batch, C classes, R bootstrap resamples. Targets and records are
+dicts of arrays whose first axis is the image; outputs and predictions are an array or a dict of
+them: the loader, the training loop and the evaluation never look inside.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-__all__ = ["Targets", "Task"]
+if TYPE_CHECKING:
+    import keras
+    import pyarrow as pa
+
+    from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+    from kfp_vision.components.shared.augmentation.augment import Augmented
+    from kfp_vision.components.shared.datasets.labelled import LabelledImages
+
+__all__ = ["Outputs", "ReadTargets", "Records", "Targets", "Task"]
 
 Targets = Mapping[str, Any]
+# Rows of a split, int [*S] -> their targets {name: [*S, ...]}.
+ReadTargets = Callable[[np.ndarray], dict[str, np.ndarray]]
+# What a network returns for a batch: an array or {name: array}.
+Outputs = Any
+# What is kept of each image, [N, ...]: enough for every metric and every resample of the images.
+Records = dict[str, np.ndarray]
 
 
 class Task(Protocol):
     """Everything in which tasks differ."""
 
     name: str
+    # Columns of the store beside those that every task has.
+    columns: "Sequence[pa.Field]"
+    # Whether targets lie in the image and move with its pixels, as masks, boxes and keypoints do.
+    is_spatial: bool
 
-    def encode(self, labels: Sequence[Sequence[int]], num_classes: int) -> dict[str, np.ndarray]:
-        """Returns the targets of N images as compact arrays [N, ...] for the loader."""
+    def open_targets(
+        self, table: "pa.Table", size: tuple[int, int], num_classes: int
+    ) -> ReadTargets:
+        """Returns what makes the targets of a batch from the columns of the store.
+
+        Args:
+            table: Rows of a split; `height` and `width` are those of the image as it is stored.
+            size: (height, width) that the images are resized to.
+            num_classes: C.
+        """
         ...
 
-    def build_head(self, features: Any, num_classes: int, dropout: float) -> Any:
-        """Returns the raw output (logits) of the task on a [B, H, W, F] feature map."""
+    def augment_targets(
+        self, targets: Targets, augmented: "Augmented"
+    ) -> Sequence[tuple[Any, Targets]]:
+        """Returns targets of augmented images and the share [B] of each in the loss.
+
+        Runs within the compiled step, as tensors.
+        """
+        ...
+
+    def build_head(self, features: Sequence[Any], num_classes: int, dropout: float) -> Outputs:
+        """Returns the raw outputs of the task on feature maps [B, h, w, F], finest first.
+
+        Spatial tasks are given one of each size, the others the last one alone.
+        """
         ...
 
     def loss(
         self,
         targets: Targets,
-        logits: Any,
+        outputs: Outputs,
         *,
         label_smoothing: float = 0.0,
         class_weights: Any | None = None,
@@ -39,23 +79,64 @@ class Task(Protocol):
         ...
 
     def initial_loss(self, targets: Targets, num_classes: int) -> float:
-        """Returns the mean loss in nats of a model that knows nothing: all logits zero."""
+        """Returns the mean loss in nats of a model that knows nothing: all outputs zero."""
         ...
 
     def frequency_loss(self, targets: Targets, class_weights: np.ndarray | None) -> float:
-        """Returns the mean loss in nats of a model that knows how frequent each label is, alone."""
+        """Returns the mean loss in nats of a model that knows how frequent each class is, alone."""
         ...
 
-    def activate(self, logits: Any) -> Any:
-        """Returns predictions (probabilities) for logits, as tensors."""
+    def calibrate(self, batches: Iterable[tuple[Targets, Outputs]]) -> float:
+        """Returns the temperature of `decode`, from the validation images; 1 for none."""
         ...
 
-    def metrics(self, targets: Targets, predictions: np.ndarray) -> dict[str, float]:
-        """Returns the metrics of a set; what the set leaves undefined is absent."""
+    def decode(self, outputs: Outputs, temperature: float = 1.0) -> Any:
+        """Returns the predictions of a batch as an exported model returns them, as arrays."""
         ...
 
-    def resampled_metrics(
-        self, targets: Targets, predictions: np.ndarray, counts: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Returns the metrics [R] of R resamples, in which image n is counts[n, r] times."""
+    def decoding_model(self, model: "keras.Model", temperature: float) -> "keras.Model":
+        """Returns the model with `decode` inside it, in layers of Keras, and named outputs."""
+        ...
+
+    def record(self, targets: Targets, predictions: Any) -> Records:
+        """Returns what the metrics need to know of each image of a batch."""
+        ...
+
+    def metrics(self, records: Records, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the metrics [R] of R resamples, in which image n is counts[n, r] times.
+
+        They are NaN where a resample leaves them undefined.
+        """
+        ...
+
+    def images_worth(self, metric: str, records: Records) -> float:
+        """Returns how many images measure a metric: fewer than N where classes count the same."""
+        ...
+
+    def baselines(
+        self, dataset_dir: Path, info: "DatasetInfo", primary: str, seed: int
+    ) -> dict[str, Records]:
+        """Returns name -> records of the test images, of rules that need no network.
+
+        One is called `zero_rule`: it knows how frequent the classes are, alone.
+        """
+        ...
+
+    def explain(
+        self,
+        test: "LabelledImages",
+        batches: Iterable[tuple[Targets, Outputs]],
+        temperature: float,
+        classes: Sequence[str],
+        num_mistakes: int,
+    ) -> tuple[dict[str, Any], "pa.Table"]:
+        """Returns the fields of `Evaluation` that explain the metrics, and a row an image.
+
+        Args:
+            test: The test images.
+            batches: Their targets and outputs, in order; may be iterated several times.
+            temperature: Of `decode`.
+            classes: Their names.
+            num_mistakes: How many to show.
+        """
         ...

@@ -14,6 +14,7 @@ from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.tasks import Task
+from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
 from kfp_vision.components.shared.training.checkpoints import (
     read_checkpoint,
     write_checkpoint,
@@ -39,11 +40,15 @@ def evaluate(trainer: Trainer, task: Task, images: LabelledImages) -> dict[str, 
 
     There are none where the loss is not finite.
     """
-    logits = np.concatenate([trainer.logits(batch) for batch in images.image_batches()])
-    loss = float(np.asarray(task.loss(images.targets, logits)).mean())
+    losses, records = [], []
+    for pixels, targets in images.batches():
+        outputs = trainer.outputs(pixels)
+        losses.append(np.asarray(task.loss(targets, outputs)))
+        records.append(task.record(targets, task.decode(outputs)))
+    loss = float(np.concatenate(losses).mean())
     if not np.isfinite(loss):
         return {}
-    return {"loss": loss, **task.metrics(images.targets, np.asarray(task.activate(logits)))}
+    return {"loss": loss, **whole_set_metrics(task, join_records(records))}
 
 
 def fit(run: TrainingRun, settings: Hyperparameters) -> History:

@@ -16,6 +16,7 @@ from kfp_vision.components.shared.architectures.zoo import (
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.augmentation.policy import Policy
+from kfp_vision.components.shared.datasets import store
 from kfp_vision.components.shared.datasets.labelled import LabelledImages, open_labelled
 from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.context import fits, fixed_facts
@@ -26,7 +27,14 @@ from kfp_vision.components.shared.tasks import Task, get_task
 from kfp_vision.components.shared.training.replicas import node_strategy
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["UserChoices", "build_trainer", "complete_recipe", "open_split", "recipe_policy"]
+__all__ = [
+    "UserChoices",
+    "build_trainer",
+    "complete_recipe",
+    "example_targets",
+    "open_split",
+    "recipe_policy",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +178,15 @@ def open_split(dataset_dir: Path, split: str, recipe: Recipe) -> LabelledImages:
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     shape = _image_shape(recipe, info)
     return open_labelled(dataset_dir, split, shape, get_task(info.task), len(info.classes))
+
+
+def example_targets(dataset_dir: Path, recipe: Recipe, count: int) -> dict[str, np.ndarray]:
+    """Returns the targets of `count` training images, repeated where there are fewer."""
+    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+    table = store.open_split(dataset_dir, "train")
+    size = _image_shape(recipe, info)[:2]
+    read = get_task(info.task).open_targets(table, size, len(info.classes))
+    return read(np.arange(count) % table.num_rows)
 
 
 def _image_shape(recipe: Recipe, info: DatasetInfo) -> tuple[int, int, int]:

@@ -5,7 +5,9 @@ Shapes: K steps, B images a batch, images uint8 [K, B, H, W, C], targets {name: 
 
 import contextlib
 import dataclasses
+import functools
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,11 +16,11 @@ import numpy as np
 import tensorflow as tf
 
 from kfp_vision.components.shared.architectures.norms import norm_layers
-from kfp_vision.components.shared.augmentation.augment import augment
+from kfp_vision.components.shared.augmentation.augment import Augmented, augment
 from kfp_vision.components.shared.augmentation.draw import draw_seed
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy, policy_tensors
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
-from kfp_vision.components.shared.tasks import Task
+from kfp_vision.components.shared.tasks import Outputs, Targets, Task
 from kfp_vision.components.shared.training.replicas import (
     average_replicas,
     check_shares,
@@ -115,7 +117,7 @@ class Trainer:
         """Builds the optimizer; compiles at the first call.
 
         Args:
-            model: float32 pixels 0..255 in, logits out.
+            model: float32 pixels 0..255 in, raw outputs of the task out.
             task: Its loss is minimised.
             settings: The optimizer is built from them.
             class_weights: [C] or None.
@@ -131,7 +133,7 @@ class Trainer:
         self._strategy = tf.distribute.get_strategy()
         self._num_replicas = self._strategy.num_replicas_in_sync
         self.optimizer = build_optimizer(model, settings)
-        self._policy = None if policy is None else _variables(policy_tensors(policy))
+        self._policy = None if policy is None else _variables(self._tensors(policy))
         # A variable, so that a compiled step serves every seed.
         self._seed = tf.Variable(draw_seed(seed, 0)[0], trainable=False)
         self._label_smoothing = tf.Variable(settings.label_smoothing, trainable=False)
@@ -157,12 +159,20 @@ class Trainer:
         """Changes the augmentation of the steps to come; nothing is compiled anew.
 
         Raises:
-            ValueError: The trainer was made without a policy.
+            ValueError: The trainer was made without a policy, or the task does not allow it.
         """
         if self._policy is None:
             raise ValueError("A trainer without a policy cannot be given one. Received: None")
-        for name, tensor in policy_tensors(policy).items():
+        for name, tensor in self._tensors(policy).items():
             self._policy[name].assign(tensor)
+
+    def _tensors(self, policy: Policy) -> dict[str, tf.Tensor]:
+        if self._task.is_spatial and policy.chains > 1:
+            raise ValueError(
+                "A policy must have one chain where targets lie in the image: an average of "
+                f"differently moved copies has no target. Received: chains={policy.chains}"
+            )
+        return policy_tensors(policy)
 
     def reseed(self, seed: int) -> None:
         """Draws augmentation and dropout of the steps to come from other random numbers.
@@ -301,24 +311,26 @@ class Trainer:
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
             draw = tf.cast(self.optimizer.iterations, tf.int32) * self._num_replicas + replica
             seed = tf.stack([self._seed, draw])
-            pixels, partners, weights = _compiled_augment(images, self._policy, seed)
-            others = {name: tf.gather(value, partners) for name, value in targets.items()}
-            loss, gradients = self._gradients(pixels, targets, others, weights)
+            augmented = _compiled_augment(images, self._policy, seed)
+            loss, gradients = self._gradients(augmented.images, targets, augmented)
         return loss, self._apply(gradients, learning_rate)
 
     def _gradients(
         self,
         images: tf.Tensor,
         targets: dict[str, tf.Tensor],
-        others: dict[str, tf.Tensor] | None = None,
-        weights: tf.Tensor | None = None,
+        augmented: Augmented | None = None,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Returns loss and gradients; `weights` [B]: the share of `targets` in mixed images."""
+        """Returns loss and gradients; the targets are those before the augmentation."""
         with tf.GradientTape() as tape:
-            logits = self.model(tf.cast(images, tf.float32), training=True)
-            losses = self._loss(targets, logits)
-            if others is not None and weights is not None:
-                losses = weights * losses + (1.0 - weights) * self._loss(others, logits)
+            outputs = self.model(tf.cast(images, tf.float32), training=True)
+            if augmented is None:
+                losses = self._loss(targets, outputs)
+            else:
+                parts = self._task.augment_targets(targets, augmented)
+                losses = functools.reduce(
+                    operator.add, [share * self._loss(part, outputs) for share, part in parts]
+                )
             loss = tf.reduce_mean(losses)
             # A user's own model may carry regularisers.
             penalised = tf.add_n([loss, *self.model.losses])
@@ -327,10 +339,10 @@ class Trainer:
             return average_replicas(loss, gradients, tf.shape(images)[0])
         return loss, gradients
 
-    def _loss(self, targets: dict[str, tf.Tensor], logits: tf.Tensor) -> tf.Tensor:
+    def _loss(self, targets: Targets, outputs: Outputs) -> tf.Tensor:
         return self._task.loss(
             targets,
-            logits,
+            outputs,
             label_smoothing=self._label_smoothing,
             class_weights=self._class_weights,
         )
@@ -354,7 +366,7 @@ class Trainer:
             average.assign(momentum * average + (1.0 - momentum) * weight)
         return norm
 
-    def _infer(self, images: tf.Tensor) -> tf.Tensor:
+    def _infer(self, images: tf.Tensor) -> Outputs:
         return self.model(tf.cast(images, tf.float32), training=False)
 
     def _update_statistics(self, images: tf.Tensor, momentum: tf.Tensor) -> None:
@@ -368,14 +380,14 @@ class Trainer:
             for norm, value in zip(norms, before, strict=True):
                 norm.momentum = value
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """Returns the logits of a batch uint8 [B, H, W, C] in inference mode."""
-        logits: np.ndarray = self._forward(images).numpy()
-        return logits
+    def outputs(self, images: np.ndarray) -> Outputs:
+        """Returns the raw outputs of a batch uint8 [B, H, W, C] in inference mode, as arrays."""
+        return tf.nest.map_structure(np.asarray, self._forward(images))
 
     def mean_loss(self, images: np.ndarray, targets: Mapping[str, np.ndarray]) -> float:
         """Returns the loss that steps minimise, of a batch [B, H, W, C], in inference mode."""
-        return float(tf.reduce_mean(self._loss(dict(targets), tf.constant(self.logits(images)))))
+        outputs = tf.nest.map_structure(tf.constant, self.outputs(images))
+        return float(tf.reduce_mean(self._loss(dict(targets), outputs)))
 
     def frequency_loss(self, targets: Mapping[str, np.ndarray]) -> float:
         """Returns that loss of a model that knows the frequencies of the labels alone."""
@@ -436,9 +448,7 @@ class Trainer:
         return [*self.model.variables, *self.optimizer.variables, *self._average]
 
 
-def _augment(
-    images: tf.Tensor, policy: Mapping[str, tf.Tensor], seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _augment(images: tf.Tensor, policy: Mapping[str, tf.Tensor], seed: tf.Tensor) -> Augmented:
     return augment(
         images, {name: tf.convert_to_tensor(value) for name, value in policy.items()}, seed
     )

@@ -21,15 +21,12 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
-from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
     build_trainer,
     complete_recipe,
 )
 from kfp_vision.components.shared.training.trainer import Trainer
-
-TASK = get_task("multiclass")
 
 
 def _row(batch_size: int, speed: float, memory_mib: float = 100.0) -> StepSpeed:
@@ -90,7 +87,7 @@ def test_what_surely_fits_is_timed_without_a_child_and_leaves_the_trainer_as_it_
 ) -> None:
     before, children_s = trainer.state(), _children_s()
     # So many images are trained on in seconds: too short to start a process.
-    found = measure_throughput(trainer, TASK, 10, request_of([16, 32, 64, 128], 64, 5_000))
+    found = measure_throughput(trainer, request_of([16, 32, 64, 128], 64, 5_000))
     assert _children_s() == children_s
     sizes = [row.batch_size for row in found.by_batch]
     assert sizes == sorted(sizes)
@@ -107,7 +104,7 @@ def test_what_surely_fits_is_timed_without_a_child_and_leaves_the_trainer_as_it_
 def test_without_time_the_reference_alone_is_timed(
     trainer: Trainer, request_of: Callable[..., ThroughputRequest]
 ) -> None:
-    found = measure_throughput(trainer, TASK, 10, request_of([16, 32, 64, 128], 64, 0.0))
+    found = measure_throughput(trainer, request_of([16, 32, 64, 128], 64, 0.0))
     assert [row.batch_size for row in found.by_batch] == [64]
     assert found.variants == []
     assert found.ended == "the time for it was over after a batch of 64"
@@ -116,7 +113,7 @@ def test_without_time_the_reference_alone_is_timed(
 def test_with_time_left_a_child_compiles_with_xla(
     trainer: Trainer, request_of: Callable[..., ThroughputRequest]
 ) -> None:
-    found = measure_throughput(trainer, TASK, 10, request_of([16, 64], 64, 1e9))
+    found = measure_throughput(trainer, request_of([16, 64], 64, 1e9))
     assert [row.batch_size for row in found.by_batch] == [16, 64]
     ways = [(row.steps_per_call, row.jit_compile) for row in found.variants]
     assert ways == [(1, False), (32, False), (steps_per_call(64), True)]
@@ -128,7 +125,7 @@ def test_a_batch_that_may_not_fit_goes_to_a_child_which_it_ends(
 ) -> None:
     request = request_of([16, 64, 2**20], 64, 1e9, memory_limit_mib=3000)
     assert estimate_memory_mib(trainer.model, 64) < 3000 / 4
-    found = measure_throughput(trainer, TASK, 10, request)
+    found = measure_throughput(trainer, request)
     assert [row.batch_size for row in found.by_batch] == [16, 64]
     assert len(found.variants) == 2
     assert found.ended == f"a batch of {2**20} did not fit into memory"
@@ -140,7 +137,7 @@ def test_with_little_memory_the_child_measures_everything(
 ) -> None:
     request = request_of([16, 64, 2**20], 64, 1e9, memory_limit_mib=1500)
     before, children_s = trainer.state(), _children_s()
-    found = measure_throughput(trainer, TASK, 10, request)
+    found = measure_throughput(trainer, request)
     assert _children_s() > children_s
     assert [row.batch_size for row in found.by_batch] == [16, 64]
     assert found.ended == f"a batch of {2**20} did not fit into memory"
@@ -154,7 +151,7 @@ def test_a_model_that_fits_no_batch_is_a_named_error(
 ) -> None:
     request = request_of([2**21], 2**21, 1e9, memory_limit_mib=1500)
     with pytest.raises(MemoryError, match="smallest batch must fit into memory"):
-        measure_throughput(trainer, TASK, 10, request)
+        measure_throughput(trainer, request)
 
 
 # In the process of the test: `test_without_time_the_reference_alone_is_timed`.

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kfp_vision.components.shared.datasets.decoding import decode_file
-from kfp_vision.components.shared.datasets.store import iterate_images, label_lists, open_split
+from kfp_vision.components.shared.datasets.store import iterate_images, open_split
 
 CLASS_LABEL = {"names": ["zebra", "ant"], "_type": "ClassLabel"}
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -48,7 +48,7 @@ def _stored(info, output_dir: Path, split: str) -> dict[bytes, str]:
     pixels = iterate_images(table, range(table.num_rows))
     return {
         image.tobytes(): info.classes[label]
-        for image, [label] in zip(pixels, label_lists(table), strict=True)
+        for image, [label] in zip(pixels, table["labels"].to_pylist(), strict=True)
     }
 
 

@@ -18,7 +18,7 @@ from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
-from kfp_vision.components.shared.datasets.store import iterate_images, label_lists, open_split
+from kfp_vision.components.shared.datasets.store import iterate_images, open_split
 
 CLASSES = ["cat", "dog", "emu"]
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -105,7 +105,9 @@ def test_pixels_labels_and_splits_survive_every_format(write, noise, tmp_path, i
         stored = {
             pixels.tobytes(): CLASSES[labels[0]]
             for pixels, labels in zip(
-                iterate_images(table, range(table.num_rows)), label_lists(table), strict=True
+                iterate_images(table, range(table.num_rows)),
+                table["labels"].to_pylist(),
+                strict=True,
             )
         }
         assert stored == {pixels.tobytes(): label for pixels, label in source[name]}
@@ -135,7 +137,9 @@ def test_classes_of_arrays_have_the_names_beside_them(noise, tmp_path, import_in
     assert info.classes == ["cat", "emu", "zebra"]
     for split in info.splits:
         table = open_split(output_dir, split)
-        stored = zip(iterate_images(table, range(table.num_rows)), label_lists(table), strict=True)
+        stored = zip(
+            iterate_images(table, range(table.num_rows)), table["labels"].to_pylist(), strict=True
+        )
         for pixels, [label] in stored:
             row = int(np.flatnonzero((images == pixels).all(axis=(1, 2, 3)))[0])
             assert info.classes[label] == ["zebra", "cat", "emu"][labels[row]]
@@ -168,7 +172,7 @@ def test_idx_files_of_the_mnist_family(suffix, noise, tmp_path, import_into):
     table = open_split(output_dir, "test")
     stored = np.stack(list(iterate_images(table, range(6))))
     np.testing.assert_array_equal(stored[..., 0], images["t10k"])
-    assert label_lists(table) == [[0], [1], [0], [1], [0], [1]]
+    assert table["labels"].to_pylist() == [[0], [1], [0], [1], [0], [1]]
 
 
 def test_a_manifest_without_header_names_files_and_grades(tmp_path, save_images, import_into):
@@ -191,7 +195,9 @@ def test_several_labels_an_image_are_multilabel_and_none_is_allowed(
     info, output_dir = import_into(tmp_path)
     assert (info.task, info.classes) == ("multilabel", ["road", "sky", "tree"])
     stored = [
-        tuple(row) for split in info.splits for row in label_lists(open_split(output_dir, split))
+        tuple(row)
+        for split in info.splits
+        for row in open_split(output_dir, split)["labels"].to_pylist()
     ]
     assert {row: stored.count(row) for row in set(stored)} == {(1, 2): 10, (0,): 10, (): 10}
 
@@ -210,7 +216,7 @@ def test_unlabelled_images_are_a_split_without_labels(tmp_path, save_images, imp
     save_images(tmp_path / "more" / "any folder", 7)
     info, output_dir = import_into(tmp_path / "labelled", unlabeled_uri=str(tmp_path / "more"))
     assert info.splits["unlabeled"] == 7
-    assert label_lists(open_split(output_dir, "unlabeled")) == [[]] * 7
+    assert open_split(output_dir, "unlabeled")["labels"].to_pylist() == [[]] * 7
     assert info.task == "binary"
 
 
@@ -249,7 +255,7 @@ def test_twelve_bits_of_sixteen_are_scaled_alike_in_all_images(noise, tmp_path, 
     for split in info.splits:
         table = open_split(output_dir, split)
         for pixels, [label] in zip(
-            iterate_images(table, range(table.num_rows)), label_lists(table), strict=True
+            iterate_images(table, range(table.num_rows)), table["labels"].to_pylist(), strict=True
         ):
             brightest[info.classes[label]].add(int(pixels.max()))
     assert brightest == {"dark": {32}, "bright": {255}}

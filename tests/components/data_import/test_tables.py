@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from kfp_vision.components.shared.datasets.store import label_lists, open_split
+from kfp_vision.components.shared.datasets.store import open_split
 
 COUNT = 24
 
@@ -205,7 +205,9 @@ def test_tables_are_read_as_they_are_meant(name, tmp_path, noise, import_into):
     counts = [0, 0]
     for split in info.splits:
         table = open_split(output_dir, split)
-        for path, [label] in zip(table["path"].to_pylist(), label_lists(table), strict=True):
+        for path, [label] in zip(
+            table["path"].to_pylist(), table["labels"].to_pylist(), strict=True
+        ):
             assert int(Path(path).stem) % 2 == label
             counts[label] += 1
     assert counts == [COUNT // 2, COUNT // 2]
@@ -396,7 +398,9 @@ def test_one_name_in_each_class_folder_is_told_by_the_label(tmp_path, noise, imp
     assert sum(info.splits.values()) == COUNT
     for split in info.splits:
         table = open_split(output_dir, split)
-        for path, [label] in zip(table["path"].to_pylist(), label_lists(table), strict=True):
+        for path, [label] in zip(
+            table["path"].to_pylist(), table["labels"].to_pylist(), strict=True
+        ):
             assert path.partition("/")[0] == info.classes[label]
 
 

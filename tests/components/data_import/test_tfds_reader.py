@@ -9,7 +9,6 @@ tfds = pytest.importorskip("tensorflow_datasets")
 
 from kfp_vision.components.shared.datasets.store import (  # noqa: E402
     iterate_images,
-    label_lists,
     open_split,
 )
 
@@ -46,7 +45,7 @@ def test_a_prepared_set_keeps_pixels_labels_and_splits(tmp_path, monkeypatch, im
     assert info.classes == ["blue", "red"]
     assert info.splits == {"train": 14, "validation": 2, "test": 8}
     table = open_split(output_dir, "test")
-    stored = zip(iterate_images(table, range(8)), label_lists(table), strict=True)
+    stored = zip(iterate_images(table, range(8)), table["labels"].to_pylist(), strict=True)
     assert {pixels.tobytes(): info.classes[label] for pixels, (label,) in stored} == {
         PIXELS[index].tobytes(): ["red", "blue"][index % 2] for index in range(16, 24)
     }

@@ -26,7 +26,7 @@ def measurements(
     flat: Sequence[int] = (),
     rejected: dict[str, int] | None = None,
     origin: str = "given",
-    multilabel: bool = False,
+    one_class: bool = True,
     primary: str = "accuracy",
 ) -> Measurements:
     """A set of distinct images with alternating labels, and in it what the arguments plant."""
@@ -52,7 +52,7 @@ def measurements(
             if name != "unlabeled"
         },
         origin=dict.fromkeys(splits, origin),
-        multilabel=multilabel,
+        one_class=one_class,
         primary=primary,
         split=split,
         exact=groups,
@@ -113,7 +113,7 @@ PLANTED: list[tuple[str, dict[str, Any], str, int]] = [
     (
         "test_too_small",
         {"labels": [[0, 1] if row % 2 else [0] for row in range(602)], "splits": sized(test=2)}
-        | {"multilabel": True, "primary": "mean_average_precision"},
+        | {"one_class": False, "primary": "mean_average_precision"},
         "fail",
         2,
     ),
@@ -125,13 +125,13 @@ PLANTED: list[tuple[str, dict[str, Any], str, int]] = [
     ("few_distinct_images", {"near": {r: 400 + r % 2 for r in range(400, 600)}}, "warn", 1),
     (
         "label_in_every_image",
-        {"multilabel": True, "labels": [[0, row % 2] if row % 2 else [0] for row in range(800)]},
+        {"one_class": False, "labels": [[0, row % 2] if row % 2 else [0] for row in range(800)]},
         "warn",
         1,
     ),
     (
         "label_in_every_image",
-        {"multilabel": True, "labels": [[0]] * 200 + [[0, 1]] * 200 + [[1], [0]] * 200},
+        {"one_class": False, "labels": [[0]] * 200 + [[0, 1]] * 200 + [[1], [0]] * 200},
         "fail",
         1,
     ),

@@ -14,10 +14,14 @@ from kfp_vision.components.evaluation.bootstrap import (
 from kfp_vision.components.shared.tasks import get_task
 
 
+def records(labels, probabilities):
+    return {"label": labels, "probabilities": probabilities}
+
+
 def two_class_sample(generator, num_images, accuracy):
     labels = generator.integers(2, size=num_images)
     predicted = np.where(generator.random(num_images) < accuracy, labels, 1 - labels)
-    return {"label": labels}, np.eye(2)[predicted]
+    return records(labels, np.eye(2)[predicted])
 
 
 def normal_scores(generator, counts, separations):
@@ -34,7 +38,7 @@ def normal_scores(generator, counts, separations):
         score = separation * (labels - 0.5) + noise
         positive = 1 / (1 + np.exp(-separation * score))
         models.append(np.stack([1 - positive, positive], axis=1))
-    return {"label": labels}, models
+    return [records(labels, each) for each in models]
 
 
 def test_every_resample_has_as_many_images_as_the_set():
@@ -50,8 +54,8 @@ def test_same_seed_same_resamples():
 
 
 def test_interval_of_accuracy_is_the_binomial_one():
-    targets, probabilities = two_class_sample(np.random.default_rng(0), 1000, 0.8)
-    scores = score_with_intervals(get_task("binary"), targets, probabilities, 2000, seed=0)
+    sample = two_class_sample(np.random.default_rng(0), 1000, 0.8)
+    scores = score_with_intervals(get_task("binary"), sample, 2000, seed=0)
     value, (low, high) = scores["accuracy"]["value"], scores["accuracy"]["ci95"]
     expected = binomtest(round(1000 * value), 1000).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((expected.low, expected.high))
@@ -61,7 +65,7 @@ def test_interval_of_accuracy_is_the_binomial_one():
 def test_sixty_right_of_sixty_is_not_certain(counts):
     labels = np.repeat([0, 1], counts)
     scores = score_with_intervals(
-        get_task("binary"), {"label": labels}, np.eye(2)[labels], 200, seed=0
+        get_task("binary"), records(labels, np.eye(2)[labels]), 200, seed=0
     )
     assert scores["accuracy"]["ci95"] == [pytest.approx(0.940, abs=5e-4), 1.0]
     # Two images of a class are no sixty: the mean over classes is much less sure.
@@ -73,7 +77,7 @@ def test_sixty_right_of_sixty_is_not_certain(counts):
 def test_every_label_right_is_not_certain():
     present = np.tile([[1, 0], [0, 1], [1, 1]], (20, 1)).astype(np.uint8)
     scores = score_with_intervals(
-        get_task("multilabel"), {"label": present}, present.astype(float), 200, seed=0
+        get_task("multilabel"), records(present, present.astype(float)), 200, seed=0
     )
     for name in ("mean_average_precision", "micro_f1", "macro_f1"):
         assert scores[name]["ci95"] == [pytest.approx(0.940, abs=5e-4), 1.0], name
@@ -90,8 +94,8 @@ def test_intervals_cover_the_truth(counts, separation):
     truth = {"accuracy": accuracy, "balanced_accuracy": accuracy, "auroc": auroc}
     covered = dict.fromkeys(truth, 0)
     for trial in range(100):
-        targets, (model,) = normal_scores(generator, counts, [separation])
-        scores = score_with_intervals(task, targets, model, 100, seed=trial)
+        (model,) = normal_scores(generator, counts, [separation])
+        scores = score_with_intervals(task, model, 100, seed=trial)
         for name, value in truth.items():
             low, high = scores[name]["ci95"]
             covered[name] += low <= value <= high
@@ -106,8 +110,8 @@ def test_paired_differences_cover_the_truth(counts, separations):
     first, second = (np.array([norm.cdf(s / 2), norm.cdf(s / np.sqrt(2))]) for s in separations)
     covered = np.zeros(2, int)
     for trial in range(100):
-        targets, (model, rival) = normal_scores(generator, counts, separations)
-        _, rivals = score_against_rivals(task, targets, model, {"rival": rival}, 100, seed=trial)
+        model, rival = normal_scores(generator, counts, separations)
+        _, rivals = score_against_rivals(task, model, {"rival": rival}, 100, seed=trial)
         bounds = [rivals["rival"][name]["difference"]["ci95"] for name in ("accuracy", "auroc")]
         low, high = np.transpose(bounds)
         covered += (low <= first - second) & (first - second <= high)
@@ -120,7 +124,11 @@ def test_a_difference_is_clear_where_the_intervals_overlap():
     model, rival = labels.copy(), labels.copy()
     model[:40], rival[:60] = 1 - model[:40], 1 - rival[:60]
     scores, rivals = score_against_rivals(
-        get_task("binary"), {"label": labels}, np.eye(2)[model], {"r": np.eye(2)[rival]}, 500, 0
+        get_task("binary"),
+        records(labels, np.eye(2)[model]),
+        {"r": records(labels, np.eye(2)[rival])},
+        500,
+        0,
     )
     assert rivals["r"]["accuracy"]["ci95"][1] > scores["accuracy"]["ci95"][0]
     assert rivals["r"]["accuracy"]["difference"]["value"] == pytest.approx(0.05)
@@ -131,14 +139,14 @@ def test_a_difference_is_clear_where_the_intervals_overlap():
 def calibrated_sample(generator, num_images):
     positive = generator.random(num_images)
     labels = (generator.random(num_images) < positive).astype(int)
-    return {"label": labels}, np.stack([1 - positive, positive], axis=1)
+    return records(labels, np.stack([1 - positive, positive], axis=1))
 
 
 def test_the_interval_of_a_perfect_calibration_holds_zero():
     generator, task, held, inside = np.random.default_rng(6), get_task("binary"), 0, 0
     for trial in range(60):
-        targets, probabilities = calibrated_sample(generator, 2000)
-        score = score_with_intervals(task, targets, probabilities, 100, seed=trial)["ece"]
+        sample = calibrated_sample(generator, 2000)
+        score = score_with_intervals(task, sample, 100, seed=trial)["ece"]
         assert score["ci95"][0] <= score["value"] <= score["ci95"][1]
         held += score["ci95"][0] == 0.0
         inside += score["chance95"][0] <= score["value"] <= score["chance95"][1]
@@ -147,9 +155,9 @@ def test_the_interval_of_a_perfect_calibration_holds_zero():
 
 
 def test_the_interval_of_a_bad_calibration_holds_it_and_not_zero():
-    targets, probabilities = calibrated_sample(np.random.default_rng(7), 2000)
-    sure = np.eye(2)[probabilities.argmax(axis=1)]
-    score = score_with_intervals(get_task("binary"), targets, sure, 200, seed=0)["ece"]
+    sample = calibrated_sample(np.random.default_rng(7), 2000)
+    sure = records(sample["label"], np.eye(2)[sample["probabilities"].argmax(axis=1)])
+    score = score_with_intervals(get_task("binary"), sure, 200, seed=0)["ece"]
     # Always certain, right three times in four.
     assert 0.2 < score["ci95"][0] < 0.25 < score["ci95"][1] < 0.3
 
@@ -159,7 +167,7 @@ def test_many_classes_need_bounded_memory():
     labels = np.arange(1_000) % 500
     probabilities = generator.random((1_000, 500), np.float32)
     tracemalloc.start()
-    score_with_intervals(task, {"label": labels}, probabilities, 100, seed=0)
+    score_with_intervals(task, records(labels, probabilities), 100, seed=0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 40e6
@@ -167,15 +175,8 @@ def test_many_classes_need_bounded_memory():
 
 @pytest.mark.parametrize("labels", [[0, 0], [0, 1], [1]])
 def test_the_smallest_sets_have_wide_intervals_and_no_nan(labels):
-    probabilities = np.array([[0.9, 0.1]] * len(labels))
-    scores, rivals = score_against_rivals(
-        get_task("binary"),
-        {"label": np.array(labels)},
-        probabilities,
-        {"same": probabilities},
-        100,
-        0,
-    )
+    held = records(np.array(labels), np.array([[0.9, 0.1]] * len(labels)))
+    scores, rivals = score_against_rivals(get_task("binary"), held, {"same": held}, 100, 0)
     assert np.isfinite([score["ci95"] for score in scores.values()]).all()
     low, high = rivals["same"]["accuracy"]["difference"]["ci95"]
     assert low < 0 < high

@@ -15,7 +15,6 @@ from kfp_vision.components.shared.datasets.store import (
     SCHEMA,
     SplitWriter,
     encode_raw,
-    label_lists,
     open_split,
 )
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
@@ -91,7 +90,7 @@ def test_a_split_of_more_than_two_gib_is_evaluated_and_exported(tmp_path: Path) 
     try:
         table = open_split(dataset, "train")
         assert table["image"].nbytes > 2**31
-        assert label_lists(table)[-2:] == [[0], [1]]
+        assert table["labels"].to_pylist()[-2:] == [[0], [1]]
         evaluation = evaluate_model(dataset, model, evaluated, EvaluateConfig(num_resamples=100))
         exports = export_model(dataset, evaluated, tmp_path / "exports", ExportConfig())
     finally:

@@ -77,7 +77,7 @@ def test_digits_are_learned_and_the_best_checkpoint_is_what_is_saved(
     model = keras.models.load_model(trained / "model.keras", safe_mode=True)
     source = ImageSource(digits_dir, "validation", (16, 16), 1)
     logits = model.predict(source.take(np.arange(len(source))).astype(np.float32), verbose=0)
-    labels = np.array([row[0] for row in source.labels])
+    labels = np.array(source.table["labels"].to_pylist())[:, 0]
     assert (logits.argmax(axis=1) == labels).mean() == pytest.approx(
         summary["validation"]["accuracy"]
     )

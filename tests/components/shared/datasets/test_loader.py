@@ -60,7 +60,8 @@ def test_source_returns_the_pixels_that_were_stored(
     rows = [int(Path(source.paths[index]).stem) for index in indices.ravel()]
     expected = load_digits().images[rows] * 15
     np.testing.assert_array_equal(images[..., ::2, ::2, 0].reshape(6, 8, 8), expected)
-    assert [source.labels[index] for index in indices.ravel()] == [
+    labels = source.table["labels"].to_pylist()
+    assert [labels[index] for index in indices.ravel()] == [
         [load_digits().target[row]] for row in rows
     ]
 

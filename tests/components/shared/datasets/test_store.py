@@ -10,9 +10,9 @@ from kfp_vision.components.shared.datasets import store
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.datasets.store import (
     SplitWriter,
+    class_strata,
     encode_raw,
     iterate_images,
-    label_lists,
     open_split,
     read_batches,
 )
@@ -43,7 +43,7 @@ def test_rows_come_back_in_order_and_by_index(tmp_path):
     order = random.permutation(len(images))
     for index, pixels in zip(order, iterate_images(table, order), strict=True):
         np.testing.assert_array_equal(pixels, images[index])
-    assert label_lists(table) == [[index, index + 1] for index in range(9000)]
+    assert table["labels"].to_pylist() == [[index, index + 1] for index in range(9000)]
     assert sum(batch.num_rows for batch in read_batches(tmp_path, "train")) == 9000
 
 
@@ -105,3 +105,15 @@ def test_what_a_take_copies_does_not_depend_on_the_size_of_the_split(
     # The images themselves, and as much as one of them for each thread.
     assert taken <= large[1] < 1.5 * taken
     assert large[1] == pytest.approx(small[1], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "strata"),
+    [([[2], [0], [2]], [2, 0, 2]), ([[0, 2], [], [1], [0, 2], [0]], [3, 0, 1, 3, 2])],
+)
+def test_images_of_the_same_classes_are_a_stratum(
+    labels: list[list[int]], strata: list[int]
+) -> None:
+    chunks = [labels[:1], labels[1:]]
+    table = pa.table({"labels": pa.chunked_array(chunks, pa.list_(pa.int32()))})
+    np.testing.assert_array_equal(class_strata(table), strata)

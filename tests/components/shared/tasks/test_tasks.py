@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.optimize
 from sklearn.metrics import log_loss
@@ -16,9 +17,15 @@ LABELS = {
 NUM_CLASSES = {"binary": 2, "multiclass": 4, "multilabel": 4}
 
 
+def _targets(name: str, labels: list[list[int]]) -> dict[str, np.ndarray]:
+    table = pa.table({"labels": pa.array(labels, pa.list_(pa.int32()))})
+    read = get_task(name).open_targets(table, (8, 8), NUM_CLASSES[name])
+    return read(np.arange(len(labels)))
+
+
 def _case(name: str):
     task, num_classes = get_task(name), NUM_CLASSES[name]
-    targets = task.encode(LABELS[name], num_classes)
+    targets = _targets(name, LABELS[name])
     logits = np.random.default_rng(0).normal(0, 3, (4, num_classes)).astype(np.float32)
     return task, targets, logits
 
@@ -39,7 +46,7 @@ def _expected_losses(name: str, targets: np.ndarray, probabilities: np.ndarray) 
 @pytest.mark.parametrize("name", TASKS)
 def test_loss_is_the_cross_entropy_of_the_activated_logits(name: str) -> None:
     task, targets, logits = _case(name)
-    probabilities = np.asarray(task.activate(logits), np.float64)
+    probabilities = np.asarray(task.decode(logits), np.float64)
     if name != "multilabel":
         probabilities /= probabilities.sum(axis=1, keepdims=True)
     losses = np.asarray(task.loss(targets, keras.ops.convert_to_tensor(logits)))
@@ -53,7 +60,7 @@ def test_loss_is_the_cross_entropy_of_the_activated_logits(name: str) -> None:
 def test_no_constant_answer_is_better_than_the_frequencies(name, weights) -> None:
     labels = [[0], [1], [1], [1]] if name != "multilabel" else LABELS[name]
     task, num_classes = get_task(name), NUM_CLASSES[name]
-    targets = task.encode(labels, num_classes)
+    targets = _targets(name, labels)
     weights = None if weights is None else np.array(weights[:num_classes], np.float32)
 
     def loss(constant: np.ndarray) -> float:
@@ -106,7 +113,19 @@ def test_huge_logits_stay_finite(name: str) -> None:
 @pytest.mark.parametrize("labels", [[[0], []], [[0, 1], [1]]])
 def test_a_single_label_task_refuses_none_and_several(labels: list[list[int]]) -> None:
     with pytest.raises(ValueError, match="must have one label"):
-        get_task("multiclass").encode(labels, 3)
+        _targets("multiclass", labels)
+
+
+def test_targets_of_a_batch_are_those_of_its_rows() -> None:
+    chunks = [LABELS["multilabel"], LABELS["multilabel"][::-1]]
+    table = pa.table({"labels": pa.chunked_array(chunks, pa.list_(pa.int32()))})
+    read = get_task("multilabel").open_targets(table, (8, 8), 4)
+    rows = np.array([[7, 1, 0], [3, 2, 4]])
+    labels = sum(chunks, [])
+    expected = [[[c in labels[row] for c in range(4)] for row in part] for part in rows]
+    np.testing.assert_array_equal(read(rows)["label"], expected)
+    assert read(rows[:, 1:2])["label"].shape == (2, 1, 4)
+    assert not read(np.array([1, 6]))["label"].any()
 
 
 def test_an_unknown_task_is_named_with_the_known_ones() -> None:

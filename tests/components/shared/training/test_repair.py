@@ -62,10 +62,10 @@ class _NotFinite:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._trainer, name)
 
-    def logits(self, images: np.ndarray) -> np.ndarray:
+    def outputs(self, images: np.ndarray) -> np.ndarray:
         # An evaluation of 300 images is one batch.
         self._left -= 1
-        return self._trainer.logits(images) * (np.nan if self._left >= 0 else 1.0)
+        return self._trainer.outputs(images) * (np.nan if self._left >= 0 else 1.0)
 
 
 def _fit(

@@ -119,7 +119,7 @@ def test_a_normalised_model_learns_and_its_file_answers_like_it(tmp_path: Path) 
     losses = trainer.run_steps(np.repeat(images, steps, axis=0), repeated, _rates(steps)).losses
     assert losses[-1] < 0.5 * losses[0]
     before = trainer.average_weights([images[0]] * 5)
-    logits = trainer.logits(images[0])
+    logits = trainer.outputs(images[0])
     assert (logits.argmax(axis=1) == targets["label"][0]).mean() > 0.9
     trainer.model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn.metrics import log_loss
 
-from kfp_vision.components.evaluation.calibration import (
+from kfp_vision.components.shared.tasks.calibration import (
     calibration_gap,
     calibration_report,
     fit_temperature,

@@ -6,7 +6,7 @@ from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 
-from kfp_vision.components.evaluation.baselines import (
+from kfp_vision.components.shared.tasks.baselines import (
     BASELINES,
     Samples,
     fit_logistic,

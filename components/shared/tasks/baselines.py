@@ -5,13 +5,21 @@ logits [N, C]. A baseline is fitted once and is a function features -> logits af
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logit
 
-from kfp_vision.components.evaluation.calibration import activate, negative_log_likelihood
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.datasets.labelled import open_labelled
+from kfp_vision.components.shared.tasks.calibration import (
+    activate,
+    fit_temperature,
+    negative_log_likelihood,
+)
+from kfp_vision.components.shared.tasks.protocol import Records, Task
 
 __all__ = [
     "BASELINES",
@@ -20,6 +28,7 @@ __all__ = [
     "fit_logistic",
     "linear",
     "nearest_centroid",
+    "predict_baselines",
     "zero_rule",
 ]
 
@@ -28,6 +37,10 @@ Predict = Callable[[np.ndarray], np.ndarray]
 # Strongest first: each fit starts from the one before.
 _PENALTIES = (1.0, 0.1, 0.01, 0.001)
 _ITERATIONS = 15
+# Baselines are linear in pixels: more of them cost time and, at this size, no longer help.
+_MAX_IMAGES = 20_000
+# Channels -> pixels a side.
+_MAX_SIDE = {1: 32, 3: 16}
 
 
 class Samples(NamedTuple):
@@ -135,6 +148,47 @@ def fit_logistic(
     )
     fitted: np.ndarray = found.x.reshape(weights.shape).astype(np.float32)
     return fitted
+
+
+def predict_baselines(
+    task: Task, dataset_dir: Path, info: DatasetInfo, balanced: bool, seed: int
+) -> dict[str, Records]:
+    """Returns the test records of every baseline, calibrated on validation as the model is.
+
+    Args:
+        task: Of the images.
+        dataset_dir: The `dataset` artifact.
+        info: Of the dataset.
+        balanced: Whether every class counts the same.
+        seed: Of the images that baselines are fitted on.
+    """
+    limit = _MAX_SIDE[info.channels]
+    shape = (min(info.median_height, limit), min(info.median_width, limit), info.channels)
+    generator = np.random.default_rng(seed)
+    pixels, labels = {}, {}
+    for split in ("train", "validation", "test"):
+        # Nothing is kept: only the images drawn are decoded, and each of them once.
+        images = open_labelled(dataset_dir, split, shape, task, len(info.classes), 0)
+        chosen = np.arange(len(images))
+        if split != "test" and len(images) > _MAX_IMAGES:
+            chosen = np.sort(generator.choice(len(images), _MAX_IMAGES, replace=False))
+        taken, targets = images.take(chosen)
+        pixels[split], labels[split] = taken.reshape(len(chosen), -1), targets["label"]
+
+    mean, deviation = pixels["train"].mean(axis=0), pixels["train"].std() + 1e-6
+    samples = {
+        split: Samples(((values - mean) / deviation).astype(np.float32), labels[split])
+        for split, values in pixels.items()
+    }
+    records = {}
+    for name, fit in BASELINES.items():
+        predict = fit(samples["train"], samples["validation"], len(info.classes), balanced)
+        temperature = fit_temperature(
+            samples["validation"].labels, predict(samples["validation"].features)
+        )
+        logits = predict(samples["test"].features)
+        records[name] = task.record({"label": labels["test"]}, task.decode(logits, temperature))
+    return records
 
 
 BASELINES: dict[str, Callable[[Samples, Samples, int, bool], Predict]] = {
