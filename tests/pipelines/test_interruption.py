@@ -72,7 +72,7 @@ def leftovers(scratch):
 def test_a_killed_launcher_takes_its_processes_along(start, tmp_path, scratch):
     output = tmp_path / "out"
     launcher = start(output)
-    assert wait_until(lambda: (output / "logs" / "import-dataset.log").exists(), 60)
+    assert wait_until(lambda: (output / "logs" / "import-dataset.log").exists(), 300)
     assert leftovers(scratch)
     os.kill(launcher.pid, signal.SIGKILL)
     assert wait_until(lambda: not descendants_of(output), 10)
@@ -84,7 +84,7 @@ def test_a_killed_launcher_takes_its_processes_along(start, tmp_path, scratch):
 def test_a_launcher_that_is_asked_to_end_says_so_and_leaves_nothing(start, tmp_path, scratch, sent):
     output = tmp_path / "out"
     launcher = start(output)
-    assert wait_until(lambda: (output / "logs" / "import-dataset.log").exists(), 60)
+    assert wait_until(lambda: (output / "logs" / "import-dataset.log").exists(), 300)
     half = output / ".kfp-vision" / "artifacts" / "run" / "import-dataset" / "1" / ".dataset-x1"
     half.mkdir(parents=True)
     launcher.send_signal(sent)
@@ -105,13 +105,25 @@ def test_a_launcher_that_is_asked_to_end_says_so_and_leaves_nothing(start, tmp_p
     ]
 
 
-@pytest.mark.parametrize("delay_s", [0.05, 0.2, 0.4, 0.8])
-def test_a_command_that_is_stopped_while_it_starts_prints_no_traceback(command, delay_s):
-    process = subprocess.Popen([*command, "--help"], stderr=subprocess.PIPE, text=True)
-    time.sleep(delay_s)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert "Traceback" not in said
+_INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "kfp_vision.pipelines.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+from kfp_vision.pipelines.main import main
+main()
+"""
+
+
+def test_a_command_that_is_stopped_while_it_imports_prints_no_traceback():
+    answer = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_IMPORT], capture_output=True, text=True
+    )
+    assert (answer.returncode, answer.stderr) == (-signal.SIGINT, "")
 
 
 _LISTENER = """
