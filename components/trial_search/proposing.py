@@ -116,9 +116,10 @@ def _propose(
 def _limits(plan: SearchPlan) -> dict[str, int]:
     """Returns how many trials there are at most up to each round; what one leaves goes on."""
     total = plan.num_trials
-    combined, removed = total // 7, total // 11
-    # Few trials say more of other candidates than of the same ones once more.
-    repeated = total // 5 if total >= 15 else 0
+    combined = total // 7
+    # Few trials say more of other candidates than of the same ones once more, and one seed alone
+    # does not tell which transform of a family to remove.
+    removed, repeated = (total // 11, total // 5) if total >= 15 else (0, 0)
     screened = total - 2 * combined - removed - repeated
     numbers = (screened, combined, combined, removed, repeated, plan.num_confirmed)
     return dict(zip(ROUNDS, itertools.accumulate(numbers), strict=True))
