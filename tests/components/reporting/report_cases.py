@@ -174,7 +174,7 @@ def unchanged(run: Artifacts) -> Artifacts:
         if trial.round == "screening"
     ]
     search = SearchResult(
-        decision="None of 5 trials is better than the baseline: nothing changes.",
+        decision="Not one of 5 trials is better than the baseline: nothing changes.",
         techniques=run.search.techniques,
         trials=trials,
     )
