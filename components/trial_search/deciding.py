@@ -18,6 +18,9 @@ from kfp_vision.components.shared.artifacts.search_result import (
 
 __all__ = ["confirm", "paired_excess", "standard_error", "strongest_within_one_standard_error"]
 
+# Standard errors that a gain must exceed: one-sided 95 % quantile of a normal variable.
+_CLEAR_GAIN = 1.645
+
 
 def paired_excess(trials: Iterable[Trial]) -> dict[Candidate, np.ndarray]:
     """Returns candidate -> its losses minus those of the baseline, [S, P], the best first.
@@ -75,12 +78,17 @@ def _strength(candidate: Candidate) -> tuple[int, int, int]:
 
 
 def confirm(trials: Iterable[Trial]) -> Confirmed | None:
-    """Returns the chosen of the confirmed candidates; None where none could be confirmed."""
+    """Returns the best of the confirmed candidates; None where none could be confirmed.
+
+    It is accepted if its gain over the baseline is significant: trials do not see what a technique
+    without effect costs, a longer training.
+    """
     excess = paired_excess(trial for trial in trials if trial.round == ROUNDS[-1])
     others = [each for each in excess if each != BASELINE]
     if not others:
         return None
-    chosen = strongest_within_one_standard_error(excess)
+    clear = {each: values for each, values in excess.items() if _is_clear_gain(each, values)}
+    chosen = strongest_within_one_standard_error(clear)
     shown = others[0] if chosen == BASELINE else chosen
     return Confirmed(
         candidate=shown,
@@ -89,3 +97,9 @@ def confirm(trials: Iterable[Trial]) -> Confirmed | None:
         error=standard_error(excess[shown]),
         num_seeds=len(excess[shown]),
     )
+
+
+def _is_clear_gain(candidate: Candidate, excess: np.ndarray) -> bool:
+    """Returns whether the gain is significant; the baseline is always kept for comparison."""
+    gain = -float(excess.mean())
+    return candidate == BASELINE or gain > _CLEAR_GAIN * standard_error(excess)
