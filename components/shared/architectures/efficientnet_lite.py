@@ -61,14 +61,14 @@ def _build_backbone(image_shape: tuple[int, int, int], stochastic_depth: float) 
     """Returns the network with layers named as in the weights file."""
     pixels = keras.Input(image_shape, name="pixels")
     x = layers.Rescaling(1 / 128.0, offset=-127.0 / 128.0, name="scale_pixels")(pixels)
-    x = layers.Conv2D(32, 3, 2, padding="same", use_bias=False, name="_conv_stem")(x)
-    x = _norm(x, "_bn0")
+    x = layers.Conv2D(32, 3, 2, padding="same", use_bias=False, name="conv_stem")(x)
+    x = _norm(x, "bn0")
     # The first block of a stage changes the shape, so that it has no residual branch.
     rates = iter(linear_rates(stochastic_depth, sum(stage[0] - 1 for stage in _STAGES)))
     index = 0
     for blocks, kernel, stride, expansion, width in _STAGES:
         for block in range(blocks):
-            name = f"_blocks.{index}"
+            name = f"blocks.{index}"
             if block == 0:
                 x = _expand(x, kernel, stride, expansion, width, name)
             else:
@@ -76,8 +76,8 @@ def _build_backbone(image_shape: tuple[int, int, int], stochastic_depth: float) 
                 branch = drop_branch(branch, next(rates), f"{name}._drop")
                 x = layers.Add(name=f"{name}._add")([x, branch])
             index += 1
-    x = layers.Conv2D(1280, 1, use_bias=False, name="_conv_head")(x)
-    return keras.Model(pixels, _norm(x, "_bn1"), name="efficientnet_lite0")
+    x = layers.Conv2D(1280, 1, use_bias=False, name="conv_head")(x)
+    return keras.Model(pixels, _norm(x, "bn1"), name="efficientnet_lite0")
 
 
 def read_imagenet_weights() -> dict[str, np.ndarray]:
@@ -98,15 +98,19 @@ def read_imagenet_weights() -> dict[str, np.ndarray]:
 
 
 def _assign(backbone: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
-    """Copies the weights into the layers of the same name; shapes must agree."""
+    """Copies the weights into the layers of the same name; shapes must agree.
+
+    PyTorch's names begin with an underscore, with which no name in a SavedModel may begin.
+    """
     for layer in backbone.layers:
+        name = f"_{layer.name}"
         for variable in layer.weights:
             if isinstance(layer, layers.BatchNormalization):
-                value = weights[f"{layer.name}.{_NORM_VARIABLES[variable.name]}"]
+                value = weights[f"{name}.{_NORM_VARIABLES[variable.name]}"]
             elif isinstance(layer, layers.DepthwiseConv2D):
-                value = weights[f"{layer.name}.weight"].transpose(2, 3, 0, 1)
+                value = weights[f"{name}.weight"].transpose(2, 3, 0, 1)
             else:
-                value = weights[f"{layer.name}.weight"].transpose(2, 3, 1, 0)
+                value = weights[f"{name}.weight"].transpose(2, 3, 1, 0)
             variable.assign(value)
 
 

@@ -181,3 +181,8 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     path.write_bytes(b"not weights")
     with pytest.raises(ValueError, match="must be a PyTorch weights file"):
         read_torch_weights(path)
+
+
+def test_names_of_weights_may_stand_in_a_saved_model() -> None:
+    model = build_model("efficientnet_lite0", get_task("binary"), (32, 32, 3), 2)
+    assert [weight.path for weight in model.weights if not weight.path[0].isalnum()] == []
