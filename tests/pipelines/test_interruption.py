@@ -28,6 +28,12 @@ def results(output):
     return report["metrics"], (output / "predictions.parquet").read_bytes()
 
 
+def hear_signals():
+    """Undoes what the caller of the tests ignores: SIGHUP under `nohup`, SIGINT behind `&`."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(command, digits_folder):
     """Starts a run of many epochs in a process group of its own; ends what is left of it."""
@@ -40,6 +46,7 @@ def start(command, digits_folder):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=hear_signals,
         )
         started.append(process)
         return process
@@ -121,7 +128,10 @@ main()
 
 def test_a_command_that_is_stopped_while_it_imports_prints_no_traceback():
     answer = subprocess.run(
-        [sys.executable, "-c", _INTERRUPTED_IMPORT], capture_output=True, text=True
+        [sys.executable, "-c", _INTERRUPTED_IMPORT],
+        capture_output=True,
+        text=True,
+        preexec_fn=hear_signals,
     )
     assert (answer.returncode, answer.stderr) == (-signal.SIGINT, "")
 
