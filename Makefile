@@ -43,9 +43,8 @@ run-small: $(INSTALLED) ## The same with one epoch, to see that everything works
 	$(BIN)/kfp-vision run --dataset-uri $(DEMO_DATA) --output $(DEMO)-small --epochs 1
 	$(BIN)/python .ci/check_trials.py $(DEMO)-small
 
-# A process for each core, 4 at most: each takes up to 5 GiB. `conftest.py` says which tests stay
-# together.
-PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# A process for each core, 4 at most: each takes up to 5 GiB. A file of tests stays in one process.
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED) ## Run the tests
 	$(PYTEST)

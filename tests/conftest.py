@@ -15,17 +15,16 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-# A session fixture that takes a minute: its tests run in one process, so that it is made once.
-_MADE_ONCE = ("finished_run",)
-# The groups of tests that take longest, in processor time: last, they would keep one process busy
+# The files of tests that take longest, in processor time: last, they would keep one process busy
 # while the others have nothing left to do.
 _LONGEST = (
-    "finished_run",
+    "test_local_run",
     "test_throughput",
     "test_rejected_run",
     "test_train",
     "test_replicas",
     "test_user_model",
+    "test_api",
     "test_prediction",
 )
 _SLOW_TIMEOUT_S = 7200
@@ -39,21 +38,15 @@ if _WORKERS > 1:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests of a module in one process, and starts with those that take longest.
+    """Starts with the tests that take longest; the slow ones may take longer before they time out.
 
-    The slow ones get more time before they count as hanging.
+    pytest-xdist keeps the tests of a file in one process, so that fixtures are made once.
     """
     places = {name: place for place, name in enumerate(_LONGEST)}
-    items.sort(key=lambda item: places.get(_group(item), len(places)))
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(_SLOW_TIMEOUT_S))
-
-
-def _group(item: pytest.Item) -> str:
-    shared = [name for name in _MADE_ONCE if name in getattr(item, "fixturenames", ())]
-    return shared[0] if shared else item.path.stem
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """The Python interface: the same runs, results and messages as on the command line."""
 
 import inspect
-import json
 import subprocess
 import sys
 
@@ -55,40 +54,6 @@ def test_a_plain_script_inspects_and_trains(tmp_path, digits_folder):
     lines = answer.stdout.splitlines()
     assert lines[0].endswith(": multiclass, 10 classes, class_folders")
     assert lines[-2:] == ["This dataset can be trained.", "passed out/photos"]
-
-
-def test_the_results_are_those_of_the_files(finished_run, digits_folder):
-    run = kfp_vision.load(finished_run)
-    assert (run.status, run.reason, run.page) == ("passed", "", f"{finished_run}/report.html")
-    assert run.report == json.loads((finished_run / "report.json").read_text())
-    assert run.recipe == json.loads((finished_run / "recipe.json").read_text())
-    primary = run.report["metrics"]["primary"]
-    assert run.metrics[primary] == run.report["metrics"]["test"][primary]["value"] > 0.8
-    assert run.model.card.classes == [f"digit {label}" for label in range(10)]
-
-
-def test_the_model_predicts_a_table(finished_run, digits_folder, tmp_path):
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"not an image")
-    model = kfp_vision.Model(finished_run / "model" / "model.onnx")
-    table = model.predict([digits_folder / "digit 0", broken])
-    rows = table.to_pylist()
-    assert len(rows) == 1 + len(list((digits_folder / "digit 0").iterdir()))
-    assert {rows[-1][name] for name in table.column_names[1:-1]} == {None}
-    assert rows[-1]["error"]
-    for row in rows[:-1]:
-        probabilities = {name: row[f"p_{name}"] for name in model.card.classes}
-        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
-        assert row["predicted"] == max(probabilities, key=lambda name: probabilities[name])
-        assert row["error"] is None
-    assert model.predict(str(digits_folder / "digit 0")).equals(table.slice(0, len(rows) - 1))
-
-
-def test_the_page_is_opened_in_a_browser(finished_run, monkeypatch):
-    opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", opened.append)
-    kfp_vision.load(f"{finished_run}/").show()
-    assert opened == [(finished_run / "report.html").as_uri()]
 
 
 @pytest.mark.parametrize(

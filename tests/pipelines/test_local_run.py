@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import kfp_vision
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.runtime.storage import StorageError
 from kfp_vision.pipelines.local.launcher import run_locally
@@ -55,6 +56,40 @@ def outcomes(output):
 @pytest.mark.parametrize("name", RESULTS)
 def test_a_run_leaves(finished_run, name):
     assert (finished_run / name).stat().st_size > 0
+
+
+def test_in_python_the_results_are_those_of_the_files(finished_run, digits_folder):
+    run = kfp_vision.load(finished_run)
+    assert (run.status, run.reason, run.page) == ("passed", "", f"{finished_run}/report.html")
+    assert run.report == json.loads((finished_run / "report.json").read_text())
+    assert run.recipe == json.loads((finished_run / "recipe.json").read_text())
+    primary = run.report["metrics"]["primary"]
+    assert run.metrics[primary] == run.report["metrics"]["test"][primary]["value"] > 0.8
+    assert run.model.card.classes == [f"digit {label}" for label in range(10)]
+
+
+def test_in_python_the_model_predicts_a_table(finished_run, digits_folder, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"not an image")
+    model = kfp_vision.Model(finished_run / "model" / "model.onnx")
+    table = model.predict([digits_folder / "digit 0", broken])
+    rows = table.to_pylist()
+    assert len(rows) == 1 + len(list((digits_folder / "digit 0").iterdir()))
+    assert {rows[-1][name] for name in table.column_names[1:-1]} == {None}
+    assert rows[-1]["error"]
+    for row in rows[:-1]:
+        probabilities = {name: row[f"p_{name}"] for name in model.card.classes}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+        assert row["predicted"] == max(probabilities, key=lambda name: probabilities[name])
+        assert row["error"] is None
+    assert model.predict(str(digits_folder / "digit 0")).equals(table.slice(0, len(rows) - 1))
+
+
+def test_in_python_the_page_is_opened_in_a_browser(finished_run, monkeypatch):
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    kfp_vision.load(f"{finished_run}/").show()
+    assert opened == [(finished_run / "report.html").as_uri()]
 
 
 def test_the_report_holds_what_tools_rely_on(finished_run):
