@@ -7,6 +7,7 @@ and all random numbers, so that candidates are compared in pairs.
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from scipy.special import stdtrit
 
 from kfp_vision.components.shared.artifacts.search_result import (
     BASELINE,
@@ -16,10 +17,17 @@ from kfp_vision.components.shared.artifacts.search_result import (
     Trial,
 )
 
-__all__ = ["confirm", "paired_excess", "standard_error", "strongest_within_one_standard_error"]
+__all__ = [
+    "confirm",
+    "gain_test",
+    "paired_excess",
+    "standard_error",
+    "strongest_within_one_standard_error",
+]
 
-# Standard errors that a gain must exceed: one-sided 95 % quantile of a normal variable.
-_CLEAR_GAIN = 1.645
+# One-sided level of the test of a gain; of simulated searches without a gain at most a twentieth
+# accepts one, though up to three candidates are tested.
+_LEVEL = 0.02
 
 
 def paired_excess(trials: Iterable[Trial]) -> dict[Candidate, np.ndarray]:
@@ -80,26 +88,53 @@ def _strength(candidate: Candidate) -> tuple[int, int, int]:
 def confirm(trials: Iterable[Trial]) -> Confirmed | None:
     """Returns the best of the confirmed candidates; None where none could be confirmed.
 
-    It is accepted if its gain over the baseline is significant: trials do not see what a technique
-    without effect costs, a longer training.
+    It is accepted if its gain over the baseline is significant: trials do not show the cost of a
+    technique without effect, a longer training.
     """
     excess = paired_excess(trial for trial in trials if trial.round == ROUNDS[-1])
     others = [each for each in excess if each != BASELINE]
     if not others:
         return None
-    clear = {each: values for each, values in excess.items() if _is_clear_gain(each, values)}
-    chosen = strongest_within_one_standard_error(clear)
+    means = np.stack([values.mean(1) for values in excess.values()])
+    tests = {each: gain_test(-excess[each], means) for each in others}
+    clear = [each for each in others if -excess[each].mean() > tests[each][1]]
+    chosen = strongest_within_one_standard_error(
+        {each: excess[each] for each in [*clear, BASELINE]}
+    )
     shown = others[0] if chosen == BASELINE else chosen
+    error, threshold = tests[shown]
     return Confirmed(
         candidate=shown,
         accepted=chosen != BASELINE,
         gain=-float(excess[shown].mean()),
-        error=standard_error(excess[shown]),
+        error=error,
+        threshold=threshold,
         num_seeds=len(excess[shown]),
     )
 
 
-def _is_clear_gain(candidate: Candidate, excess: np.ndarray) -> bool:
-    """Returns whether the gain is significant; the baseline is always kept for comparison."""
-    gain = -float(excess.mean())
-    return candidate == BASELINE or gain > _CLEAR_GAIN * standard_error(excess)
+def gain_test(gains: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
+    """Returns the standard error of a mean gain, and the threshold above which it is significant.
+
+    The variance is a sum. Its part between seeds is the residual of the losses after the means of
+    candidates and seeds, pooled over the candidates, of which each alone has too few seeds. Its
+    part between images is the scatter over their parts.
+
+    Args:
+        gains: Losses of the baseline minus those of the candidate, [S, P], P > 1.
+        losses: Mean losses of all C candidates, the baseline included, [C, S]; a constant of each
+            seed does not matter.
+
+    Reference: Satterthwaite, 1946, Biometrics Bulletin 2, 110 (degrees of freedom of a sum).
+    """
+    (num_seeds, num_parts), num_candidates = gains.shape, len(losses)
+    residual = losses - losses.mean(0) - losses.mean(1, keepdims=True) + losses.mean()
+    seed_degrees, part_degrees = (num_candidates - 1) * (num_seeds - 1), num_parts - 1
+    # A gain is the difference of two losses.
+    of_seeds = 2 * (residual**2).sum() / max(seed_degrees, 1) / num_seeds
+    of_parts = gains.mean(0).var(ddof=1) / num_parts
+    error = (of_seeds + of_parts) ** 0.5
+    if error == 0:
+        return 0.0, 0.0
+    degrees = error**4 / (of_seeds**2 / max(seed_degrees, 1) + of_parts**2 / part_degrees)
+    return float(error), float(error * stdtrit(degrees, 1 - _LEVEL))

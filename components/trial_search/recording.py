@@ -66,7 +66,8 @@ def _decision(confirmed: Confirmed | None, trials: Sequence[Trial], plan: Search
     return (
         f"The best of {len(trials)} trials lowers the loss of {plan.num_confirming:,} held-out "
         f"images that selection never saw by {confirmed.gain:.4f} nats over {confirmed.num_seeds} "
-        f"fresh seeds (standard error {confirmed.error:.4f}): "
+        f"fresh seeds (standard error {confirmed.error:.4f}, significant above "
+        f"{confirmed.threshold:.4f}): "
         + ("it is used." if confirmed.accepted else "nothing changes.")
     )
 

@@ -105,6 +105,7 @@ class Confirmed:
         accepted: Whether the candidate is used.
         gain: Mean decrease of the held-out loss against the baseline, nats.
         error: Standard error of the gain, from the scatter over seeds and parts of the images.
+        threshold: Gain above which it is significant, nats.
         num_seeds: Pairs of trials.
     """
 
@@ -112,6 +113,7 @@ class Confirmed:
     accepted: bool
     gain: float
     error: float
+    threshold: float
     num_seeds: int
 
 

@@ -114,7 +114,12 @@ SEARCH = SearchResult(
         _trial("confirmation", _BEST, 3, 0.6726),
     ],
     confirmed=Confirmed(
-        Candidate(tuple(_BEST.items())), accepted=True, gain=0.4044, error=0.0339, num_seeds=3
+        Candidate(tuple(_BEST.items())),
+        accepted=True,
+        gain=0.4044,
+        error=0.0339,
+        threshold=0.08,
+        num_seeds=3,
     ),
     steps=[
         Step("geometry", 1, 0.2679, 0.0588),
