@@ -16,11 +16,10 @@ from kfp_vision.components.shared.augmentation.colour import (
     solarize_and_posterize,
 )
 from kfp_vision.components.shared.augmentation.draw import (
-    Chain,
+    Drawn,
     Mix,
-    draw_chain,
-    draw_chain_weights,
     draw_mix,
+    draw_transforms,
 )
 from kfp_vision.components.shared.augmentation.geometry import matrices, warp
 from kfp_vision.components.shared.augmentation.mixing import inside, label_weights, mix
@@ -32,7 +31,7 @@ from kfp_vision.components.shared.augmentation.transforms import (
     parameters,
 )
 
-__all__ = ["Augmented", "apply_chain", "augment"]
+__all__ = ["Augmented", "apply_transforms", "augment"]
 
 
 class Augmented(NamedTuple):
@@ -40,13 +39,13 @@ class Augmented(NamedTuple):
 
     Attributes:
         images: float32 for uint8, their own type for float.
-        drawn: What happened to the pixels of each image, when there is one chain.
+        drawn: What happened to the pixels of each image.
         mixing: Whom each image is mixed with afterwards, and how.
         shares: float32 [B], the part of each image that is its own after mixing.
     """
 
     images: tf.Tensor
-    drawn: Chain
+    drawn: Drawn
     mixing: Mix
     shares: tf.Tensor
 
@@ -60,40 +59,17 @@ def augment(images: tf.Tensor, policy: Mapping[str, tf.Tensor], seed: tf.Tensor)
         seed: int32 [2]; the same seed draws the same.
     """
     batch, height, width, _ = images.shape
-    drawn = draw_chain(seed, policy, 0, batch, height, width)
-    first = apply_chain(images, drawn)
+    drawn = draw_transforms(seed, policy, batch, height, width)
+    transformed = apply_transforms(images, drawn)
     mixing = draw_mix(seed, policy, batch, height, width)
     weights = label_weights(mixing.weights, mixing.boxes, height, width)
-    several = policy["chains"] > 1
-
-    def blend() -> tf.Tensor:
-        average = tf.cond(
-            several, lambda: _average_chains(images, first, policy, seed), lambda: first
-        )
-        return mix(average, *mixing)
-
-    result = tf.cond(several | tf.reduce_any(weights < 1.0), blend, lambda: first)
+    result = tf.cond(
+        tf.reduce_any(weights < 1.0), lambda: mix(transformed, *mixing), lambda: transformed
+    )
     return Augmented(result, drawn, mixing, weights)
 
 
-def _average_chains(
-    images: tf.Tensor, first: tf.Tensor, policy: Mapping[str, tf.Tensor], seed: tf.Tensor
-) -> tf.Tensor:
-    """Returns the images averaged with all chains, of which the first is there already."""
-    batch, height, width, _ = images.shape
-    weights = draw_chain_weights(seed, policy["chains"], batch)[:, :, None, None, None]
-    weights = tf.cast(weights, first.dtype)
-
-    def step(chain: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        drawn = draw_chain(seed, policy, chain, batch, height, width)
-        return chain + 1, total + weights[:, chain] * apply_chain(images, drawn)
-
-    own = 1.0 - tf.reduce_sum(weights, 1)
-    start = own * tf.cast(images, first.dtype) + weights[:, 0] * first
-    return tf.while_loop(lambda chain, _: chain < policy["chains"], step, (1, start))[1]
-
-
-def apply_chain(images: tf.Tensor, drawn: Chain) -> tf.Tensor:
+def apply_transforms(images: tf.Tensor, drawn: Drawn) -> tf.Tensor:
     """Returns the images after what was drawn, float32 for uint8, their own type for float.
 
     Tone and detail, then geometry, erasing and colour. Tone and detail come first, where their

@@ -11,21 +11,21 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from kfp_vision.components.shared.augmentation.mixing import centred_boxes
-from kfp_vision.components.shared.augmentation.policy import MAX_CHAINS, MAX_DRAWS
+from kfp_vision.components.shared.augmentation.policy import MAX_DRAWS
 from kfp_vision.components.shared.augmentation.threefry import uniform
 from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS, TRANSFORMS
 from kfp_vision.components.shared.runtime.seeds import seed_word
 
-__all__ = ["Chain", "Mix", "draw_chain", "draw_chain_weights", "draw_mix", "draw_seed"]
+__all__ = ["Drawn", "Mix", "draw_mix", "draw_seed", "draw_transforms"]
 
-# Streams of random numbers; every chain has its own.
-_MIXING, _WEIGHTS, _CHAINS = range(3)
+# Streams of random numbers.
+_MIXING, _TRANSFORMS = 0, 2
 
 _NUM_TRANSFORMS = len(PIXEL_TRANSFORMS)
 _ERASE = TRANSFORMS["erase"]
 
 
-class Chain(NamedTuple):
+class Drawn(NamedTuple):
     """What happens to the pixels of each image.
 
     Attributes:
@@ -63,34 +63,32 @@ def draw_seed(seed: int, draw: int) -> tf.Tensor:
     return tf.bitcast(tf.constant([seed_word(seed), draw], tf.uint32), tf.int32)
 
 
-def draw_chain(
+def draw_transforms(
     seed: tf.Tensor,
     policy: Mapping[str, tf.Tensor],
-    chain: tf.Tensor | int,
     batch: int,
     height: int,
     width: int,
-) -> Chain:
-    """Returns what happens to each image of a batch in one chain.
+) -> Drawn:
+    """Returns what happens to each image of a batch before mixing.
 
     Args:
         seed: int32 [2].
         policy: As `policy_tensors` returns it.
-        chain: Number of the chain, from 0.
         batch: Number of images.
         height: Image height, pixels.
         width: Image width, pixels.
     """
     slots = (MAX_DRAWS + 1) * policy["transforms"].shape[1]
     sizes = [MAX_DRAWS, 1, slots, slots, _NUM_TRANSFORMS, _NUM_TRANSFORMS, 2]
-    numbers = uniform(seed, _CHAINS + chain, (batch, sum(sizes)))
+    numbers = uniform(seed, _TRANSFORMS, (batch, sum(sizes)))
     branch, length, chance, strength, on, side, centres = tf.split(numbers, sizes, -1)
     magnitudes = _magnitudes(policy, branch, length, chance, strength)
     switched = tf.constant([TRANSFORMS[name].chance for name in PIXEL_TRANSFORMS])
     magnitudes = tf.where(switched, tf.cast(on < magnitudes, tf.float32), magnitudes)
     sides = _ERASE.extreme * magnitudes[:, PIXEL_TRANSFORMS.index("erase")]
     erased = centred_boxes(centres, sides, height, width)
-    return Chain(magnitudes, tf.where(side < 0.5, -1.0, 1.0), erased)
+    return Drawn(magnitudes, tf.where(side < 0.5, -1.0, 1.0), erased)
 
 
 def _magnitudes(
@@ -148,19 +146,6 @@ def _branches(ends: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     block = passed(blocks[:-1, -1])
     # The last end of all is 1, up to rounding.
     return block * side + passed(tf.gather(blocks[:, :-1], block))
-
-
-def draw_chain_weights(seed: tf.Tensor, num_chains: tf.Tensor, batch: int) -> tf.Tensor:
-    """Returns Dirichlet(1, ..., 1) weights of the chains times a Beta(1, 1), [B, MAX_CHAINS].
-
-    The rest of 1 is the image itself; a single chain has all of it.
-    """
-    used = tf.range(MAX_CHAINS) < num_chains
-    parts, total = tf.split(uniform(seed, _WEIGHTS, (batch, MAX_CHAINS + 1)), [MAX_CHAINS, 1], -1)
-    # Exponential variates over their sum are Dirichlet; the sum must not be 0.
-    parts = tf.where(used, -tf.math.log(tf.maximum(parts, 1e-7)) + 1e-7, 0.0)
-    shares = total * parts / tf.reduce_sum(parts, -1, keepdims=True)
-    return tf.where(num_chains == 1, tf.cast(used, tf.float32), shares)
 
 
 def draw_mix(

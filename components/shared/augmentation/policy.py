@@ -16,7 +16,6 @@ from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORM
 
 __all__ = [
     "IDENTITY",
-    "MAX_CHAINS",
     "MAX_DRAWS",
     "Branch",
     "Mixing",
@@ -25,7 +24,7 @@ __all__ = [
     "policy_tensors",
 ]
 
-MAX_BRANCHES, MAX_OPERATIONS, MAX_DRAWS, MAX_CHAINS = 256, 5, 4, 3
+MAX_BRANCHES, MAX_OPERATIONS, MAX_DRAWS = 256, 5, 4
 _NUM_QUANTILES = 257
 
 
@@ -110,14 +109,12 @@ class Policy:
         branches: One is drawn by weight; a branch without operations is the identity.
         always: Operations on every image, such as flip and crop.
         draws: Least and greatest number of branches drawn for an image.
-        chains: 1, or how many differently drawn copies are averaged, with the image (AugMix).
         mixing: MixUp and CutMix, after everything else.
     """
 
     branches: tuple[Branch, ...] = (Branch(()),)
     always: tuple[Operation, ...] = ()
     draws: tuple[int, int] = (1, 1)
-    chains: int = 1
     mixing: Mixing = Mixing()
 
     def __post_init__(self) -> None:
@@ -137,8 +134,6 @@ class Policy:
             raise ValueError(
                 f"`draws` must lie in 0..{MAX_DRAWS}, in order. Received: {self.draws}"
             )
-        if not 1 <= self.chains <= MAX_CHAINS:
-            raise ValueError(f"`chains` must lie in 1..{MAX_CHAINS}. Received: {self.chains}")
 
     def to_json(self) -> dict[str, Any]:
         """Returns the policy as plain JSON values."""
@@ -160,7 +155,6 @@ class Policy:
             ),
             always=_operations(values["always"]),
             draws=(low, high),
-            chains=values["chains"],
             mixing=Mixing(**values["mixing"]),
         )
 
@@ -206,7 +200,6 @@ def policy_tensors(policy: Policy) -> dict[str, tf.Tensor]:
         "probability": probability,
         "branch_ends": np.cumsum(weights / weights.sum()).astype("float32"),
         "draws": np.array(policy.draws, "int32"),
-        "chains": np.int32(policy.chains),
         "mixing_ends": ends.astype("float32"),
         "mixing_quantiles": np.array(quantiles, "float32"),
     }

@@ -133,7 +133,7 @@ class Trainer:
         self._strategy = tf.distribute.get_strategy()
         self._num_replicas = self._strategy.num_replicas_in_sync
         self.optimizer = build_optimizer(model, settings)
-        self._policy = None if policy is None else _variables(self._tensors(policy))
+        self._policy = None if policy is None else _variables(policy_tensors(policy))
         # A variable, so that a compiled step serves every seed.
         self._seed = tf.Variable(draw_seed(seed, 0)[0], trainable=False)
         self._label_smoothing = tf.Variable(settings.label_smoothing, trainable=False)
@@ -159,20 +159,12 @@ class Trainer:
         """Changes the augmentation of the steps to come; nothing is compiled anew.
 
         Raises:
-            ValueError: The trainer was made without a policy, or the task does not allow it.
+            ValueError: The trainer was made without a policy.
         """
         if self._policy is None:
             raise ValueError("A trainer without a policy cannot be given one. Received: None")
-        for name, tensor in self._tensors(policy).items():
+        for name, tensor in policy_tensors(policy).items():
             self._policy[name].assign(tensor)
-
-    def _tensors(self, policy: Policy) -> dict[str, tf.Tensor]:
-        if self._task.is_spatial and policy.chains > 1:
-            raise ValueError(
-                "A policy must have one chain where targets lie in the image: an average of "
-                f"differently moved copies has no target. Received: chains={policy.chains}"
-            )
-        return policy_tensors(policy)
 
     def reseed(self, seed: int) -> None:
         """Draws augmentation and dropout of the steps to come from other random numbers.

@@ -138,7 +138,6 @@ POLICY = Recipe().with_settings(
                 ],
                 "always": [_SHIFT],
                 "draws": [1, 1],
-                "chains": 1,
                 "mixing": {
                     "mixup_probability": 0.0,
                     "mixup_alpha": 0.2,

@@ -7,11 +7,10 @@ import pytest
 import tensorflow as tf
 
 from kfp_vision.components.shared.augmentation.augment import augment
-from kfp_vision.components.shared.augmentation.draw import draw_chain, draw_chain_weights, draw_mix
+from kfp_vision.components.shared.augmentation.draw import draw_mix, draw_transforms
 from kfp_vision.components.shared.augmentation.policy import (
     IDENTITY,
     MAX_BRANCHES,
-    MAX_CHAINS,
     MAX_DRAWS,
     MAX_OPERATIONS,
     Branch,
@@ -35,14 +34,13 @@ POLICIES = {
     "flip and crop": published.flip_and_crop(),
     "RandAugment": published.rand_augment(3, 5.0),
     "TrivialAugment": published.trivial_augment(),
-    "three chains": Policy(published.rand_augment(1, 3.0).branches, draws=(1, 3), chains=3),
     "mixing": Policy(mixing=Mixing(0.3, 0.4, 0.6, 1.0)),
 }
 SEED = tf.constant([3, 14])
 
 
 def magnitudes(policy: Policy, batch: int = 4000) -> dict[str, np.ndarray]:
-    drawn = draw_chain(SEED, policy_tensors(policy), 0, batch, 32, 32).magnitudes.numpy()
+    drawn = draw_transforms(SEED, policy_tensors(policy), batch, 32, 32).magnitudes.numpy()
     return dict(zip(PIXEL_TRANSFORMS, drawn.T, strict=True))
 
 
@@ -75,7 +73,7 @@ def test_the_identity_policy_changes_nothing():
 def test_the_same_seed_draws_the_same_and_another_does_not():
     tensors = policy_tensors(published.trivial_augment())
     first, again, other = (
-        draw_chain(tf.constant(seed), tensors, 0, 64, 32, 32).magnitudes.numpy()
+        draw_transforms(tf.constant(seed), tensors, 64, 32, 32).magnitudes.numpy()
         for seed in ((1, 2), (1, 2), (1, 3))
     )
     np.testing.assert_array_equal(first, again)
@@ -126,15 +124,6 @@ def test_mixing_happens_as_often_and_as_strongly_as_said():
     assert weights[weights < 1].var() == pytest.approx(1 / (4 * 1.8), rel=0.1)
 
 
-def test_chain_weights_share_the_image():
-    for chains in range(1, MAX_CHAINS + 1):
-        weights = draw_chain_weights(SEED, tf.constant(chains), 4000).numpy()
-        assert (weights[:, chains:] == 0).all()
-        assert weights.sum(1).max() <= 1 + 1e-6
-        expected = 1.0 if chains == 1 else 0.5 / chains
-        np.testing.assert_allclose(weights[:, :chains].mean(0), expected, atol=0.02)
-
-
 # The known answers of the generator's authors (Random123, kat_vectors, 20 rounds).
 @pytest.mark.parametrize(
     ("key", "counter", "expected"),
@@ -171,7 +160,6 @@ def test_uniform_numbers_are_uniform_and_those_of_streams_unrelated():
         (lambda: Policy((Branch(()),) * (MAX_BRANCHES + 1)), "1 to"),
         (lambda: Policy((Branch((), 0.0),)), "positive weight"),
         (lambda: Policy(draws=(0, MAX_DRAWS + 1)), "`draws`"),
-        (lambda: Policy(chains=0), "`chains`"),
         (lambda: Mixing(0.6, 0.2, 0.6, 1.0), "sum"),
         (lambda: Mixing(mixup_alpha=0.0), "positive"),
     ],

@@ -8,8 +8,8 @@ import scipy.ndimage
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from kfp_vision.components.shared.augmentation.augment import apply_chain
-from kfp_vision.components.shared.augmentation.draw import Chain
+from kfp_vision.components.shared.augmentation.augment import apply_transforms
+from kfp_vision.components.shared.augmentation.draw import Drawn
 from kfp_vision.components.shared.augmentation.geometry import matrices
 from kfp_vision.components.shared.augmentation.transforms import (
     PIXEL_TRANSFORMS,
@@ -20,9 +20,9 @@ from kfp_vision.components.shared.augmentation.transforms import (
 HEIGHT, WIDTH = 20, 30
 # Compiled once for each shape: what is applied is data.
 RUNS = {
-    "eager": apply_chain,
-    "graph": tf.function(apply_chain),
-    "xla": tf.function(apply_chain, jit_compile=True),
+    "eager": apply_transforms,
+    "graph": tf.function(apply_transforms),
+    "xla": tf.function(apply_transforms, jit_compile=True),
 }
 
 
@@ -34,12 +34,12 @@ def smooth_images(batch: int = 3, channels: int = 3, height: int = HEIGHT) -> np
     return np.round((smooth - low) / (high - low) * 230 + 10).astype(np.uint8)
 
 
-def drawn(batch: int, magnitudes: Mapping[str, float], sign: float = 1.0) -> Chain:
-    """What `draw_chain` returns when every image gets these magnitudes."""
+def drawn(batch: int, magnitudes: Mapping[str, float], sign: float = 1.0) -> Drawn:
+    """What `draw_transforms` returns when every image gets these magnitudes."""
     table = np.zeros((batch, len(PIXEL_TRANSFORMS)), np.float32)
     for name, magnitude in magnitudes.items():
         table[:, PIXEL_TRANSFORMS.index(name)] = magnitude
-    return Chain(tf.constant(table), tf.fill(table.shape, sign), tf.zeros([batch, 4], tf.int32))
+    return Drawn(tf.constant(table), tf.fill(table.shape, sign), tf.zeros([batch, 4], tf.int32))
 
 
 def transformed(
