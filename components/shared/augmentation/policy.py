@@ -144,9 +144,14 @@ class Policy:
         """Returns the policy that `to_json` wrote, before or after a trip through a file.
 
         Raises:
-            ValueError: It is not a valid policy.
-            TypeError: It has a key that policies do not have.
+            ValueError: It is not a valid policy, or has a key that policies do not have.
         """
+        unknown = values.keys() - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise ValueError(
+                "A policy must have the keys `branches`, `always`, `draws` and `mixing` only. "
+                f"Received also: {', '.join(sorted(unknown))}"
+            )
         low, high = values["draws"]
         return cls(
             branches=tuple(
