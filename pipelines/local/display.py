@@ -1,16 +1,17 @@
 """The progress of a run: live bars on a terminal, plain lines in a log file.
 
-Both displays have the same five methods; `seconds` is the wall-clock time of a stage.
+Both displays have the same three methods; `seconds` is the wall-clock time of a stage.
 """
 
+import contextlib
 import time
-from types import TracebackType
+from collections.abc import Iterator
 from typing import Any, Literal, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-__all__ = ["Display", "Outcome", "choose_display", "format_duration"]
+__all__ = ["Display", "Outcome", "format_duration", "open_display"]
 
 Outcome = Literal["done", "cached", "failed", "stopped"]
 
@@ -21,20 +22,7 @@ _OWN_FIGURES = ("stage", "done", "total", "unit", "per_second")
 
 
 class Display(Protocol):
-    """Shows the stages of a run as a context manager."""
-
-    def __enter__(self) -> "Display":
-        """Starts showing."""
-        ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leaves the last state on the screen."""
-        ...
+    """Shows the stages of a run; the last state stays on the screen."""
 
     def start(self, stage: str) -> None:
         """Shows that a stage has started."""
@@ -82,28 +70,9 @@ def _describe_end(outcome: Outcome, seconds: float) -> str:
 
 
 class _LiveDisplay:
-    def __init__(self, console: Console) -> None:
-        self._bars = Progress(
-            SpinnerColumn(),
-            TextColumn(f"{{task.description:<{_NAME_WIDTH}}}"),
-            BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-        )
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
         self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "_LiveDisplay":
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bars.stop()
 
     def start(self, stage: str) -> None:
         self._tasks[stage] = self._bars.add_task(stage, total=None, note="")
@@ -133,17 +102,6 @@ class _PlainDisplay:
         self._console = console
         self._printed = 0.0
 
-    def __enter__(self) -> "_PlainDisplay":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
-
     def _print(self, stage: str, text: str) -> None:
         self._printed = time.monotonic()
         self._console.print(
@@ -161,6 +119,18 @@ class _PlainDisplay:
         self._print(stage, _describe_end(outcome, seconds))
 
 
-def choose_display(console: Console) -> Display:
-    """Returns live bars when the console is a terminal, else plain lines."""
-    return _LiveDisplay(console) if console.is_terminal else _PlainDisplay(console)
+@contextlib.contextmanager
+def open_display(console: Console) -> Iterator[Display]:
+    """Yields live bars when the console is a terminal, else plain lines."""
+    if not console.is_terminal:
+        yield _PlainDisplay(console)
+        return
+    with Progress(
+        SpinnerColumn(),
+        TextColumn(f"{{task.description:<{_NAME_WIDTH}}}"),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+    ) as bars:
+        yield _LiveDisplay(bars)

@@ -27,7 +27,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.runtime.progress import PREFIX
 from kfp_vision.components.shared.runtime.storage import upload
-from kfp_vision.pipelines.local.display import Display, choose_display
+from kfp_vision.pipelines.local.display import Display, open_display
 from kfp_vision.pipelines.local.run_record import check_output
 from kfp_vision.pipelines.parameters import Parameters
 
@@ -192,7 +192,7 @@ def _shown(stage: str) -> Iterator[None]:
     started = time.monotonic()
     console = Console(stderr=True, quiet=not sys.stderr.isatty())
     with (
-        choose_display(console) as display,
+        open_display(console) as display,
         contextlib.redirect_stdout(_Sink(stage, display)),
         warnings.catch_warnings(action="ignore"),
     ):

@@ -28,7 +28,7 @@ from kfp_vision.components.shared.runtime.identity import code_digest
 from kfp_vision.components.shared.runtime.storage import StorageError
 from kfp_vision.pipelines.local.architecture_check import check_architecture
 from kfp_vision.pipelines.local.cache import remove_unfinished
-from kfp_vision.pipelines.local.display import Outcome, choose_display
+from kfp_vision.pipelines.local.display import Outcome, open_display
 from kfp_vision.pipelines.local.events import failure_reason, read_event
 from kfp_vision.pipelines.local.processes import Stopped, hold_folder, start_worker
 from kfp_vision.pipelines.local.run_record import (
@@ -179,7 +179,7 @@ def follow(lines: Iterable[str], logs: Path, console: Console, stages: list[Stag
         stages.append(StageResult(name, outcome, seconds, 0.0))
         display.end(name, outcome, seconds)
 
-    with choose_display(console) as display, contextlib.ExitStack() as files:
+    with open_display(console) as display, contextlib.ExitStack() as files:
 
         def open_log(name: str) -> IO[str]:
             path = logs / f"{name}.log"
