@@ -158,6 +158,40 @@ def test_a_baseline_that_fails_ends_the_search() -> None:
     assert len(_search(lambda candidate, *_: (1.0, 1.0) if candidate.levels else ())) == 10
 
 
+def test_no_trial_is_run_twice_and_no_search_takes_more_than_its_plan() -> None:
+    gains = dict.fromkeys(_TECHNIQUES, 0.1)
+    for num_confirmed, num_trials in itertools.product((2, 4, 6, 9), range(4, 23)):
+        if num_trials >= 2 * num_confirmed:
+            done = _search(_additive(gains), num_trials, num_confirmed)
+            rounds = [trial.round for trial in done]
+            assert len({trial.key for trial in done}) == len(done)
+            assert 2 <= rounds.count(ROUNDS[-1]) <= num_confirmed
+            assert len(rounds) - rounds.count(ROUNDS[-1]) <= num_trials
+
+
+def test_what_fails_is_not_tried_again_and_never_wins() -> None:
+    gains = _additive({"horizontal_flip": 0.3, "geometry": 0.2, "shift": 0.1})
+
+    def loss(candidate: Candidate, seed: int, name: str) -> tuple[float, ...]:
+        names = {technique for technique, _ in candidate.levels}
+        fails = "horizontal_flip" in names or len(names) > 2
+        return () if fails else gains(candidate, seed, name)
+
+    done = _search(loss)
+    failed = [trial.candidate for trial in done if not trial.losses]
+    assert any(len(each.levels) > 2 for each in failed)
+    assert len(set(failed)) == len(failed)
+    assert _levels(confirm(done)).keys() == {"geometry", "shift"}
+
+
+def test_removal_leaves_out_what_is_weakest_alone() -> None:
+    harm = dict.fromkeys(_TECHNIQUES, -0.1)
+    gains = {**harm, "horizontal_flip": 0.3, "geometry": 0.2, "shift": 0.1}
+    done = _search(_additive(gains))
+    removed = next(trial for trial in done if trial.round == "removal")
+    assert dict(removed.candidate.levels).keys() == {"horizontal_flip", "geometry"}
+
+
 def test_an_interrupted_round_is_proposed_again_without_what_has_ended() -> None:
     first = next_trials([], _SPACE, _PLAN, seed=7)
     ended = [dataclasses.replace(each, losses=(1.0, 1.0)) for each in first[:4]]
@@ -237,6 +271,24 @@ def test_what_failed_with_one_seed_is_left_out() -> None:
     assert paired_excess(_trials({_FLIP: [(1.0, 1.0)]})) == {}
 
 
+def test_the_workers_may_return_trials_in_any_order() -> None:
+    losses: _Losses = {
+        BASELINE: [(2.0, 2.1), (2.2, 2.4), (2.1, 2.3)],
+        _FLIP: [(1.5, 1.6), (1.7, 1.7), (1.4, 1.8)],
+        _BOTH: [(1.6, 1.5), (1.7, 1.7), (1.9, 1.3)],
+        dataclasses.replace(_BOTH, without=("rotate",)): [(1.6, 1.5), (1.7, 1.7), (1.9, 1.3)],
+    }
+    trials = _trials(losses)
+    found = confirm(trials)
+    assert found is not None
+    for seed in range(20):
+        order = np.random.default_rng(seed).permutation(len(trials))
+        again = confirm([trials[index] for index in order])
+        assert again is not None
+        assert (again.candidate, again.accepted) == (found.candidate, found.accepted)
+        assert (again.gain, again.error) == pytest.approx((found.gain, found.error))
+
+
 def test_the_standard_error_is_the_scatter_that_seeds_and_images_have() -> None:
     """Of 2,000 experiments, the variance of the mean is that which each of them estimates."""
     generator = np.random.default_rng(0)
@@ -289,8 +341,6 @@ def test_a_gain_on_some_of_the_images_only_is_not_significant() -> None:
     # The seeds agree, the parts have gains of 0.8, 0.2, -0.2 and 0.
     assert found.error == pytest.approx(np.std([0.8, 0.2, -0.2, 0.0], ddof=1) / 2)
     assert not found.accepted
-    # In whatever order the workers return them.
-    assert confirm(_trials(losses)[::-1]) == found
 
 
 def _accepts(

@@ -118,16 +118,15 @@ def test_a_model_that_people_bring_trains_and_is_saved_without_our_code(name, tm
     # Eagerly: a graph of each would take minutes.
     tf.config.run_functions_eagerly(True)
     try:
-        steps = 5 if name in LARGE else 12
+        steps = 12
         repeated = {"label": np.stack([targets["label"]] * steps)}
-        rates = np.full(steps, 1e-3 if name in LARGE else 0.01, np.float32)
+        rates = np.full(steps, 3e-4 if name in LARGE else 0.01, np.float32)
         losses = trainer.run_steps(np.stack([images] * steps), repeated, rates).losses
     finally:
         tf.config.run_functions_eagerly(False)
     # A step alone says little: dropout and mixed images move its loss by a tenth, and eleven images
     # in dozens of batch norms by more.
-    later = np.min(losses[1:]) if name in LARGE else np.mean(losses[-3:])
-    assert later < losses[0] < 20
+    assert np.mean(losses[-3:]) < losses[0] < 20
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     pixels = images[:2].astype(np.float32)
