@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from kfp_vision.components.shared.recipe.training_values import OPTIMIZERS
 from kfp_vision.components.shared.runtime.seeds import MAX_SEED
 from kfp_vision.components.shared.tasks import TASKS
 
@@ -18,8 +19,6 @@ __all__ = ["INSPECTED", "Parameters", "check_names", "make_parameters"]
 
 # What `inspect` reads beside the dataset and the output.
 INSPECTED = ("dataset_format", "unlabeled_uri", "follow_links", "task", "accept_findings", "seed")
-
-_OPTIMIZERS = ("adamw", "sgd", "lamb")
 
 
 def _required(text: str) -> Any:
@@ -52,7 +51,7 @@ class Parameters:
     batch_size: int = _parameter(0, "Images per step; 0: kfp-vision chooses.")
     learning_rate: float = _parameter(0.0, "Peak learning rate; 0: kfp-vision chooses.")
     epochs: int = _parameter(0, "Passes over the training images; 0: kfp-vision chooses.")
-    optimizer: str = _parameter("", f"One of {', '.join(_OPTIMIZERS)}; empty: kfp-vision chooses.")
+    optimizer: str = _parameter("", f"One of {', '.join(OPTIMIZERS)}; empty: kfp-vision chooses.")
     max_minutes: float = _parameter(0.0, "Time limit of the training in minutes; 0: no limit.")
     learn_batch_size: bool = _parameter(
         True, "Measure batch size, learning rate and epochs; false uses the defaults."
@@ -87,8 +86,8 @@ class Parameters:
             ("task", f"must be one of {['auto', *TASKS]}", self.task in ("auto", *TASKS)),
             (
                 "optimizer",
-                f"must be empty or one of {list(_OPTIMIZERS)}",
-                self.optimizer in ("", *_OPTIMIZERS),
+                f"must be empty or one of {list(OPTIMIZERS)}",
+                self.optimizer in ("", *OPTIMIZERS),
             ),
             ("trial_workers", "must be at least 1", self.trial_workers >= 1),
             ("seed", f"must be at most {MAX_SEED}", self.seed <= MAX_SEED),

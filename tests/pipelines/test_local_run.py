@@ -203,6 +203,22 @@ def test_a_recipe_that_is_none_stops_before_the_first_stage(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("value", [-4, "fast", None])
+def test_a_value_that_no_training_can_use_stops_before_the_first_stage(
+    value, tmp_path, digits_folder
+):
+    held = {"batch_size": Setting(value, "by hand", source="user")}
+    write_recipe(Recipe().with_settings("training", held), tmp_path / "recipe.json")
+    parameters = Parameters(
+        dataset_uri=str(digits_folder),
+        output_uri=str(tmp_path / "out"),
+        recipe_uri=str(tmp_path / "recipe.json"),
+    )
+    with pytest.raises(ValueError, match="`batch_size` must be a positive number. Received: "):
+        run_locally(parameters, Console())
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -7,9 +7,9 @@ from typing import Any
 
 from kfp_vision.components.shared.recipe.context import fits
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.training_values import check_values
 
 __all__ = [
-    "OPTIMIZERS",
     "SECTION",
     "Hyperparameters",
     "default_epochs",
@@ -20,7 +20,6 @@ __all__ = [
 ]
 
 SECTION = "training"
-OPTIMIZERS = ("adamw", "sgd", "lamb")
 _MILD = "kfp-vision default after ResNet-RS (arXiv:2103.07579); its strength was tried on elpv"
 # Never learned: they follow from the others.
 _DERIVED = ("steps", "warmup_steps")
@@ -32,7 +31,7 @@ class Hyperparameters:
     """What one training depends on beside the data and the architecture.
 
     Attributes:
-        optimizer: One of `OPTIMIZERS`.
+        optimizer: One of `training_values.OPTIMIZERS`.
         batch_size: Images a step.
         learning_rate: Peak rate, at `batch_size`.
         steps: Optimizer steps.
@@ -63,23 +62,12 @@ class Hyperparameters:
 
     def __post_init__(self) -> None:
         """Refuses values that no training can use."""
-        rules = {
-            f"`optimizer` must be one of {OPTIMIZERS}": self.optimizer in OPTIMIZERS,
-            "`batch_size` must be positive": self.batch_size > 0,
-            "`learning_rate` must be positive": self.learning_rate > 0,
-            "`steps` must be positive": self.steps > 0,
-            "`warmup_steps` must be in [0, steps)": 0 <= self.warmup_steps < self.steps,
-            "`weight_decay` must not be negative": self.weight_decay >= 0,
-            "`clip_norm` must not be negative": self.clip_norm >= 0,
-            "`label_smoothing` must be in [0, 1)": 0 <= self.label_smoothing < 1,
-            "`ema_momentum` must be in [0, 1)": 0 <= self.ema_momentum < 1,
-            "`dropout` must be in [0, 1)": 0 <= self.dropout < 1,
-            "`stochastic_depth` must be in [0, 1)": 0 <= self.stochastic_depth < 1,
-            "`steps_per_call` must be positive": self.steps_per_call > 0,
-        }
-        broken = [rule for rule, holds in rules.items() if not holds]
-        if broken:
-            raise ValueError(f"{'; '.join(broken)}. Received: {self}")
+        check_values(vars(self))
+        if self.warmup_steps >= self.steps:
+            raise ValueError(
+                "`warmup_steps` must be in [0, steps). Received: "
+                f"warmup_steps={self.warmup_steps}, steps={self.steps}"
+            )
 
 
 def default_epochs(num_images: int) -> int:
@@ -122,7 +110,7 @@ def resolve(
         held.pop("steps", None)
     for name, value in overrides.items():
         held[name] = Setting(value, "pipeline parameter", source="user")
-    _check_types(held)
+    check_values({name: setting.value for name, setting in held.items()})
     known = dict(facts)
 
     def settle(name: str, value: Any, method: str, **evidence: Any) -> Any:
@@ -208,19 +196,6 @@ def learn(
     context = {**facts, **training_facts(recipe)}
     carrying = {name: replace(setting, context=context) for name, setting in settings.items()}
     return recipe.with_settings(section, carrying)
-
-
-def _check_types(settings: Mapping[str, Setting]) -> None:
-    kinds: dict[str, tuple[str, type | tuple[type, ...]]] = {
-        "optimizer": ("a name", str),
-        "jit_compile": ("true or false", bool),
-    }
-    for name, setting in settings.items():
-        text, kind = kinds.get(name, ("a number", (int, float)))
-        if not isinstance(setting.value, kind) or (
-            text == "a number" and isinstance(setting.value, bool)
-        ):
-            raise ValueError(f"`{name}` must be {text}. Received: {setting.value!r}")
 
 
 def from_recipe(recipe: Recipe) -> Hyperparameters:

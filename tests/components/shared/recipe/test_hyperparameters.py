@@ -160,8 +160,12 @@ def test_the_epochs_of_the_run_replace_the_steps_of_its_recipe() -> None:
     [
         ({"epochs": 3, "steps": 100}, "must not set both `epochs` and `steps`"),
         ({"epochs": 1, "warmup_steps": 100}, r"`warmup_steps` must be in \[0, steps\)"),
-        ({"batch_size": "many"}, "`batch_size` must be a number"),
-        ({"learning_rate": -1.0}, "`learning_rate` must be positive"),
+        ({"batch_size": "many"}, "`batch_size` must be a positive number"),
+        ({"learning_rate": -1.0}, "`learning_rate` must be a positive number"),
+        ({"batch_size": True}, "`batch_size` must be a positive number"),
+        ({"dropout": 1.0}, r"`dropout` must be a number in \[0, 1\)"),
+        ({"jit_compile": 1}, "`jit_compile` must be true or false"),
+        ({"bacth_size": 32}, "must be one of batch_size, .*Received: `bacth_size`"),
         ({"optimizer": "adagrad"}, "`optimizer` must be one of"),
     ],
 )

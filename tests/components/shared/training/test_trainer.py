@@ -16,7 +16,8 @@ from kfp_vision.components.shared.augmentation.policy import (
 )
 from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.document import Recipe
-from kfp_vision.components.shared.recipe.hyperparameters import OPTIMIZERS, Hyperparameters
+from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.recipe.training_values import OPTIMIZERS
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.trainer import Trainer
 
