@@ -4,6 +4,7 @@ A `.keras` file is a zip of `config.json` (the layers), `metadata.json` and `mod
 """
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +72,8 @@ def unpack_model_file(uri: str, folder: Path) -> Path:
         raise _not_a_model(uri, f"damaged ({error}). Copy or save it again.") from error
     config.pop("compile_config", None)
     _check_layers(config, uri)
-    (unpacked / _CONFIG).write_text(json.dumps(_trainable_config(config)), encoding="utf-8")
+    config = _with_graph_names(_trainable_config(config))
+    (unpacked / _CONFIG).write_text(json.dumps(config), encoding="utf-8")
     return unpacked
 
 
@@ -173,3 +175,29 @@ def _trainable_config(config: Any) -> Any:
     if changed.get("dtype") in _FLOATS:
         changed["dtype"] = "float32"
     return changed
+
+
+def _with_graph_names(config: Any) -> Any:
+    """Returns a configuration without names that TensorFlow refuses in a graph, such as `conv 1`.
+
+    Of layers, and so of the variables and connections that are named after them.
+    """
+    names = {name for _, name in _objects(config)}
+    renamed: dict[str, str] = {}
+    for name in sorted(names):
+        if not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.-]*", name):
+            valid = "layer_" + re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+            while valid in names:
+                valid += "_"
+            names.add(valid)
+            renamed[name] = valid
+            print(f"The layer {name!r} is called {valid!r}: TensorFlow's graphs refuse its name.")
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: replaced(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [replaced(part) for part in value]
+        return renamed.get(value, value) if isinstance(value, str) else value
+
+    return replaced(config) if renamed else config

@@ -12,7 +12,7 @@ from brought_models import SIDE, WITH_HEAD, WITHOUT_HEAD
 from keras import layers
 
 from kfp_vision.components.shared.architectures.check import check_architecture
-from kfp_vision.components.shared.architectures.user_model import check_outputs
+from kfp_vision.components.shared.architectures.user_model import check_outputs, load_user_model
 from kfp_vision.components.shared.architectures.zoo import build_model, choose_input
 from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.document import Recipe
@@ -87,6 +87,28 @@ def test_features_get_the_head_of_the_task(name, tmp_path):
     make, num_features = WITHOUT_HEAD[name]
     model = build(make(), tmp_path, dropout=0.1)
     assert model.get_layer("logits").kernel.shape == (num_features, 3)
+
+
+def test_names_that_graphs_refuse_are_replaced_and_said(tmp_path, capsys):
+    """Keras calls such a model eagerly only."""
+    block = keras.Sequential([keras.Input((14, 14, 4)), layers.Conv2D(4, 3, name="é")], name="a b")
+    ends = [block, layers.BatchNormalization(name="tête"), layers.ReLU(name="layer_t_te"), POOL()]
+    own = keras.Sequential(
+        [keras.Input(IMAGE), layers.Conv2D(4, 3, name="conv 1"), *ends, layers.Dense(3)]
+    )
+    own.save(tmp_path / "own.keras")
+    model = load_user_model(str(tmp_path / "own.keras"))
+    images = pixels()
+    expected = np.asarray(own(images))
+    np.testing.assert_allclose(tf.function(model)(images), expected, rtol=1e-5)
+    model.export(tmp_path / "saved", verbose=False)
+    model.save(tmp_path / "again.keras")
+    again = keras.models.load_model(tmp_path / "again.keras", safe_mode=True)
+    np.testing.assert_allclose(again(images), expected, rtol=1e-5)
+    assert [layer.name for layer in again.layers][:4] == [
+        *("layer_conv_1", "layer_a_b", "layer_t_te_", "layer_t_te")
+    ]
+    assert capsys.readouterr().out.count("graphs refuse it") == 4
 
 
 @pytest.mark.parametrize("end", ["sigmoid", None])
