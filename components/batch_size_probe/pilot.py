@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kfp_vision.components.batch_size_probe import learning_rate
+from kfp_vision.components.batch_size_probe.micro_batches import GradientFigures, MicroBatchSteps
 from kfp_vision.components.batch_size_probe.noise_scale import (
     estimate_noise_scale,
     moving_noise_scale,
@@ -20,7 +21,7 @@ from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.sanity import NotFiniteError
-from kfp_vision.components.shared.training.trainer import GradientFigures, Trainer
+from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["Lengths", "Pilot", "plan_lengths", "run_pilot"]
 
@@ -108,14 +109,15 @@ def run_pilot(
     progress = Progress("probe", lengths.total, "steps")
     done = 0
 
-    def report(steps: int) -> None:
+    def report(num_steps: int) -> None:
         nonlocal done
-        done += steps
+        done += num_steps
         progress.update(min(done, lengths.total))
 
     low, high = learning_rate.RANGES[optimizer]
     rates = learning_rate.exponential_rates(low, high, lengths.range_steps)
-    losses = _run(trainer, images, BatchOrder(len(images), batch_size, seed), rates, report).losses
+    steps = MicroBatchSteps(trainer)
+    losses = _run(steps, images, BatchOrder(len(images), batch_size, seed), rates, report).losses
     trainer.restore(initial)
     if not np.isfinite(losses[0]):
         raise NotFiniteError(
@@ -133,7 +135,7 @@ def run_pilot(
         warmup = np.minimum(1.0, np.arange(1, lengths.trial_steps + 1) / _WARMUP_STEPS)
         # Another order than that of the range test, the same one for all trials.
         order = BatchOrder(len(images), batch_size, seed + 1)
-        trials[rate] = _run(trainer, images, order, (rate * warmup).astype(np.float32), report)
+        trials[rate] = _run(steps, images, order, (rate * warmup).astype(np.float32), report)
         trainer.restore(initial)
         rate = learning_rate.next_rate({key: value.losses for key, value in trials.items()})
     choice = learning_rate.choose_rate({key: value.losses for key, value in trials.items()})
@@ -161,7 +163,7 @@ def run_pilot(
 
 
 def _run(
-    trainer: Trainer,
+    steps: MicroBatchSteps,
     images: LabelledImages,
     order: BatchOrder,
     rates: np.ndarray,
@@ -172,7 +174,7 @@ def _run(
     for start in range(0, len(rates), _STEPS_PER_CALL):
         chunk = rates[start : start + _STEPS_PER_CALL]
         pixels, targets = images.take(order.indices(start, len(chunk)))
-        figures = trainer.run_micro_steps(
+        figures = steps.run(
             _split(pixels), {name: _split(value) for name, value in targets.items()}, chunk
         )
         chunks.append(figures)

@@ -6,7 +6,6 @@ Shapes: K steps, B images a batch, images uint8 [K, B, H, W, C], targets {name: 
 import contextlib
 import dataclasses
 import functools
-import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -21,13 +20,14 @@ from kfp_vision.components.shared.augmentation.draw import draw_seed
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy, policy_tensors
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.tasks import Outputs, Targets, Task
+from kfp_vision.components.shared.training.optimizer import build_optimizer
 from kfp_vision.components.shared.training.replicas import (
     average_replicas,
     check_shares,
     on_replicas,
 )
 
-__all__ = ["GradientFigures", "StepFigures", "Trainer", "build_optimizer"]
+__all__ = ["StepFigures", "Traced", "Trainer"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,43 +41,13 @@ class StepFigures:
     gradient_norms: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
-class GradientFigures(StepFigures):
-    """What K steps of M micro-batches measured beside, before clipping and without weight decay.
+class Traced:
+    """A function of arrays that is traced once, whatever the lengths of its first axes.
 
-    Attributes:
-        micro_sq_norms, sq_norms: Squared gradient norms of the micro-batches, [K, M], and of their
-            mean, [K].
-        scaled_micro_sq_norms, scaled_sq_norms: The same of the gradients divided by the root of the
-            optimizer's second moments; equal to the raw ones for SGD.
+    Args:
+        function: Of structures of tensors; never called before the first call of this.
+        num_free_axes: How many first axes may have other lengths in the next call.
     """
-
-    micro_sq_norms: np.ndarray
-    sq_norms: np.ndarray
-    scaled_micro_sq_norms: np.ndarray
-    scaled_sq_norms: np.ndarray
-
-
-def build_optimizer(model: keras.Model, settings: Hyperparameters) -> keras.optimizers.Optimizer:
-    """Returns a built optimizer whose weight decay spares biases and normalisation parameters."""
-    shared = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay}
-    optimizer = {
-        "adamw": lambda: keras.optimizers.AdamW(**shared),
-        "sgd": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True, **shared),
-        "lamb": lambda: keras.optimizers.Lamb(**shared),
-    }[settings.optimizer]()
-    # Biases, gammas and betas are the parameters with one axis.
-    optimizer.exclude_from_weight_decay(
-        var_list=[weight for weight in model.trainable_weights if len(weight.shape) < 2]
-    )
-    optimizer.build(model.trainable_weights)
-    # A variable, so that a compiled step serves every value.
-    optimizer.weight_decay = tf.Variable(settings.weight_decay, trainable=False)
-    return optimizer
-
-
-class _Traced:
-    """A function of arrays that is traced once, whatever the lengths of its first axes."""
 
     def __init__(self, function: Callable[..., Any], num_free_axes: int) -> None:
         self._function = function
@@ -85,6 +55,7 @@ class _Traced:
         self._compiled: Callable[..., Any] | None = None
 
     def __call__(self, *arguments: Any) -> Any:
+        """Returns what the compiled function returns."""
         tensors = tf.nest.map_structure(tf.constant, arguments)
         if self._compiled is None:
             signature = tf.nest.map_structure(self._free, tensors)
@@ -130,8 +101,8 @@ class Trainer:
         self._class_weights = (
             None if class_weights is None else tf.constant(class_weights, "float32")
         )
-        self._strategy = tf.distribute.get_strategy()
-        self._num_replicas = self._strategy.num_replicas_in_sync
+        self.strategy = tf.distribute.get_strategy()
+        self._num_replicas = self.strategy.num_replicas_in_sync
         self.optimizer = build_optimizer(model, settings)
         self._policy = None if policy is None else _variables(policy_tensors(policy))
         # A variable, so that a compiled step serves every seed.
@@ -150,10 +121,9 @@ class Trainer:
             else self._train_step
         )
         # XLA compiles the augmentation for one batch size.
-        self._run = _Traced(self._run_steps, num_free_axes=2 if policy is None else 1)
-        self._run_micro = _Traced(self._run_micro_steps, num_free_axes=3)
-        self._forward = _Traced(self._infer, num_free_axes=1)
-        self._estimate = _Traced(self._update_statistics, num_free_axes=1)
+        self._run = Traced(self._run_steps, num_free_axes=2 if policy is None else 1)
+        self._forward = Traced(self._infer, num_free_axes=1)
+        self._estimate = Traced(self._update_statistics, num_free_axes=1)
 
     def use_policy(self, policy: Policy) -> None:
         """Changes the augmentation of the steps to come; nothing is compiled anew.
@@ -207,7 +177,7 @@ class Trainer:
         Raises:
             ValueError: There are fewer images in a batch than replicas.
         """
-        check_shares(self._strategy, images.shape[1])
+        check_shares(self.strategy, images.shape[1])
         losses, norms = self._run(images, dict(targets), learning_rates)
         return StepFigures(losses.numpy(), norms.numpy())
 
@@ -219,101 +189,36 @@ class Trainer:
         norms = tf.TensorArray(tf.float32, num_steps)
         for step in tf.range(num_steps):
             batch = images[step], {name: value[step] for name, value in targets.items()}
-            loss, norm = on_replicas(self._strategy, self._step, batch, learning_rates[step])
+            loss, norm = on_replicas(self.strategy, self._step, batch, learning_rates[step])
             losses, norms = losses.write(step, loss), norms.write(step, norm)
         return losses.stack(), norms.stack()
-
-    def run_micro_steps(
-        self, images: np.ndarray, targets: Mapping[str, np.ndarray], learning_rates: np.ndarray
-    ) -> GradientFigures:
-        """Runs K optimizer steps whose batch is M accumulated micro-batches, and measures them.
-
-        Args:
-            images: uint8 [K, M, b, H, W, C].
-            targets: {name: [K, M, b, ...]}.
-            learning_rates: [K].
-
-        Raises:
-            ValueError: There are fewer images in a micro-batch than replicas.
-        """
-        check_shares(self._strategy, images.shape[2])
-        figures = self._run_micro(images, dict(targets), learning_rates)
-        return GradientFigures(**{name: value.numpy() for name, value in figures.items()})
-
-    def _run_micro_steps(
-        self, images: tf.Tensor, targets: dict[str, tf.Tensor], learning_rates: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        num_steps, num_micro = tf.shape(images)[0], tf.shape(images)[1]
-        names = [field.name for field in dataclasses.fields(GradientFigures)]
-        rows = {name: tf.TensorArray(tf.float32, num_steps) for name in names}
-        for step in tf.range(num_steps):
-            scale = self._scale()
-            total, loss = tf.zeros_like(scale), tf.constant(0.0)
-            raw, scaled = (tf.TensorArray(tf.float32, num_micro) for _ in range(2))
-            for micro in tf.range(num_micro):
-                labels = {name: value[step, micro] for name, value in targets.items()}
-                batch = images[step, micro], labels
-                micro_loss, gradients = on_replicas(self._strategy, self._gradients, batch)
-                flat = _flatten(
-                    tf.zeros_like(weight) if gradient is None else gradient
-                    for weight, gradient in zip(
-                        self.model.trainable_weights, gradients, strict=True
-                    )
-                )
-                raw = raw.write(micro, _sq_norm(flat))
-                scaled = scaled.write(micro, _sq_norm(scale * flat))
-                total, loss = total + flat, loss + micro_loss
-            count = tf.cast(num_micro, tf.float32)
-            mean = total / count
-            whole = self._unflatten(mean)
-            norm = on_replicas(self._strategy, self._apply, (), whole, learning_rates[step])
-            values = {
-                "losses": loss / count,
-                "gradient_norms": norm,
-                "micro_sq_norms": raw.stack(),
-                "sq_norms": norm**2,
-                "scaled_micro_sq_norms": scaled.stack(),
-                "scaled_sq_norms": _sq_norm(scale * mean),
-            }
-            rows = {name: rows[name].write(step, values[name]) for name in names}
-        return {name: row.stack() for name, row in rows.items()}
-
-    def _scale(self) -> tf.Tensor:
-        """Returns how the optimizer weighs each component of the gradient, up to one factor."""
-        weights = self.model.trainable_weights
-        moments = getattr(self.optimizer, "_velocities", None)
-        if moments is None:
-            return tf.ones([sum(math.prod(weight.shape) for weight in weights)])
-        # Without the correction early steps would outweigh late ones by orders of magnitude.
-        steps = tf.cast(self.optimizer.iterations, tf.float32)
-        correction = tf.maximum(1.0 - self.optimizer.beta_2**steps, 1.0 - self.optimizer.beta_2)
-        return 1.0 / (tf.sqrt(_flatten(moments) / correction) + self.optimizer.epsilon)
-
-    def _unflatten(self, vector: tf.Tensor) -> list[tf.Tensor]:
-        weights = self.model.trainable_weights
-        parts = tf.split(vector, [math.prod(weight.shape) for weight in weights])
-        return [tf.reshape(part, w.shape) for part, w in zip(parts, weights, strict=True)]
 
     def _train_step(
         self, images: tf.Tensor, targets: dict[str, tf.Tensor], learning_rate: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         if self._policy is None:
-            loss, gradients = self._gradients(images, targets)
+            loss, gradients = self.gradients(images, targets)
         else:
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
             draw = tf.cast(self.optimizer.iterations, tf.int32) * self._num_replicas + replica
             seed = tf.stack([self._seed, draw])
             augmented = _compiled_augment(images, self._policy, seed)
-            loss, gradients = self._gradients(augmented.images, targets, augmented)
-        return loss, self._apply(gradients, learning_rate)
+            loss, gradients = self.gradients(augmented.images, targets, augmented)
+        return loss, self.apply(gradients, learning_rate)
 
-    def _gradients(
+    def gradients(
         self,
         images: tf.Tensor,
         targets: dict[str, tf.Tensor],
         augmented: Augmented | None = None,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Returns loss and gradients; the targets are those before the augmentation."""
+        """Returns loss and gradients of a batch [B, H, W, C], within a step of a replica.
+
+        Args:
+            images: As the model takes them.
+            targets: Before the augmentation.
+            augmented: What the augmentation has done; None for nothing.
+        """
         with tf.GradientTape() as tape:
             outputs = self.model(tf.cast(images, tf.float32), training=True)
             if augmented is None:
@@ -339,8 +244,16 @@ class Trainer:
             class_weights=self._class_weights,
         )
 
-    def _apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
-        """Updates the weights and their average; returns the gradient norm before clipping."""
+    def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> tf.Tensor:
+        """Updates the weights and their average, within a step of a replica.
+
+        Args:
+            gradients: Of each trainable weight; None where the loss does not depend on it.
+            learning_rate: Of the step.
+
+        Returns:
+            The gradient norm before clipping.
+        """
         weights = self.model.trainable_weights
         norm = tf.linalg.global_norm(gradients)
         if self._settings.clip_norm > 0:
@@ -451,11 +364,3 @@ _compiled_augment = tf.function(_augment, jit_compile=True)
 
 def _variables(tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Variable]:
     return {name: tf.Variable(tensor, trainable=False) for name, tensor in tensors.items()}
-
-
-def _flatten(tensors: Iterable[Any]) -> tf.Tensor:
-    return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)
-
-
-def _sq_norm(vector: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(vector**2)

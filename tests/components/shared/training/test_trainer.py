@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kfp_vision.components.batch_size_probe.micro_batches import MicroBatchSteps
 from kfp_vision.components.shared.augmentation.policy import (
     IDENTITY,
     Mixing,
@@ -166,7 +167,7 @@ def test_accumulated_micro_batches_are_one_step_and_their_norms_are_exact(optimi
     accumulated = Trainer(_linear_model(), get_task("multiclass"), settings)
     for variable, value in zip(accumulated.model.trainable_weights, (kernel, bias), strict=True):
         variable.assign(value)
-    figures = accumulated.run_micro_steps(
+    figures = MicroBatchSteps(accumulated).run(
         images.reshape(1, 4, 4, 2, 2, 1),
         {"label": labels.reshape(1, 4, 4)},
         np.array([0.5], np.float32),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kfp_vision.components.batch_size_probe.micro_batches import MicroBatchSteps
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Mixing, Operation, Policy
 from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
@@ -87,7 +88,9 @@ def test_the_norms_of_micro_batches_are_those_of_one_device() -> None:
     micro = images.reshape(_STEPS, 2, 16, 8, 8, 3)
     labels = {"label": targets["label"].reshape(_STEPS, 2, 16)}
     one, two = (_trainer(replicas) for replicas in (1, 2))
-    expected, figures = (trainer.run_micro_steps(micro, labels, _rates()) for trainer in (one, two))
+    expected, figures = (
+        MicroBatchSteps(trainer).run(micro, labels, _rates()) for trainer in (one, two)
+    )
     for field in dataclasses.fields(expected):
         np.testing.assert_allclose(
             getattr(figures, field.name), getattr(expected, field.name), rtol=1e-3
