@@ -7,16 +7,15 @@ import shutil
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kfp_vision.components.evaluation import formats
+from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
 from kfp_vision.components.evaluation.inference import Infer, SplitOutputs, compile_inference
-from kfp_vision.components.evaluation.runtimes import RUNTIMES
 from kfp_vision.components.evaluation.stage_report import exports_report
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -32,13 +31,6 @@ from kfp_vision.components.shared.tasks.records import join_records, whole_set_m
 
 __all__ = ["ExportConfig", "export_model"]
 
-_PATHS = {
-    "keras": "model.keras",
-    "saved_model": "saved_model",
-    "onnx": "model.onnx",
-    "tflite": "model.tflite",
-    "tflite_int8": "model_int8.tflite",
-}
 _LOG_FILE = "conversion.log"
 _WARM_UP_CALLS = 5
 
@@ -110,11 +102,12 @@ def export_model(
             evaluation_dir / "model.keras", compile=False, safe_mode=True
         )
         test = _open_test_set(dataset_dir, info, model, evaluation.primary, config)
-        calibration = _draw_calibration(dataset_dir, info, model, config)
-        exports = [
-            _export(name, write, output_dir, test, config)
-            for name, write in _writers(model, output_dir, calibration).items()
-        ]
+        source = ExportSource(
+            model,
+            _draw_calibration(dataset_dir, info, model, config),
+            output_dir / FORMATS["saved_model"].path,
+        )
+        exports = [_export(name, source, output_dir, test, config) for name in FORMATS]
         for export in exports:
             if not export.metrics:
                 _remove(output_dir / export.path)
@@ -135,32 +128,14 @@ def export_model(
     return exports
 
 
-def _writers(
-    model: keras.Model, output_dir: Path, calibration: np.ndarray
-) -> dict[str, Callable[[Path], None]]:
-    """Returns format -> what writes it to a path; LiteRT files are made from the SavedModel."""
-    saved_model = output_dir / _PATHS["saved_model"]
-    return {
-        "keras": lambda path: formats.write_keras(model, path),
-        "saved_model": lambda path: formats.write_saved_model(model, path),
-        "onnx": lambda path: formats.write_onnx(model, path),
-        "tflite": lambda path: formats.write_tflite(saved_model, path),
-        "tflite_int8": lambda path: formats.write_tflite_int8(saved_model, path, calibration),
-    }
-
-
 def _export(
-    name: str,
-    write: Callable[[Path], None],
-    output_dir: Path,
-    test: _TestSet,
-    config: ExportConfig,
+    name: str, source: ExportSource, output_dir: Path, test: _TestSet, config: ExportConfig
 ) -> Export:
-    path = output_dir / _PATHS[name]
+    path = output_dir / FORMATS[name].path
     try:
         with _output_to(output_dir / _LOG_FILE):
-            write(path)
-        return _measure(name, path, RUNTIMES[name](path), test, config)
+            FORMATS[name].write(source, path)
+        return _measure(name, path, FORMATS[name].open(path), test, config)
     # Converters and runtimes raise what they like, and one format must not cost the others.
     except Exception as error:
         if is_disk_full(error):
@@ -182,17 +157,18 @@ def _measure(name: str, path: Path, infer: Infer, test: _TestSet, config: Export
     # The images that are measured may leave the metric undefined; Keras then as well.
     measured = metrics.get(test.primary, 0.0)
     expected = whole_set_metrics(test.task, join_records(expected_records)).get(test.primary, 0.0)
-    if name == "tflite_int8":
-        loss, tolerance = expected - measured, config.max_metric_loss_int8
-    else:
+    is_exact = FORMATS[name].is_exact
+    if is_exact:
         loss, tolerance = abs(expected - measured), config.max_metric_loss
+    else:
+        loss, tolerance = expected - measured, config.max_metric_loss_int8
     reasons = []
     if loss > tolerance:
         reasons.append(
             f"{test.primary} is {measured:.4f}, that of Keras {expected:.4f}; "
             f"allowed are {tolerance}."
         )
-    if name != "tflite_int8" and difference > config.max_difference:
+    if is_exact and difference > config.max_difference:
         reasons.append(
             f"A prediction differs by {difference:.2g} from Keras; allowed are "
             f"{config.max_difference}."

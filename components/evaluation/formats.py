@@ -1,10 +1,11 @@
-"""Converters: one function per exported format, from a model that returns predictions.
+"""The exported formats: what writes each, from a model that returns predictions, and opens it.
 
 Every file takes pixels 0..255 [B, H, W, K], any B, and returns the predictions of the task. The
 pixels are float32, except in `tflite_int8`: uint8, as a camera or a decoder delivers them.
 """
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,45 @@ import tf2onnx
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tf2onnx.handler import tf_op
 
-__all__ = ["write_keras", "write_onnx", "write_saved_model", "write_tflite", "write_tflite_int8"]
+from kfp_vision.components.evaluation import runtimes
+from kfp_vision.components.evaluation.inference import Infer
+
+__all__ = ["FORMATS", "ExportSource", "Format"]
 
 # The newest that the tf2onnx in use writes.
 _ONNX_OPSET = 18
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportSource:
+    """What a format is written from.
+
+    Attributes:
+        model: The model in Keras.
+        calibration: Training images uint8 [M, H, W, K], on which int8 ranges are measured.
+        saved_model: Folder of the SavedModel, from which LiteRT files are made.
+    """
+
+    model: keras.Model
+    calibration: np.ndarray
+    saved_model: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One exported format.
+
+    Attributes:
+        path: Of the file or folder, in the folder of exports.
+        write: Writes it to a path.
+        open: Reads it in its own runtime: a function uint8 [B, H, W, K] -> predictions [B, ...].
+        is_exact: Whether it computes with the float32 numbers of the model.
+    """
+
+    path: str
+    write: Callable[[ExportSource, Path], None]
+    open: Callable[[Path], Infer]
+    is_exact: bool = True
 
 
 @tf_op("Erfc")
@@ -39,20 +75,20 @@ class _Erfc:
         )
 
 
-def output_names(model: keras.Model) -> list[str]:
+def _output_names(model: keras.Model) -> list[str]:
     """Returns the names of the outputs, in the order in which `tf.nest.flatten` has them."""
     if isinstance(model.output, dict):
         return sorted(model.output)
     return list(model.output_names)
 
 
-def write_keras(model: keras.Model, path: Path) -> None:
-    """Writes a `.keras` file."""
-    model.save(path)
+def _write_keras(source: ExportSource, path: Path) -> None:
+    source.model.save(path)
 
 
-def write_saved_model(model: keras.Model, path: Path) -> None:
+def _write_saved_model(source: ExportSource, path: Path) -> None:
     """Writes a SavedModel folder; its endpoint is called `serve`."""
+    model = source.model
     archive = keras.export.ExportArchive()
     archive.track(model)
     # Not `model.export`, in whose files layers like RandomFlip change every image.
@@ -64,9 +100,10 @@ def write_saved_model(model: keras.Model, path: Path) -> None:
     archive.write_out(path, verbose=False)
 
 
-def write_onnx(model: keras.Model, path: Path) -> None:
+def _write_onnx(source: ExportSource, path: Path) -> None:
     """Writes an ONNX file with the input `pixels` and the outputs of the model, by their names."""
-    names = output_names(model)
+    model = source.model
+    names = _output_names(model)
 
     def call(pixels: tf.Tensor) -> list[tf.Tensor]:
         outputs = tf.nest.flatten(model(pixels, training=False))
@@ -96,28 +133,23 @@ def write_onnx(model: keras.Model, path: Path) -> None:
     onnx.save(converted, path)
 
 
-def write_tflite(saved_model: Path, path: Path) -> None:
-    """Writes a LiteRT file with float32 weights from a SavedModel."""
-    path.write_bytes(_converter(saved_model).convert())
+def _write_tflite(source: ExportSource, path: Path) -> None:
+    """Writes a LiteRT file with float32 weights."""
+    path.write_bytes(_converter(source).convert())
 
 
-def write_tflite_int8(saved_model: Path, path: Path, calibration: np.ndarray) -> None:
+def _write_tflite_int8(source: ExportSource, path: Path) -> None:
     """Writes a LiteRT file whose weights and activations are int8.
 
-    The probabilities are float32 again, in steps of 1/256.
-
-    Args:
-        saved_model: What is converted.
-        path: The file.
-        calibration: Training images, uint8 [M, H, W, K]; the range of every activation is
-            measured on them.
+    The range of every activation is measured on the calibration images. The probabilities are
+    float32 again, in steps of 1/256.
     """
 
     def samples() -> Iterator[list[np.ndarray]]:
-        for image in calibration:
+        for image in source.calibration:
             yield [image[None].astype(np.float32)]
 
-    converter = _converter(saved_model)
+    converter = _converter(source)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = samples
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -125,10 +157,22 @@ def write_tflite_int8(saved_model: Path, path: Path, calibration: np.ndarray) ->
     path.write_bytes(converter.convert())
 
 
-def _converter(saved_model: Path) -> tf.lite.TFLiteConverter:
-    if not (saved_model / "saved_model.pb").is_file():
+def _converter(source: ExportSource) -> tf.lite.TFLiteConverter:
+    if not (source.saved_model / "saved_model.pb").is_file():
         raise FileNotFoundError(
             "A LiteRT file is made from the SavedModel, which must have been written. Received: "
-            f"none in {saved_model}"
+            f"none in {source.saved_model}"
         )
-    return tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+    return tf.lite.TFLiteConverter.from_saved_model(str(source.saved_model))
+
+
+# In the order of writing.
+FORMATS = {
+    "keras": Format("model.keras", _write_keras, runtimes.open_keras),
+    "saved_model": Format("saved_model", _write_saved_model, runtimes.open_saved_model),
+    "onnx": Format("model.onnx", _write_onnx, runtimes.open_onnx),
+    "tflite": Format("model.tflite", _write_tflite, runtimes.open_tflite),
+    "tflite_int8": Format(
+        "model_int8.tflite", _write_tflite_int8, runtimes.open_tflite, is_exact=False
+    ),
+}

@@ -4,7 +4,6 @@ Shapes: images uint8 [B, H, W, K] -> predictions of the task, an array or {name:
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -16,20 +15,23 @@ from ai_edge_litert.interpreter import Interpreter
 from kfp_vision.components.evaluation.inference import Infer, compile_inference
 from kfp_vision.components.shared.tasks import Outputs
 
-__all__ = ["RUNTIMES"]
+__all__ = ["open_keras", "open_onnx", "open_saved_model", "open_tflite"]
 
 
-def _open_keras(path: Path) -> Infer:
+def open_keras(path: Path) -> Infer:
+    """Opens a `.keras` file."""
     return compile_inference(keras.models.load_model(path, compile=False, safe_mode=True))
 
 
-def _open_saved_model(path: Path) -> Infer:
+def open_saved_model(path: Path) -> Infer:
+    """Opens a SavedModel folder."""
     # The variables live as long as the loaded object; its function alone does not keep them.
     loaded = tf.saved_model.load(str(path))
     return lambda images: tf.nest.map_structure(np.asarray, loaded.serve(images.astype(np.float32)))
 
 
-def _open_onnx(path: Path) -> Infer:
+def open_onnx(path: Path) -> Infer:
+    """Opens an ONNX file in ONNX Runtime, on the CPU."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
@@ -40,7 +42,8 @@ def _open_onnx(path: Path) -> Infer:
     return infer
 
 
-def _open_tflite(path: Path) -> Infer:
+def open_tflite(path: Path) -> Infer:
+    """Opens a LiteRT file; pixels are quantised where its input is."""
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
     image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     scale, zero_point = image["quantization"]
@@ -58,12 +61,3 @@ def _open_tflite(path: Path) -> Infer:
         return np.asarray(interpreter.get_tensor(probabilities["index"]))
 
     return infer
-
-
-RUNTIMES: dict[str, Callable[[Path], Infer]] = {
-    "keras": _open_keras,
-    "saved_model": _open_saved_model,
-    "onnx": _open_onnx,
-    "tflite": _open_tflite,
-    "tflite_int8": _open_tflite,
-}

@@ -11,10 +11,10 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from kfp_vision.components.evaluation.export import ExportConfig, export_model
-from kfp_vision.components.evaluation.runtimes import RUNTIMES
+from kfp_vision.components.evaluation.formats import FORMATS
 from kfp_vision.components.shared.artifacts.json_files import write_json
 
-FORMATS = ["keras", "saved_model", "onnx", "tflite", "tflite_int8"]
+NAMES = ["keras", "saved_model", "onnx", "tflite", "tflite_int8"]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def exported(evaluated, tmp_path_factory):
 
 def test_all_formats_pass(exported):
     _, exports, folder = exported
-    assert [export.format for export in exports] == FORMATS
+    assert [export.format for export in exports] == NAMES
     assert [export.reason for export in exports] == [""] * 5
     written = json.loads((folder / "exports.json").read_text())
     assert written["exports"] == [dataclasses.asdict(export) for export in exports]
@@ -77,7 +77,7 @@ def test_a_format_that_fails_is_a_failed_export_and_costs_no_other(evaluated, tm
     (tmp_path / "model.onnx").mkdir()
     exports = export_model(trained.dataset_dir, evaluation_dir, tmp_path, ExportConfig())
     assert [export.format for export in exports if not export.passed] == ["onnx"]
-    failed = exports[FORMATS.index("onnx")]
+    failed = exports[NAMES.index("onnx")]
     assert "conversion.log" in failed.reason
     assert failed.metrics == {}
     assert not (tmp_path / "model.onnx").exists()
@@ -101,10 +101,10 @@ def test_a_file_that_computes_nan_is_a_failed_export(evaluated, tmp_path, monkey
     def load(_):
         return lambda images: np.full((len(images), 2), np.nan, np.float32)
 
-    monkeypatch.setitem(RUNTIMES, "onnx", load)
+    monkeypatch.setitem(FORMATS, "onnx", dataclasses.replace(FORMATS["onnx"], open=load))
     exports = export_model(trained.dataset_dir, evaluation_dir, tmp_path, ExportConfig())
     assert ["must be finite" in export.reason for export in exports] == [
-        name == "onnx" for name in FORMATS
+        name == "onnx" for name in NAMES
     ]
 
 

@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kfp_vision.components.evaluation import formats
-from kfp_vision.components.evaluation.runtimes import RUNTIMES
+from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
 
 LAYERS = {
     # In EfficientNetV2; its constants are no variables.
@@ -38,17 +37,11 @@ def test_every_float_format_computes_the_layer(layer, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
     expected = model.predict(images.astype(np.float32), verbose=0)
 
-    formats.write_keras(model, tmp_path / "model.keras")
-    formats.write_saved_model(model, tmp_path / "saved_model")
-    formats.write_onnx(model, tmp_path / "model.onnx")
-    formats.write_tflite(tmp_path / "saved_model", tmp_path / "model.tflite")
-    for name, path in [
-        ("keras", "model.keras"),
-        ("saved_model", "saved_model"),
-        ("onnx", "model.onnx"),
-        ("tflite", "model.tflite"),
-    ]:
-        infer = RUNTIMES[name](tmp_path / path)
+    source = ExportSource(model, images, tmp_path / FORMATS["saved_model"].path)
+    for name in ("keras", "saved_model", "onnx", "tflite"):
+        path = tmp_path / FORMATS[name].path
+        FORMATS[name].write(source, path)
+        infer = FORMATS[name].open(path)
         for batch in (images, images[:1]):
             np.testing.assert_allclose(
                 infer(batch), expected[: len(batch)], atol=1e-5, err_msg=f"{layer} in {name}"
