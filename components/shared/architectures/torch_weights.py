@@ -1,25 +1,34 @@
-"""The tensors of a PyTorch weights file, converted once to safetensors.
+"""The tensors of a PyTorch weights file, read without PyTorch and without the code in the file.
 
-The conversion needs no PyTorch and runs no code from the file: of all globals that a pickle can
-name, it knows those of a plain weights file and refuses the rest. The file is in the format before
-PyTorch 1.6: pickles of a magic number, the version, the system, the tensors by name (views into
-storages) and the storage keys, then the raw storages in that order.
+Of all globals that a pickle can name, the parser knows those of a plain weights file and refuses
+the rest. The file is in the format before PyTorch 1.6: pickles of a magic number, the version, the
+system, the tensors by name (views into storages) and the storage keys, then the raw storages.
 """
 
 import collections
 import dataclasses
 import math
 import pickle  # noqa: TID251 - its Unpickler is the parser; every class but those below is refused.
-import uuid
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-__all__ = ["load_converted", "read_torch_weights"]
+__all__ = ["read_torch_weights"]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+# What a pickle of anything else makes of the parser and of the code that reads its result.
+_MALFORMED = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +58,7 @@ class _WeightsUnpickler(pickle.Unpickler):
             return _describe
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
-        raise ValueError(f"A weights file must hold tensors alone. Received: {module}.{name}")
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which was not run")
 
     def persistent_load(self, pid: Any) -> tuple[str, np.dtype]:
         _, dtype, key, *_ = pid
@@ -71,10 +80,24 @@ def _view(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
     )
     inside = tensor.offset >= 0 and tensor.offset + reach < len(storage)
     if not inside or min(tensor.strides, default=0) < 0 or math.prod(tensor.shape) > len(storage):
-        raise ValueError(f"A tensor must lie in its storage of {len(storage)}. Received: {tensor}")
+        raise ValueError(f"a tensor lies outside its storage of {len(storage)}: {tensor}")
     byte_strides = [stride * storage.itemsize for stride in tensor.strides]
     view = np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, byte_strides)
     return np.array(view, order="C")
+
+
+def _read_tensors(file: IO[bytes]) -> dict[str, np.ndarray]:
+    magic, _, _ = (_load(file) for _ in range(3))
+    if magic != _MAGIC:
+        raise ValueError(f"it starts with {magic}, not {_MAGIC:#x}")
+    tensors, keys = _load(file), _load(file)
+    dtypes = {tensor.storage: tensor.dtype for tensor in tensors.values()}
+    elements, start, storages = file.read(), 0, {}
+    for key in keys:
+        length = int(np.frombuffer(elements, "<u8", 1, start)[0])
+        storages[key] = np.frombuffer(elements, dtypes[key], length, start + 8)
+        start += 8 + storages[key].nbytes
+    return {name: _view(tensor, storages[tensor.storage]) for name, tensor in tensors.items()}
 
 
 def read_torch_weights(path: Path) -> dict[str, np.ndarray]:
@@ -85,38 +108,9 @@ def read_torch_weights(path: Path) -> dict[str, np.ndarray]:
     """
     with path.open("rb") as file:
         try:
-            magic, _, _ = (_load(file) for _ in range(3))
-            tensors, keys = _load(file), _load(file)
-        except (pickle.UnpicklingError, EOFError, IndexError, KeyError, TypeError) as error:
-            raise ValueError(f"`path` must be a PyTorch weights file. Received: {path}") from error
-        if magic != _MAGIC:
-            raise ValueError(f"A weights file starts with {_MAGIC:#x}. Received: {magic} ({path})")
-        dtypes = {tensor.storage: tensor.dtype for tensor in tensors.values()}
-        storages = {}
-        for key in keys:
-            length = int(np.fromfile(file, "<i8", 1)[0])
-            storages[key] = np.fromfile(file, dtypes[key], length)
-    return {name: _view(tensor, storages[tensor.storage]) for name, tensor in tensors.items()}
-
-
-def load_converted(source: Path, folder: Path) -> dict[str, np.ndarray]:
-    """Returns what `read_torch_weights` does; the file itself is parsed at the first call only.
-
-    Args:
-        source: The PyTorch file.
-        folder: Keeps the copy in safetensors, named like the source.
-
-    Raises:
-        ValueError: The file is not a weights file of this format, or holds more than tensors.
-    """
-    # Part of the extra `pretrained`, as the only weights that are read here.
-    from safetensors.numpy import load_file, save_file
-
-    copy = folder / f"{source.stem}.safetensors"
-    if not copy.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        # A stopped or simultaneous conversion leaves no half-written copy.
-        partial = copy.with_name(f".{uuid.uuid4().hex}")
-        save_file(read_torch_weights(source), partial)
-        partial.replace(copy)
-    return load_file(copy)
+            return _read_tensors(file)
+        except _MALFORMED as error:
+            raise ValueError(
+                "A PyTorch weights file must hold tensors alone. "
+                f"Received: {path}: {error}. Get the file from its publisher again."
+            ) from error

@@ -68,10 +68,10 @@ def _application(name: str, weights: str | None) -> Architecture:
     )
 
 
-def _lite(pretrained: bool) -> Architecture:
+def _lite(name: str, pretrained: bool) -> Architecture:
     return Architecture(
-        functools.partial(efficientnet_lite.build_features, pretrained=pretrained),
-        auto_size=224 if pretrained else 128,
+        functools.partial(efficientnet_lite.build_features, name=name, pretrained=pretrained),
+        auto_size=efficientnet_lite.LITES[name].auto_size if pretrained else 128,
         min_size=32,
         channels=3,
     )
@@ -83,8 +83,8 @@ ARCHITECTURES = {
     "resnet_rs_18": Architecture(resnet.build_resnet_rs_18),
     **{name: _application(name, None) for name in applications.APPLICATIONS},
     **{f"{name}_imagenet": _application(name, "imagenet") for name in applications.APPLICATIONS},
-    "efficientnet_lite0": _lite(pretrained=False),
-    "efficientnet_lite0_imagenet": _lite(pretrained=True),
+    **{name: _lite(name, pretrained=False) for name in efficientnet_lite.LITES},
+    **{f"{name}_imagenet": _lite(name, pretrained=True) for name in efficientnet_lite.LITES},
 }
 
 

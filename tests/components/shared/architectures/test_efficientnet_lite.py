@@ -1,0 +1,65 @@
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+from kfp_vision.components.shared.architectures import efficientnet_lite
+from kfp_vision.components.shared.architectures.zoo import build_model
+from kfp_vision.components.shared.tasks import get_task
+
+PALACE, DAISY = 698, 985
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return efficientnet_lite.read_imagenet_weights()
+
+
+@pytest.fixture(scope="module")
+def photos():
+    """float32 [2, 224, 224, 3]: the largest square of a palace and of a flower."""
+    squares = []
+    for name in ("china.jpg", "flower.jpg"):
+        image = Image.fromarray(load_sample_image(name))
+        left = (image.width - image.height) // 2
+        square = image.crop((left, 0, left + image.height, image.height))
+        squares.append(np.asarray(square.resize((224, 224), Image.Resampling.BICUBIC)))
+    return np.stack(squares).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def backbone(weights):
+    pixels = keras.Input((224, 224, 3))
+    features = efficientnet_lite.build_features(
+        pixels, 0.0, name="efficientnet_lite0", pretrained=True
+    )
+    return keras.Model(pixels, features)
+
+
+def test_every_weight_of_the_file_but_the_classifier_is_used(weights, backbone):
+    names = [name for name in weights if not name.endswith("num_batches_tracked")]
+    used = sum(weights[name].size for name in names if not name.startswith("_fc."))
+    assert backbone.count_params() == used
+
+
+def test_the_network_recognises_photos(weights, photos, backbone):
+    pooled = np.asarray(backbone(photos)).mean(axis=(1, 2))
+    logits = pooled @ weights["_fc.weight"].T + weights["_fc.bias"]
+    assert logits.argmax(axis=-1).tolist() == [PALACE, DAISY]
+
+
+def test_statistics_of_the_norms_are_those_of_photos(photos, backbone):
+    lite = backbone.layers[-1]
+    norms = [layer for layer in lite.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    inputs = keras.Model(lite.inputs[0], [norm.input for norm in norms])(photos)
+    correlations = [
+        np.corrcoef(np.asarray(seen).mean(axis=(0, 1, 2)), np.asarray(norm.moving_mean))[0, 1]
+        for norm, seen in zip(norms, inputs, strict=True)
+    ]
+    assert np.median(correlations) > 0.9
+
+
+def test_names_of_weights_may_stand_in_a_saved_model() -> None:
+    model = build_model("efficientnet_lite0", get_task("binary"), (32, 32, 3), 2)
+    assert [weight.path for weight in model.weights if not weight.path[0].isalnum()] == []
