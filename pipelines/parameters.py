@@ -18,7 +18,15 @@ from kfp_vision.components.shared.tasks import TASKS
 __all__ = ["INSPECTED", "Parameters", "check_names", "make_parameters"]
 
 # What `inspect` reads beside the dataset and the output.
-INSPECTED = ("dataset_format", "unlabeled_uri", "follow_links", "task", "accept_findings", "seed")
+INSPECTED = (
+    "dataset_format",
+    "unlabeled_uri",
+    "follow_links",
+    "task",
+    "positive_class",
+    "accept_findings",
+    "seed",
+)
 
 
 def _required(text: str) -> Any:
@@ -46,6 +54,9 @@ class Parameters:
         False, "Follow links that lead out of the dataset; false refuses them."
     )
     task: str = _parameter("auto", f"One of auto, {', '.join(TASKS)}; `auto` detects it.")
+    positive_class: str = _parameter(
+        "", "Class that average precision and curves are of; empty: the rarer of two classes."
+    )
     architecture: str = _parameter("auto", "Zoo name or URI of a .keras file; `auto` chooses.")
     image_size: int = _parameter(0, "Side of the model's square input in pixels; 0: from the data.")
     batch_size: int = _parameter(0, "Images per step; 0: kfp-vision chooses.")

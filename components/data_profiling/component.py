@@ -12,6 +12,7 @@ def profile_dataset(
     page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     recipe_uri: str,
+    positive_class: str,
     recipe_version: str = "",
 ) -> None:
     """Measures balance, entropy, duplicates and leakage, and starts the recipe.
@@ -28,7 +29,8 @@ def profile_dataset(
 
     recipe = fetch_recipe(recipe_uri) if recipe_uri else Recipe()
     output_dir = Path(profile.path)
-    result = profile_images(Path(dataset.path), recipe, output_dir, ProfileConfig())
+    config = ProfileConfig(positive_class=positive_class)
+    result = profile_images(Path(dataset.path), recipe, output_dir, config)
     hand_on(profile, "profile", dataset)
     shutil.copyfile(output_dir / "profile.html", page.path)
     names = ("label_entropy_bits", "imbalance_ratio", "compressed_bits_per_pixel")

@@ -1,5 +1,6 @@
 """The recipe's section `data`: what is done about imbalance, and the metric that decides."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,9 +17,16 @@ __all__ = ["with_data_settings"]
 
 
 def with_data_settings(
-    recipe: Recipe, task: str, classes: Sequence[str], counts: np.ndarray, beta: float
+    recipe: Recipe,
+    task: str,
+    classes: Sequence[str],
+    counts: np.ndarray,
+    beta: float,
+    positive_class: str,
 ) -> Recipe:
-    """Returns the recipe with `class_weights` and `primary_metric`; what a user has set stays.
+    """Returns the recipe with its section `data`; what a user has set stays.
+
+    It holds `class_weights`, `primary_metric` and `positive_class`.
 
     Args:
         recipe: What a user or an earlier run has set.
@@ -26,10 +34,11 @@ def with_data_settings(
         classes: Class names, C of them.
         counts: int [C], training images of each class.
         beta: See `balance.effective_number`.
+        positive_class: The user's; empty for the recipe's, or the rarer class.
 
     Raises:
-        ValueError: The user's class weights are not one a class, or no metric of the task is called
-            as the user's primary metric.
+        ValueError: The user's class weights are not one a class, no metric of the task is called
+            as the user's primary metric, or no class as the positive one.
     """
     evidence = {
         "imbalance_ratio": round(imbalance_ratio(counts), 3),
@@ -53,7 +62,14 @@ def with_data_settings(
             f"`data.primary_metric` of the recipe must be one of {list(TASKS[task].metrics)} for a "
             f" {task} task. Received: {primary!r}"
         )
-    return recipe
+    if positive_class:
+        wanted = Setting(positive_class, "pipeline parameter", source="user")
+        recipe = recipe.with_settings("data", {"positive_class": wanted})
+    held = recipe.get("data", "positive_class")
+    users = held if held and held.source == "user" else None
+    return recipe.with_settings(
+        "data", {"positive_class": _positive_class(users, task, classes, counts)}
+    )
 
 
 def _weights(
@@ -86,3 +102,28 @@ def _primary_metric(
             evidence,
         )
     return Setting(task.metrics[0], task.reason, evidence)
+
+
+def _positive_class(
+    users: Setting | None, task: str, classes: Sequence[str], counts: np.ndarray
+) -> Setting:
+    """Returns the user's setting with its evidence, or the rarer class where there is none."""
+    if not TASKS[task].has_positive_class:
+        if users and users.value is not None:
+            raise ValueError(
+                f"`positive_class` must not be set for a {task} task, whose metrics are of all "
+                f"classes. Received: {users.value!r}. Leave it out."
+            )
+        return Setting(None, "No positive class: the metrics are of all classes.", source="default")
+    if users and users.value not in classes:
+        raise ValueError(
+            f"`positive_class` must be one of the classes {list(classes)}. "
+            f"Received: {users.value!r}"
+        )
+    setting = users or Setting(
+        classes[1] if counts[1] <= counts[0] else classes[0],
+        "The rarer class of the training images; of equally many, the second one.",
+        source="default",
+    )
+    share = counts[list(classes).index(setting.value)] / counts.sum()
+    return dataclasses.replace(setting, evidence={"train_share": round(float(share), 6)})

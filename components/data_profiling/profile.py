@@ -46,6 +46,7 @@ class ProfileConfig:
         thumbnails: Images shown of each class, and of how many classes.
         beta: Of the effective number of samples; 0.9999 was best on long-tailed CIFAR-10 (Cui et
             al., 2019, section 5).
+        positive_class: The user's; empty for the recipe's, or the rarer class.
         seed: Of the samples.
     """
 
@@ -53,6 +54,7 @@ class ProfileConfig:
     sample_pixels: int = 200_000_000
     thumbnails: tuple[int, int] = (6, 50)
     beta: float = 0.9999
+    positive_class: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -73,7 +75,7 @@ def profile_images(
     `stage_report.json` and `cost.json`.
 
     Raises:
-        ValueError: The dataset has no training image, or the recipe's weights do not fit it.
+        ValueError: The dataset has no training image, or what the user has set does not fit it.
     """
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -82,7 +84,9 @@ def profile_images(
         raise ValueError(f"The split `train` must hold images. Received: {info.splits}")
     images = read_images(dataset_dir, info)
     counts = _count_labels(images, info)
-    recipe = with_data_settings(recipe, info.task, info.classes, counts["train"], config.beta)
+    recipe = with_data_settings(
+        recipe, info.task, info.classes, counts["train"], config.beta, config.positive_class
+    )
     primary = recipe.value("data", "primary_metric")
     measured = _measure(images, info, counts, primary, dataset_dir)
     figures, sentences = count_figures(images, measured, config.beta, config.seed)

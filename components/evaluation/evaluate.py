@@ -17,13 +17,13 @@ from kfp_vision.components.evaluation.stage_report import evaluation_report
 from kfp_vision.components.evaluation.verdict import judge
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
-from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
+from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, PositiveClass
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.datasets.labelled import open_labelled
-from kfp_vision.components.shared.recipe.document import read_recipe
+from kfp_vision.components.shared.recipe.document import Recipe, read_recipe
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.records import join_records
 
 __all__ = ["EvaluateConfig", "evaluate_model"]
@@ -67,7 +67,8 @@ def evaluate_model(
 
     Args:
         dataset_dir: The `dataset` artifact.
-        model_dir: The `model` artifact; its `recipe.json` names the primary metric.
+        model_dir: The `model` artifact; its `recipe.json` names the primary metric and the positive
+            class.
         output_dir: Created when absent.
         config: How thoroughly.
 
@@ -77,8 +78,9 @@ def evaluate_model(
     """
     started = time.monotonic()
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-    task = get_task(info.task)
-    primary = read_recipe(model_dir / "recipe.json").value("data", "primary_metric")
+    recipe = read_recipe(model_dir / "recipe.json")
+    primary, positive = recipe.value("data", "primary_metric"), _positive_class(recipe)
+    task = task_of(info, positive.name if positive else None)
     model = keras.models.load_model(model_dir / "model.keras", compile=False, safe_mode=True)
 
     infer, images, outputs = compile_inference(model), {}, {}
@@ -110,6 +112,7 @@ def evaluate_model(
         outcome=verdict.outcome,
         best_baseline=verdict.baseline,
         sentence=verdict.sentence,
+        positive_class=positive,
         **explained,
     )
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -121,3 +124,10 @@ def evaluate_model(
     cost = StageCost("evaluate_model", time.monotonic() - started, seen)
     write_json(cost, output_dir / COST_FILE)
     return evaluation
+
+
+def _positive_class(recipe: Recipe) -> PositiveClass | None:
+    setting = recipe.sections["data"]["positive_class"]
+    if setting.value is None:
+        return None
+    return PositiveClass(setting.value, setting.evidence["train_share"])

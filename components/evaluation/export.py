@@ -26,7 +26,7 @@ from kfp_vision.components.shared.datasets.labelled import LabelledImages, open_
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk, is_disk_full
-from kfp_vision.components.shared.tasks import Outputs, Task, get_task
+from kfp_vision.components.shared.tasks import Outputs, Task, task_of
 from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
 
 __all__ = ["ExportConfig", "export_model"]
@@ -101,7 +101,7 @@ def export_model(
         model = keras.models.load_model(
             evaluation_dir / "model.keras", compile=False, safe_mode=True
         )
-        test = _open_test_set(dataset_dir, info, model, evaluation.primary, config)
+        test = _open_test_set(dataset_dir, info, model, evaluation, config)
         source = ExportSource(
             model,
             _draw_calibration(dataset_dir, info, model, config),
@@ -211,13 +211,18 @@ def _largest_difference(predictions: Outputs, expected: Outputs) -> float:
 
 
 def _open_test_set(
-    dataset_dir: Path, info: DatasetInfo, model: keras.Model, primary: str, config: ExportConfig
+    dataset_dir: Path,
+    info: DatasetInfo,
+    model: keras.Model,
+    evaluation: Evaluation,
+    config: ExportConfig,
 ) -> _TestSet:
-    task = get_task(info.task)
+    positive = evaluation.positive_class
+    task = task_of(info, positive.name if positive else None)
     images = open_labelled(dataset_dir, "test", model.input_shape[1:], task, len(info.classes))
     rows = np.linspace(0, len(images) - 1, min(len(images), config.max_images)).astype(np.int64)
     reference = SplitOutputs(compile_inference(model), images, rows, "export reference")
-    return _TestSet(images, rows, reference, task, primary)
+    return _TestSet(images, rows, reference, task, evaluation.primary)
 
 
 def _draw_calibration(

@@ -32,7 +32,7 @@ _MIN_BIN_IMAGES = 10
 def metric_names(report: Mapping[str, Any]) -> list[str]:
     """Returns the names of all metrics, the primary one first."""
     primary = report["metrics"]["primary"]
-    splits = [held for name, held in report["metrics"].items() if name != "primary"]
+    splits = [report["metrics"].get(split, {}) for split in ("test", "validation")]
     return list(dict.fromkeys([primary, *(name for held in splits for name in held)]))
 
 

@@ -30,6 +30,10 @@ _METRIC_MEANINGS = {
     "recall": "share of the images of this class that were found",
     "f1": "harmonic mean of precision and recall",
 }
+_MEANINGS_OF_POSITIVE = {
+    "auroc": "probability that an image of the positive class scores above one of the other class",
+    "average_precision": "area under precision over recall, of the positive class",
+}
 _BASELINE_MEANINGS = {
     "zero_rule": "knows only how frequent the classes are",
     "nearest_centroid": "the class whose mean image is nearest",
@@ -44,8 +48,13 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
         evaluation: Of the model.
         classes: C names.
     """
+    positive = evaluation.positive_class
     summary: dict[str, Any] = {
-        "metrics": {**evaluation.metrics, "primary": evaluation.primary},
+        "metrics": {
+            **evaluation.metrics,
+            "primary": evaluation.primary,
+            "positive_class": dataclasses.asdict(positive) if positive else None,
+        },
         "baselines": evaluation.baselines,
         "verdict": {
             "outcome": evaluation.outcome,
@@ -60,7 +69,7 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
     names, confusion = metric_names(summary), evaluation.confusion
     data = {
         "metrics": names,
-        "meanings": _METRIC_MEANINGS,
+        "meanings": _METRIC_MEANINGS | (_MEANINGS_OF_POSITIVE if positive else {}),
         "baseline_meanings": _BASELINE_MEANINGS,
         "comparisons": {name: compare_baselines(summary, name) for name in names},
         "per_class": evaluation.per_class,

@@ -92,7 +92,7 @@ def inspect_dataset(parameters: Parameters, keeps: bool) -> Inspection:
     """Imports and profiles a dataset as a run with the same parameters does.
 
     Args:
-        parameters: `dataset_uri` and what concerns the import, and `accept_findings`.
+        parameters: `dataset_uri` and what concerns import and profile.
         keeps: Whether `inspect.json`, `profile.html` and `rejected.parquet` go to `output_uri`.
     """
     check_codes(parameters.accept_findings)
@@ -143,6 +143,7 @@ def _run_stages(parameters: Parameters, folder: Path) -> None:
             page=dsl.HTML(uri=str(folder / "page.html")),
             metrics=dsl.Metrics(),
             recipe_uri="",
+            positive_class=parameters.positive_class,
         )
     check_profile.python_func(profile=profile, accept_findings=parameters.accept_findings)
 

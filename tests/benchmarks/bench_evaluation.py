@@ -15,13 +15,14 @@ import keras
 import numpy as np
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
+from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
 from kfp_vision.components.evaluation.bootstrap import score_with_intervals
 from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
 from kfp_vision.components.evaluation.export import ExportConfig, export_model
 from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.labelled import open_labelled
-from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.tasks import get_task
 
 
@@ -41,8 +42,9 @@ def train_one_epoch(dataset_dir: Path, info: DatasetInfo, model_dir: Path, prima
     model.fit(images.source.take(rows), labels, batch_size=128, verbose=0)
     model_dir.mkdir()
     model.save(model_dir / "model.keras")
-    recipe = Recipe({"data": {"primary_metric": Setting(primary, "bench")}})
-    write_recipe(recipe, model_dir / "recipe.json")
+    metric = Setting(primary, "bench", source="user")
+    recipe = Recipe().with_settings("data", {"primary_metric": metric})
+    profile_images(dataset_dir, recipe, model_dir, ProfileConfig())
 
 
 def time_bootstrap(num_images: int, num_classes: int) -> float:

@@ -3,7 +3,15 @@
 import dataclasses
 from typing import Any
 
-__all__ = ["Evaluation", "Export"]
+__all__ = ["Evaluation", "Export", "PositiveClass"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PositiveClass:
+    """The class that ranking metrics are of, and its share of the training images."""
+
+    name: str
+    train_share: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +47,8 @@ class Evaluation:
         outcome: `better` (than every baseline), `indistinguishable` (from one) or `rejected`.
         best_baseline: In the primary metric; empty when that is not defined.
         sentence: The outcome with its figures: the first sentence of the report.
+        positive_class: Of `auroc`, `average_precision` and the curves; None where they are of all
+            classes.
     """
 
     primary: str
@@ -54,6 +64,7 @@ class Evaluation:
     outcome: str = ""
     best_baseline: str = ""
     sentence: str = ""
+    positive_class: PositiveClass | None = None
 
 
 @dataclasses.dataclass(frozen=True)

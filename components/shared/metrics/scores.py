@@ -5,6 +5,8 @@ counts [N, R]: how often an image is in a resample (ones [N, 1] are the set itse
 [R], NaN where a resample leaves the metric undefined. No Keras here.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.sparse import csr_array
 
@@ -24,13 +26,19 @@ def of_whole_set(metrics: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def classification_metrics(
-    labels: np.ndarray, probabilities: np.ndarray, counts: np.ndarray
+    labels: np.ndarray, probabilities: np.ndarray, counts: np.ndarray, ranked: Sequence[int]
 ) -> dict[str, np.ndarray]:
     """Returns accuracy, balanced_accuracy, auroc, average_precision and ece, each [R].
 
-    The ranking metrics are one-vs-rest, averaged over the classes present; those of two classes
-    are of the second. `ece` is the gap between confidence and accuracy, averaged over 15 bins of
-    equal width (Guo et al., 2017, arXiv:1706.04599, eq. 3).
+    `ece` is the gap between confidence and accuracy, averaged over 15 bins of equal width (Guo et
+    al., 2017, arXiv:1706.04599, eq. 3).
+
+    Args:
+        labels: int [N].
+        probabilities: [N, C].
+        counts: [N, R].
+        ranked: Classes over which the ranking metrics, one-vs-rest, are averaged where present: all
+            of them, or the positive one.
     """
     num_classes = probabilities.shape[1]
     confidence = probabilities.max(axis=1)
@@ -40,8 +48,7 @@ def classification_metrics(
     images_of_class = _sum_by(labels, num_classes, np.ones(len(labels)), counts)
     correct_of_class = _sum_by(labels, num_classes, correct, counts)
     gaps = _sum_by(bins, _ECE_BINS, correct - confidence, counts)
-    columns = [1] if num_classes == 2 else range(num_classes)
-    ranking = [ranking_metrics(labels == c, probabilities[:, c], counts) for c in columns]
+    ranking = [ranking_metrics(labels == c, probabilities[:, c], counts) for c in ranked]
     auroc, average_precision = zip(*ranking, strict=True)
     return {
         "accuracy": correct_of_class.sum(axis=0) / num_images,

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.tasks.protocol import (
     Outputs,
     ReadTargets,
@@ -20,6 +21,7 @@ __all__ = [
     "Task",
     "TaskFacts",
     "get_task",
+    "task_of",
 ]
 
 
@@ -35,6 +37,7 @@ class TaskFacts:
         weighted_metric: Decides where the loss weights the classes; empty where it never does.
         unweighted_reason: Why the loss never weights them.
         one_class: Whether every image is of exactly one class; else of any number.
+        has_positive_class: Whether ranking metrics are of one class; else averaged over all.
     """
 
     implementation: str
@@ -43,6 +46,7 @@ class TaskFacts:
     weighted_metric: str = ""
     unweighted_reason: str = ""
     one_class: bool = False
+    has_positive_class: bool = False
 
 
 _BINARY = TaskFacts(
@@ -51,11 +55,14 @@ _BINARY = TaskFacts(
     "The loss is not weighted: every image counts the same.",
     weighted_metric="balanced_accuracy",
     one_class=True,
+    has_positive_class=True,
 )
 TASKS = {
     "binary": _BINARY,
     "multiclass": dataclasses.replace(
-        _BINARY, implementation=f"{__name__}.classification:MulticlassClassification"
+        _BINARY,
+        implementation=f"{__name__}.classification:MulticlassClassification",
+        has_positive_class=False,
     ),
     "multilabel": TaskFacts(
         f"{__name__}.multilabel:MultilabelClassification",
@@ -67,8 +74,13 @@ TASKS = {
 }
 
 
-def get_task(name: str) -> Task:
-    """Returns the task called `name`, a key of `TASKS`.
+def get_task(name: str, positive: int | None = None) -> Task:
+    """Returns the task called `name`.
+
+    Args:
+        name: A key of `TASKS`.
+        positive: Label of the positive class, of a task that has one. Its metrics need it, nothing
+            else does.
 
     Raises:
         ValueError: There is no such task.
@@ -76,5 +88,18 @@ def get_task(name: str) -> Task:
     if name not in TASKS:
         raise ValueError(f"`task` must be one of {sorted(TASKS)}. Received: {name!r}")
     module, kind = TASKS[name].implementation.split(":")
-    task: Task = getattr(importlib.import_module(module), kind)()
+    make = getattr(importlib.import_module(module), kind)
+    task: Task = make() if positive is None else make(positive)
     return task
+
+
+def task_of(info: DatasetInfo, positive_class: str | None) -> Task:
+    """Returns the task of a dataset, ready for metrics.
+
+    Args:
+        info: Of the dataset.
+        positive_class: The recipe's `data.positive_class`.
+    """
+    return get_task(
+        info.task, None if positive_class is None else info.classes.index(positive_class)
+    )

@@ -1,6 +1,6 @@
 """Single-label classification: targets `label` int32 [N], logits [B, C].
 
-Binary classification is the case C = 2 with the second class as the positive one.
+Binary classification is the case C = 2, one of which is the positive class.
 """
 
 from collections.abc import Iterable, Sequence
@@ -133,7 +133,13 @@ class MulticlassClassification:
 
     def metrics(self, records: Records, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Returns accuracy, balanced_accuracy, auroc, average_precision and ece, each [R]."""
-        return scores.classification_metrics(records["label"], records["probabilities"], counts)
+        labels, probabilities = records["label"], records["probabilities"]
+        ranked = self._ranked(probabilities.shape[1])
+        return scores.classification_metrics(labels, probabilities, counts, ranked)
+
+    def _ranked(self, num_classes: int) -> Sequence[int]:
+        """Returns the classes that ranking metrics and curves are of."""
+        return range(num_classes)
 
     def images_worth(self, metric: str, records: Records) -> float:
         """Returns how many images measure a metric, by the images of each class."""
@@ -162,12 +168,11 @@ class MulticlassClassification:
         present = labels if multilabel else np.eye(len(names), dtype=np.uint8)[labels]
         table = predictions_table(test.source.paths, names, present, probabilities, multilabel)
         rows = class_rows(names, present, decide(probabilities, multilabel), probabilities)
-        columns = [1] if self.name == "binary" else range(len(names))
         predicted = probabilities.argmax(axis=1)
         return {
             "per_class": rows,
             "confusion": [] if multilabel else confusion_counts(labels, predicted, len(names)),
-            "curves": ranking_curves(rows, columns, present, probabilities),
+            "curves": ranking_curves(rows, self._ranked(len(names)), present, probabilities),
             "calibration": calibration_report(labels, logits, temperature),
             "mistakes": confident_mistakes(
                 table, present, probabilities, test.source, multilabel, num_mistakes
@@ -182,6 +187,18 @@ def _join(batches: Iterable[tuple[Targets, Any]]) -> tuple[np.ndarray, np.ndarra
 
 
 class BinaryClassification(MulticlassClassification):
-    """One label per image, two classes."""
+    """One label per image, two classes; ranking metrics and curves are of the positive one."""
 
     name = "binary"
+
+    def __init__(self, positive: int | None = None) -> None:
+        """Takes the label of the positive class; None where no metric is computed."""
+        self._positive = positive
+
+    def _ranked(self, num_classes: int) -> Sequence[int]:
+        if self._positive is None:
+            raise ValueError(
+                "The metrics of a binary task must know the positive class. Received: none; the "
+                "recipe names it as `data.positive_class`."
+            )
+        return [self._positive]

@@ -23,7 +23,7 @@ from kfp_vision.components.shared.recipe.context import fits, fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION, Hyperparameters
 from kfp_vision.components.shared.runtime.seeds import seed_word
-from kfp_vision.components.shared.tasks import Task, get_task
+from kfp_vision.components.shared.tasks import Task, get_task, task_of
 from kfp_vision.components.shared.training.replicas import node_strategy
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -137,7 +137,8 @@ def build_trainer(
         policy: Of the augmentation; None for none.
         changes: Settings that replace those of the recipe.
     """
-    task = get_task(info.task)
+    positive = recipe.get("data", "positive_class")
+    task = task_of(info, positive.value if positive else None)
     settings = dataclasses.replace(hyperparameters.from_recipe(recipe), **changes)
     weights = recipe.value("data", "class_weights")
     class_weights = None if weights is None else np.asarray(weights)

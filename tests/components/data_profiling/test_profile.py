@@ -1,5 +1,6 @@
 """The whole stage on a small store with planted faults, and its files read back."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -147,6 +148,69 @@ def test_what_the_user_set_stays(imbalanced: Path, tmp_path: Path) -> None:
     assert recipe.value("data", "primary_metric") == "accuracy"
 
 
+@pytest.mark.parametrize(
+    ("share_of_second", "wanted", "positive", "train_share", "source"),
+    [
+        (0.125, "", "naïve dog", 0.125, "default"),
+        (0.875, "", "<b>cat</b>", 0.125, "default"),
+        # Equally many: the second.
+        (0.5, "", "naïve dog", 0.5, "default"),
+        (0.125, "<b>cat</b>", "<b>cat</b>", 0.875, "user"),
+    ],
+)
+def test_the_rarer_class_is_positive_unless_the_user_names_one(
+    share_of_second: float,
+    wanted: str,
+    positive: str,
+    train_share: float,
+    source: str,
+    tmp_path: Path,
+) -> None:
+    planted = {
+        split: [[int(index % 8 < 8 * share_of_second)] for index in range(count)]
+        for split, count in SPLITS.items()
+    }
+    dataset = write_store(tmp_path / "data", planted, "binary")
+    profile_images(dataset, Recipe(), tmp_path / "out", ProfileConfig(positive_class=wanted))
+    setting = read_recipe(tmp_path / "out/recipe.json").sections["data"]["positive_class"]
+    assert (setting.value, setting.source) == (positive, source)
+    assert setting.evidence["train_share"] == pytest.approx(train_share, abs=1e-6)
+
+
+def test_the_positive_class_of_a_recipe_stays_where_it_is_the_user_s(
+    imbalanced: Path, tmp_path: Path
+) -> None:
+    by_hand = Setting("<b>cat</b>", "of another run", source="user")
+    for held in (by_hand, dataclasses.replace(by_hand, source="default")):
+        recipe = Recipe().with_settings("data", {"positive_class": held})
+        profile_images(imbalanced, recipe, tmp_path / held.source, ProfileConfig())
+        setting = read_recipe(tmp_path / held.source / "recipe.json").get("data", "positive_class")
+        assert setting is not None
+        assert setting.source == held.source
+        assert setting.value == ("<b>cat</b>" if held is by_hand else "naïve dog")
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("binary", r"be one of the classes \['<b>cat</b>', 'naïve dog'\]. Received: 'bird'"),
+        ("multilabel", "not be set for a multilabel task.*Received: 'bird'"),
+    ],
+)
+def test_a_positive_class_that_is_none_is_refused(task: str, message: str, tmp_path: Path) -> None:
+    dataset = write_store(tmp_path / "data", labels(8), task)
+    with pytest.raises(ValueError, match=f"`positive_class` must {message}"):
+        profile_images(dataset, Recipe(), tmp_path / "out", ProfileConfig(positive_class="bird"))
+
+
+def test_a_task_without_a_positive_class_forgets_that_of_another_run(tmp_path: Path) -> None:
+    dataset = write_store(tmp_path / "data", labels(8), "multilabel")
+    held = {"positive_class": Setting("bird", "the rarer class", {}, "default")}
+    earlier = Recipe().with_settings("data", held)
+    profile_images(dataset, earlier, tmp_path / "out", ProfileConfig())
+    assert read_recipe(tmp_path / "out/recipe.json").value("data", "positive_class") is None
+
+
 def test_weights_of_another_dataset_are_refused(imbalanced: Path, tmp_path: Path) -> None:
     user = Recipe().with_settings("data", {"class_weights": Setting([1, 1, 1], "", {}, "user")})
     with pytest.raises(ValueError, match="one number a class"):
@@ -187,6 +251,7 @@ def test_components_warm_start_and_gate(imbalanced: Path, tmp_path: Path) -> Non
         page=SimpleNamespace(path=str(tmp_path / "page.html")),
         metrics=SimpleNamespace(log_metric=logged.__setitem__),
         recipe_uri=str(tmp_path / "earlier.json"),
+        positive_class="",
     )
     recipe = json.loads((tmp_path / "profile/recipe.json").read_text())
     assert set(recipe["sections"]) == {"training", "data"}

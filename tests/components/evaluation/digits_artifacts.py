@@ -90,6 +90,16 @@ def write_dataset(
     write_json(info, folder / "dataset.json")
 
 
+def data_recipe(task: str, primary: str, positive: str = "high") -> Recipe:
+    """Returns what the profile says of the digits, as far as an evaluation reads it."""
+    positive_class = Setting(None, "test")
+    if task == "binary":
+        positive_class = Setting(positive, "test", {"train_share": 0.5})
+    return Recipe(
+        {"data": {"primary_metric": Setting(primary, "test"), "positive_class": positive_class}}
+    )
+
+
 def train(task: str, images: np.ndarray, labels: list[list[int]]) -> keras.Model:
     """Trains a small depthwise network, like the default of kfp-vision, to real logits."""
     keras.utils.set_random_seed(0)
@@ -121,6 +131,5 @@ def write_trained(folder: Path, task: str) -> Trained:
     write_dataset(folder / "dataset", task, images, labels)
     (folder / "model").mkdir()
     train(task, images, labels).save(folder / "model/model.keras")
-    primary = Setting(_PRIMARY[task], "test")
-    write_recipe(Recipe({"data": {"primary_metric": primary}}), folder / "model/recipe.json")
+    write_recipe(data_recipe(task, _PRIMARY[task]), folder / "model/recipe.json")
     return Trained(task, folder / "dataset", folder / "model", images, labels)

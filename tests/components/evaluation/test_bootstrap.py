@@ -55,7 +55,7 @@ def test_same_seed_same_resamples():
 
 def test_interval_of_accuracy_is_the_binomial_one():
     sample = two_class_sample(np.random.default_rng(0), 1000, 0.8)
-    scores = score_with_intervals(get_task("binary"), sample, 2000, seed=0)
+    scores = score_with_intervals(get_task("binary", 1), sample, 2000, seed=0)
     value, (low, high) = scores["accuracy"]["value"], scores["accuracy"]["ci95"]
     expected = binomtest(round(1000 * value), 1000).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((expected.low, expected.high))
@@ -65,7 +65,7 @@ def test_interval_of_accuracy_is_the_binomial_one():
 def test_sixty_right_of_sixty_is_not_certain(counts):
     labels = np.repeat([0, 1], counts)
     scores = score_with_intervals(
-        get_task("binary"), records(labels, np.eye(2)[labels]), 200, seed=0
+        get_task("binary", 1), records(labels, np.eye(2)[labels]), 200, seed=0
     )
     assert scores["accuracy"]["ci95"] == [pytest.approx(0.940, abs=5e-4), 1.0]
     # Two images of a class are no sixty: the mean over classes is much less sure.
@@ -89,7 +89,7 @@ def test_every_label_right_is_not_certain():
     ("counts", "separation"), [((50, 50), 4.1), ((100, 100), 2.0), ((20, 180), 3.0), ((5, 55), 3.0)]
 )
 def test_intervals_cover_the_truth(counts, separation):
-    generator, task = np.random.default_rng(4), get_task("binary")
+    generator, task = np.random.default_rng(4), get_task("binary", 1)
     accuracy, auroc = norm.cdf(separation / 2), norm.cdf(separation / np.sqrt(2))
     truth = {"accuracy": accuracy, "balanced_accuracy": accuracy, "auroc": auroc}
     covered = dict.fromkeys(truth, 0)
@@ -106,7 +106,7 @@ def test_intervals_cover_the_truth(counts, separation):
     ("counts", "separations"), [((60, 60), (2.0, 1.5)), ((20, 180), (2.0, 2.0))]
 )
 def test_paired_differences_cover_the_truth(counts, separations):
-    generator, task = np.random.default_rng(5), get_task("binary")
+    generator, task = np.random.default_rng(5), get_task("binary", 1)
     first, second = (np.array([norm.cdf(s / 2), norm.cdf(s / np.sqrt(2))]) for s in separations)
     covered = np.zeros(2, int)
     for trial in range(100):
@@ -124,7 +124,7 @@ def test_a_difference_is_clear_where_the_intervals_overlap():
     model, rival = labels.copy(), labels.copy()
     model[:40], rival[:60] = 1 - model[:40], 1 - rival[:60]
     scores, rivals = score_against_rivals(
-        get_task("binary"),
+        get_task("binary", 1),
         records(labels, np.eye(2)[model]),
         {"r": records(labels, np.eye(2)[rival])},
         500,
@@ -143,7 +143,7 @@ def calibrated_sample(generator, num_images):
 
 
 def test_the_interval_of_a_perfect_calibration_holds_zero():
-    generator, task, held, inside = np.random.default_rng(6), get_task("binary"), 0, 0
+    generator, task, held, inside = np.random.default_rng(6), get_task("binary", 1), 0, 0
     for trial in range(60):
         sample = calibrated_sample(generator, 2000)
         score = score_with_intervals(task, sample, 100, seed=trial)["ece"]
@@ -157,7 +157,7 @@ def test_the_interval_of_a_perfect_calibration_holds_zero():
 def test_the_interval_of_a_bad_calibration_holds_it_and_not_zero():
     sample = calibrated_sample(np.random.default_rng(7), 2000)
     sure = records(sample["label"], np.eye(2)[sample["probabilities"].argmax(axis=1)])
-    score = score_with_intervals(get_task("binary"), sure, 200, seed=0)["ece"]
+    score = score_with_intervals(get_task("binary", 1), sure, 200, seed=0)["ece"]
     # Always certain, right three times in four.
     assert 0.2 < score["ci95"][0] < 0.25 < score["ci95"][1] < 0.3
 
@@ -176,7 +176,7 @@ def test_many_classes_need_bounded_memory():
 @pytest.mark.parametrize("labels", [[0, 0], [0, 1], [1]])
 def test_the_smallest_sets_have_wide_intervals_and_no_nan(labels):
     held = records(np.array(labels), np.array([[0.9, 0.1]] * len(labels)))
-    scores, rivals = score_against_rivals(get_task("binary"), held, {"same": held}, 100, 0)
+    scores, rivals = score_against_rivals(get_task("binary", 1), held, {"same": held}, 100, 0)
     assert np.isfinite([score["ci95"] for score in scores.values()]).all()
     low, high = rivals["same"]["accuracy"]["difference"]["ci95"]
     assert low < 0 < high

@@ -2,17 +2,21 @@
 
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from digits_artifacts import data_recipe
 from sklearn import metrics as sk
 
 from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
+from kfp_vision.components.evaluation.export import ExportConfig, export_model
 from kfp_vision.components.shared.artifacts.cost import StageCost
-from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
+from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, PositiveClass
 from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.recipe.document import write_recipe
 
 
 def test_file_says_what_was_returned(evaluated):
@@ -101,6 +105,29 @@ def test_mistakes_are_wrong_and_sorted(evaluated):
 def test_cost_counts_validation_and_test_images(evaluated):
     _, _, folder = evaluated
     assert read_json(StageCost, folder / "cost.json").images_seen == 300 + 497
+
+
+@pytest.mark.parametrize("trained", ["binary"], indirect=True)
+@pytest.mark.parametrize("positive", ["low", "high"])
+def test_ranking_is_of_the_positive_class_in_every_figure(trained, positive, tmp_path):
+    model_dir, folder = tmp_path / "model", tmp_path / "evaluation"
+    shutil.copytree(trained.model_dir, model_dir)
+    write_recipe(data_recipe("binary", "average_precision", positive), model_dir / "recipe.json")
+    config = EvaluateConfig(num_resamples=100)
+    evaluation = evaluate_model(trained.dataset_dir, model_dir, folder, config)
+    table = pq.read_table(folder / "predictions.parquet").to_pydict()
+    truth = np.array(table["label"]) == positive
+    expected = sk.average_precision_score(truth, table[f"p_{positive}"])
+    assert expected < 1
+    assert evaluation.metrics["test"]["average_precision"]["value"] == pytest.approx(expected)
+    # Whoever knows the frequencies alone is right as often as the class is there.
+    known = evaluation.baselines["zero_rule"]["average_precision"]["value"]
+    assert known == pytest.approx(truth.mean())
+    assert evaluation.positive_class == PositiveClass(positive, 0.5)
+    assert [[*lines] for lines in evaluation.curves.values()] == [[positive]] * 2
+    exports = export_model(trained.dataset_dir, folder, tmp_path / "exports", ExportConfig())
+    keras_file = next(export for export in exports if export.format == "keras")
+    assert keras_file.metrics["average_precision"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("trained", ["multiclass"], indirect=True)

@@ -5,14 +5,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from digits_artifacts import digit_labels, write_dataset
+from digits_artifacts import data_recipe, digit_labels, write_dataset
 from kfp import dsl
 from sklearn.datasets import load_digits
 
 from kfp_vision.components.evaluation import component
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
 from kfp_vision.components.shared.artifacts.json_files import read_json
-from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.recipe.document import write_recipe
 
 PRIMARY = {
     "binary": "balanced_accuracy",
@@ -98,8 +98,7 @@ def evaluate(
     )(keras.layers.Flatten()(pixels))
     (folder / "model").mkdir()
     keras.Model(pixels, logits).save(folder / "model/model.keras")
-    metric = Setting(primary or PRIMARY[task], "test")
-    write_recipe(Recipe({"data": {"primary_metric": metric}}), folder / "model/recipe.json")
+    write_recipe(data_recipe(task, primary or PRIMARY[task]), folder / "model/recipe.json")
     metrics = dsl.Metrics()
     component.evaluate_model.python_func(
         dsl.Dataset(uri=str(folder / "dataset")),

@@ -5,11 +5,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from digits_artifacts import write_dataset
+from digits_artifacts import data_recipe, write_dataset
 
 from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
-from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.recipe.document import write_recipe
 
 SPLITS = {"train": range(1500), "validation": range(1500, 2000), "test": range(2000, 3000)}
 # Distance of the classes in standard deviations, along the direction that separates them best.
@@ -42,8 +42,7 @@ def write_planted(folder: Path, cosine: float, threshold: float, primary: str) -
     dense.set_weights([weights, bias])
     (folder / "model").mkdir()
     model.save(folder / "model/model.keras")
-    recipe = Recipe({"data": {"primary_metric": Setting(primary, "test")}})
-    write_recipe(recipe, folder / "model/recipe.json")
+    write_recipe(data_recipe("binary", primary), folder / "model/recipe.json")
     return folder
 
 

@@ -78,8 +78,11 @@ def _write_model(folder: Path) -> None:
     model = keras.Model(pixels, head(brightness))
     head.set_weights([np.array([[0.01, -0.01]] * 3), np.array([-3.75, 3.75])])
     model.save(folder / "model.keras")
-    setting = Setting("balanced_accuracy", "test")
-    write_recipe(Recipe({"data": {"primary_metric": setting}}), folder / "recipe.json")
+    data = {
+        "primary_metric": Setting("balanced_accuracy", "test"),
+        "positive_class": Setting("dark", "test", {"train_share": 0.5}),
+    }
+    write_recipe(Recipe({"data": data}), folder / "recipe.json")
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from report_artifacts import Artifacts
 from report_cases import CASES
 
 from kfp_vision.components.reporting.build import build_report
-from kfp_vision.components.shared.artifacts.evaluation_result import Export
+from kfp_vision.components.shared.artifacts.evaluation_result import Export, PositiveClass
 from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.report.records import Stages
 
@@ -71,6 +71,7 @@ def test_report_json_holds_the_keys_that_tools_rely_on(
         "classes": digits_run.dataset.classes,
     }
     assert report["metrics"]["primary"] == "accuracy"
+    assert report["metrics"]["positive_class"] is None
     assert set(report["metrics"]["test"]["accuracy"]) == {"value", "ci95"}
     assert set(report["baselines"]) == {"zero_rule", "nearest_centroid"}
     assert set(report["exports"][0]) >= {
@@ -83,6 +84,19 @@ def test_report_json_holds_the_keys_that_tools_rely_on(
         "passed",
     }
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", report["kfp_vision_version"])
+
+
+def test_the_positive_class_is_named_with_its_share(digits_run: Artifacts, tmp_path: Path) -> None:
+    positive = PositiveClass("<b>crack</b>", 0.112)
+    evaluation = dataclasses.replace(digits_run.evaluation, positive_class=positive)
+    run = dataclasses.replace(digits_run, evaluation=evaluation)
+    report = build_report(run.write(tmp_path), tmp_path / "out")
+    assert report["metrics"]["positive_class"] == {"name": "<b>crack</b>", "train_share": 0.112}
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    said = (
+        "Positive: <b>&lt;b&gt;crack&lt;/b&gt;</b>, 11\N{NO-BREAK SPACE}% of the training images."
+    )
+    assert said in page
 
 
 def test_cost_is_the_sum_of_the_stages_and_a_multiple_of_a_plain_training(
