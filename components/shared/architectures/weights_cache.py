@@ -40,9 +40,7 @@ def check_digest(source: Path, sha256: str) -> None:
     with source.open("rb") as file:
         received = hashlib.file_digest(file, "sha256").hexdigest()
     if received != sha256:
-        raise ValueError(
-            f"{source.name} must have the SHA-256 digest {sha256}. Received: {received} ({source})"
-        )
+        raise ValueError(f"SHA-256 digest {received} instead of {sha256} in {source}")
 
 
 def _digest(tensors: Mapping[str, np.ndarray]) -> str:
