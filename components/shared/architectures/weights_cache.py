@@ -7,18 +7,16 @@ tensors have the digest that was written with them. Every other copy is made ane
 import functools
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from kfp_vision.components.shared.architectures.torch_weights import read_torch_weights
-
 __all__ = ["check_digest", "default_folder", "load_converted"]
 
-# Raised whenever `read_torch_weights` gives other arrays for the same file.
+# Raised whenever a parser gives other arrays for the same file.
 _CONVERSION = "1"
 
 
@@ -82,27 +80,33 @@ def _say_uncached(reason: str) -> None:
     print(f"Pretrained weights are converted at each start, because {reason}.")
 
 
-def load_converted(source: Path, sha256: str, folder: Path | None) -> dict[str, np.ndarray]:
-    """Returns what `read_torch_weights` does; the file itself is parsed at the first call only.
+def load_converted(
+    source: Path,
+    sha256: str,
+    parse: Callable[[Path], dict[str, np.ndarray]],
+    folder: Path | None,
+) -> dict[str, np.ndarray]:
+    """Returns what `parse` does; the file itself is parsed at the first call only.
 
     Args:
-        source: The PyTorch file.
+        source: The file as it was published.
         sha256: Its digest.
+        parse: `source` -> (name -> array).
         folder: Keeps the copy in safetensors, named like the source; None keeps none.
 
     Raises:
-        ValueError: The file has another digest, is not a weights file of this format, or holds
+        ValueError: The file has another digest, is not in the format of `parse`, or holds
             more than tensors.
         OSError: The file cannot be read.
     """
     check_digest(source, sha256)
     if folder is None:
         _say_uncached("the user has no home folder")
-        return read_torch_weights(source)
+        return parse(source)
     copy = folder / f"{source.stem}.safetensors"
     tensors = _read_copy(copy, sha256)
     if tensors is None:
-        tensors = read_torch_weights(source)
+        tensors = parse(source)
         try:
             _write_copy(copy, sha256, tensors)
         except OSError as error:

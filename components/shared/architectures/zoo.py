@@ -19,6 +19,7 @@ from kfp_vision.components.shared.architectures import (
     efficientnet_lite,
     resnet,
     separable,
+    squeezenet,
     user_head,
     user_model,
 )
@@ -85,6 +86,9 @@ ARCHITECTURES = {
     **{f"{name}_imagenet": _application(name, "imagenet") for name in applications.APPLICATIONS},
     **{name: _lite(name, pretrained=False) for name in efficientnet_lite.LITES},
     **{f"{name}_imagenet": _lite(name, pretrained=True) for name in efficientnet_lite.LITES},
+    "squeezenet_imagenet": Architecture(
+        squeezenet.build_features, auto_size=224, min_size=32, channels=3, droppable=False
+    ),
 }
 
 

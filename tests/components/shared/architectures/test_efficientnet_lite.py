@@ -7,8 +7,7 @@ These are the two highest logits of `EfficientNet.from_name(name)` of efficientn
 import keras
 import numpy as np
 import pytest
-from PIL import Image
-from sklearn.datasets import load_sample_image
+from photos import load_photos
 
 from kfp_vision.components.shared.architectures import efficientnet_lite
 from kfp_vision.components.shared.architectures.efficientnet_lite import LITES
@@ -39,15 +38,7 @@ def weights(name):
 
 @pytest.fixture(scope="module")
 def photos(name):
-    """float32 [2, size, size, 3]: the largest square of a palace and of a flower."""
-    size = LITES[name].auto_size
-    squares = []
-    for file in ("china.jpg", "flower.jpg"):
-        image = Image.fromarray(load_sample_image(file))
-        left = (image.width - image.height) // 2
-        square = image.crop((left, 0, left + image.height, image.height))
-        squares.append(np.asarray(square.resize((size, size), Image.Resampling.BICUBIC)))
-    return np.stack(squares).astype(np.float32)
+    return load_photos(LITES[name].auto_size)
 
 
 @pytest.fixture(scope="module")

