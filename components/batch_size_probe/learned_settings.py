@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from kfp_vision.components.batch_size_probe.batch_choice import BatchChoice
 from kfp_vision.components.batch_size_probe.learning_rate import clip_threshold
 from kfp_vision.components.batch_size_probe.pilot import Pilot
 from kfp_vision.components.batch_size_probe.steps import FittedLength
@@ -57,7 +58,7 @@ def usable_noise_scale(pilot: Pilot) -> float:
 def learned_settings(
     recipe: Recipe,
     throughput: Throughput,
-    times: dict[int, float],
+    batch_choice: BatchChoice,
     pilot: Pilot,
     fitted: FittedLength | None,
     reference: int,
@@ -68,7 +69,7 @@ def learned_settings(
     Args:
         recipe: Complete, of a plain training.
         throughput: Measured speeds.
-        times: Of `choose_batch_size`, the best first.
+        batch_choice: Of the batch size.
         pilot: What the steps showed.
         fitted: When the training set will be fitted; None where that is not told.
         reference: Batch size of the pilot.
@@ -89,11 +90,17 @@ def learned_settings(
             },
         ),
         "batch_size": Setting(
-            next(iter(times)),
-            "fastest to target, (B + B_noise) / r(B), of the sizes that fit into memory",
+            batch_choice.batch_size,
+            "fastest to target, (B + B_noise) / r(B), of the sizes that fit into memory; of those "
+            "that the scatter of the times cannot tell from it, the one nearest to the reference",
             {
                 "noise_scale": interval,
-                "relative_time": {str(size): round(ratio, 3) for size, ratio in times.items()},
+                "relative_time": {
+                    str(size): round(ratio, 3)
+                    for size, ratio in batch_choice.relative_times.items()
+                },
+                "tie_margin": batch_choice.tie_margin,
+                "reference_batch": reference,
                 "device": throughput.device,
             },
         ),

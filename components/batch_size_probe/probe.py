@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from kfp_vision.components.batch_size_probe.batch_choice import choose_batch_size
 from kfp_vision.components.batch_size_probe.learned_settings import (
     keep_shrinkage,
     learned_settings,
@@ -20,7 +21,6 @@ from kfp_vision.components.batch_size_probe.pilot import Lengths, plan_lengths, 
 from kfp_vision.components.batch_size_probe.stage_report import probe_report
 from kfp_vision.components.batch_size_probe.steps import steps_to_fit
 from kfp_vision.components.batch_size_probe.throughput import (
-    choose_batch_size,
     measure_in_child,
     measure_throughput,
 )
@@ -231,8 +231,8 @@ def _measure(
             f"The gradient noise scale is not determined by {lengths.trial_steps // 2} steps; it "
             f"is at least {noise.low:.0f}, and that bound was used."
         )
-    times = choose_batch_size(throughput.feasible(), usable_noise_scale(pilot))
-    chosen = learned_settings(recipe, throughput, times, pilot, fitted, batch_size, plain_images)
+    choice = choose_batch_size(throughput.feasible(), usable_noise_scale(pilot), batch_size)
+    chosen = learned_settings(recipe, throughput, choice, pilot, fitted, batch_size, plain_images)
     facts = fixed_facts(recipe, info)
     learned = resolve(learn(recipe, SECTION, chosen, facts), {}, info.splits["train"], facts)
     decay = keep_shrinkage(recipe, learned, plain_images / batch_size)
@@ -243,7 +243,7 @@ def _measure(
         notes=notes,
         reference_batch=batch_size,
         throughput=[
-            dataclasses.replace(row, relative_time=times.get(row.batch_size))
+            dataclasses.replace(row, relative_time=choice.relative_times.get(row.batch_size))
             for row in throughput.by_batch
         ],
         variants=throughput.variants,

@@ -17,6 +17,7 @@ from kfp_vision.components.batch_size_probe.timing import (
     OTHER_CALLS,
     ThroughputRequest,
     Timer,
+    look_again,
     steps_per_call,
 )
 from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
@@ -27,7 +28,6 @@ from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = [
     "Throughput",
-    "choose_batch_size",
     "measure_in_child",
     "measure_throughput",
 ]
@@ -70,32 +70,12 @@ class Throughput:
         return rows or self.by_batch[:1]
 
 
-def choose_batch_size(
-    rows: Sequence[StepSpeed], noise_scale: float, gain: float = 0.05
-) -> dict[int, float]:
-    """Returns batch size -> relative time to target, the best first.
-
-    Time is proportional to (1 + B_noise/B) B / r(B): steps (McCandlish et al., 2018, eq. 2.11)
-    times seconds a step. Sizes within `gain` of the fastest count as equal, and the smaller goes
-    first, because it needs fewer examples and less memory.
-
-    Args:
-        rows: Feasible measurements, at least one.
-        noise_scale: B_noise in examples.
-        gain: Relative difference below which timing noise decides.
-    """
-    times = {row.batch_size: (row.batch_size + noise_scale) / row.images_per_second for row in rows}
-    best = min(times.values())
-    ordered = sorted(times, key=lambda size: (times[size] > best * (1 + gain), size))
-    return {size: times[size] / best for size in ordered}
-
-
 def measure_throughput(trainer: Trainer, request: ThroughputRequest) -> Throughput:
     """Times what surely fits in this process, on a CPU, and leaves the rest to a child.
 
-    First the reference, then larger sizes while they are faster, smaller ones, the reference
-    again, other numbers of steps per call, and what the child is for: each when there is time for
-    it. Where not even the reference surely fits, the child measures everything.
+    First the reference, then larger sizes while they are faster, smaller ones, all of them again,
+    other numbers of steps per call, and what the child is for: each when there is time for it.
+    Where not even the reference surely fits, the child measures everything.
 
     Args:
         trainer: Without a moving average of the weights; is put back afterwards.
@@ -122,13 +102,13 @@ def measure_throughput(trainer: Trainer, request: ThroughputRequest) -> Throughp
         for size in reversed(safe)
         if size < reference and (row := timer.measure(size, steps_per_call(size)))
     ]
-    again = timer.measure(reference, steps_per_call(reference))
+    rows = [
+        # Seconds later: what else the machine does has changed.
+        look_again(row, timer.measure(row.batch_size, row.steps_per_call))
+        for row in (*reversed(smaller), timer.first, *larger)
+    ]
     variants = [row for num in OTHER_CALLS if (row := timer.measure(reference, num))]
     trainer.restore(initial)
-    # Everything is judged by the reference: a second look, seconds later, catches a busy machine.
-    speed = max(row.images_per_second for row in (timer.first, again) if row)
-    first = dataclasses.replace(timer.first, images_per_second=speed)
-    rows = [*reversed(smaller), first, *larger]
     ended = _time_over(rows) if timer.skipped else ""
     here = Throughput(rows, variants, ended, free_mib, "CPU")
     left_s = timer.deadline - time.monotonic()
@@ -177,6 +157,11 @@ def _run_child(
             attempted = value
         elif kind in ("batch", "variant"):
             (rows if kind == "batch" else variants).append(value)
+        elif kind == "again":
+            rows = [
+                look_again(row, value) if row.batch_size == value.batch_size else row
+                for row in rows
+            ]
     ended = before.ended
     if kind == "time_over":
         ended = _time_over(rows)

@@ -53,8 +53,8 @@ class Orders:
 def run_child(orders: Orders, time_limit_s: float | None) -> Iterator[tuple[str, Any]]:
     """Yields the messages of a child process, each a kind and a value, and ends the process.
 
-    The kinds are `device` (name, MiB free), `start` (what may not fit), `batch` and `variant`
-    (a `StepSpeed`); the last message is `done`, `out_of_memory`, `killed` or `time_over`.
+    The kinds are `device` (name, MiB free), `start` (what may not fit), `batch`, `again` and
+    `variant` (a `StepSpeed`); the last message is `done`, `out_of_memory`, `killed` or `time_over`.
 
     Args:
         orders: What it measures.
@@ -119,14 +119,18 @@ def _measure_all(orders: Orders, results: Connection) -> None:
         return StepSpeed(batch_size, speed, memory_mib, num_steps, jit)
 
     reference, before = request.reference_batch, orders.speed_before
+    rows = []
     try:
         for batch_size in orders.batch_sizes:
             say("start", f"a batch of {batch_size}")
             row = measure(trainer, batch_size, steps_per_call(batch_size), False)
             say("batch", row)
+            rows.append(row)
             if batch_size > reference and row.images_per_second < FLAT * before:
                 break
             before = row.images_per_second
+        for row in rows:
+            say("again", measure(trainer, row.batch_size, row.steps_per_call, False))
         for num_steps in orders.other_calls:
             say("variant", measure(trainer, reference, num_steps, False))
         # Several replicas are not compiled by XLA.

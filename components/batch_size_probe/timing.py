@@ -4,6 +4,7 @@ Shapes: K steps in one call, B images a batch, images uint8 [K, B, H, W, C].
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ __all__ = [
     "OTHER_CALLS",
     "ThroughputRequest",
     "Timer",
+    "look_again",
     "steps_per_call",
     "time_steps",
 ]
@@ -65,6 +67,18 @@ def time_steps(
         trainer.run_steps(images, targets, rates)
         times.append(time.monotonic() - began)
     return num_steps * batch_size / min(times)
+
+
+def look_again(row: StepSpeed, again: StepSpeed | None) -> StepSpeed:
+    """Returns a measurement with a second one of the same, or as it is where there is none.
+
+    The faster of the two counts, and the ratio of their speeds tells how far to trust it.
+    """
+    if again is None:
+        return row
+    speeds = row.images_per_second, again.images_per_second
+    scatter = math.log(max(speeds) / min(speeds))
+    return dataclasses.replace(row, images_per_second=max(speeds), scatter=scatter)
 
 
 @dataclasses.dataclass(frozen=True)

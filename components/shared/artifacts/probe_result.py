@@ -11,13 +11,15 @@ class StepSpeed:
 
     Attributes:
         batch_size: B, over all replicas.
-        images_per_second: Of the compiled loop once it is warm.
+        images_per_second: Of the compiled loop once it is warm; the faster of two measurements.
         memory_mib: At most so much did the steps add to the process on a CPU; on GPUs the peak of
             the fullest one.
         steps_per_call: Steps in one call of the loop.
         jit_compile: Whether XLA compiled the step.
         relative_time: Time to the same loss over that of the fastest size; None where it was not
             compared or leaves too little memory free.
+        scatter: Logarithm of the faster over the slower of two measurements, seconds apart; None
+            where there was one.
     """
 
     batch_size: int
@@ -26,6 +28,7 @@ class StepSpeed:
     steps_per_call: int
     jit_compile: bool
     relative_time: float | None = None
+    scatter: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
