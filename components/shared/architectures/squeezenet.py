@@ -16,7 +16,7 @@ from kfp_vision.components.shared.architectures.weights_package import (
     read_packaged,
 )
 
-__all__ = ["WEIGHTS", "build_features"]
+__all__ = ["FEATURE_SCALE", "WEIGHTS", "build_features"]
 
 WEIGHTS = WeightsPackage(
     network="squeezenet",
@@ -33,6 +33,9 @@ _FIRES = (
 )
 # Red, green and blue of the images of ImageNet.
 _MEANS = (123.0, 117.0, 104.0)
+# Pooled features of photographs have a root mean square of 4.3, ten times that of normalised
+# networks: a new head would start with a loss of 8 instead of 0.7.
+FEATURE_SCALE = 0.1
 _AXES = {"kernel": ("0", (0, 1, 2, 3)), "bias": ("1", (0,))}
 
 
@@ -56,6 +59,7 @@ def _build_backbone(image_shape: tuple[int, int, int]) -> keras.Model:
         expands = [_conv(squeezed, widths[1], k, f"fire{number}_expand{k}x{k}") for k in (1, 3)]
         x = layers.Concatenate(name=f"fire{number}")(expands)
         number += 1
+    x = layers.Rescaling(FEATURE_SCALE, name="scale_features")(x)
     return keras.Model(pixels, x, name="squeezenet")
 
 
