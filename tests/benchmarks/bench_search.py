@@ -231,6 +231,8 @@ def prepare(name: str, size: int, folder: Path) -> Problem:
     info = import_dataset(str(SOURCES[name](folder / "source")), dataset, ImportConfig())
     metric = "mean_average_precision" if info.task == "multilabel" else "accuracy"
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting(metric, "test")}
+    if info.task == "binary":
+        data["positive_class"] = Setting(info.classes[1], "test")
     choices = UserChoices(image_size=size, epochs=EPOCHS.get(name, 0))
     recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
     write_recipe(recipe, path)
