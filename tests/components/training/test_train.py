@@ -150,7 +150,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     [
         ({"learning_rate": -1.0}, "`learning_rate` must be a positive number"),
         ({"optimizer": "adagrad"}, "`optimizer` must be one of"),
-        ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\)"),
+        ({"label_smoothing": 1.0}, r"`label_smoothing` must be a number in \[0, 1\)"),
         ({"batch_size": "many"}, "`batch_size` must be a positive number"),
         ({"learning_rate": 1e6}, "lower `learning_rate`"),
     ],
