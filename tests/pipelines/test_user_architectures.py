@@ -36,10 +36,12 @@ def some_digits(digits_folder: Path, folder: Path, num_classes: int, per_class: 
     return folder
 
 
-def check_run(kfp_vision, dataset: Path, output: Path, architecture: object) -> None:
-    """Runs with every default; all stages end well, and every format of an accepted model."""
+def check_run(
+    kfp_vision, dataset: Path, output: Path, architecture: object, *options: object
+) -> None:
+    """All stages of a run end well, and so does every format of an accepted model."""
     arguments = ("--dataset-uri", dataset, "--output", output, "--architecture", architecture)
-    answer = kfp_vision("run", *arguments)
+    answer = kfp_vision("run", *arguments, *options)
     told = answer.stdout + answer.stderr
     # The last stage rejects a weak network on few images: that is no failure of the others.
     assert answer.returncode == 0 or "rejected: " in told, told
@@ -81,7 +83,9 @@ def test_a_model_with_its_own_head_passes_the_search(digits_folder, kfp_vision, 
     end = [layers.Dropout(0.3), layers.Dense(10, activation="softmax")]
     start = [keras.Input((16, 16, 1)), layers.Rescaling(1 / 255)]
     keras.Sequential([*start, *own, *end]).save(tmp_path / "mine.keras")
-    check_run(kfp_vision, digits_folder, tmp_path / "out", tmp_path / "mine.keras")
+    # As short as it is by default, no search can be afforded.
+    model, longer = tmp_path / "mine.keras", ("--epochs", 60)
+    check_run(kfp_vision, digits_folder, tmp_path / "out", model, *longer)
     recipe = json.loads((tmp_path / "out/recipe.json").read_text())["sections"]
     assert recipe["training"]["dropout"]["value"] == 0
     table = next((tmp_path / "out/.kfp-vision").rglob("table.json"))
