@@ -71,10 +71,12 @@ def _end_with(launcher: int, scratch: Path) -> None:
         scratch: The temporary folder that the launcher can no longer remove.
     """
     os.read(launcher, 1)
-    for task in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            task.kill()
-    shutil.rmtree(scratch, ignore_errors=True)
+    # Until then the pipeline goes on and may start a task that writes into the folder.
+    while scratch.exists():
+        for task in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                task.kill()
+        shutil.rmtree(scratch, ignore_errors=True)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
