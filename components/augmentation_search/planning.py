@@ -33,8 +33,9 @@ _MAX_RECALIBRATING = 64
 _EVAL_BUDGET_SHARE, _MIN_SCORED, _CONFIRMING_FACTOR = 0.25, 384, 3
 # More trials rarely help and eat the training budget; with fewer there is nothing to compare.
 _MAX_TRIALS, MIN_TRIALS = 22, 4
-# Seeds times candidates, the baseline included: 3 x 3, 3 x 2, 2 x 2, 1 x 2.
-_CONFIRMED = (9, 6, 4, 2)
+# Least trials that select -> trials that confirm: seeds times candidates, the baseline included,
+# 3 x 3, 3 x 2, 2 x 2. One seed alone does not show how much seeds scatter.
+_CONFIRMING = {18: 9, 12: 6, MIN_TRIALS: 4}
 
 
 def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
@@ -74,10 +75,9 @@ def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
     spent = checkpoint.steps * checkpoint.batch_size
     spent += plan.num_checked + _MEASUREMENTS * plan.num_measured
     budget = SEARCH_BUDGET_SHARE * baseline_images - spent
-    for confirmed in _CONFIRMED:
+    for least, confirmed in _CONFIRMING.items():
         affordable = int((budget - plan.images_of(0, confirmed)) / plan.images_of(1, 0))
-        # Twice as many trials select as confirm, where there are enough.
-        if affordable >= max(MIN_TRIALS, 2 * confirmed):
+        if affordable >= least:
             trials = min(_MAX_TRIALS, affordable)
             return dataclasses.replace(plan, num_trials=trials, num_confirmed=confirmed)
     return plan

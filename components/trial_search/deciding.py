@@ -25,9 +25,8 @@ __all__ = [
     "strongest_within_one_standard_error",
 ]
 
-# One-sided level of the test of a gain; of simulated searches without a gain at most a twentieth
-# accepts one, though up to three candidates are tested.
-_LEVEL = 0.02
+# One-sided level of all tests of a search together.
+_LEVEL = 0.03
 
 
 def paired_excess(trials: Iterable[Trial]) -> dict[Candidate, np.ndarray]:
@@ -91,12 +90,17 @@ def confirm(trials: Iterable[Trial]) -> Confirmed | None:
     It is accepted if its gain over the baseline is significant: trials do not show the cost of a
     technique without effect, a longer training.
     """
-    excess = paired_excess(trial for trial in trials if trial.round == ROUNDS[-1])
+    last = [trial for trial in trials if trial.round == ROUNDS[-1] and trial.losses]
+    # The seeds in one order, in whatever order the workers return them.
+    last.sort(key=lambda trial: trial.seed)
+    excess = paired_excess(last)
     others = [each for each in excess if each != BASELINE]
     if not others:
         return None
-    means = np.stack([values.mean(1) for values in excess.values()])
-    tests = {each: gain_test(-excess[each], means) for each in others}
+    baseline = [np.mean(trial.losses) for trial in last if trial.candidate == BASELINE]
+    losses = np.stack([np.array(baseline) + values.mean(1) for values in excess.values()])
+    level = _LEVEL / len(others)
+    tests = {each: gain_test(-excess[each], losses, level) for each in others}
     clear = [each for each in others if -excess[each].mean() > tests[each][1]]
     chosen = strongest_within_one_standard_error(
         {each: excess[each] for each in [*clear, BASELINE]}
@@ -113,28 +117,33 @@ def confirm(trials: Iterable[Trial]) -> Confirmed | None:
     )
 
 
-def gain_test(gains: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
+def gain_test(gains: np.ndarray, losses: np.ndarray, level: float) -> tuple[float, float]:
     """Returns the standard error of a mean gain, and the threshold above which it is significant.
 
-    The variance is a sum. Its part between seeds is the residual of the losses after the means of
-    candidates and seeds, pooled over the candidates, of which each alone has too few seeds. Its
-    part between images is the scatter over their parts.
+    The variance is a sum. Its part between images is the scatter over their parts. Its part between
+    seeds is the residual of the losses after the means of candidates and seeds, pooled over the
+    candidates, of which each alone has too few seeds. Of two seeds that residual says too little:
+    the means of candidates alone are taken off, which is conservative where seeds have effects that
+    candidates share.
 
     Args:
-        gains: Losses of the baseline minus those of the candidate, [S, P], P > 1.
-        losses: Mean losses of all C candidates, the baseline included, [C, S]; a constant of each
-            seed does not matter.
+        gains: Losses of the baseline minus those of the candidate, [S, P], S and P > 1.
+        losses: Mean losses of all C candidates, the baseline included, [C, S].
+        level: One-sided level of the test.
 
     Reference: Satterthwaite, 1946, Biometrics Bulletin 2, 110 (degrees of freedom of a sum).
     """
     (num_seeds, num_parts), num_candidates = gains.shape, len(losses)
-    residual = losses - losses.mean(0) - losses.mean(1, keepdims=True) + losses.mean()
-    seed_degrees, part_degrees = (num_candidates - 1) * (num_seeds - 1), num_parts - 1
+    residual = losses - losses.mean(1, keepdims=True)
+    seed_degrees, part_degrees = num_candidates * (num_seeds - 1), num_parts - 1
+    if num_seeds > 2:
+        residual -= residual.mean(0)
+        seed_degrees -= num_seeds - 1
     # A gain is the difference of two losses.
-    of_seeds = 2 * (residual**2).sum() / max(seed_degrees, 1) / num_seeds
+    of_seeds = 2 * (residual**2).sum() / seed_degrees / num_seeds
     of_parts = gains.mean(0).var(ddof=1) / num_parts
     error = (of_seeds + of_parts) ** 0.5
     if error == 0:
         return 0.0, 0.0
-    degrees = error**4 / (of_seeds**2 / max(seed_degrees, 1) + of_parts**2 / part_degrees)
-    return float(error), float(error * stdtrit(degrees, 1 - _LEVEL))
+    degrees = error**4 / (of_seeds**2 / seed_degrees + of_parts**2 / part_degrees)
+    return float(error), float(error * stdtrit(degrees, 1 - level))

@@ -20,9 +20,11 @@ from kfp_vision.components.shared.artifacts.search_result import (
 )
 from kfp_vision.components.trial_search.deciding import (
     paired_excess,
+    standard_error,
     strongest_within_one_standard_error,
 )
 from kfp_vision.components.trial_search.techniques import (
+    CUSTOMARY,
     PUBLISHED,
     SEVERAL_OPERATIONS,
     Technique,
@@ -125,24 +127,32 @@ def _limits(plan: SearchPlan) -> dict[str, int]:
     return dict(zip(ROUNDS, itertools.accumulate(numbers), strict=True))
 
 
-def _alone(excess: Mapping[Candidate, np.ndarray]) -> dict[str, tuple[int, float]]:
-    """Returns technique -> its best level alone and its mean excess there, the best first."""
-    found: dict[str, tuple[int, float]] = {}
+def _alone(excess: Mapping[Candidate, np.ndarray]) -> dict[str, tuple[int, np.ndarray]]:
+    """Returns technique -> its best level alone and its excess there, the best first."""
+    found: dict[str, tuple[int, np.ndarray]] = {}
     for each, values in excess.items():
         if len(each.levels) == 1 and not each.without:
             ((name, level),) = each.levels
-            found.setdefault(name, (level, float(values.mean())))
+            found.setdefault(name, (level, values))
     return found
+
+
+def _is_helpful(name: str, excess: np.ndarray) -> bool:
+    """Returns whether a technique alone lowers the loss; of what is customary, does no harm."""
+    return bool(excess.mean() < (standard_error(excess) if name in CUSTOMARY else 0.0))
 
 
 def _combine(excess: Mapping[Candidate, np.ndarray], space: SearchSpace) -> list[Candidate]:
     """Returns combinations of what lowers the loss, the most promising first.
 
-    All that helps alone beside the best; then, of the best and of the strongest near it, several
-    operations an image, a published policy for its families, one technique more, another level.
+    All that helps alone beside the best, and what is customary unless it harms; then, of the best
+    and of the strongest near it, several operations an image, a published policy for its families,
+    one technique more, another level.
     """
     techniques = space.techniques
-    helpful = [(name, level) for name, (level, mean) in _alone(excess).items() if mean < 0]
+    helpful = [
+        (name, level) for name, (level, own) in _alone(excess).items() if _is_helpful(name, own)
+    ]
     best, strongest = next(iter(excess)), strongest_within_one_standard_error(excess)
     together = best
     for name, level in helpful:
@@ -177,7 +187,8 @@ def _remove(excess: Mapping[Candidate, np.ndarray], space: SearchSpace) -> list[
     best = next(iter(excess))
     alone = _alone(excess)
     # What was never tried alone is taken to be of no use alone.
-    ordered = sorted(best.levels, key=lambda pair: -alone.get(pair[0], (0, 0.0))[1])
+    means = {name: values.mean() for name, (_, values) in alone.items()}
+    ordered = sorted(best.levels, key=lambda pair: -means.get(pair[0], 0.0))
     smaller = (best.removing(name) for name, _ in ordered if len(ordered) > 1)
     weakest = [each for each in smaller if is_compatible(each, space.techniques)][:1]
     costs = _union(space.prune_priority.get(name, {}) for name, _ in best.levels)

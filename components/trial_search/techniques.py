@@ -10,6 +10,7 @@ from kfp_vision.components.shared.artifacts.augmentation_table import Group
 from kfp_vision.components.shared.artifacts.search_result import BASELINE, Candidate
 
 __all__ = [
+    "CUSTOMARY",
     "PUBLISHED",
     "REGULARISERS",
     "SEVERAL_OPERATIONS",
@@ -31,9 +32,10 @@ REGULARISERS: dict[str, tuple[float, ...]] = {
     "stochastic_depth": (0.1,),
     "weight_decay": (5.0,),
 }
-# What photographs are customarily trained with, and what is tried after it: the techniques that
-# matter on unusual sets before RandAugment, which is rarely better than TrivialAugment.
-_FLIP_AND_CROP = ("horizontal_flip", "shift")
+# What photographs are customarily trained with: flip and crop.
+CUSTOMARY = ("horizontal_flip", "shift")
+# What is tried after it: the techniques that matter on unusual sets before RandAugment, which is
+# rarely better than TrivialAugment.
 _BESIDE = ("geometry", "colour", "vertical_flip")
 _ALONE = ("trivial_augment", "detail", "rot90", "dropout", "mixup", "cutmix", "label_smoothing")
 
@@ -111,15 +113,15 @@ def screening_order(techniques: Mapping[str, Technique]) -> list[Candidate]:
         held = [techniques[name].strongest for name in names if name in techniques]
         return BASELINE.adding(*held)
 
-    trivial, random = (strongest(*_FLIP_AND_CROP, name) for name in PUBLISHED)
+    trivial, random = (strongest(*CUSTOMARY, name) for name in PUBLISHED)
     alone = sorted(
         (name for name in techniques if name != SEVERAL_OPERATIONS),
         key=lambda name: _ALONE.index(name) if name in _ALONE else len(_ALONE),
     )
     found = [
         BASELINE,
-        strongest(*_FLIP_AND_CROP),
-        *(strongest(name) for name in _FLIP_AND_CROP[::-1]),
+        strongest(*CUSTOMARY),
+        *(strongest(name) for name in CUSTOMARY[::-1]),
         trivial,
         *(strongest(name) for name in _BESIDE),
         random,
