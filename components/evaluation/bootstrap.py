@@ -31,6 +31,7 @@ _MAX_WORK = 2 * 10**9
 _MIN_RESAMPLES = 100
 _PROPORTION = "accuracy"
 _CALIBRATION_ERROR = "ece"
+_ROW = "row"
 # Of counts in float32.
 _ROUNDING = 1e-6
 
@@ -82,21 +83,26 @@ def score_against_rivals(
     Args:
         task: Of the images.
         records: Of N images.
-        rivals: Name -> records of the same images.
+        rivals: Name -> records of the same images, or of those of them that its `row` names.
         num_resamples: Many images of many classes are given fewer, at least 100.
         seed: Of the resamples.
     """
-    resampled = _resample(task, records, num_resamples, seed)
-    scores, rival_scores = _score(task, records, resampled), {}
+    all_drawn = _resample(task, records, num_resamples, seed)
+    scores, rival_scores = _score(task, records, all_drawn), {}
     for rival, theirs in rivals.items():
+        ours, resampled, values = records, all_drawn, {n: s["value"] for n, s in scores.items()}
+        if _ROW in theirs:
+            ours = {name: held[theirs[_ROW]] for name, held in records.items()}
+            resampled = _resample(task, ours, num_resamples, seed)
+            values = whole_set_metrics(task, ours)
         drawn = _resample(task, theirs, num_resamples, seed)
         rival_scores[rival] = _score(task, theirs, drawn)
         for name, score in rival_scores[rival].items():
             if name == _CALIBRATION_ERROR:
                 continue
-            value = scores[name]["value"] - score["value"]
+            value = values[name] - score["value"]
             error = _standard_error(resampled[name] - drawn[name])
-            worth = task.images_worth(name, records)
+            worth = task.images_worth(name, ours)
             interval = difference_interval(value, error, worth, len(rivals))
             score["difference"] = {"value": value, "ci95": list(interval)}
     return scores, rival_scores

@@ -12,16 +12,25 @@ def evaluate_model(
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     classification: dsl.Output[dsl.ClassificationMetrics],
+    checkpoint_uri: str,
 ) -> None:
-    """Scores the model on the test split beside baselines, and calibrates it."""
+    """Scores the model on the test split beside baselines, and calibrates it.
+
+    Features of frozen networks are kept in `checkpoint_uri`, a folder that outlives the task.
+    """
     from pathlib import Path
 
     from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
     from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
+    from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
     result = evaluate_model(
-        Path(dataset.path), Path(model.path), Path(evaluation.path), EvaluateConfig()
+        Path(dataset.path),
+        Path(model.path),
+        Path(evaluation.path),
+        EvaluateConfig(),
+        checkpoint_folder(checkpoint_uri) / "features",
     )
     hand_on(evaluation, "evaluation", model)
     for split, scores in result.metrics.items():

@@ -59,7 +59,11 @@ class EvaluateConfig:
 
 @explains_full_disk("output_dir")
 def evaluate_model(
-    dataset_dir: Path, model_dir: Path, output_dir: Path, config: EvaluateConfig
+    dataset_dir: Path,
+    model_dir: Path,
+    output_dir: Path,
+    config: EvaluateConfig,
+    feature_dir: Path | None = None,
 ) -> Evaluation:
     """Writes `evaluation.json`, `predictions.parquet`, `model.keras` and what the report takes.
 
@@ -71,6 +75,7 @@ def evaluate_model(
             class.
         output_dir: Created when absent.
         config: How thoroughly.
+        feature_dir: Keeps the features of frozen networks for later runs; None keeps none.
 
     Raises:
         FileNotFoundError: The dataset has no validation or no test split.
@@ -96,7 +101,7 @@ def evaluate_model(
         for split, batches in outputs.items()
     }
     bootstrap = (config.num_resamples, config.seed)
-    rivals = task.baselines(dataset_dir, info, primary, config.seed)
+    rivals, left_out = task.baselines(dataset_dir, info, primary, config.seed, feature_dir)
     scores, baselines = score_against_rivals(task, records["test"], rivals, *bootstrap)
     validation = score_with_intervals(task, records["validation"], *bootstrap)
     verdict = judge(primary, scores, baselines)
@@ -107,6 +112,7 @@ def evaluate_model(
         primary=primary,
         metrics={"test": scores, "validation": validation},
         baselines=baselines,
+        baselines_left_out=left_out,
         passed=verdict.outcome != "rejected",
         reasons=verdict.reasons,
         outcome=verdict.outcome,

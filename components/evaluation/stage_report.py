@@ -38,6 +38,7 @@ _BASELINE_MEANINGS = {
     "zero_rule": "knows only how frequent the classes are",
     "nearest_centroid": "the class whose mean image is nearest",
     "linear": "logistic regression on the pixels",
+    "frozen_features": "logistic regression on features of EfficientNet-Lite0, trained on ImageNet",
 }
 
 
@@ -66,6 +67,7 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
     warnings = [ReportWarning("evaluation", each, about="model") for each in evaluation.reasons]
     if evaluation.outcome == "indistinguishable":
         warnings.append(ReportWarning("indistinguishable", evaluation.sentence, about="model"))
+    warnings += [ReportWarning("baseline_left_out", each) for each in evaluation.baselines_left_out]
     names, confusion = metric_names(summary), evaluation.confusion
     data = {
         "metrics": names,

@@ -53,6 +53,8 @@ def judge(primary: str, scores: Scores, baselines: Mapping[str, Scores]) -> Verd
             f"{sorted(scores)}. Add test images of every class or choose another metric."
         )
         return Verdict("rejected", "", reason, [reason])
+    # A part of the test images may leave the metric undefined.
+    baselines = {name: rival for name, rival in baselines.items() if primary in rival}
     best = max(baselines, key=lambda name: baselines[name][primary]["value"])
     reasons = []
     for name, rival in baselines.items():

@@ -78,3 +78,9 @@ def digits_by_class_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def few_digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few_digits") / "dataset"
     return write_digits(folder, {"train": 40, "validation": 40})
+
+
+@pytest.fixture(scope="session")
+def twelve_digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("twelve_digits") / "dataset"
+    return write_digits(folder, {"train": 8, "validation": 2, "test": 2})

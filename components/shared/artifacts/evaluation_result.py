@@ -27,8 +27,9 @@ class Evaluation:
         primary: The metric that decides.
         metrics: Split (`test`, `validation`) -> metric -> `{"value", "ci95": [low, high]}`; `ece`
             has `chance95` too: what a calibrated model shows.
-        baselines: `zero_rule`, `nearest_centroid`, `linear` -> metric -> `{"value", "ci95",
-            "difference": {"value", "ci95"}}`, on the test split; the difference is that of the
+        baselines: `zero_rule`, `nearest_centroid`, `linear`, `frozen_features` -> metric ->
+            `{"value", "ci95", "difference": {"value", "ci95"}}`, on the test split (of a large
+            one `frozen_features` takes a part); the difference is that of the
             model minus the baseline on the same images, and the intervals of a metric against all
             baselines hold together. `ece` has no difference.
         per_class: One row per class: `{"class", "count", "precision", "recall", "f1", "auroc",
@@ -47,6 +48,7 @@ class Evaluation:
         outcome: `better` (than every baseline), `indistinguishable` (from one) or `rejected`.
         best_baseline: In the primary metric; empty when that is not defined.
         sentence: The outcome with its figures: the first sentence of the report.
+        baselines_left_out: Which could not be measured and why, one sentence each.
         positive_class: Of `auroc`, `average_precision` and the curves; None where they are of all
             classes.
     """
@@ -64,6 +66,7 @@ class Evaluation:
     outcome: str = ""
     best_baseline: str = ""
     sentence: str = ""
+    baselines_left_out: list[str] = dataclasses.field(default_factory=list)
     positive_class: PositiveClass | None = None
 
 

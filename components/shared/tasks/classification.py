@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pyarrow as pa
 
+from kfp_vision.components.shared.architectures.imagenet_weights import missing_weights
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.augmentation.augment import Augmented
 from kfp_vision.components.shared.augmentation.targets import mix_labels
@@ -28,6 +29,10 @@ from kfp_vision.components.shared.tasks.calibration import (
     activate,
     calibration_report,
     fit_temperature,
+)
+from kfp_vision.components.shared.tasks.frozen_baseline import (
+    BACKBONE,
+    predict_frozen_features,
 )
 from kfp_vision.components.shared.tasks.predictions import (
     confident_mistakes,
@@ -148,10 +153,22 @@ class MulticlassClassification:
         return images_worth(metric, counts, len(labels))
 
     def baselines(
-        self, dataset_dir: Path, info: DatasetInfo, primary: str, seed: int
-    ) -> dict[str, Records]:
-        """Returns the records of all of `BASELINES`, calibrated on validation as the model is."""
-        return predict_baselines(self, dataset_dir, info, primary == "balanced_accuracy", seed)
+        self,
+        dataset_dir: Path,
+        info: DatasetInfo,
+        primary: str,
+        seed: int,
+        feature_dir: Path | None,
+    ) -> tuple[dict[str, Records], list[str]]:
+        """Returns the records of `BASELINES` and of `frozen_features`, calibrated on validation.
+
+        `frozen_features` is left out where its weights are not at hand.
+        """
+        given = (self, dataset_dir, info, primary == "balanced_accuracy", seed)
+        records = predict_baselines(*given)
+        if reason := missing_weights(BACKBONE):
+            return records, [f"The baseline `frozen_features` is left out. {reason}"]
+        return {**records, "frozen_features": predict_frozen_features(*given, feature_dir)}, []
 
     def explain(
         self,

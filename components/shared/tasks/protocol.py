@@ -114,11 +114,25 @@ class Task(Protocol):
         ...
 
     def baselines(
-        self, dataset_dir: Path, info: "DatasetInfo", primary: str, seed: int
-    ) -> dict[str, Records]:
-        """Returns name -> records of the test images, of rules that need no network.
+        self,
+        dataset_dir: Path,
+        info: "DatasetInfo",
+        primary: str,
+        seed: int,
+        feature_dir: Path | None,
+    ) -> tuple[dict[str, Records], list[str]]:
+        """Returns name -> records of the test images, of rules that train no network; omissions.
 
-        One is called `zero_rule`: it knows how frequent the classes are, alone.
+        One is called `zero_rule`: it knows how frequent the classes are, alone. Records of a part
+        of the test images have `row`, int [M]: which they are. Each omission is a sentence
+        that says why.
+
+        Args:
+            dataset_dir: The `dataset` artifact.
+            info: Of the dataset.
+            primary: The metric that decides.
+            seed: Of the images that baselines are fitted on.
+            feature_dir: Keeps the features of frozen networks; None keeps none.
         """
         ...
 

@@ -1,6 +1,7 @@
 """A real dataset in the store and a network trained on it, for every task."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def write_dataset(
                         "channels": 1,
                         "labels": labels[index],
                         "path": f"{split}/{index}.png",
-                        "sha256": bytes(32),
+                        "sha256": hashlib.sha256(images[index].tobytes()).digest(),
                         "signature": bytes(64),
                     }
                 )

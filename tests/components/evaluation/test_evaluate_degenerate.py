@@ -106,5 +106,6 @@ def evaluate(
         dsl.Artifact(uri=str(folder / "evaluation")),
         metrics,
         dsl.ClassificationMetrics(),
+        checkpoint_uri="",
     )
     return read_json(Evaluation, folder / "evaluation/evaluation.json"), metrics.metadata

@@ -17,7 +17,9 @@ def test_evaluate_fills_the_artifacts_of_the_kfp_page(trained, tmp_path):
         evaluation,
         metrics,
         classification,
+        checkpoint_uri=str(tmp_path / "checkpoints"),
     )
+    assert len(list((tmp_path / "checkpoints/features").glob("*/*.npz"))) == 3
     assert metrics.metadata["passed"] == 1.0
     assert (tmp_path / "evaluation" / COST_FILE).exists()
     if trained.task == "multilabel":

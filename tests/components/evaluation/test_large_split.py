@@ -1,5 +1,6 @@
 """Splits of more than 2 GiB, which the offsets of a `binary` array cannot count."""
 
+import hashlib
 from pathlib import Path
 
 import keras
@@ -42,7 +43,7 @@ def _write_dataset(folder: Path) -> None:
                 "channels": 3,
                 "labels": [index % 2],
                 "path": f"{index}.png",
-                "sha256": bytes(32),
+                "sha256": hashlib.sha256(bytes([index])).digest(),
                 "signature": bytes(64),
             }
         )

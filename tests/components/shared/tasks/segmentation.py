@@ -161,7 +161,7 @@ class SemanticSegmentation:
     def images_worth(self, metric, records):
         return float(len(records["union"]))
 
-    def baselines(self, dataset_dir: Path, info: Any, primary: str, seed: int):
+    def baselines(self, dataset_dir: Path, info: Any, primary: str, seed: int, feature_dir: Any):
         """Returns the records of the commonest class everywhere."""
         shape, num = (info.median_height, info.median_width, info.channels), len(info.classes)
         train, test = (
@@ -173,7 +173,7 @@ class SemanticSegmentation:
         constant = np.eye(num)[counts[:IGNORED].argmax()]
         masks = test.read_targets(np.arange(len(test)))
         logits = np.tile(constant, (len(test), 1, 1, 1)).astype(np.float32)
-        return {"zero_rule": self.record(masks, {"mask": logits})}
+        return {"zero_rule": self.record(masks, {"mask": logits})}, []
 
     def explain(self, test, batches, temperature, classes, num_mistakes):
         parts = [self.record(targets, self.decode(outputs)) for targets, outputs in batches]
