@@ -136,6 +136,17 @@ def test_a_difference_is_clear_where_the_intervals_overlap():
     assert "difference" not in rivals["r"]["ece"]
 
 
+def test_a_rival_of_a_part_of_the_images_is_compared_on_that_part():
+    generator = np.random.default_rng(3)
+    task, model = get_task("binary", 1), two_class_sample(generator, 300, 0.8)
+    rival, part = two_class_sample(generator, 300, 0.7), np.arange(0, 300, 3)
+    ours, theirs = ({name: held[part] for name, held in each.items()} for each in (model, rival))
+    theirs["label"] = ours["label"]
+    _, alone = score_against_rivals(task, ours, {"r": theirs}, 200, 0)
+    _, found = score_against_rivals(task, model, {"r": {**theirs, "row": part}}, 200, 0)
+    assert found == alone
+
+
 def calibrated_sample(generator, num_images):
     positive = generator.random(num_images)
     labels = (generator.random(num_images) < positive).astype(int)
