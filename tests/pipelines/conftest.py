@@ -69,7 +69,7 @@ def kfp_vision_here(capfd, monkeypatch) -> Iterator[Run]:
 @pytest.fixture(scope="session")
 def run_arguments(digits_folder, small_model) -> tuple[object, ...]:
     """The arguments of `finished_run` but for its output: long enough for a few trials."""
-    return ("--dataset-uri", digits_folder, "--architecture", small_model, "--epochs", 32)
+    return ("--dataset-uri", digits_folder, "--architecture", small_model, "--epochs", 44)
 
 
 @pytest.fixture(scope="session")
