@@ -65,8 +65,8 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
         },
     }
     warnings = [ReportWarning("evaluation", each, about="model") for each in evaluation.reasons]
-    if evaluation.outcome == "indistinguishable":
-        warnings.append(ReportWarning("indistinguishable", evaluation.sentence, about="model"))
+    if evaluation.outcome in ("indistinguishable", "outperformed"):
+        warnings.append(ReportWarning(evaluation.outcome, evaluation.sentence, about="model"))
     warnings += [ReportWarning("baseline_left_out", each) for each in evaluation.baselines_left_out]
     names, confusion = metric_names(summary), evaluation.confusion
     data = {

@@ -14,6 +14,13 @@ __all__ = ["Verdict", "judge"]
 
 # What no model may fail to beat; a tie with another baseline is only said.
 _FLOOR = "zero_rule"
+# What a model may be below without being rejected: not a fault of the model but a reason to start
+# from a pretrained network.
+_PRETRAINED = "frozen_features"
+_ADVICE = (
+    "Features of a pretrained network suit these images better: "
+    "`--architecture efficientnet_lite0_imagenet` trains one."
+)
 # Balanced accuracy rests on the few images of rare classes. Where it cannot tell two models apart,
 # these metrics, in this order, may.
 _TIE_BREAKERS = {"balanced_accuracy": ("auroc", "accuracy")}
@@ -24,13 +31,14 @@ class Verdict:
     """What the comparison says.
 
     Attributes:
-        outcome: `better` than every baseline, `indistinguishable` from one, or `rejected`.
+        outcome: `better` than every baseline, `indistinguishable` from one, `outperformed` by
+            pretrained features, or `rejected`.
         baseline: The best one in the primary metric; empty when the metric is not defined.
         sentence: The outcome with its figures.
         reasons: Why the model is rejected, one sentence each.
     """
 
-    outcome: Literal["better", "indistinguishable", "rejected"]
+    outcome: Literal["better", "indistinguishable", "outperformed", "rejected"]
     baseline: str
     sentence: str
     reasons: list[str]
@@ -39,8 +47,8 @@ class Verdict:
 def judge(primary: str, scores: Scores, baselines: Mapping[str, Scores]) -> Verdict:
     """Returns the verdict.
 
-    Rejected is a model that is clearly below a baseline, or whose own interval is not above what
-    the class frequencies reach: in these images that is known, and not sampled.
+    Rejected is a model that is clearly below a baseline on pixels, or whose own interval is not
+    above what the class frequencies reach: in these images that is known, and not sampled.
 
     Args:
         primary: The metric that decides.
@@ -56,10 +64,14 @@ def judge(primary: str, scores: Scores, baselines: Mapping[str, Scores]) -> Verd
     # A part of the test images may leave the metric undefined.
     baselines = {name: rival for name, rival in baselines.items() if primary in rival}
     best = max(baselines, key=lambda name: baselines[name][primary]["value"])
-    reasons = []
+    reasons, outperformed = [], ""
     for name, rival in baselines.items():
         if metric := _clearly_below(rival, (primary, *_TIE_BREAKERS.get(primary, ()))):
-            reasons.append(f"The model is clearly below {_compare(name, metric, scores, rival)}")
+            sentence = f"The model is clearly below {_compare(name, metric, scores, rival)}"
+            if name == _PRETRAINED:
+                outperformed = f"{sentence} {_ADVICE}"
+            else:
+                reasons.append(sentence)
         elif name == _FLOOR and scores[primary]["ci95"][0] <= rival[primary]["value"]:
             low, high = scores[primary]["ci95"]
             reasons.append(
@@ -69,6 +81,8 @@ def judge(primary: str, scores: Scores, baselines: Mapping[str, Scores]) -> Verd
             )
     if reasons:
         return Verdict("rejected", best, reasons[0], reasons)
+    if outperformed:
+        return Verdict("outperformed", best, outperformed, [])
     unclear = {name: rival for name, rival in baselines.items() if _sign(rival[primary]) != 1}
     if not unclear:
         figures = _compare(best, primary, scores, baselines[best])

@@ -45,7 +45,8 @@ class Evaluation:
             "thumbnail"}`; the thumbnail is a PNG data URI.
         passed: Whether the model is clearly above the zero rule and clearly below no baseline.
         reasons: Why not, one sentence each.
-        outcome: `better` (than every baseline), `indistinguishable` (from one) or `rejected`.
+        outcome: `better` (than every baseline), `indistinguishable` (from one), `outperformed` (by
+            pretrained features) or `rejected`.
         best_baseline: In the primary metric; empty when that is not defined.
         sentence: The outcome with its figures: the first sentence of the report.
         baselines_left_out: Which could not be measured and why, one sentence each.

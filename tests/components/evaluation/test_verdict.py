@@ -69,6 +69,26 @@ def test_with_unequal_classes_the_order_of_the_scores_breaks_a_tie(
     assert found.outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("linear", "outcome"),
+    [(CLEARLY_ABOVE, "outperformed"), (UNCLEAR, "outperformed"), (CLEARLY_BELOW, "rejected")],
+)
+def test_a_model_below_pretrained_features_passes_with_advice(linear, outcome):
+    found = verdict(
+        "accuracy",
+        zero_rule=baseline(accuracy=CLEARLY_ABOVE),
+        linear=baseline(accuracy=linear),
+        frozen_features=baseline(accuracy=CLEARLY_BELOW),
+    )
+    assert found.outcome == outcome
+    assert bool(found.reasons) == (outcome == "rejected")
+    if outcome == "outperformed":
+        assert (
+            "clearly below the baseline `frozen_features`: test accuracy 0.8000" in found.sentence
+        )
+        assert "--architecture efficientnet_lite0_imagenet" in found.sentence
+
+
 def test_with_equal_classes_only_the_primary_metric_decides():
     rival = baseline(accuracy=UNCLEAR, auroc=CLEARLY_BELOW)
     found = verdict("accuracy", zero_rule=baseline(accuracy=CLEARLY_ABOVE), linear=rival)

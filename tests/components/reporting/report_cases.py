@@ -143,6 +143,13 @@ def indistinguishable(run: Artifacts) -> Artifacts:
     return dataclasses.replace(run, evaluation=evaluation)
 
 
+def outperformed(run: Artifacts) -> Artifacts:
+    """Returns a run whose model is below pretrained features."""
+    sentence = "The model is clearly below the baseline `frozen_features`: 0.7 against 0.9."
+    evaluation = dataclasses.replace(run.evaluation, outcome="outperformed", sentence=sentence)
+    return dataclasses.replace(run, evaluation=evaluation)
+
+
 def skipped(run: Artifacts) -> Artifacts:
     """Returns a run in which the user did not want the probe to measure."""
     probe = ProbeResult(
@@ -237,6 +244,7 @@ CASES: dict[str, Callable[[Artifacts], Artifacts]] = {
     "diverged and rejected": diverged,
     "no metric and a broken export": unmeasured,
     "no better than a baseline": indistinguishable,
+    "below pretrained features": outperformed,
     "probe skipped": skipped,
     "probe undetermined": undetermined,
     "search skipped": unsearched,
