@@ -29,6 +29,9 @@ from kfp_vision.pipelines.training import training_pipeline
 
 __all__ = ["MarkedLines", "main"]
 
+# Attempts to remove the temporary folder; what another user owns stays.
+_REMOVALS = 100
+
 
 class MarkedLines(io.TextIOBase):
     """A stream that writes what each thread prints as whole lines, marked for `events.py`."""
@@ -71,12 +74,14 @@ def _end_with(launcher: int, scratch: Path) -> None:
         scratch: The temporary folder that the launcher can no longer remove.
     """
     os.read(launcher, 1)
-    # Until then the pipeline goes on and may start a task that writes into the folder.
-    while scratch.exists():
+    # Meanwhile the pipeline goes on and may start a task that writes into the folder.
+    for _ in range(_REMOVALS):
         for task in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 task.kill()
         shutil.rmtree(scratch, ignore_errors=True)
+        if not scratch.exists():
+            break
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
