@@ -85,7 +85,7 @@ def _strength(candidate: Candidate) -> tuple[int, int, int]:
 
 
 def confirm(trials: Iterable[Trial]) -> Confirmed | None:
-    """Returns the best of the confirmed candidates; None where none could be confirmed.
+    """Returns the best of the confirmed candidates; None where fewer than two seeds have ended.
 
     It is accepted if its gain over the baseline is significant: trials do not show the cost of a
     technique without effect, a longer training.
@@ -95,9 +95,10 @@ def confirm(trials: Iterable[Trial]) -> Confirmed | None:
     last.sort(key=lambda trial: trial.seed)
     excess = paired_excess(last)
     others = [each for each in excess if each != BASELINE]
-    if not others:
-        return None
     baseline = [np.mean(trial.losses) for trial in last if trial.candidate == BASELINE]
+    # One seed does not show how much seeds scatter.
+    if not others or len(baseline) < 2:
+        return None
     losses = np.stack([np.array(baseline) + values.mean(1) for values in excess.values()])
     level = _LEVEL / len(others)
     tests = {each: gain_test(-excess[each], losses, level) for each in others}
