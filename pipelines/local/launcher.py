@@ -23,6 +23,7 @@ from kfp_vision.components.data_profiling.component import check_codes
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.document import fetch_recipe
+from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.recipe.training_values import check_values
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
 from kfp_vision.components.shared.runtime.identity import code_digest
@@ -105,7 +106,7 @@ def _check(parameters: Parameters) -> None:
         check_source(uri, parameters.follow_links)
     check_codes(parameters.accept_findings)
     if parameters.recipe_uri:
-        settings = fetch_recipe(parameters.recipe_uri).sections.get("training", {})
+        settings = fetch_recipe(parameters.recipe_uri).sections.get(SECTION, {})
         check_values({name: setting.value for name, setting in settings.items()})
     check_architecture(parameters.architecture, parameters.image_size)
 
