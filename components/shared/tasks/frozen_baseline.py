@@ -21,8 +21,8 @@ __all__ = ["BACKBONE", "choose_rows", "choose_side", "fit_head", "predict_frozen
 BACKBONE = "efficientnet_lite0_imagenet"
 # Of all images together: some 45 CPU seconds of this network.
 _MAX_PIXELS = 1.6e8
-# Fewer pixels than this cost more accuracy than fewer images do; more than four times the image's
-# own add nothing (cifar10-10k and Fashion-MNIST: the card of the evaluation).
+# `make bench-frozen_sides`, validation accuracy at 32, 128 and 224 px: cifar10-10k 0.46, 0.79 and
+# 0.81, Fashion-MNIST 0.74, 0.85 and 0.87; 224 px take three times as long as 128.
 _LEAST_SIDE, _ENLARGEMENT = 128, 4
 _STEP = 16
 
