@@ -71,6 +71,9 @@ class Parameters:
         True, "Search the augmentation policy; false keeps that of the recipe."
     )
     trial_workers: int = _parameter(1, "Number of tasks that share the trials of a search round.")
+    image_cache_gib: float = _parameter(
+        10.0, "GiB of decoded images that the run may keep on disk; 0: none, each stage decodes."
+    )
     recipe_uri: str = _parameter("", "recipe.json of an earlier run to start from.")
     accept_findings: str = _parameter(
         "", "Codes of failing data findings to accept, separated by commas."

@@ -21,6 +21,7 @@ def search_policy(
     workers: int,
     seed: int,
     checkpoint_uri: str,
+    image_cache_gib: float,
 ) -> tuple[dsl.Artifact, dsl.Artifact]:
     """Adds the tasks of the search to the pipeline that calls this.
 
@@ -35,19 +36,21 @@ def search_policy(
         workers: Tasks that share the trials of a round.
         seed: Seed of the search.
         checkpoint_uri: A folder that outlives the run.
+        image_cache_gib: Bound of the decoded images that are kept there.
 
     Returns:
         The artifacts `augmentation` and `search`; the latter holds the recipe to train with.
     """
+    kept = {"checkpoint_uri": checkpoint_uri, "image_cache_gib": image_cache_gib}
     augmentation = search_augmentation(
-        dataset=dataset, recipe=recipe, search=search, seed=seed, checkpoint_uri=checkpoint_uri
+        dataset=dataset, recipe=recipe, search=search, seed=seed, **kept
     ).outputs["augmentation"]
     inputs = {"dataset": dataset, "recipe": recipe, "augmentation": augmentation}
     with dsl.If(workers > 1):
         lists = propose_trials(augmentation=augmentation, results=[], workers=workers, seed=seed)
         for _ in ROUNDS:
             with dsl.ParallelFor(lists.output) as work:
-                trials = run_trials(**inputs, work=work, checkpoint_uri=checkpoint_uri)
+                trials = run_trials(**inputs, work=work, **kept)
             results = dsl.Collected(trials.output)
             lists = propose_trials(
                 augmentation=augmentation, results=results, workers=workers, seed=seed
@@ -58,6 +61,6 @@ def search_policy(
         **inputs,
         results=dsl.OneOf(lists.output, nothing.output),
         seed=seed,
-        checkpoint_uri=checkpoint_uri,
+        **kept,
     )
     return augmentation, chosen.outputs["search"]

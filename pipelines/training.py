@@ -37,6 +37,7 @@ def training_pipeline(arguments: Mapping[str, Any]) -> None:
         workers=arguments["trial_workers"],
         seed=arguments["seed"],
         checkpoint_uri=arguments["checkpoint_uri"],
+        image_cache_gib=arguments["image_cache_gib"],
     )
     model = add(train_model, dataset=dataset, recipe=search).outputs["model"]
     evaluation = add(evaluate_model, dataset=dataset, model=model).outputs["evaluation"]

@@ -13,11 +13,13 @@ def search_augmentation(
     search: bool,
     seed: int,
     checkpoint_uri: str,
+    image_cache_gib: float,
 ) -> None:
     """Trains a checkpoint and measures distance, affinity and loss shift of every transform."""
     from pathlib import Path
 
     from kfp_vision.components.augmentation_search.search import search_augmentation
+    from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
@@ -28,6 +30,7 @@ def search_augmentation(
         checkpoint_folder(checkpoint_uri),
         search,
         seed,
+        image_cache(checkpoint_uri, image_cache_gib),
     )
     hand_on(augmentation, "augmentation", recipe)
     augmentation.metadata["groups"] = len(table.groups)

@@ -31,6 +31,7 @@ from kfp_vision.components.shared.augmentation.policy import (
     policy_tensors,
 )
 from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS, TRANSFORMS
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
@@ -57,6 +58,7 @@ def measure_transforms(
     plan: SearchPlan,
     watch: Stopwatch,
     seed: int,
+    cache: ImageCache | None = None,
 ) -> AugmentationTable:
     """Writes `checkpoint.npz`, `subset.npy` and `examples.npz`; returns the table.
 
@@ -68,10 +70,11 @@ def measure_transforms(
         plan: Lengths and numbers; images that confirm the trials' choice are not looked at.
         watch: Stopwatch of the stage; the processes before this one are added to it.
         seed: Seed of weights, order and choice of the images.
+        cache: Keeps decoded images for other stages and runs; None keeps none.
     """
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     trainer, task, _ = build_trainer(recipe, info, seed, IDENTITY, ema_momentum=0.0)
-    train, validation = (open_split(dataset_dir, s, recipe) for s in ("train", "validation"))
+    train, validation = (open_split(dataset_dir, s, recipe, cache) for s in ("train", "validation"))
     learned = plan.checkpoint
     subset = np.sort(np.random.default_rng(seed).permutation(len(train))[: learned.num_images])
     seen = learned.steps * learned.batch_size

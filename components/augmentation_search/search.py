@@ -12,6 +12,7 @@ from kfp_vision.components.shared.artifacts.augmentation_table import Augmentati
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.document import read_recipe
 from kfp_vision.components.shared.report.records import StageReport, write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
@@ -29,6 +30,7 @@ def search_augmentation(
     checkpoint_dir: Path,
     search: bool,
     seed: int,
+    cache: ImageCache | None = None,
 ) -> AugmentationTable:
     """Writes `table.json` and `cost.json` and, for a search, `checkpoint.npz` and `examples.npz`.
 
@@ -39,6 +41,7 @@ def search_augmentation(
         checkpoint_dir: Outlives a killed task.
         search: False measures nothing and leaves the policy to the recipe.
         seed: Seed of the search.
+        cache: Keeps decoded images for other stages and runs; None keeps none.
     """
     watch = Stopwatch()
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,9 @@ def search_augmentation(
 
             identity = training_identity(dataset_dir, recipe, seed=seed)
             folder = checkpoint_dir / f"augmentation-{identity}"
-            table = measure_transforms(dataset_dir, recipe, output_dir, folder, plan, watch, seed)
+            table = measure_transforms(
+                dataset_dir, recipe, output_dir, folder, plan, watch, seed, cache
+            )
     write_json(table, output_dir / "table.json")
     write_stage_report(StageReport(summary={"augmentation": table}), output_dir)
     cost = StageCost("search_augmentation", watch.seconds, table.images_seen)

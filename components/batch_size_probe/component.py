@@ -19,6 +19,8 @@ def probe_batch_size(
     epochs: int,
     optimizer: str,
     seed: int,
+    checkpoint_uri: str,
+    image_cache_gib: float,
     architecture_version: str = "",
 ) -> None:
     """Measures throughput, gradient noise and learning rate, and writes them into the recipe.
@@ -28,6 +30,7 @@ def probe_batch_size(
     from pathlib import Path
 
     from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
+    from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
 
@@ -42,7 +45,11 @@ def probe_batch_size(
         seed=seed,
     )
     result = probe_batch_size(
-        Path(dataset.path), Path(recipe.path) / "recipe.json", Path(probe.path), config
+        Path(dataset.path),
+        Path(recipe.path) / "recipe.json",
+        Path(probe.path),
+        config,
+        image_cache(checkpoint_uri, image_cache_gib),
     )
     hand_on(probe, "probe", recipe)
     values: dict[str, float | None] = {"seconds": result.seconds}

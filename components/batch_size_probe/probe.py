@@ -29,6 +29,7 @@ from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.probe_result import ProbeResult
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.recipe.context import explain_dropped, fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, read_recipe, write_recipe
@@ -82,7 +83,11 @@ class ProbeConfig(UserChoices):
 
 @explains_full_disk("output_dir")
 def probe_batch_size(
-    dataset_dir: Path, recipe_path: Path, output_dir: Path, config: ProbeConfig
+    dataset_dir: Path,
+    recipe_path: Path,
+    output_dir: Path,
+    config: ProbeConfig,
+    cache: ImageCache | None = None,
 ) -> ProbeResult:
     """Measures and writes `probe.json`, `recipe.json`, `stage_report.json` and `cost.json`.
 
@@ -91,6 +96,7 @@ def probe_batch_size(
         recipe_path: The recipe so far; what a user has set stays.
         output_dir: Is created.
         config: The user's wishes, which go into the recipe for the stages that follow.
+        cache: Keeps decoded images for other stages and runs; None keeps none.
 
     Raises:
         ValueError: A setting is out of range, the images may not be enlarged so much, or no
@@ -115,7 +121,7 @@ def probe_batch_size(
     _check_size(recipe, info, batch_size=0 if skipped else min(_BATCH_SIZES[0], batch_size))
     images = None
     if not skipped:
-        images = open_split(dataset_dir, "train", recipe)
+        images = open_split(dataset_dir, "train", recipe, cache)
         rows = np.arange(min(_LOOKED_AT, len(images)))
         first = images.source.take(rows[:1])
         if all((pixels == first).all() for pixels, _ in images.batches_of(rows)):

@@ -13,6 +13,7 @@ def evaluate_model(
     metrics: dsl.Output[dsl.Metrics],
     classification: dsl.Output[dsl.ClassificationMetrics],
     checkpoint_uri: str,
+    image_cache_gib: float,
 ) -> None:
     """Scores the model on the test split beside baselines, and calibrates it.
 
@@ -21,6 +22,7 @@ def evaluate_model(
     from pathlib import Path
 
     from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
+    from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
@@ -31,6 +33,7 @@ def evaluate_model(
         Path(evaluation.path),
         EvaluateConfig(),
         checkpoint_folder(checkpoint_uri) / "features",
+        image_cache(checkpoint_uri, image_cache_gib),
     )
     hand_on(evaluation, "evaluation", model)
     for split, scores in result.metrics.items():
@@ -54,15 +57,22 @@ def export_model(
     dataset: dsl.Input[dsl.Dataset],
     evaluation: dsl.Input[dsl.Artifact],
     exports: dsl.Output[dsl.Artifact],
+    checkpoint_uri: str,
+    image_cache_gib: float,
 ) -> None:
     """Exports the model to five formats and measures each in its own runtime."""
     from pathlib import Path
 
     from kfp_vision.components.evaluation.export import ExportConfig, export_model
+    from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import hand_on
 
     results = export_model(
-        Path(dataset.path), Path(evaluation.path), Path(exports.path), ExportConfig()
+        Path(dataset.path),
+        Path(evaluation.path),
+        Path(exports.path),
+        ExportConfig(),
+        image_cache(checkpoint_uri, image_cache_gib),
     )
     hand_on(exports, "exports", evaluation)
     for export in results:

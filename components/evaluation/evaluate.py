@@ -19,6 +19,7 @@ from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, PositiveClass
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import open_labelled
 from kfp_vision.components.shared.recipe.document import Recipe, read_recipe
 from kfp_vision.components.shared.report.records import write_stage_report
@@ -64,6 +65,7 @@ def evaluate_model(
     output_dir: Path,
     config: EvaluateConfig,
     feature_dir: Path | None = None,
+    cache: ImageCache | None = None,
 ) -> Evaluation:
     """Writes `evaluation.json`, `predictions.parquet`, `model.keras` and what the report takes.
 
@@ -76,6 +78,7 @@ def evaluate_model(
         output_dir: Created when absent.
         config: How thoroughly.
         feature_dir: Keeps the features of frozen networks for later runs; None keeps none.
+        cache: Keeps decoded images for other stages and runs; None keeps none.
 
     Raises:
         FileNotFoundError: The dataset has no validation or no test split.
@@ -91,7 +94,7 @@ def evaluate_model(
     infer, images, outputs = compile_inference(model), {}, {}
     for split in ("validation", "test"):
         images[split] = open_labelled(
-            dataset_dir, split, model.input_shape[1:], task, len(info.classes)
+            dataset_dir, split, model.input_shape[1:], task, len(info.classes), cache=cache
         )
         rows = np.arange(len(images[split]))
         outputs[split] = SplitOutputs(infer, images[split], rows, f"evaluate {split}")

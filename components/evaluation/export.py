@@ -22,6 +22,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, Export
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages, open_labelled
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.report.records import write_stage_report
@@ -78,7 +79,11 @@ class _TestSet:
 
 @explains_full_disk("output_dir")
 def export_model(
-    dataset_dir: Path, evaluation_dir: Path, output_dir: Path, config: ExportConfig
+    dataset_dir: Path,
+    evaluation_dir: Path,
+    output_dir: Path,
+    config: ExportConfig,
+    cache: ImageCache | None = None,
 ) -> list[Export]:
     """Writes `exports.json`, a file or folder per format, `model.json` and `conversion.log`.
 
@@ -91,6 +96,7 @@ def export_model(
             is compared with it.
         output_dir: Created when absent.
         config: Tolerances and amounts.
+        cache: Keeps decoded images for other stages and runs; None keeps none.
     """
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -101,10 +107,10 @@ def export_model(
         model = keras.models.load_model(
             evaluation_dir / "model.keras", compile=False, safe_mode=True
         )
-        test = _open_test_set(dataset_dir, info, model, evaluation, config)
+        test = _open_test_set(dataset_dir, info, model, evaluation, config, cache)
         source = ExportSource(
             model,
-            _draw_calibration(dataset_dir, info, model, config),
+            _draw_calibration(dataset_dir, model, config, cache),
             output_dir / FORMATS["saved_model"].path,
         )
         exports = [_export(name, source, output_dir, test, config) for name in FORMATS]
@@ -216,23 +222,28 @@ def _open_test_set(
     model: keras.Model,
     evaluation: Evaluation,
     config: ExportConfig,
+    cache: ImageCache | None,
 ) -> _TestSet:
     positive = evaluation.positive_class
     task = task_of(info, positive.name if positive else None)
-    images = open_labelled(dataset_dir, "test", model.input_shape[1:], task, len(info.classes))
+    images = open_labelled(
+        dataset_dir, "test", model.input_shape[1:], task, len(info.classes), cache=cache
+    )
     rows = np.linspace(0, len(images) - 1, min(len(images), config.max_images)).astype(np.int64)
     reference = SplitOutputs(compile_inference(model), images, rows, "export reference")
     return _TestSet(images, rows, reference, task, evaluation.primary)
 
 
 def _draw_calibration(
-    dataset_dir: Path, info: DatasetInfo, model: keras.Model, config: ExportConfig
+    dataset_dir: Path,
+    model: keras.Model,
+    config: ExportConfig,
+    cache: ImageCache | None,
 ) -> np.ndarray:
     """Returns training images, uint8 [M, H, W, K], drawn without replacement."""
-    # Nothing is kept: only the images drawn are decoded, and each of them once.
-    source = ImageSource(
-        dataset_dir, "train", model.input_shape[1:3], model.input_shape[3], memory_budget_bytes=0
-    )
+    # Nothing stays in memory: only the images drawn are loaded, and each of them once.
+    *size, channels = model.input_shape[1:]
+    source = ImageSource(dataset_dir, "train", size, channels, 0, cache)
     count = min(len(source), config.num_calibration_images)
     return source.take(np.random.default_rng(config.seed).choice(len(source), count, False))
 

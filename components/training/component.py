@@ -12,6 +12,7 @@ def train_model(
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     checkpoint_uri: str,
+    image_cache_gib: float,
     max_minutes: float,
     seed: int,
 ) -> None:
@@ -21,6 +22,7 @@ def train_model(
     """
     from pathlib import Path
 
+    from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
@@ -32,6 +34,7 @@ def train_model(
         Path(model.path),
         checkpoint_folder(checkpoint_uri),
         TrainConfig(max_minutes=max_minutes, seed=seed),
+        image_cache(checkpoint_uri, image_cache_gib),
     )
     hand_on(model, "model", recipe)
     validation = {f"validation_{name}": value for name, value in summary.validation.items()}

@@ -17,6 +17,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.training_result import TrainingResult
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.batch_scaling import halve_batch
@@ -65,6 +66,7 @@ def train_model(
     output_dir: Path,
     checkpoint_dir: Path,
     config: TrainConfig,
+    cache: ImageCache | None = None,
 ) -> TrainingResult:
     """Trains and writes `model.keras`, `training.json`, `curves.parquet`, `recipe.json`.
 
@@ -75,6 +77,7 @@ def train_model(
         checkpoint_dir: Checkpoints of all runs; each run has a folder named after what it depends
             on, so that only the same training goes on from them.
         config: The user's wishes.
+        cache: Keeps decoded images for other stages and runs; None keeps none.
 
     Raises:
         ValueError: A setting is out of range, or the model cannot learn a batch by heart.
@@ -86,11 +89,11 @@ def train_model(
     recipe = complete_recipe(read_recipe(recipe_path), info, config)
     policy = recipe_policy(recipe)
     trainer, task, settings = build_trainer(recipe, info, config.seed, policy)
-    train = open_split(dataset_dir, "train", recipe)
-    validation = open_split(dataset_dir, "validation", recipe)
+    train = open_split(dataset_dir, "train", recipe, cache)
+    validation = open_split(dataset_dir, "validation", recipe, cache)
     # Every image is needed: the first epoch is as fast as the others.
     for images in (train, validation):
-        images.source.decode_all()
+        images.source.load_all()
 
     def start(settings: Hyperparameters) -> History:
         # In the order of training: on disk the images of a class lie together.

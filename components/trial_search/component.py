@@ -14,15 +14,19 @@ def search_trials(
     results: list[str],
     seed: int,
     checkpoint_uri: str,
+    image_cache_gib: float,
 ) -> None:
     """Runs the trials that no worker has run, decides, and writes the recipe."""
     from pathlib import Path
 
+    from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
     from kfp_vision.components.trial_search.search import Inputs, search_trials
 
-    inputs = Inputs(Path(dataset.path), Path(recipe.path) / "recipe.json", Path(augmentation.path))
+    images, chosen, table = map(Path, (dataset.path, recipe.path, augmentation.path))
+    cache = image_cache(checkpoint_uri, image_cache_gib)
+    inputs = Inputs(images, chosen / "recipe.json", table, cache)
     result = search_trials(
         inputs, results, Path(search.path), checkpoint_folder(checkpoint_uri), seed
     )
@@ -52,14 +56,18 @@ def run_trials(
     augmentation: dsl.Input[dsl.Artifact],
     work: str,
     checkpoint_uri: str,
+    image_cache_gib: float,
 ) -> str:
     """Runs the trials of one worker in one process."""
     from pathlib import Path
 
+    from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
     from kfp_vision.components.trial_search.search import Inputs, run_slice
 
-    inputs = Inputs(Path(dataset.path), Path(recipe.path) / "recipe.json", Path(augmentation.path))
+    images, chosen, table = map(Path, (dataset.path, recipe.path, augmentation.path))
+    cache = image_cache(checkpoint_uri, image_cache_gib)
+    inputs = Inputs(images, chosen / "recipe.json", table, cache)
     return run_slice(inputs, work, checkpoint_folder(checkpoint_uri))
 
 

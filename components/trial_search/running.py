@@ -17,6 +17,7 @@ from kfp_vision.components.shared.artifacts.search_result import (
     Candidate,
     Trial,
 )
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.document import read_recipe
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress
@@ -48,6 +49,7 @@ class TrialProcess:
         plan: SearchPlan,
         techniques: Mapping[str, Technique],
         checkpoint_dir: Path,
+        cache: ImageCache | None = None,
     ) -> None:
         """Finds the journal.
 
@@ -59,9 +61,10 @@ class TrialProcess:
             techniques: By name.
             checkpoint_dir: Outlives a killed task: a trial that is in its journal is not run
                 again; one that ran out of memory is not in it.
+            cache: Keeps decoded images for other stages and runs; None keeps none.
         """
         self._inputs = dataset_dir, recipe_path, table_dir
-        self._plan, self._techniques = plan, techniques
+        self._plan, self._techniques, self._cache = plan, techniques, cache
         # The table identifies the checkpoint that all trials start from.
         measured = hashlib.sha256((table_dir / "table.json").read_bytes()).hexdigest()
         name = training_identity(dataset_dir, read_recipe(recipe_path), table=measured)
@@ -141,5 +144,5 @@ class TrialProcess:
             share_gpus()
             dataset_dir, recipe_path, table_dir = self._inputs
             recipe = read_recipe(recipe_path)
-            self._runner = TrialRunner(dataset_dir, recipe, table_dir, self._plan)
+            self._runner = TrialRunner(dataset_dir, recipe, table_dir, self._plan, self._cache)
         return self._runner

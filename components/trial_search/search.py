@@ -9,6 +9,7 @@ from kfp_vision.components.shared.artifacts.augmentation_table import Augmentati
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json, write_json
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS, SearchResult, Trial
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.document import read_recipe, write_recipe
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
@@ -22,23 +23,24 @@ __all__ = ["Inputs", "propose_slices", "read_search", "run_slice", "search_trial
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Paths that a search reads.
+    """What a search reads.
 
     Attributes:
         dataset: The `dataset` artifact.
         recipe: The complete recipe.
         table: The `augmentation` artifact.
+        cache: Keeps decoded images for other stages and runs; None keeps none.
     """
 
     dataset: Path
     recipe: Path
     table: Path
+    cache: ImageCache | None = None
 
     def process(self, checkpoint_dir: Path, plan: SearchPlan, space: SearchSpace) -> TrialProcess:
         """Returns what runs trials in this process."""
-        return TrialProcess(
-            self.dataset, self.recipe, self.table, plan, space.techniques, checkpoint_dir
-        )
+        paths = self.dataset, self.recipe, self.table
+        return TrialProcess(*paths, plan, space.techniques, checkpoint_dir, self.cache)
 
 
 def read_search(table: AugmentationTable) -> tuple[SearchPlan, SearchSpace] | None:

@@ -18,6 +18,7 @@ from kfp_vision.components.shared.artifacts.augmentation_table import SearchPlan
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.augmentation.policy import IDENTITY
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.search.held_out import divide_held_out
@@ -47,7 +48,12 @@ class TrialRunner:
     """
 
     def __init__(
-        self, dataset_dir: Path, recipe: Recipe, table_dir: Path, plan: SearchPlan
+        self,
+        dataset_dir: Path,
+        recipe: Recipe,
+        table_dir: Path,
+        plan: SearchPlan,
+        cache: ImageCache | None = None,
     ) -> None:
         """Reads the checkpoint; compiles at the first trial.
 
@@ -56,6 +62,7 @@ class TrialRunner:
             recipe: Complete.
             table_dir: Holds the checkpoint and which images it has learned.
             plan: Lengths of a trial.
+            cache: Keeps decoded images for other stages and runs; None keeps none.
 
         Raises:
             FileNotFoundError: There is no checkpoint.
@@ -63,7 +70,7 @@ class TrialRunner:
         self._info = read_json(DatasetInfo, dataset_dir / "dataset.json")
         self._recipe, self._plan = recipe, plan
         self._train, self._validation = (
-            open_split(dataset_dir, split, recipe) for split in ("train", "validation")
+            open_split(dataset_dir, split, recipe, cache) for split in ("train", "validation")
         )
         self._known = np.load(table_dir / "subset.npy", allow_pickle=False)
         # The images lie in the order of their classes.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.loader import ImageSource, prefetch
 from kfp_vision.components.shared.tasks import ReadTargets, Task
 
@@ -52,6 +53,7 @@ def open_labelled(
     task: Task,
     num_classes: int,
     memory_budget_bytes: int | None = None,
+    cache: ImageCache | None = None,
 ) -> LabelledImages:
     """Opens a split of the dataset for a task.
 
@@ -62,7 +64,9 @@ def open_labelled(
         task: What to learn.
         num_classes: C.
         memory_budget_bytes: As of `ImageSource`.
+        cache: Keeps decoded images for other stages and runs; None keeps none.
     """
-    source = ImageSource(dataset_dir, split, image_shape[:2], image_shape[2], memory_budget_bytes)
+    height, width, channels = image_shape
+    source = ImageSource(dataset_dir, split, (height, width), channels, memory_budget_bytes, cache)
     targets = task.open_targets(source.table, image_shape[:2], num_classes)
     return LabelledImages(source, targets)

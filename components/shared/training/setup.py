@@ -17,6 +17,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.augmentation.policy import Policy
 from kfp_vision.components.shared.datasets import store
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages, open_labelled
 from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.context import fits, fixed_facts
@@ -174,11 +175,14 @@ def recipe_policy(recipe: Recipe) -> Policy | None:
         ) from error
 
 
-def open_split(dataset_dir: Path, split: str, recipe: Recipe) -> LabelledImages:
+def open_split(
+    dataset_dir: Path, split: str, recipe: Recipe, cache: ImageCache | None = None
+) -> LabelledImages:
     """Opens a split of the dataset at the size that the recipe names."""
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     shape = _image_shape(recipe, info)
-    return open_labelled(dataset_dir, split, shape, get_task(info.task), len(info.classes))
+    task = get_task(info.task)
+    return open_labelled(dataset_dir, split, shape, task, len(info.classes), cache=cache)
 
 
 def example_targets(dataset_dir: Path, recipe: Recipe, count: int) -> dict[str, np.ndarray]:

@@ -107,5 +107,6 @@ def evaluate(
         metrics,
         dsl.ClassificationMetrics(),
         checkpoint_uri="",
+        image_cache_gib=0.0,
     )
     return read_json(Evaluation, folder / "evaluation/evaluation.json"), metrics.metadata

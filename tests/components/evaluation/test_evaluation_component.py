@@ -18,6 +18,7 @@ def test_evaluate_fills_the_artifacts_of_the_kfp_page(trained, tmp_path):
         metrics,
         classification,
         checkpoint_uri=str(tmp_path / "checkpoints"),
+        image_cache_gib=1.0,
     )
     assert len(list((tmp_path / "checkpoints/features").glob("*/*.npz"))) == 3
     assert metrics.metadata["passed"] == 1.0
@@ -40,6 +41,8 @@ def test_export_says_per_format_how_it_went(evaluated, tmp_path):
         dsl.Dataset(uri=str(trained.dataset_dir)),
         dsl.Artifact(uri=str(evaluation_dir)),
         exports,
+        checkpoint_uri=str(tmp_path / "checkpoints"),
+        image_cache_gib=1.0,
     )
     assert set(exports.metadata.values()) == {"passed"}
     assert (tmp_path / "exports/model_int8.tflite").exists()

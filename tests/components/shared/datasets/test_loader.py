@@ -72,11 +72,11 @@ def test_only_what_is_taken_is_decoded_and_once_where_it_is_kept(digits_dir: Pat
     first, again = kept.take(rows), kept.take(rows[::-1])
     assert kept.num_decoded == 3
     np.testing.assert_array_equal(first, again[::-1])
-    kept.decode_all()
+    kept.load_all()
     assert kept.num_decoded == len(kept)
     forgetful = ImageSource(digits_dir, "train", (16, 16), 1, memory_budget_bytes=0)
     np.testing.assert_array_equal(forgetful.take(rows), first)
-    forgetful.decode_all()
+    forgetful.load_all()
     assert forgetful.num_decoded == 4
 
 

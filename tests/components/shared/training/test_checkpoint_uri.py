@@ -31,7 +31,7 @@ def test_a_bucket_is_refused_and_makes_no_folder(
     component, arguments = _STAGES[stage]
     given: dict[str, Any] = {"dataset": _NOTHING, "recipe": _NOTHING, **arguments}
     with pytest.raises(ValueError, match=f"`checkpoint_uri` must be on this machine.*{uri}"):
-        component.python_func(**given, checkpoint_uri=uri)
+        component.python_func(**given, checkpoint_uri=uri, image_cache_gib=1.0)
     assert list(tmp_path.iterdir()) == []
 
 
