@@ -7,23 +7,17 @@ pixels are float32, except in `tflite_int8`: uint8, as a camera or a decoder del
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import onnx
 import tensorflow as tf
-import tf2onnx
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-from tf2onnx.handler import tf_op
 
 from kfp_vision.components.evaluation import runtimes
 from kfp_vision.components.evaluation.inference import Infer
+from kfp_vision.components.shared.architectures.onnx_graph import convert_to_onnx
 
 __all__ = ["FORMATS", "ExportSource", "Format"]
-
-# The newest that the tf2onnx in use writes.
-_ONNX_OPSET = 18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,23 +52,6 @@ class Format:
     is_exact: bool = True
 
 
-@tf_op("Erfc")
-class _Erfc:
-    """erfc(x) = 1 - erf(x): what tf2onnx lacks for the GELU of Keras (ConvNeXt)."""
-
-    @classmethod
-    def version_9(cls, graph: Any, node: Any, **_: Any) -> None:
-        """Replaces the node; the name says from which ONNX opset on."""
-        (source,), (result,) = node.input, node.output
-        kind, shape = graph.get_dtype(result), graph.get_shape(result)
-        one = graph.make_const(f"{node.name}_one", np.array(1, np.float32))
-        erf = graph.make_node("Erf", [source], dtypes=[kind], shapes=[shape])
-        graph.remove_node(node.name)
-        graph.make_node(
-            "Sub", [one.output[0], erf.output[0]], outputs=[result], dtypes=[kind], shapes=[shape]
-        )
-
-
 def _output_names(model: keras.Model) -> list[str]:
     """Returns the names of the outputs, in the order in which `tf.nest.flatten` has them."""
     if isinstance(model.output, dict):
@@ -103,33 +80,12 @@ def _write_saved_model(source: ExportSource, path: Path) -> None:
 def _write_onnx(source: ExportSource, path: Path) -> None:
     """Writes an ONNX file with the input `pixels` and the outputs of the model, by their names."""
     model = source.model
-    names = _output_names(model)
-
-    def call(pixels: tf.Tensor) -> list[tf.Tensor]:
-        outputs = tf.nest.flatten(model(pixels, training=False))
-        return [tf.identity(each, name=name) for each, name in zip(outputs, names, strict=True)]
-
-    signature = [tf.TensorSpec([None, *model.input_shape[1:]], name="pixels")]
-    traced = tf.function(call, input_signature=signature).get_concrete_function()
-    # tf2onnx turns the constants of keras.layers.Normalization into inputs unless they are frozen.
-    frozen = convert_variables_to_constants_v2(traced)
-    graph_def = frozen.graph.as_graph_def()
-    # Keras wraps grouped convolutions in a function for XLA that is not inlined; ONNX has none.
-    functions = graph_def.library.function
-    for part in (graph_def.node, functions, *(function.node_def for function in functions)):
-        for entry in part:
-            entry.attr.pop("_XlaMustCompile", None)
-            entry.attr.pop("_noinline", None)
-    converted, _ = tf2onnx.convert.from_graph_def(
-        graph_def,
-        input_names=["pixels:0"],
-        output_names=[f"{name}:0" for name in names],
-        opset=_ONNX_OPSET,
-        tensors_to_rename={f"{name}:0": name for name in ("pixels", *names)},
+    converted = convert_to_onnx(
+        lambda pixels: tf.nest.flatten(model(pixels, training=False)),
+        model.input_shape[1:],
+        tf.float32,
+        _output_names(model),
     )
-    for value in (converted.graph.input[0], *converted.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    onnx.checker.check_model(converted)
     onnx.save(converted, path)
 
 

@@ -6,13 +6,14 @@ tensors have the digest that was written with them. Every other copy is made ane
 
 import functools
 import hashlib
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+
+from kfp_vision.components.shared.runtime.atomic_files import write_atomically
 
 __all__ = ["check_digest", "default_folder", "load_converted"]
 
@@ -64,14 +65,7 @@ def _read_copy(copy: Path, sha256: str) -> dict[str, np.ndarray] | None:
 
 def _write_copy(copy: Path, sha256: str, tensors: dict[str, np.ndarray]) -> None:
     metadata = {"conversion": _CONVERSION, "source": sha256, "tensors": _digest(tensors)}
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    # A stopped or simultaneous conversion leaves no half-written copy.
-    partial = copy.with_name(f".{uuid.uuid4().hex}")
-    try:
-        partial.write_bytes(save(tensors, metadata))
-        partial.replace(copy)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(copy, save(tensors, metadata))
 
 
 @functools.cache

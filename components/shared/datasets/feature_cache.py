@@ -5,13 +5,15 @@ holds up to a few thousand rows, is written once under a name of its own and nev
 checksums of its format tell a damaged one.
 """
 
+import io
 import uuid
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
-from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
+from kfp_vision.components.shared.runtime.atomic_files import write_atomically
 
 __all__ = ["FeatureCache"]
 
@@ -40,15 +42,17 @@ class FeatureCache:
         for place, key in enumerate(keys):
             places.setdefault(key.tobytes(), []).append(place)
         for path in sorted(self._folder.glob("*.npz")):
-            for key, row in zip(*_read(path, features.shape[1]), strict=True):
-                for place in places.get(key.tobytes(), ()):
+            for key, row in _read(path, places, features.shape[1]):
+                for place in places[key]:
                     features[place], is_known[place] = row, True
         return is_known
 
     def add(self, keys: np.ndarray, features: np.ndarray) -> None:
         """Keeps the features of images; on a full disk it says so and keeps none."""
         try:
-            write_checkpoint(self._folder / f"{uuid.uuid4().hex}.npz", [keys, features], {})
+            content = io.BytesIO()
+            np.savez(content, keys=keys, features=features)
+            write_atomically(self._folder / f"{uuid.uuid4().hex}.npz", content.getvalue())
             self._remove_oldest()
         except OSError as error:
             print(f"Features are not kept: {error}")
@@ -63,22 +67,33 @@ class FeatureCache:
                 path.unlink(missing_ok=True)
 
 
-def _read(path: Path, num_features: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns keys and features of a file; none of a damaged one, which is removed."""
-    nothing = np.empty((0, 32), np.uint8), np.empty((0, num_features), np.float32)
+def _read(
+    path: Path, wanted: Collection[bytes], num_features: int
+) -> list[tuple[bytes, np.ndarray]]:
+    """Returns the wanted keys of a file and their features; a damaged file is removed.
+
+    Of a file without a wanted key only the keys are read.
+    """
     try:
-        held = read_checkpoint(path)
-        if held is None:  # Another run has just removed it.
-            return nothing
-        keys, features = held[0]
-        if keys.shape[1:] != (32,) or features.shape != (len(keys), num_features):
-            raise ValueError(f"shapes {keys.shape} and {features.shape}")
+        with np.load(path, allow_pickle=False) as arrays:
+            keys = arrays["keys"]
+            if keys.shape[1:] != (32,):
+                raise ValueError(f"keys of shape {keys.shape}")
+            rows = [(key.tobytes(), row) for row, key in enumerate(keys)]
+            rows = [(key, row) for key, row in rows if key in wanted]
+            if not rows:
+                return []
+            features = arrays["features"]
+            if features.shape != (len(keys), num_features):
+                raise ValueError(f"features of shape {features.shape}")
         path.touch()
+    except FileNotFoundError:  # Another run has just removed it.
+        return []
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         print(f"Features in {path} are damaged ({error}); they are computed again.")
         path.unlink(missing_ok=True)
-        return nothing
+        return []
     except OSError as error:
         print(f"Features in {path} cannot be read ({error}); they are computed again.")
-        return nothing
-    return keys, features
+        return []
+    return [(key, features[row]) for key, row in rows]

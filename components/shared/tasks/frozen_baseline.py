@@ -19,7 +19,7 @@ from kfp_vision.components.shared.tasks.protocol import Records, Task
 __all__ = ["BACKBONE", "choose_rows", "choose_side", "fit_head", "predict_frozen_features"]
 
 BACKBONE = "efficientnet_lite0_imagenet"
-# Of all images together: some 45 CPU seconds of this network.
+# Of all images together: some 35 CPU seconds of this network.
 _MAX_PIXELS = 1.6e8
 # `make bench-frozen_sides`, validation accuracy at 32, 128 and 224 px: cifar10-10k 0.46, 0.79 and
 # 0.81, Fashion-MNIST 0.74, 0.85 and 0.87; 224 px take three times as long as 128.

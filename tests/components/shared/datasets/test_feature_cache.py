@@ -64,7 +64,7 @@ def test_a_file_of_another_number_of_features_is_removed(tmp_path):
 
 
 def test_the_files_used_last_stay_within_the_bound(tmp_path):
-    caches = [FeatureCache(tmp_path, f"network {seed}", 3000) for seed in range(3)]
+    caches = [FeatureCache(tmp_path, f"network {seed}", 2000) for seed in range(3)]
     for seed, cache in enumerate(caches[:2]):
         cache.add(*draw(seed))
     assert find(caches[0], draw(0)[0])[1].all()
@@ -91,3 +91,18 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_alone(tmp_path, capsys)
     cache.add(*draw(0))
     assert "Features are not kept" in capsys.readouterr().out
     assert not find(cache, draw(0)[0])[1].any()
+
+
+def test_of_files_without_a_wanted_image_only_the_keys_are_read(tmp_path):
+    cache, wanted, other = FeatureCache(tmp_path, "network"), draw(0), draw(1, 500)
+    cache.add(*other)
+    (path,) = (tmp_path / "network").glob("*.npz")
+    # The features are damaged: who reads them finds out, and removes the file.
+    content = path.read_bytes()
+    last = content.rindex(other[1][-1].tobytes())
+    path.write_bytes(content[:last] + bytes(4) + content[last + 4 :])
+    cache.add(*wanted)
+    assert find(cache, wanted[0])[1].all()
+    assert path.exists()
+    assert not find(cache, other[0][:1])[1].any()
+    assert not path.exists()
