@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from kfp_vision.components.shared.recipe.budget import PRESETS
 from kfp_vision.components.shared.recipe.training_values import OPTIMIZERS
 from kfp_vision.components.shared.runtime.seeds import MAX_SEED
 from kfp_vision.components.shared.tasks import TASKS
@@ -63,7 +64,13 @@ class Parameters:
     learning_rate: float = _parameter(0.0, "Peak learning rate; 0: kfp-vision chooses.")
     epochs: int = _parameter(0, "Passes over the training images; 0: kfp-vision chooses.")
     optimizer: str = _parameter("", f"One of {', '.join(OPTIMIZERS)}; empty: kfp-vision chooses.")
-    max_minutes: float = _parameter(0.0, "Time limit of the training in minutes; 0: no limit.")
+    preset: str = _parameter("balanced", f"Budget of the run, one of {', '.join(PRESETS)}.")
+    max_minutes: float = _parameter(
+        0.0, "Time limit of the whole run in minutes; 0: that of the preset."
+    )
+    cost_multiple: float = _parameter(
+        0.0, "Limit of all stages over one plain training; 0: that of the preset."
+    )
     learn_batch_size: bool = _parameter(
         True, "Measure batch size, learning rate and epochs; false uses the defaults."
     )
@@ -103,6 +110,7 @@ class Parameters:
                 f"must be empty or one of {list(OPTIMIZERS)}",
                 self.optimizer in ("", *OPTIMIZERS),
             ),
+            ("preset", f"must be one of {list(PRESETS)}", self.preset in PRESETS),
             ("trial_workers", "must be at least 1", self.trial_workers >= 1),
             ("seed", f"must be at most {MAX_SEED}", self.seed <= MAX_SEED),
             *((name, "must not be negative", not getattr(self, name) < 0) for name in numbers),

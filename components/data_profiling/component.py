@@ -13,6 +13,9 @@ def profile_dataset(
     metrics: dsl.Output[dsl.Metrics],
     recipe_uri: str,
     positive_class: str,
+    preset: str,
+    max_minutes: float,
+    cost_multiple: float,
     recipe_version: str = "",
 ) -> None:
     """Measures balance, entropy, duplicates and leakage, and starts the recipe.
@@ -23,11 +26,13 @@ def profile_dataset(
     from pathlib import Path
 
     from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
+    from kfp_vision.components.shared.recipe.budget import with_budget
     from kfp_vision.components.shared.recipe.document import Recipe, fetch_recipe
     from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
 
     recipe = fetch_recipe(recipe_uri) if recipe_uri else Recipe()
+    recipe = with_budget(recipe, preset, max_minutes, cost_multiple)
     output_dir = Path(profile.path)
     config = ProfileConfig(positive_class=positive_class)
     result = profile_images(Path(dataset.path), recipe, output_dir, config)

@@ -13,7 +13,6 @@ def train_model(
     metrics: dsl.Output[dsl.Metrics],
     checkpoint_uri: str,
     image_cache_gib: float,
-    max_minutes: float,
     seed: int,
 ) -> None:
     """Trains the architecture by the recipe and keeps its best checkpoint.
@@ -23,18 +22,21 @@ def train_model(
     from pathlib import Path
 
     from kfp_vision.components.shared.datasets.image_cache import image_cache
-    from kfp_vision.components.shared.report.records import hand_on
+    from kfp_vision.components.shared.report.records import costs_before, hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
-    from kfp_vision.components.training.train import TrainConfig, train_model
+    from kfp_vision.components.shared.training.setup import UserChoices
+    from kfp_vision.components.training.train import train_model
 
+    spent = costs_before(recipe)
     summary = train_model(
         Path(dataset.path),
         Path(recipe.path) / "recipe.json",
         Path(model.path),
         checkpoint_folder(checkpoint_uri),
-        TrainConfig(max_minutes=max_minutes, seed=seed),
+        UserChoices(seed=seed),
         image_cache(checkpoint_uri, image_cache_gib),
+        spent,
     )
     hand_on(model, "model", recipe)
     validation = {f"validation_{name}": value for name, value in summary.validation.items()}

@@ -1,6 +1,5 @@
 """Trains the user's architecture by the recipe and keeps its best checkpoint."""
 
-import dataclasses
 import functools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -19,16 +18,17 @@ from kfp_vision.components.shared.artifacts.training_result import TrainingResul
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.loader import BatchOrder
-from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe import budget, hyperparameters
 from kfp_vision.components.shared.recipe.batch_scaling import halve_batch
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.recipe.stage_times import closing_seconds, start_up_seconds
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.fit import fit
+from kfp_vision.components.shared.training.fit import EVALUATIONS, STATISTICS_BATCHES, fit
 from kfp_vision.components.shared.training.history import CurveRow, History
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import check_one_batch, describe_check
@@ -40,23 +40,11 @@ from kfp_vision.components.shared.training.setup import (
     recipe_policy,
 )
 from kfp_vision.components.shared.training.trainer import Trainer
+from kfp_vision.components.training.length import may_cut, steps_within
 from kfp_vision.components.training.stage_report import training_report
-from kfp_vision.components.training.step_time import seconds_per_step
+from kfp_vision.components.training.step_time import seconds_per_forward, seconds_per_step
 
-__all__ = ["TrainConfig", "plain_steps", "train_model"]
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig(UserChoices):
-    """What the user may set; 0 and "" leave it to the recipe.
-
-    Attributes:
-        max_minutes: Wall-clock limit of the training loop; 0 for none. A limit makes the length
-            depend on the machine. The length is fixed at the start: a resumed training has only
-            the rest of it.
-    """
-
-    max_minutes: float = 0.0
+__all__ = ["plain_steps", "train_model"]
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
@@ -65,8 +53,9 @@ def train_model(
     recipe_path: Path,
     output_dir: Path,
     checkpoint_dir: Path,
-    config: TrainConfig,
+    config: UserChoices,
     cache: ImageCache | None = None,
+    spent: Sequence[StageCost] = (),
 ) -> TrainingResult:
     """Trains and writes `model.keras`, `training.json`, `curves.parquet`, `recipe.json`.
 
@@ -78,6 +67,8 @@ def train_model(
             on, so that only the same training goes on from them.
         config: The user's wishes.
         cache: Keeps decoded images for other stages and runs; None keeps none.
+        spent: Of the budget, by the stages before and by the start of this task. The length is
+            fixed when the training starts: a resumed one has only the rest of it.
 
     Raises:
         ValueError: A setting is out of range, or the model cannot learn a batch by heart.
@@ -101,20 +92,27 @@ def train_model(
         images, targets = train.take(order.indices(0)[0])
         expected = task.initial_loss(targets, len(info.classes))
         checks = check_one_batch(trainer, images, targets, settings.learning_rate, expected)
-        steps = settings.steps
-        if config.max_minutes:
-            # A seventh of the time goes to evaluations and checkpoints.
-            in_time = config.max_minutes * 60 / seconds_per_step(trainer, images, targets) * 6 / 7
-            steps = max(2, min(steps, int(in_time)))
-        history = History(settings, steps, checks)
-        history.setup_seconds = watch.seconds
-        history.plain_share = min(steps, plain_steps(recipe, settings)) / steps
+        setup_seconds = watch.seconds
+        share = 1.0
         if policy is not None:
-            history.plain_share *= _share_without(policy, trainer, images, targets)
+            share = _share_without(policy, trainer, images, targets)
+        steps = settings.steps
+        if may_cut(recipe):
+            step_s = seconds_per_step(trainer, images, targets)
+            forward_s = seconds_per_forward(trainer, images)
+            batches = len(validation) / len(images) + STATISTICS_BATCHES * bool(trainer.averages)
+            now = StageCost("train", watch.seconds, 0)
+            seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
+                info.splits, start_up_seconds(spent), forward_s / len(images)
+            )
+            in_time = steps_within(seconds, step_s, batches * forward_s, EVALUATIONS)
+            steps = min(steps, in_time)
+        history = History(settings, steps, checks)
+        history.setup_seconds = setup_seconds
+        history.plain_share = share * min(steps, plain_steps(recipe, settings)) / steps
         return history
 
-    about = {"seed": config.seed, "max_minutes": config.max_minutes}
-    identity = training_identity(dataset_dir, recipe, **about)
+    identity = training_identity(dataset_dir, recipe, seed=config.seed)
     curves = _TensorBoard(output_dir / "tensorboard")
     run = TrainingRun(
         trainer,
@@ -254,8 +252,9 @@ def _summary(
         )
     if history.total_steps < settings.steps:
         warnings.append(
-            f"`max_minutes` shortened the training to {history.total_steps:,} of "
-            f"{settings.steps:,} steps."
+            f"The budget of {recipe.value(budget.SECTION, 'minutes'):g} minutes shortened the "
+            f"training to {history.total_steps:,} of {settings.steps:,} steps. `max_minutes` or "
+            "`preset` gives it more."
         )
     return TrainingResult(
         architecture=recipe.value("model", "architecture"),

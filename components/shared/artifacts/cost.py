@@ -2,9 +2,11 @@
 
 import dataclasses
 
-__all__ = ["COST_FILE", "StageCost"]
+__all__ = ["COST_FILE", "START_UP", "StageCost"]
 
 COST_FILE = "cost.json"
+# Name of what a task has taken before its stage begins.
+START_UP = "start_up"
 
 
 @dataclasses.dataclass(frozen=True)

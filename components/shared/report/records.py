@@ -7,11 +7,13 @@ publishing and rebuilding read the last `stages.json` and know no stage by name.
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, START_UP, StageCost
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json, write_json
+from kfp_vision.components.shared.runtime.processes import process_seconds
 
 __all__ = [
     "STAGES_FILE",
@@ -21,6 +23,7 @@ __all__ = [
     "StageRecord",
     "StageReport",
     "Stages",
+    "costs_before",
     "hand_on",
     "read_stages",
     "write_stage_report",
@@ -87,7 +90,7 @@ class StageRecord:
     Attributes:
         artifact: Name of what it wrote.
         uri: Where that is.
-        cost: Its `cost.json`.
+        cost: Its `cost.json`, with the seconds from the start of its process.
         report: Its `stage_report.json`.
     """
 
@@ -127,6 +130,20 @@ def read_stages(folder: Path) -> list[StageRecord]:
     return read_json(Stages, path).records if path.exists() else []
 
 
+def costs_before(*inputs: Artifact) -> list[StageCost]:
+    """Returns what was spent when a task calls this first: by the stages before, and by its start.
+
+    Args:
+        inputs: The artifacts that the task reads.
+    """
+    records = _records_of(inputs).values()
+    return [*(record.cost for record in records), StageCost(START_UP, process_seconds(), 0)]
+
+
+def _records_of(inputs: Sequence[Artifact]) -> dict[str, StageRecord]:
+    return {record.artifact: record for each in inputs for record in read_stages(Path(each.path))}
+
+
 def hand_on(output: Artifact, name: str, *inputs: Artifact) -> None:
     """Writes `stages.json` of an artifact; hands the recipe on where the stage has not written one.
 
@@ -136,11 +153,12 @@ def hand_on(output: Artifact, name: str, *inputs: Artifact) -> None:
         inputs: The artifacts that the stage has read.
     """
     folder = Path(output.path)
-    records = {
-        record.artifact: record for each in inputs for record in read_stages(Path(each.path))
-    }
+    records = _records_of(inputs)
     report = read_json(StageReport, folder / STAGE_REPORT_FILE)
-    own = StageRecord(name, output.uri, read_json(StageCost, folder / COST_FILE), report)
+    cost = read_json(StageCost, folder / COST_FILE)
+    # Processes before this one, which were killed, are in the cost already.
+    cost = dataclasses.replace(cost, seconds=max(cost.seconds, process_seconds()))
+    own = StageRecord(name, output.uri, cost, report)
     # Not indented: charts are long lists of numbers.
     text = json_text(Stages([*records.values(), own]))
     (folder / STAGES_FILE).write_text(text, encoding="utf-8")

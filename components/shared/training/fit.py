@@ -25,11 +25,11 @@ from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import DivergenceError, RateTooHighError
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["evaluate", "fit"]
+__all__ = ["EVALUATIONS", "STATISTICS_BATCHES", "evaluate", "fit"]
 
-_EVALUATIONS = 20
+EVALUATIONS = 20
 _KEPT_CHECKPOINTS = 3
-_STATISTICS_BATCHES = 32
+STATISTICS_BATCHES = 32
 _MIN_REPAIRED_BATCH = 8
 # What a smaller batch, and the lower rate that belongs to it, can mend.
 _REPAIRABLE = (DivergenceError, RateTooHighError, tf.errors.ResourceExhaustedError)
@@ -147,7 +147,7 @@ def _advance(run: TrainingRun, history: History) -> list[CurveRow]:
     """Trains up to the next evaluation, evaluates, and returns the new rows of the curves."""
     began = time.monotonic()
     order = BatchOrder(len(run.train), history.settings.batch_size, run.seed)
-    interval = max(1, history.total_steps // _EVALUATIONS)
+    interval = max(1, history.total_steps // EVALUATIONS)
     end = min((history.step // interval + 1) * interval, history.total_steps)
     figures = train_until(end, run, order, history)
     metrics, weights = _evaluate_average(run, order, end)
@@ -177,7 +177,7 @@ def _evaluate_average(
         return evaluate(trainer, run.task, run.validation), trainer.model_variables()
     batches = (
         run.train.source.take(order.indices(step + offset)[0])
-        for offset in range(_STATISTICS_BATCHES)
+        for offset in range(STATISTICS_BATCHES)
     )
     before = trainer.average_weights(batches)
     metrics, weights = evaluate(trainer, run.task, run.validation), trainer.model_variables()

@@ -22,19 +22,21 @@ from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.artifacts.training_result import TrainingResult
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
-from kfp_vision.components.shared.training.setup import complete_recipe
-from kfp_vision.components.training.train import TrainConfig, plain_steps, train_model
+from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
+from kfp_vision.components.training.train import plain_steps, train_model
 from kfp_vision.components.trial_search.known_policies import trivial_augment
 
 _RUN = """
 import sys
 from pathlib import Path
-from kfp_vision.components.training.train import TrainConfig, train_model
+from kfp_vision.components.shared.training.setup import UserChoices
+from kfp_vision.components.training.train import train_model
 dataset, recipe, output, checkpoints = map(Path, sys.argv[1:5])
-config = TrainConfig(architecture=sys.argv[5], epochs=int(sys.argv[6]), seed=3)
+config = UserChoices(architecture=sys.argv[5], epochs=int(sys.argv[6]), seed=3)
 train_model(dataset, recipe, output, checkpoints, config)
 """
 
@@ -54,7 +56,7 @@ def _recipe(path: Path, **training: Any) -> Path:
 def trained(digits_dir: Path, small_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     recipe = _recipe(folder / "in.json", ema_momentum=0.9, dropout=0.1)
-    config = TrainConfig(architecture=small_model, epochs=12, batch_size=50)
+    config = UserChoices(architecture=small_model, epochs=12, batch_size=50)
     train_model(digits_dir, recipe, folder / "model", folder / "checkpoints", config)
     return folder / "model"
 
@@ -110,7 +112,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     digits_dir: Path, small_model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recipe = _recipe(tmp_path / "recipe.json", dropout=0.2, ema_momentum=0.9)
-    config = TrainConfig(architecture=small_model, epochs=40, seed=3)
+    config = UserChoices(architecture=small_model, epochs=40, seed=3)
     checkpoints = tmp_path / "killed-checkpoints"
     train_model(digits_dir, recipe, tmp_path / "whole", tmp_path / "whole-checkpoints", config)
 
@@ -159,27 +161,28 @@ def test_a_recipe_that_cannot_train_is_refused_with_the_reason(
     training: dict[str, Any], message: str, digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
     recipe = _recipe(tmp_path / "recipe.json", **training)
-    config = TrainConfig(architecture=small_model, epochs=1)
+    config = UserChoices(architecture=small_model, epochs=1)
     with pytest.raises(ValueError, match=message):
         train_model(digits_dir, recipe, tmp_path / "model", tmp_path, config)
 
 
 def test_parameters_that_are_negative_or_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="`epochs` must not be negative"):
-        TrainConfig(epochs=-1)
+        UserChoices(epochs=-1)
     for value in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="`max_minutes` .* must be finite. Received"):
-            TrainConfig(max_minutes=value)
+        with pytest.raises(ValueError, match="`learning_rate` .* must be finite. Received"):
+            UserChoices(learning_rate=value)
 
 
-def test_max_minutes_shortens_the_training_and_says_so(
+def test_the_users_minutes_shorten_the_training_and_the_report_says_so(
     digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
     recipe = _recipe(tmp_path / "recipe.json")
-    config = TrainConfig(architecture=small_model, epochs=100_000, max_minutes=0.02)
+    write_recipe(with_budget(read_recipe(recipe), "best", max_minutes=0.2), recipe)
+    config = UserChoices(architecture=small_model, epochs=100_000)
     summary = train_model(digits_dir, recipe, tmp_path / "model", tmp_path / "checkpoints", config)
     assert summary.steps < 100_000 * 1000 // 64
-    assert any("`max_minutes` shortened" in warning for warning in summary.warnings)
+    assert any("0.2 minutes shortened" in warning for warning in summary.warnings)
     # The length is that of the first process: a resumed one does not get the minutes anew.
     again = train_model(digits_dir, recipe, tmp_path / "again", tmp_path / "checkpoints", config)
     assert (again.steps, again.seconds) == (summary.steps, summary.seconds)
@@ -193,7 +196,7 @@ def test_a_batch_of_more_images_than_there_are_is_named(
     few_digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
     recipe = _recipe(tmp_path / "recipe.json")
-    config = TrainConfig(architecture=small_model, epochs=10, batch_size=48)
+    config = UserChoices(architecture=small_model, epochs=10, batch_size=48)
     summary = train_model(few_digits_dir, recipe, tmp_path / "model", tmp_path / "state", config)
     assert any("`batch_size` is larger than" in warning for warning in summary.warnings)
 
@@ -203,7 +206,7 @@ def test_a_plain_training_is_one_without_a_policy_and_what_it_lengthens(
 ) -> None:
     path = _recipe(tmp_path / "plain.json", warmup_steps=5, batch_size=64, ema_momentum=0.0)
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
-    config = TrainConfig(architecture=small_model)
+    config = UserChoices(architecture=small_model)
     recipe = complete_recipe(read_recipe(path), info, config)
     facts = fixed_facts(recipe, info)
     # 20 steps of 64 images without the policy, of 1000.
@@ -237,7 +240,7 @@ def test_a_training_without_a_policy_is_its_own_plain_training(
 ) -> None:
     recipe = _recipe(tmp_path / "recipe.json")
     folders = (recipe, tmp_path / "model", tmp_path / "checkpoints")
-    config = TrainConfig(architecture=small_model, epochs=1)
+    config = UserChoices(architecture=small_model, epochs=1)
     summary = train_model(digits_dir, *folders, config)
     cost = read_json(StageCost, tmp_path / "model" / COST_FILE)
     assert summary.seconds < summary.plain_seconds < cost.seconds
@@ -265,7 +268,7 @@ def test_the_checked_batch_is_one_of_the_training_whatever_the_order_on_disk(
     metric = Setting("accuracy", "test")
     recipe = Recipe().with_settings("data", {"class_weights": weights, "primary_metric": metric})
     write_recipe(recipe, tmp_path / "in.json")
-    config = TrainConfig(architecture=small_model, epochs=1, batch_size=50)
+    config = UserChoices(architecture=small_model, epochs=1, batch_size=50)
     folders = (tmp_path / "in.json", tmp_path / "model", tmp_path / "checkpoints")
     summary = train_model(digits_by_class_dir, *folders, config)
     assert summary.checks["initial_loss"] < 2 * summary.checks["expected_initial_loss"]
@@ -291,7 +294,7 @@ def test_a_changed_model_file_at_the_same_path_is_trained_anew(
 ) -> None:
     """Other weights of the same shapes, then a wider layer."""
     recipe, file = _recipe(tmp_path / "recipe.json"), tmp_path / "mine.keras"
-    config = TrainConfig(architecture=str(file), epochs=2, learning_rate=0.01)
+    config = UserChoices(architecture=str(file), epochs=2, learning_rate=0.01)
 
     def train(name: str) -> list[np.ndarray]:
         summary = train_model(digits_dir, recipe, tmp_path / name, tmp_path / "checkpoints", config)

@@ -3,16 +3,18 @@
 import dataclasses
 from pathlib import Path
 
-from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
-from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, START_UP, StageCost
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.report.records import (
     ReportWarning,
     Section,
     StageReport,
+    costs_before,
     hand_on,
     read_stages,
     write_stage_report,
 )
+from kfp_vision.components.shared.runtime.processes import process_seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +25,11 @@ class Folder:
     uri: str
 
 
-def stage(root: Path, name: str, *inputs: Folder, recipe: str = "") -> Folder:
+def stage(root: Path, name: str, *inputs: Folder, recipe: str = "", seconds: float = 1.0) -> Folder:
     """Runs a stage that sees as many images as it has inputs."""
     folder = root / name
     folder.mkdir()
-    write_json(StageCost(name, 1.0, len(inputs)), folder / COST_FILE)
+    write_json(StageCost(name, seconds, len(inputs)), folder / COST_FILE)
     section = Section(name, name.title(), f"{name}/report.html", {"of": name})
     report = StageReport({name: len(inputs)}, [ReportWarning(name, "Look.", 2, "data")], [section])
     write_stage_report(report, folder)
@@ -49,11 +51,26 @@ def test_every_stage_is_handed_on_once_in_the_order_of_the_pipeline(tmp_path: Pa
         *("data", "probe", "teacher-1", "teacher-2", "student")
     ]
     assert [record.uri for record in records[:2]] == ["gs://bucket/data", "gs://bucket/probe"]
-    assert records[-1].cost == StageCost("student", 1.0, 2)
+    assert [records[-1].cost.name, records[-1].cost.images_seen] == ["student", 2]
     assert records[-1].report.warnings == [ReportWarning("student", "Look.", 2, "data")]
     assert records[0].report.sections == [
         Section("data", "Data", "data/report.html", {"of": "data"})
     ]
+
+
+def test_seconds_are_those_since_the_process_started_or_of_all_processes(tmp_path: Path) -> None:
+    short = stage(tmp_path, "short")
+    long = stage(tmp_path, "long", short, seconds=1e9)
+    first, second = (record.cost.seconds for record in read_stages(Path(long.path)))
+    assert 1 < first <= process_seconds()
+    assert second == 1e9
+    assert read_json(StageCost, tmp_path / "short" / COST_FILE).seconds == 1
+
+
+def test_a_task_knows_what_was_spent_before_it_and_by_its_start(tmp_path: Path) -> None:
+    data = stage(tmp_path, "data")
+    probe = stage(tmp_path, "probe", data)
+    assert [cost.name for cost in costs_before(data, probe)] == ["data", "probe", START_UP]
 
 
 def test_the_recipe_is_handed_on_until_a_stage_writes_another(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from kfp_vision.components.evaluation.export import ExportConfig, export_model
 from kfp_vision.components.shared.augmentation.policy import Branch, Mixing, Operation, Policy
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.tasks import TASKS
-from kfp_vision.components.training.train import TrainConfig, train_model
+from kfp_vision.components.shared.training.setup import UserChoices
+from kfp_vision.components.training.train import train_model
 
 _CAMVID = Path(__file__).parents[5] / "shared/data/camvid-masks.tar"
 _MOVES = tuple(Branch((Operation(name, 1.0, 1.0),)) for name in ("rotate", "zoom_in", "shear_x"))
@@ -65,7 +66,7 @@ def _run(source: Path, folder: Path, side: int, epochs: int) -> dict[str, Any]:
         "augmentation", {"policy": Setting(_POLICY.to_json(), "test", source="user")}
     )
     write_recipe(recipe, folder / "recipe.json")
-    train = TrainConfig(image_size=side, batch_size=16, learning_rate=0.01, epochs=epochs)
+    train = UserChoices(image_size=side, batch_size=16, learning_rate=0.01, epochs=epochs)
     train_model(
         folder / "dataset", folder / "recipe.json", folder / "model", folder / "runs", train
     )

@@ -17,7 +17,7 @@ _STAGES = {
     "trials": (run_trials, {"augmentation": _NOTHING, "work": '{"trials": [], "done": []}'}),
     "training": (
         train_model,
-        {"model": _NOTHING, "metrics": _NOTHING, "max_minutes": 0.0, "seed": 0},
+        {"model": _NOTHING, "metrics": _NOTHING, "seed": 0},
     ),
 }
 

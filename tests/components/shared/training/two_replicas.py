@@ -18,8 +18,9 @@ from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training import setup
+from kfp_vision.components.shared.training.setup import UserChoices
 from kfp_vision.components.shared.training.trainer import Trainer
-from kfp_vision.components.training.train import TrainConfig, train_model
+from kfp_vision.components.training.train import train_model
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
@@ -168,7 +169,7 @@ def test_the_training_stage_runs_on_replicas(
     plain = {"ema_momentum": Setting(0.0, "test", source="user")}
     recipe = Recipe().with_settings("data", data).with_settings("training", plain)
     write_recipe(recipe, tmp_path / "recipe.json")
-    config = TrainConfig(architecture=small_model, epochs=4, batch_size=50)
+    config = UserChoices(architecture=small_model, epochs=4, batch_size=50)
     summary = train_model(
         digits_dir, tmp_path / "recipe.json", tmp_path / "model", tmp_path / "checkpoints", config
     )
