@@ -144,6 +144,9 @@ def _run_stages(parameters: Parameters, folder: Path) -> None:
             metrics=dsl.Metrics(),
             recipe_uri="",
             positive_class=parameters.positive_class,
+            preset=parameters.preset,
+            max_minutes=parameters.max_minutes,
+            cost_multiple=parameters.cost_multiple,
         )
     check_profile.python_func(profile=profile, accept_findings=parameters.accept_findings)
 

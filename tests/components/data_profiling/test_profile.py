@@ -252,9 +252,13 @@ def test_components_warm_start_and_gate(imbalanced: Path, tmp_path: Path) -> Non
         metrics=SimpleNamespace(log_metric=logged.__setitem__),
         recipe_uri=str(tmp_path / "earlier.json"),
         positive_class="",
+        preset="fast",
+        max_minutes=0.0,
+        cost_multiple=2.5,
     )
     recipe = json.loads((tmp_path / "profile/recipe.json").read_text())
-    assert set(recipe["sections"]) == {"training", "data"}
+    assert set(recipe["sections"]) == {"training", "budget", "data"}
+    assert recipe["sections"]["budget"]["cost_multiple"]["value"] == 2.5
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
     assert logged["imbalance_ratio"] == 7.0
     (record,) = read_stages(tmp_path / "profile")
