@@ -28,8 +28,9 @@ from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.fit import EVALUATIONS, STATISTICS_BATCHES, fit
+from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES, fit
 from kfp_vision.components.shared.training.history import CurveRow, History
+from kfp_vision.components.shared.training.interval import EVALUATIONS
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import check_one_batch, describe_check
 from kfp_vision.components.shared.training.setup import (
@@ -45,6 +46,9 @@ from kfp_vision.components.training.stage_report import training_report
 from kfp_vision.components.training.step_time import seconds_per_forward, seconds_per_step
 
 __all__ = ["plain_steps", "train_model"]
+
+# Of the time of the steps: the share that waits, from so many seconds of waiting on.
+_MUCH_WAITING, _LONG_WAITING_S = 0.2, 60.0
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
@@ -131,7 +135,7 @@ def train_model(
     curves.close()
     recipe = _as_trained(recipe, info, history)
     warnings = [*history.repairs, *describe_check(trainer, history.checks)]
-    warnings += _describe_batch(history.settings, len(train))
+    warnings += _describe_batch(history.settings, len(train)) + _describe_waiting(history)
     summary = _summary(history, trainer.model, recipe, config.seed, warnings)
     trainer.model.save(output_dir / "model.keras")
     pq.write_table(pa.Table.from_pylist(history.curves), output_dir / "curves.parquet")
@@ -236,6 +240,17 @@ def _describe_batch(settings: Hyperparameters, num_images: int) -> list[str]:
     ]
 
 
+def _describe_waiting(history: History) -> list[str]:
+    """Returns a warning where images came too slowly for the steps."""
+    share = history.wait_seconds / history.step_seconds
+    if share < _MUCH_WAITING or history.wait_seconds < _LONG_WAITING_S:
+        return []
+    return [
+        f"{share:.0%} of the time of the steps waited for images. Raise `image_cache_gib` where it "
+        "leaves some to be decoded again; else use more CPU cores, or a faster disk."
+    ]
+
+
 def _summary(
     history: History,
     model: keras.Model,
@@ -270,6 +285,7 @@ def _summary(
         + history.step_seconds * history.plain_share,
         images_seen=images_seen,
         images_per_second=images_seen / history.step_seconds,
+        waiting_share=history.wait_seconds / history.step_seconds,
         checks=history.checks,
         warnings=warnings,
     )

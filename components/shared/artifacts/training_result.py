@@ -22,6 +22,7 @@ class TrainingResult:
         seconds, images_seen, images_per_second: Of the training loop alone.
         plain_seconds: Of one plain training: the set-up and the evaluations of this one, and of its
             steps the share that a training without the policy and what it lengthens would take.
+        waiting_share: Share of the time of the steps that waited for images, in [0, 1].
         checks: Sanity check -> what it measured.
         warnings: Sentences for the report.
     """
@@ -37,5 +38,6 @@ class TrainingResult:
     plain_seconds: float
     images_seen: int
     images_per_second: float
+    waiting_share: float
     checks: dict[str, float]
     warnings: list[str]

@@ -6,6 +6,7 @@ checkpoint and ends with the very weights of an uninterrupted run.
 
 import dataclasses
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -20,14 +21,18 @@ from kfp_vision.components.shared.training.checkpoints import (
     write_checkpoint,
 )
 from kfp_vision.components.shared.training.history import CurveRow, History, KeptCheckpoint
-from kfp_vision.components.shared.training.interval import train_until
+from kfp_vision.components.shared.training.interval import (
+    Chunk,
+    next_evaluation,
+    read_chunks,
+    train_until,
+)
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import DivergenceError, RateTooHighError
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["EVALUATIONS", "STATISTICS_BATCHES", "evaluate", "fit"]
+__all__ = ["STATISTICS_BATCHES", "evaluate", "fit"]
 
-EVALUATIONS = 20
 _KEPT_CHECKPOINTS = 3
 STATISTICS_BATCHES = 32
 _MIN_REPAIRED_BATCH = 8
@@ -66,14 +71,16 @@ def fit(run: TrainingRun, settings: Hyperparameters) -> History:
     """
     history = _start_or_resume(run, settings)
     run.on_curves(history.curves, True)
+    chunks = read_chunks(run, history)
     while history.step < history.total_steps:
         try:
-            rows = _advance(run, history)
+            rows = _advance(run, history, chunks)
         except _REPAIRABLE as error:
             history = _restore(run)
             history.settings = _halved(run, history.settings, error, history.repairs)
             # The same position in the same order of images: twice the steps of half the size.
             history.double_steps()
+            chunks = read_chunks(run, history)
             run.on_curves(history.curves, True)
         else:
             run.on_curves(rows, False)
@@ -143,14 +150,12 @@ def _halved(
     return repaired
 
 
-def _advance(run: TrainingRun, history: History) -> list[CurveRow]:
+def _advance(run: TrainingRun, history: History, chunks: Iterator[Chunk]) -> list[CurveRow]:
     """Trains up to the next evaluation, evaluates, and returns the new rows of the curves."""
     began = time.monotonic()
-    order = BatchOrder(len(run.train), history.settings.batch_size, run.seed)
-    interval = max(1, history.total_steps // EVALUATIONS)
-    end = min((history.step // interval + 1) * interval, history.total_steps)
-    figures = train_until(end, run, order, history)
-    metrics, weights = _evaluate_average(run, order, end)
+    end = next_evaluation(history.step, history.total_steps)
+    figures = train_until(end, run, chunks, history)
+    metrics, weights = _evaluate_average(run, history.settings.batch_size, end)
     rows = [
         CurveRow(step=end, split=split, metric=metric, value=value)
         for split, values in (("train", figures), ("validation", metrics))
@@ -169,12 +174,13 @@ def _advance(run: TrainingRun, history: History) -> list[CurveRow]:
 
 
 def _evaluate_average(
-    run: TrainingRun, order: BatchOrder, step: int
+    run: TrainingRun, batch_size: int, step: int
 ) -> tuple[dict[str, float], list[np.ndarray]]:
     """Returns the metrics and the variables of the model a user would get at this step."""
     trainer = run.trainer
     if not trainer.averages:
         return evaluate(trainer, run.task, run.validation), trainer.model_variables()
+    order = BatchOrder(len(run.train), batch_size, run.seed)
     batches = (
         run.train.source.take(order.indices(step + offset)[0])
         for offset in range(STATISTICS_BATCHES)

@@ -36,6 +36,7 @@ class History:
         step: Steps done.
         seconds: Wall-clock time of the loop.
         step_seconds: Part of `seconds` spent in optimizer steps.
+        wait_seconds: Part of `step_seconds` in which there were no images to go on with.
         curves: Training and validation curves.
         best: Kept evaluations, best first.
         repairs: Sentences, each a cause and the change that was made.
@@ -51,6 +52,7 @@ class History:
     step: int = 0
     seconds: float = 0.0
     step_seconds: float = 0.0
+    wait_seconds: float = 0.0
     curves: list[CurveRow] = dataclasses.field(default_factory=list)
     best: list[KeptCheckpoint] = dataclasses.field(default_factory=list)
     repairs: list[str] = dataclasses.field(default_factory=list)

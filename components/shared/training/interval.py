@@ -2,29 +2,44 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder, prefetch
-from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 
-__all__ = ["train_until"]
+__all__ = [
+    "EVALUATIONS",
+    "Chunk",
+    "next_evaluation",
+    "read_chunks",
+    "train_until",
+    "wait_for_chunk",
+]
 
 # A chunk of batches on its way to the device; two exist at a time.
 _CHUNK_BYTES = 32 * 2**20
+EVALUATIONS = 20
+
+# Step numbers [K], images [K, B, H, W, C] and targets {name: [K, B, ...]}.
+Chunk = tuple[np.ndarray, tf.Tensor, dict[str, tf.Tensor]]
 
 
 def train_until(
-    end: int, run: TrainingRun, order: BatchOrder, history: History
+    end: int, run: TrainingRun, chunks: Iterator[Chunk], history: History
 ) -> dict[str, float]:
     """Takes steps `history.step` to `end` and returns the training figures of that interval.
+
+    Args:
+        end: The step of an evaluation.
+        run: The training.
+        chunks: From `history.step` on.
+        history: Is kept up to date.
 
     Raises:
         DivergenceError: The loss is NaN or infinite, or ten times the initial one.
@@ -33,7 +48,8 @@ def train_until(
     progress = Progress("train", history.total_steps, "steps", history.step)
     losses, norms, rates = np.empty(0), np.empty(0), np.empty(0)
     began, before = time.monotonic(), history.step_seconds
-    for steps, images, targets in _chunks(run.train, order, settings, history.step, end):
+    while history.step < end:
+        steps, images, targets = wait_for_chunk(chunks, history)
         rates = warmup_cosine(
             steps,
             settings.learning_rate,
@@ -59,18 +75,44 @@ def train_until(
     }
 
 
-def _chunks(
-    train: LabelledImages, order: BatchOrder, settings: Hyperparameters, step: int, end: int
-) -> Iterator[tuple[Any, ...]]:
-    """Yields step numbers [K], images [K, B, H, W, C] and targets of the steps up to `end`."""
+def wait_for_chunk(chunks: Iterator[Chunk], history: History) -> Chunk:
+    """Returns the next chunk; adds the time until it is there to `history.wait_seconds`."""
+    began = time.monotonic()
+    try:
+        return next(chunks)
+    finally:
+        history.wait_seconds += time.monotonic() - began
+
+
+def read_chunks(run: TrainingRun, history: History) -> Iterator[Chunk]:
+    """Yields the chunks of all steps from `history.step` on, each before it is asked for.
+
+    No chunk has steps before and after an evaluation, and one is read during every evaluation.
+    """
+    settings, total, train = history.settings, history.total_steps, run.train
+    order = BatchOrder(len(train), settings.batch_size, run.seed)
     batch_bytes = train.source.take(np.zeros(settings.batch_size, np.int64)).nbytes
     per_call = max(1, min(settings.steps_per_call, _CHUNK_BYTES // batch_bytes))
 
-    def load(start: int) -> tuple[Any, ...]:
-        steps = np.arange(start, min(start + per_call, end))
-        return (steps, *train.take(order.indices(start, len(steps))))
+    def starts() -> Iterator[int]:
+        step = history.step
+        while step < total:
+            yield step
+            step = min(step + per_call, next_evaluation(step, total))
 
-    return prefetch(load, iter(range(step, end, per_call)))
+    def read(start: int) -> Chunk:
+        steps = np.arange(start, min(start + per_call, next_evaluation(start, total)))
+        batches = train.take(order.indices(start, len(steps)))
+        # Copied to the device here, while it computes the steps before.
+        return steps, *tf.nest.map_structure(tf.constant, batches)
+
+    return prefetch(read, starts())
+
+
+def next_evaluation(step: int, total_steps: int) -> int:
+    """Returns the step of the first evaluation after `step`; there are some 20 in a training."""
+    interval = max(1, total_steps // EVALUATIONS)
+    return min((step // interval + 1) * interval, total_steps)
 
 
 def _check_finite(

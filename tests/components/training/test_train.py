@@ -72,6 +72,7 @@ def test_digits_are_learned_and_the_best_checkpoint_is_what_is_saved(
     summary = json.loads((trained / "training.json").read_text())
     assert summary["steps"] == 240
     assert summary["images_seen"] == 240 * 50
+    assert 0 < summary["waiting_share"] < 1
     assert summary["validation"]["accuracy"] == max(_curve(trained, "validation", "accuracy")) > 0.9
     assert _curve(trained, "train", "loss")[-1] < _curve(trained, "train", "loss")[0]
     assert _curve(trained, "train", "learning_rate")[-1] < 1e-5

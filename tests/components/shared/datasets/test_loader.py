@@ -1,5 +1,6 @@
 """The order of the images, and the images at their places."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,19 @@ def test_prefetch_keeps_order_and_raises_where_the_caller_sees_it() -> None:
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_prefetch_makes_the_next_one_while_the_caller_works() -> None:
+    begun = [threading.Event() for _ in range(3)]
+
+    def make(value: int) -> int:
+        begun[value].set()
+        return value
+
+    results = prefetch(make, iter(range(3)))
+    for value in (0, 1):
+        assert next(results) == value
+        assert begun[value + 1].wait(timeout=60)
 
 
 def test_a_batch_that_is_only_looked_at_has_bounded_pixels() -> None:
