@@ -20,9 +20,10 @@ def search_augmentation(
 
     from kfp_vision.components.augmentation_search.search import search_augmentation
     from kfp_vision.components.shared.datasets.image_cache import image_cache
-    from kfp_vision.components.shared.report.records import hand_on
+    from kfp_vision.components.shared.report.records import costs_before, hand_on, plan_before
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
+    spent = costs_before(recipe)
     table = search_augmentation(
         Path(dataset.path),
         Path(recipe.path) / "recipe.json",
@@ -31,6 +32,8 @@ def search_augmentation(
         search,
         seed,
         image_cache(checkpoint_uri, image_cache_gib),
+        plan_before(recipe),
+        spent,
     )
     hand_on(augmentation, "augmentation", recipe)
     augmentation.metadata["groups"] = len(table.groups)

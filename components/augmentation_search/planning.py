@@ -1,6 +1,7 @@
 """The plan of a search: lengths and numbers from the recipe and the sizes of the splits alone."""
 
 import dataclasses
+import math
 
 from kfp_vision.components.shared.artifacts.augmentation_table import CheckpointPlan, SearchPlan
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -38,7 +39,7 @@ _MAX_TRIALS, MIN_TRIALS = 22, 4
 _CONFIRMING = {18: 9, 12: 6, MIN_TRIALS: 4}
 
 
-def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
+def plan_search(recipe: Recipe, info: DatasetInfo, max_images: float = math.inf) -> SearchPlan:
     """Returns the lengths and numbers for a complete recipe.
 
     The batch is that of the recipe or, where that would leave a trial fewer than 64 steps, a
@@ -47,6 +48,7 @@ def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
     Args:
         recipe: Complete.
         info: Facts of the dataset.
+        max_images: That the search may see, as far as the time of the run allows.
     """
     settings, train = from_recipe(recipe), info.splits["train"]
     baseline_images = settings.steps * settings.batch_size
@@ -74,7 +76,7 @@ def plan_search(recipe: Recipe, info: DatasetInfo) -> SearchPlan:
         return plan
     spent = checkpoint.steps * checkpoint.batch_size
     spent += plan.num_checked + _MEASUREMENTS * plan.num_measured
-    budget = SEARCH_BUDGET_SHARE * baseline_images - spent
+    budget = min(max_images, SEARCH_BUDGET_SHARE * baseline_images) - spent
     for least, confirmed in _CONFIRMING.items():
         affordable = int((budget - plan.images_of(0, confirmed)) / plan.images_of(1, 0))
         if affordable >= least:

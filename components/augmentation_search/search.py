@@ -1,5 +1,6 @@
 """The stage: decides whether there is a search, and measures the transforms for it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kfp_vision.components.augmentation_search.planning import (
@@ -12,14 +13,18 @@ from kfp_vision.components.shared.artifacts.augmentation_table import Augmentati
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.document import read_recipe
+from kfp_vision.components.shared.recipe.stage_times import search_images
 from kfp_vision.components.shared.report.records import StageReport, write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 
 __all__ = ["search_augmentation"]
+
+_STAGE = "search_augmentation"
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
@@ -31,6 +36,8 @@ def search_augmentation(
     search: bool,
     seed: int,
     cache: ImageCache | None = None,
+    budget: RunPlan | None = None,
+    spent: Sequence[StageCost] = (),
 ) -> AugmentationTable:
     """Writes `table.json` and `cost.json` and, for a search, `checkpoint.npz` and `examples.npz`.
 
@@ -42,6 +49,8 @@ def search_augmentation(
         search: False measures nothing and leaves the policy to the recipe.
         seed: Seed of the search.
         cache: Keeps decoded images for other stages and runs; None keeps none.
+        budget: The plan of the run; None for a search without a limit.
+        spent: Of the budget, by the stages before and by the start of this task.
     """
     watch = Stopwatch()
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -50,8 +59,18 @@ def search_augmentation(
     if search and recipe.get("augmentation", "policy") is not None:
         table = AugmentationTable(skipped="the recipe that the run starts from says how to augment")
     elif search:
-        plan = plan_search(recipe, read_json(DatasetInfo, dataset_dir / "dataset.json"))
-        table = AugmentationTable(skipped=_too_little(plan), plan=plan)
+        info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+        plan = unlimited = plan_search(recipe, info)
+        if budget is not None:
+            now = [*spent, StageCost(_STAGE, watch.seconds, 0)]
+            plan = plan_search(recipe, info, search_images(budget, recipe, now))
+        skipped = _too_little(unlimited)
+        if budget and not skipped and not plan.num_trials:
+            skipped = (
+                f"the budget of {budget.minutes:g} minutes leaves no time for a checkpoint and "
+                f"{MIN_TRIALS} trials"
+            )
+        table = AugmentationTable(skipped=skipped, plan=plan)
         if not table.skipped:
             # Imported here: a run without a search must not start the framework.
             from kfp_vision.components.augmentation_search.measure import measure_transforms
@@ -63,7 +82,7 @@ def search_augmentation(
             )
     write_json(table, output_dir / "table.json")
     write_stage_report(StageReport(summary={"augmentation": table}), output_dir)
-    cost = StageCost("search_augmentation", watch.seconds, table.images_seen)
+    cost = StageCost(_STAGE, watch.seconds, table.images_seen)
     write_json(cost, output_dir / COST_FILE)
     return table
 

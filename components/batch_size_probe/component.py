@@ -31,7 +31,7 @@ def probe_batch_size(
 
     from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
     from kfp_vision.components.shared.datasets.image_cache import image_cache
-    from kfp_vision.components.shared.report.records import hand_on
+    from kfp_vision.components.shared.report.records import costs_before, hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
 
     config = ProbeConfig(
@@ -44,12 +44,14 @@ def probe_batch_size(
         optimizer=optimizer,
         seed=seed,
     )
+    spent = costs_before(recipe)
     result = probe_batch_size(
         Path(dataset.path),
         Path(recipe.path) / "recipe.json",
         Path(probe.path),
         config,
         image_cache(checkpoint_uri, image_cache_gib),
+        spent,
     )
     hand_on(probe, "probe", recipe)
     values: dict[str, float | None] = {"seconds": result.seconds}

@@ -1,8 +1,10 @@
 """Finds batch size, learning rate and length by measurement, at a stated share of one training."""
 
 import dataclasses
+import functools
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +26,15 @@ from kfp_vision.components.batch_size_probe.throughput import (
     measure_in_child,
     measure_throughput,
 )
-from kfp_vision.components.batch_size_probe.timing import ThroughputRequest
+from kfp_vision.components.batch_size_probe.timing import ThroughputRequest, time_steps
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.probe_result import ProbeResult
+from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.recipe import budget
 from kfp_vision.components.shared.recipe.context import explain_dropped, fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import (
@@ -39,23 +43,32 @@ from kfp_vision.components.shared.recipe.hyperparameters import (
     resolve,
     training_facts,
 )
+from kfp_vision.components.shared.recipe.stage_times import (
+    EVALUATION_SHARE,
+    affordable_images,
+    plan_stages,
+    start_up_seconds,
+)
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
+from kfp_vision.components.shared.runtime.progress import show_note
 from kfp_vision.components.shared.training.setup import (
     UserChoices,
     build_trainer,
     complete_recipe,
+    example_targets,
     open_split,
 )
+from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["LEARNING_SHARE", "ProbeConfig", "probe_batch_size"]
 
 # Of the images, and of the time, of one plain training; together below the promised 15 %.
 LEARNING_SHARE = 0.06
 _THROUGHPUT_SHARE = 0.03
-# Evaluations and checkpoints of a training, over its steps.
-_EVALUATION_SHARE = 1 / 6
+_SHARE = LEARNING_SHARE + _THROUGHPUT_SHARE
+_STAGE = "probe_batch_size"
 _BATCH_SIZES = tuple(2**power for power in range(4, 13))
 _LOOKED_AT = 256
 _MEASURED = ("batch_size", "learning_rate")
@@ -88,6 +101,7 @@ def probe_batch_size(
     output_dir: Path,
     config: ProbeConfig,
     cache: ImageCache | None = None,
+    spent: Sequence[StageCost] = (),
 ) -> ProbeResult:
     """Measures and writes `probe.json`, `recipe.json`, `stage_report.json` and `cost.json`.
 
@@ -97,6 +111,7 @@ def probe_batch_size(
         output_dir: Is created.
         config: The user's wishes, which go into the recipe for the stages that follow.
         cache: Keeps decoded images for other stages and runs; None keeps none.
+        spent: Of the budget, by the stages before and by the start of this task.
 
     Raises:
         ValueError: A setting is out of range, the images may not be enlarged so much, or no
@@ -118,7 +133,28 @@ def probe_batch_size(
     batch_size = max(2, min(64, num_images // 4) // 2 * 2)
     lengths = plan_lengths(plain_images, batch_size, LEARNING_SHARE)
     skipped = _reason_to_skip(recipe, config, plain_images, lengths)
-    _check_size(recipe, info, batch_size=0 if skipped else min(_BATCH_SIZES[0], batch_size))
+    checked = _check_size(
+        recipe, info, batch_size=0 if skipped else min(_BATCH_SIZES[0], batch_size)
+    )
+
+    def plan_rest(recipe: Recipe, image_s: float, with_probe: bool) -> RunPlan | None:
+        now = StageCost(_STAGE, time.monotonic() - started, 0)
+        seen = round(recipe.value(SECTION, "epochs") * num_images)
+        start_up_s = start_up_seconds(spent)
+        return plan_stages(
+            recipe, [*spent, now], info.splits, seen, image_s, start_up_s, with_probe
+        )
+
+    image_s = None if checked is None else _image_seconds(dataset_dir, recipe, *checked)
+    affordable = float(plain_images)
+    if image_s and not skipped and (plan := plan_rest(plain, image_s, with_probe=True)):
+        affordable = min(affordable, affordable_images(plan, [_STAGE]) / _SHARE)
+        lengths = plan_lengths(round(affordable), batch_size, LEARNING_SHARE)
+        if lengths is None:
+            skipped = (
+                f"the budget of {plan.minutes:g} minutes leaves no time for it, so the defaults "
+                "stay"
+            )
     images = None
     if not skipped:
         images = open_split(dataset_dir, "train", recipe, cache)
@@ -130,17 +166,26 @@ def probe_batch_size(
         result = ProbeResult(skipped=skipped)
     else:
         result, recipe = _measure(
-            dataset_dir, plain, info, images, lengths, batch_size, plain_images, config.seed
+            dataset_dir,
+            plain,
+            info,
+            images,
+            lengths,
+            batch_size,
+            plain_images,
+            affordable,
+            config.seed,
         )
+    plan = plan_rest(recipe, image_s, with_probe=False) if image_s else None
+    if plan:
+        show_note(plan.sentence())
     result = dataclasses.replace(
         result, notes=[*notes, *result.notes], seconds=time.monotonic() - started
     )
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(result, output_dir / "probe.json")
-    write_stage_report(probe_report(result, recipe), output_dir)
-    write_json(
-        StageCost("probe_batch_size", result.seconds, result.images_seen), output_dir / COST_FILE
-    )
+    write_stage_report(probe_report(result, recipe, plan), output_dir)
+    write_json(StageCost(_STAGE, result.seconds, result.images_seen), output_dir / COST_FILE)
     return result
 
 
@@ -154,8 +199,20 @@ def _forget(recipe: Recipe) -> Recipe:
     return Recipe({**recipe.sections, SECTION: kept})
 
 
-def _check_size(recipe: Recipe, info: DatasetInfo, batch_size: int) -> None:
+def _image_seconds(
+    dataset_dir: Path, recipe: Recipe, trainer: Trainer, batch_size: int
+) -> float | None:
+    """Returns the seconds of one image in a training step; None without a budget to plan."""
+    if recipe.get(budget.SECTION, "minutes") is None:
+        return None
+    example = functools.partial(example_targets, dataset_dir, recipe)
+    return 1 / time_steps(trainer, example, batch_size, num_steps=1)
+
+
+def _check_size(recipe: Recipe, info: DatasetInfo, batch_size: int) -> tuple[Trainer, int] | None:
     """Checks what the user has asked for, or the smallest batch that is measured.
+
+    Returns a trainer and a batch that it can take; None on GPUs.
 
     Args:
         recipe: Complete.
@@ -166,14 +223,16 @@ def _check_size(recipe: Recipe, info: DatasetInfo, batch_size: int) -> None:
     on_gpus = bool(tf.config.list_physical_devices("GPU"))
     # A model here would take the memory of the GPUs from the child that measures.
     if on_gpus and batch_size:
-        return
+        return None
     # What cannot be built for these classes must not fail after the search.
-    model = build_trainer(recipe, info, seed=0)[0].model
+    trainer = build_trainer(recipe, info, seed=0)[0]
     held = recipe.sections[SECTION]["batch_size"]
     if held.source == "user" or not batch_size:
         batch_size = held.value
-    if not on_gpus:
-        check_memory(recipe, info, model, batch_size, available_memory_bytes() / MIB)
+    if on_gpus:
+        return None
+    check_memory(recipe, info, trainer.model, batch_size, available_memory_bytes() / MIB)
+    return trainer, batch_size
 
 
 def _reason_to_skip(
@@ -203,15 +262,19 @@ def _measure(
     lengths: Lengths,
     batch_size: int,
     plain_images: int,
+    affordable: float,
     seed: int,
 ) -> tuple[ProbeResult, Recipe]:
-    """Returns the evidence, and the recipe with what was learned from it."""
+    """Returns the evidence, and the recipe with what was learned from it.
+
+    `affordable` are the images of a plain training of which the usual share fits into the budget.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.json"
         write_recipe(recipe, path)
         sizes = sorted({batch_size, *(size for size in _BATCH_SIZES if size <= len(images) // 4)})
         request = ThroughputRequest(
-            dataset_dir, path, sizes, batch_size, _THROUGHPUT_SHARE * plain_images
+            dataset_dir, path, sizes, batch_size, _THROUGHPUT_SHARE * affordable
         )
         # A trainer takes the memory of the GPUs: the child has to be over by then.
         on_gpus = bool(tf.config.list_physical_devices("GPU"))
@@ -223,7 +286,7 @@ def _measure(
     fitting = [row.batch_size for row in throughput.feasible()]
     if batch_size not in fitting:
         batch_size = max((size for size in fitting if size < batch_size), default=min(fitting))
-        lengths = plan_lengths(plain_images, batch_size, LEARNING_SHARE) or lengths
+        lengths = plan_lengths(round(affordable), batch_size, LEARNING_SHARE) or lengths
     pilot = run_pilot(trainer, images, settings.optimizer, batch_size, lengths, seed)
     targets = images.read_targets(np.arange(min(batch_size, len(images))))
     fitted = steps_to_fit(
@@ -264,6 +327,6 @@ def _measure(
             for rate, losses in sorted(pilot.trials.items())
         },
         images_seen=pilot.images_seen,
-        plain_seconds=(1 + _EVALUATION_SHARE) * plain_images / nearest.images_per_second,
+        plain_seconds=(1 + EVALUATION_SHARE) * plain_images / nearest.images_per_second,
     )
     return result, learned

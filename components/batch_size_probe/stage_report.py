@@ -15,6 +15,7 @@ from kfp_vision.components.shared.artifacts.probe_result import (
     RangeTest,
     StepSpeed,
 )
+from kfp_vision.components.shared.artifacts.run_plan import PLAN, RunPlan
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.report.charts import Chart, Line, line_chart
 from kfp_vision.components.shared.report.figures import number
@@ -35,12 +36,13 @@ _THROUGHPUT = (
 _WINDOW = 9
 
 
-def probe_report(probe: ProbeResult, decided: Recipe) -> StageReport:
-    """Returns `probe` of `report.json` and the section on it.
+def probe_report(probe: ProbeResult, decided: Recipe, plan: RunPlan | None = None) -> StageReport:
+    """Returns `probe` of `report.json`, the section on it, and the plan of the rest.
 
     Args:
         probe: The measurements.
         decided: The recipe that the probe wrote.
+        plan: Of the stages that follow; None where that before still holds.
     """
     charts = probe_charts(probe, decided)
     data = {
@@ -51,7 +53,8 @@ def probe_report(probe: ProbeResult, decided: Recipe) -> StageReport:
         "about_rate": charts["learning_rate"],
     }
     section = Section("probe", "Batch and rate", "batch_size_probe/stage_report.html", data)
-    return StageReport(summary={"probe": dataclasses.asdict(probe)}, sections=[section])
+    summary = {"probe": dataclasses.asdict(probe), **({PLAN: plan} if plan else {})}
+    return StageReport(summary=summary, sections=[section])
 
 
 def probe_charts(probe: ProbeResult, decided: Recipe) -> dict[str, list[Chart]]:

@@ -28,14 +28,15 @@ def profile_dataset(
     from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
     from kfp_vision.components.shared.recipe.budget import with_budget
     from kfp_vision.components.shared.recipe.document import Recipe, fetch_recipe
-    from kfp_vision.components.shared.report.records import hand_on
+    from kfp_vision.components.shared.report.records import costs_before, hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
 
+    spent = costs_before(dataset)
     recipe = fetch_recipe(recipe_uri) if recipe_uri else Recipe()
     recipe = with_budget(recipe, preset, max_minutes, cost_multiple)
     output_dir = Path(profile.path)
     config = ProfileConfig(positive_class=positive_class)
-    result = profile_images(Path(dataset.path), recipe, output_dir, config)
+    result = profile_images(Path(dataset.path), recipe, output_dir, config, spent)
     hand_on(profile, "profile", dataset)
     shutil.copyfile(output_dir / "profile.html", page.path)
     names = ("label_entropy_bits", "imbalance_ratio", "compressed_bits_per_pixel")
@@ -49,7 +50,7 @@ def check_profile(profile: dsl.Input[dsl.Artifact], accept_findings: str) -> Non
     from pathlib import Path
 
     from kfp_vision.components.data_profiling.findings import split_codes
-    from kfp_vision.components.data_profiling.profile import check_findings
+    from kfp_vision.components.data_profiling.gate import check_findings
 
     check_findings(Path(profile.path), split_codes(accept_findings))
 

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 
 from kfp_vision.components.data_profiling.data_settings import with_data_settings
 from kfp_vision.components.data_profiling.duplicates import exact_groups, label_keys
-from kfp_vision.components.data_profiling.findings import find, not_accepted
+from kfp_vision.components.data_profiling.findings import find
 from kfp_vision.components.data_profiling.images import Images, read_images
 from kfp_vision.components.data_profiling.measurements import Measurements
+from kfp_vision.components.data_profiling.run_plan import first_plan
 from kfp_vision.components.data_profiling.stage_report import profile_report, write_page
 from kfp_vision.components.data_profiling.statistics import (
     count_figures,
@@ -28,10 +29,10 @@ from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe, write_recipe
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
-from kfp_vision.components.shared.runtime.progress import Progress
+from kfp_vision.components.shared.runtime.progress import Progress, show_note
 from kfp_vision.components.shared.tasks import TASKS
 
-__all__ = ["ProfileConfig", "check_findings", "profile_images"]
+__all__ = ["ProfileConfig", "profile_images"]
 
 _STAGE = "profile_dataset"
 
@@ -67,12 +68,23 @@ class ProfileConfig:
 
 @explains_full_disk("output_dir")
 def profile_images(
-    dataset_dir: Path, recipe: Recipe, output_dir: Path, config: ProfileConfig
+    dataset_dir: Path,
+    recipe: Recipe,
+    output_dir: Path,
+    config: ProfileConfig,
+    spent: Sequence[StageCost] = (),
 ) -> Profile:
     """Profiles a dataset.
 
     Writes `profile.json`, `profile.html`, `recipe.json` (with the section `data`),
-    `stage_report.json` and `cost.json`.
+    `stage_report.json` and `cost.json`. With a budget, shows the first plan of the run.
+
+    Args:
+        dataset_dir: The `dataset` artifact.
+        recipe: What a user or an earlier run has set.
+        output_dir: Is created.
+        config: How.
+        spent: Of the budget, by the stages before and by the start of this task.
 
     Raises:
         ValueError: The dataset has no training image, or what the user has set does not fit it.
@@ -104,39 +116,15 @@ def profile_images(
     )
     write_json(profile, output_dir / "profile.json")
     write_recipe(recipe, output_dir / "recipe.json")
-    report = profile_report(info, profile)
+    now = StageCost(_STAGE, time.monotonic() - started, len(rows))
+    plan = first_plan(recipe, info, [*spent, now])
+    if plan:
+        show_note(plan.sentence())
+    report = profile_report(info, profile, plan)
     write_stage_report(report, output_dir)
     write_page(info, report, recipe, output_dir / "profile.html")
     write_json(StageCost(_STAGE, time.monotonic() - started, len(rows)), output_dir / COST_FILE)
     return profile
-
-
-def check_findings(profile_dir: Path, accept: Sequence[str]) -> None:
-    """Returns when nothing that was found stops the pipeline.
-
-    Args:
-        profile_dir: A folder that `profile_images` wrote.
-        accept: Codes of findings that the user lives with.
-
-    Raises:
-        ValueError: There is a `fail` finding that is not accepted, or that cannot be.
-    """
-    profile = read_json(Profile, profile_dir / "profile.json")
-    stopping = not_accepted(profile.findings, accept)
-    if not stopping:
-        return
-    lines = "\n".join(
-        f"  {found.code}{'' if found.acceptable else ' (cannot be accepted)'}: {found.message}"
-        for found in stopping
-    )
-    remedy = "Correct the data."
-    if all(found.acceptable for found in stopping):
-        codes = ",".join([*accept, *(found.code for found in stopping)])
-        remedy = f"Correct the data, or accept what was found with `--accept-findings {codes}`."
-    raise ValueError(
-        "The data must have no finding of level `fail` before training. Received: "
-        f"{len(stopping)}\n{lines}\n{remedy} Examples: {profile_dir / 'profile.html'}"
-    )
 
 
 def _count_labels(images: Images, info: DatasetInfo) -> dict[str, np.ndarray]:

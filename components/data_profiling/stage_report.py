@@ -8,6 +8,7 @@ from typing import Any
 
 from kfp_vision.components.shared.artifacts.data_profile import Histogram, Profile
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.run_plan import PLAN, RunPlan
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.report.charts import histogram
 from kfp_vision.components.shared.report.page import RECIPE, dataset_name, render_page
@@ -20,12 +21,13 @@ _GALLERY_CLASSES = 24
 _GALLERY_IMAGES = 6
 
 
-def profile_report(info: DatasetInfo, profile: Profile) -> StageReport:
-    """Returns the findings, what the import left out, and the section on both.
+def profile_report(info: DatasetInfo, profile: Profile, plan: RunPlan | None) -> StageReport:
+    """Returns the plan of the run, the findings, what the import left out, and the section on both.
 
     Args:
         info: Of the dataset.
         profile: Of its images.
+        plan: Of the run; None without a budget.
     """
     found = [
         ReportWarning(each.code, each.message, each.count, "data") for each in profile.findings
@@ -50,7 +52,8 @@ def profile_report(info: DatasetInfo, profile: Profile) -> StageReport:
         "histograms": [_bars(name, held) for name, held in profile.histograms.items()],
     }
     section = Section("data", "Data", "data_profiling/stage_report.html", data)
-    return StageReport(warnings=[*found, *left_out], sections=[section])
+    summary = {PLAN: plan} if plan else {}
+    return StageReport(summary=summary, warnings=[*found, *left_out], sections=[section])
 
 
 def write_page(info: DatasetInfo, report: StageReport, recipe: Recipe, path: Path) -> None:

@@ -5,6 +5,7 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kfp_vision.components.shared.artifacts.run_plan import PLAN
 from kfp_vision.components.shared.report.records import StageRecord
 
 __all__ = ["collect_warnings", "rejection", "summarise", "total_cost"]
@@ -33,8 +34,19 @@ def total_cost(records: Sequence[StageRecord], plain_s: float) -> dict[str, Any]
         "plain_training_s": plain_s,
         "total_s": total_s,
         "multiple": total_s / plain_s if plain_s > 0 else None,
-        "stages": [dataclasses.asdict(record.cost) for record in records],
+        "stages": _stage_costs(records),
     }
+
+
+def _stage_costs(records: Sequence[StageRecord]) -> list[dict[str, Any]]:
+    """Returns the cost of each stage, and what the newest plan before it had estimated."""
+    costs: list[dict[str, Any]] = []
+    estimates: dict[str, float] = {}
+    for record in records:
+        estimate = estimates.get(record.cost.name)
+        costs.append({**dataclasses.asdict(record.cost), "estimated_s": estimate})
+        estimates |= record.report.summary.get(PLAN, {}).get("stages", {})
+    return costs
 
 
 def rejection(verdict: Mapping[str, Any], exports: Sequence[Mapping[str, Any]]) -> str:

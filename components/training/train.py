@@ -23,7 +23,11 @@ from kfp_vision.components.shared.recipe.batch_scaling import halve_batch
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
-from kfp_vision.components.shared.recipe.stage_times import closing_seconds, start_up_seconds
+from kfp_vision.components.shared.recipe.stage_times import (
+    closing_seconds,
+    may_cut,
+    start_up_seconds,
+)
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
@@ -41,7 +45,7 @@ from kfp_vision.components.shared.training.setup import (
     recipe_policy,
 )
 from kfp_vision.components.shared.training.trainer import Trainer
-from kfp_vision.components.training.length import may_cut, steps_within
+from kfp_vision.components.training.length import steps_within
 from kfp_vision.components.training.stage_report import training_report
 from kfp_vision.components.training.step_time import seconds_per_forward, seconds_per_step
 
@@ -107,7 +111,7 @@ def train_model(
             batches = len(validation) / len(images) + STATISTICS_BATCHES * bool(trainer.averages)
             now = StageCost("train", watch.seconds, 0)
             seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
-                info.splits, start_up_seconds(spent), forward_s / len(images)
+                info.splits, start_up_seconds(spent), step_s / len(images)
             )
             in_time = steps_within(seconds, step_s, batches * forward_s, EVALUATIONS)
             steps = min(steps, in_time)

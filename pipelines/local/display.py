@@ -1,6 +1,6 @@
 """The progress of a run: live bars on a terminal, plain lines in a log file.
 
-Both displays have the same three methods; `seconds` is the wall-clock time of a stage.
+Both displays have the same four methods; `seconds` is the wall-clock time of a stage.
 """
 
 import contextlib
@@ -30,6 +30,10 @@ class Display(Protocol):
 
     def advance(self, stage: str, figures: dict[str, Any]) -> None:
         """Shows how far the stage is, from a line of `shared/runtime/progress.py`."""
+        ...
+
+    def note(self, stage: str, sentence: str) -> None:
+        """Shows a sentence of the stage."""
         ...
 
     def end(self, stage: str, outcome: Outcome, seconds: float) -> None:
@@ -85,6 +89,11 @@ class _LiveDisplay:
             note=_describe(figures),
         )
 
+    def note(self, stage: str, sentence: str) -> None:
+        self._bars.console.print(
+            f"  {stage:<{_NAME_WIDTH}} {sentence}", markup=False, highlight=False
+        )
+
     def end(self, stage: str, outcome: Outcome, seconds: float) -> None:
         # One line per finished stage above the bars: a run has more stages than a screen has lines.
         if stage in self._tasks:
@@ -114,6 +123,9 @@ class _PlainDisplay:
     def advance(self, stage: str, figures: dict[str, Any]) -> None:
         if time.monotonic() - self._printed >= _PLAIN_INTERVAL_S:
             self._print(stage, _describe(figures))
+
+    def note(self, stage: str, sentence: str) -> None:
+        self._print(stage, sentence)
 
     def end(self, stage: str, outcome: Outcome, seconds: float) -> None:
         self._print(stage, _describe_end(outcome, seconds))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
-from kfp_vision.components.shared.runtime.progress import PREFIX
+from kfp_vision.components.shared.runtime.progress import NOTE_PREFIX, PREFIX
 
 __all__ = ["Event", "Sender", "failure_reason", "mark_line", "read_event"]
 
@@ -28,13 +28,13 @@ class Event:
 
     Attributes:
         kind: What happened; `text` is everything else.
-        text: The line without colours.
+        text: The line without colours; of a `note` the sentence.
         thread: That runs the task; 0 for what no thread has marked, a traceback for instance.
-        stage: The task, for all kinds but `progress` and `text`.
+        stage: The task, for all kinds but `progress`, `note` and `text`.
         figures: What a `progress` line reports.
     """
 
-    kind: Literal["started", "finished", "failed", "cached", "progress", "text"]
+    kind: Literal["started", "finished", "failed", "cached", "progress", "note", "text"]
     text: str
     thread: int = 0
     stage: str = ""
@@ -58,6 +58,8 @@ def read_event(line: str) -> Event:
         return Event(cast(Any, kind), text, thread, stage)
     if sender == "task" and text.startswith(PREFIX):
         return Event("progress", text, thread, figures=json.loads(text.removeprefix(PREFIX)))
+    if sender == "task" and text.startswith(NOTE_PREFIX):
+        return Event("note", text.removeprefix(NOTE_PREFIX), thread)
     return Event("text", text, thread)
 
 

@@ -206,6 +206,8 @@ def follow(lines: Iterable[str], logs: Path, console: Console, stages: list[Stag
             log = task.log if task else general
             if task and event.kind == "progress":
                 display.advance(task.name, event.figures)
+            elif task and event.kind == "note":
+                display.note(task.name, event.text)
             elif task and event.kind in ("finished", "failed"):
                 outcome: Outcome = "done" if event.kind == "finished" else "failed"
                 end(task.name, outcome, time.monotonic() - task.started)

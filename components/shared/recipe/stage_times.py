@@ -1,21 +1,77 @@
-"""How long stages take, estimated before they begin from what has been measured so far."""
+"""How long stages take, estimated before they begin from what has been measured so far.
 
+Seconds. The unit of what is not proportional to images is the start of a task that trains: it tells
+how fast this machine is, and how busy.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from kfp_vision.components.shared.artifacts.cost import START_UP, StageCost
+from kfp_vision.components.shared.artifacts.run_plan import RunPlan
+from kfp_vision.components.shared.recipe import budget
+from kfp_vision.components.shared.recipe.budget import remaining_seconds
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 
-__all__ = ["closing_seconds", "start_up_seconds"]
+__all__ = [
+    "EVALUATION_SHARE",
+    "SEARCH",
+    "affordable_images",
+    "closing_seconds",
+    "may_cut",
+    "plan_stages",
+    "search_images",
+    "start_up_seconds",
+]
 
-# In start-ups of a task that trains, the unit in which this machine is as fast as it is now: those
-# of two tasks, baselines, conversions, the report; and the frozen features of 3,000 images.
-_CLOSING_STARTS, _FROZEN_STARTS, _FROZEN_IMAGES = 5.0, 2.0, 3000
+# Evaluations and checkpoints of a training, over its steps.
+EVALUATION_SHARE = 1 / 6
+# Start-ups: of evaluation, export and the report with what they do for any number of images; of
+# the features of 3,000 images; of the other stages with what they compile.
+_EVALUATE_STARTS, _EXPORT_STARTS, _REPORT_STARTS = 2.0, 2.5, 0.5
+_FROZEN_STARTS, _FROZEN_IMAGES = 2.0, 3000
+_TRAIN_STARTS = 2.0
+# A forward pass, over a step.
+_FORWARD_SHARE = 1 / 3
 # Five formats and their reference, int8 on one core.
 _EXPORT_PASSES, _EXPORTED_IMAGES = 8, 10_000
+
+
+class _Learning(NamedTuple):
+    starts: float
+    share: float  # Of a plain training.
+
+
+SEARCH = ("search_augmentation", "search_trials")
+_LEARNING = {
+    "probe_batch_size": _Learning(3.0, 0.1),
+    "search_augmentation": _Learning(2.0, 0.1),
+    "search_trials": _Learning(3.0, 0.4),
+}
+# A fraction of a search is no search.
+_LEAST_SCALE = 0.25
 
 
 def start_up_seconds(spent: Sequence[StageCost]) -> float:
     """Returns what the start of the task took that asks; 0 where that is not known."""
     return sum(cost.seconds for cost in spent if cost.name == START_UP)
+
+
+def _closing_stages(
+    splits: Mapping[str, int], start_up_s: float, image_s: float
+) -> dict[str, float]:
+    validation, test = splits["validation"], splits["test"]
+    frozen = _FROZEN_STARTS * min(1.0, sum(splits.values()) / _FROZEN_IMAGES)
+    forward_s = _FORWARD_SHARE * image_s
+    exported = _EXPORT_PASSES * min(test, _EXPORTED_IMAGES)
+    return {
+        "evaluate_model": (_EVALUATE_STARTS + frozen) * start_up_s
+        + (validation + 2 * test) * forward_s,
+        "export_model": _EXPORT_STARTS * start_up_s + exported * forward_s,
+        "build_report": _REPORT_STARTS * start_up_s,
+    }
 
 
 def closing_seconds(splits: Mapping[str, int], start_up_s: float, image_s: float) -> float:
@@ -24,9 +80,105 @@ def closing_seconds(splits: Mapping[str, int], start_up_s: float, image_s: float
     Args:
         splits: Images of each split.
         start_up_s: Of a task that trains.
-        image_s: Of one image through the model.
+        image_s: Of one image in a training step.
     """
-    validation, test = splits["validation"], splits["test"]
-    frozen = _FROZEN_STARTS * min(1.0, sum(splits.values()) / _FROZEN_IMAGES)
-    passes = validation + 2 * test + _EXPORT_PASSES * min(test, _EXPORTED_IMAGES)
-    return (_CLOSING_STARTS + frozen) * start_up_s + passes * image_s
+    return sum(_closing_stages(splits, start_up_s, image_s).values())
+
+
+def may_cut(recipe: Recipe) -> bool:
+    """Returns whether the budget may shorten the training.
+
+    That of a preset leaves epochs and steps of the user alone; minutes of the user always hold.
+    """
+    if recipe.get(budget.SECTION, "minutes") is None:
+        return False
+    length = (recipe.get(SECTION, name) for name in ("epochs", "steps"))
+    users = any(setting is not None and setting.source == "user" for setting in length)
+    return budget.is_users(recipe) or not users
+
+
+def plan_stages(
+    recipe: Recipe,
+    spent: Sequence[StageCost],
+    splits: Mapping[str, int],
+    plain_images: float,
+    image_s: float,
+    start_up_s: float,
+    with_probe: bool = False,
+) -> RunPlan | None:
+    """Returns the plan of the stages that follow; None without a budget.
+
+    The training has what the closing stages leave or what it needs, and at least two thirds of the
+    former where the budget may cut it. Probe and search have the rest, each its share of a plain
+    training at most; where the rest is not enough for their start, they are left out.
+
+    Args:
+        recipe: So far.
+        spent: So far, and by the stage that plans.
+        splits: Images of each split.
+        plain_images: Of a plain training.
+        image_s: Seconds of one image in a training step.
+        start_up_s: Of a task that trains.
+        with_probe: Whether the probe is yet to come.
+    """
+    if recipe.get(budget.SECTION, "minutes") is None:
+        return None
+    image_s *= 1 + EVALUATION_SHARE
+    remaining = remaining_seconds(recipe, spent)
+    closing = _closing_stages(splits, start_up_s, image_s)
+    room = max(0.0, remaining - sum(closing.values()))
+    plain = plain_images * image_s
+    training = _TRAIN_STARTS * start_up_s + plain
+    rest = max(room - training, room / 3 if may_cut(recipe) else 0.0)
+    all_stages = sum(cost.seconds for cost in spent) + training + sum(closing.values())
+    rest = min(rest, recipe.value(budget.SECTION, "cost_multiple") * plain - all_stages)
+    learning: dict[str, float] = {}
+    for names in (("probe_batch_size",), SEARCH):
+        if with_probe or "probe_batch_size" not in names:
+            held = _learning_stages(names, rest, plain, start_up_s)
+            learning |= held
+            rest -= sum(held.values())
+    if may_cut(recipe):
+        training = min(training, room - sum(learning.values()))
+    stages = {**learning, "train": training, **closing}
+    minutes = recipe.value(budget.SECTION, "minutes")
+    return RunPlan(minutes, 60 * minutes - remaining, image_s, start_up_s, stages)
+
+
+def _learning_stages(
+    names: Sequence[str], rest: float, plain: float, start_up_s: float
+) -> dict[str, float]:
+    """Returns the seconds of stages that begin together; nothing if the rest is too short."""
+    starts = {name: _LEARNING[name].starts * start_up_s for name in names}
+    shares = {name: _LEARNING[name].share * plain for name in names}
+    scale = min(1.0, (rest - sum(starts.values())) / max(sum(shares.values()), 1e-9))
+    if scale < _LEAST_SCALE:
+        return {}
+    return {name: starts[name] + scale * shares[name] for name in names}
+
+
+def affordable_images(plan: RunPlan, stages: Sequence[str], left_s: float = math.inf) -> float:
+    """Returns how many images some stages of learning may train on; 0 where they must not begin.
+
+    Args:
+        plan: Made before they begin.
+        stages: That begin together.
+        left_s: Seconds until the stages after them have to begin.
+    """
+    if any(name not in plan.stages for name in stages):
+        return 0.0
+    seconds = min(left_s, sum(plan.stages[name] for name in stages))
+    seconds -= plan.start_up_s * sum(_LEARNING[name].starts for name in stages)
+    return max(0.0, seconds / plan.image_s)
+
+
+def search_images(plan: RunPlan, recipe: Recipe, spent: Sequence[StageCost]) -> float:
+    """Returns how many images the search may see when it begins; 0 where it must not.
+
+    Args:
+        plan: Made before.
+        recipe: Of the run.
+        spent: So far: what took longer than planned is not there any more.
+    """
+    later = sum(seconds for name, seconds in plan.stages.items() if name not in SEARCH)
+    return affordable_images(plan, SEARCH, remaining_seconds(recipe, spent) - later)

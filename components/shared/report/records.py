@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, START_UP, StageCost
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json, write_json
+from kfp_vision.components.shared.artifacts.run_plan import PLAN, RunPlan
 from kfp_vision.components.shared.runtime.processes import process_seconds
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Stages",
     "costs_before",
     "hand_on",
+    "plan_before",
     "read_stages",
     "write_stage_report",
 ]
@@ -138,6 +140,17 @@ def costs_before(*inputs: Artifact) -> list[StageCost]:
     """
     records = _records_of(inputs).values()
     return [*(record.cost for record in records), StageCost(START_UP, process_seconds(), 0)]
+
+
+def plan_before(*inputs: Artifact) -> RunPlan | None:
+    """Returns the newest plan of the run that an artifact holds; None where there is none.
+
+    Args:
+        inputs: The artifacts that the task reads.
+    """
+    records = _records_of(inputs).values()
+    plans = [each.report.summary[PLAN] for each in records if PLAN in each.report.summary]
+    return RunPlan(**plans[-1]) if plans else None
 
 
 def _records_of(inputs: Sequence[Artifact]) -> dict[str, StageRecord]:

@@ -1,14 +1,21 @@
 """Progress of a long stage as lines on standard output: a launcher turns them into bars.
 
-One line: `progress {"stage", "done", "total", "unit", ...figures}`. On a cluster they are the log.
+One line: `progress {"stage", "done", "total", "unit", ...figures}`, or `note ` and a sentence that
+the launcher shows as it is. On a cluster they are the log.
 """
 
 import json
 import time
 
-__all__ = ["PREFIX", "Progress"]
+__all__ = ["NOTE_PREFIX", "PREFIX", "Progress", "show_note"]
 
 PREFIX = "progress "
+NOTE_PREFIX = "note "
+
+
+def show_note(sentence: str) -> None:
+    """Prints a line that the launcher shows beside the progress."""
+    print(NOTE_PREFIX + sentence, flush=True)
 
 
 class Progress:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from kfp_vision.components.data_profiling.component import check_profile, profile_dataset
+from kfp_vision.components.data_profiling.gate import check_findings
 from kfp_vision.components.data_profiling.profile import (
     ProfileConfig,
-    check_findings,
     profile_images,
 )
 from kfp_vision.components.shared.artifacts.cost import StageCost

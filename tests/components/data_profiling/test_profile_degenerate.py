@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kfp_vision.components.data_profiling.gate import check_findings
 from kfp_vision.components.data_profiling.profile import (
     ProfileConfig,
-    check_findings,
     profile_images,
 )
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo

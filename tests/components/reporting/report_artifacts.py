@@ -129,7 +129,7 @@ class Artifacts:
         primary = self.evaluation.primary
         reports = {
             "dataset": import_report(self.dataset),
-            "profile": profile_report(self.dataset, self.profile),
+            "profile": profile_report(self.dataset, self.profile, None),
             "probe": probe_report(self.probe, self.decided),
             "augmentation": StageReport(summary={"augmentation": self.augmentation}),
             "search": search_report(

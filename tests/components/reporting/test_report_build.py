@@ -11,6 +11,7 @@ from report_artifacts import Artifacts
 from report_cases import CASES
 
 from kfp_vision.components.reporting.build import build_report
+from kfp_vision.components.reporting.report_json import total_cost
 from kfp_vision.components.shared.artifacts.evaluation_result import Export, PositiveClass
 from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.report.records import Stages
@@ -107,6 +108,27 @@ def test_cost_is_the_sum_of_the_stages_and_a_multiple_of_a_plain_training(
     # Not the 9 s of the stage, which trained longer and with augmentation.
     assert cost["plain_training_s"] == 4
     assert cost["multiple"] == pytest.approx(60 / 4)
+
+
+def test_a_stage_is_compared_with_the_newest_estimate_before_it(digits_run: Artifacts) -> None:
+    estimates = {
+        "profile": {"stage_probe": 3.0, "stage_model": 4.0},
+        "probe": {"stage_probe": 99.0, "stage_model": 5.0},
+    }
+    records = [
+        dataclasses.replace(
+            record, report=dataclasses.replace(record.report, summary={"plan": {"stages": planned}})
+        )
+        if (planned := estimates.get(record.artifact))
+        else record
+        for record in digits_run.records()
+    ]
+    stages = {stage["name"]: stage["estimated_s"] for stage in total_cost(records, 4.0)["stages"]}
+    assert stages == {
+        **dict.fromkeys(stages),
+        "stage_probe": 3.0,
+        "stage_model": 5.0,
+    }
 
 
 def test_the_seconds_of_the_stages_are_not_called_those_of_the_run(

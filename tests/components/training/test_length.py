@@ -1,10 +1,8 @@
-"""What fits into a time, and whose time may cut whose length."""
+"""The steps that fit into a time."""
 
 import pytest
 
-from kfp_vision.components.shared.recipe.budget import with_budget
-from kfp_vision.components.shared.recipe.document import Recipe, Setting
-from kfp_vision.components.training.length import may_cut, steps_within
+from kfp_vision.components.training.length import steps_within
 
 
 def taken(steps, step_s, evaluation_s, evaluations):
@@ -23,13 +21,3 @@ def test_steps_and_evaluations_end_in_time_and_use_it(seconds, evaluation_s):
 @pytest.mark.parametrize("seconds", [-100.0, 0.0])
 def test_without_time_the_training_is_the_shortest(seconds):
     assert steps_within(seconds, 0.1, 1.0, 20) == 2
-
-
-@pytest.mark.parametrize("name", ["epochs", "steps"])
-def test_a_preset_leaves_the_length_of_the_user_alone_and_minutes_do_not(name):
-    plain, length = Recipe(), {name: Setting(7, "pipeline parameter", source="user")}
-    assert not may_cut(plain)
-    assert may_cut(with_budget(plain, "fast"))
-    users = plain.with_settings("training", length)
-    assert not may_cut(with_budget(users, "fast"))
-    assert may_cut(with_budget(users, "fast", max_minutes=1.0))

@@ -1,0 +1,92 @@
+"""The plan of a run keeps to its budget, and leaves out what does not fit."""
+
+import itertools
+
+import pytest
+
+from kfp_vision.components.shared.artifacts.cost import START_UP, StageCost
+from kfp_vision.components.shared.recipe.budget import with_budget
+from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.stage_times import (
+    SEARCH,
+    affordable_images,
+    may_cut,
+    plan_stages,
+    search_images,
+)
+
+SPLITS = {"train": 800, "validation": 100, "test": 100}
+SPENT = [StageCost("import_dataset", 20.0, 1000), StageCost(START_UP, 10.0, 0)]
+
+
+def plan(minutes, image_s, recipe=Recipe(), multiple=1e6, with_probe=True):  # noqa: B008
+    recipe = with_budget(recipe, "fast", minutes, multiple)
+    return plan_stages(recipe, SPENT, SPLITS, 20_000, image_s, 10.0, with_probe)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "image_s"), itertools.product([0.5, 1.5, 4, 10, 60], [1e-4, 1e-2, 1])
+)
+def test_a_plan_fits_into_its_budget_unless_nothing_does(minutes, image_s):
+    made = plan(minutes, image_s)
+    total = made.spent_s + sum(made.stages.values())
+    least = plan(minutes, image_s).stages
+    closing = sum(least[name] for name in ("evaluate_model", "export_model", "build_report"))
+    assert total <= max(60 * minutes, 30 + closing) + 1e-6
+    assert list(made.stages)[-4:] == ["train", "evaluate_model", "export_model", "build_report"]
+
+
+def test_with_time_for_everything_everything_has_its_share():
+    made = plan(600, 1e-2)
+    assert list(made.stages)[:3] == ["probe_batch_size", *SEARCH]
+    assert made.stages["train"] == pytest.approx(20 + 20_000 * 1e-2 * 7 / 6)
+    assert affordable_images(made, SEARCH) == pytest.approx(0.5 * 20_000)
+    assert affordable_images(made, ["probe_batch_size"]) == pytest.approx(0.1 * 20_000)
+
+
+def test_a_short_training_leaves_most_of_a_budget_to_nobody():
+    made = plan(60, 1e-4)
+    assert sum(made.stages.values()) < 300
+
+
+def test_what_has_no_room_is_left_out_and_has_no_images():
+    made = plan(2.5, 1e-1)
+    assert set(SEARCH).isdisjoint(made.stages)
+    assert affordable_images(made, SEARCH) == 0
+
+
+def test_a_smaller_budget_means_fewer_images_until_there_are_none():
+    images = [affordable_images(plan(minutes, 5e-2), SEARCH) for minutes in range(40, 0, -1)]
+    assert images == sorted(images, reverse=True)
+    assert images[-1] == 0
+
+
+def test_the_cost_multiple_limits_what_is_learned_and_not_the_training():
+    free, frugal = plan(600, 1e-1), plan(600, 1e-1, multiple=1.3)
+    assert set(SEARCH) <= set(free.stages)
+    assert set(SEARCH).isdisjoint(frugal.stages)
+    assert frugal.stages["train"] == free.stages["train"]
+
+
+def test_a_search_that_begins_late_has_only_what_is_left():
+    made, recipe = plan(60, 1e-2, with_probe=False), with_budget(Recipe(), "fast", 60)
+    images = [
+        search_images(made, recipe, [*SPENT, StageCost("probe_batch_size", seconds, 1)])
+        for seconds in (0.0, 1000.0, 3150.0, 3250.0, 9999.0)
+    ]
+    assert images[0] == images[1] == pytest.approx(10_000)
+    assert images[1] > images[2] > images[3] == images[4] == 0
+
+
+def test_without_a_budget_there_is_no_plan():
+    assert plan_stages(Recipe(), SPENT, SPLITS, 20_000, 1e-2, 10.0) is None
+
+
+@pytest.mark.parametrize("name", ["epochs", "steps"])
+def test_a_preset_leaves_the_length_of_the_user_alone_and_minutes_do_not(name):
+    plain, length = Recipe(), {name: Setting(7, "pipeline parameter", source="user")}
+    assert not may_cut(plain)
+    assert may_cut(with_budget(plain, "fast"))
+    users = plain.with_settings("training", length)
+    assert not may_cut(with_budget(users, "fast"))
+    assert may_cut(with_budget(users, "fast", max_minutes=1.0))
