@@ -169,7 +169,7 @@ def _look_through(
         features, logits = predict(pixels)
         records = task.record(targets, task.decode(logits))
         metric = whole_set_metrics(task, records).get(primary, 0.0)
-        return np.asarray(features).reshape(len(images), -1), metric
+        return np.asarray(features, np.float32).reshape(len(images), -1), metric
 
     return look
 

@@ -35,6 +35,7 @@ from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES, fit
 from kfp_vision.components.shared.training.history import CurveRow, History
 from kfp_vision.components.shared.training.interval import EVALUATIONS
+from kfp_vision.components.shared.training.precision import read_precision, set_precision
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import check_one_batch, describe_check
 from kfp_vision.components.shared.training.setup import (
@@ -141,6 +142,7 @@ def train_model(
     warnings = [*history.repairs, *describe_check(trainer, history.checks)]
     warnings += _describe_batch(history.settings, len(train)) + _describe_waiting(history)
     summary = _summary(history, trainer.model, recipe, config.seed, warnings)
+    set_precision(trainer.model, "float32")
     trainer.model.save(output_dir / "model.keras")
     pq.write_table(pa.Table.from_pylist(history.curves), output_dir / "curves.parquet")
     write_recipe(recipe, output_dir / "recipe.json")
@@ -279,6 +281,7 @@ def _summary(
         architecture=recipe.value("model", "architecture"),
         parameters=model.count_params(),
         image_size=list(recipe.value("model", "image_size")),
+        precision=read_precision(model),
         seed=seed,
         steps=history.step,
         best_step=best["step"],

@@ -16,6 +16,8 @@ class TrainingResult:
         architecture: Zoo name or URI.
         parameters: Number of weights.
         image_size: `[height, width]` the model takes.
+        precision: `float32` or `mixed_bfloat16`, of the layers in training; those of `model.keras`
+            compute in float32.
         seed: Of the weights, the order of the images and dropout.
         steps, best_step: Steps done; the step of the checkpoint that was kept.
         validation: Metric -> value of that checkpoint.
@@ -30,6 +32,7 @@ class TrainingResult:
     architecture: str
     parameters: int
     image_size: list[int]
+    precision: str
     seed: int
     steps: int
     best_step: int

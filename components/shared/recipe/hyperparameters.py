@@ -44,6 +44,7 @@ class Hyperparameters:
         stochastic_depth: Drop rate of the deepest residual branch.
         steps_per_call: At most so many steps in one call of the compiled loop.
         jit_compile: Compile the step with XLA.
+        precision: One of `training_values.PRECISIONS`.
     """
 
     optimizer: str
@@ -59,6 +60,7 @@ class Hyperparameters:
     stochastic_depth: float
     steps_per_call: int
     jit_compile: bool
+    precision: str
 
     def __post_init__(self) -> None:
         """Refuses values that no training can use."""
@@ -144,6 +146,7 @@ def resolve(
     settle("stochastic_depth", 0.0, "off: the default network is shallow")
     settle("steps_per_call", 32, "kfp-vision default: the call costs less than 1 % of the steps")
     settle("jit_compile", False, "off: XLA is slower for depthwise networks on a CPU")
+    settle("precision", "auto", "mixed bfloat16 on accelerators that have it, else float32")
     fitting = {name: setting for name, setting in held.items() if fits(name, setting, known)}
     completed = Recipe({**recipe.sections, SECTION: fitting})
     # What no training can use is refused before one starts.

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["OPTIMIZERS", "check_values"]
+__all__ = ["OPTIMIZERS", "PRECISIONS", "check_values"]
 
 OPTIMIZERS = ("adamw", "sgd", "lamb")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 
 
 class _Rule(NamedTuple):
@@ -22,6 +23,7 @@ _NOT_NEGATIVE = _Rule("a number, at least 0", lambda value: _is_number(value) an
 _SHARE = _Rule("a number in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1)
 _RULES = {
     "optimizer": _Rule(f"one of {OPTIMIZERS}", lambda value: value in OPTIMIZERS),
+    "precision": _Rule(f"one of {PRECISIONS}", lambda value: value in PRECISIONS),
     "jit_compile": _Rule("true or false", lambda value: isinstance(value, bool)),
     "batch_size": _POSITIVE,
     "learning_rate": _POSITIVE,

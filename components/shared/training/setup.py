@@ -25,6 +25,11 @@ from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION, Hyperparameters
 from kfp_vision.components.shared.runtime.seeds import seed_word
 from kfp_vision.components.shared.tasks import Task, get_task, task_of
+from kfp_vision.components.shared.training.precision import (
+    choose_precision,
+    find_accelerator,
+    set_precision,
+)
 from kfp_vision.components.shared.training.replicas import node_strategy
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -153,6 +158,7 @@ def build_trainer(
             dropout=settings.dropout,
             stochastic_depth=settings.stochastic_depth,
         )
+        set_precision(model, choose_precision(settings.precision, *find_accelerator()))
         trainer = Trainer(model, task, settings, class_weights, policy, seed)
     return trainer, task, settings
 

@@ -319,6 +319,7 @@ def classification_run(
             plain_seconds=4.0,
             images_seen=38_400,
             images_per_second=6982.0,
+            precision="float32",
             waiting_share=0.013,
             checks={"initial_loss_nats": 2.31, "expected_initial_loss_nats": 2.303},
             warnings=["The loss was still falling at the last step: more epochs may help."],
