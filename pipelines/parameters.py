@@ -69,7 +69,7 @@ class Parameters:
         0.0, "Time limit of the whole run in minutes; 0: that of the preset."
     )
     cost_multiple: float = _parameter(
-        0.0, "Limit of all stages over one plain training; 0: that of the preset."
+        0.0, "Limit of probe, search and training over one plain training; 0: that of the preset."
     )
     learn_batch_size: bool = _parameter(
         True, "Measure batch size, learning rate and epochs; false uses the defaults."

@@ -141,9 +141,7 @@ def probe_batch_size(
         now = StageCost(_STAGE, time.monotonic() - started, 0)
         seen = round(recipe.value(SECTION, "epochs") * num_images)
         start_up_s = start_up_seconds(spent)
-        return plan_stages(
-            recipe, [*spent, now], info.splits, seen, image_s, start_up_s, with_probe
-        )
+        return plan_stages(recipe, [*spent, now], info, seen, image_s, start_up_s, with_probe)
 
     image_s = None if checked is None else _image_seconds(dataset_dir, recipe, *checked)
     affordable = float(plain_images)

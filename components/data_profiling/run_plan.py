@@ -33,7 +33,7 @@ def first_plan(recipe: Recipe, info: DatasetInfo, spent: Sequence[StageCost]) ->
     return plan_stages(
         recipe,
         spent,
-        info.splits,
+        info,
         plain_images,
         1 / _IMAGES_PER_SECOND,
         _START_UPS * start_up_seconds(spent),

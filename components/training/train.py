@@ -112,7 +112,7 @@ def train_model(
             batches = len(validation) / len(images) + STATISTICS_BATCHES * bool(trainer.averages)
             now = StageCost("train", watch.seconds, 0)
             seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
-                info.splits, start_up_seconds(spent), step_s / len(images)
+                info, start_up_seconds(spent), step_s / len(images)
             )
             in_time = steps_within(seconds, step_s, batches * forward_s, EVALUATIONS)
             steps = min(steps, in_time)

@@ -68,8 +68,20 @@ def kfp_vision_here(capfd, monkeypatch) -> Iterator[Run]:
 
 @pytest.fixture(scope="session")
 def run_arguments(digits_folder, small_model) -> tuple[object, ...]:
-    """The arguments of `finished_run` but for its output: long enough for a few trials."""
-    return ("--dataset-uri", digits_folder, "--architecture", small_model, "--epochs", 44)
+    """The arguments of `finished_run` but for its output: long enough for a few trials.
+
+    The preset leaves the time for them on a busy machine too.
+    """
+    return (
+        "--dataset-uri",
+        digits_folder,
+        "--architecture",
+        small_model,
+        "--epochs",
+        44,
+        "--preset",
+        "best",
+    )
 
 
 @pytest.fixture(scope="session")

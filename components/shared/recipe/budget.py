@@ -1,4 +1,4 @@
-"""The budget of a run: the limit of all its stages, in minutes and over one plain training.
+"""The budget of a run: its minutes, and the limit of what is learned before the training.
 
 The profile stage writes it into the recipe; every stage that costs something asks what remains.
 What is spent is the sum of what the stages before have cost, as their artifact says.
@@ -22,9 +22,9 @@ class _Preset(NamedTuple):
 
 
 PRESETS = {
-    "fast": _Preset(4.0, 3.0),
-    "balanced": _Preset(10.0, 6.0),
-    "best": _Preset(60.0, 12.0),
+    "fast": _Preset(4.0, 1.5),
+    "balanced": _Preset(10.0, 2.0),
+    "best": _Preset(60.0, 3.0),
 }
 
 
@@ -39,7 +39,8 @@ def with_budget(
         recipe: What a user or an earlier run has set.
         preset: A key of `PRESETS`.
         max_minutes: Limit of the whole run; 0 for that of the preset.
-        cost_multiple: Limit of all stages over one plain training; 0 for that of the preset.
+        cost_multiple: Limit of probe, search and training over one plain training; 0 for that of
+            the preset.
 
     Raises:
         ValueError: There is no such preset, or a limit is no positive number.

@@ -5,10 +5,11 @@ how fast this machine is, and how busy.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kfp_vision.components.shared.artifacts.cost import START_UP, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.recipe import budget
 from kfp_vision.components.shared.recipe.budget import remaining_seconds
@@ -30,8 +31,11 @@ __all__ = [
 EVALUATION_SHARE = 1 / 6
 # Start-ups: of evaluation, export and the report with what they do for any number of images; of
 # the features of 3,000 images; of the other stages with what they compile.
-_EVALUATE_STARTS, _EXPORT_STARTS, _REPORT_STARTS = 2.0, 2.5, 0.5
-_FROZEN_STARTS, _FROZEN_IMAGES = 2.0, 3000
+_EVALUATE_STARTS, _EXPORT_STARTS, _REPORT_STARTS = 2.0, 2.5, 0.2
+# The ends of processes, and tasks that have no cost: the gates, the publication.
+_UNCOUNTED_STARTS = 1.0
+_FROZEN_STARTS, _FROZEN_PIXELS = 2.0, 1.6e8
+_FROZEN_SIDE, _FROZEN_ENLARGEMENT = 224, 4
 _TRAIN_STARTS = 2.0
 # A forward pass, over a step.
 _FORWARD_SHARE = 1 / 3
@@ -59,11 +63,13 @@ def start_up_seconds(spent: Sequence[StageCost]) -> float:
     return sum(cost.seconds for cost in spent if cost.name == START_UP)
 
 
-def _closing_stages(
-    splits: Mapping[str, int], start_up_s: float, image_s: float
-) -> dict[str, float]:
-    validation, test = splits["validation"], splits["test"]
-    frozen = _FROZEN_STARTS * min(1.0, sum(splits.values()) / _FROZEN_IMAGES)
+def _closing_stages(info: DatasetInfo, start_up_s: float, image_s: float) -> dict[str, float]:
+    validation, test = info.splits["validation"], info.splits["test"]
+    side = min(
+        _FROZEN_SIDE, _FROZEN_ENLARGEMENT * math.sqrt(info.median_height * info.median_width)
+    )
+    looked_at = sum(info.splits.values()) * side**2
+    frozen = _FROZEN_STARTS * min(1.0, looked_at / _FROZEN_PIXELS)
     forward_s = _FORWARD_SHARE * image_s
     exported = _EXPORT_PASSES * min(test, _EXPORTED_IMAGES)
     return {
@@ -74,15 +80,16 @@ def _closing_stages(
     }
 
 
-def closing_seconds(splits: Mapping[str, int], start_up_s: float, image_s: float) -> float:
-    """Returns what evaluation, export, report and publication take.
+def closing_seconds(info: DatasetInfo, start_up_s: float, image_s: float) -> float:
+    """Returns what evaluation, export, report and publication take, and what nobody counts.
 
     Args:
-        splits: Images of each split.
+        info: Of the dataset.
         start_up_s: Of a task that trains.
         image_s: Of one image in a training step.
     """
-    return sum(_closing_stages(splits, start_up_s, image_s).values())
+    counted = sum(_closing_stages(info, start_up_s, image_s).values())
+    return counted + _UNCOUNTED_STARTS * start_up_s
 
 
 def may_cut(recipe: Recipe) -> bool:
@@ -100,7 +107,7 @@ def may_cut(recipe: Recipe) -> bool:
 def plan_stages(
     recipe: Recipe,
     spent: Sequence[StageCost],
-    splits: Mapping[str, int],
+    info: DatasetInfo,
     plain_images: float,
     image_s: float,
     start_up_s: float,
@@ -115,7 +122,7 @@ def plan_stages(
     Args:
         recipe: So far.
         spent: So far, and by the stage that plans.
-        splits: Images of each split.
+        info: Of the dataset.
         plain_images: Of a plain training.
         image_s: Seconds of one image in a training step.
         start_up_s: Of a task that trains.
@@ -125,19 +132,21 @@ def plan_stages(
         return None
     image_s *= 1 + EVALUATION_SHARE
     remaining = remaining_seconds(recipe, spent)
-    closing = _closing_stages(splits, start_up_s, image_s)
-    room = max(0.0, remaining - sum(closing.values()))
+    closing = _closing_stages(info, start_up_s, image_s)
+    room = max(0.0, remaining - closing_seconds(info, start_up_s, image_s))
     plain = plain_images * image_s
     training = _TRAIN_STARTS * start_up_s + plain
     rest = max(room - training, room / 3 if may_cut(recipe) else 0.0)
-    all_stages = sum(cost.seconds for cost in spent) + training + sum(closing.values())
-    rest = min(rest, recipe.value(budget.SECTION, "cost_multiple") * plain - all_stages)
+    # Of both, without their starts.
+    learned = (recipe.value(budget.SECTION, "cost_multiple") - 1) * plain
+    learned -= sum(_beyond_start(cost, start_up_s) for cost in spent if cost.name in _LEARNING)
     learning: dict[str, float] = {}
     for names in (("probe_batch_size",), SEARCH):
-        if with_probe or "probe_batch_size" not in names:
-            held = _learning_stages(names, rest, plain, start_up_s)
+        if with_probe or names == SEARCH:
+            held = _learning_stages(names, rest, learned, plain, start_up_s)
             learning |= held
             rest -= sum(held.values())
+            learned -= sum(_LEARNING[name].share * plain for name in held)
     if may_cut(recipe):
         training = min(training, room - sum(learning.values()))
     stages = {**learning, "train": training, **closing}
@@ -145,13 +154,26 @@ def plan_stages(
     return RunPlan(minutes, 60 * minutes - remaining, image_s, start_up_s, stages)
 
 
+def _beyond_start(cost: StageCost, start_up_s: float) -> float:
+    return max(0.0, cost.seconds - _LEARNING[cost.name].starts * start_up_s)
+
+
 def _learning_stages(
-    names: Sequence[str], rest: float, plain: float, start_up_s: float
+    names: Sequence[str], rest: float, learned: float, plain: float, start_up_s: float
 ) -> dict[str, float]:
-    """Returns the seconds of stages that begin together; nothing if the rest is too short."""
+    """Returns the seconds of stages that begin together; nothing where that is too few.
+
+    Args:
+        names: Of the stages.
+        rest: Limit with their starts.
+        learned: Limit without their starts.
+        plain: Of a plain training.
+        start_up_s: Of a task that trains.
+    """
     starts = {name: _LEARNING[name].starts * start_up_s for name in names}
     shares = {name: _LEARNING[name].share * plain for name in names}
-    scale = min(1.0, (rest - sum(starts.values())) / max(sum(shares.values()), 1e-9))
+    limit = min(learned, rest - sum(starts.values()))
+    scale = min(1.0, limit / max(sum(shares.values()), 1e-9))
     if scale < _LEAST_SCALE:
         return {}
     return {name: starts[name] + scale * shares[name] for name in names}
@@ -180,5 +202,7 @@ def search_images(plan: RunPlan, recipe: Recipe, spent: Sequence[StageCost]) -> 
         recipe: Of the run.
         spent: So far: what took longer than planned is not there any more.
     """
-    later = sum(seconds for name, seconds in plan.stages.items() if name not in SEARCH)
+    later = _UNCOUNTED_STARTS * plan.start_up_s + sum(
+        seconds for name, seconds in plan.stages.items() if name not in SEARCH
+    )
     return affordable_images(plan, SEARCH, remaining_seconds(recipe, spent) - later)

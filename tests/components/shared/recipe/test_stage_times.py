@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from kfp_vision.components.shared.artifacts.cost import START_UP, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.stage_times import (
@@ -15,13 +16,29 @@ from kfp_vision.components.shared.recipe.stage_times import (
     search_images,
 )
 
-SPLITS = {"train": 800, "validation": 100, "test": 100}
+INFO = DatasetInfo(
+    task="multiclass",
+    classes=["a", "b"],
+    splits={"train": 800, "validation": 100, "test": 100},
+    channels=3,
+    median_height=500,
+    median_width=400,
+    fingerprint="",
+    source_uri="",
+    source_format="",
+    split_origin={},
+    rejected={},
+    notes=[],
+)
 SPENT = [StageCost("import_dataset", 20.0, 1000), StageCost(START_UP, 10.0, 0)]
+
+
+PROBE = ("probe_batch_size",)
 
 
 def plan(minutes, image_s, recipe=Recipe(), multiple=1e6, with_probe=True):  # noqa: B008
     recipe = with_budget(recipe, "fast", minutes, multiple)
-    return plan_stages(recipe, SPENT, SPLITS, 20_000, image_s, 10.0, with_probe)
+    return plan_stages(recipe, SPENT, INFO, 20_000, image_s, 10.0, with_probe)
 
 
 @pytest.mark.parametrize(
@@ -62,10 +79,11 @@ def test_a_smaller_budget_means_fewer_images_until_there_are_none():
 
 
 def test_the_cost_multiple_limits_what_is_learned_and_not_the_training():
-    free, frugal = plan(600, 1e-1), plan(600, 1e-1, multiple=1.3)
-    assert set(SEARCH) <= set(free.stages)
-    assert set(SEARCH).isdisjoint(frugal.stages)
-    assert frugal.stages["train"] == free.stages["train"]
+    multiples = (1.0, 1.1, 1.3, 1.6, 9.0)
+    plans = [plan(600, 1e-1, multiple=multiple) for multiple in multiples]
+    images = [sum(affordable_images(each, names) for names in (PROBE, SEARCH)) for each in plans]
+    assert images == pytest.approx([0, 2_000, 6_000, 12_000, 12_000])
+    assert len({each.stages["train"] for each in plans}) == 1
 
 
 def test_a_search_that_begins_late_has_only_what_is_left():
@@ -79,7 +97,7 @@ def test_a_search_that_begins_late_has_only_what_is_left():
 
 
 def test_without_a_budget_there_is_no_plan():
-    assert plan_stages(Recipe(), SPENT, SPLITS, 20_000, 1e-2, 10.0) is None
+    assert plan_stages(Recipe(), SPENT, INFO, 20_000, 1e-2, 10.0) is None
 
 
 @pytest.mark.parametrize("name", ["epochs", "steps"])
