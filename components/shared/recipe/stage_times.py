@@ -148,7 +148,8 @@ def plan_stages(
             rest -= sum(held.values())
             learned -= sum(_LEARNING[name].share * plain for name in held)
     if may_cut(recipe):
-        training = min(training, room - sum(learning.values()))
+        left = room - sum(learning.values())
+        training = max(_TRAIN_STARTS * start_up_s, min(training, left))
     stages = {**learning, "train": training, **closing}
     minutes = recipe.value(budget.SECTION, "minutes")
     return RunPlan(minutes, 60 * minutes - remaining, image_s, start_up_s, stages)
