@@ -29,11 +29,13 @@ __all__ = [
 
 # Evaluations and checkpoints of a training, over its steps.
 EVALUATION_SHARE = 1 / 6
-# Start-ups: of evaluation, export and the report with what they do for any number of images; of
-# the features of 3,000 images; of the other stages with what they compile.
-_EVALUATE_STARTS, _EXPORT_STARTS, _REPORT_STARTS = 2.0, 2.5, 0.2
+# Start-ups and seconds of what does not follow the number of images; fitted to runs whose start-ups
+# took from 8 to 35 s.
+_EVALUATE, _EXPORT, _REPORT = (1.5, 8.0), (1.6, 5.0), (0.2, 0.0)
 # The ends of processes, and tasks that have no cost: the gates, the publication.
-_UNCOUNTED_STARTS = 1.0
+_UNCOUNTED = (0.5, 3.0)
+# Start-ups: of the most frozen features that the evaluation takes, and of the training with what it
+# compiles.
 _FROZEN_STARTS, _FROZEN_PIXELS = 2.0, 1.6e8
 _FROZEN_SIDE, _FROZEN_ENLARGEMENT = 224, 4
 _TRAIN_STARTS = 2.0
@@ -73,11 +75,17 @@ def _closing_stages(info: DatasetInfo, start_up_s: float, image_s: float) -> dic
     forward_s = _FORWARD_SHARE * image_s
     exported = _EXPORT_PASSES * min(test, _EXPORTED_IMAGES)
     return {
-        "evaluate_model": (_EVALUATE_STARTS + frozen) * start_up_s
+        "evaluate_model": _fixed(_EVALUATE, start_up_s)
+        + frozen * start_up_s
         + (validation + 2 * test) * forward_s,
-        "export_model": _EXPORT_STARTS * start_up_s + exported * forward_s,
-        "build_report": _REPORT_STARTS * start_up_s,
+        "export_model": _fixed(_EXPORT, start_up_s) + exported * forward_s,
+        "build_report": _fixed(_REPORT, start_up_s),
     }
+
+
+def _fixed(part: tuple[float, float], start_up_s: float) -> float:
+    starts, seconds = part
+    return starts * start_up_s + seconds
 
 
 def closing_seconds(info: DatasetInfo, start_up_s: float, image_s: float) -> float:
@@ -89,7 +97,7 @@ def closing_seconds(info: DatasetInfo, start_up_s: float, image_s: float) -> flo
         image_s: Of one image in a training step.
     """
     counted = sum(_closing_stages(info, start_up_s, image_s).values())
-    return counted + _UNCOUNTED_STARTS * start_up_s
+    return counted + _fixed(_UNCOUNTED, start_up_s)
 
 
 def may_cut(recipe: Recipe) -> bool:
@@ -203,7 +211,7 @@ def search_images(plan: RunPlan, recipe: Recipe, spent: Sequence[StageCost]) -> 
         recipe: Of the run.
         spent: So far: what took longer than planned is not there any more.
     """
-    later = _UNCOUNTED_STARTS * plan.start_up_s + sum(
+    later = _fixed(_UNCOUNTED, plan.start_up_s) + sum(
         seconds for name, seconds in plan.stages.items() if name not in SEARCH
     )
     return affordable_images(plan, SEARCH, remaining_seconds(recipe, spent) - later)
