@@ -9,6 +9,7 @@ from kfp_vision.components.batch_size_probe.component import probe_batch_size
 from kfp_vision.components.data_import.component import import_dataset
 from kfp_vision.components.data_profiling.component import check_profile, profile_dataset
 from kfp_vision.components.evaluation.component import evaluate_model, export_model
+from kfp_vision.components.network_choice.component import choose_network
 from kfp_vision.components.reporting.component import build_report
 from kfp_vision.components.training.component import train_model
 from kfp_vision.pipelines.arguments import inputs_of, takes_arguments
@@ -29,7 +30,8 @@ def training_pipeline(arguments: Mapping[str, Any]) -> None:
     dataset = add(import_dataset).outputs["dataset"]
     profile = add(profile_dataset, dataset=dataset).outputs["profile"]
     gate = add(check_profile, profile=profile)
-    probe = add(probe_batch_size, dataset=dataset, recipe=profile).after(gate).outputs["probe"]
+    choice = add(choose_network, dataset=dataset, recipe=profile).after(gate).outputs["choice"]
+    probe = add(probe_batch_size, dataset=dataset, recipe=choice).outputs["probe"]
     augmentation, search = search_policy(
         dataset=dataset,
         recipe=probe,

@@ -13,7 +13,7 @@ from kfp_vision.components.augmentation_search.checkpoint import (
 )
 from kfp_vision.components.augmentation_search.distance import frechet_distance, null_distance
 from kfp_vision.components.augmentation_search.groups import keep_levels, make_groups
-from kfp_vision.components.shared.architectures.zoo import optional_regularisers
+from kfp_vision.components.shared.architectures.zoo import is_pretrained, optional_regularisers
 from kfp_vision.components.shared.artifacts.augmentation_table import (
     AugmentationTable,
     Kept,
@@ -40,6 +40,7 @@ from kfp_vision.components.shared.search.held_out import Rows, divide_held_out
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.tasks.records import whole_set_metrics
 from kfp_vision.components.shared.training.checkpoints import Stopwatch, write_checkpoint
+from kfp_vision.components.shared.training.pretrained_head import start_from_features
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -59,6 +60,7 @@ def measure_transforms(
     watch: Stopwatch,
     seed: int,
     cache: ImageCache | None = None,
+    feature_dir: Path | None = None,
 ) -> AugmentationTable:
     """Writes `checkpoint.npz`, `subset.npy` and `examples.npz`; returns the table.
 
@@ -71,12 +73,15 @@ def measure_transforms(
         watch: Stopwatch of the stage; the processes before this one are added to it.
         seed: Seed of weights, order and choice of the images.
         cache: Keeps decoded images for other stages and runs; None keeps none.
+        feature_dir: Keeps features of pretrained networks; None keeps none.
     """
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     trainer, task, _ = build_trainer(recipe, info, seed, IDENTITY, ema_momentum=0.0)
     train, validation = (open_split(dataset_dir, s, recipe, cache) for s in ("train", "validation"))
     learned = plan.checkpoint
     subset = np.sort(np.random.default_rng(seed).permutation(len(train))[: learned.num_images])
+    if is_pretrained(recipe.value("model", "architecture")):
+        start_from_features(trainer, recipe, info, dataset_dir, subset, feature_dir)
     seen = learned.steps * learned.batch_size
     broken = train_checkpoint(trainer, train, subset, learned, watch, seed, checkpoint_dir)
     if broken:

@@ -58,6 +58,8 @@ def search_augmentation(
     table = AugmentationTable(skipped="`search_augmentation` is false")
     if search and recipe.get("augmentation", "policy") is not None:
         table = AugmentationTable(skipped="the recipe that the run starts from says how to augment")
+    elif search and recipe.value("model", "trainable") == "head":
+        table = AugmentationTable(skipped="the network is frozen: its head sees cached features")
     elif search:
         info = read_json(DatasetInfo, dataset_dir / "dataset.json")
         plan = unlimited = plan_search(recipe, info)
@@ -76,9 +78,10 @@ def search_augmentation(
             from kfp_vision.components.augmentation_search.measure import measure_transforms
 
             identity = training_identity(dataset_dir, recipe, seed=seed)
+            features = checkpoint_dir / "features"
             folder = checkpoint_dir / f"augmentation-{identity}"
             table = measure_transforms(
-                dataset_dir, recipe, output_dir, folder, plan, watch, seed, cache
+                dataset_dir, recipe, output_dir, folder, plan, watch, seed, cache, features
             )
     write_json(table, output_dir / "table.json")
     write_stage_report(StageReport(summary={"augmentation": table}), output_dir)

@@ -238,12 +238,16 @@ def _reason_to_skip(
 ) -> str:
     if not config.learn:
         return "`learn_batch_size` is false"
+    if recipe.value("model", "trainable") == "head":
+        return "the network is frozen, and its head is fitted in closed form"
     batch_size, rate = (recipe.sections[SECTION][each].source for each in _MEASURED)
     if batch_size == rate == "user":
         return "`batch_size` and `learning_rate` are set by the user"
     # A learned rate that is still there was learned at this batch size.
     if rate == "learned" and batch_size in ("learned", "user"):
-        return "the recipe that the run starts from holds a measured batch size and learning rate"
+        return (
+            "the recipe holds a batch size and a learning rate that were learned for this network"
+        )
     if lengths is None:
         return (
             f"a plain training sees only {plain_images:,} images: {LEARNING_SHARE:.0%} of "

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
+from kfp_vision.components.shared.architectures.zoo import is_pretrained
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
@@ -36,6 +37,7 @@ from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES, fit
 from kfp_vision.components.shared.training.history import CurveRow, History
 from kfp_vision.components.shared.training.interval import EVALUATIONS
 from kfp_vision.components.shared.training.precision import read_precision, set_precision
+from kfp_vision.components.shared.training.pretrained_head import start_from_features
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import check_one_batch, describe_check
 from kfp_vision.components.shared.training.setup import (
@@ -45,10 +47,11 @@ from kfp_vision.components.shared.training.setup import (
     open_split,
     recipe_policy,
 )
+from kfp_vision.components.shared.training.step_time import seconds_per_forward, seconds_per_step
 from kfp_vision.components.shared.training.trainer import Trainer
+from kfp_vision.components.training.head import train_head
 from kfp_vision.components.training.length import steps_within
 from kfp_vision.components.training.stage_report import training_report
-from kfp_vision.components.training.step_time import seconds_per_forward, seconds_per_step
 
 __all__ = ["plain_steps", "train_model"]
 
@@ -87,20 +90,67 @@ def train_model(
     output_dir.mkdir(parents=True, exist_ok=True)
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     recipe = complete_recipe(read_recipe(recipe_path), info, config)
+    events = _TensorBoard(output_dir / "tensorboard")
+    if recipe.value("model", "trainable") == "head":
+        features = checkpoint_dir / "features"
+        model, summary, curves = train_head(dataset_dir, recipe, info, features, config.seed)
+        events.write(curves, anew=True)
+    else:
+        run, settings = _open_run(
+            dataset_dir, recipe, info, checkpoint_dir, config.seed, cache, spent, watch, events
+        )
+        history = fit(run, settings)
+        recipe = _as_trained(recipe, info, history)
+        warnings = [*history.repairs, *describe_check(run.trainer, history.checks)]
+        warnings += _describe_batch(history.settings, len(run.train)) + _describe_waiting(history)
+        model, curves = run.trainer.model, history.curves
+        summary = _summary(history, model, recipe, config.seed, warnings)
+    events.close()
+    set_precision(model, "float32")
+    model.save(output_dir / "model.keras")
+    pq.write_table(pa.Table.from_pylist(curves), output_dir / "curves.parquet")
+    write_recipe(recipe, output_dir / "recipe.json")
+    write_json(summary, output_dir / "training.json")
+    report = training_report(summary, curves, recipe.value("data", "primary_metric"))
+    write_stage_report(report, output_dir)
+    write_json(StageCost("train", watch.seconds, summary.images_seen), output_dir / COST_FILE)
+    return summary
+
+
+def _open_run(
+    dataset_dir: Path,
+    recipe: Recipe,
+    info: DatasetInfo,
+    checkpoint_dir: Path,
+    seed: int,
+    cache: ImageCache | None,
+    spent: Sequence[StageCost],
+    watch: Stopwatch,
+    events: "_TensorBoard",
+) -> tuple[TrainingRun, Hyperparameters]:
+    """Returns the training of a complete recipe, before its first step, and its settings."""
     policy = recipe_policy(recipe)
-    trainer, task, settings = build_trainer(recipe, info, config.seed, policy)
+    trainer, task, settings = build_trainer(recipe, info, seed, policy)
     train = open_split(dataset_dir, "train", recipe, cache)
     validation = open_split(dataset_dir, "validation", recipe, cache)
     # Every image is needed: the first epoch is as fast as the others.
     for images in (train, validation):
         images.source.load_all()
+    is_tuned = is_pretrained(recipe.value("model", "architecture"))
 
     def start(settings: Hyperparameters) -> History:
         # In the order of training: on disk the images of a class lie together.
-        order = BatchOrder(len(train), settings.batch_size, config.seed)
+        order = BatchOrder(len(train), settings.batch_size, seed)
         images, targets = train.take(order.indices(0)[0])
         expected = task.initial_loss(targets, len(info.classes))
-        checks = check_one_batch(trainer, images, targets, settings.learning_rate, expected)
+        if is_tuned:
+            # That the labels belong to the images shows in the head.
+            rows, features = np.arange(len(train)), checkpoint_dir / "features"
+            start_from_features(trainer, recipe, info, dataset_dir, rows, features)
+            initial = trainer.mean_loss(images, targets)
+            checks = {"initial_loss": initial, "expected_initial_loss": expected}
+        else:
+            checks = check_one_batch(trainer, images, targets, settings.learning_rate, expected)
         setup_seconds = watch.seconds
         share = 1.0
         if policy is not None:
@@ -121,36 +171,21 @@ def train_model(
         history.plain_share = share * min(steps, plain_steps(recipe, settings)) / steps
         return history
 
-    identity = training_identity(dataset_dir, recipe, seed=config.seed)
-    curves = _TensorBoard(output_dir / "tensorboard")
     run = TrainingRun(
         trainer,
         task,
         train,
         validation,
         primary_metric=recipe.value("data", "primary_metric"),
-        checkpoint_dir=checkpoint_dir / identity,
+        checkpoint_dir=checkpoint_dir / training_identity(dataset_dir, recipe, seed=seed),
         start=start,
+        evaluates_start=is_tuned,
         halve=_repair(recipe),
-        seed=config.seed,
+        seed=seed,
         watch=watch,
-        on_curves=curves.write,
+        on_curves=events.write,
     )
-    history = fit(run, settings)
-    curves.close()
-    recipe = _as_trained(recipe, info, history)
-    warnings = [*history.repairs, *describe_check(trainer, history.checks)]
-    warnings += _describe_batch(history.settings, len(train)) + _describe_waiting(history)
-    summary = _summary(history, trainer.model, recipe, config.seed, warnings)
-    set_precision(trainer.model, "float32")
-    trainer.model.save(output_dir / "model.keras")
-    pq.write_table(pa.Table.from_pylist(history.curves), output_dir / "curves.parquet")
-    write_recipe(recipe, output_dir / "recipe.json")
-    write_json(summary, output_dir / "training.json")
-    report = training_report(summary, history.curves, recipe.value("data", "primary_metric"))
-    write_stage_report(report, output_dir)
-    write_json(StageCost("train", watch.seconds, summary.images_seen), output_dir / COST_FILE)
-    return summary
+    return run, settings
 
 
 def _share_without(

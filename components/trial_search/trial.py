@@ -22,13 +22,13 @@ from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.search.held_out import divide_held_out
+from kfp_vision.components.shared.search.scoring import calibrated_losses
 from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.trial_search.regularisation import Regularisation
-from kfp_vision.components.trial_search.scoring import calibrated_losses
 
 __all__ = ["TrialRunner"]
 

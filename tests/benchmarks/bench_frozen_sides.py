@@ -43,7 +43,7 @@ def accuracy(dataset: Path, info: DatasetInfo, side: int) -> tuple[float, float]
             open_split(dataset, split), (side, side), len(info.classes)
         )
         features = read_features(
-            open_backbone(BACKBONE), dataset, split, rows, side, info.channels, None
+            open_backbone(BACKBONE), dataset, split, rows, (side, side), info.channels, None
         )
         samples[split] = Samples(features, read(rows)["label"])
     held_out = samples["validation"]

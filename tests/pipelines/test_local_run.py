@@ -35,6 +35,7 @@ STAGES = (
     "import-dataset",
     "profile-dataset",
     "check-profile",
+    "choose-network",
     "probe-batch-size",
     "search-augmentation",
     "no-trials",

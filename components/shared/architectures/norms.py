@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import layers
 
-__all__ = ["norm_layers", "set_norm_momentum"]
+__all__ = ["freeze_norms", "norm_layers", "set_norm_momentum"]
 
 _MOMENTUM = 0.9
 
@@ -17,6 +17,12 @@ def set_norm_momentum(model: Any) -> None:
     """
     for layer in norm_layers(model):
         layer.momentum = _MOMENTUM
+
+
+def freeze_norms(model: Any) -> None:
+    """Keeps statistics, scales and offsets of every BatchNorm as they are, in training too."""
+    for layer in norm_layers(model):
+        layer.trainable = False
 
 
 def norm_layers(model: Any) -> Iterator[Any]:

@@ -24,8 +24,9 @@ from kfp_vision.components.shared.architectures import (
     user_model,
 )
 from kfp_vision.components.shared.architectures.feature_maps import feature_maps
+from kfp_vision.components.shared.architectures.input_size import size_of_area
 from kfp_vision.components.shared.architectures.names import is_user_model
-from kfp_vision.components.shared.architectures.norms import set_norm_momentum
+from kfp_vision.components.shared.architectures.norms import freeze_norms, set_norm_momentum
 from kfp_vision.components.shared.tasks import Task
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Architecture",
     "build_model",
     "choose_input",
+    "is_pretrained",
     "optional_regularisers",
 ]
 
@@ -50,6 +52,7 @@ class Architecture:
         min_size: Pixels a side that the network needs.
         channels: Channels that the network needs; None takes 1 and 3.
         droppable: Whether it has residual branches for stochastic depth to drop.
+        pretrained: Whether it starts from weights that were trained on other images.
     """
 
     build_features: Callable[[Any, float], Any]
@@ -57,6 +60,7 @@ class Architecture:
     min_size: int = 8
     channels: int | None = None
     droppable: bool = True
+    pretrained: bool = False
 
 
 def _application(name: str, weights: str | None) -> Architecture:
@@ -66,6 +70,7 @@ def _application(name: str, weights: str | None) -> Architecture:
         min_size=32,
         channels=3,
         droppable=applications.APPLICATIONS[name].droppable,
+        pretrained=weights is not None,
     )
 
 
@@ -75,6 +80,7 @@ def _lite(name: str, pretrained: bool) -> Architecture:
         auto_size=efficientnet_lite.LITES[name].auto_size if pretrained else 128,
         min_size=32,
         channels=3,
+        pretrained=pretrained,
     )
 
 
@@ -87,7 +93,12 @@ ARCHITECTURES = {
     **{name: _lite(name, pretrained=False) for name in efficientnet_lite.LITES},
     **{f"{name}_imagenet": _lite(name, pretrained=True) for name in efficientnet_lite.LITES},
     "squeezenet_imagenet": Architecture(
-        squeezenet.build_features, auto_size=224, min_size=32, channels=3, droppable=False
+        squeezenet.build_features,
+        auto_size=224,
+        min_size=32,
+        channels=3,
+        droppable=False,
+        pretrained=True,
     ),
 }
 
@@ -100,6 +111,11 @@ def _find(name: str) -> Architecture:
             f"Received: {name!r}. Did you mean: {', '.join(close)}?"
         )
     return ARCHITECTURES[name]
+
+
+def is_pretrained(architecture: str) -> bool:
+    """Returns whether a network of the zoo starts from weights that were trained before."""
+    return not is_user_model(architecture) and _find(architecture).pretrained
 
 
 def _is_droppable(architecture: str) -> bool:
@@ -146,8 +162,7 @@ def choose_input(
 
 def _shrunk(height: int, width: int, auto_size: int, min_size: int = 1) -> tuple[int, int]:
     """Returns a size of the same shape with an area of at most `auto_size` squared."""
-    shrink = min(1.0, auto_size / math.sqrt(height * width))
-    return max(min_size, round(height * shrink)), max(min_size, round(width * shrink))
+    return size_of_area(height, width, min(auto_size, math.sqrt(height * width)), min_size)
 
 
 def _with_channels(pixels: Any, channels: int | None, architecture: str) -> Any:
@@ -213,7 +228,8 @@ def build_model(
     features = found.build_features(adapted, stochastic_depth)
     maps = feature_maps(keras.Model(pixels, features)) if task.is_spatial else [features]
     model = keras.Model(pixels, task.build_head(maps, num_classes, dropout), name=architecture)
-    set_norm_momentum(model)
+    # Statistics of millions of images are better than those of a batch; and steps are faster.
+    freeze_norms(model) if found.pretrained else set_norm_momentum(model)
     return model
 
 

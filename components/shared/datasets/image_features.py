@@ -25,7 +25,7 @@ def read_features(
     dataset_dir: Path,
     split: str,
     rows: np.ndarray,
-    side: int,
+    size: tuple[int, int],
     channels: int,
     cache_dir: Path | None,
 ) -> np.ndarray:
@@ -36,15 +36,15 @@ def read_features(
         dataset_dir: The `dataset` artifact.
         split: One of `SPLITS`.
         rows: Which images, int [N]; the caller bounds N, for the features are held in memory.
-        side: Pixels a side that images are resized to, whatever their shape.
+        size: (height, width) in pixels that images are resized to.
         channels: 1 or 3, those of the dataset.
         cache_dir: Keeps the features of every network, resolution and dataset; None keeps none.
     """
     # Nothing is kept: each image is decoded once.
-    source = ImageSource(dataset_dir, split, (side, side), channels, memory_budget_bytes=0)
+    source = ImageSource(dataset_dir, split, size, channels, memory_budget_bytes=0)
     digests = source.table["sha256"].take(rows).to_pylist()
     keys = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
-    identity = hashlib.sha256(f"{backbone.digest} {side}".encode()).hexdigest()[:16]
+    identity = hashlib.sha256(f"{backbone.digest} {size[0]}x{size[1]}".encode()).hexdigest()[:16]
     cache = FeatureCache(cache_dir, identity) if cache_dir else None
     features = np.zeros((len(keys), backbone.num_features), np.float32)
     is_known = cache.find(keys, features) if cache else np.zeros(len(keys), bool)

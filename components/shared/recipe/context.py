@@ -14,7 +14,7 @@ from kfp_vision.components.shared.runtime.identity import architecture_digest
 
 __all__ = ["differences", "explain_dropped", "fits", "fixed_facts"]
 
-_NETWORK = ("data", "architecture", "image_size")
+_NETWORK = ("data", "architecture", "image_size", "trainable")
 _TRAINING = (*_NETWORK, "optimizer")
 # Setting -> the facts that it depends on; those that are not named here depend on `_TRAINING`.
 _DEPENDS = {
@@ -40,6 +40,7 @@ def fixed_facts(recipe: Recipe, info: DatasetInfo) -> dict[str, Any]:
         "train_images": info.splits["train"],
         "architecture": architecture_digest(recipe.value("model", "architecture")),
         "image_size": list(recipe.value("model", "image_size")),
+        "trainable": recipe.value("model", "trainable"),
     }
 
 

@@ -42,6 +42,8 @@ class Hyperparameters:
         ema_momentum: Of the exponential moving average of the weights; 0 for none.
         dropout: Rate before the head.
         stochastic_depth: Drop rate of the deepest residual branch.
+        first_layer_rate: Learning rate of the first layer over that of the last one; geometric in
+            between.
         steps_per_call: At most so many steps in one call of the compiled loop.
         jit_compile: Compile the step with XLA.
         precision: One of `training_values.PRECISIONS`.
@@ -58,6 +60,7 @@ class Hyperparameters:
     ema_momentum: float
     dropout: float
     stochastic_depth: float
+    first_layer_rate: float
     steps_per_call: int
     jit_compile: bool
     precision: str
@@ -144,6 +147,7 @@ def resolve(
     settle("dropout", 0.2, _MILD)
     settle("ema_momentum", 0.99, _MILD)
     settle("stochastic_depth", 0.0, "off: the default network is shallow")
+    settle("first_layer_rate", 1.0, "every layer learns at the same rate")
     settle("steps_per_call", 32, "kfp-vision default: the call costs less than 1 % of the steps")
     settle("jit_compile", False, "off: XLA is slower for depthwise networks on a CPU")
     settle("precision", "auto", "mixed bfloat16 on accelerators that have it, else float32")

@@ -20,6 +20,7 @@ def _is_number(value: Any) -> bool:
 
 _POSITIVE = _Rule("a positive number", lambda value: _is_number(value) and value > 0)
 _NOT_NEGATIVE = _Rule("a number, at least 0", lambda value: _is_number(value) and value >= 0)
+_FACTOR = _Rule("a number in (0, 1]", lambda value: _is_number(value) and 0 < value <= 1)
 _SHARE = _Rule("a number in [0, 1)", lambda value: _is_number(value) and 0 <= value < 1)
 _RULES = {
     "optimizer": _Rule(f"one of {OPTIMIZERS}", lambda value: value in OPTIMIZERS),
@@ -31,6 +32,9 @@ _RULES = {
     "epochs": _POSITIVE,
     "steps": _POSITIVE,
     "steps_per_call": _POSITIVE,
+    "first_layer_rate": _Rule(
+        "a number in (0, 1]", lambda value: _is_number(value) and 0 < value <= 1
+    ),
     "warmup_steps": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,
     "clip_norm": _NOT_NEGATIVE,

@@ -3,20 +3,29 @@
 Shapes: N images, F features, C classes; records of M test images.
 """
 
+import dataclasses
 import math
 from pathlib import Path
 
 import numpy as np
 
 from kfp_vision.components.shared.architectures.frozen_features import FrozenBackbone, open_backbone
+from kfp_vision.components.shared.architectures.input_size import size_of_area
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.image_features import read_features
 from kfp_vision.components.shared.datasets.store import open_split
-from kfp_vision.components.shared.tasks.baselines import Predict, Samples, linear
+from kfp_vision.components.shared.tasks.baselines import Samples, fit_linear
 from kfp_vision.components.shared.tasks.calibration import fit_temperature
 from kfp_vision.components.shared.tasks.protocol import Records, Task
 
-__all__ = ["BACKBONE", "choose_rows", "choose_side", "fit_head", "predict_frozen_features"]
+__all__ = [
+    "BACKBONE",
+    "LinearHead",
+    "choose_rows",
+    "choose_side",
+    "fit_head",
+    "predict_frozen_features",
+]
 
 BACKBONE = "efficientnet_lite0_imagenet"
 # Of all images together: some 35 CPU seconds of this network.
@@ -61,28 +70,44 @@ def choose_rows(splits: dict[str, int], side: int, seed: int) -> dict[str, np.nd
     }
 
 
-def fit_head(train: Samples, validation: Samples, num_classes: int, balanced: bool) -> Predict:
+@dataclasses.dataclass(frozen=True)
+class LinearHead:
+    """A linear layer on features as the network gives them.
+
+    Attributes:
+        kernel: [F, C].
+        bias: [C].
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Returns logits [N, C] of features [N, F]."""
+        logits: np.ndarray = features @ self.kernel + self.bias
+        return logits
+
+
+def fit_head(
+    train: Samples, validation: Samples | None, num_classes: int, balanced: bool
+) -> LinearHead:
     """Returns the regularised logistic regression on standardised features.
 
     Args:
         train: Features [N, F] as the network gives them, and labels.
-        validation: Choose the penalty.
+        validation: Choose the penalty; None for folds of `train`.
         num_classes: C.
         balanced: Whether every class counts the same, and not every image.
     """
     mean, deviation = train.features.mean(axis=0), train.features.std(axis=0) + 1e-3
-
-    def standardised(features: np.ndarray) -> np.ndarray:
-        scaled: np.ndarray = ((features - mean) / deviation).astype(np.float32)
-        return scaled
-
-    predict = linear(
-        Samples(standardised(train.features), train.labels),
-        Samples(standardised(validation.features), validation.labels),
-        num_classes,
-        balanced,
+    scaled, held_out = (
+        held and Samples(((held.features - mean) / deviation).astype(np.float32), held.labels)
+        for held in (train, validation)
     )
-    return lambda features: predict(standardised(features))
+    assert scaled is not None
+    weights = fit_linear(scaled, held_out, num_classes, balanced)
+    kernel = weights[:-1] / deviation[:, None]
+    return LinearHead(kernel, weights[-1] - mean @ kernel)
 
 
 def predict_frozen_features(
@@ -106,14 +131,14 @@ def predict_frozen_features(
     backbone = open_backbone(BACKBONE)
     sizes = {split: info.splits[split] for split in ("train", "validation", "test")}
     side = choose_side(sum(sizes.values()), info.median_height, info.median_width, backbone)
+    size = size_of_area(info.median_height, info.median_width, side, backbone.min_size)
     rows = choose_rows(sizes, side, seed)
     samples = {}
     for split, chosen in rows.items():
         features = read_features(
-            backbone, dataset_dir, split, chosen, side, info.channels, cache_dir
+            backbone, dataset_dir, split, chosen, size, info.channels, cache_dir
         )
-        table = open_split(dataset_dir, split)
-        targets = task.open_targets(table, (side, side), len(info.classes))
+        targets = task.open_targets(open_split(dataset_dir, split), size, len(info.classes))
         samples[split] = Samples(features, targets(chosen)["label"])
     train, validation, test = (samples[split] for split in ("train", "validation", "test"))
     predict = fit_head(train, validation, len(info.classes), balanced)

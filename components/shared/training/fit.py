@@ -103,6 +103,8 @@ def _start_or_resume(run: TrainingRun, settings: Hyperparameters) -> History:
             settings = _halved(run, settings, error, repairs)
             continue
         history.repairs = repairs
+        if run.evaluates_start:
+            history.curves += _evaluate_and_keep(run, history, {})
         _save(run, history)
     history = _restore(run)
     if resumed:
@@ -155,22 +157,36 @@ def _advance(run: TrainingRun, history: History, chunks: Iterator[Chunk]) -> lis
     began = time.monotonic()
     end = next_evaluation(history.step, history.total_steps)
     figures = train_until(end, run, chunks, history)
-    metrics, weights = _evaluate_average(run, history.settings.batch_size, end)
-    rows = [
-        CurveRow(step=end, split=split, metric=metric, value=value)
+    rows = _evaluate_and_keep(run, history, figures)
+    history.curves += rows
+    history.seconds += time.monotonic() - began
+    return rows
+
+
+def _evaluate_and_keep(
+    run: TrainingRun, history: History, figures: dict[str, float]
+) -> list[CurveRow]:
+    """Evaluates the weights of this step, keeps them when they are good, and returns the rows.
+
+    Args:
+        run: The training.
+        history: Changed where the weights are kept.
+        figures: Of the steps before.
+    """
+    step = history.step
+    metrics, weights = _evaluate_average(run, history.settings.batch_size, step)
+    if metrics:
+        kept = KeptCheckpoint(step=step, metrics=metrics, file=f"best-{step}.npz")
+        _keep_best(run, history, kept, weights)
+    else:
+        history.num_passed_over += 1
+    return [
+        CurveRow(step=step, split=split, metric=metric, value=value)
         for split, values in (("train", figures), ("validation", metrics))
         for metric, value in values.items()
         # The gradient of a finite loss can be beyond float32.
         if np.isfinite(value)
     ]
-    history.curves += rows
-    if metrics:
-        kept = KeptCheckpoint(step=end, metrics=metrics, file=f"best-{end}.npz")
-        _keep_best(run, history, kept, weights)
-    else:
-        history.num_passed_over += 1
-    history.seconds += time.monotonic() - began
-    return rows
 
 
 def _evaluate_average(

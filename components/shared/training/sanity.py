@@ -246,7 +246,7 @@ def describe_check(trainer: Trainer, checks: Mapping[str, float]) -> list[str]:
             f"The untrained model's loss was {initial:.3g}; {expected:.3g} is what a model that "
             "knows nothing has. Check the head and the pixel range of the architecture."
         )
-    if not checks["overfit_loss"] < 0.5 * initial:
+    if "overfit_loss" in checks and not checks["overfit_loss"] < 0.5 * initial:
         warnings.append(
             f"The loss of one batch fell from {initial:.3g} to {checks['overfit_loss']:.3g} only, "
             f"in {checks['overfit_steps']:.0f} steps on that batch alone: the network learns "

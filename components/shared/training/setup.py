@@ -112,6 +112,7 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
             evidence,
             "default",
         ),
+        "trainable": Setting("all", "every layer learns", source="default"),
     }
     recipe = Recipe({**recipe.sections, "model": {**rules, **model}})
     facts = fixed_facts(recipe, info)

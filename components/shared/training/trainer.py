@@ -318,13 +318,20 @@ class Trainer:
     def recalibrate_batch_norm(self, batches: Iterable[np.ndarray]) -> None:
         """Replaces the statistics of all BatchNorm layers by their means over some batches.
 
-        Those of the last steps are of few images, and of augmented ones.
+        Those of the last steps are of few images, and of augmented ones. Frozen ones stay.
 
         Args:
             batches: Training images uint8 [B, H, W, C].
         """
+        if not any(norm.trainable for norm in norm_layers(self.model)):
+            return
         for done, batch in enumerate(batches):
             self._estimate(batch, np.float32(done / (done + 1)))
+
+    def restart_average(self) -> None:
+        """Lets the moving average begin with the weights as they are now."""
+        for average, weight in zip(self._average, self.model.trainable_weights, strict=False):
+            average.assign(weight)
 
     @property
     def averages(self) -> bool:

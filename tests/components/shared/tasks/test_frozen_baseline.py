@@ -54,7 +54,7 @@ def test_all_images_of_a_small_set_and_a_bounded_number_of_a_large_one():
 
 def test_features_are_computed_once_and_are_those_of_the_images(backbone, few_digits_dir, tmp_path):
     rows = np.array([3, 1, 7])
-    given = (backbone, few_digits_dir, "train", rows, 32, 1)
+    given = (backbone, few_digits_dir, "train", rows, (32, 32), 1)
     computed = read_features(*given, tmp_path)
     images = ImageSource(few_digits_dir, "train", (32, 32), 1).take(rows)
     np.testing.assert_allclose(computed, backbone(images), atol=1e-4)
@@ -65,7 +65,8 @@ def test_features_are_computed_once_and_are_those_of_the_images(backbone, few_di
 
 
 def test_equal_images_have_equal_features(backbone, few_digits_dir):
-    features = read_features(backbone, few_digits_dir, "train", np.array([2, 5, 2]), 32, 1, None)
+    rows = np.array([2, 5, 2])
+    features = read_features(backbone, few_digits_dir, "train", rows, (32, 32), 1, None)
     np.testing.assert_array_equal(features[0], features[2])
     assert np.abs(features[0] - features[1]).max() > 0.1
 

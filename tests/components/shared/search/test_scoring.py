@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from kfp_vision.components.shared.search.scoring import calibrated_losses
 from kfp_vision.components.shared.tasks import get_task
-from kfp_vision.components.trial_search.scoring import calibrated_losses
 
 _HALVES = np.array_split(np.random.default_rng(1).permutation(2000), 2)
 

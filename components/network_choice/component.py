@@ -1,0 +1,61 @@
+"""The KFP component of the choice of the network."""
+
+from kfp import dsl
+
+from kfp_vision.components.shared.runtime.container_images import component
+
+
+@component
+def choose_network(
+    dataset: dsl.Input[dsl.Dataset],
+    recipe: dsl.Input[dsl.Artifact],
+    choice: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    architecture: str,
+    image_size: int,
+    batch_size: int,
+    learning_rate: float,
+    epochs: int,
+    optimizer: str,
+    seed: int,
+    checkpoint_uri: str,
+    image_cache_gib: float,
+    architecture_version: str = "",
+) -> None:
+    """Compares networks, from scratch and pretrained, and writes the best into the recipe.
+
+    `architecture_version` is not read: it is KFP's cache key, so that a changed model file counts.
+    """
+    from pathlib import Path
+
+    from kfp_vision.components.network_choice.choose import choose_network
+    from kfp_vision.components.shared.datasets.image_cache import image_cache
+    from kfp_vision.components.shared.report.records import costs_before, hand_on
+    from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
+    from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
+    from kfp_vision.components.shared.training.setup import UserChoices
+
+    spent = costs_before(recipe)
+    config = UserChoices(
+        architecture=architecture,
+        image_size=image_size,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        optimizer=optimizer,
+        seed=seed,
+    )
+    result = choose_network(
+        Path(dataset.path),
+        Path(recipe.path) / "recipe.json",
+        Path(choice.path),
+        checkpoint_folder(checkpoint_uri),
+        config,
+        image_cache(checkpoint_uri, image_cache_gib),
+        spent,
+    )
+    hand_on(choice, "choice", recipe)
+    for candidate in result.candidates:
+        if candidate.chosen:
+            log_metrics(metrics, {"projected_loss": candidate.projected})
+    log_metrics(metrics, {"seconds": result.seconds})

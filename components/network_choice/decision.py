@@ -1,0 +1,70 @@
+"""Which candidate is chosen, from losses on the same held-out images.
+
+Shapes: M held-out images.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["Contender", "decide", "paired_difference", "project"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """What the decision looks at.
+
+    Attributes:
+        losses: Loss of each held-out image that the whole training is expected to reach, [M].
+        multiply_adds: Of one image, in inference.
+        is_frozen: Whether only the head learns.
+    """
+
+    losses: np.ndarray
+    multiply_adds: int
+    is_frozen: bool
+
+
+def project(first: np.ndarray, second: np.ndarray, doublings: float) -> np.ndarray:
+    """Returns the losses [M] after more doublings of the length.
+
+    Every doubling is taken to bring half of what the one before brought, a cautious power law: from
+    L(t) and L(2 t), L(2^(1 + k) t) = L(2 t) - (1 - 2^-k) (L(t) - L(2 t)). A loss that has risen is
+    not projected to rise further: the best checkpoint is kept.
+
+    Args:
+        first: Of a trial, [M].
+        second: Of a trial of twice the length, [M].
+        doublings: k, from the second trial to the whole training.
+    """
+    gain = first - second
+    if gain.mean() <= 0:
+        return second
+    projected: np.ndarray = second - (1 - 2.0 ** -max(doublings, 0.0)) * gain
+    return projected
+
+
+def paired_difference(losses: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    """Returns the mean of `losses - others` and its standard error."""
+    difference = losses - others
+    return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
+
+
+def decide(contenders: Sequence[Contender]) -> int:
+    """Returns the index of the choice.
+
+    Of those that are behind the lowest loss by at most one standard error, the one that costs least
+    in inference; of equally costly ones, the frozen one.
+
+    Args:
+        contenders: At least one; losses that are not finite lose.
+    """
+    finite = [index for index, each in enumerate(contenders) if np.isfinite(each.losses).all()]
+    best = min(finite, key=lambda index: contenders[index].losses.mean())
+    tied = []
+    for index in finite:
+        behind, error = paired_difference(contenders[index].losses, contenders[best].losses)
+        if index == best or behind <= error:
+            tied.append(index)
+    return min(tied, key=lambda i: (contenders[i].multiply_adds, not contenders[i].is_frozen))

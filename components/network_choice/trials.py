@@ -1,0 +1,199 @@
+"""Short trainings of the candidates, and their calibrated losses on the held-out images.
+
+Shapes: M held-out images.
+"""
+
+import dataclasses
+import gc
+import hashlib
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+
+from kfp_vision.components.network_choice.candidates import Candidate
+from kfp_vision.components.network_choice.images import Division
+from kfp_vision.components.shared.architectures.multiply_adds import count_multiply_adds
+from kfp_vision.components.shared.architectures.zoo import is_pretrained
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.search.scoring import calibrated_losses
+from kfp_vision.components.shared.search.short_training import run_steps
+from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks.baselines import Samples
+from kfp_vision.components.shared.tasks.frozen_baseline import LinearHead, fit_head
+from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
+from kfp_vision.components.shared.training.pretrained_head import read_samples, set_head
+from kfp_vision.components.shared.training.schedules import warmup_cosine
+from kfp_vision.components.shared.training.setup import build_trainer, open_split
+from kfp_vision.components.shared.training.step_time import seconds_per_step
+
+__all__ = ["Trials", "TrialResult"]
+
+# Pixels a second of the frozen network on two cores: what it can look at in the time of a trial is
+# counted by it, so that the features do not depend on the load of the machine.
+_FROZEN_PIXELS_PER_SECOND = 1e7
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialResult:
+    """What a trial showed.
+
+    Attributes:
+        losses: Calibrated, of each held-out image in nats, float [M]; NaN where it diverged.
+        images_seen: In its steps.
+        seconds: Of everything.
+        seconds_per_image: Of its steps; 0 for a frozen network.
+        multiply_adds: Of one image, in inference.
+    """
+
+    losses: np.ndarray
+    images_seen: int
+    seconds: float
+    seconds_per_image: float
+    multiply_adds: int
+
+
+class Trials:
+    """Runs trials; those that had ended before the process was killed are read from their files."""
+
+    def __init__(
+        self,
+        dataset_dir: Path,
+        info: DatasetInfo,
+        division: Division,
+        seconds: float,
+        seed: int,
+        folder: Path,
+        feature_dir: Path,
+        cache: ImageCache | None = None,
+    ) -> None:
+        """Runs nothing yet.
+
+        Args:
+            dataset_dir: The `dataset` artifact.
+            info: Of the dataset.
+            division: Which images are learned and which judge.
+            seconds: Of the steps of a trial of the first round.
+            seed: Of weights and order.
+            folder: Outlives a killed task; belongs to this choice alone.
+            feature_dir: Keeps features of frozen networks.
+            cache: Keeps decoded images for other stages and runs; None keeps none.
+        """
+        self._dataset_dir, self._info, self._division = dataset_dir, info, division
+        self._seconds, self._seed = seconds, seed
+        self._folder, self._feature_dir = folder, feature_dir
+        self._cache = cache
+        self._heads: dict[str, LinearHead] = {}
+
+    @property
+    def num_held_out(self) -> int:
+        """Images that judge."""
+        return sum(map(len, self._division.held_out))
+
+    def run(self, candidate: Candidate, recipe: Recipe, factor: int) -> TrialResult:
+        """Returns the result of a trial of `factor` times the length.
+
+        Args:
+            candidate: What is tried.
+            recipe: Complete, of this candidate.
+            factor: 1 in the first round.
+        """
+        digest = hashlib.sha256(f"{candidate.name} {factor}".encode()).hexdigest()[:16]
+        path = self._folder / f"{digest}.npz"
+        held = read_checkpoint(path)
+        if held is not None:
+            return TrialResult(losses=held[0][0], **held[1])
+        began = time.monotonic()
+        if candidate.trainable == "head":
+            logits, seen, pace, cost = self._run_frozen(candidate, recipe)
+        else:
+            logits, seen, pace, cost = self._run_steps(candidate, recipe, factor)
+        gc.collect()
+        losses = self._losses(recipe, logits)
+        result = TrialResult(losses, seen, time.monotonic() - began, pace, cost)
+        about = {k: v for k, v in dataclasses.asdict(result).items() if k != "losses"}
+        write_checkpoint(path, [losses], about)
+        return result
+
+    def _run_frozen(
+        self, candidate: Candidate, recipe: Recipe
+    ) -> tuple[np.ndarray, int, float, int]:
+        rows = self._frozen_rows(candidate)
+        head = self._fit_head(candidate, recipe, rows)
+        logits = [
+            head(self._samples(recipe, split, held).features)
+            for split, held in zip(("validation", "train"), self._division.held_out, strict=True)
+            if len(held)
+        ]
+        model = build_trainer(recipe, self._info, self._seed)[0].model
+        return np.concatenate(logits), len(rows), 0.0, count_multiply_adds(model)
+
+    def _frozen_rows(self, candidate: Candidate) -> np.ndarray:
+        pixels = candidate.height * candidate.width
+        most = int(self._seconds * _FROZEN_PIXELS_PER_SECOND / pixels)
+        return self._division.known[: max(most, 2 * len(self._info.classes))]
+
+    def _samples(self, recipe: Recipe, split: str, rows: np.ndarray) -> Samples:
+        return read_samples(recipe, self._info, self._dataset_dir, split, rows, self._feature_dir)
+
+    def _fit_head(self, candidate: Candidate, recipe: Recipe, rows: np.ndarray) -> LinearHead:
+        size = f"{candidate.height}x{candidate.width}"
+        if size not in self._heads:
+            samples = self._samples(recipe, "train", rows)
+            balanced = recipe.value("data", "class_weights") is not None
+            self._heads[size] = fit_head(samples, None, len(self._info.classes), balanced)
+        return self._heads[size]
+
+    def _run_steps(
+        self, candidate: Candidate, recipe: Recipe, factor: int
+    ) -> tuple[np.ndarray, int, float, int]:
+        trainer, _, settings = build_trainer(recipe, self._info, self._seed, ema_momentum=0.0)
+        if is_pretrained(candidate.architecture):
+            rows = self._frozen_rows(candidate)
+            set_head(trainer.model, self._fit_head(candidate, recipe, rows))
+        train, validation = (
+            open_split(self._dataset_dir, split, recipe, self._cache)
+            for split in ("train", "validation")
+        )
+        known, batch_size = self._division.known, settings.batch_size
+        images, targets = train.take(known[np.arange(batch_size) % len(known)])
+        pace = seconds_per_step(trainer, images, targets) / batch_size
+        # Not more passes than the whole training makes.
+        longest = settings.steps * batch_size * len(known) / len(train)
+        wanted = min(factor * self._seconds / pace, longest)
+        steps = max(2, round(wanted / batch_size))
+        rates = warmup_cosine(
+            np.arange(steps), settings.learning_rate, min(settings.warmup_steps, steps // 4), steps
+        )
+        for _, losses in run_steps(trainer, train, known, rates, batch_size, self._seed):
+            if not np.isfinite(losses).all():
+                break
+        sample = known[: min(len(known), 32 * batch_size)]
+        trainer.recalibrate_batch_norm(images for images, _ in train.batches_of(sample))
+        logits = [
+            trainer.outputs(images)
+            for split, rows in zip((validation, train), self._division.held_out, strict=True)
+            if len(rows)
+            for images, _ in split.batches(rows)
+        ]
+        return (
+            np.concatenate(logits),
+            steps * batch_size,
+            pace,
+            count_multiply_adds(trainer.model),
+        )
+
+    def _losses(self, recipe: Recipe, logits: np.ndarray) -> np.ndarray:
+        if not np.isfinite(logits).all():
+            return np.full(len(logits), math.nan)
+        labels = []
+        for split, rows in zip(("validation", "train"), self._division.held_out, strict=True):
+            images = open_split(self._dataset_dir, split, recipe)
+            labels.append(images.read_targets(rows)["label"])
+        order = np.random.default_rng(0).permutation(len(logits))
+        targets = {"label": np.concatenate(labels)}
+        task = get_task(self._info.task)
+        return calibrated_losses(task, targets, logits, np.array_split(order, 2))

@@ -1,0 +1,87 @@
+"""The head of a pretrained network, fitted to its features before anything else learns.
+
+A random head would send gradients through the network that undo what it knows (Kumar et al., 2022,
+arXiv:2202.10054, section 3).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kfp_vision.components.shared.architectures.frozen_features import open_backbone
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.datasets.image_features import read_features
+from kfp_vision.components.shared.datasets.store import open_split
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks.baselines import Samples
+from kfp_vision.components.shared.tasks.frozen_baseline import LinearHead, fit_head
+from kfp_vision.components.shared.training.trainer import Trainer
+
+__all__ = ["read_samples", "set_head", "start_from_features"]
+
+_HEAD = "logits"
+
+
+def read_samples(
+    recipe: Recipe,
+    info: DatasetInfo,
+    dataset_dir: Path,
+    split: str,
+    rows: np.ndarray,
+    cache_dir: Path | None,
+) -> Samples:
+    """Returns the features of some images by the network of a recipe, and their labels.
+
+    Args:
+        recipe: Complete; its network is a pretrained one.
+        info: Of the dataset.
+        dataset_dir: The `dataset` artifact.
+        split: One of `SPLITS`.
+        rows: Which images, int [N].
+        cache_dir: As of `read_features`.
+    """
+    height, width = recipe.value("model", "image_size")
+    backbone = open_backbone(recipe.value("model", "architecture"))
+    features = read_features(
+        backbone, dataset_dir, split, rows, (height, width), info.channels, cache_dir
+    )
+    table = open_split(dataset_dir, split)
+    targets = get_task(info.task).open_targets(table, (height, width), len(info.classes))
+    return Samples(features, targets(rows)["label"])
+
+
+def start_from_features(
+    trainer: Trainer,
+    recipe: Recipe,
+    info: DatasetInfo,
+    dataset_dir: Path,
+    rows: np.ndarray,
+    cache_dir: Path | None,
+) -> LinearHead:
+    """Gives a trainer of a pretrained network the head that fits the features of some images.
+
+    The head is returned, too.
+
+    Args:
+        trainer: Has not taken a step.
+        recipe: As of `read_samples`; every class counts the same where it has class weights.
+        info: Of the dataset.
+        dataset_dir: The `dataset` artifact.
+        rows: Training images, int [N]; folds of them choose the penalty.
+        cache_dir: As of `read_features`.
+    """
+    samples = read_samples(recipe, info, dataset_dir, "train", rows, cache_dir)
+    balanced = recipe.value("data", "class_weights") is not None
+    head = fit_head(samples, None, len(info.classes), balanced)
+    set_head(trainer.model, head)
+    trainer.restart_average()
+    return head
+
+
+def set_head(model: Any, head: LinearHead) -> None:
+    """Assigns kernel and bias of the last layer of a model of `build_model`."""
+    layer = model.get_layer(_HEAD)
+    layer.kernel.assign(head.kernel)
+    layer.bias.assign(head.bias)

@@ -1,0 +1,66 @@
+"""The training of a head alone: a convex problem on cached features, solved and not iterated."""
+
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.training_result import TrainingResult
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.tasks.records import whole_set_metrics
+from kfp_vision.components.shared.training.history import CurveRow
+from kfp_vision.components.shared.training.pretrained_head import read_samples, start_from_features
+from kfp_vision.components.shared.training.setup import build_trainer
+
+__all__ = ["train_head"]
+
+
+def train_head(
+    dataset_dir: Path, recipe: Recipe, info: DatasetInfo, cache_dir: Path | None, seed: int
+) -> tuple[keras.Model, TrainingResult, list[CurveRow]]:
+    """Returns the model with the fitted head, how it went, and its figures as curves of one step.
+
+    Args:
+        dataset_dir: The `dataset` artifact.
+        recipe: Complete; its network is a pretrained one.
+        info: Of the dataset.
+        cache_dir: Keeps the features; None keeps none.
+        seed: Is recorded; nothing is drawn.
+    """
+    started = time.monotonic()
+    trainer, task, _ = build_trainer(recipe, info, seed)
+    rows = {split: np.arange(info.splits[split]) for split in ("train", "validation")}
+    head = start_from_features(trainer, recipe, info, dataset_dir, rows["train"], cache_dir)
+    curves: list[CurveRow] = []
+    validation: dict[str, float] = {}
+    for split, chosen in rows.items():
+        held = read_samples(recipe, info, dataset_dir, split, chosen, cache_dir)
+        targets, logits = {"label": held.labels}, head(held.features)
+        metrics = whole_set_metrics(task, task.record(targets, task.decode(logits)))
+        metrics["loss"] = float(np.mean(np.asarray(task.loss(targets, logits))))
+        curves += [
+            CurveRow(step=1, split=split, metric=name, value=value)
+            for name, value in metrics.items()
+        ]
+        validation = metrics if split == "validation" else validation
+    seconds, seen = time.monotonic() - started, len(rows["train"])
+    summary = TrainingResult(
+        architecture=recipe.value("model", "architecture"),
+        parameters=trainer.model.count_params(),
+        image_size=list(recipe.value("model", "image_size")),
+        seed=seed,
+        steps=1,
+        best_step=1,
+        validation=validation,
+        seconds=seconds,
+        plain_seconds=seconds,
+        images_seen=seen,
+        images_per_second=seen / seconds,
+        waiting_share=0.0,
+        precision="float32",
+        checks={},
+        warnings=[],
+    )
+    return trainer.model, summary, curves

@@ -1,0 +1,126 @@
+"""The stage on real digits: what it compares, what it leaves alone, and that it resumes."""
+
+import json
+
+import pytest
+
+from kfp_vision.components.network_choice import choose
+from kfp_vision.components.network_choice.choose import choose_network
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.recipe.budget import with_budget
+from kfp_vision.components.shared.recipe.document import (
+    Recipe,
+    Setting,
+    read_recipe,
+    write_recipe,
+)
+from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
+
+# One size: every other one has a step of its own to compile.
+CONFIG = UserChoices(image_size=32)
+
+
+@pytest.fixture(scope="session")
+def digits_recipe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("profile")
+    # A trial of the first round gets a 45th of it.
+    values = {"class_weights": None, "primary_metric": "accuracy", "positive_class": None}
+    data = {name: Setting(value, "by hand") for name, value in values.items()}
+    recipe = with_budget(Recipe({"data": data}), "balanced", max_minutes=1.0)
+    write_recipe(recipe, folder / "recipe.json")
+    return folder / "recipe.json"
+
+
+@pytest.fixture(scope="session")
+def chosen(digits_dir, digits_recipe, tmp_path_factory):
+    output, checkpoints = (tmp_path_factory.mktemp(name) for name in ("choice", "checkpoints"))
+    result = choose_network(digits_dir, digits_recipe, output, checkpoints, CONFIG)
+    return result, output, checkpoints
+
+
+def test_frozen_networks_fine_tuned_ones_and_one_from_scratch_are_compared(chosen):
+    result, _, _ = chosen
+    kinds = {(each.is_pretrained, each.trainable) for each in result.candidates}
+    assert kinds == {(True, "head"), (True, "all"), (False, "all")}
+    assert sum(each.chosen for each in result.candidates) == 1
+    assert result.num_held_out == 300
+    assert result.skipped == ""
+    # Ten balanced classes: whoever knows nothing loses ln 10.
+    assert min(each.losses[0] for each in result.candidates) < 1.0
+    (best,) = (each for each in result.candidates if each.behind is None)
+    assert best.projected == min(each.projected for each in result.candidates)
+
+
+def test_the_choice_is_in_the_recipe_and_every_stage_after_it_keeps_it(chosen, digits_dir):
+    result, output, _ = chosen
+    recipe = read_recipe(output / "recipe.json")
+    (winner,) = (each for each in result.candidates if each.chosen)
+    held = recipe.sections["model"]
+    assert held["architecture"].value == winner.architecture
+    assert held["image_size"].value == winner.image_size
+    assert held["trainable"].value == winner.trainable
+    sources = {name: setting.source for name, setting in held.items()}
+    assert sources == {"architecture": "learned", "image_size": "user", "trainable": "learned"}
+    info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    again = complete_recipe(recipe, info, CONFIG)
+    assert again.sections["model"] == recipe.sections["model"]
+
+
+def test_trials_that_had_ended_are_not_run_again(chosen, digits_dir, digits_recipe, tmp_path):
+    result, _, checkpoints = chosen
+    files = {path: path.stat().st_mtime_ns for path in checkpoints.glob("choice-*/*.npz")}
+    again = choose_network(digits_dir, digits_recipe, tmp_path, checkpoints, CONFIG)
+    assert again.candidates == result.candidates
+    assert {path: path.stat().st_mtime_ns for path in checkpoints.glob("choice-*/*.npz")} == files
+
+
+@pytest.mark.parametrize(
+    ("architecture", "reason"),
+    [
+        ("separable", "`architecture` is `separable`, which is trained from scratch"),
+        ("mine.keras", "`architecture` is a model of the user"),
+    ],
+)
+def test_the_network_of_the_user_is_not_overruled(
+    digits_dir, digits_recipe, tmp_path, architecture, reason
+):
+    config = UserChoices(architecture=architecture)
+    result = choose_network(digits_dir, digits_recipe, tmp_path, tmp_path, config)
+    assert result.skipped == reason
+    assert "model" not in read_recipe(tmp_path / "recipe.json").sections
+
+
+def test_without_weights_it_says_what_to_install(digits_dir, digits_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(choose, "PRETRAINED", "resnet_rs_18_imagenet")
+    result = choose_network(digits_dir, digits_recipe, tmp_path, tmp_path, UserChoices())
+    assert result.skipped.startswith("there is no pretrained network at hand")
+    assert "`resnet_rs_18` has no weights" in result.skipped
+
+
+def test_twelve_images_in_all(twelve_digits_dir, digits_recipe, tmp_path):
+    result = choose_network(twelve_digits_dir, digits_recipe, tmp_path, tmp_path, UserChoices())
+    assert result.skipped == "10 images are too few to tell networks apart, which takes 40"
+    assert json.loads((tmp_path / "cost.json").read_text())["images_seen"] == 0
+
+
+def test_a_choice_made_on_other_images_is_not_used(digits_dir, digits_recipe, tmp_path):
+    recipe = read_recipe(digits_recipe).with_settings(
+        "model",
+        {"trainable": Setting("head", "chosen before", context={"data": "other images"})},
+    )
+    write_recipe(recipe, tmp_path / "start.json")
+    config = UserChoices(architecture="separable")
+    result = choose_network(digits_dir, tmp_path / "start.json", tmp_path, tmp_path, config)
+    assert result.notes == [
+        "The network of the recipe that the run starts from is not used: it was chosen on other "
+        "images, or another split."
+    ]
+
+
+def test_a_choice_made_on_these_images_is_not_made_again(digits_dir, chosen, tmp_path):
+    _, output, _ = chosen
+    result = choose_network(digits_dir, output / "recipe.json", tmp_path, tmp_path, UserChoices())
+    assert result.skipped == "the recipe that the run starts from holds the choice for these images"
+    before, after = (read_recipe(folder / "recipe.json") for folder in (output, tmp_path))
+    assert after == before
