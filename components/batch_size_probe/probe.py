@@ -139,7 +139,9 @@ def probe_batch_size(
 
     def plan_rest(recipe: Recipe, image_s: float, with_probe: bool) -> RunPlan | None:
         now = StageCost(_STAGE, time.monotonic() - started, 0)
-        seen = round(recipe.value(SECTION, "epochs") * num_images)
+        # A head is solved on cached features.
+        is_frozen = recipe.value("model", "trainable") == "head"
+        seen = 0 if is_frozen else round(recipe.value(SECTION, "epochs") * num_images)
         start_up_s = start_up_seconds(spent)
         return plan_stages(recipe, [*spent, now], info, seen, image_s, start_up_s, with_probe)
 

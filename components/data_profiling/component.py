@@ -12,6 +12,7 @@ def profile_dataset(
     page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     recipe_uri: str,
+    architecture: str,
     positive_class: str,
     preset: str,
     max_minutes: float,
@@ -35,7 +36,7 @@ def profile_dataset(
     recipe = fetch_recipe(recipe_uri) if recipe_uri else Recipe()
     recipe = with_budget(recipe, preset, max_minutes, cost_multiple)
     output_dir = Path(profile.path)
-    config = ProfileConfig(positive_class=positive_class)
+    config = ProfileConfig(architecture=architecture, positive_class=positive_class)
     result = profile_images(Path(dataset.path), recipe, output_dir, config, spent)
     hand_on(profile, "profile", dataset)
     shutil.copyfile(output_dir / "profile.html", page.path)

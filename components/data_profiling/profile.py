@@ -47,6 +47,7 @@ class ProfileConfig:
         thumbnails: Images shown of each class, and of how many classes.
         beta: Of the effective number of samples; 0.9999 was best on long-tailed CIFAR-10 (Cui et
             al., 2019, section 5).
+        architecture: The user's; `auto` compares networks, which the plan counts.
         positive_class: The user's; empty for the recipe's, or the rarer class.
         seed: Of the samples.
     """
@@ -55,6 +56,7 @@ class ProfileConfig:
     sample_pixels: int = 200_000_000
     thumbnails: tuple[int, int] = (6, 50)
     beta: float = 0.9999
+    architecture: str = "auto"
     positive_class: str = ""
     seed: int = 0
 
@@ -117,7 +119,7 @@ def profile_images(
     write_json(profile, output_dir / "profile.json")
     write_recipe(recipe, output_dir / "recipe.json")
     now = StageCost(_STAGE, time.monotonic() - started, len(rows))
-    plan = first_plan(recipe, info, [*spent, now])
+    plan = first_plan(recipe, info, [*spent, now], config.architecture == "auto")
     if plan:
         show_note(plan.sentence())
     report = profile_report(info, profile, plan)

@@ -17,13 +17,16 @@ _IMAGES_PER_SECOND = 600
 _START_UPS = 3.5
 
 
-def first_plan(recipe: Recipe, info: DatasetInfo, spent: Sequence[StageCost]) -> RunPlan | None:
-    """Returns the plan of a run whose network is the default one; None without a budget.
+def first_plan(
+    recipe: Recipe, info: DatasetInfo, spent: Sequence[StageCost], with_choice: bool
+) -> RunPlan | None:
+    """Returns the plan of a run whose network is the smallest one; None without a budget.
 
     Args:
         recipe: With the section `budget`.
         info: Of the dataset.
         spent: So far.
+        with_choice: Whether networks are compared first.
     """
     epochs, images = recipe.get("training", "epochs"), info.splits["train"]
     if epochs is None or epochs.source != "user":
@@ -38,4 +41,5 @@ def first_plan(recipe: Recipe, info: DatasetInfo, spent: Sequence[StageCost]) ->
         1 / _IMAGES_PER_SECOND,
         _START_UPS * start_up_seconds(spent),
         with_probe=True,
+        with_choice=with_choice,
     )

@@ -13,7 +13,7 @@ from kfp_vision.components.network_choice.candidates import (
     frozen_candidates,
 )
 from kfp_vision.components.network_choice.comparing import Compared, compare, summarise
-from kfp_vision.components.network_choice.images import MIN_IMAGES, divide_images
+from kfp_vision.components.network_choice.images import MIN_IMAGES, MIN_VALIDATION, divide_images
 from kfp_vision.components.network_choice.stage_report import choice_report
 from kfp_vision.components.network_choice.trials import Trials
 from kfp_vision.components.shared.architectures.imagenet_weights import missing_weights
@@ -96,7 +96,9 @@ def choose_network(
         planned = functools.partial(
             _planned_images, num_images=info.splits["train"], seconds=_TRAINING_SHARE * seconds
         )
-        chosen, candidates = summarise(compare(trials, frozen, scratch, recipe_of), planned)
+        can_select = info.splits["validation"] >= MIN_VALIDATION
+        compared = compare(trials, frozen, scratch, recipe_of)
+        chosen, candidates = summarise(compared, planned, can_select)
         recipe = _learned(chosen, info, candidates, planned(chosen))
         result = NetworkChoice(
             candidates=candidates,

@@ -45,18 +45,23 @@ class Compared:
         """Mean loss of the first round."""
         return float(self.rounds[0].losses.mean())
 
-    def contender(self, planned_images: float) -> Contender:
+    def contender(self, planned_images: float, can_select: bool) -> Contender:
         """Returns what the decision looks at.
+
+        A fine-tuned network starts from the frozen one, which is kept where no later checkpoint is
+        better: of the two it is taken where enough validation images can tell that.
 
         Args:
             planned_images: Of the whole training, with repetition.
+            can_select: Whether validation images can tell checkpoints apart.
         """
         first, last = self.rounds[0], self.rounds[-1]
         losses = last.losses
         if last is not first:
             doublings = math.log2(max(1.0, planned_images / last.images_seen))
             losses = project(first.losses, losses, doublings)
-        return Contender(losses, first.multiply_adds, self.candidate.trainable == "head")
+        is_frozen = self.candidate.trainable == "head"
+        return Contender(losses, first.multiply_adds, int(is_frozen == can_select))
 
 
 def compare(
@@ -107,15 +112,18 @@ def compare(
 
 
 def summarise(
-    compared: Sequence[Compared], planned_images: Callable[[Compared], float]
+    compared: Sequence[Compared],
+    planned_images: Callable[[Compared], float],
+    can_select: bool,
 ) -> tuple[Compared, list[CandidateResult]]:
     """Returns the choice, and what was seen of all.
 
     Args:
         compared: After their trials.
         planned_images: Returns the images, with repetition, of the whole training of a candidate.
+        can_select: Whether validation images can tell checkpoints apart.
     """
-    contenders = [each.contender(planned_images(each)) for each in compared]
+    contenders = [each.contender(planned_images(each), can_select) for each in compared]
     means = [np.nan_to_num(each.losses.mean(), nan=np.inf) for each in contenders]
     best, chosen = int(np.argmin(means)), decide(contenders)
     results = [

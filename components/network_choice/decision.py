@@ -18,12 +18,12 @@ class Contender:
     Attributes:
         losses: Loss of each held-out image that the whole training is expected to reach, [M].
         multiply_adds: Of one image, in inference.
-        is_frozen: Whether only the head learns.
+        rank: Of equally costly ones, the lower is taken.
     """
 
     losses: np.ndarray
     multiply_adds: int
-    is_frozen: bool
+    rank: int
 
 
 def project(first: np.ndarray, second: np.ndarray, doublings: float) -> np.ndarray:
@@ -55,7 +55,7 @@ def decide(contenders: Sequence[Contender]) -> int:
     """Returns the index of the choice.
 
     Of those that are behind the lowest loss by at most one standard error, the one that costs least
-    in inference; of equally costly ones, the frozen one.
+    in inference; of equally costly ones, that of the lowest rank.
 
     Args:
         contenders: At least one; losses that are not finite lose.
@@ -67,4 +67,4 @@ def decide(contenders: Sequence[Contender]) -> int:
         behind, error = paired_difference(contenders[index].losses, contenders[best].losses)
         if index == best or behind <= error:
             tied.append(index)
-    return min(tied, key=lambda i: (contenders[i].multiply_adds, not contenders[i].is_frozen))
+    return min(tied, key=lambda i: (contenders[i].multiply_adds, contenders[i].rank))

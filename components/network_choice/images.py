@@ -9,12 +9,12 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.store import class_strata, open_split
 from kfp_vision.components.shared.search.held_out import Rows, stratified_order
 
-__all__ = ["MIN_IMAGES", "Division", "divide_images"]
+__all__ = ["MIN_IMAGES", "MIN_VALIDATION", "Division", "divide_images"]
 
 # Fewer cannot tell any two networks apart.
 MIN_IMAGES = 40
 # With fewer validation images, training images are held out beside them: so many or this share.
-_MIN_VALIDATION, _HELD_OUT_SHARE = 100, 0.3
+MIN_VALIDATION, _HELD_OUT_SHARE = 100, 0.3
 # More images do not change a choice, and looking at them takes time.
 _MAX_HELD_OUT, _MAX_HELD_OUT_PIXELS = 1000, 2e7
 
@@ -45,9 +45,9 @@ def divide_images(dataset_dir: Path, info: DatasetInfo, largest_pixels: int) -> 
         stratified_order(class_strata(open_split(dataset_dir, split)))
         for split in ("train", "validation")
     )
-    most = max(_MIN_VALIDATION, min(_MAX_HELD_OUT, int(_MAX_HELD_OUT_PIXELS / largest_pixels)))
+    most = max(MIN_VALIDATION, min(_MAX_HELD_OUT, int(_MAX_HELD_OUT_PIXELS / largest_pixels)))
     num_train = 0
-    if len(validation) < _MIN_VALIDATION:
+    if len(validation) < MIN_VALIDATION:
         wanted = round(_HELD_OUT_SHARE * (len(train) + len(validation)))
         num_train = max(0, min(most, wanted) - len(validation))
     return Division(

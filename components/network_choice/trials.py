@@ -4,11 +4,11 @@ Shapes: M held-out images.
 """
 
 import dataclasses
-import gc
 import hashlib
 import math
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,23 +18,28 @@ from kfp_vision.components.shared.architectures.multiply_adds import count_multi
 from kfp_vision.components.shared.architectures.zoo import is_pretrained
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.search.scoring import calibrated_losses
 from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.tasks.baselines import Samples
 from kfp_vision.components.shared.tasks.frozen_baseline import LinearHead, fit_head
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
+from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
 from kfp_vision.components.shared.training.pretrained_head import read_samples, set_head
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.step_time import seconds_per_step
+from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["Trials", "TrialResult"]
 
-# Pixels a second of the frozen network on two cores: what it can look at in the time of a trial is
-# counted by it, so that the features do not depend on the load of the machine.
-_FROZEN_PIXELS_PER_SECOND = 1e7
+# Pixels a second of the frozen network, and multiply-adds a second of a training step, on two idle
+# cores. What a trial sees is counted by them, so that the load of a machine does not change it; a
+# faster machine takes as many more steps, a slower one up to three times as long.
+_FROZEN_PIXELS_PER_SECOND, _TRAINED_PER_SECOND, _PATIENCE = 1e7, 3e10, 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +59,15 @@ class TrialResult:
     seconds: float
     seconds_per_image: float
     multiply_adds: int
+
+
+class _Prepared(NamedTuple):
+    """A compiled trainer, its settings and state at the start, and seconds of an image."""
+
+    trainer: Trainer
+    settings: Hyperparameters
+    start: list[np.ndarray]
+    pace: float
 
 
 class Trials:
@@ -87,6 +101,7 @@ class Trials:
         self._folder, self._feature_dir = folder, feature_dir
         self._cache = cache
         self._heads: dict[str, LinearHead] = {}
+        self._prepared: dict[Candidate, _Prepared] = {}
 
     @property
     def num_held_out(self) -> int:
@@ -111,7 +126,6 @@ class Trials:
             logits, seen, pace, cost = self._run_frozen(candidate, recipe)
         else:
             logits, seen, pace, cost = self._run_steps(candidate, recipe, factor)
-        gc.collect()
         losses = self._losses(recipe, logits)
         result = TrialResult(losses, seen, time.monotonic() - began, pace, cost)
         about = {k: v for k, v in dataclasses.asdict(result).items() if k != "losses"}
@@ -150,28 +164,29 @@ class Trials:
     def _run_steps(
         self, candidate: Candidate, recipe: Recipe, factor: int
     ) -> tuple[np.ndarray, int, float, int]:
-        trainer, _, settings = build_trainer(recipe, self._info, self._seed, ema_momentum=0.0)
-        if is_pretrained(candidate.architecture):
-            rows = self._frozen_rows(candidate)
-            set_head(trainer.model, self._fit_head(candidate, recipe, rows))
         train, validation = (
             open_split(self._dataset_dir, split, recipe, self._cache)
             for split in ("train", "validation")
         )
+        if candidate not in self._prepared:
+            self._prepared[candidate] = self._prepare(candidate, recipe, train)
+        trainer, settings, start, pace = self._prepared[candidate]
+        trainer.restore(start)
         known, batch_size = self._division.known, settings.batch_size
-        images, targets = train.take(known[np.arange(batch_size) % len(known)])
-        pace = seconds_per_step(trainer, images, targets) / batch_size
+        cost = count_multiply_adds(trainer.model)
         # Not more passes than the whole training makes.
         longest = settings.steps * batch_size * len(known) / len(train)
-        wanted = min(factor * self._seconds / pace, longest)
-        steps = max(2, round(wanted / batch_size))
+        # Forwards, and twice as much backwards.
+        nominal = _TRAINED_PER_SECOND / (3 * cost)
+        speed = min(max(nominal, 1 / pace), _PATIENCE / pace)
+        steps = max(2, round(min(factor * self._seconds * speed, longest) / batch_size))
         rates = warmup_cosine(
             np.arange(steps), settings.learning_rate, min(settings.warmup_steps, steps // 4), steps
         )
         for _, losses in run_steps(trainer, train, known, rates, batch_size, self._seed):
             if not np.isfinite(losses).all():
                 break
-        sample = known[: min(len(known), 32 * batch_size)]
+        sample = known[: min(len(known), STATISTICS_BATCHES * batch_size)]
         trainer.recalibrate_batch_norm(images for images, _ in train.batches_of(sample))
         logits = [
             trainer.outputs(images)
@@ -179,12 +194,17 @@ class Trials:
             if len(rows)
             for images, _ in split.batches(rows)
         ]
-        return (
-            np.concatenate(logits),
-            steps * batch_size,
-            pace,
-            count_multiply_adds(trainer.model),
-        )
+        return np.concatenate(logits), steps * batch_size, pace, cost
+
+    def _prepare(self, candidate: Candidate, recipe: Recipe, train: LabelledImages) -> _Prepared:
+        trainer, _, settings = build_trainer(recipe, self._info, self._seed, ema_momentum=0.0)
+        if is_pretrained(candidate.architecture):
+            rows = self._frozen_rows(candidate)
+            set_head(trainer.model, self._fit_head(candidate, recipe, rows))
+        known, batch_size = self._division.known, settings.batch_size
+        images, targets = train.take(known[np.arange(batch_size) % len(known)])
+        pace = seconds_per_step(trainer, images, targets) / batch_size
+        return _Prepared(trainer, settings, trainer.state(), pace)
 
     def _losses(self, recipe: Recipe, logits: np.ndarray) -> np.ndarray:
         if not np.isfinite(logits).all():

@@ -56,6 +56,8 @@ _LEARNING = {
     "search_augmentation": _Learning(2.0, 0.1),
     "search_trials": _Learning(3.0, 0.4),
 }
+# Of what remains when it begins, at most.
+_CHOICE_SHARE = 0.25
 # A fraction of a search is no search.
 _LEAST_SCALE = 0.25
 
@@ -120,6 +122,7 @@ def plan_stages(
     image_s: float,
     start_up_s: float,
     with_probe: bool = False,
+    with_choice: bool = False,
 ) -> RunPlan | None:
     """Returns the plan of the stages that follow; None without a budget.
 
@@ -135,13 +138,16 @@ def plan_stages(
         image_s: Seconds of one image in a training step.
         start_up_s: Of a task that trains.
         with_probe: Whether the probe is yet to come.
+        with_choice: Whether networks are yet to be compared.
     """
     if recipe.get(budget.SECTION, "minutes") is None:
         return None
     image_s *= 1 + EVALUATION_SHARE
     remaining = remaining_seconds(recipe, spent)
     closing = _closing_stages(info, start_up_s, image_s)
-    room = max(0.0, remaining - closing_seconds(info, start_up_s, image_s))
+    choice = {"choose_network": _CHOICE_SHARE * remaining} if with_choice else {}
+    taken = sum(choice.values()) + closing_seconds(info, start_up_s, image_s)
+    room = max(0.0, remaining - taken)
     plain = plain_images * image_s
     training = _TRAIN_STARTS * start_up_s + plain
     rest = max(room - training, room / 3 if may_cut(recipe) else 0.0)
@@ -158,7 +164,7 @@ def plan_stages(
     if may_cut(recipe):
         left = room - sum(learning.values())
         training = max(_TRAIN_STARTS * start_up_s, min(training, left))
-    stages = {**learning, "train": training, **closing}
+    stages = {**choice, **learning, "train": training, **closing}
     minutes = recipe.value(budget.SECTION, "minutes")
     return RunPlan(minutes, 60 * minutes - remaining, image_s, start_up_s, stages)
 

@@ -251,6 +251,7 @@ def test_components_warm_start_and_gate(imbalanced: Path, tmp_path: Path) -> Non
         page=SimpleNamespace(path=str(tmp_path / "page.html")),
         metrics=SimpleNamespace(log_metric=logged.__setitem__),
         recipe_uri=str(tmp_path / "earlier.json"),
+        architecture="auto",
         positive_class="",
         preset="fast",
         max_minutes=0.0,

@@ -11,8 +11,8 @@ from kfp_vision.components.network_choice.decision import (
 )
 
 
-def contender(losses: object, cost: int = 100, frozen: bool = False) -> Contender:
-    return Contender(np.asarray(losses, float), cost, frozen)
+def contender(losses: object, cost: int = 100, rank: int = 0) -> Contender:
+    return Contender(np.asarray(losses, float), cost, rank)
 
 
 @pytest.fixture
@@ -51,11 +51,11 @@ def test_of_those_that_cannot_be_told_apart_the_cheapest_wins(losses):
     assert decide([large, small]) == 1
 
 
-def test_of_equally_costly_ones_the_frozen_one_wins(losses):
+def test_of_equally_costly_ones_the_rank_decides(losses):
     noise = np.random.default_rng(1).normal(0.0, 0.3, len(losses))
-    tuned = contender(losses, 400)
-    frozen = contender(losses + noise - noise.mean() + 0.001, 400, frozen=True)
-    assert decide([tuned, frozen]) == 1
+    lowest = contender(losses, 400, rank=1)
+    other = contender(losses + noise - noise.mean() + 0.001, 400, rank=0)
+    assert decide([lowest, other]) == 1
 
 
 def test_a_candidate_that_diverged_loses(losses):
