@@ -107,7 +107,7 @@ def evaluate_model(
     rivals, left_out = task.baselines(dataset_dir, info, primary, config.seed, feature_dir)
     scores, baselines = score_against_rivals(task, records["test"], rivals, *bootstrap)
     validation = score_with_intervals(task, records["validation"], *bootstrap)
-    verdict = judge(primary, scores, baselines)
+    verdict = judge(primary, scores, baselines, is_frozen=_is_frozen(recipe))
     explained, table = task.explain(
         images["test"], outputs["test"], temperature, info.classes, config.num_mistakes
     )
@@ -133,6 +133,11 @@ def evaluate_model(
     cost = StageCost("evaluate_model", time.monotonic() - started, seen)
     write_json(cost, output_dir / COST_FILE)
     return evaluation
+
+
+def _is_frozen(recipe: Recipe) -> bool:
+    trainable = recipe.get("model", "trainable")
+    return trainable is not None and trainable.value == "head"
 
 
 def _positive_class(recipe: Recipe) -> PositiveClass | None:

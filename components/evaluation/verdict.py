@@ -18,9 +18,10 @@ _FLOOR = "zero_rule"
 # from a pretrained network.
 _PRETRAINED = "frozen_features"
 _ADVICE = (
-    "Features of a pretrained network suit these images better: "
-    "`--architecture efficientnet_lite0_imagenet` trains one."
+    "Features of a pretrained network suit these images better: `--architecture auto` compares "
+    "such networks with others."
 )
+_SAME = "`frozen_features` is the same method as this model, a frozen network with a linear head."
 # Balanced accuracy rests on the few images of rare classes. Where it cannot tell two models apart,
 # these metrics, in this order, may.
 _TIE_BREAKERS = {"balanced_accuracy": ("auroc", "accuracy")}
@@ -44,7 +45,9 @@ class Verdict:
     reasons: list[str]
 
 
-def judge(primary: str, scores: Scores, baselines: Mapping[str, Scores]) -> Verdict:
+def judge(
+    primary: str, scores: Scores, baselines: Mapping[str, Scores], is_frozen: bool = False
+) -> Verdict:
     """Returns the verdict.
 
     Rejected is a model that is clearly below a baseline on pixels, or whose own interval is not
@@ -54,6 +57,8 @@ def judge(primary: str, scores: Scores, baselines: Mapping[str, Scores]) -> Verd
         primary: The metric that decides.
         scores: Of the model on the test split.
         baselines: Name -> the same of a baseline, each with its `difference`.
+        is_frozen: Whether the model is a frozen network with a linear head: that it is level with
+            `frozen_features` then says nothing against it.
     """
     if primary not in scores:
         reason = (
@@ -83,11 +88,15 @@ def judge(primary: str, scores: Scores, baselines: Mapping[str, Scores]) -> Verd
         return Verdict("rejected", best, reasons[0], reasons)
     if outperformed:
         return Verdict("outperformed", best, outperformed, [])
-    unclear = {name: rival for name, rival in baselines.items() if _sign(rival[primary]) != 1}
+    same = {_PRETRAINED} & baselines.keys() if is_frozen else set()
+    others = {name: rival for name, rival in baselines.items() if name not in same}
+    unclear = {name: rival for name, rival in others.items() if _sign(rival[primary]) != 1}
     if not unclear:
-        figures = _compare(best, primary, scores, baselines[best])
-        sentence = f"The model is clearly better than every baseline, the best of them is {figures}"
-        return Verdict("better", best, sentence, [])
+        closest = max(others, key=lambda name: others[name][primary]["value"])
+        figures = _compare(closest, primary, scores, others[closest])
+        every = "every other baseline" if same else "every baseline"
+        sentence = f"The model is clearly better than {every}, the best of them is {figures}"
+        return Verdict("better", best, f"{sentence} {_SAME}" if same else sentence, [])
     closest = max(unclear, key=lambda name: unclear[name][primary]["value"])
     sentence = (
         f"The model cannot be told from {_compare(closest, primary, scores, unclear[closest])} The "

@@ -16,6 +16,8 @@ from kfp_vision.components.shared.training.setup import build_trainer
 
 __all__ = ["train_head"]
 
+_TIMED_IMAGES = 64
+
 
 def train_head(
     dataset_dir: Path, recipe: Recipe, info: DatasetInfo, cache_dir: Path | None, seed: int
@@ -46,6 +48,7 @@ def train_head(
         ]
         validation = metrics if split == "validation" else validation
     seconds, seen = time.monotonic() - started, len(rows["train"])
+    plain = max(seconds, seen * _seconds_per_image(dataset_dir, recipe, info))
     summary = TrainingResult(
         architecture=recipe.value("model", "architecture"),
         parameters=trainer.model.count_params(),
@@ -55,7 +58,7 @@ def train_head(
         best_step=1,
         validation=validation,
         seconds=seconds,
-        plain_seconds=seconds,
+        plain_seconds=plain,
         images_seen=seen,
         images_per_second=seen / seconds,
         waiting_share=0.0,
@@ -64,3 +67,14 @@ def train_head(
         warnings=[],
     )
     return trainer.model, summary, curves
+
+
+def _seconds_per_image(dataset_dir: Path, recipe: Recipe, info: DatasetInfo) -> float:
+    """Returns what the features of an image take that is in no cache."""
+    rows = np.arange(min(_TIMED_IMAGES, info.splits["train"]))
+    # The first call may compile.
+    for _ in range(2):
+        began = time.monotonic()
+        read_samples(recipe, info, dataset_dir, "train", rows, None)
+        seconds = time.monotonic() - began
+    return seconds / len(rows)

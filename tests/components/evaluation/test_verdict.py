@@ -86,7 +86,19 @@ def test_a_model_below_pretrained_features_passes_with_advice(linear, outcome):
         assert (
             "clearly below the baseline `frozen_features`: test accuracy 0.8000" in found.sentence
         )
-        assert "--architecture efficientnet_lite0_imagenet" in found.sentence
+        assert "--architecture auto" in found.sentence
+
+
+@pytest.mark.parametrize(("is_frozen", "outcome"), [(True, "better"), (False, "indistinguishable")])
+def test_a_frozen_network_is_level_with_itself(is_frozen, outcome):
+    scores = {"accuracy": {"value": 0.8, "ci95": [0.75, 0.85]}}
+    baselines = {
+        "zero_rule": baseline(accuracy=CLEARLY_ABOVE),
+        "frozen_features": baseline(accuracy=UNCLEAR),
+    }
+    found = judge("accuracy", scores, baselines, is_frozen)
+    assert found.outcome == outcome
+    assert ("is the same method as this model" in found.sentence) == is_frozen
 
 
 def test_with_equal_classes_only_the_primary_metric_decides():
