@@ -68,7 +68,8 @@ def start_up_seconds(spent: Sequence[StageCost]) -> float:
 
 
 def _closing_stages(info: DatasetInfo, start_up_s: float, image_s: float) -> dict[str, float]:
-    validation, test = info.splits["validation"], info.splits["test"]
+    # The profile, which plans first, may find that a split is missing.
+    validation, test = (info.splits.get(split, 0) for split in ("validation", "test"))
     side = min(
         _FROZEN_SIDE, _FROZEN_ENLARGEMENT * math.sqrt(info.median_height * info.median_width)
     )

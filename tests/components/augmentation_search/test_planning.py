@@ -1,6 +1,7 @@
 """What a search may cost, for trainings of all lengths."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,12 @@ from kfp_vision.components.shared.training.setup import UserChoices, complete_re
 
 
 def _plan(
-    digits_dir: Path, epochs: int, batch_size: int = 0, num_train: int = 0, num_val: int = 300
+    digits_dir: Path,
+    epochs: int,
+    batch_size: int = 0,
+    num_train: int = 0,
+    num_val: int = 300,
+    max_images: float = math.inf,
 ) -> tuple[SearchPlan, int]:
     """Returns the plan and the images of a baseline training."""
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
@@ -26,7 +32,7 @@ def _plan(
     choices = UserChoices(epochs=epochs, batch_size=batch_size)
     recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
     steps, batch = (recipe.value("training", name) for name in ("steps", "batch_size"))
-    return plan_search(recipe, info), steps * batch
+    return plan_search(recipe, info, max_images), steps * batch
 
 
 @pytest.mark.parametrize("epochs", [2, 10, 30, 50, 60, 90, 150, 400, 3000])
@@ -98,3 +104,18 @@ def test_a_search_can_be_planned_for_the_few_steps_of_a_large_learned_batch(
     plan = plan_search(recipe, info)
     assert plan.steps >= 64
     assert plan.checkpoint.warmup_steps <= plan.checkpoint.steps / 4
+
+
+def test_a_limit_of_images_means_fewer_trials_and_then_none(digits_dir: Path) -> None:
+    plans = []
+    for limit in (math.inf, 150_000, 110_000, 90_000, 1_000, 0):
+        plan, images = _plan(digits_dir, 400, max_images=limit)
+        plans.append(plan)
+        if plan.num_trials:
+            spent = plan.checkpoint.steps * plan.checkpoint.batch_size + plan.num_checked
+            spent += 60 * plan.num_measured + plan.images_of(plan.num_trials, plan.num_confirmed)
+            assert spent <= min(limit, 0.5 * images)
+    trials = [plan.num_trials for plan in plans]
+    assert trials == sorted(trials, reverse=True)
+    assert trials[0] > trials[2] > 0
+    assert trials[-1] == 0

@@ -12,10 +12,12 @@ import pytest
 from kfp_vision.components.batch_size_probe.learned_settings import note_on_length
 from kfp_vision.components.batch_size_probe.pilot import plan_lengths
 from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
+from kfp_vision.components.shared.artifacts.cost import START_UP, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.probe_result import ProbeResult
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
+from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import learn
@@ -84,6 +86,22 @@ def test_the_evidence_is_on_disk_and_the_cost_is_bounded_in_images(probed: Path)
     assert len(summary.noise_scale.raw) == lengths.pop()
     cost = json.loads((probed / "cost.json").read_text())
     assert (cost["name"], cost["images_seen"]) == ("probe_batch_size", summary.images_seen)
+
+
+def test_a_budget_that_is_spent_leaves_the_defaults_and_plans_the_rest(
+    digits_dir: Path, small_model: str, tmp_path: Path
+) -> None:
+    path = _recipe(tmp_path)
+    write_recipe(with_budget(read_recipe(path), "fast"), path)
+    config = ProbeConfig(architecture=small_model, epochs=_EPOCHS, seed=1)
+    spent = [StageCost("import_dataset", 200.0, 1), StageCost(START_UP, 20.0, 0)]
+    result = probe_batch_size(digits_dir, path, tmp_path / "probe", config, spent=spent)
+    assert result.skipped.startswith("the budget of 4 minutes leaves no time for it")
+    assert read_recipe(tmp_path / "probe/recipe.json").value("training", "batch_size") == 64
+    report = json.loads((tmp_path / "probe/stage_report.json").read_text())
+    assert list(report["summary"]["plan"]["stages"]) == [
+        *("train", "evaluate_model", "export_model", "build_report")
+    ]
 
 
 def test_the_learning_part_is_a_function_of_the_seed(
