@@ -22,7 +22,7 @@ def train_model(
     from pathlib import Path
 
     from kfp_vision.components.shared.datasets.image_cache import image_cache
-    from kfp_vision.components.shared.report.records import costs_before, hand_on
+    from kfp_vision.components.shared.report.records import costs_before, hand_on, plan_before
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
     from kfp_vision.components.shared.training.setup import UserChoices
@@ -37,6 +37,7 @@ def train_model(
         UserChoices(seed=seed),
         image_cache(checkpoint_uri, image_cache_gib),
         spent,
+        plan_before(recipe),
     )
     hand_on(model, "model", recipe)
     validation = {f"validation_{name}": value for name, value in summary.validation.items()}

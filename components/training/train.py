@@ -15,6 +15,7 @@ from kfp_vision.components.shared.architectures.zoo import is_pretrained
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.training_result import TrainingResult
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
@@ -68,6 +69,7 @@ def train_model(
     config: UserChoices,
     cache: ImageCache | None = None,
     spent: Sequence[StageCost] = (),
+    plan: RunPlan | None = None,
 ) -> TrainingResult:
     """Trains and writes `model.keras`, `training.json`, `curves.parquet`, `recipe.json`.
 
@@ -81,6 +83,7 @@ def train_model(
         cache: Keeps decoded images for other stages and runs; None keeps none.
         spent: Of the budget, by the stages before and by the start of this task. The length is
             fixed when the training starts: a resumed one has only the rest of it.
+        plan: Of the run; None where there is none.
 
     Raises:
         ValueError: A setting is out of range, or the model cannot learn a batch by heart.
@@ -97,7 +100,16 @@ def train_model(
         events.write(curves, anew=True)
     else:
         run, settings = _open_run(
-            dataset_dir, recipe, info, checkpoint_dir, config.seed, cache, spent, watch, events
+            dataset_dir,
+            recipe,
+            info,
+            checkpoint_dir,
+            config.seed,
+            cache,
+            spent,
+            plan,
+            watch,
+            events,
         )
         history = fit(run, settings)
         recipe = _as_trained(recipe, info, history)
@@ -125,6 +137,7 @@ def _open_run(
     seed: int,
     cache: ImageCache | None,
     spent: Sequence[StageCost],
+    plan: RunPlan | None,
     watch: Stopwatch,
     events: "_TensorBoard",
 ) -> tuple[TrainingRun, Hyperparameters]:
@@ -162,7 +175,7 @@ def _open_run(
             batches = len(validation) / len(images) + STATISTICS_BATCHES * bool(trainer.averages)
             now = StageCost("train", watch.seconds, 0)
             seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
-                info, start_up_seconds(spent), step_s / len(images)
+                info, start_up_seconds(spent, plan), forward_s / len(images)
             )
             in_time = steps_within(seconds, step_s, batches * forward_s, EVALUATIONS)
             steps = min(steps, in_time)

@@ -12,6 +12,7 @@ from kfp_vision.components.shared.artifacts.augmentation_table import Augmentati
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json
+from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS, SearchResult, Trial
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
@@ -198,6 +199,17 @@ def test_a_training_too_short_for_a_search_trains_no_checkpoint(
     table = search_augmentation(digits_dir, path, tmp_path / "table", tmp_path, True, seed=3)
     assert "50% of the training budget is too small" in table.skipped
     assert table.images_seen == 0
+    assert not (tmp_path / "table/checkpoint.npz").exists()
+
+
+def test_a_search_that_its_budget_does_not_afford_trains_no_checkpoint(
+    digits_dir: Path, tmp_path: Path
+) -> None:
+    path = _recipe(digits_dir, tmp_path, epochs=200)
+    plan = RunPlan(4.0, 100.0, 0.001, 20.0, {"train": 60.0, "evaluate_model": 60.0})
+    folders = (digits_dir, path, tmp_path / "table", tmp_path)
+    table = search_augmentation(*folders, True, seed=3, budget=plan)
+    assert "the budget of 4 minutes leaves no time for a checkpoint" in table.skipped
     assert not (tmp_path / "table/checkpoint.npz").exists()
 
 
