@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kfp_vision.components.shared.architectures.norms import norm_layers
+from kfp_vision.components.shared.architectures.norms import fuse_norms, norm_layers
 from kfp_vision.components.shared.augmentation.augment import Augmented, augment
 from kfp_vision.components.shared.augmentation.draw import draw_seed
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy, policy_tensors
@@ -96,6 +96,7 @@ class Trainer:
             seed: Of the augmentation, which is a function of the seed and the step.
         """
         self.model = model
+        fuse_norms(model)
         self._task = task
         self._settings = settings
         self._class_weights = (
