@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-MINUTES = 4
+MINUTES = 6
 
 
 @pytest.mark.slow
