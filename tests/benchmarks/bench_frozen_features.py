@@ -2,9 +2,9 @@
 
 python tests/benchmarks/bench_frozen_features.py [--threads N] [--sizes 224 64] [--turns 5]
 
-`keras` is keras.Model.predict with the batch size given, `frozen` what kfp-vision uses: its batches
-are of `batch_size` images too where that is fewer than it takes at once. XLA, the slowest by far,
-is measured on a few images.
+`keras` is keras.Model.predict with the batch size given, `constants` the TensorFlow graph with
+weights as constants, `frozen` what kfp-vision uses: ONNX Runtime, in batches of `batch_size` images
+where that is fewer than it takes at once. XLA, the slowest by far, is measured on a few images.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
 from kfp_vision.components.evaluation.inference import compile_inference
@@ -34,15 +35,26 @@ IMAGES = {"xla": 8, 224: 64, 64: 512}
 Infer = Callable[[np.ndarray], np.ndarray]
 
 
+def freeze(model: keras.Model) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """Returns the graph with weights as constants: TensorFlow folds layers into convolutions."""
+    call = tf.function(
+        lambda images: model(tf.cast(images, tf.float32), training=False),
+        input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)],
+    )
+    return convert_variables_to_constants_v2(call.get_concrete_function())
+
+
 def open_engines(model: keras.Model, folder: Path) -> dict[str, Infer]:
     """Returns name -> images uint8 [B, H, W, 3] -> features."""
     source = ExportSource(model, np.empty(0), folder / FORMATS["saved_model"].path)
     for name in ("saved_model", "onnx", "tflite"):
         FORMATS[name].write(source, folder / FORMATS[name].path)
+    constants = freeze(model)
     xla = tf.function(lambda images: model(tf.cast(images, tf.float32)), jit_compile=True)
     return {
         "keras": lambda images: model.predict(images, batch_size=len(images), verbose=0),
         "tf.function": compile_inference(model),
+        "constants": lambda images: np.asarray(constants(tf.constant(images))[0]),
         "xla": lambda images: np.asarray(xla(images)),
         "onnxruntime": FORMATS["onnx"].open(folder / FORMATS["onnx"].path),
         "litert": FORMATS["tflite"].open(folder / FORMATS["tflite"].path),
