@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -69,6 +70,7 @@ def compare(
     frozen: Sequence[Candidate],
     scratch: Candidate | None,
     recipe_of: Callable[[Candidate], Recipe],
+    deadline: float,
 ) -> list[Compared]:
     """Runs all trials and returns what was compared, in the order of the first round.
 
@@ -81,6 +83,7 @@ def compare(
         frozen: A frozen network at several sizes, the smallest first.
         scratch: A network that is trained from scratch; None for none.
         recipe_of: Returns the complete recipe of a candidate.
+        deadline: By `time.monotonic`; no trial of the second round begins after it.
     """
     compared: list[Compared] = []
     progress = Progress("choose_network", 0, "trials")
@@ -104,8 +107,8 @@ def compare(
         run(dataclasses.replace(each, trainable="all")) for each in dict.fromkeys((smaller, best))
     ]
     lowest = min(each.loss for each in compared if math.isfinite(each.loss))
-    for held in (*scratches, min(tuned, key=lambda each: each.loss)):
-        if held.loss <= _HOPELESS * lowest:
+    for held in (min(tuned, key=lambda each: each.loss), *scratches):
+        if held.loss <= _HOPELESS * lowest and time.monotonic() < deadline:
             held.rounds.append(trials.run(held.candidate, held.recipe, _LONGER))
             report(held)
     return compared

@@ -38,8 +38,9 @@ __all__ = ["Trials", "TrialResult"]
 
 # Pixels a second of the frozen network, and multiply-adds a second of a training step, on two idle
 # cores. What a trial sees is counted by them, so that the load of a machine does not change it; a
-# faster machine takes as many more steps, a slower one up to three times as long.
-_FROZEN_PIXELS_PER_SECOND, _TRAINED_PER_SECOND, _PATIENCE = 1e7, 3e10, 3.0
+# faster machine takes as many more steps, a slower one up to twice as long. Features get half the
+# time: there are three sizes.
+_FROZEN_PIXELS_PER_SECOND, _TRAINED_PER_SECOND, _PATIENCE = 5e6, 3e10, 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +182,7 @@ class Trials:
         speed = min(max(nominal, 1 / pace), _PATIENCE / pace)
         steps = max(2, round(min(factor * self._seconds * speed, longest) / batch_size))
         rates = warmup_cosine(
-            np.arange(steps), settings.learning_rate, min(settings.warmup_steps, steps // 4), steps
+            np.arange(steps), settings.learning_rate, min(settings.warmup_steps, steps // 2), steps
         )
         for _, losses in run_steps(trainer, train, known, rates, batch_size, self._seed):
             if not np.isfinite(losses).all():
