@@ -23,7 +23,7 @@ class _Preset(NamedTuple):
 
 PRESETS = {
     "fast": _Preset(4.0, 1.5),
-    "balanced": _Preset(10.0, 2.0),
+    "balanced": _Preset(12.0, 2.0),
     "best": _Preset(60.0, 3.0),
 }
 
