@@ -4,9 +4,9 @@ import math
 
 import keras
 
-from kfp_vision.components.batch_size_probe.step_memory import least_memory_mib
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.training.step_memory import least_memory_mib
 
 __all__ = ["check_enlargement", "check_memory"]
 

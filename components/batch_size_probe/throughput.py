@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Sequence
 
-from kfp_vision.components.batch_size_probe.step_memory import estimate_memory_mib
 from kfp_vision.components.batch_size_probe.throughput_child import Orders, run_child
 from kfp_vision.components.batch_size_probe.timing import (
     OTHER_CALLS,
@@ -24,6 +23,7 @@ from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
 from kfp_vision.components.shared.recipe.document import read_recipe
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.training.setup import example_targets
+from kfp_vision.components.shared.training.step_memory import estimate_memory_mib
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = [

@@ -11,7 +11,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from kfp_vision.components.batch_size_probe.step_memory import held_memory_mib, peak_memory_mib
 from kfp_vision.components.batch_size_probe.timing import (
     FLAT,
     ThroughputRequest,
@@ -25,6 +24,7 @@ from kfp_vision.components.shared.recipe.document import read_recipe
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.training.replicas import share_gpus
 from kfp_vision.components.shared.training.setup import build_trainer, example_targets
+from kfp_vision.components.shared.training.step_memory import held_memory_mib, peak_memory_mib
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["Orders", "run_child"]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kfp_vision.components.batch_size_probe.step_memory import held_memory_mib, peak_memory_mib
 from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
+from kfp_vision.components.shared.training.step_memory import held_memory_mib, peak_memory_mib
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = [

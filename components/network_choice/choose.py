@@ -101,6 +101,11 @@ def choose_network(
         can_select = info.splits["validation"] >= MIN_VALIDATION
         deadline = started + _SECOND_ROUND_SHARE * seconds
         compared = compare(trials, frozen, scratch, recipe_of, deadline)
+        notes += [
+            f"`{each.candidate.name}` does not fit into memory."
+            for each in compared
+            if not each.fits
+        ]
         chosen, candidates = summarise(compared, planned, can_select)
         recipe = _learned(chosen, info, candidates, planned(chosen))
         result = NetworkChoice(
@@ -179,7 +184,7 @@ def _planned_images(compared: Compared, num_images: int, seconds: float) -> floa
         num_images: Training images.
         seconds: What a pretrained network may take; networks from scratch have their own length.
     """
-    if compared.candidate.trainable == "head":
+    if compared.candidate.trainable == "head" or not compared.fits:
         return float(num_images)
     epochs = compared.recipe.sections[SECTION]["epochs"]
     planned: float = epochs.value * num_images

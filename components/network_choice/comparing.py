@@ -46,6 +46,11 @@ class Compared:
         """Mean loss of the first round."""
         return float(self.rounds[0].losses.mean())
 
+    @property
+    def fits(self) -> bool:
+        """Whether it fitted into memory."""
+        return self.rounds[0].multiply_adds > 0
+
     def contender(self, planned_images: float, can_select: bool) -> Contender:
         """Returns what the decision looks at.
 

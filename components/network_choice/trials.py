@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from kfp_vision.components.network_choice.candidates import Candidate
 from kfp_vision.components.network_choice.images import Division
@@ -21,6 +22,7 @@ from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.search.scoring import calibrated_losses
 from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.tasks import get_task
@@ -31,6 +33,7 @@ from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
 from kfp_vision.components.shared.training.pretrained_head import read_samples, set_head
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
+from kfp_vision.components.shared.training.step_memory import least_memory_mib
 from kfp_vision.components.shared.training.step_time import seconds_per_step
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -52,7 +55,7 @@ class TrialResult:
         images_seen: In its steps.
         seconds: Of everything.
         seconds_per_image: Of its steps; 0 for a frozen network.
-        multiply_adds: Of one image, in inference.
+        multiply_adds: Of one image, in inference; 0 where it did not fit into memory.
     """
 
     losses: np.ndarray
@@ -123,11 +126,16 @@ class Trials:
         if held is not None:
             return TrialResult(losses=held[0][0], **held[1])
         began = time.monotonic()
-        if candidate.trainable == "head":
-            logits, seen, pace, cost = self._run_frozen(candidate, recipe)
+        try:
+            if candidate.trainable == "head":
+                logits, seen, pace, cost = self._run_frozen(candidate, recipe)
+            else:
+                logits, seen, pace, cost = self._run_steps(candidate, recipe, factor)
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            seen, pace, cost = 0, 0.0, 0
+            losses = np.full(self.num_held_out, math.nan)
         else:
-            logits, seen, pace, cost = self._run_steps(candidate, recipe, factor)
-        losses = self._losses(recipe, logits)
+            losses = self._losses(recipe, logits)
         result = TrialResult(losses, seen, time.monotonic() - began, pace, cost)
         about = {k: v for k, v in dataclasses.asdict(result).items() if k != "losses"}
         write_checkpoint(path, [losses], about)
@@ -199,6 +207,9 @@ class Trials:
 
     def _prepare(self, candidate: Candidate, recipe: Recipe, train: LabelledImages) -> _Prepared:
         trainer, _, settings = build_trainer(recipe, self._info, self._seed, ema_momentum=0.0)
+        # A system that kills for memory leaves nobody to catch an error.
+        if least_memory_mib(trainer.model, settings.batch_size) > available_memory_bytes() / MIB:
+            raise MemoryError(candidate.name)
         if is_pretrained(candidate.architecture):
             rows = self._frozen_rows(candidate)
             set_head(trainer.model, self._fit_head(candidate, recipe, rows))

@@ -8,7 +8,6 @@ import pytest
 
 from kfp_vision.components.batch_size_probe.limits import check_memory
 from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
-from kfp_vision.components.batch_size_probe.step_memory import least_memory_mib
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
@@ -17,6 +16,7 @@ from kfp_vision.components.shared.training.setup import (
     build_trainer,
     complete_recipe,
 )
+from kfp_vision.components.shared.training.step_memory import least_memory_mib
 
 
 @pytest.fixture

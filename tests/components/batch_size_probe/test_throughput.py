@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kfp_vision.components.batch_size_probe.step_memory import estimate_memory_mib
 from kfp_vision.components.batch_size_probe.throughput import (
     Throughput,
     measure_in_child,
@@ -25,6 +24,7 @@ from kfp_vision.components.shared.training.setup import (
     build_trainer,
     complete_recipe,
 )
+from kfp_vision.components.shared.training.step_memory import estimate_memory_mib
 from kfp_vision.components.shared.training.trainer import Trainer
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kfp_vision.components.network_choice import choose
+from kfp_vision.components.network_choice import choose, trials
 from kfp_vision.components.network_choice.choose import choose_network
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
@@ -124,3 +124,16 @@ def test_a_choice_made_on_these_images_is_not_made_again(digits_dir, chosen, tmp
     assert result.skipped == "the recipe that the run starts from holds the choice for these images"
     before, after = (read_recipe(folder / "recipe.json") for folder in (output, tmp_path))
     assert after == before
+
+
+def test_what_does_not_fit_into_memory_loses_and_is_named(
+    digits_dir, digits_recipe, tmp_path, monkeypatch
+):
+    # 8 MiB: a frozen network is not asked, trainings are.
+    monkeypatch.setattr(trials, "available_memory_bytes", lambda: 2**23)
+    result = choose_network(digits_dir, digits_recipe, tmp_path, tmp_path, CONFIG)
+    assert [each.trainable for each in result.candidates if each.chosen] == ["head"]
+    assert result.notes == [
+        f"`{name}` does not fit into memory."
+        for name in ("separable-32x32-all", "efficientnet_lite0_imagenet-32x32-all")
+    ]

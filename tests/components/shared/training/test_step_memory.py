@@ -5,13 +5,13 @@ import psutil
 import pytest
 from keras import layers
 
-from kfp_vision.components.batch_size_probe.step_memory import (
+from kfp_vision.components.shared.runtime.memory import MIB
+from kfp_vision.components.shared.training.step_memory import (
     estimate_memory_mib,
     held_memory_mib,
     least_memory_mib,
     peak_memory_mib,
 )
-from kfp_vision.components.shared.runtime.memory import MIB
 
 
 def _convolution(side: int | None) -> keras.Model:
