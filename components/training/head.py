@@ -51,6 +51,7 @@ def train_head(
     plain = max(seconds, seen * _seconds_per_image(dataset_dir, recipe, info))
     summary = TrainingResult(
         architecture=recipe.value("model", "architecture"),
+        trainable="head",
         parameters=trainer.model.count_params(),
         image_size=list(recipe.value("model", "image_size")),
         seed=seed,

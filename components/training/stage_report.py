@@ -27,7 +27,9 @@ def training_report(
     """
     data = {
         "training": training,
-        "charts": training_charts(curves, primary, training.best_step),
+        "charts": []
+        if training.trainable == "head"
+        else training_charts(curves, primary, training.best_step),
     }
     return StageReport(
         summary={

@@ -327,6 +327,7 @@ def _summary(
         )
     return TrainingResult(
         architecture=recipe.value("model", "architecture"),
+        trainable="all",
         parameters=model.count_params(),
         image_size=list(recipe.value("model", "image_size")),
         precision=read_precision(model),

@@ -14,6 +14,7 @@ class TrainingResult:
 
     Attributes:
         architecture: Zoo name or URI.
+        trainable: `all`, or `head` where the network is frozen.
         parameters: Number of weights.
         image_size: `[height, width]` the model takes.
         precision: `float32` or `mixed_bfloat16`, of the layers in training; those of `model.keras`
@@ -30,6 +31,7 @@ class TrainingResult:
     """
 
     architecture: str
+    trainable: str
     parameters: int
     image_size: list[int]
     precision: str

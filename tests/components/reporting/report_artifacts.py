@@ -308,6 +308,7 @@ def classification_run(
         examples=examples(images[0]),
         search=SEARCH,
         training=TrainingResult(
+            trainable="all",
             seed=0,
             architecture="separable",
             parameters=38_954,
