@@ -12,7 +12,7 @@ from kfp_vision.components.network_choice.candidates import (
     from_scratch,
     frozen_candidates,
 )
-from kfp_vision.components.network_choice.comparing import Compared, compare, summarise
+from kfp_vision.components.network_choice.comparing import Compared, compare
 from kfp_vision.components.network_choice.images import MIN_IMAGES, MIN_VALIDATION, divide_images
 from kfp_vision.components.network_choice.stage_report import choice_report
 from kfp_vision.components.network_choice.trials import Trials
@@ -100,13 +100,13 @@ def choose_network(
         )
         can_select = info.splits["validation"] >= MIN_VALIDATION
         deadline = started + _SECOND_ROUND_SHARE * seconds
-        compared = compare(trials, frozen, scratch, recipe_of, deadline)
+        field = compare(trials, frozen, scratch, recipe_of, deadline)
         notes += [
             f"`{each.candidate.name}` does not fit into memory."
-            for each in compared
+            for each in field.all
             if not each.fits
         ]
-        chosen, candidates = summarise(compared, planned, can_select)
+        chosen, candidates = field.summarise(planned, can_select)
         recipe = _learned(chosen, info, candidates, planned(chosen))
         result = NetworkChoice(
             candidates=candidates,
@@ -184,7 +184,7 @@ def _planned_images(compared: Compared, num_images: int, seconds: float) -> floa
         num_images: Training images.
         seconds: What a pretrained network may take; networks from scratch have their own length.
     """
-    if compared.candidate.trainable == "head" or not compared.fits:
+    if compared.is_frozen or not compared.fits:
         return float(num_images)
     epochs = compared.recipe.sections[SECTION]["epochs"]
     planned: float = epochs.value * num_images

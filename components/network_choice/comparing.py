@@ -20,7 +20,7 @@ from kfp_vision.components.shared.artifacts.network_choice import CandidateResul
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.runtime.progress import Progress
 
-__all__ = ["Compared", "compare", "summarise"]
+__all__ = ["Compared", "Field", "compare"]
 
 _LONGER = 2
 # A loss so many times the lowest is not made up for by a longer training.
@@ -42,32 +42,86 @@ class Compared:
     rounds: list[TrialResult]
 
     @property
-    def loss(self) -> float:
-        """Mean loss of the first round."""
-        return float(self.rounds[0].losses.mean())
-
-    @property
     def fits(self) -> bool:
         """Whether it fitted into memory."""
         return self.rounds[0].multiply_adds > 0
 
-    def contender(self, planned_images: float, can_select: bool) -> Contender:
-        """Returns what the decision looks at.
+    @property
+    def is_frozen(self) -> bool:
+        """Whether only the head learns."""
+        return self.candidate.trainable == "head"
 
-        A fine-tuned network starts from the frozen one, which is kept where no later checkpoint is
-        better: of the two it is taken where enough validation images can tell that.
+    def projected(self, planned_images: float) -> np.ndarray:
+        """Returns the losses [M] that the whole training is expected to reach.
 
         Args:
-            planned_images: Of the whole training, with repetition.
-            can_select: Whether validation images can tell checkpoints apart.
+            planned_images: Of that training, with repetition.
         """
         first, last = self.rounds[0], self.rounds[-1]
-        losses = last.losses
-        if last is not first:
-            doublings = math.log2(max(1.0, planned_images / last.images_seen))
-            losses = project(first.losses, losses, doublings)
-        is_frozen = self.candidate.trainable == "head"
-        return Contender(losses, first.multiply_adds, int(is_frozen == can_select))
+        if last is first:
+            return last.losses
+        doublings = math.log2(max(1.0, planned_images / last.images_seen))
+        return project(first.losses, last.losses, doublings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """All candidates after their trials.
+
+    Attributes:
+        frozen: A frozen network at its sizes.
+        size: Index in `frozen` of the size that was chosen.
+        tuned: The same network at that size, fine-tuned.
+        scratch: A network from scratch; None where it was not asked for.
+    """
+
+    frozen: list[Compared]
+    size: int
+    tuned: Compared
+    scratch: Compared | None
+
+    @property
+    def all(self) -> list[Compared]:
+        """In the order of their trials."""
+        return [*self.frozen, *([self.scratch] if self.scratch else []), self.tuned]
+
+    def summarise(
+        self, planned_images: Callable[[Compared], float], can_select: bool
+    ) -> tuple[Compared, list[CandidateResult]]:
+        """Returns the choice, and what was seen of all.
+
+        A fine-tuned network starts from the frozen one, which is kept where no later checkpoint is
+        better: it is expected to be no worse, and taken where enough validation images can tell
+        checkpoints apart.
+
+        Args:
+            planned_images: Returns the images, with repetition, of the whole training.
+            can_select: Whether validation images can tell checkpoints apart.
+        """
+        projected = [each.projected(planned_images(each)) for each in self.all]
+        frozen, tuned = self.size, len(projected) - 1
+        if (
+            can_select
+            and self.tuned.fits
+            and not _mean(projected[tuned]) < _mean(projected[frozen])
+        ):
+            projected[tuned] = projected[frozen]
+        contending = [*range(len(self.frozen), len(projected)), frozen]
+        contenders = [
+            Contender(
+                projected[index],
+                self.all[index].rounds[0].multiply_adds,
+                int(self.all[index].is_frozen == can_select),
+            )
+            for index in contending
+        ]
+        chosen = contending[decide(contenders)]
+        best = int(np.argmin([_mean(losses) for losses in projected]))
+        results = [
+            _result(each, losses, projected[best], is_best=index == best, is_chosen=index == chosen)
+            for index, (each, losses) in enumerate(zip(self.all, projected, strict=True))
+        ]
+        return self.all[chosen], results
 
 
 def compare(
@@ -76,11 +130,11 @@ def compare(
     scratch: Candidate | None,
     recipe_of: Callable[[Candidate], Recipe],
     deadline: float,
-) -> list[Compared]:
-    """Runs all trials and returns what was compared, in the order of the first round.
+) -> Field:
+    """Runs all trials.
 
-    The network is fine-tuned at the size at which it does best when frozen and at the next smaller
-    one. The better of the two, and the network from scratch, are trained for twice as long too,
+    The size is the smallest at which the frozen network is within one standard error of its best.
+    There it is fine-tuned; that, and the network from scratch, are trained for twice as long too,
     unless they are hopelessly behind.
 
     Args:
@@ -90,70 +144,55 @@ def compare(
         recipe_of: Returns the complete recipe of a candidate.
         deadline: By `time.monotonic`; no trial of the second round begins after it.
     """
-    compared: list[Compared] = []
     progress = Progress("choose_network", 0, "trials")
+    losses: list[float] = []
 
     def run(candidate: Candidate) -> Compared:
-        recipe = recipe_of(candidate)
-        held = Compared(candidate, recipe, [trials.run(candidate, recipe, 1)])
-        compared.append(held)
-        report(held)
+        held = Compared(candidate, recipe_of(candidate), [])
+        return again(held, 1)
+
+    def again(held: Compared, factor: int) -> Compared:
+        held.rounds.append(trials.run(held.candidate, held.recipe, factor))
+        losses.append(_mean(held.rounds[-1].losses))
+        name, loss = held.candidate.name, round(losses[-1], 4)
+        progress.update(len(losses), candidate=name, loss=loss)
         return held
 
-    def report(held: Compared) -> None:
-        done = sum(len(each.rounds) for each in compared)
-        loss = round(float(held.rounds[-1].losses.mean()), 4)
-        progress.update(done, candidate=held.candidate.name, loss=loss)
-
-    best = min([run(each) for each in frozen], key=lambda each: each.loss).candidate
-    smaller = frozen[max(0, frozen.index(best) - 1)]
+    sizes = [run(each) for each in frozen]
+    size = decide([Contender(each.rounds[0].losses, at, 0) for at, each in enumerate(sizes)])
     scratches = [run(scratch)] if scratch else []
-    tuned = [
-        run(dataclasses.replace(each, trainable="all")) for each in dict.fromkeys((smaller, best))
-    ]
-    lowest = min(each.loss for each in compared if math.isfinite(each.loss))
-    for held in (min(tuned, key=lambda each: each.loss), *scratches):
-        if held.loss <= _HOPELESS * lowest and time.monotonic() < deadline:
-            held.rounds.append(trials.run(held.candidate, held.recipe, _LONGER))
-            report(held)
-    return compared
+    tuned = run(dataclasses.replace(frozen[size], trainable="all"))
+    lowest = min(losses)
+    for held in (tuned, *scratches):
+        if _mean(held.rounds[0].losses) <= _HOPELESS * lowest and time.monotonic() < deadline:
+            again(held, _LONGER)
+    return Field(sizes, size, tuned, scratches[0] if scratches else None)
 
 
-def summarise(
-    compared: Sequence[Compared],
-    planned_images: Callable[[Compared], float],
-    can_select: bool,
-) -> tuple[Compared, list[CandidateResult]]:
-    """Returns the choice, and what was seen of all.
-
-    Args:
-        compared: After their trials.
-        planned_images: Returns the images, with repetition, of the whole training of a candidate.
-        can_select: Whether validation images can tell checkpoints apart.
-    """
-    contenders = [each.contender(planned_images(each), can_select) for each in compared]
-    means = [np.nan_to_num(each.losses.mean(), nan=np.inf) for each in contenders]
-    best, chosen = int(np.argmin(means)), decide(contenders)
-    results = [
-        CandidateResult(
-            architecture=each.candidate.architecture,
-            image_size=[each.candidate.height, each.candidate.width],
-            trainable=each.candidate.trainable,
-            is_pretrained=is_pretrained(each.candidate.architecture),
-            multiply_adds=each.rounds[0].multiply_adds,
-            losses=[_finite(held.losses.mean()) for held in each.rounds],
-            images_seen=[held.images_seen for held in each.rounds],
-            seconds=[held.seconds for held in each.rounds],
-            projected=_finite(contender.losses.mean()),
-            behind=None
-            if index == best or not np.isfinite(contender.losses).all()
-            else paired_difference(contender.losses, contenders[best].losses),
-            chosen=index == chosen,
-        )
-        for index, (each, contender) in enumerate(zip(compared, contenders, strict=True))
-    ]
-    return compared[chosen], results
+def _result(
+    each: Compared, losses: np.ndarray, best: np.ndarray, *, is_best: bool, is_chosen: bool
+) -> CandidateResult:
+    candidate = each.candidate
+    is_finite = bool(np.isfinite(losses).all())
+    return CandidateResult(
+        architecture=candidate.architecture,
+        image_size=[candidate.height, candidate.width],
+        trainable=candidate.trainable,
+        is_pretrained=is_pretrained(candidate.architecture),
+        multiply_adds=each.rounds[0].multiply_adds,
+        losses=[_finite(held.losses) for held in each.rounds],
+        images_seen=[held.images_seen for held in each.rounds],
+        seconds=[held.seconds for held in each.rounds],
+        projected=_finite(losses),
+        behind=paired_difference(losses, best) if is_finite and not is_best else None,
+        chosen=is_chosen,
+    )
 
 
-def _finite(loss: float) -> float | None:
-    return float(loss) if math.isfinite(loss) else None
+def _mean(losses: np.ndarray) -> float:
+    """Returns the mean; infinity where a loss is not finite."""
+    return float(losses.mean()) if np.isfinite(losses).all() else math.inf
+
+
+def _finite(losses: np.ndarray) -> float | None:
+    return float(losses.mean()) if np.isfinite(losses).all() else None
