@@ -39,7 +39,7 @@ _MODEL = ("architecture", "image_size", "trainable")
 # Of the time that remains: the steps of a trial of the first round, and the whole training of a
 # fine-tuned network. A longer budget than this changes no choice.
 _TRIAL_SHARE, _TRAINING_SHARE, _LONGEST_SECONDS = 1 / 45, 0.5, 3600.0
-# When that much of it has passed, no trial of the second round begins.
+# When trials have taken that much of it, no second one begins.
 _SECOND_ROUND_SHARE = 0.25
 # What trains a pretrained network; `make bench-fine_tuning`.
 _TUNING = {"learning_rate": 3e-4, "batch_size": 32, "first_layer_rate": 0.1}
@@ -99,8 +99,7 @@ def choose_network(
             _planned_images, num_images=info.splits["train"], seconds=_TRAINING_SHARE * seconds
         )
         can_select = info.splits["validation"] >= MIN_VALIDATION
-        deadline = started + _SECOND_ROUND_SHARE * seconds
-        field = compare(trials, frozen, scratch, recipe_of, deadline)
+        field = compare(trials, frozen, scratch, recipe_of, _SECOND_ROUND_SHARE * seconds)
         notes += [
             f"`{each.candidate.name}` does not fit into memory."
             for each in field.all

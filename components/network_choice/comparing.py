@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -129,7 +128,7 @@ def compare(
     frozen: Sequence[Candidate],
     scratch: Candidate | None,
     recipe_of: Callable[[Candidate], Recipe],
-    deadline: float,
+    limit_s: float,
 ) -> Field:
     """Runs all trials.
 
@@ -142,18 +141,21 @@ def compare(
         frozen: A frozen network at several sizes, the smallest first.
         scratch: A network that is trained from scratch; None for none.
         recipe_of: Returns the complete recipe of a candidate.
-        deadline: By `time.monotonic`; no trial of the second round begins after it.
+        limit_s: When the trials together have taken so long, no second one begins.
     """
     progress = Progress("choose_network", 0, "trials")
     losses: list[float] = []
+    seconds: list[float] = []
 
     def run(candidate: Candidate) -> Compared:
         held = Compared(candidate, recipe_of(candidate), [])
         return again(held, 1)
 
     def again(held: Compared, factor: int) -> Compared:
-        held.rounds.append(trials.run(held.candidate, held.recipe, factor))
-        losses.append(_mean(held.rounds[-1].losses))
+        result = trials.run(held.candidate, held.recipe, factor)
+        held.rounds.append(result)
+        losses.append(_mean(result.losses))
+        seconds.append(result.seconds)
         name, loss = held.candidate.name, round(losses[-1], 4)
         progress.update(len(losses), candidate=name, loss=loss)
         return held
@@ -164,7 +166,7 @@ def compare(
     tuned = run(dataclasses.replace(frozen[size], trainable="all"))
     lowest = min(losses)
     for held in (tuned, *scratches):
-        if _mean(held.rounds[0].losses) <= _HOPELESS * lowest and time.monotonic() < deadline:
+        if _mean(held.rounds[0].losses) <= _HOPELESS * lowest and sum(seconds) < limit_s:
             again(held, _LONGER)
     return Field(sizes, size, tuned, scratches[0] if scratches else None)
 
