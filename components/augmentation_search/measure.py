@@ -13,7 +13,8 @@ from kfp_vision.components.augmentation_search.checkpoint import (
 )
 from kfp_vision.components.augmentation_search.distance import frechet_distance, null_distance
 from kfp_vision.components.augmentation_search.groups import keep_levels, make_groups
-from kfp_vision.components.shared.architectures.zoo import is_pretrained, optional_regularisers
+from kfp_vision.components.shared.architectures.names import is_pretrained
+from kfp_vision.components.shared.architectures.zoo import optional_regularisers
 from kfp_vision.components.shared.artifacts.augmentation_table import (
     AugmentationTable,
     Kept,

@@ -49,12 +49,12 @@ from kfp_vision.components.shared.recipe.stage_times import (
     plan_stages,
     start_up_seconds,
 )
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.runtime.progress import show_note
 from kfp_vision.components.shared.training.setup import (
-    UserChoices,
     build_trainer,
     complete_recipe,
     example_targets,

@@ -9,10 +9,8 @@ from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES, choose
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 
-__all__ = ["PRETRAINED", "Candidate", "frozen_candidates", "from_scratch"]
+__all__ = ["Candidate", "frozen_candidates", "from_scratch"]
 
-# The network whose weights are always at hand.
-PRETRAINED = "efficientnet_lite0_imagenet"
 # Sides over that of the images up to which they are enlarged (`make bench-frozen_sides`), and the
 # smaller sides beside the largest useful one.
 _ENLARGEMENT, _SHARES, _STEP = 4, (0.5, 0.7, 1.0), 16

@@ -14,7 +14,7 @@ from kfp_vision.components.network_choice.decision import (
     project,
 )
 from kfp_vision.components.network_choice.trials import TrialResult, Trials
-from kfp_vision.components.shared.architectures.zoo import is_pretrained
+from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.artifacts.network_choice import CandidateResult
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.runtime.progress import Progress

@@ -30,10 +30,10 @@ def choose_network(
 
     from kfp_vision.components.network_choice.choose import choose_network
     from kfp_vision.components.shared.datasets.image_cache import image_cache
+    from kfp_vision.components.shared.recipe.user_choices import UserChoices
     from kfp_vision.components.shared.report.records import costs_before, hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
-    from kfp_vision.components.shared.training.setup import UserChoices
 
     spent = costs_before(recipe)
     config = UserChoices(

@@ -16,7 +16,7 @@ import tensorflow as tf
 from kfp_vision.components.network_choice.candidates import Candidate
 from kfp_vision.components.network_choice.images import Division
 from kfp_vision.components.shared.architectures.multiply_adds import count_multiply_adds
-from kfp_vision.components.shared.architectures.zoo import is_pretrained
+from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages

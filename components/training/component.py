@@ -22,10 +22,10 @@ def train_model(
     from pathlib import Path
 
     from kfp_vision.components.shared.datasets.image_cache import image_cache
+    from kfp_vision.components.shared.recipe.user_choices import UserChoices
     from kfp_vision.components.shared.report.records import costs_before, hand_on, plan_before
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
-    from kfp_vision.components.shared.training.setup import UserChoices
     from kfp_vision.components.training.train import train_model
 
     spent = costs_before(recipe)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from kfp_vision.components.shared.architectures.zoo import is_pretrained
+from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
@@ -30,6 +30,7 @@ from kfp_vision.components.shared.recipe.stage_times import (
     may_cut,
     start_up_seconds,
 )
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
@@ -42,7 +43,6 @@ from kfp_vision.components.shared.training.pretrained_head import start_from_fea
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import check_one_batch, describe_check
 from kfp_vision.components.shared.training.setup import (
-    UserChoices,
     build_trainer,
     complete_recipe,
     open_split,

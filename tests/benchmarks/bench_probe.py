@@ -47,15 +47,11 @@ from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.batch_scaling import scale_learning_rate
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.training.fit import evaluate, fit
 from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.run import TrainingRun
-from kfp_vision.components.shared.training.setup import (
-    UserChoices,
-    build_trainer,
-    complete_recipe,
-    open_split,
-)
+from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
 
 BATCHES = (16, 64, 256, 1024)

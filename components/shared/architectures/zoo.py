@@ -25,7 +25,7 @@ from kfp_vision.components.shared.architectures import (
 )
 from kfp_vision.components.shared.architectures.feature_maps import feature_maps
 from kfp_vision.components.shared.architectures.input_size import size_of_area
-from kfp_vision.components.shared.architectures.names import is_user_model
+from kfp_vision.components.shared.architectures.names import is_pretrained, is_user_model
 from kfp_vision.components.shared.architectures.norms import freeze_norms, set_norm_momentum
 from kfp_vision.components.shared.tasks import Task
 
@@ -34,7 +34,6 @@ __all__ = [
     "Architecture",
     "build_model",
     "choose_input",
-    "is_pretrained",
     "optional_regularisers",
 ]
 
@@ -52,7 +51,6 @@ class Architecture:
         min_size: Pixels a side that the network needs.
         channels: Channels that the network needs; None takes 1 and 3.
         droppable: Whether it has residual branches for stochastic depth to drop.
-        pretrained: Whether it starts from weights that were trained on other images.
     """
 
     build_features: Callable[[Any, float], Any]
@@ -60,7 +58,6 @@ class Architecture:
     min_size: int = 8
     channels: int | None = None
     droppable: bool = True
-    pretrained: bool = False
 
 
 def _application(name: str, weights: str | None) -> Architecture:
@@ -70,7 +67,6 @@ def _application(name: str, weights: str | None) -> Architecture:
         min_size=32,
         channels=3,
         droppable=applications.APPLICATIONS[name].droppable,
-        pretrained=weights is not None,
     )
 
 
@@ -80,7 +76,6 @@ def _lite(name: str, pretrained: bool) -> Architecture:
         auto_size=efficientnet_lite.LITES[name].auto_size if pretrained else 128,
         min_size=32,
         channels=3,
-        pretrained=pretrained,
     )
 
 
@@ -98,7 +93,6 @@ ARCHITECTURES = {
         min_size=32,
         channels=3,
         droppable=False,
-        pretrained=True,
     ),
 }
 
@@ -111,11 +105,6 @@ def _find(name: str) -> Architecture:
             f"Received: {name!r}. Did you mean: {', '.join(close)}?"
         )
     return ARCHITECTURES[name]
-
-
-def is_pretrained(architecture: str) -> bool:
-    """Returns whether a network of the zoo starts from weights that were trained before."""
-    return not is_user_model(architecture) and _find(architecture).pretrained
 
 
 def _is_droppable(architecture: str) -> bool:
@@ -229,7 +218,7 @@ def build_model(
     maps = feature_maps(keras.Model(pixels, features)) if task.is_spatial else [features]
     model = keras.Model(pixels, task.build_head(maps, num_classes, dropout), name=architecture)
     # Statistics of millions of images are better than those of a batch; and steps are faster.
-    freeze_norms(model) if found.pretrained else set_norm_momentum(model)
+    freeze_norms(model) if is_pretrained(architecture) else set_norm_momentum(model)
     return model
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from kfp_vision.components.shared.architectures.frozen_features import FrozenBackbone, open_backbone
 from kfp_vision.components.shared.architectures.input_size import size_of_area
+from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.image_features import read_features
 from kfp_vision.components.shared.datasets.store import open_split
@@ -27,7 +28,7 @@ __all__ = [
     "predict_frozen_features",
 ]
 
-BACKBONE = "efficientnet_lite0_imagenet"
+BACKBONE = DEFAULT_PRETRAINED
 # Of all images together: some 35 CPU seconds of this network.
 _MAX_PIXELS = 1.6e8
 # `make bench-frozen_sides`, validation accuracy at 32, 128 and 224 px: cifar10-10k 0.46, 0.79 and

@@ -1,7 +1,6 @@
 """From a dataset and a recipe to everything a training needs: model, images, trainer."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.context import fits, fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION, Hyperparameters
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.seeds import seed_word
 from kfp_vision.components.shared.tasks import Task, get_task, task_of
 from kfp_vision.components.shared.training.precision import (
@@ -34,47 +34,12 @@ from kfp_vision.components.shared.training.replicas import node_strategy
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = [
-    "UserChoices",
     "build_trainer",
     "complete_recipe",
     "example_targets",
     "open_split",
     "recipe_policy",
 ]
-
-
-@dataclasses.dataclass(frozen=True)
-class UserChoices:
-    """What a user may set of model and training; 0 and "" leave it to the recipe.
-
-    Attributes:
-        architecture: A name of the zoo, the URI of a `.keras` file, or `auto`.
-        image_size: Height and width in pixels; 0 follows the data.
-        batch_size, learning_rate, epochs, optimizer: Override the recipe.
-        seed: Of the weights, the order of the images and dropout.
-    """
-
-    architecture: str = "auto"
-    image_size: int = 0
-    batch_size: int = 0
-    learning_rate: float = 0.0
-    epochs: int = 0
-    optimizer: str = ""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuses sizes and rates that are negative or not finite."""
-        for name, value in vars(self).items():
-            if isinstance(value, int | float) and not 0 <= value < math.inf:
-                raise ValueError(
-                    f"`{name}` must not be negative (0 leaves it to kfp-vision) and must be "
-                    f"finite. Received: {value}"
-                )
-
-    def hyperparameters(self) -> dict[str, Any]:
-        """Returns the hyperparameters that the user has set."""
-        names = ("batch_size", "learning_rate", "epochs", "optimizer")
-        return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
 def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> Recipe:

@@ -13,7 +13,8 @@ from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.hyperparameters import learn, resolve
-from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
+from kfp_vision.components.shared.training.setup import complete_recipe
 
 
 def _plan(

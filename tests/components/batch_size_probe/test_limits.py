@@ -11,11 +11,8 @@ from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batc
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
-from kfp_vision.components.shared.training.setup import (
-    UserChoices,
-    build_trainer,
-    complete_recipe,
-)
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
+from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe
 from kfp_vision.components.shared.training.step_memory import least_memory_mib
 
 

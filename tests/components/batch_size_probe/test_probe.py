@@ -21,8 +21,9 @@ from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import learn
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.training.sanity import NotFiniteError
-from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
+from kfp_vision.components.shared.training.setup import complete_recipe
 
 # Long enough that a few percent of it are steps enough to learn from.
 _EPOCHS = 170

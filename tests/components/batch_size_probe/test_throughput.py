@@ -19,11 +19,8 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.artifacts.probe_result import StepSpeed
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
-from kfp_vision.components.shared.training.setup import (
-    UserChoices,
-    build_trainer,
-    complete_recipe,
-)
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
+from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe
 from kfp_vision.components.shared.training.step_memory import estimate_memory_mib
 from kfp_vision.components.shared.training.trainer import Trainer
 

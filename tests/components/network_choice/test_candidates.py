@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from kfp_vision.components.network_choice.candidates import (
-    PRETRAINED,
     from_scratch,
     frozen_candidates,
 )
+from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 
@@ -29,13 +29,13 @@ def info(few_digits_dir) -> DatasetInfo:
 )
 def test_sizes(info, height, width, sizes):
     info = dataclasses.replace(info, median_height=height, median_width=width)
-    found = frozen_candidates(info, PRETRAINED, None)
+    found = frozen_candidates(info, DEFAULT_PRETRAINED, None)
     assert [(each.height, each.width) for each in found] == sizes
     assert {each.trainable for each in found} == {"head"}
 
 
 def test_the_size_of_the_user_is_the_only_one(info):
-    (only,) = frozen_candidates(info, PRETRAINED, [72, 72])
+    (only,) = frozen_candidates(info, DEFAULT_PRETRAINED, [72, 72])
     assert (only.height, only.width) == (72, 72)
     scratch = from_scratch(info, [72, 72])
     assert (scratch.architecture, scratch.height, scratch.trainable) == ("separable", 72, "all")

@@ -1,10 +1,12 @@
 """The stage on real digits: what it compares, what it leaves alone, and that it resumes."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
-from kfp_vision.components.network_choice import choose, trials
+from kfp_vision.components.network_choice import choosing, trials
 from kfp_vision.components.network_choice.choose import choose_network
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
@@ -15,7 +17,8 @@ from kfp_vision.components.shared.recipe.document import (
     read_recipe,
     write_recipe,
 )
-from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
+from kfp_vision.components.shared.training.setup import complete_recipe
 
 # One size: every other one has a step of its own to compile.
 CONFIG = UserChoices(image_size=32)
@@ -92,7 +95,7 @@ def test_the_network_of_the_user_is_not_overruled(
 
 
 def test_without_weights_it_says_what_to_install(digits_dir, digits_recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(choose, "PRETRAINED", "resnet_rs_18_imagenet")
+    monkeypatch.setattr(choosing, "DEFAULT_PRETRAINED", "resnet_rs_18_imagenet")
     result = choose_network(digits_dir, digits_recipe, tmp_path, tmp_path, UserChoices())
     assert result.skipped.startswith("there is no pretrained network at hand")
     assert "`resnet_rs_18` has no weights" in result.skipped
@@ -137,3 +140,16 @@ def test_what_does_not_fit_into_memory_loses_and_is_named(
         f"`{name}` does not fit into memory."
         for name in ("separable-32x32-all", "efficientnet_lite0_imagenet-32x32-all")
     ]
+
+
+def test_a_network_of_the_user_does_not_start_the_framework(digits_dir, digits_recipe, tmp_path):
+    code = (
+        "import sys; from pathlib import Path;"
+        "from kfp_vision.components.network_choice.choose import choose_network;"
+        "from kfp_vision.components.shared.recipe.user_choices import UserChoices;"
+        "dataset, recipe, output = map(Path, sys.argv[1:]);"
+        "choose_network(dataset, recipe, output, output, UserChoices(architecture='separable'));"
+        "sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, digits_dir, digits_recipe, tmp_path]
+    assert subprocess.run(command).returncode == 0

@@ -15,13 +15,14 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS, SearchResult, Step
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.records import (
     STAGE_REPORT_FILE,
     STAGES_FILE,
     StageReport,
     Stages,
 )
-from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
+from kfp_vision.components.shared.training.setup import complete_recipe
 from kfp_vision.components.trial_search import report_transforms as search
 from kfp_vision.components.trial_search import report_trials as trials
 from kfp_vision.components.trial_search.search import Inputs, search_trials

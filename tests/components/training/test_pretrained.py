@@ -12,8 +12,8 @@ from kfp_vision.components.shared.architectures.norms import norm_layers
 from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.tasks import get_task
-from kfp_vision.components.shared.training.setup import UserChoices
 from kfp_vision.components.training.train import train_model
 
 NAME = "efficientnet_lite0_imagenet"

@@ -25,8 +25,9 @@ from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
-from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
+from kfp_vision.components.shared.training.setup import complete_recipe
 from kfp_vision.components.training.train import plain_steps, train_model
 from kfp_vision.components.trial_search.known_policies import trivial_augment
 

@@ -15,8 +15,9 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json, write_json
 from kfp_vision.components.shared.artifacts.search_result import BASELINE, Trial
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.training.replicas import share_gpus
-from kfp_vision.components.shared.training.setup import UserChoices, complete_recipe
+from kfp_vision.components.shared.training.setup import complete_recipe
 from kfp_vision.components.trial_search import trial
 from kfp_vision.components.trial_search.recording import summarise
 from kfp_vision.components.trial_search.regularisation import Regularisation

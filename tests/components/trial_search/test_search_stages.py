@@ -17,11 +17,8 @@ from kfp_vision.components.shared.artifacts.search_result import ROUNDS, SearchR
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import learn, resolve
-from kfp_vision.components.shared.training.setup import (
-    UserChoices,
-    complete_recipe,
-    recipe_policy,
-)
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
+from kfp_vision.components.shared.training.setup import complete_recipe, recipe_policy
 from kfp_vision.components.trial_search.known_policies import trivial_augment
 from kfp_vision.components.trial_search.recording import STEP_MULTIPLIER
 from kfp_vision.components.trial_search.running import merge_trials

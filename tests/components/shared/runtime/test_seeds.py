@@ -14,14 +14,10 @@ from kfp_vision.components.shared.augmentation.policy import IDENTITY, Operation
 from kfp_vision.components.shared.augmentation.threefry import uniform
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.seeds import MAX_SEED, seed_word
 from kfp_vision.components.shared.search.short_training import run_steps
-from kfp_vision.components.shared.training.setup import (
-    UserChoices,
-    build_trainer,
-    complete_recipe,
-    open_split,
-)
+from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe, open_split
 
 _SEEDS = (0, 5, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**32 + 5, 2**53, 2**63 - 1)
 

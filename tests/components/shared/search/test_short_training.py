@@ -9,13 +9,9 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.augmentation.policy import IDENTITY
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.search.short_training import run_steps
-from kfp_vision.components.shared.training.setup import (
-    UserChoices,
-    build_trainer,
-    complete_recipe,
-    open_split,
-)
+from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe, open_split
 
 
 def test_a_training_goes_on_to_the_same_losses_and_sees_only_its_images(

@@ -18,8 +18,8 @@ from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_m
 from kfp_vision.components.evaluation.export import ExportConfig, export_model
 from kfp_vision.components.shared.augmentation.policy import Branch, Mixing, Operation, Policy
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.tasks import TASKS
-from kfp_vision.components.shared.training.setup import UserChoices
 from kfp_vision.components.training.train import train_model
 
 _CAMVID = Path(__file__).parents[5] / "shared/data/camvid-masks.tar"

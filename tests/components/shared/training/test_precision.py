@@ -23,6 +23,7 @@ from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import from_recipe, resolve
 from kfp_vision.components.shared.recipe.training_values import PRECISIONS
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.precision import (
     choose_precision,
@@ -31,12 +32,7 @@ from kfp_vision.components.shared.training.precision import (
     set_precision,
 )
 from kfp_vision.components.shared.training.schedules import warmup_cosine
-from kfp_vision.components.shared.training.setup import (
-    UserChoices,
-    build_trainer,
-    complete_recipe,
-    open_split,
-)
+from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.training.train import train_model
 

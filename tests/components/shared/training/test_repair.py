@@ -16,17 +16,13 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.batch_scaling import halve_batch
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import fit
 from kfp_vision.components.shared.training.history import CurveRow, History
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import DivergenceError
-from kfp_vision.components.shared.training.setup import (
-    UserChoices,
-    build_trainer,
-    complete_recipe,
-    open_split,
-)
+from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe, open_split
 from kfp_vision.components.shared.training.trainer import StepFigures, Trainer
 
 

@@ -16,9 +16,9 @@ from kfp_vision.components.batch_size_probe.micro_batches import MicroBatchSteps
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Mixing, Operation, Policy
 from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training import setup
-from kfp_vision.components.shared.training.setup import UserChoices
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.training.train import train_model
 
