@@ -27,6 +27,7 @@ from kfp_vision.components.batch_size_probe.throughput import (
     measure_throughput,
 )
 from kfp_vision.components.batch_size_probe.timing import ThroughputRequest, time_steps
+from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
@@ -220,6 +221,8 @@ def _check_size(recipe: Recipe, info: DatasetInfo, batch_size: int) -> tuple[Tra
         batch_size: The smallest that is measured; 0 where none is, and that of the recipe trains.
     """
     check_enlargement(recipe, info)
+    if recipe.value("model", "trainable") == "head":
+        return None
     on_gpus = bool(tf.config.list_physical_devices("GPU"))
     # A model here would take the memory of the GPUs from the child that measures.
     if on_gpus and batch_size:
@@ -242,6 +245,8 @@ def _reason_to_skip(
         return "`learn_batch_size` is false"
     if recipe.value("model", "trainable") == "head":
         return "the network is frozen, and its head is fitted in closed form"
+    if is_pretrained(recipe.value("model", "architecture")):
+        return "rate and batch size of a pretrained network are not learned"
     batch_size, rate = (recipe.sections[SECTION][each].source for each in _MEASURED)
     if batch_size == rate == "user":
         return "`batch_size` and `learning_rate` are set by the user"

@@ -21,7 +21,7 @@ from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation,
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import open_labelled
-from kfp_vision.components.shared.recipe.document import Recipe, read_recipe
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.tasks import task_of
@@ -107,7 +107,13 @@ def evaluate_model(
     rivals, left_out = task.baselines(dataset_dir, info, primary, config.seed, feature_dir)
     scores, baselines = score_against_rivals(task, records["test"], rivals, *bootstrap)
     validation = score_with_intervals(task, records["validation"], *bootstrap)
-    verdict = judge(primary, scores, baselines, is_frozen=_is_frozen(recipe))
+    verdict = judge(
+        primary,
+        scores,
+        baselines,
+        is_frozen=_model_setting(recipe, "trainable").value == "head",
+        is_users=_model_setting(recipe, "architecture").source == "user",
+    )
     explained, table = task.explain(
         images["test"], outputs["test"], temperature, info.classes, config.num_mistakes
     )
@@ -135,9 +141,8 @@ def evaluate_model(
     return evaluation
 
 
-def _is_frozen(recipe: Recipe) -> bool:
-    trainable = recipe.get("model", "trainable")
-    return trainable is not None and trainable.value == "head"
+def _model_setting(recipe: Recipe, name: str) -> Setting:
+    return recipe.get("model", name) or Setting(None, "not known", source="default")
 
 
 def _positive_class(recipe: Recipe) -> PositiveClass | None:

@@ -17,10 +17,8 @@ _FLOOR = "zero_rule"
 # What a model may be below without being rejected: not a fault of the model but a reason to start
 # from a pretrained network.
 _PRETRAINED = "frozen_features"
-_ADVICE = (
-    "Features of a pretrained network suit these images better: `--architecture auto` compares "
-    "such networks with others."
-)
+_ADVICE = "Features of a pretrained network suit these images better."
+_COMPARE = "`--architecture auto` compares such networks with others."
 _SAME = "`frozen_features` is the same method as this model, a frozen network with a linear head."
 # Balanced accuracy rests on the few images of rare classes. Where it cannot tell two models apart,
 # these metrics, in this order, may.
@@ -46,7 +44,12 @@ class Verdict:
 
 
 def judge(
-    primary: str, scores: Scores, baselines: Mapping[str, Scores], is_frozen: bool = False
+    primary: str,
+    scores: Scores,
+    baselines: Mapping[str, Scores],
+    *,
+    is_frozen: bool = False,
+    is_users: bool = True,
 ) -> Verdict:
     """Returns the verdict.
 
@@ -59,6 +62,7 @@ def judge(
         baselines: Name -> the same of a baseline, each with its `difference`.
         is_frozen: Whether the model is a frozen network with a linear head: that it is level with
             `frozen_features` then says nothing against it.
+        is_users: Whether the user has chosen the network.
     """
     if primary not in scores:
         reason = (
@@ -74,7 +78,7 @@ def judge(
         if metric := _clearly_below(rival, (primary, *_TIE_BREAKERS.get(primary, ()))):
             sentence = f"The model is clearly below {_compare(name, metric, scores, rival)}"
             if name == _PRETRAINED:
-                outperformed = f"{sentence} {_ADVICE}"
+                outperformed = " ".join([sentence, _ADVICE, *([_COMPARE] if is_users else [])])
             else:
                 reasons.append(sentence)
         elif name == _FLOOR and scores[primary]["ci95"][0] <= rival[primary]["value"]:

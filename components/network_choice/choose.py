@@ -78,7 +78,15 @@ def _without_foreign(
     held = recipe.sections.get("model", {})
     learned = {name for name in _MODEL if name in held and held[name].source == "learned"}
     fits = all(held[name].context.get("data") == info.fingerprint for name in learned)
-    if not learned or (fits and config.architecture == "auto" and not config.image_size):
+    wanted = {
+        "architecture": None if config.architecture == "auto" else config.architecture,
+        "image_size": [config.image_size] * 2 if config.image_size else None,
+    }
+    is_other = any(
+        value is not None and name in held and held[name].value != value
+        for name, value in wanted.items()
+    )
+    if not learned or (fits and not is_other):
         return recipe, []
     kept = {name: setting for name, setting in held.items() if name not in learned}
     reason = (
@@ -102,6 +110,8 @@ def _reason_to_skip(recipe: Recipe, architecture: str) -> str:
     held = recipe.get("model", "trainable")
     if held is not None and held.source == "learned":
         return "the recipe that the run starts from holds the choice for these images"
+    if held is not None and held.source == "user":
+        return "`model.trainable` is set by the user"
     if is_user_model(architecture):
         return "`architecture` is a model of the user"
     if architecture != "auto" and not is_pretrained(architecture):

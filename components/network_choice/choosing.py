@@ -1,8 +1,10 @@
 """The comparison of networks, from the images that judge to the recipe of the best one."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from kfp_vision.components.network_choice.candidates import (
     Candidate,
@@ -14,6 +16,7 @@ from kfp_vision.components.network_choice.images import MIN_IMAGES, MIN_VALIDATI
 from kfp_vision.components.network_choice.trials import Trials
 from kfp_vision.components.shared.architectures.imagenet_weights import missing_weights
 from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED, is_pretrained
+from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.network_choice import CandidateResult, NetworkChoice
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
@@ -29,11 +32,12 @@ __all__ = ["choose_by_trials"]
 # Of the time that remains: the steps of a trial of the first round, and the whole training of a
 # fine-tuned network. A longer budget than this changes no choice.
 _TRIAL_SHARE, _TRAINING_SHARE, _LONGEST_SECONDS = 1 / 45, 0.5, 3600.0
+# What the frozen network may see at all sizes together, at its pixels a second on two idle cores.
+_FROZEN_SHARE, _FROZEN_PIXELS_PER_SECOND = 1 / 30, 1e7
 # When trials have taken that much of it, no second one begins.
 _SECOND_ROUND_SHARE = 0.25
-# What trains a pretrained network.
-_TUNING = {"learning_rate": 3e-4, "batch_size": 32, "first_layer_rate": 0.1}
-_MAX_EPOCHS = 12.0
+# With less time than this nothing can be compared.
+_LEAST_SECONDS = 45.0
 
 
 def choose_by_trials(
@@ -58,12 +62,15 @@ def choose_by_trials(
     """
     is_auto = config.architecture == "auto"
     network = DEFAULT_PRETRAINED if is_auto else config.architecture
-    if reason := _impossible(network, info):
+    users_size = _users_size(recipe, config)
+    if reason := _impossible(network, users_size):
         return recipe, NetworkChoice(skipped=reason)
-    seconds = min(seconds, _LONGEST_SECONDS)
-    size = recipe.get("model", "image_size")
-    users_size = [config.image_size] * 2 if config.image_size else size.value if size else None
     frozen = frozen_candidates(info, network, users_size)
+    if reason := _too_little(info, seconds):
+        return _with_model(recipe, info, frozen[-1], reason), NetworkChoice(
+            skipped=f"{reason}, so a frozen network gets a head, which takes the least of both"
+        )
+    seconds = min(seconds, _LONGEST_SECONDS)
     scratch = from_scratch(info, users_size) if is_auto else None
     recipe_of = functools.partial(_recipe_of, recipe=recipe, info=info, config=config)
     identity = training_identity(dataset_dir, recipe_of(frozen[0]), seed=config.seed)
@@ -75,6 +82,7 @@ def choose_by_trials(
         config.seed,
         checkpoint_dir / f"choice-{identity}",
         checkpoint_dir / "features",
+        _frozen_rows(frozen, seconds),
         cache,
     )
     field = compare(trials, frozen, scratch, recipe_of, _SECOND_ROUND_SHARE * seconds)
@@ -96,13 +104,40 @@ def choose_by_trials(
     return _learned(chosen, info, candidates, planned(chosen)), choice
 
 
-def _impossible(network: str, info: DatasetInfo) -> str:
-    """Returns why nothing can be compared; empty where it can."""
+def _frozen_rows(frozen: Sequence[Candidate], seconds: float) -> int:
+    """Returns how many training images the frozen network sees, at every size the same."""
+    pixels = sum(each.height * each.width for each in frozen)
+    return int(_FROZEN_SHARE * seconds * _FROZEN_PIXELS_PER_SECOND / pixels)
+
+
+def _users_size(recipe: Recipe, config: UserChoices) -> list[int] | None:
+    """Returns the [height, width] that the user has set; None for none."""
+    held = recipe.get("model", "image_size")
+    if config.image_size:
+        return [config.image_size] * 2
+    return list(held.value) if held is not None and held.source == "user" else None
+
+
+def _impossible(network: str, users_size: list[int] | None) -> str:
+    """Returns why there is no pretrained network to compare; empty where there is."""
     if reason := missing_weights(network):
         return f"there is no pretrained network at hand, so one is trained from scratch. {reason}"
+    least = ARCHITECTURES[network].min_size
+    if users_size and min(users_size) < least:
+        return (
+            f"pretrained networks need {least} pixels a side and `image_size` is "
+            f"{min(users_size)}, so one is trained from scratch"
+        )
+    return ""
+
+
+def _too_little(info: DatasetInfo, seconds: float) -> str:
+    """Returns what there is too little of for a comparison; empty where there is enough."""
     images = info.splits["train"] + info.splits["validation"]
     if images < MIN_IMAGES:
         return f"{images} images are too few to tell networks apart, which takes {MIN_IMAGES}"
+    if seconds < _LEAST_SECONDS:
+        return f"the budget leaves {seconds:.0f} s, and a comparison takes {_LEAST_SECONDS:.0f}"
     return ""
 
 
@@ -110,12 +145,7 @@ def _recipe_of(
     candidate: Candidate, recipe: Recipe, info: DatasetInfo, config: UserChoices
 ) -> Recipe:
     """Returns the complete recipe of a candidate."""
-    recipe = complete_recipe(candidate.in_recipe(recipe), info, config)
-    if candidate.trainable == "head" or not is_pretrained(candidate.architecture):
-        return recipe
-    method = "default for a pretrained network"
-    settings = {name: Setting(value, method) for name, value in _TUNING.items()}
-    return _with_learned(recipe, info, {**settings, "epochs": Setting(_MAX_EPOCHS, method)})
+    return complete_recipe(candidate.in_recipe(recipe), info, config)
 
 
 def _planned_images(compared: Compared, num_images: int, seconds: float) -> float:
@@ -124,16 +154,15 @@ def _planned_images(compared: Compared, num_images: int, seconds: float) -> floa
     Args:
         compared: After its trials.
         num_images: Training images.
-        seconds: What a pretrained network may take; networks from scratch have their own length.
+        seconds: What the training may take.
     """
     if compared.is_frozen or not compared.fits:
         return float(num_images)
-    epochs = compared.recipe.sections[SECTION]["epochs"]
-    planned: float = epochs.value * num_images
-    if epochs.source == "user" or not is_pretrained(compared.candidate.architecture):
+    section = compared.recipe.sections[SECTION]
+    planned: float = section["epochs"].value * num_images
+    if "user" in (section["epochs"].source, section["steps"].source):
         return planned
-    affordable = seconds / compared.rounds[-1].seconds_per_image
-    return min(planned, max(num_images, affordable))
+    return min(planned, max(num_images, seconds / compared.rounds[-1].seconds_per_image))
 
 
 def _learned(
@@ -152,28 +181,41 @@ def _learned(
         "lowest projected loss on held-out images after short trainings; of those within one "
         "standard error, the cheapest in inference"
     )
-    context = {"data": info.fingerprint}
+    recipe = _with_model(chosen.recipe, info, candidate, method, evidence)
+    if candidate.trainable == "head" or not is_pretrained(candidate.architecture):
+        return recipe
+    epochs = Setting(
+        planned_images / info.splits["train"],
+        "those of a pretrained network, or what the time allows at the measured speed",
+        {"seconds_per_image": chosen.rounds[-1].seconds_per_image},
+    )
+    facts = fixed_facts(recipe, info)
+    learned = learn(recipe, SECTION, {"epochs": epochs}, facts)
+    return resolve(learned, {}, info.splits["train"], facts)
+
+
+def _with_model(
+    recipe: Recipe,
+    info: DatasetInfo,
+    candidate: Candidate,
+    method: str,
+    evidence: Mapping[str, Any] = MappingProxyType({}),
+) -> Recipe:
+    """Returns the recipe with a network; what a user has set stays."""
     values = {
         "architecture": candidate.architecture,
         "image_size": [candidate.height, candidate.width],
         "trainable": candidate.trainable,
     }
-    model = {
-        name: Setting(value, method, evidence if name == "architecture" else {}, context=context)
-        for name, value in values.items()
-    }
-    recipe = chosen.recipe.with_settings("model", model)
-    if candidate.trainable == "head" or not is_pretrained(candidate.architecture):
-        return recipe
-    epochs = Setting(
-        planned_images / info.splits["train"],
-        f"what the time allows at the measured speed, within 1 and {_MAX_EPOCHS:g}",
-        {"seconds_per_image": chosen.rounds[-1].seconds_per_image},
+    return recipe.with_settings(
+        "model",
+        {
+            name: Setting(
+                value,
+                method,
+                dict(evidence) if name == "architecture" else {},
+                context={"data": info.fingerprint},
+            )
+            for name, value in values.items()
+        },
     )
-    return _with_learned(recipe, info, {"epochs": epochs})
-
-
-def _with_learned(recipe: Recipe, info: DatasetInfo, settings: dict[str, Setting]) -> Recipe:
-    """Returns the complete recipe with learned settings of its training."""
-    facts = fixed_facts(recipe, info)
-    return resolve(learn(recipe, SECTION, settings, facts), {}, info.splits["train"], facts)

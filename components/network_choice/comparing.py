@@ -99,11 +99,8 @@ class Field:
         """
         projected = [each.projected(planned_images(each)) for each in self.all]
         frozen, tuned = self.size, len(projected) - 1
-        if (
-            can_select
-            and self.tuned.fits
-            and not _mean(projected[tuned]) < _mean(projected[frozen])
-        ):
+        means = _mean(projected[frozen]), _mean(projected[tuned])
+        if can_select and means[0] <= means[1] < math.inf:
             projected[tuned] = projected[frozen]
         contending = [*range(len(self.frozen), len(projected)), frozen]
         contenders = [
@@ -153,6 +150,8 @@ def compare(
 
     def again(held: Compared, factor: int) -> Compared:
         result = trials.run(held.candidate, held.recipe, factor)
+        if held.rounds and not result.multiply_adds:
+            return held
         held.rounds.append(result)
         losses.append(_mean(result.losses))
         seconds.append(result.seconds)

@@ -58,9 +58,11 @@ def decide(contenders: Sequence[Contender]) -> int:
     in inference; of equally costly ones, that of the lowest rank.
 
     Args:
-        contenders: At least one; losses that are not finite lose.
+        contenders: At least one; losses that are not finite lose, if any are.
     """
     finite = [index for index, each in enumerate(contenders) if np.isfinite(each.losses).all()]
+    if not finite:
+        return 0
     best = min(finite, key=lambda index: contenders[index].losses.mean())
     tied = []
     for index in finite:

@@ -39,11 +39,10 @@ from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["Trials", "TrialResult"]
 
-# Pixels a second of the frozen network, and multiply-adds a second of a training step, on two idle
-# cores. What a trial sees is counted by them, so that the load of a machine does not change it; a
-# faster machine takes as many more steps, a slower one up to twice as long. Features get half the
-# time: there are three sizes.
-_FROZEN_PIXELS_PER_SECOND, _TRAINED_PER_SECOND, _PATIENCE = 5e6, 3e10, 2.0
+# Multiply-adds a second of a training step on two idle cores. What a trial sees is counted by them,
+# so that the load of a machine does not change it; a faster machine takes as many more steps, a
+# slower one up to twice as long.
+_TRAINED_PER_SECOND, _PATIENCE = 3e10, 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +85,7 @@ class Trials:
         seed: int,
         folder: Path,
         feature_dir: Path,
+        frozen_rows: int,
         cache: ImageCache | None = None,
     ) -> None:
         """Runs nothing yet.
@@ -98,12 +98,14 @@ class Trials:
             seed: Of weights and order.
             folder: Outlives a killed task; belongs to this choice alone.
             feature_dir: Keeps features of frozen networks.
+            frozen_rows: Training images that heads are fitted on, at most.
             cache: Keeps decoded images for other stages and runs; None keeps none.
         """
         self._dataset_dir, self._info, self._division = dataset_dir, info, division
         self._seconds, self._seed = seconds, seed
         self._folder, self._feature_dir = folder, feature_dir
         self._cache = cache
+        self._head_rows = division.known[: max(frozen_rows, 2 * len(info.classes))]
         self._heads: dict[str, LinearHead] = {}
         self._prepared: dict[Candidate, _Prepared] = {}
 
@@ -144,7 +146,7 @@ class Trials:
     def _run_frozen(
         self, candidate: Candidate, recipe: Recipe
     ) -> tuple[np.ndarray, int, float, int]:
-        rows = self._frozen_rows(candidate)
+        rows = self._head_rows
         head = self._fit_head(candidate, recipe, rows)
         logits = [
             head(self._samples(recipe, split, held).features)
@@ -153,11 +155,6 @@ class Trials:
         ]
         model = build_trainer(recipe, self._info, self._seed)[0].model
         return np.concatenate(logits), len(rows), 0.0, count_multiply_adds(model)
-
-    def _frozen_rows(self, candidate: Candidate) -> np.ndarray:
-        pixels = candidate.height * candidate.width
-        most = int(self._seconds * _FROZEN_PIXELS_PER_SECOND / pixels)
-        return self._division.known[: max(most, 2 * len(self._info.classes))]
 
     def _samples(self, recipe: Recipe, split: str, rows: np.ndarray) -> Samples:
         return read_samples(recipe, self._info, self._dataset_dir, split, rows, self._feature_dir)
@@ -211,7 +208,7 @@ class Trials:
         if least_memory_mib(trainer.model, settings.batch_size) > available_memory_bytes() / MIB:
             raise MemoryError(candidate.name)
         if is_pretrained(candidate.architecture):
-            rows = self._frozen_rows(candidate)
+            rows = self._head_rows
             set_head(trainer.model, self._fit_head(candidate, recipe, rows))
         known, batch_size = self._division.known, settings.batch_size
         images, targets = train.take(known[np.arange(batch_size) % len(known)])

@@ -9,6 +9,7 @@ import numpy as np
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.training_result import TrainingResult
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.tasks.records import whole_set_metrics
 from kfp_vision.components.shared.training.history import CurveRow
 from kfp_vision.components.shared.training.pretrained_head import read_samples, start_from_features
@@ -65,9 +66,24 @@ def train_head(
         waiting_share=0.0,
         precision="float32",
         checks={},
-        warnings=[],
+        warnings=_without_effect(recipe),
     )
     return trainer.model, summary, curves
+
+
+def _without_effect(recipe: Recipe) -> list[str]:
+    """Returns a warning that names what the user has set for a training that has steps."""
+    names = [name for name, held in recipe.sections[SECTION].items() if held.source == "user"]
+    policy = recipe.get("augmentation", "policy")
+    if policy is not None and policy.source == "user":
+        names.append("policy")
+    if not names:
+        return []
+    listed = ", ".join(f"`{name}`" for name in sorted(names))
+    return [
+        "The network is frozen and its head was solved, so these settings have no effect: "
+        f"{listed}. Name an `architecture` that trains from scratch to use them."
+    ]
 
 
 def _seconds_per_image(dataset_dir: Path, recipe: Recipe, info: DatasetInfo) -> float:

@@ -47,7 +47,7 @@ class FrozenBackbone:
     ONNX Runtime folds each BatchNormalization and ReLU into the convolution before it.
     `make bench-frozen_features` on two idle cores: 2.0 (224 px) and 3.9 (64 px) times the images/s
     of keras.Model.predict at its best batch size; LiteRT 1.9 and 3.6, a TensorFlow graph with
-    constant weights 1.5 and 2.9. On busy cores (224 px) 1.9, LiteRT 1.8, the TensorFlow graph 1.6.
+    constant weights 1.5 and 2.9.
 
     Attributes:
         name: A key of `ARCHITECTURES`.

@@ -47,7 +47,10 @@ def fixed_facts(recipe: Recipe, info: DatasetInfo) -> dict[str, Any]:
 def differences(name: str, setting: Setting, facts: Mapping[str, Any]) -> list[str]:
     """Returns the facts that a setting depends on and that differ from its context."""
     depends = _DEPENDS.get(name, _TRAINING)
-    return [fact for fact in depends if setting.context.get(fact) != facts.get(fact)]
+    # Recipes of earlier versions say nothing of what trains: everything did.
+    before: dict[str, Any] = {"trainable": "all"}
+    there, here = {**before, **setting.context}, {**before, **facts}
+    return [fact for fact in depends if there.get(fact) != here.get(fact)]
 
 
 def fits(name: str, setting: Setting, facts: Mapping[str, Any]) -> bool:

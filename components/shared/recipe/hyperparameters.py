@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.recipe.context import fits
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.training_values import check_values
@@ -23,6 +24,10 @@ SECTION = "training"
 _MILD = "kfp-vision default after ResNet-RS (arXiv:2103.07579); its strength was tried on elpv"
 # Never learned: they follow from the others.
 _DERIVED = ("steps", "warmup_steps")
+# Of networks that start from weights which were trained before: a tenth of the rate, few epochs.
+# `components/network_choice/README.md` says what was tried.
+_TUNED_SHARE, _TUNED_BATCH, _TUNED_EPOCHS, _TUNED_FIRST_LAYER = 0.1, 32, 12, 0.1
+_BATCH = 64
 _DEFAULT_RATES = {"adamw": 3e-3, "sgd": 0.1, "lamb": 1e-2}
 
 
@@ -116,7 +121,7 @@ def resolve(
     for name, value in overrides.items():
         held[name] = Setting(value, "pipeline parameter", source="user")
     check_values({name: setting.value for name, setting in held.items()})
-    known = dict(facts)
+    known, is_tuned = dict(facts), _is_tuned(recipe)
 
     def settle(name: str, value: Any, method: str, **evidence: Any) -> Any:
         if name not in held or not fits(name, held[name], known):
@@ -127,12 +132,16 @@ def resolve(
     optimizer = settle("optimizer", "adamw", "kfp-vision default")
     batch_size = settle(
         "batch_size",
-        max(1, min(64, num_images // 4)),
-        "64, at most a quarter of the training images",
+        max(1, min(_TUNED_BATCH if is_tuned else _BATCH, num_images // 4)),
+        f"{_TUNED_BATCH if is_tuned else _BATCH}, at most a quarter of the training images",
         num_images=num_images,
     )
-    settle("learning_rate", _DEFAULT_RATES.get(optimizer, 0.0), f"default for {optimizer}")
-    epochs = _settle_epochs(held, settle, num_images, batch_size)
+    rate = _DEFAULT_RATES.get(optimizer, 0.0)
+    if is_tuned:
+        rate *= _TUNED_SHARE
+    kind = "a pretrained network" if is_tuned else "a network from scratch"
+    settle("learning_rate", rate, f"default for {optimizer} and {kind}")
+    epochs = _settle_epochs(held, settle, num_images, batch_size, is_tuned)
     steps = settle(
         "steps",
         max(2, round(epochs * num_images / max(batch_size, 1))),
@@ -147,7 +156,7 @@ def resolve(
     settle("dropout", 0.2, _MILD)
     settle("ema_momentum", 0.99, _MILD)
     settle("stochastic_depth", 0.0, "off: the default network is shallow")
-    settle("first_layer_rate", 1.0, "every layer learns at the same rate")
+    settle("first_layer_rate", _TUNED_FIRST_LAYER if is_tuned else 1.0, f"default for {kind}")
     settle("steps_per_call", 32, "kfp-vision default: the call costs less than 1 % of the steps")
     settle("jit_compile", False, "off: XLA is slower for depthwise networks on a CPU")
     settle("precision", "auto", "mixed bfloat16 on accelerators that have it, else float32")
@@ -158,10 +167,23 @@ def resolve(
     return completed
 
 
+def _is_tuned(recipe: Recipe) -> bool:
+    architecture, trainable = (recipe.get("model", name) for name in ("architecture", "trainable"))
+    if architecture is None or (trainable is not None and trainable.value == "head"):
+        return False
+    return is_pretrained(architecture.value)
+
+
 def _settle_epochs(
-    held: dict[str, Setting], settle: Callable[..., float], num_images: int, batch_size: int
+    held: dict[str, Setting],
+    settle: Callable[..., float],
+    num_images: int,
+    batch_size: int,
+    is_tuned: bool,
 ) -> float:
     """Returns the passes over the images: the user's, learned, default, or those of their steps."""
+    if "steps" not in held and is_tuned:
+        return settle("epochs", _TUNED_EPOCHS, "default for a pretrained network")
     if "steps" not in held:
         return settle(
             "epochs",

@@ -133,7 +133,7 @@ def _fold_losses(train: Samples, num_classes: int, balanced: bool) -> np.ndarray
 
 def _penalty_path(train: Samples, num_classes: int, balanced: bool) -> list[np.ndarray]:
     """Returns the weights for each penalty, the strongest first."""
-    image_weights = _class_balance(train.labels) if balanced else None
+    image_weights = _class_balance(train.labels, balanced)
     weights = np.zeros((train.features.shape[1] + 1, num_classes), np.float32)
     path = []
     for penalty in _PENALTIES:
@@ -143,7 +143,7 @@ def _penalty_path(train: Samples, num_classes: int, balanced: bool) -> list[np.n
 
 
 def _held_out_losses(path: list[np.ndarray], held: Samples, balanced: bool) -> np.ndarray:
-    image_weights = _class_balance(held.labels) if balanced else None
+    image_weights = _class_balance(held.labels, balanced)
     return np.array(
         [
             negative_log_likelihood(
@@ -263,8 +263,13 @@ def _affine(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return logits
 
 
-def _class_balance(labels: np.ndarray) -> np.ndarray:
-    """Returns weights [N] with mean 1 under which every class that is there counts the same."""
+def _class_balance(labels: np.ndarray, balanced: bool) -> np.ndarray | None:
+    """Returns weights [N] with mean 1 under which every class that is there counts the same.
+
+    None where every image is to count the same, or has several labels.
+    """
+    if not balanced or labels.ndim == 2:
+        return None
     counts = np.bincount(labels)
     inverse = 1 / counts[labels].astype(np.float32)
     weights: np.ndarray = inverse / inverse.mean()

@@ -50,7 +50,7 @@ def layer_rates(weights: list[Any], first_layer_rate: float) -> list[float]:
 
 
 def _with_layer_rates(kind: type[Any], rates: list[float]) -> type[Any]:
-    """Returns a subclass of an optimizer that multiplies the rate of each weight."""
+    """Returns a subclass that multiplies the rate of each weight, not its weight decay."""
 
     class WithLayerRates(kind):  # type: ignore[misc]
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

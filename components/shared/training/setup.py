@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.architectures.zoo import (
     build_model,
     choose_input,
@@ -80,6 +81,7 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
         "trainable": Setting("all", "every layer learns", source="default"),
     }
     recipe = Recipe({**recipe.sections, "model": {**rules, **model}})
+    _check_trainable(recipe)
     facts = fixed_facts(recipe, info)
     policy = recipe.get("augmentation", "policy")
     if policy is not None and not fits("policy", policy, facts):
@@ -93,6 +95,15 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
     off = Setting(0.0, "off: the architecture has no place for it", source="default")
     no_place = sorted({"dropout", "stochastic_depth"} - found)
     return recipe.with_settings(SECTION, dict.fromkeys(no_place, off))
+
+
+def _check_trainable(recipe: Recipe) -> None:
+    trainable, name = recipe.value("model", "trainable"), recipe.value("model", "architecture")
+    if trainable != "all" and not (trainable == "head" and is_pretrained(name)):
+        raise ValueError(
+            "`model.trainable` of the recipe must be `all`, or `head` for a pretrained network of "
+            f"the zoo. Received: {trainable!r} for `architecture` {name}"
+        )
 
 
 def build_trainer(

@@ -96,7 +96,7 @@ def test_a_frozen_network_is_level_with_itself(is_frozen, outcome):
         "zero_rule": baseline(accuracy=CLEARLY_ABOVE),
         "frozen_features": baseline(accuracy=UNCLEAR),
     }
-    found = judge("accuracy", scores, baselines, is_frozen)
+    found = judge("accuracy", scores, baselines, is_frozen=is_frozen)
     assert found.outcome == outcome
     assert ("is the same method as this model" in found.sentence) == is_frozen
 

@@ -8,6 +8,8 @@ import pytest
 
 from kfp_vision.components.network_choice import choosing, trials
 from kfp_vision.components.network_choice.choose import choose_network
+from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED
+from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.budget import with_budget
@@ -103,7 +105,12 @@ def test_without_weights_it_says_what_to_install(digits_dir, digits_recipe, tmp_
 
 def test_twelve_images_in_all(twelve_digits_dir, digits_recipe, tmp_path):
     result = choose_network(twelve_digits_dir, digits_recipe, tmp_path, tmp_path, UserChoices())
-    assert result.skipped == "10 images are too few to tell networks apart, which takes 40"
+    assert result.skipped == (
+        "10 images are too few to tell networks apart, which takes 40, so a frozen network gets a "
+        "head, which takes the least of both"
+    )
+    model = read_recipe(tmp_path / "recipe.json").sections["model"]
+    assert (model["architecture"].value, model["trainable"].value) == (DEFAULT_PRETRAINED, "head")
     assert json.loads((tmp_path / "cost.json").read_text())["images_seen"] == 0
 
 
@@ -153,3 +160,29 @@ def test_a_network_of_the_user_does_not_start_the_framework(digits_dir, digits_r
     )
     command = [sys.executable, "-c", code, digits_dir, digits_recipe, tmp_path]
     assert subprocess.run(command).returncode == 0
+
+
+def test_a_size_below_that_of_pretrained_networks_trains_from_scratch(
+    digits_dir, digits_recipe, tmp_path
+):
+    config = UserChoices(image_size=16)
+    result = choose_network(digits_dir, digits_recipe, tmp_path, tmp_path, config)
+    assert result.skipped == (
+        "pretrained networks need 32 pixels a side and `image_size` is 16, so one is trained from "
+        "scratch"
+    )
+
+
+def test_without_time_nothing_is_compared(digits_dir, digits_recipe, tmp_path):
+    spent = [StageCost("profile_dataset", 50.0, 0)]
+    result = choose_network(
+        digits_dir, digits_recipe, tmp_path, tmp_path, UserChoices(), spent=spent
+    )
+    assert result.skipped.startswith("the budget leaves 10 s, and a comparison takes 45")
+
+
+def test_a_network_that_diverges_is_not_chosen(digits_dir, digits_recipe, tmp_path):
+    config = UserChoices(image_size=32, learning_rate=1e6, architecture=DEFAULT_PRETRAINED)
+    result = choose_network(digits_dir, digits_recipe, tmp_path, tmp_path, config)
+    assert [each.trainable for each in result.candidates if each.chosen] == ["head"]
+    assert result.candidates[-1].projected is None
