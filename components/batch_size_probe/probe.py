@@ -252,9 +252,7 @@ def _reason_to_skip(
         return "`batch_size` and `learning_rate` are set by the user"
     # A learned rate that is still there was learned at this batch size.
     if rate == "learned" and batch_size in ("learned", "user"):
-        return (
-            "the recipe holds a batch size and a learning rate that were learned for this network"
-        )
+        return "the recipe that the run starts from holds a measured batch size and learning rate"
     if lengths is None:
         return (
             f"a plain training sees only {plain_images:,} images: {LEARNING_SHARE:.0%} of "

@@ -36,8 +36,7 @@ from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES, fit
-from kfp_vision.components.shared.training.history import CurveRow, History
-from kfp_vision.components.shared.training.interval import EVALUATIONS
+from kfp_vision.components.shared.training.history import EVALUATIONS, CurveRow, History
 from kfp_vision.components.shared.training.precision import read_precision, set_precision
 from kfp_vision.components.shared.training.pretrained_head import start_from_features
 from kfp_vision.components.shared.training.run import TrainingRun
@@ -51,7 +50,7 @@ from kfp_vision.components.shared.training.setup import (
 from kfp_vision.components.shared.training.step_time import seconds_per_forward, seconds_per_step
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.training.head import train_head
-from kfp_vision.components.training.length import steps_within
+from kfp_vision.components.training.length import evaluations_within, steps_within
 from kfp_vision.components.training.stage_report import training_report
 
 __all__ = ["plain_steps", "train_model"]
@@ -168,18 +167,21 @@ def _open_run(
         share = 1.0
         if policy is not None:
             share = _share_without(policy, trainer, images, targets)
-        steps = settings.steps
+        steps, evaluations = settings.steps, EVALUATIONS
         if may_cut(recipe):
             step_s = seconds_per_step(trainer, images, targets)
             forward_s = seconds_per_forward(trainer, images)
-            batches = len(validation) / len(images) + STATISTICS_BATCHES * bool(trainer.averages)
+            batches = len(validation) / len(images)
+            if trainer.averages and trainer.has_statistics:
+                batches += STATISTICS_BATCHES
             now = StageCost("train", watch.seconds, 0)
             seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
                 info, start_up_seconds(spent, plan), forward_s / len(images)
             )
-            in_time = steps_within(seconds, step_s, batches * forward_s, EVALUATIONS)
-            steps = min(steps, in_time)
-        history = History(settings, steps, checks)
+            evaluation_s = batches * forward_s
+            evaluations = evaluations_within(seconds, evaluation_s, EVALUATIONS)
+            steps = min(steps, steps_within(seconds, step_s, evaluation_s, evaluations))
+        history = History(settings, steps, checks, num_evaluations=evaluations)
         history.setup_seconds = setup_seconds
         history.plain_share = share * min(steps, plain_steps(recipe, settings)) / steps
         return history

@@ -155,7 +155,7 @@ def _halved(
 def _advance(run: TrainingRun, history: History, chunks: Iterator[Chunk]) -> list[CurveRow]:
     """Trains up to the next evaluation, evaluates, and returns the new rows of the curves."""
     began = time.monotonic()
-    end = next_evaluation(history.step, history.total_steps)
+    end = next_evaluation(history.step, history.total_steps, history.num_evaluations)
     figures = train_until(end, run, chunks, history)
     rows = _evaluate_and_keep(run, history, figures)
     history.curves += rows

@@ -5,7 +5,10 @@ from typing import Any, TypedDict
 
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 
-__all__ = ["CurveRow", "History", "KeptCheckpoint"]
+__all__ = ["EVALUATIONS", "CurveRow", "History", "KeptCheckpoint"]
+
+# Of a training, where time does not limit them.
+EVALUATIONS = 20
 
 
 class CurveRow(TypedDict):
@@ -37,6 +40,7 @@ class History:
         seconds: Wall-clock time of the loop.
         step_seconds: Part of `seconds` spent in optimizer steps.
         wait_seconds: Part of `step_seconds` in which there were no images to go on with.
+        num_evaluations: About so many there are, at most one after each step.
         curves: Training and validation curves.
         best: Kept evaluations, best first.
         repairs: Sentences, each a cause and the change that was made.
@@ -53,6 +57,7 @@ class History:
     seconds: float = 0.0
     step_seconds: float = 0.0
     wait_seconds: float = 0.0
+    num_evaluations: int = EVALUATIONS
     curves: list[CurveRow] = dataclasses.field(default_factory=list)
     best: list[KeptCheckpoint] = dataclasses.field(default_factory=list)
     repairs: list[str] = dataclasses.field(default_factory=list)

@@ -14,7 +14,6 @@ from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 
 __all__ = [
-    "EVALUATIONS",
     "Chunk",
     "next_evaluation",
     "read_chunks",
@@ -24,7 +23,6 @@ __all__ = [
 
 # A chunk of batches on its way to the device; two exist at a time.
 _CHUNK_BYTES = 32 * 2**20
-EVALUATIONS = 20
 
 # Step numbers [K], images [K, B, H, W, C] and targets {name: [K, B, ...]}.
 Chunk = tuple[np.ndarray, tf.Tensor, dict[str, tf.Tensor]]
@@ -98,10 +96,12 @@ def read_chunks(run: TrainingRun, history: History) -> Iterator[Chunk]:
         step = history.step
         while step < total:
             yield step
-            step = min(step + per_call, next_evaluation(step, total))
+            step = min(step + per_call, next_evaluation(step, total, history.num_evaluations))
 
     def read(start: int) -> Chunk:
-        steps = np.arange(start, min(start + per_call, next_evaluation(start, total)))
+        steps = np.arange(
+            start, min(start + per_call, next_evaluation(start, total, history.num_evaluations))
+        )
         batches = train.take(order.indices(start, len(steps)))
         # Copied to the device here, while it computes the steps before.
         return steps, *tf.nest.map_structure(tf.constant, batches)
@@ -109,9 +109,15 @@ def read_chunks(run: TrainingRun, history: History) -> Iterator[Chunk]:
     return prefetch(read, starts())
 
 
-def next_evaluation(step: int, total_steps: int) -> int:
-    """Returns the step of the first evaluation after `step`; there are some 20 in a training."""
-    interval = max(1, total_steps // EVALUATIONS)
+def next_evaluation(step: int, total_steps: int, num_evaluations: int) -> int:
+    """Returns the step of the first evaluation after `step`.
+
+    Args:
+        step: Steps done.
+        total_steps: Of the training.
+        num_evaluations: There are about so many, at most one after each step.
+    """
+    interval = max(1, total_steps // num_evaluations)
     return min((step // interval + 1) * interval, total_steps)
 
 

@@ -324,7 +324,7 @@ class Trainer:
         Args:
             batches: Training images uint8 [B, H, W, C].
         """
-        if not any(norm.trainable for norm in norm_layers(self.model)):
+        if not self.has_statistics:
             return
         for done, batch in enumerate(batches):
             self._estimate(batch, np.float32(done / (done + 1)))
@@ -333,6 +333,11 @@ class Trainer:
         """Lets the moving average begin with the weights as they are now."""
         for average, weight in zip(self._average, self.model.trainable_weights, strict=False):
             average.assign(weight)
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether there is a BatchNorm whose statistics are not frozen."""
+        return any(norm.trainable for norm in norm_layers(self.model))
 
     @property
     def averages(self) -> bool:

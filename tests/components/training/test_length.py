@@ -1,8 +1,10 @@
 """The steps that fit into a time."""
 
+import math
+
 import pytest
 
-from kfp_vision.components.training.length import steps_within
+from kfp_vision.components.training.length import evaluations_within, steps_within
 
 
 def taken(steps, step_s, evaluation_s, evaluations):
@@ -21,3 +23,10 @@ def test_steps_and_evaluations_end_in_time_and_use_it(seconds, evaluation_s):
 @pytest.mark.parametrize("seconds", [-100.0, 0.0])
 def test_without_time_the_training_is_the_shortest(seconds):
     assert steps_within(seconds, 0.1, 1.0, 20) == 2
+
+
+def test_evaluations_take_a_fifth_of_the_time_at_most_but_for_the_least_of_them():
+    assert evaluations_within(260.0, 1.0, 20) == 20
+    assert evaluations_within(260.0, 10.0, 20) == 5
+    assert evaluations_within(260.0, 100.0, 20) == 3
+    assert evaluations_within(math.inf, 100.0, 20) == 20

@@ -48,8 +48,8 @@ def test_the_time_before_a_failure_is_counted() -> None:
 def test_some_twenty_evaluations_end_with_the_last_step(total: int) -> None:
     ends = [0]
     while ends[-1] < total:
-        ends.append(next_evaluation(ends[-1], total))
+        ends.append(next_evaluation(ends[-1], total, 20))
     assert ends[-1] == total
     assert ends == sorted(set(ends))
     assert min(total, 20) <= len(ends) - 1 <= 39
-    assert all(next_evaluation(step, total) in ends for step in range(total))
+    assert all(next_evaluation(step, total, 20) in ends for step in range(total))
