@@ -29,9 +29,9 @@ from kfp_vision.components.shared.training.setup import complete_recipe
 
 __all__ = ["choose_by_trials"]
 
-# Of the time that remains: the steps of a trial of the first round, and the whole training of a
-# fine-tuned network. A longer budget than this changes no choice.
-_TRIAL_SHARE, _TRAINING_SHARE, _LONGEST_SECONDS = 1 / 45, 0.5, 3600.0
+# Of the time that remains: the steps of a trial of the first round, for which a longer budget than
+# this is not used, and the whole training.
+_TRIAL_SHARE, _TRAINING_SHARE, _LONGEST_SECONDS = 1 / 45, 0.5, 1200.0
 # What the frozen network may see at all sizes together, at its pixels a second on two idle cores.
 _FROZEN_SHARE, _FROZEN_PIXELS_PER_SECOND = 1 / 30, 1e7
 # When trials have taken that much of it, no second one begins.
@@ -70,7 +70,7 @@ def choose_by_trials(
         return _with_model(recipe, info, frozen[-1], reason), NetworkChoice(
             skipped=f"{reason}, so a frozen network gets a head, which takes the least of both"
         )
-    seconds = min(seconds, _LONGEST_SECONDS)
+    limit_s = min(seconds, _LONGEST_SECONDS)
     scratch = from_scratch(info, users_size) if is_auto else None
     recipe_of = functools.partial(_recipe_of, recipe=recipe, info=info, config=config)
     identity = training_identity(dataset_dir, recipe_of(frozen[0]), seed=config.seed)
@@ -78,14 +78,14 @@ def choose_by_trials(
         dataset_dir,
         info,
         divide_images(dataset_dir, info, max(each.height * each.width for each in frozen)),
-        _TRIAL_SHARE * seconds,
+        _TRIAL_SHARE * limit_s,
         config.seed,
         checkpoint_dir / f"choice-{identity}",
         checkpoint_dir / "features",
-        _frozen_rows(frozen, seconds),
+        _frozen_rows(frozen, limit_s),
         cache,
     )
-    field = compare(trials, frozen, scratch, recipe_of, _SECOND_ROUND_SHARE * seconds)
+    field = compare(trials, frozen, scratch, recipe_of, _SECOND_ROUND_SHARE * limit_s)
     planned = functools.partial(
         _planned_images, num_images=info.splits["train"], seconds=_TRAINING_SHARE * seconds
     )

@@ -143,6 +143,7 @@ def _run_stages(parameters: Parameters, folder: Path) -> None:
             page=dsl.HTML(uri=str(folder / "page.html")),
             metrics=dsl.Metrics(),
             recipe_uri="",
+            architecture=parameters.architecture,
             positive_class=parameters.positive_class,
             preset=parameters.preset,
             max_minutes=parameters.max_minutes,

@@ -13,7 +13,12 @@ import kfp_vision
 found = kfp_vision.inspect(DATASET)
 found.show()
 run = kfp_vision.train(
-    DATASET, epochs=1, search_augmentation=False, learn_batch_size=False, quiet=True
+    DATASET,
+    architecture="separable",
+    epochs=1,
+    search_augmentation=False,
+    learn_batch_size=False,
+    quiet=True,
 )
 print(run.status, run.output_uri)
 """

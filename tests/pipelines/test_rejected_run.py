@@ -35,7 +35,8 @@ def output(tmp_path_factory):
 @pytest.fixture(scope="module")
 def answer(kfp_vision, noise_folder, output):
     switches = ("--no-learn-batch-size", "--no-search-augmentation", "--epochs", 1)
-    return kfp_vision("run", "--dataset-uri", noise_folder, "--output", output, *switches)
+    network = ("--architecture", "separable")
+    return kfp_vision("run", "--dataset-uri", noise_folder, "--output", output, *switches, *network)
 
 
 def test_the_last_line_is_the_reason_and_the_exit_code_is_1(answer, output):
