@@ -57,7 +57,7 @@ _LEARNING = {
     "search_trials": _Learning(3.0, 0.4),
 }
 # Of what remains when it begins, at most.
-_CHOICE_SHARE = 0.25
+_CHOICE_SHARE, _LONGEST_CHOICE_S = 0.25, 300.0
 # A fraction of a search is no search.
 _LEAST_SCALE = 0.25
 
@@ -153,7 +153,9 @@ def plan_stages(
     remaining = remaining_seconds(recipe, spent)
     forward_s = _FORWARD_SHARE * image_s
     closing = _closing_stages(info, start_up_s, forward_s)
-    choice = {"choose_network": _CHOICE_SHARE * remaining} if with_choice else {}
+    choice: dict[str, float] = {}
+    if with_choice:
+        choice["choose_network"] = min(_CHOICE_SHARE * remaining, _LONGEST_CHOICE_S)
     taken = sum(choice.values()) + closing_seconds(info, start_up_s, forward_s)
     room = max(0.0, remaining - taken)
     plain = plain_images * image_s
