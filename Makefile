@@ -40,7 +40,8 @@ run: $(INSTALLED) ## Train on Fashion-MNIST: report, recipe and models in out/fa
 # One epoch affords a search of a few trials, and the preset the time for them on a busy machine.
 run-small: $(INSTALLED) ## The same with one epoch, to see that everything works
 	$(BIN)/python -m kfp_vision.components.data_import.fashion_mnist $(DEMO_DATA)
-	$(BIN)/kfp-vision run --dataset-uri $(DEMO_DATA) --output $(DEMO)-small --epochs 1 --preset best
+	$(BIN)/kfp-vision run --dataset-uri $(DEMO_DATA) --output $(DEMO)-small --epochs 1 \
+		--architecture separable --preset best
 	$(BIN)/python .ci/check_trials.py $(DEMO)-small
 
 # A process for each core, 4 at most: each takes up to 5 GiB. A file of tests stays in one process.
