@@ -1,5 +1,6 @@
 """The end of a worker whose launcher is gone."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import psutil
 
 # A worker whose pipeline goes on: it starts tasks that write into the temporary folder.
 _WORKER = """
-import subprocess, sys, threading
+import subprocess, sys, threading, time
 from pathlib import Path
 from kfp_vision.pipelines.local.worker import _end_with
 
@@ -21,6 +22,7 @@ while True:
     number += 1
     command = f"mkdir {scratch}/{number} && touch {scratch}/{number}/file && exec sleep 60"
     subprocess.Popen(["sh", "-c", command], stderr=subprocess.DEVNULL)
+    time.sleep(0.002)
 """
 
 
@@ -39,10 +41,24 @@ def test_tasks_that_start_while_the_launcher_is_gone_are_ended_and_leave_nothing
     assert worker.stdout.readline() == b"ready\n"
     time.sleep(0.5)
     os.close(launcher_end)
-    worker.wait(60)
-    session = [each for each in psutil.process_iter() if _session(each.pid) == worker.pid]
-    assert [each for each in session if each.status() != psutil.STATUS_ZOMBIE] == []
+    worker.wait(180)
+    # What was killed may take a moment to end.
+    for _ in range(100):
+        if not (left := _living(worker.pid)):
+            break
+        time.sleep(0.1)
+    assert left == []
     assert not scratch.exists()
+
+
+def _living(session: int) -> list[psutil.Process]:
+    """Returns the processes of a session that have not ended."""
+    found = []
+    for each in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if _session(each.pid) == session and each.status() != psutil.STATUS_ZOMBIE:
+                found.append(each)
+    return found
 
 
 def _session(pid: int) -> int | None:
