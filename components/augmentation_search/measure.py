@@ -41,7 +41,7 @@ from kfp_vision.components.shared.search.held_out import Rows, divide_held_out
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.tasks.records import whole_set_metrics
 from kfp_vision.components.shared.training.checkpoints import Stopwatch, write_checkpoint
-from kfp_vision.components.shared.training.pretrained_head import start_from_features
+from kfp_vision.components.shared.training.pretrained_head import head_rows, start_from_features
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -82,7 +82,7 @@ def measure_transforms(
     learned = plan.checkpoint
     subset = np.sort(np.random.default_rng(seed).permutation(len(train))[: learned.num_images])
     if is_pretrained(recipe.value("model", "architecture")):
-        start_from_features(trainer, recipe, info, dataset_dir, subset, feature_dir)
+        start_from_features(trainer, recipe, info, dataset_dir, head_rows(subset), feature_dir)
     seen = learned.steps * learned.batch_size
     broken = train_checkpoint(trainer, train, subset, learned, watch, seed, checkpoint_dir)
     if broken:

@@ -67,7 +67,9 @@ def choose_by_trials(
         return recipe, NetworkChoice(skipped=reason)
     frozen = frozen_candidates(info, network, users_size)
     if reason := _too_little(info, seconds):
-        return _with_model(recipe, info, frozen[-1], reason), NetworkChoice(
+        # Few images are looked at in their best size, and little time allows the smallest.
+        least = frozen[0 if seconds < _LEAST_SECONDS else -1]
+        return _with_model(recipe, info, least, reason), NetworkChoice(
             skipped=f"{reason}, so a frozen network gets a head, which takes the least of both"
         )
     limit_s = min(seconds, _LONGEST_SECONDS)
@@ -179,7 +181,8 @@ def _learned(
     }
     method = (
         "lowest projected loss on held-out images after short trainings; of those within one "
-        "standard error, the cheapest in inference"
+        "standard error, the cheapest in inference; a fine-tuned network counts as no worse than "
+        "the frozen one that it starts from where 100 validation images can tell"
     )
     recipe = _with_model(chosen.recipe, info, candidate, method, evidence)
     if candidate.trainable == "head" or not is_pretrained(candidate.architecture):

@@ -30,7 +30,11 @@ from kfp_vision.components.shared.tasks.baselines import Samples
 from kfp_vision.components.shared.tasks.frozen_baseline import LinearHead, fit_head
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
 from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
-from kfp_vision.components.shared.training.pretrained_head import read_samples, set_head
+from kfp_vision.components.shared.training.pretrained_head import (
+    head_rows,
+    read_samples,
+    set_head,
+)
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.step_memory import least_memory_mib
@@ -105,7 +109,7 @@ class Trials:
         self._seconds, self._seed = seconds, seed
         self._folder, self._feature_dir = folder, feature_dir
         self._cache = cache
-        self._head_rows = division.known[: max(frozen_rows, 2 * len(info.classes))]
+        self._head_rows = head_rows(division.known[: max(frozen_rows, 2 * len(info.classes))])
         self._heads: dict[str, LinearHead] = {}
         self._prepared: dict[Candidate, _Prepared] = {}
 
@@ -146,23 +150,22 @@ class Trials:
     def _run_frozen(
         self, candidate: Candidate, recipe: Recipe
     ) -> tuple[np.ndarray, int, float, int]:
-        rows = self._head_rows
-        head = self._fit_head(candidate, recipe, rows)
+        head = self._fit_head(candidate, recipe)
         logits = [
             head(self._samples(recipe, split, held).features)
             for split, held in zip(("validation", "train"), self._division.held_out, strict=True)
             if len(held)
         ]
         model = build_trainer(recipe, self._info, self._seed)[0].model
-        return np.concatenate(logits), len(rows), 0.0, count_multiply_adds(model)
+        return np.concatenate(logits), len(self._head_rows), 0.0, count_multiply_adds(model)
 
     def _samples(self, recipe: Recipe, split: str, rows: np.ndarray) -> Samples:
         return read_samples(recipe, self._info, self._dataset_dir, split, rows, self._feature_dir)
 
-    def _fit_head(self, candidate: Candidate, recipe: Recipe, rows: np.ndarray) -> LinearHead:
+    def _fit_head(self, candidate: Candidate, recipe: Recipe) -> LinearHead:
         size = f"{candidate.height}x{candidate.width}"
         if size not in self._heads:
-            samples = self._samples(recipe, "train", rows)
+            samples = self._samples(recipe, "train", self._head_rows)
             balanced = recipe.value("data", "class_weights") is not None
             self._heads[size] = fit_head(samples, None, len(self._info.classes), balanced)
         return self._heads[size]
@@ -176,7 +179,9 @@ class Trials:
         )
         if candidate not in self._prepared:
             self._prepared[candidate] = self._prepare(candidate, recipe, train)
-        trainer, settings, start, pace = self._prepared[candidate]
+        # The second trial is the last one.
+        held = self._prepared if factor == 1 else {candidate: self._prepared.pop(candidate)}
+        trainer, settings, start, pace = held[candidate]
         trainer.restore(start)
         known, batch_size = self._division.known, settings.batch_size
         cost = count_multiply_adds(trainer.model)
@@ -208,8 +213,7 @@ class Trials:
         if least_memory_mib(trainer.model, settings.batch_size) > available_memory_bytes() / MIB:
             raise MemoryError(candidate.name)
         if is_pretrained(candidate.architecture):
-            rows = self._head_rows
-            set_head(trainer.model, self._fit_head(candidate, recipe, rows))
+            set_head(trainer.model, self._fit_head(candidate, recipe))
         known, batch_size = self._division.known, settings.batch_size
         images, targets = train.take(known[np.arange(batch_size) % len(known)])
         pace = seconds_per_step(trainer, images, targets) / batch_size

@@ -12,7 +12,11 @@ from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.tasks.records import whole_set_metrics
 from kfp_vision.components.shared.training.history import CurveRow
-from kfp_vision.components.shared.training.pretrained_head import read_samples, start_from_features
+from kfp_vision.components.shared.training.pretrained_head import (
+    head_rows,
+    read_samples,
+    start_from_features,
+)
 from kfp_vision.components.shared.training.setup import build_trainer
 
 __all__ = ["train_head"]
@@ -34,7 +38,7 @@ def train_head(
     """
     started = time.monotonic()
     trainer, task, _ = build_trainer(recipe, info, seed)
-    rows = {split: np.arange(info.splits[split]) for split in ("train", "validation")}
+    rows = {split: head_rows(np.arange(info.splits[split])) for split in ("train", "validation")}
     head = start_from_features(trainer, recipe, info, dataset_dir, rows["train"], cache_dir)
     curves: list[CurveRow] = []
     validation: dict[str, float] = {}

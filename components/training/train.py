@@ -1,59 +1,39 @@
 """Trains the user's architecture by the recipe and keeps its best checkpoint."""
 
-import functools
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import tensorflow as tf
 
-from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.training_result import TrainingResult
-from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
-from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe import budget, hyperparameters
-from kfp_vision.components.shared.recipe.batch_scaling import halve_batch
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
-from kfp_vision.components.shared.recipe.stage_times import (
-    closing_seconds,
-    may_cut,
-    start_up_seconds,
-)
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
-from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES, fit
-from kfp_vision.components.shared.training.history import EVALUATIONS, CurveRow, History
+from kfp_vision.components.shared.training.fit import fit
+from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.precision import read_precision, set_precision
-from kfp_vision.components.shared.training.pretrained_head import start_from_features
-from kfp_vision.components.shared.training.run import TrainingRun
-from kfp_vision.components.shared.training.sanity import check_one_batch, describe_check
+from kfp_vision.components.shared.training.sanity import describe_check
 from kfp_vision.components.shared.training.setup import (
-    build_trainer,
     complete_recipe,
-    open_split,
-    recipe_policy,
 )
-from kfp_vision.components.shared.training.step_time import seconds_per_forward, seconds_per_step
-from kfp_vision.components.shared.training.trainer import Trainer
+from kfp_vision.components.training.events import EventFiles
 from kfp_vision.components.training.head import train_head
-from kfp_vision.components.training.length import evaluations_within, steps_within
+from kfp_vision.components.training.opening import open_run
 from kfp_vision.components.training.stage_report import training_report
 
-__all__ = ["plain_steps", "train_model"]
+__all__ = ["train_model"]
 
 # Of the time of the steps: the share that waits, from so many seconds of waiting on.
 _MUCH_WAITING, _LONG_WAITING_S = 0.2, 60.0
@@ -92,13 +72,13 @@ def train_model(
     output_dir.mkdir(parents=True, exist_ok=True)
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     recipe = complete_recipe(read_recipe(recipe_path), info, config)
-    events = _TensorBoard(output_dir / "tensorboard")
+    events = EventFiles(output_dir / "tensorboard")
     if recipe.value("model", "trainable") == "head":
         features = checkpoint_dir / "features"
         model, summary, curves = train_head(dataset_dir, recipe, info, features, config.seed)
         events.write(curves, anew=True)
     else:
-        run, settings = _open_run(
+        run, settings = open_run(
             dataset_dir,
             recipe,
             info,
@@ -108,7 +88,7 @@ def train_model(
             spent,
             plan,
             watch,
-            events,
+            events.write,
         )
         history = fit(run, settings)
         recipe = _as_trained(recipe, info, history)
@@ -128,124 +108,6 @@ def train_model(
     return summary
 
 
-def _open_run(
-    dataset_dir: Path,
-    recipe: Recipe,
-    info: DatasetInfo,
-    checkpoint_dir: Path,
-    seed: int,
-    cache: ImageCache | None,
-    spent: Sequence[StageCost],
-    plan: RunPlan | None,
-    watch: Stopwatch,
-    events: "_TensorBoard",
-) -> tuple[TrainingRun, Hyperparameters]:
-    """Returns the training of a complete recipe, before its first step, and its settings."""
-    policy = recipe_policy(recipe)
-    trainer, task, settings = build_trainer(recipe, info, seed, policy)
-    train = open_split(dataset_dir, "train", recipe, cache)
-    validation = open_split(dataset_dir, "validation", recipe, cache)
-    # Every image is needed: the first epoch is as fast as the others.
-    for images in (train, validation):
-        images.source.load_all()
-    is_tuned = is_pretrained(recipe.value("model", "architecture"))
-
-    def start(settings: Hyperparameters) -> History:
-        # In the order of training: on disk the images of a class lie together.
-        order = BatchOrder(len(train), settings.batch_size, seed)
-        images, targets = train.take(order.indices(0)[0])
-        expected = task.initial_loss(targets, len(info.classes))
-        if is_tuned:
-            # That the labels belong to the images shows in the head.
-            rows, features = np.arange(len(train)), checkpoint_dir / "features"
-            start_from_features(trainer, recipe, info, dataset_dir, rows, features)
-            initial = trainer.mean_loss(images, targets)
-            checks = {"initial_loss": initial, "expected_initial_loss": expected}
-        else:
-            checks = check_one_batch(trainer, images, targets, settings.learning_rate, expected)
-        setup_seconds = watch.seconds
-        share = 1.0
-        if policy is not None:
-            share = _share_without(policy, trainer, images, targets)
-        steps, evaluations = settings.steps, EVALUATIONS
-        if may_cut(recipe):
-            step_s = seconds_per_step(trainer, images, targets)
-            forward_s = seconds_per_forward(trainer, images)
-            batches = len(validation) / len(images)
-            if trainer.averages and trainer.has_statistics:
-                batches += STATISTICS_BATCHES
-            now = StageCost("train", watch.seconds, 0)
-            seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
-                info, start_up_seconds(spent, plan), forward_s / len(images)
-            )
-            evaluation_s = batches * forward_s
-            evaluations = evaluations_within(seconds, evaluation_s, EVALUATIONS)
-            steps = min(steps, steps_within(seconds, step_s, evaluation_s, evaluations))
-        history = History(settings, steps, checks, num_evaluations=evaluations)
-        history.setup_seconds = setup_seconds
-        history.plain_share = share * min(steps, plain_steps(recipe, settings)) / steps
-        return history
-
-    run = TrainingRun(
-        trainer,
-        task,
-        train,
-        validation,
-        primary_metric=recipe.value("data", "primary_metric"),
-        checkpoint_dir=checkpoint_dir / training_identity(dataset_dir, recipe, seed=seed),
-        start=start,
-        evaluates_start=is_tuned,
-        halve=_repair(recipe),
-        seed=seed,
-        watch=watch,
-        on_curves=events.write,
-    )
-    return run, settings
-
-
-def _share_without(
-    policy: Policy, trainer: Trainer, images: np.ndarray, targets: Mapping[str, np.ndarray]
-) -> float:
-    """Returns the seconds of a step without the policy over those of a step with it.
-
-    Both are measured now: seconds alone would be compared with those of a training during which
-    the machine has other things to do.
-    """
-    with_policy = seconds_per_step(trainer, images, targets)
-    trainer.use_policy(IDENTITY)
-    try:
-        return min(1.0, seconds_per_step(trainer, images, targets) / with_policy)
-    finally:
-        trainer.use_policy(policy)
-
-
-def plain_steps(recipe: Recipe, settings: Hyperparameters) -> int:
-    """Returns the steps of a training without those that its policy has made it longer by.
-
-    Args:
-        recipe: Complete.
-        settings: Those of the recipe, or what a repair has made of them.
-    """
-    epochs = recipe.sections[hyperparameters.SECTION]["epochs"]
-    plain: float = epochs.value
-    if epochs.source == "learned":
-        plain = epochs.evidence.get("epochs_without_policy", plain)
-    steps: float = settings.steps * plain / epochs.value
-    return max(1, round(steps))
-
-
-def _repair(recipe: Recipe) -> Callable[[Hyperparameters], Hyperparameters] | None:
-    """Returns what halves the batch by the policy of the probe; None where the user decided."""
-    names = ("batch_size", "learning_rate")
-    settings = [recipe.get(hyperparameters.SECTION, name) for name in names]
-    if any(setting is None or setting.source == "user" for setting in settings):
-        return None
-    noise_scale = recipe.get(hyperparameters.SECTION, "noise_scale")
-    return functools.partial(
-        halve_batch, noise_scale=None if noise_scale is None else noise_scale.value
-    )
-
-
 def _as_trained(recipe: Recipe, info: DatasetInfo, history: History) -> Recipe:
     """Returns the recipe with the settings that repairs have changed."""
     if not history.repairs:
@@ -263,26 +125,6 @@ def _as_trained(recipe: Recipe, info: DatasetInfo, history: History) -> Recipe:
     learned = {name: setting for name, setting in section.items() if setting.source == "learned"}
     facts = fixed_facts(recipe, info)
     return hyperparameters.learn(recipe, hyperparameters.SECTION, learned | repaired, facts)
-
-
-class _TensorBoard:
-    """The curves as event files, which only grow: what replaces them makes new ones."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._writer = tf.summary.create_file_writer(str(folder))
-
-    def write(self, rows: Sequence[CurveRow], anew: bool) -> None:
-        if anew:
-            self.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._writer = tf.summary.create_file_writer(str(self._folder))
-        with self._writer.as_default():
-            for row in rows:
-                tf.summary.scalar(f"{row['split']}/{row['metric']}", row["value"], row["step"])
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 def _describe_batch(settings: Hyperparameters, num_images: int) -> list[str]:

@@ -28,7 +28,8 @@ from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_r
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
 from kfp_vision.components.shared.training.setup import complete_recipe
-from kfp_vision.components.training.train import plain_steps, train_model
+from kfp_vision.components.training.opening import plain_steps
+from kfp_vision.components.training.train import train_model
 from kfp_vision.components.trial_search.known_policies import trivial_augment
 
 _RUN = """

@@ -1,0 +1,22 @@
+"""Which images a head is fitted to."""
+
+import numpy as np
+
+from kfp_vision.components.shared.training.pretrained_head import head_rows
+
+
+def test_all_rows_of_a_set_that_is_small_enough():
+    rows = np.array([5, 2, 9])
+    assert head_rows(rows) is rows
+
+
+def test_so_many_rows_of_a_large_set_whatever_its_size():
+    for count in (20_001, 10**6):
+        drawn = head_rows(np.arange(0, 3 * count, 3))
+        assert len(np.unique(drawn)) == len(drawn) == 20_000
+        assert (np.diff(drawn) > 0).all()
+        assert (drawn % 3 == 0).all()
+        # Drawn from everywhere: their mean is that of all, within four standard errors.
+        error = 3 * count / 12**0.5 / 20_000**0.5
+        assert abs(drawn.mean() - 1.5 * count) < 4 * error
+        np.testing.assert_array_equal(drawn, head_rows(np.arange(0, 3 * count, 3)))
