@@ -45,9 +45,9 @@ class FrozenBackbone:
     """A network whose weights do not change, as a function of images of any size.
 
     ONNX Runtime folds each BatchNormalization and ReLU into the convolution before it.
-    `make bench-frozen_features` on two idle cores: 2.0 (224 px) and 3.9 (64 px) times the images/s
-    of keras.Model.predict at its best batch size; LiteRT 1.9 and 3.6, a TensorFlow graph with
-    constant weights 1.5 and 2.9.
+    `make bench-frozen_features` on two idle cores, each at its best batch size: 2.1 (224 px) and
+    3.9 (64 px) times the images/s of keras.Model.predict; LiteRT 1.9 and 3.8, a TensorFlow graph
+    with constant weights 1.5 and 2.8.
 
     Attributes:
         name: A key of `ARCHITECTURES`.
