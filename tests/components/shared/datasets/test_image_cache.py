@@ -151,14 +151,11 @@ def test_a_file_that_is_cut_while_it_is_read_costs_its_records(photos, expected,
 
 def test_the_files_used_last_stay_within_the_bound(photos, tmp_path):
     bound = 2 * COUNT * RECORD
-    for at, split in enumerate(("train", "validation")):
-        source = open_source(photos, tmp_path, split, bound=bound)
-        source.take(ALL)
-        del source
-        os.utime(files(tmp_path)[-1])
-        for path in files(tmp_path):
-            os.utime(path, (at, path.stat().st_mtime))
-    oldest, newer = sorted(files(tmp_path), key=lambda path: path.stat().st_mtime)
+    for split in ("train", "validation"):
+        open_source(photos, tmp_path, split, bound=bound).take(ALL)
+    newer, oldest = files(tmp_path)
+    for used_at, path in enumerate((oldest, newer)):
+        os.utime(path, (used_at, used_at))
     open_source(photos, tmp_path, "test", bound=bound).take(ALL)
     assert not oldest.exists()
     assert newer.exists()
