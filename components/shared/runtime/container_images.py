@@ -5,13 +5,29 @@ The tag is the package version, so that a new version never meets the cache of a
 
 import functools
 from importlib.metadata import version
+from typing import Literal
 
 from kfp import dsl
 
-__all__ = ["CPU_IMAGE", "component"]
+__all__ = ["CPU_IMAGE", "Target", "component", "image_name"]
 
-# `python` in the name: KFP warns of a missing interpreter for every task otherwise.
-CPU_IMAGE = f"kfp-vision/python-cpu:{version('kfp-vision')}"
+Target = Literal["cpu", "gpu"]
+
+
+def image_name(target: Target, registry: str = "", digest: str = "") -> str:
+    """Returns the name of an image.
+
+    Args:
+        target: Of the Dockerfile.
+        registry: Host and path before the name, as in `ghcr.io/team`; empty for this machine.
+        digest: `sha256:...` of the image in the registry; empty for the tag of this package.
+    """
+    # `python` in the name: KFP warns of a missing interpreter for every task otherwise.
+    name = "/".join(filter(None, [registry.rstrip("/"), f"kfp-vision/python-{target}"]))
+    return f"{name}@{digest}" if digest else f"{name}:{version('kfp-vision')}"
+
+
+CPU_IMAGE = image_name("cpu")
 
 # The package is in the image: KFP must install neither it nor itself when a task starts.
 component = functools.partial(
