@@ -174,14 +174,26 @@ def init(
 @app.command(name="compile")
 def compile_pipeline(
     path: Annotated[Path, typer.Argument(help="YAML file to write.")] = Path("kfp-vision.yaml"),
+    profile: Annotated[
+        str, typer.Option(help="The cluster: gke, eks, aks, local or a YAML file.")
+    ] = "local",
+    registry: Annotated[
+        str | None, typer.Option(help="Host and path of the images, as in ghcr.io/team.")
+    ] = None,
+    secret: Annotated[
+        str | None, typer.Option(help="Kubernetes secret with the access to the storage.")
+    ] = None,
 ) -> None:
     """Write the pipeline as YAML for a Kubeflow Pipelines server."""
-    from kfp import compiler
+    from kfp_vision.pipelines.cluster.compiling import compile_pipeline
+    from kfp_vision.pipelines.cluster.profile import read_profile
 
-    from kfp_vision.pipelines.training import training_pipeline
-
-    compiler.Compiler().compile(training_pipeline, str(path))
+    changes = _given({"registry": registry, "secret": secret})
+    cluster = dataclasses.replace(read_profile(profile), **changes)
+    compile_pipeline(path, cluster)
     print(f"{path} is written.")
+    if cluster.service_account:
+        print(f"Run it with the service account {cluster.service_account}, which is not in a file.")
 
 
 @app.command()

@@ -128,8 +128,10 @@ def _type_name(field: dataclasses.Field[Any]) -> str:
     return getattr(field.type, "__name__", str(field.type))
 
 
-def check_names(names: Iterable[str], known: Sequence[str] = tuple(_FIELDS)) -> None:
-    """Checks that every name is that of a parameter.
+def check_names(
+    names: Iterable[str], known: Sequence[str] = tuple(_FIELDS), kind: str = "Parameter"
+) -> None:
+    """Checks that every name is known: those of the parameters, or of another kind.
 
     Raises:
         ValueError: A name is unknown; the message suggests close ones.
@@ -140,7 +142,7 @@ def check_names(names: Iterable[str], known: Sequence[str] = tuple(_FIELDS)) -> 
             hint = f"They are: {', '.join(known)}."
             if close:
                 hint = f"Did you mean {' or '.join(close)}?"
-            raise ValueError(f"Parameter names must be known. Received: {name!r}. {hint}")
+            raise ValueError(f"{kind} names must be known. Received: {name!r}. {hint}")
 
 
 def make_parameters(given: Mapping[str, Any]) -> Parameters:

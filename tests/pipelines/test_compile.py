@@ -14,7 +14,8 @@ def compiled(tmp_path_factory, kfp_vision):
     path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
     answer = kfp_vision("compile", path)
     assert answer.returncode == 0, answer.stderr
-    return yaml.safe_load(path.read_text())
+    pipeline, _ = yaml.safe_load_all(path.read_text())
+    return pipeline
 
 
 def test_compiling_imports_neither_tensorflow_nor_keras(tmp_path):

@@ -1,0 +1,37 @@
+"""The compiled pipeline: a YAML file of two documents, the pipeline and what Kubernetes does."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from kfp import compiler, dsl
+from kfp.dsl.pipeline_context import Pipeline
+
+from kfp_vision.pipelines.cluster.placement import place
+from kfp_vision.pipelines.cluster.profile import Profile
+from kfp_vision.pipelines.resources import RUN_HOURS, TTL_HOURS
+from kfp_vision.pipelines.training import training_pipeline
+
+__all__ = ["compile_pipeline"]
+
+
+def compile_pipeline(path: Path, profile: Profile) -> None:
+    """Writes the training pipeline for a cluster."""
+    define = training_pipeline.pipeline_func
+
+    @functools.wraps(define)
+    def placed(*channels: Any) -> None:
+        define(*channels)
+        for task in Pipeline.get_default_pipeline().tasks.values():
+            place(task, profile)
+
+    pipeline = dsl.pipeline(
+        placed,
+        name=training_pipeline.name,
+        description=training_pipeline.description,
+        pipeline_config=dsl.PipelineConfig(
+            ttl_seconds_after_finished=TTL_HOURS * 3600,
+            active_deadline_seconds=RUN_HOURS * 3600,
+        ),
+    )
+    compiler.Compiler().compile(pipeline, str(path))
