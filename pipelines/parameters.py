@@ -81,6 +81,9 @@ class Parameters:
     image_cache_gib: float = _parameter(
         10.0, "GiB of decoded images that the run may keep on disk; 0: none, each stage decodes."
     )
+    use_validation_for_training: bool = _parameter(
+        False, "Train the final model once more, on training and validation images together."
+    )
     recipe_uri: str = _parameter("", "recipe.json of an earlier run to start from.")
     accept_findings: str = _parameter(
         "", "Codes of failing data findings to accept, separated by commas."

@@ -17,6 +17,7 @@ def profile_dataset(
     preset: str,
     max_minutes: float,
     cost_multiple: float,
+    use_validation_for_training: bool,
     recipe_version: str = "",
 ) -> None:
     """Measures balance, entropy, duplicates and leakage, and starts the recipe.
@@ -36,7 +37,11 @@ def profile_dataset(
     recipe = fetch_recipe(recipe_uri) if recipe_uri else Recipe()
     recipe = with_budget(recipe, preset, max_minutes, cost_multiple)
     output_dir = Path(profile.path)
-    config = ProfileConfig(architecture=architecture, positive_class=positive_class)
+    config = ProfileConfig(
+        architecture=architecture,
+        positive_class=positive_class,
+        use_validation_for_training=use_validation_for_training,
+    )
     result = profile_images(Path(dataset.path), recipe, output_dir, config, spent)
     hand_on(profile, "profile", dataset)
     shutil.copyfile(output_dir / "profile.html", page.path)

@@ -23,10 +23,11 @@ def with_data_settings(
     counts: np.ndarray,
     beta: float,
     positive_class: str,
+    use_validation_for_training: bool,
 ) -> Recipe:
     """Returns the recipe with its section `data`; what a user has set stays.
 
-    It holds `class_weights`, `primary_metric` and `positive_class`.
+    It holds `class_weights`, `primary_metric`, `positive_class` and `use_validation_for_training`.
 
     Args:
         recipe: What a user or an earlier run has set.
@@ -35,6 +36,7 @@ def with_data_settings(
         counts: int [C], training images of each class.
         beta: See `balance.effective_number`.
         positive_class: The user's; empty for the recipe's, or the rarer class.
+        use_validation_for_training: The user's.
 
     Raises:
         ValueError: The user's class weights are not one a class, no metric of the task is called
@@ -65,6 +67,10 @@ def with_data_settings(
     if positive_class:
         wanted = Setting(positive_class, "pipeline parameter", source="user")
         recipe = recipe.with_settings("data", {"positive_class": wanted})
+    joined = Setting(use_validation_for_training, "pipeline parameter", source="default")
+    if use_validation_for_training:
+        joined = dataclasses.replace(joined, source="user")
+    recipe = recipe.with_settings("data", {"use_validation_for_training": joined})
     held = recipe.get("data", "positive_class")
     users = held if held and held.source == "user" else None
     return recipe.with_settings(

@@ -49,6 +49,7 @@ class ProfileConfig:
             al., 2019, section 5).
         architecture: The user's; `auto` compares networks, which the plan counts.
         positive_class: The user's; empty for the recipe's, or the rarer class.
+        use_validation_for_training: Whether the final model trains on the validation images, too.
         seed: Of the samples.
     """
 
@@ -58,6 +59,7 @@ class ProfileConfig:
     beta: float = 0.9999
     architecture: str = "auto"
     positive_class: str = ""
+    use_validation_for_training: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -99,7 +101,13 @@ def profile_images(
     images = read_images(dataset_dir, info)
     counts = _count_labels(images, info)
     recipe = with_data_settings(
-        recipe, info.task, info.classes, counts["train"], config.beta, config.positive_class
+        recipe,
+        info.task,
+        info.classes,
+        counts["train"],
+        config.beta,
+        config.positive_class,
+        config.use_validation_for_training,
     )
     primary = recipe.value("data", "primary_metric")
     measured = _measure(images, info, counts, primary, dataset_dir)

@@ -19,6 +19,7 @@ from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, PositiveClass
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.training_result import JUDGED_FILE, MODEL_FILE
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import open_labelled
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe
@@ -69,7 +70,8 @@ def evaluate_model(
 ) -> Evaluation:
     """Writes `evaluation.json`, `predictions.parquet`, `model.keras` and what the report takes.
 
-    The temperature is fitted on the validation split; the test split is only ever scored.
+    The temperature is fitted on the validation split, of the model that has not learned it; the
+    test split is only ever scored.
 
     Args:
         dataset_dir: The `dataset` artifact.
@@ -89,14 +91,17 @@ def evaluate_model(
     recipe = read_recipe(model_dir / "recipe.json")
     primary, positive = recipe.value("data", "primary_metric"), _positive_class(recipe)
     task = task_of(info, positive.name if positive else None)
-    model = keras.models.load_model(model_dir / "model.keras", compile=False, safe_mode=True)
+    model = _load(model_dir / MODEL_FILE)
+    is_refit = (model_dir / JUDGED_FILE).exists()
+    judged = _load(model_dir / JUDGED_FILE) if is_refit else model
 
-    infer, images, outputs = compile_inference(model), {}, {}
-    for split in ("validation", "test"):
+    images, outputs = {}, {}
+    for split, scored in (("validation", judged), ("test", model)):
         images[split] = open_labelled(
             dataset_dir, split, model.input_shape[1:], task, len(info.classes), cache=cache
         )
         rows = np.arange(len(images[split]))
+        infer = compile_inference(scored)
         outputs[split] = SplitOutputs(infer, images[split], rows, f"evaluate {split}")
     temperature = task.calibrate(outputs["validation"])
     records = {
@@ -128,6 +133,7 @@ def evaluate_model(
         best_baseline=verdict.baseline,
         sentence=verdict.sentence,
         positive_class=positive,
+        is_refit=is_refit,
         **explained,
     )
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -139,6 +145,10 @@ def evaluate_model(
     cost = StageCost("evaluate_model", time.monotonic() - started, seen)
     write_json(cost, output_dir / COST_FILE)
     return evaluation
+
+
+def _load(path: Path) -> keras.Model:
+    return keras.models.load_model(path, compile=False, safe_mode=True)
 
 
 def _model_setting(recipe: Recipe, name: str) -> Setting:

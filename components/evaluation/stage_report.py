@@ -71,6 +71,7 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
     names, confusion = metric_names(summary), evaluation.confusion
     data = {
         "metrics": names,
+        "is_refit": evaluation.is_refit,
         "meanings": _METRIC_MEANINGS | (_MEANINGS_OF_POSITIVE if positive else {}),
         "baseline_meanings": _BASELINE_MEANINGS,
         "comparisons": {name: compare_baselines(summary, name) for name in names},

@@ -21,6 +21,7 @@ from kfp_vision.components.shared.recipe.stage_times import (
     closing_seconds,
     may_cut,
     start_up_seconds,
+    trainings,
 )
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
@@ -104,6 +105,7 @@ def open_run(
             seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
                 info, start_up_seconds(spent, plan), forward_s / len(images)
             )
+            seconds /= trainings(recipe, info)
             evaluation_s = batches * forward_s
             evaluations = evaluations_within(seconds, evaluation_s, EVALUATIONS)
             steps = min(steps, steps_within(seconds, step_s, evaluation_s, evaluations))

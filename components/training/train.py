@@ -1,5 +1,6 @@
 """Trains the user's architecture by the recipe and keeps its best checkpoint."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,12 +12,17 @@ from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
-from kfp_vision.components.shared.artifacts.training_result import TrainingResult
+from kfp_vision.components.shared.artifacts.training_result import (
+    JUDGED_FILE,
+    MODEL_FILE,
+    TrainingResult,
+)
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe import budget, hyperparameters
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.recipe.stage_times import trainings
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
@@ -31,6 +37,7 @@ from kfp_vision.components.shared.training.setup import (
 from kfp_vision.components.training.events import EventFiles
 from kfp_vision.components.training.head import train_head
 from kfp_vision.components.training.opening import open_run
+from kfp_vision.components.training.refit import fit_again, fit_head_again
 from kfp_vision.components.training.stage_report import training_report
 
 __all__ = ["train_model"]
@@ -51,6 +58,9 @@ def train_model(
     plan: RunPlan | None = None,
 ) -> TrainingResult:
     """Trains and writes `model.keras`, `training.json`, `curves.parquet`, `recipe.json`.
+
+    Where the user wants it, the model is trained once more, on the validation images, too; what
+    they have judged is then `judged.keras`.
 
     Args:
         dataset_dir: The `dataset` artifact.
@@ -73,10 +83,13 @@ def train_model(
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     recipe = complete_recipe(read_recipe(recipe_path), info, config)
     events = EventFiles(output_dir / "tensorboard")
+    is_joined, refit = trainings(recipe, info) > 1, None
     if recipe.value("model", "trainable") == "head":
         features = checkpoint_dir / "features"
         model, summary, curves = train_head(dataset_dir, recipe, info, features, config.seed)
         events.write(curves, anew=True)
+        if is_joined:
+            refit = fit_head_again(dataset_dir, recipe, info, features, config.seed)
     else:
         run, settings = open_run(
             dataset_dir,
@@ -96,9 +109,15 @@ def train_model(
         warnings += _describe_batch(history.settings, len(run.train)) + _describe_waiting(history)
         model, curves = run.trainer.model, history.curves
         summary = _summary(history, model, recipe, config.seed, warnings)
+        if is_joined:
+            refit = fit_again(
+                dataset_dir, recipe, info, history, checkpoint_dir, config.seed, cache, watch
+            )
     events.close()
-    set_precision(model, "float32")
-    model.save(output_dir / "model.keras")
+    _save(model, output_dir / (JUDGED_FILE if refit else MODEL_FILE))
+    if refit:
+        _save(refit.model, output_dir / MODEL_FILE)
+        summary = dataclasses.replace(summary, refit_images=refit.images, refit_steps=refit.steps)
     pq.write_table(pa.Table.from_pylist(curves), output_dir / "curves.parquet")
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(summary, output_dir / "training.json")
@@ -106,6 +125,11 @@ def train_model(
     write_stage_report(report, output_dir)
     write_json(StageCost("train", watch.seconds, summary.images_seen), output_dir / COST_FILE)
     return summary
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    set_precision(model, "float32")
+    model.save(path)
 
 
 def _as_trained(recipe: Recipe, info: DatasetInfo, history: History) -> Recipe:

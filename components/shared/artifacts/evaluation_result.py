@@ -52,6 +52,8 @@ class Evaluation:
         baselines_left_out: Which could not be measured and why, one sentence each.
         positive_class: Of `auroc`, `average_precision` and the curves; None where they are of all
             classes.
+        is_refit: Whether the model has learned the validation images, too: `validation` and the
+            temperature are then those of the same training without them.
     """
 
     primary: str
@@ -69,6 +71,7 @@ class Evaluation:
     sentence: str = ""
     baselines_left_out: list[str] = dataclasses.field(default_factory=list)
     positive_class: PositiveClass | None = None
+    is_refit: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

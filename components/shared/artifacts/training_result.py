@@ -2,7 +2,9 @@
 
 import dataclasses
 
-__all__ = ["TrainingResult"]
+__all__ = ["JUDGED_FILE", "MODEL_FILE", "TrainingResult"]
+
+MODEL_FILE, JUDGED_FILE = "model.keras", "judged.keras"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,7 +12,8 @@ class TrainingResult:
     """`training.json` of the `model` artifact.
 
     Beside it: `model.keras` (uint8-range float pixels in, logits out), `curves.parquet` (`step`,
-    `split`, `metric`, `value`), `tensorboard/`.
+    `split`, `metric`, `value`), `tensorboard/`; where `model.keras` has learned the validation
+    images, too, `judged.keras`: the model of the training that they judged.
 
     Attributes:
         architecture: Zoo name or URI.
@@ -28,6 +31,8 @@ class TrainingResult:
         waiting_share: Share of the time of the steps that waited for images, in [0, 1].
         checks: Sanity check -> what it measured.
         warnings: Sentences for the report.
+        refit_images, refit_steps: Of the second training, which all other figures leave out; 0
+            images where there was none, 0 steps where it fitted a head.
     """
 
     architecture: str
@@ -46,3 +51,5 @@ class TrainingResult:
     waiting_share: float
     checks: dict[str, float]
     warnings: list[str]
+    refit_images: int = 0
+    refit_steps: int = 0

@@ -34,7 +34,7 @@ def read_features(
     Args:
         backbone: The network.
         dataset_dir: The `dataset` artifact.
-        split: One of `SPLITS`.
+        split: As of `store.open_split`.
         rows: Which images, int [N]; the caller bounds N, for the features are held in memory.
         size: (height, width) in pixels that images are resized to.
         channels: 1 or 3, those of the dataset.

@@ -59,7 +59,7 @@ def open_labelled(
 
     Args:
         dataset_dir: The `dataset` artifact.
-        split: One of `SPLITS`.
+        split: As of `store.open_split`.
         image_shape: (height, width, channels) that images and targets are resized to.
         task: What to learn.
         num_classes: C.

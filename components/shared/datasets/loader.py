@@ -83,7 +83,7 @@ class ImageSource:
 
         Args:
             dataset_dir: The `dataset` artifact.
-            split: One of `SPLITS`.
+            split: As of `store.open_split`.
             size: (height, width) in pixels.
             channels: 1 or 3.
             memory_budget_bytes: What is decoded stays in memory where the whole split fits into

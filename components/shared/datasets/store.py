@@ -96,9 +96,17 @@ class SplitWriter:
 def open_split(dataset_dir: Path, split: str) -> pa.Table:
     """Returns the rows of a split, memory-mapped: nothing is read until it is used.
 
+    Args:
+        dataset_dir: The `dataset` artifact.
+        split: One of `SPLITS`, or several joined by `+`, whose rows follow one another.
+
     Raises:
         FileNotFoundError: The dataset has no such split.
     """
+    return pa.concat_tables(_open_one(dataset_dir, name) for name in split.split("+"))
+
+
+def _open_one(dataset_dir: Path, split: str) -> pa.Table:
     path = dataset_dir / f"{split}.arrow"
     if not path.exists():
         have = sorted(file.stem for file in dataset_dir.glob("*.arrow"))

@@ -25,6 +25,7 @@ __all__ = [
     "plan_stages",
     "search_images",
     "start_up_seconds",
+    "trainings",
 ]
 
 # Evaluations and checkpoints of a training, over its steps.
@@ -121,6 +122,17 @@ def may_cut(recipe: Recipe) -> bool:
     return budget.is_users(recipe) or not users
 
 
+def trainings(recipe: Recipe, info: DatasetInfo) -> float:
+    """Returns the images of the whole stage of training over those of its first training.
+
+    A second one takes the validation images, too, where the user wants that.
+    """
+    joined = recipe.get("data", "use_validation_for_training")
+    if joined is None or not joined.value:
+        return 1.0
+    return 2.0 + info.splits["validation"] / info.splits["train"]
+
+
 def plan_stages(
     recipe: Recipe,
     spent: Sequence[StageCost],
@@ -159,7 +171,7 @@ def plan_stages(
     taken = sum(choice.values()) + closing_seconds(info, start_up_s, forward_s)
     room = max(0.0, remaining - taken)
     plain = plain_images * image_s
-    training = _TRAIN_STARTS * start_up_s + plain
+    training = _TRAIN_STARTS * start_up_s + trainings(recipe, info) * plain
     rest = max(room - training, room / 3 if may_cut(recipe) else 0.0)
     # Of both, without their starts.
     learned = (recipe.value(budget.SECTION, "cost_multiple") - 1) * plain

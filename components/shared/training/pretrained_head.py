@@ -49,7 +49,7 @@ def read_samples(
         recipe: Complete; its network is a pretrained one.
         info: Of the dataset.
         dataset_dir: The `dataset` artifact.
-        split: One of `SPLITS`.
+        split: As of `store.open_split`.
         rows: Which images, int [N].
         cache_dir: As of `read_features`.
     """
@@ -70,6 +70,7 @@ def start_from_features(
     dataset_dir: Path,
     rows: np.ndarray,
     cache_dir: Path | None,
+    split: str = "train",
 ) -> LinearHead:
     """Gives a trainer of a pretrained network the head that fits the features of some images.
 
@@ -80,10 +81,11 @@ def start_from_features(
         recipe: As of `read_samples`; every class counts the same where it has class weights.
         info: Of the dataset.
         dataset_dir: The `dataset` artifact.
-        rows: Training images, int [N], those of `head_rows`; folds of them choose the penalty.
+        rows: Images of the split, int [N], those of `head_rows`; folds of them choose the penalty.
         cache_dir: As of `read_features`.
+        split: As of `store.open_split`.
     """
-    samples = read_samples(recipe, info, dataset_dir, "train", rows, cache_dir)
+    samples = read_samples(recipe, info, dataset_dir, split, rows, cache_dir)
     balanced = recipe.value("data", "class_weights") is not None
     head = fit_head(samples, None, len(info.classes), balanced)
     set_head(trainer.model, head)

@@ -1,0 +1,107 @@
+"""The second training: on the training and the validation images, as long as the first was good.
+
+Nothing is held out from it. What the validation images have decided, the length and the
+temperature, comes from the first one (Goodfellow et al., 2016, section 7.8, algorithm 7.2).
+"""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from kfp_vision.components.shared.architectures.names import is_pretrained
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.fit import fit
+from kfp_vision.components.shared.training.history import History
+from kfp_vision.components.shared.training.pretrained_head import head_rows, start_from_features
+from kfp_vision.components.shared.training.run import TrainingRun
+from kfp_vision.components.shared.training.setup import build_trainer, open_split, recipe_policy
+
+__all__ = ["Refit", "fit_again", "fit_head_again"]
+
+_JOINED = "train+validation"
+
+
+@dataclasses.dataclass(frozen=True)
+class Refit:
+    """The second training.
+
+    Attributes:
+        model: Trained on all labelled images but those of the test.
+        images: Number of these images.
+        steps: Steps; 0 where only a head was fitted.
+    """
+
+    model: keras.Model
+    images: int
+    steps: int
+
+
+def fit_head_again(
+    dataset_dir: Path, recipe: Recipe, info: DatasetInfo, features: Path, seed: int
+) -> Refit:
+    """Returns a pretrained network whose head fits the features of both splits."""
+    trainer, _, _ = build_trainer(recipe, info, seed)
+    images = info.splits["train"] + info.splits["validation"]
+    rows = head_rows(np.arange(images))
+    start_from_features(trainer, recipe, info, dataset_dir, rows, features, _JOINED)
+    return Refit(trainer.model, len(rows), 0)
+
+
+def fit_again(
+    dataset_dir: Path,
+    recipe: Recipe,
+    info: DatasetInfo,
+    first: History,
+    checkpoint_dir: Path,
+    seed: int,
+    cache: ImageCache | None,
+    watch: Stopwatch,
+) -> Refit:
+    """Trains a network on both splits for as many epochs as the best checkpoint had seen.
+
+    Args:
+        dataset_dir: The `dataset` artifact.
+        recipe: Complete.
+        info: Of the dataset.
+        first: The training that was judged.
+        checkpoint_dir: As of `train_model`.
+        seed: Of weights, order and augmentation.
+        cache: As of `train_model`.
+        watch: Stopwatch of the stage.
+    """
+    features, best_step = checkpoint_dir / "features", first.best[0]["step"]
+    if not best_step:
+        return fit_head_again(dataset_dir, recipe, info, features, seed)
+    trainer, task, _ = build_trainer(recipe, info, seed, recipe_policy(recipe))
+    joined = open_split(dataset_dir, _JOINED, recipe, cache)
+    joined.source.load_all()
+    steps = max(2, round(best_step * len(joined) / info.splits["train"]))
+
+    def start(settings: Hyperparameters) -> History:
+        if is_pretrained(recipe.value("model", "architecture")):
+            rows = head_rows(np.arange(len(joined)))
+            start_from_features(trainer, recipe, info, dataset_dir, rows, features, _JOINED)
+        return History(settings, steps, first.checks, num_evaluations=1)
+
+    identity = training_identity(dataset_dir, recipe, seed=seed, steps=steps, split=_JOINED)
+    run = TrainingRun(
+        trainer,
+        task,
+        joined,
+        # The loop wants images to look at. It looks once, at the end, and nothing depends on it.
+        open_split(dataset_dir, "validation", recipe, cache),
+        primary_metric=recipe.value("data", "primary_metric"),
+        checkpoint_dir=checkpoint_dir / identity,
+        start=start,
+        seed=seed,
+        watch=watch,
+    )
+    fit(run, first.settings)
+    return Refit(trainer.model, len(joined), steps)
