@@ -34,6 +34,8 @@ from kfp_vision.components.shared.training.trainer import Trainer
 __all__ = ["STATISTICS_BATCHES", "evaluate", "fit"]
 
 _KEPT_CHECKPOINTS = 3
+# Of fewer validation images one more right answer is a percent and more: their loss ranks.
+_RANKED_BY_METRIC = 100
 STATISTICS_BATCHES = 32
 _MIN_REPAIRED_BATCH = 8
 # What a smaller batch, and the lower rate that belongs to it, can mend.
@@ -211,10 +213,11 @@ def _keep_best(
     run: TrainingRun, history: History, entry: KeptCheckpoint, weights: list[np.ndarray]
 ) -> None:
     """Writes the weights when they are among the best; on a tie the lower loss, then the later."""
+    by_metric = len(run.validation) >= _RANKED_BY_METRIC
     ranked = sorted(
         [*history.best, entry],
         key=lambda kept: (
-            -kept["metrics"].get(run.primary_metric, -np.inf),
+            -kept["metrics"].get(run.primary_metric, -np.inf) if by_metric else 0.0,
             kept["metrics"]["loss"],
             -kept["step"],
         ),
