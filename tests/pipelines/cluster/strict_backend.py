@@ -1,0 +1,310 @@
+"""A strict Kubeflow Pipelines backend for tests: runs a compiled pipeline as version 2.17 would.
+
+kfp's local orchestrator walks the DAG. Every task is a process with an empty disk, a read-only
+image and nothing in its environment but the secret; its artifacts are copied from and to a bucket
+file by file. Refused is what a backend refuses, and what would come back from it changed.
+
+Sources in kubeflow/pipelines 2.17.0, `backend/src/v2`: `component/launcher_v2.go` (downloads,
+command, outputs), `objectstore/object_store.go` (folders), `metadata/converter.go` (metadata).
+"""
+
+import dataclasses
+import itertools
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import fsspec
+import yaml
+from google.protobuf import json_format
+from kfp import components, dsl, local
+from kfp.dsl import executor
+from kfp.local import config, status, task_dispatcher
+
+# The kernel's MAX_ARG_STRLEN: the executor's input is one argument.
+MAX_ARGUMENT_BYTES = 128 * 1024
+# Nothing in `/proc` can be written, and nothing below a device, by root neither.
+_READ_ONLY_FOLDER, _READ_ONLY_HOME = "/proc", "/dev/null"
+# Where a task finds the artifacts is fixed in kfp: `/minio`. Here every task has its own.
+_SITE = """
+import os
+from kfp.dsl.types import artifact_types
+artifact_types._MINIO_LOCAL_MOUNT_PREFIX = os.environ["POD_DISK"] + "/minio/"
+"""
+# The only artifact whose metadata the user interface reads nested.
+_NESTED = "system.ClassificationMetrics"
+
+
+class Refused(AssertionError):  # noqa: N818 - what the backend does to a task.
+    """A backend would have failed the task, or changed what it wrote."""
+
+
+@dataclasses.dataclass
+class Backend:
+    """A backend.
+
+    Attributes:
+        root: Of the disks of the tasks.
+        files: Holds the bucket.
+        bucket: Name of the bucket for artifacts.
+        secret: The Kubernetes secret that profiles name: key -> value.
+        logs: Task -> what it printed.
+    """
+
+    root: Path
+    files: fsspec.AbstractFileSystem
+    bucket: str
+    secret: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    logs: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def run(self, package: Path, arguments: Mapping[str, Any]) -> None:
+        """Runs a compiled pipeline.
+
+        Raises:
+            Refused: By the first task that fails.
+        """
+        self._numbers, self._lock = itertools.count(1), threading.Lock()
+        self._refusals: list[Exception] = []
+        pipeline, *platforms = yaml.safe_load_all(package.read_text(encoding="utf-8"))
+        self._loops = _loop_sources(pipeline)
+        self._platform = platforms[0]["platforms"]["kubernetes"] if platforms else {}
+        site = self.root / "site"
+        site.mkdir(parents=True)
+        (site / "sitecustomize.py").write_text(_SITE)
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(self.root / "unused"))
+        runs = mock.patch.object(task_dispatcher, "run_single_task_implementation", self._task)
+        try:
+            with runs:
+                components.load_component_from_file(str(package))(**arguments)
+        except RuntimeError:
+            if not self._refusals:
+                raise
+        finally:
+            config.LocalExecutionConfig.instance = None
+        if self._refusals:
+            raise self._refusals[0]
+
+    def _task(
+        self, component_name: str, component_spec: Any, executor_spec: Any, arguments: Any, **_: Any
+    ) -> tuple[dict[str, Any], status.Status]:
+        """Stands in for the function of kfp that runs a task."""
+        with self._lock:
+            name = f"{next(self._numbers):02}-{component_name.removeprefix('comp-')}"
+        disk = self.root / name
+        try:
+            inputs = self._inputs(component_spec, arguments)
+            outputs = self._outputs(component_spec, name, disk)
+            self._download(inputs, disk)
+            self._execute(name, executor_spec.container, {"inputs": inputs, "outputs": outputs})
+            produced = self._collect(component_spec, outputs, disk)
+        except Exception as error:  # noqa: BLE001 - kfp would only say that a task has failed.
+            if not isinstance(error, Refused):
+                error = Refused(f"{name}: {type(error).__name__}: {error}")
+            self._refusals.append(error)
+            # Raising ends the task without kfp's own retries.
+            raise RuntimeError(str(error)) from error
+        finally:
+            shutil.rmtree(disk, ignore_errors=True)
+        return produced, status.Status.SUCCESS
+
+    def _inputs(self, spec: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        defined = spec.input_definitions
+        defaults = {
+            name: json_format.MessageToDict(each.default_value)
+            for name, each in defined.parameters.items()
+            if each.HasField("default_value")
+        }
+        given = {name: value for name, value in arguments.items() if name in defined.parameters}
+        artifacts = {
+            name: {"artifacts": [_runtime_artifact(each) for each in _as_list(arguments[name])]}
+            for name in defined.artifacts
+        }
+        return {
+            "parameterValues": {name: _wire(each) for name, each in {**defaults, **given}.items()},
+            "artifacts": artifacts,
+        }
+
+    def _outputs(self, spec: Any, task: str, disk: Path) -> dict[str, Any]:
+        artifacts = {
+            name: {
+                "artifacts": [
+                    {
+                        "name": name,
+                        "uri": f"minio://{self.bucket}/v2/artifacts/run/{task}/{name}",
+                        "type": {"schemaTitle": each.artifact_type.schema_title},
+                        "metadata": {},
+                    }
+                ]
+            }
+            for name, each in spec.output_definitions.artifacts.items()
+        }
+        parameters = {
+            name: {"outputFile": str(disk / "tmp/kfp/outputs" / name)}
+            for name in spec.output_definitions.parameters
+        }
+        return {
+            "artifacts": artifacts,
+            "parameters": parameters,
+            "outputFile": str(disk / "tmp/kfp_outputs/output_metadata.json"),
+        }
+
+    def _download(self, inputs: Mapping[str, Any], disk: Path) -> None:
+        """Copies every object of every input artifact, whether the task reads it or not."""
+        (disk / "tmp").mkdir(parents=True)
+        for artifact in _artifacts(inputs):
+            prefix = artifact["uri"].removeprefix("minio://")
+            for key in self.files.find(prefix):
+                path = disk / "minio" / key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.files.get_file(key, str(path))
+
+    def _execute(self, task: str, container: Any, executor_input: Mapping[str, Any]) -> None:
+        disk, text = self.root / task, json.dumps(executor_input, allow_nan=False)
+        for artifact in _artifacts(executor_input["outputs"]):
+            _local(artifact, disk).parent.mkdir(parents=True, exist_ok=True)
+        command = [each.replace("{{$}}", text) for each in [*container.command, *container.args]]
+        for argument in command:
+            if len(argument.encode()) >= MAX_ARGUMENT_BYTES:
+                raise Refused(
+                    f"{task}: an argument must be below {MAX_ARGUMENT_BYTES} bytes. "
+                    f"Received: {len(argument.encode())}"
+                )
+        ended = subprocess.run(
+            command,
+            cwd=_READ_ONLY_FOLDER,
+            env=self._environment(task, disk),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.logs[task] = ended.stdout
+        if ended.returncode:
+            raise Refused(f"{task}: exit code {ended.returncode}\n{ended.stdout[-3000:]}")
+
+    def _environment(self, task: str, disk: Path) -> dict[str, str]:
+        executors = self._platform.get("deploymentSpec", {}).get("executors", {})
+        own = executors.get(f"exec-{task.split('-', 1)[1]}", {})
+        names = [pair for each in own.get("secretAsEnv", []) for pair in each["keyToEnv"]]
+        threads = {name: value for name, value in os.environ.items() if name.endswith("_THREADS")}
+        return {
+            "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
+            "PYTHONPATH": str(self.root / "site"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": _READ_ONLY_HOME,
+            "TMPDIR": str(disk / "tmp"),
+            "POD_DISK": str(disk),
+            **threads,
+            **{
+                pair["envVar"]: self.secret[pair["secretKey"]]
+                for pair in names
+                if pair["secretKey"] in self.secret
+            },
+        }
+
+    def _collect(self, spec: Any, outputs: Mapping[str, Any], disk: Path) -> dict[str, Any]:
+        """Returns what the orchestrator hands on: parameters, and artifacts as they come back."""
+        written = {}
+        path = Path(outputs["outputFile"])
+        if path.exists():
+            written = json.loads(path.read_text(), parse_constant=_refuse_constant)
+        produced = dict(written.get("parameterValues", {}))
+        for name in spec.output_definitions.parameters:
+            if name not in produced:
+                raise Refused(f"The output {name!r} must be written. Received: {path} without it.")
+            if (disk.name.split("-", 1)[1], name) in self._loops and not produced[name]:
+                raise Refused(f"A loop must not be empty. Received: {name} = [] of {disk.name}")
+        for name, output in outputs["artifacts"].items():
+            (artifact,) = output["artifacts"]
+            (said,) = written["artifacts"][name]["artifacts"]
+            self._upload(_local(artifact, disk), artifact["uri"].removeprefix("minio://"))
+            kind = artifact["type"]["schemaTitle"]
+            returned = {key: _returned(key, each, kind) for key, each in said["metadata"].items()}
+            extra = {"display_name": name, "store_session_info": "{}"}
+            produced[name] = executor.create_artifact_instance(
+                {**artifact, "name": str(next(self._numbers)), "metadata": {**returned, **extra}}
+            )
+        return produced
+
+    def _upload(self, path: Path, key: str) -> None:
+        """Copies a file, or the files below a folder: a bucket has no folders."""
+        if path.is_dir():
+            for each in sorted(path.iterdir()):
+                if each.is_symlink() and each.is_dir():
+                    raise Refused(f"An artifact must not link to folders. Received: {each}")
+                self._upload(each, f"{key}/{each.name}")
+        elif path.exists():
+            self.files.put_file(str(path), key)
+
+
+def _loop_sources(pipeline: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Returns task and output of the lists that loops run over."""
+    dags = [pipeline["root"], *pipeline.get("components", {}).values()]
+    tasks = [task for each in dags for task in each.get("dag", {}).get("tasks", {}).values()]
+    sources = set()
+    for task in tasks:
+        items = task.get("parameterIterator", {}).get("items", {}).get("inputParameter", "")
+        given = task.get("inputs", {}).get("parameters", {}).get(items, {})
+        if "taskOutputParameter" in given:
+            output = given["taskOutputParameter"]
+            sources.add((output["producerTask"], output["outputParameterKey"]))
+    return sources
+
+
+def _artifacts(side: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [each for held in side["artifacts"].values() for each in held["artifacts"]]
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _local(artifact: Mapping[str, Any], disk: Path) -> Path:
+    return disk / "minio" / artifact["uri"].removeprefix("minio://")
+
+
+def _runtime_artifact(artifact: dsl.Artifact) -> dict[str, Any]:
+    return {
+        "name": artifact.name,
+        "uri": artifact.uri,
+        "type": {"schemaTitle": artifact.schema_title},
+        "metadata": artifact.metadata,
+    }
+
+
+def _wire(value: Any) -> Any:
+    """Returns a parameter as it arrives: protobuf knows one kind of number, and 1.0 is 1."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_wire(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _wire(each) for name, each in value.items()}
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise Refused(f"proto: syntax error: invalid value {name}")
+
+
+def _returned(name: str, value: Any, kind: str) -> Any:
+    """Returns a value of the metadata as the next task finds it.
+
+    Raises:
+        Refused: It would come back as something else: True as 1, and a dict in another one.
+    """
+    if kind == _NESTED and isinstance(value, dict | list):
+        return {"struct" if isinstance(value, dict) else "list": value}
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise Refused(f"Metadata must be text or numbers. Received: {name}={value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Refused(f"Metadata must be finite. Received: {name}={value!r}")
+    return value
