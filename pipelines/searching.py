@@ -1,5 +1,8 @@
 """The part of the DAG that searches the policy: transforms are measured, then tried."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from kfp import dsl
 
 from kfp_vision.components.augmentation_search.component import search_augmentation
@@ -15,7 +18,7 @@ __all__ = ["search_policy"]
 
 
 def search_policy(
-    dataset: dsl.Dataset,
+    dataset: Mapping[str, Any],
     recipe: dsl.Artifact,
     search: bool,
     workers: int,
@@ -30,7 +33,7 @@ def search_policy(
     by one task a list; `search-trials` then has nothing left to run and decides.
 
     Args:
-        dataset: Output of the import.
+        dataset: Artifacts of the import.
         recipe: Artifact with the recipe that the search starts from.
         search: False keeps the policy of the recipe.
         workers: Tasks that share the trials of a round.
@@ -42,10 +45,11 @@ def search_policy(
         The artifacts `augmentation` and `search`; the latter holds the recipe to train with.
     """
     kept = {"checkpoint_uri": checkpoint_uri, "image_cache_gib": image_cache_gib}
+    images = {name: dataset[name] for name in ("dataset_info", "train", "validation")}
     augmentation = search_augmentation(
-        dataset=dataset, recipe=recipe, search=search, seed=seed, **kept
+        **images, recipe=recipe, search=search, seed=seed, **kept
     ).outputs["augmentation"]
-    inputs = {"dataset": dataset, "recipe": recipe, "augmentation": augmentation}
+    inputs = {**images, "recipe": recipe, "augmentation": augmentation}
     with dsl.If(workers > 1):
         lists = propose_trials(augmentation=augmentation, results=[], workers=workers, seed=seed)
         for _ in ROUNDS:

@@ -22,16 +22,17 @@ __all__ = ["training_pipeline"]
 @dsl.pipeline(name="kfp-vision-training", description="Trains, evaluates and exports a classifier.")
 @takes_arguments
 def training_pipeline(arguments: Mapping[str, Any]) -> None:
-    """Defines the DAG; every stage receives the arguments that its inputs are named after."""
+    """Defines the DAG; a stage receives those arguments and parts of the dataset that it names."""
+    dataset: dict[str, Any] = {}
 
     def add(stage: Any, **artifacts: Any) -> Any:
-        return stage(**artifacts, **inputs_of(stage, arguments))
+        return stage(**artifacts, **inputs_of(stage, {**arguments, **dataset}))
 
-    dataset = add(import_dataset).outputs["dataset"]
-    profile = add(profile_dataset, dataset=dataset).outputs["profile"]
+    dataset = add(import_dataset).outputs
+    profile = add(profile_dataset).outputs["profile"]
     gate = add(check_profile, profile=profile)
-    choice = add(choose_network, dataset=dataset, recipe=profile).after(gate).outputs["choice"]
-    probe = add(probe_batch_size, dataset=dataset, recipe=choice).outputs["probe"]
+    choice = add(choose_network, recipe=profile).after(gate).outputs["choice"]
+    probe = add(probe_batch_size, recipe=choice).outputs["probe"]
     augmentation, search = search_policy(
         dataset=dataset,
         recipe=probe,
@@ -41,9 +42,9 @@ def training_pipeline(arguments: Mapping[str, Any]) -> None:
         checkpoint_uri=arguments["checkpoint_uri"],
         image_cache_gib=arguments["image_cache_gib"],
     )
-    model = add(train_model, dataset=dataset, recipe=search).outputs["model"]
-    evaluation = add(evaluate_model, dataset=dataset, model=model).outputs["evaluation"]
-    exports = add(export_model, dataset=dataset, evaluation=evaluation).outputs["exports"]
+    model = add(train_model, recipe=search).outputs["model"]
+    evaluation = add(evaluate_model, model=model).outputs["evaluation"]
+    exports = add(export_model, evaluation=evaluation).outputs["exports"]
     report = add(build_report, stages=exports).outputs["report"]
     published = add(
         publish, evaluation=evaluation, exports=exports, report=report

@@ -7,7 +7,9 @@ from kfp_vision.components.shared.runtime.container_images import component
 
 @component
 def search_augmentation(
-    dataset: dsl.Input[dsl.Dataset],
+    dataset_info: dsl.Input[dsl.Artifact],
+    train: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
     recipe: dsl.Input[dsl.Artifact],
     augmentation: dsl.Output[dsl.Artifact],
     search: bool,
@@ -19,21 +21,23 @@ def search_augmentation(
     from pathlib import Path
 
     from kfp_vision.components.augmentation_search.search import search_augmentation
+    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import costs_before, hand_on, plan_before
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
     spent = costs_before(recipe)
-    table = search_augmentation(
-        Path(dataset.path),
-        Path(recipe.path) / "recipe.json",
-        Path(augmentation.path),
-        checkpoint_folder(checkpoint_uri),
-        search,
-        seed,
-        image_cache(checkpoint_uri, image_cache_gib),
-        plan_before(recipe),
-        spent,
-    )
+    with join_dataset(dataset_info, train, validation) as dataset_dir:
+        table = search_augmentation(
+            dataset_dir,
+            Path(recipe.path) / "recipe.json",
+            Path(augmentation.path),
+            checkpoint_folder(checkpoint_uri),
+            search,
+            seed,
+            image_cache(checkpoint_uri, image_cache_gib),
+            plan_before(recipe),
+            spent,
+        )
     hand_on(augmentation, "augmentation", recipe)
     augmentation.metadata["groups"] = len(table.groups)

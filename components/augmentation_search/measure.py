@@ -66,7 +66,7 @@ def measure_transforms(
     """Writes `checkpoint.npz`, `subset.npy` and `examples.npz`; returns the table.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         recipe: Complete.
         output_dir: Exists.
         checkpoint_dir: Outlives a killed task; belongs to this search alone.

@@ -42,7 +42,7 @@ def search_augmentation(
     """Writes `table.json` and `cost.json` and, for a search, `checkpoint.npz` and `examples.npz`.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         recipe_path: The complete recipe.
         output_dir: Is created.
         checkpoint_dir: Outlives a killed task.

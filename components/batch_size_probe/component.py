@@ -7,7 +7,8 @@ from kfp_vision.components.shared.runtime.container_images import component
 
 @component
 def probe_batch_size(
-    dataset: dsl.Input[dsl.Dataset],
+    dataset_info: dsl.Input[dsl.Artifact],
+    train: dsl.Input[dsl.Dataset],
     recipe: dsl.Input[dsl.Artifact],
     probe: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
@@ -30,6 +31,7 @@ def probe_batch_size(
     from pathlib import Path
 
     from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
+    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import costs_before, hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
@@ -45,14 +47,15 @@ def probe_batch_size(
         seed=seed,
     )
     spent = costs_before(recipe)
-    result = probe_batch_size(
-        Path(dataset.path),
-        Path(recipe.path) / "recipe.json",
-        Path(probe.path),
-        config,
-        image_cache(checkpoint_uri, image_cache_gib),
-        spent,
-    )
+    with join_dataset(dataset_info, train) as dataset_dir:
+        result = probe_batch_size(
+            dataset_dir,
+            Path(recipe.path) / "recipe.json",
+            Path(probe.path),
+            config,
+            image_cache(checkpoint_uri, image_cache_gib),
+            spent,
+        )
     hand_on(probe, "probe", recipe)
     values: dict[str, float | None] = {"seconds": result.seconds}
     if result.noise_scale:

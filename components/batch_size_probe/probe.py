@@ -107,7 +107,7 @@ def probe_batch_size(
     """Measures and writes `probe.json`, `recipe.json`, `stage_report.json` and `cost.json`.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         recipe_path: The recipe so far; what a user has set stays.
         output_dir: Is created.
         config: The user's wishes, which go into the recipe for the stages that follow.

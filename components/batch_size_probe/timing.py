@@ -86,7 +86,7 @@ class ThroughputRequest:
     """What is to be measured.
 
     Attributes:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         recipe_path: A complete recipe.
         batch_sizes: Rising.
         reference_batch: One of them; steps per call and XLA are timed at it.

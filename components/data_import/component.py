@@ -7,7 +7,11 @@ from kfp_vision.components.shared.runtime.container_images import component
 
 @component
 def import_dataset(
-    dataset: dsl.Output[dsl.Dataset],
+    dataset_info: dsl.Output[dsl.Artifact],
+    train: dsl.Output[dsl.Dataset],
+    validation: dsl.Output[dsl.Dataset],
+    test: dsl.Output[dsl.Dataset],
+    unlabeled: dsl.Output[dsl.Dataset],
     dataset_uri: str,
     dataset_format: str = "auto",
     task: str = "auto",
@@ -21,7 +25,11 @@ def import_dataset(
     """Imports images and labels from a folder, bucket, archive or TFDS into the canonical store.
 
     Args:
-        dataset: `DatasetInfo` and the store, see `shared/artifacts/`.
+        dataset_info: `DatasetInfo` and what else is small, see `shared/artifacts/`.
+        train: Its images; a task downloads the splits that it reads.
+        validation: The same.
+        test: The same.
+        unlabeled: The same; without rows where there are none.
         dataset_uri: A local path, gs:// or s3:// URI, or `tfds:NAME`.
         dataset_format: A key of `readers.FORMATS`, `tfds`, or `auto`.
         task: A key of `shared.tasks.TASKS`, or `auto`.
@@ -35,15 +43,19 @@ def import_dataset(
     from pathlib import Path
 
     from kfp_vision.components.data_import import importer
+    from kfp_vision.components.shared.datasets.dataset_parts import divide_dataset
     from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.runtime.storage import local_path
 
     if checkpoint_uri:
         local_path(checkpoint_uri, "checkpoint_uri")
     config = importer.ImportConfig(dataset_format, task, unlabeled_uri, seed, follow_links)
-    info = importer.import_dataset(dataset_uri, Path(dataset.path), config)
-    hand_on(dataset, "dataset")
-    dataset.metadata.update(fingerprint=info.fingerprint, task=info.task, **info.splits)
+    folder = Path(dataset_info.path)
+    info = importer.import_dataset(dataset_uri, folder, config)
+    splits = {"train": train, "validation": validation, "test": test, "unlabeled": unlabeled}
+    divide_dataset(folder, splits)
+    hand_on(dataset_info, "dataset_info")
+    dataset_info.metadata.update(fingerprint=info.fingerprint, task=info.task, **info.splits)
 
 
 def dataset_version(uri: str, dataset_format: str, follow_links: bool) -> str:

@@ -7,7 +7,11 @@ from kfp_vision.components.shared.runtime.container_images import component
 
 @component
 def profile_dataset(
-    dataset: dsl.Input[dsl.Dataset],
+    dataset_info: dsl.Input[dsl.Artifact],
+    train: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
+    test: dsl.Input[dsl.Dataset],
+    unlabeled: dsl.Input[dsl.Dataset],
     profile: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
@@ -28,12 +32,13 @@ def profile_dataset(
     from pathlib import Path
 
     from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
+    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
     from kfp_vision.components.shared.recipe.budget import with_budget
     from kfp_vision.components.shared.recipe.document import Recipe, fetch_recipe
     from kfp_vision.components.shared.report.records import costs_before, hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
 
-    spent = costs_before(dataset)
+    spent = costs_before(dataset_info)
     recipe = fetch_recipe(recipe_uri) if recipe_uri else Recipe()
     recipe = with_budget(recipe, preset, max_minutes, cost_multiple)
     output_dir = Path(profile.path)
@@ -42,8 +47,9 @@ def profile_dataset(
         positive_class=positive_class,
         use_validation_for_training=use_validation_for_training,
     )
-    result = profile_images(Path(dataset.path), recipe, output_dir, config, spent)
-    hand_on(profile, "profile", dataset)
+    with join_dataset(dataset_info, train, validation, test, unlabeled) as dataset_dir:
+        result = profile_images(dataset_dir, recipe, output_dir, config, spent)
+    hand_on(profile, "profile", dataset_info)
     shutil.copyfile(output_dir / "profile.html", page.path)
     names = ("label_entropy_bits", "imbalance_ratio", "compressed_bits_per_pixel")
     figures = {name: result.figures[name] for name in names}

@@ -84,7 +84,7 @@ def profile_images(
     `stage_report.json` and `cost.json`. With a budget, shows the first plan of the run.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         recipe: What a user or an earlier run has set.
         output_dir: Is created.
         config: How.

@@ -7,7 +7,10 @@ from kfp_vision.components.shared.runtime.container_images import component
 
 @component
 def evaluate_model(
-    dataset: dsl.Input[dsl.Dataset],
+    dataset_info: dsl.Input[dsl.Artifact],
+    train: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
+    test: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
@@ -22,19 +25,21 @@ def evaluate_model(
     from pathlib import Path
 
     from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
+    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
-    result = evaluate_model(
-        Path(dataset.path),
-        Path(model.path),
-        Path(evaluation.path),
-        EvaluateConfig(),
-        checkpoint_folder(checkpoint_uri) / "features",
-        image_cache(checkpoint_uri, image_cache_gib),
-    )
+    with join_dataset(dataset_info, train, validation, test) as dataset_dir:
+        result = evaluate_model(
+            dataset_dir,
+            Path(model.path),
+            Path(evaluation.path),
+            EvaluateConfig(),
+            checkpoint_folder(checkpoint_uri) / "features",
+            image_cache(checkpoint_uri, image_cache_gib),
+        )
     hand_on(evaluation, "evaluation", model)
     for split, scores in result.metrics.items():
         log_metrics(metrics, {f"{split}_{name}": score["value"] for name, score in scores.items()})
@@ -54,7 +59,9 @@ def evaluate_model(
 
 @component
 def export_model(
-    dataset: dsl.Input[dsl.Dataset],
+    dataset_info: dsl.Input[dsl.Artifact],
+    train: dsl.Input[dsl.Dataset],
+    test: dsl.Input[dsl.Dataset],
     evaluation: dsl.Input[dsl.Artifact],
     exports: dsl.Output[dsl.Artifact],
     checkpoint_uri: str,
@@ -64,16 +71,18 @@ def export_model(
     from pathlib import Path
 
     from kfp_vision.components.evaluation.export import ExportConfig, export_model
+    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import hand_on
 
-    results = export_model(
-        Path(dataset.path),
-        Path(evaluation.path),
-        Path(exports.path),
-        ExportConfig(),
-        image_cache(checkpoint_uri, image_cache_gib),
-    )
+    with join_dataset(dataset_info, train, test) as dataset_dir:
+        results = export_model(
+            dataset_dir,
+            Path(evaluation.path),
+            Path(exports.path),
+            ExportConfig(),
+            image_cache(checkpoint_uri, image_cache_gib),
+        )
     hand_on(exports, "exports", evaluation)
     for export in results:
         exports.metadata[export.format] = "passed" if export.passed else export.reason

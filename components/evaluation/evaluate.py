@@ -74,7 +74,7 @@ def evaluate_model(
     test split is only ever scored.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         model_dir: The `model` artifact; its `recipe.json` names the primary metric and the positive
             class.
         output_dir: Created when absent.

@@ -91,7 +91,7 @@ def export_model(
     file. A model that the evaluation has rejected is not exported at all; `exports.json` says so.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         evaluation_dir: The `evaluation` artifact; its `model.keras` is exported, and every format
             is compared with it.
         output_dir: Created when absent.

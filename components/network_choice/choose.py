@@ -36,7 +36,7 @@ def choose_network(
     """Writes `choice.json`, `recipe.json`, `stage_report.json` and `cost.json`.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         recipe_path: The recipe so far.
         output_dir: Is created.
         checkpoint_dir: Outlives a killed task; keeps the trials and the features.

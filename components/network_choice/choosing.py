@@ -52,7 +52,7 @@ def choose_by_trials(
     """Returns the recipe with the chosen network, and what was compared.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         recipe: So far.
         info: Of the dataset.
         checkpoint_dir: Outlives a killed task; keeps the trials and the features.

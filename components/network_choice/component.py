@@ -7,7 +7,9 @@ from kfp_vision.components.shared.runtime.container_images import component
 
 @component
 def choose_network(
-    dataset: dsl.Input[dsl.Dataset],
+    dataset_info: dsl.Input[dsl.Artifact],
+    train: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
     recipe: dsl.Input[dsl.Artifact],
     choice: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
@@ -29,6 +31,7 @@ def choose_network(
     from pathlib import Path
 
     from kfp_vision.components.network_choice.choose import choose_network
+    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.recipe.user_choices import UserChoices
     from kfp_vision.components.shared.report.records import costs_before, hand_on
@@ -45,15 +48,16 @@ def choose_network(
         optimizer=optimizer,
         seed=seed,
     )
-    result = choose_network(
-        Path(dataset.path),
-        Path(recipe.path) / "recipe.json",
-        Path(choice.path),
-        checkpoint_folder(checkpoint_uri),
-        config,
-        image_cache(checkpoint_uri, image_cache_gib),
-        spent,
-    )
+    with join_dataset(dataset_info, train, validation) as dataset_dir:
+        result = choose_network(
+            dataset_dir,
+            Path(recipe.path) / "recipe.json",
+            Path(choice.path),
+            checkpoint_folder(checkpoint_uri),
+            config,
+            image_cache(checkpoint_uri, image_cache_gib),
+            spent,
+        )
     hand_on(choice, "choice", recipe)
     for candidate in result.candidates:
         if candidate.chosen:

@@ -37,7 +37,7 @@ def divide_images(dataset_dir: Path, info: DatasetInfo, largest_pixels: int) -> 
     """Returns the two parts; the test images are in neither.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         info: Of the dataset.
         largest_pixels: Pixels of an image at the largest size that is compared.
     """

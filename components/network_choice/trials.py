@@ -95,7 +95,7 @@ class Trials:
         """Runs nothing yet.
 
         Args:
-            dataset_dir: The `dataset` artifact.
+            dataset_dir: Folder of the dataset.
             info: Of the dataset.
             division: Which images are learned and which judge.
             seconds: Of the steps of a trial of the first round.

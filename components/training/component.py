@@ -7,7 +7,9 @@ from kfp_vision.components.shared.runtime.container_images import component
 
 @component
 def train_model(
-    dataset: dsl.Input[dsl.Dataset],
+    dataset_info: dsl.Input[dsl.Artifact],
+    train: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
     recipe: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
@@ -21,6 +23,7 @@ def train_model(
     """
     from pathlib import Path
 
+    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.recipe.user_choices import UserChoices
     from kfp_vision.components.shared.report.records import costs_before, hand_on, plan_before
@@ -29,16 +32,17 @@ def train_model(
     from kfp_vision.components.training.train import train_model
 
     spent = costs_before(recipe)
-    summary = train_model(
-        Path(dataset.path),
-        Path(recipe.path) / "recipe.json",
-        Path(model.path),
-        checkpoint_folder(checkpoint_uri),
-        UserChoices(seed=seed),
-        image_cache(checkpoint_uri, image_cache_gib),
-        spent,
-        plan_before(recipe),
-    )
+    with join_dataset(dataset_info, train, validation) as dataset_dir:
+        summary = train_model(
+            dataset_dir,
+            Path(recipe.path) / "recipe.json",
+            Path(model.path),
+            checkpoint_folder(checkpoint_uri),
+            UserChoices(seed=seed),
+            image_cache(checkpoint_uri, image_cache_gib),
+            spent,
+            plan_before(recipe),
+        )
     hand_on(model, "model", recipe)
     validation = {f"validation_{name}": value for name, value in summary.validation.items()}
     log_metrics(metrics, {**validation, "images_per_second": summary.images_per_second})

@@ -30,7 +30,7 @@ def train_head(
     """Returns the model with the fitted head, how it went, and its figures as curves of one step.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         recipe: Complete; its network is a pretrained one.
         info: Of the dataset.
         cache_dir: Keeps the features; None keeps none.

@@ -57,7 +57,7 @@ def open_run(
     """Returns the training of a complete recipe, before its first step, and its settings.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         recipe: Complete.
         info: Of the dataset.
         checkpoint_dir: As of `train_model`.

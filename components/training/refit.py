@@ -67,7 +67,7 @@ def fit_again(
     """Trains a network on both splits for as many epochs as the best checkpoint had seen.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         recipe: Complete.
         info: Of the dataset.
         first: The training that was judged.

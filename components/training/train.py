@@ -63,7 +63,7 @@ def train_model(
     they have judged is then `judged.keras`.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         recipe_path: The recipe so far.
         output_dir: Is created.
         checkpoint_dir: Checkpoints of all runs; each run has a folder named after what it depends

@@ -7,7 +7,9 @@ from kfp_vision.components.shared.runtime.container_images import component
 
 @component
 def search_trials(
-    dataset: dsl.Input[dsl.Dataset],
+    dataset_info: dsl.Input[dsl.Artifact],
+    train: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
     recipe: dsl.Input[dsl.Artifact],
     augmentation: dsl.Input[dsl.Artifact],
     search: dsl.Output[dsl.Artifact],
@@ -19,17 +21,19 @@ def search_trials(
     """Runs the trials that no worker has run, decides, and writes the recipe."""
     from pathlib import Path
 
+    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
     from kfp_vision.components.trial_search.search import Inputs, search_trials
 
-    images, chosen, table = map(Path, (dataset.path, recipe.path, augmentation.path))
+    chosen, table = Path(recipe.path), Path(augmentation.path)
     cache = image_cache(checkpoint_uri, image_cache_gib)
-    inputs = Inputs(images, chosen / "recipe.json", table, cache)
-    result = search_trials(
-        inputs, results, Path(search.path), checkpoint_folder(checkpoint_uri), seed
-    )
+    with join_dataset(dataset_info, train, validation) as dataset_dir:
+        inputs = Inputs(dataset_dir, chosen / "recipe.json", table, cache)
+        result = search_trials(
+            inputs, results, Path(search.path), checkpoint_folder(checkpoint_uri), seed
+        )
     hand_on(search, "search", recipe, augmentation)
     search.metadata["decision"] = result.decision or result.skipped
 
@@ -51,7 +55,9 @@ def propose_trials(
 
 @component
 def run_trials(
-    dataset: dsl.Input[dsl.Dataset],
+    dataset_info: dsl.Input[dsl.Artifact],
+    train: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
     recipe: dsl.Input[dsl.Artifact],
     augmentation: dsl.Input[dsl.Artifact],
     work: str,
@@ -61,14 +67,16 @@ def run_trials(
     """Runs the trials of one worker in one process."""
     from pathlib import Path
 
+    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
     from kfp_vision.components.trial_search.search import Inputs, run_slice
 
-    images, chosen, table = map(Path, (dataset.path, recipe.path, augmentation.path))
+    chosen, table = Path(recipe.path), Path(augmentation.path)
     cache = image_cache(checkpoint_uri, image_cache_gib)
-    inputs = Inputs(images, chosen / "recipe.json", table, cache)
-    return run_slice(inputs, work, checkpoint_folder(checkpoint_uri))
+    with join_dataset(dataset_info, train, validation) as dataset_dir:
+        inputs = Inputs(dataset_dir, chosen / "recipe.json", table, cache)
+        return run_slice(inputs, work, checkpoint_folder(checkpoint_uri))
 
 
 @component

@@ -54,7 +54,7 @@ class TrialProcess:
         """Finds the journal.
 
         Args:
-            dataset_dir: The `dataset` artifact.
+            dataset_dir: Folder of the dataset.
             recipe_path: The complete recipe.
             table_dir: The `augmentation` artifact.
             plan: Lengths of a trial.

@@ -26,7 +26,7 @@ class Inputs:
     """What a search reads.
 
     Attributes:
-        dataset: The `dataset` artifact.
+        dataset: Folder of the dataset.
         recipe: The complete recipe.
         table: The `augmentation` artifact.
         cache: Keeps decoded images for other stages and runs; None keeps none.

@@ -58,7 +58,7 @@ class TrialRunner:
         """Reads the checkpoint; compiles at the first trial.
 
         Args:
-            dataset_dir: The `dataset` artifact.
+            dataset_dir: Folder of the dataset.
             recipe: Complete.
             table_dir: Holds the checkpoint and which images it has learned.
             plan: Lengths of a trial.

@@ -23,7 +23,7 @@ from kfp_vision.components.data_profiling.component import (
     profile_dataset,
 )
 from kfp_vision.components.shared.artifacts.data_profile import Finding, Profile
-from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.dataset_info import SPLITS, DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.runtime.progress import PREFIX
 from kfp_vision.components.shared.runtime.storage import upload
@@ -124,11 +124,13 @@ def inspect_dataset(parameters: Parameters, keeps: bool) -> Inspection:
 
 def _run_stages(parameters: Parameters, folder: Path) -> None:
     """Runs the first three stages of the pipeline, into `dataset` and `profile`."""
-    dataset = dsl.Dataset(uri=str(folder / "dataset"))
+    info = dsl.Artifact(uri=str(folder / "dataset"))
+    splits = {name: dsl.Dataset(uri=str(folder / "splits" / name)) for name in SPLITS}
     profile = dsl.Artifact(uri=str(folder / "profile"))
     with _shown("import-dataset"):
         import_dataset.python_func(
-            dataset=dataset,
+            dataset_info=info,
+            **splits,
             dataset_uri=parameters.dataset_uri,
             dataset_format=parameters.dataset_format,
             task=parameters.task,
@@ -138,7 +140,8 @@ def _run_stages(parameters: Parameters, folder: Path) -> None:
         )
     with _shown("profile-dataset"):
         profile_dataset.python_func(
-            dataset=dataset,
+            dataset_info=info,
+            **splits,
             profile=profile,
             page=dsl.HTML(uri=str(folder / "page.html")),
             metrics=dsl.Metrics(),

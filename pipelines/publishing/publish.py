@@ -55,8 +55,8 @@ def publish_results(
 
     A format that could not be written or read back is left out; one that missed its tolerance is
     marked as failed in the report. A model that the evaluation rejects has no formats. Beside the
-    results go `artifacts.json`, where every artifact lies, and `model/model.json`, what one has to
-    know to use the model without this package.
+    results go `artifacts.json`, where the artifact of each stage lies, and `model/model.json`, what
+    one has to know to use the model without this package.
 
     Args:
         evaluation_dir: The `evaluation` artifact.

@@ -1,14 +1,18 @@
-"""Real digits (scikit-learn, 8x8) as a small dataset artifact."""
+"""Real digits (scikit-learn, 8x8) as a small dataset, and a dataset as its artifacts."""
 
 import hashlib
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kfp import dsl
 from sklearn.datasets import load_digits
 
-from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.dataset_info import SPLITS, DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.datasets.dataset_parts import divide_dataset
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
 
 
@@ -84,3 +88,18 @@ def few_digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def twelve_digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("twelve_digits") / "dataset"
     return write_digits(folder, {"train": 8, "validation": 2, "test": 2})
+
+
+@pytest.fixture
+def divided(tmp_path: Path) -> Callable[..., dict[str, dsl.Artifact]]:
+    """Returns `dataset_info` and some splits of a dataset as a component receives them."""
+
+    def divide(dataset_dir: Path, *splits: str) -> dict[str, dsl.Artifact]:
+        root = tmp_path / "divided"
+        shutil.copytree(dataset_dir, root / "dataset_info")
+        names = ("dataset_info", *SPLITS)
+        parts = {name: dsl.Artifact(uri=str(root / name)) for name in names}
+        divide_dataset(root / "dataset_info", {name: parts[name] for name in SPLITS})
+        return {name: parts[name] for name in ("dataset_info", *splits)}
+
+    return divide

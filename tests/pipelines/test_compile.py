@@ -6,6 +6,7 @@ import sys
 import pytest
 import yaml
 
+from kfp_vision.components.shared.artifacts.dataset_info import SPLITS
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS
 
 
@@ -61,6 +62,27 @@ def test_one_worker_runs_the_search_in_one_task_and_several_share_its_rounds(com
         items = several[loop]["parameterIterator"]["items"]["inputParameter"]
         assert items == f"pipelinechannel--{before}-Output"
         assert loop in several[after]["dependentTasks"]
+
+
+def test_a_task_downloads_the_splits_that_it_reads_and_no_other(compiled):
+    parts = {"dataset_info", *SPLITS}
+    read = {
+        name.removeprefix("comp-"): parts & set(component["inputDefinitions"].get("artifacts", {}))
+        for name, component in compiled["components"].items()
+        if {"executorLabel", "inputDefinitions"} <= component.keys() and not name[-1].isdigit()
+    }
+    trained = {"dataset_info", "train", "validation"}
+    assert {name: splits for name, splits in read.items() if splits} == {
+        "profile-dataset": parts,
+        "choose-network": trained,
+        "probe-batch-size": {"dataset_info", "train"},
+        "search-augmentation": trained,
+        "run-trials": trained,
+        "search-trials": trained,
+        "train-model": trained,
+        "evaluate-model": {*trained, "test"},
+        "export-model": {"dataset_info", "train", "test"},
+    }
 
 
 def test_the_training_takes_the_recipe_of_the_search(compiled):

@@ -1,4 +1,4 @@
-"""The `dataset` artifact: images of every split, and what is known about them."""
+"""The `dataset_info` artifact: what is known about the images, which are artifacts of their own."""
 
 import dataclasses
 
@@ -9,11 +9,12 @@ SPLITS = ("train", "validation", "test", "unlabeled")
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """`dataset.json` of the `dataset` artifact.
+    """`dataset.json` of the `dataset_info` artifact.
 
-    Beside it: `<split>.arrow` (see `shared/datasets/store.py`) for each split that has images and
-    `rejected.parquet` (`path`, `code`, `message`), one row per file that was left out; and
-    `near_duplicates.npy` (see `shared/datasets/near_duplicates.py`).
+    Beside it: `rejected.parquet` (`path`, `code`, `message`), one row per file that was left out;
+    and `near_duplicates.npy` (see `shared/datasets/near_duplicates.py`). The images of a split are
+    the artifact of its name, `<split>.arrow` (see `shared/datasets/store.py`). A stage sees all
+    that it reads in one folder (see `shared/datasets/dataset_parts.py`).
 
     Attributes:
         task: A key of `shared.tasks.TASKS`.

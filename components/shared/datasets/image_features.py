@@ -33,7 +33,7 @@ def read_features(
 
     Args:
         backbone: The network.
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         split: As of `store.open_split`.
         rows: Which images, int [N]; the caller bounds N, for the features are held in memory.
         size: (height, width) in pixels that images are resized to.

@@ -58,7 +58,7 @@ def open_labelled(
     """Opens a split of the dataset for a task.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         split: As of `store.open_split`.
         image_shape: (height, width, channels) that images and targets are resized to.
         task: What to learn.

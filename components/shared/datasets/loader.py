@@ -82,7 +82,7 @@ class ImageSource:
         """Opens a split; nothing is decoded yet.
 
         Args:
-            dataset_dir: The `dataset` artifact.
+            dataset_dir: Folder of the dataset.
             split: As of `store.open_split`.
             size: (height, width) in pixels.
             channels: 1 or 3.

@@ -20,8 +20,8 @@ __all__ = [
     "smallest_rows",
 ]
 
-# Of the `dataset` artifact: int64 [N], see `near_duplicate_groups`, over the images of all splits
-# in the order of `DatasetInfo.splits`.
+# Of the `dataset_info` artifact: int64 [N], see `near_duplicate_groups`, over the images of all
+# splits in the order of `DatasetInfo.splits`.
 NEAR_DUPLICATES_FILE = "near_duplicates.npy"
 
 _SIDE = 8

@@ -97,7 +97,7 @@ def open_split(dataset_dir: Path, split: str) -> pa.Table:
     """Returns the rows of a split, memory-mapped: nothing is read until it is used.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         split: One of `SPLITS`, or several joined by `+`, whose rows follow one another.
 
     Raises:

@@ -80,7 +80,7 @@ def training_identity(dataset_dir: Path, recipe: Recipe, **about: Any) -> str:
     """Returns a name for everything that weights depend on; equal names may share checkpoints.
 
     Args:
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         recipe: Complete; its values count, not how they were found.
         about: What else there is: a seed, a plan, the digest of a table; JSON values.
     """

@@ -217,7 +217,7 @@ def predict_baselines(
 
     Args:
         task: Of the images.
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         info: Of the dataset.
         balanced: Whether every class counts the same.
         seed: Of the images that baselines are fitted on.

@@ -123,7 +123,7 @@ def predict_frozen_features(
 
     Args:
         task: Of the images.
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         info: Of the dataset.
         balanced: Whether every class counts the same.
         seed: Of the choice of images, where not all are used.

@@ -128,7 +128,7 @@ class Task(Protocol):
         that says why.
 
         Args:
-            dataset_dir: The `dataset` artifact.
+            dataset_dir: Folder of the dataset.
             info: Of the dataset.
             primary: The metric that decides.
             seed: Of the images that baselines are fitted on.

@@ -48,7 +48,7 @@ def read_samples(
     Args:
         recipe: Complete; its network is a pretrained one.
         info: Of the dataset.
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         split: As of `store.open_split`.
         rows: Which images, int [N].
         cache_dir: As of `read_features`.
@@ -80,7 +80,7 @@ def start_from_features(
         trainer: Has not taken a step.
         recipe: As of `read_samples`; every class counts the same where it has class weights.
         info: Of the dataset.
-        dataset_dir: The `dataset` artifact.
+        dataset_dir: Folder of the dataset.
         rows: Images of the split, int [N], those of `head_rows`; folds of them choose the penalty.
         cache_dir: As of `read_features`.
         split: As of `store.open_split`.

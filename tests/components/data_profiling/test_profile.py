@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -239,14 +240,16 @@ def test_nonsense_is_refused(change: dict[str, Any]) -> None:
         ProfileConfig(**change)
 
 
-def test_components_warm_start_and_gate(imbalanced: Path, tmp_path: Path) -> None:
+def test_components_warm_start_and_gate(
+    imbalanced: Path, divided: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     learned = {"batch_size": Setting(64, "measured")}
     write_recipe(Recipe().with_settings("training", learned), tmp_path / "earlier.json")
     logged: dict[str, Any] = {}
     profile = SimpleNamespace(path=str(tmp_path / "profile"), uri="gs://bucket/profile")
     Path(profile.path).mkdir()
     profile_dataset.python_func(
-        dataset=SimpleNamespace(path=str(imbalanced), uri=str(imbalanced)),
+        **divided(imbalanced, "train", "validation", "test", "unlabeled"),
         profile=profile,
         page=SimpleNamespace(path=str(tmp_path / "page.html")),
         metrics=SimpleNamespace(log_metric=logged.__setitem__),

@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from kfp_vision.components.evaluation import component
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
 from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.datasets.dataset_parts import divide_dataset
 from kfp_vision.components.shared.recipe.document import write_recipe
 
 PRIMARY = {
@@ -92,6 +93,8 @@ def evaluate(
         images = np.full_like(images, level)
     labels = [digit_labels(task, digit) for digit in DIGITS.target]
     write_dataset(folder / "dataset", task, images, labels, splits)
+    parts = {name: dsl.Dataset(uri=str(folder / name)) for name in splits}
+    divide_dataset(folder / "dataset", parts)
     pixels = keras.Input((8, 8, 1))
     logits = keras.layers.Dense(
         {"binary": 2, "multiclass": 10, "multilabel": 3}[task], kernel_initializer="zeros"
@@ -101,11 +104,12 @@ def evaluate(
     write_recipe(data_recipe(task, primary or PRIMARY[task]), folder / "model/recipe.json")
     metrics = dsl.Metrics()
     component.evaluate_model.python_func(
-        dsl.Dataset(uri=str(folder / "dataset")),
-        dsl.Model(uri=str(folder / "model")),
-        dsl.Artifact(uri=str(folder / "evaluation")),
-        metrics,
-        dsl.ClassificationMetrics(),
+        dataset_info=dsl.Artifact(uri=str(folder / "dataset")),
+        **parts,
+        model=dsl.Model(uri=str(folder / "model")),
+        evaluation=dsl.Artifact(uri=str(folder / "evaluation")),
+        metrics=metrics,
+        classification=dsl.ClassificationMetrics(),
         checkpoint_uri="",
         image_cache_gib=0.0,
     )

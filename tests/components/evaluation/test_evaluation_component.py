@@ -8,15 +8,15 @@ from kfp_vision.components.shared.artifacts.cost import COST_FILE
 
 
 @pytest.mark.parametrize("trained", ["binary", "multilabel"], indirect=True)
-def test_evaluate_fills_the_artifacts_of_the_kfp_page(trained, tmp_path):
+def test_evaluate_fills_the_artifacts_of_the_kfp_page(trained, divided, tmp_path):
     evaluation = dsl.Artifact(uri=str(tmp_path / "evaluation"))
     metrics, classification = dsl.Metrics(), dsl.ClassificationMetrics()
     component.evaluate_model.python_func(
-        dsl.Dataset(uri=str(trained.dataset_dir)),
-        dsl.Model(uri=str(trained.model_dir)),
-        evaluation,
-        metrics,
-        classification,
+        **divided(trained.dataset_dir, "train", "validation", "test"),
+        model=dsl.Model(uri=str(trained.model_dir)),
+        evaluation=evaluation,
+        metrics=metrics,
+        classification=classification,
         checkpoint_uri=str(tmp_path / "checkpoints"),
         image_cache_gib=1.0,
     )
@@ -34,13 +34,13 @@ def test_evaluate_fills_the_artifacts_of_the_kfp_page(trained, tmp_path):
 
 
 @pytest.mark.parametrize("trained", ["binary"], indirect=True)
-def test_export_says_per_format_how_it_went(evaluated, tmp_path):
+def test_export_says_per_format_how_it_went(evaluated, divided, tmp_path):
     trained, _, evaluation_dir = evaluated
     exports = dsl.Artifact(uri=str(tmp_path / "exports"))
     component.export_model.python_func(
-        dsl.Dataset(uri=str(trained.dataset_dir)),
-        dsl.Artifact(uri=str(evaluation_dir)),
-        exports,
+        **divided(trained.dataset_dir, "train", "test"),
+        evaluation=dsl.Artifact(uri=str(evaluation_dir)),
+        exports=exports,
         checkpoint_uri=str(tmp_path / "checkpoints"),
         image_cache_gib=1.0,
     )

@@ -25,11 +25,17 @@ _STAGES = {
 @pytest.mark.parametrize("stage", _STAGES)
 @pytest.mark.parametrize("uri", ["s3://bucket/checkpoints", "gs://bucket/checkpoints"])
 def test_a_bucket_is_refused_and_makes_no_folder(
-    stage: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: str,
+    uri: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     component, arguments = _STAGES[stage]
-    given: dict[str, Any] = {"dataset": _NOTHING, "recipe": _NOTHING, **arguments}
+    empty = dsl.Dataset(uri=str(tmp_path_factory.mktemp("empty")))
+    dataset = dict.fromkeys(("dataset_info", "train", "validation"), empty)
+    given: dict[str, Any] = {**dataset, "recipe": _NOTHING, **arguments}
     with pytest.raises(ValueError, match=f"`checkpoint_uri` must be on this machine.*{uri}"):
         component.python_func(**given, checkpoint_uri=uri, image_cache_gib=1.0)
     assert list(tmp_path.iterdir()) == []
