@@ -1,19 +1,17 @@
 """What all tests share: the machine, when pytest-xdist runs them in several processes, and buckets.
 
-A bucket is a server on this machine that speaks the real protocol over HTTP.
+A bucket is one of a server on this machine (`storage_servers.py`).
 """
 
-import json
 import os
-import socket
 import sys
-import urllib.request
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 
-import gcsfs
 import pytest
-import s3fs
-from moto.server import ThreadedMotoServer
+from storage_servers import KEYS, FakeGcs, SeaweedFs, free_ports, running
+
+from kfp_vision.components.shared.runtime.storage.buckets import open_bucket
 
 # The files of tests that take longest, in processor time: last, they would keep one process busy
 # while the others have nothing left to do.
@@ -78,62 +76,51 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """A port that nobody listens on."""
-    return _free_port
+    return lambda: free_ports(1)[0]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFs]:
+    with running(SeaweedFs(tmp_path_factory.mktemp("seaweedfs"))) as server:
+        yield server
 
 
-@pytest.fixture
-def forget_connections() -> Callable[[], None]:
-    return _forget_connections
-
-
-def _forget_connections() -> None:
-    # fsspec keeps one file system an URI scheme, with the endpoint of the test before.
-    s3fs.S3FileSystem.clear_instance_cache()
-    gcsfs.GCSFileSystem.clear_instance_cache()
+@pytest.fixture(scope="session")
+def fake_gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGcs]:
+    with running(FakeGcs(tmp_path_factory.mktemp("fake_gcs"))) as server:
+        yield server
 
 
 @pytest.fixture
-def s3(monkeypatch):
-    port = _free_port()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    _forget_connections()
-    urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/reset", b"").close()
-    s3fs.S3FileSystem().mkdir("bucket")
-    yield "s3://bucket"
-    server.stop()
-    _forget_connections()
+def s3(seaweedfs: SeaweedFs, s3_environment: Callable[..., None]) -> str:
+    """A folder of its own in the bucket `bucket`."""
+    s3_environment(seaweedfs.url)
+    return f"s3://bucket/{uuid.uuid4().hex}"
 
 
 @pytest.fixture
-def gs(monkeypatch):
-    emulator = pytest.importorskip("gcp_storage_emulator.server")
-    port = _free_port()
-    server = emulator.create_server("127.0.0.1", port, in_memory=True)
-    server.start()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-    _forget_connections()
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/storage/v1/b?project=test",
-        json.dumps({"name": "bucket"}).encode(),
-        {"Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request).close()
-    yield "gs://bucket"
-    server.stop()
-    _forget_connections()
+def s3_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sets the endpoint and the keys of this process."""
+
+    def set_environment(url: str, keys: dict[str, str] = KEYS) -> None:
+        for name, value in {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1", **keys}.items():
+            monkeypatch.setenv(name, value)
+        open_bucket.cache_clear()
+
+    yield set_environment
+    open_bucket.cache_clear()
+
+
+@pytest.fixture
+def gs(fake_gcs: FakeGcs, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A folder of its own in the bucket `bucket`."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", fake_gcs.url)
+    open_bucket.cache_clear()
+    yield f"gs://bucket/{uuid.uuid4().hex}"
+    open_bucket.cache_clear()
 
 
 @pytest.fixture(params=["s3", "gs"])
 def bucket(request):
+    """A folder of its own in a bucket of each kind."""
     return request.getfixturevalue(request.param)

@@ -21,8 +21,8 @@ from kfp_vision.components.shared.datasets.image_files import (
     file_kind,
     require_readable,
 )
-from kfp_vision.components.shared.runtime.file_trees import Tree, walk_folder
 from kfp_vision.components.shared.runtime.storage import Folder
+from kfp_vision.components.shared.runtime.storage.file_trees import Tree, walk_folder
 
 __all__ = ["FolderListing", "is_archive", "list_folder"]
 
@@ -125,7 +125,11 @@ def _rejections(folder: Folder, tree: Tree, paths: list[str]) -> dict[str, Rejec
             message = "Hidden files and folders, and those of systems, hold no images."
             rejection = Rejection(escape_name(path), "hidden", message)
         elif path in others:
-            message = "Pipes, sockets and devices hold no image."
+            message = (
+                "Pipes, sockets and devices hold no image."
+                if folder.is_local
+                else "A key with empty parts, `.` or `..` is not read: rename the object."
+            )
             rejection = Rejection(escape_name(path), "not_a_file", message)
         elif path in links:
             rejection = rejection or reject_link(folder, path)

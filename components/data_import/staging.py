@@ -12,7 +12,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +30,7 @@ from kfp_vision.components.shared.datasets.decoding import (
 from kfp_vision.components.shared.datasets.near_duplicates import image_signature
 from kfp_vision.components.shared.datasets.store import SCHEMA, SplitWriter, read_batches
 from kfp_vision.components.shared.runtime.storage import Folder
+from kfp_vision.components.shared.runtime.storage.reading import map_in_order
 
 __all__ = ["Staged", "distribute", "stage"]
 
@@ -41,12 +42,11 @@ _CHUNK_LOCAL, _CHUNK_REMOTE = 32, 4
 # are written at once: large images make smaller chunks. A `binary` array ends at 2 GiB.
 _CHUNK_BYTES = 16 * 2**20
 # Threads that wait for a bucket, not for a core.
-_REMOTE_THREADS = 16
+_REMOTE_THREADS = 64
 # Pixels a side that a signature of 8 x 8 needs at most.
 _SIGNATURE_SIDE = 512
 
 _In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def stage(
         SplitWriter(work_dir, _STAGING, schema) as writer,
         ThreadPoolExecutor(threads, thread_name_prefix="import") as pool,
     ):
-        for results in _map_in_order(pool, decode_chunk, chunks, 2 * threads):
+        for results in map_in_order(pool, decode_chunk, chunks, 2 * threads):
             rows = [row for row in results if isinstance(row, _Row)]
             for row in rows:
                 staged.add(row)
@@ -292,16 +292,3 @@ def _chunks(
             chunk, held = [], 0
     if chunk:
         yield chunk
-
-
-def _map_in_order(
-    pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In], ahead: int
-) -> Iterator[_Out]:
-    """Maps like `pool.map`, but takes at most `ahead` items before their results are used."""
-    pending: collections.deque[Future[_Out]] = collections.deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) >= ahead:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()

@@ -2,6 +2,7 @@
 
 The output shows one run: what an earlier one has published and this one does not is removed. Only
 names of `_names()` are touched, and only where `artifacts.json` says that a run was published here.
+In a bucket the results of one run replace those of another all at once.
 """
 
 import contextlib
@@ -14,13 +15,14 @@ from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.report.records import read_stages
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
 from kfp_vision.components.shared.runtime.storage import (
+    MANIFEST_FILE,
     StorageError,
     is_remote,
     local_path,
     move,
     open_folder,
+    publish,
     remove,
-    upload,
 )
 
 __all__ = [
@@ -75,7 +77,9 @@ def publish_results(
 def _publish(
     evaluation_dir: Path, exports_dir: Path, report_dir: Path, output_uri: str, report_uri: str
 ) -> None:
-    stale = [*_published(output_uri), *_published(output_uri, f"{PREVIOUS}/")]
+    stale = _published(output_uri, f"{PREVIOUS}/")
+    if not is_remote(output_uri):
+        stale += _published(output_uri)
     for name in stale:
         remove(f"{output_uri}/{name}")
     _prune(output_uri, stale)
@@ -91,8 +95,7 @@ def _publish(
         files[ARTIFACTS_FILE] = Path(scratch, ARTIFACTS_FILE)
         write_json({**uris, "report": report_uri}, files[ARTIFACTS_FILE])
         # `artifacts.json` first: from then on the others can be told from a user's own files.
-        for name in sorted(files, key=lambda name: name != ARTIFACTS_FILE):
-            upload(files[name], f"{output_uri}/{name}")
+        publish({ARTIFACTS_FILE: files.pop(ARTIFACTS_FILE), **files}, output_uri)
 
 
 def rejection(report_dir: Path) -> str:
@@ -124,6 +127,7 @@ def _names() -> Iterator[str]:
     yield from _RESULTS
     yield MODEL_FILE
     yield from (f"model/{path}" for path in _MODELS)
+    yield MANIFEST_FILE
     yield ARTIFACTS_FILE
 
 

@@ -90,10 +90,10 @@ def test_a_bucket_that_is_not_there_stops_before_the_first_stage(
     tmp_path, s3, digits_folder, monkeypatch, kfp_vision
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    output = s3.replace("bucket", "absent")
+    output = s3.replace("//bucket", "//absent")
     answer = kfp_vision("run", "--dataset-uri", digits_folder, "--output", f"{output}/out")
     assert answer.returncode == 2
-    assert "Cannot reach 's3://absent/out/run.json'" in answer.stderr
+    assert f"Cannot reach '{output}/out/run.json'" in answer.stderr
     assert not list((tmp_path / "cache").rglob("import-dataset.log"))
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kfp_vision.components.data_import.paths import reject_path
 from kfp_vision.components.shared.datasets.image_files import file_kind, require_readable
-from kfp_vision.components.shared.runtime.file_trees import Tree
 from kfp_vision.components.shared.runtime.storage import Folder, local_path
+from kfp_vision.components.shared.runtime.storage.file_trees import Tree
 
 __all__ = ["FileIndex", "bare_key", "path_key"]
 

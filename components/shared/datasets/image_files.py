@@ -5,8 +5,8 @@ Names decide only what is not looked at. What a file is, its content says (`deco
 
 from typing import Literal
 
-from kfp_vision.components.shared.runtime.file_trees import Tree
 from kfp_vision.components.shared.runtime.storage import Folder, StorageError
+from kfp_vision.components.shared.runtime.storage.file_trees import Tree
 
 __all__ = ["escape_name", "file_kind", "list_image_files", "require_readable"]
 

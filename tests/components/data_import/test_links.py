@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from kfp_vision.components.shared.runtime.file_trees import walk_folder
+from kfp_vision.components.shared.runtime.storage.file_trees import walk_folder
 
 
 @pytest.fixture

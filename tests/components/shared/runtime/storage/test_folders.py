@@ -1,4 +1,4 @@
-"""Local paths; buckets are in tests/components/data_import/test_buckets.py."""
+"""Local paths; buckets are in test_transfers.py and in those of the import."""
 
 import os
 from pathlib import Path

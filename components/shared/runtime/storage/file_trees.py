@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from os.path import realpath
 
-__all__ = ["Tree", "tree_of_keys", "walk_folder"]
+__all__ = ["Tree", "is_plain_key", "tree_of_keys", "walk_folder"]
 
 
 @dataclasses.dataclass
@@ -17,7 +17,7 @@ class Tree:
         folders: Folders, empty ones too, and links to folders that were followed.
         links: Those of `files` that are links.
         linked_folders: Links to folders that were not followed.
-        others: Pipes, sockets and devices: reading them may never end.
+        others: Pipes, sockets and devices: reading them may never end; keys that are no paths.
         unreadable: Folder -> why it could not be listed.
     """
 
@@ -40,15 +40,27 @@ class Tree:
 
 def tree_of_keys(keys: Iterable[str]) -> Tree:
     """Returns the tree of a bucket's keys, which know no folders and no links."""
-    paths = list(keys)
-    parents = {path.rpartition("/")[0] for path in paths}
-    tree = Tree(
+    files, others, parents = [], [], set()
+    for path in keys:
         # A key that ends in `/` is how consoles draw an empty folder.
-        files=[path for path in paths if not path.endswith("/")],
+        if not is_plain_key(path.removesuffix("/")):
+            others.append(path)
+            continue
+        parents.add(path.rpartition("/")[0])
+        if not path.endswith("/"):
+            files.append(path)
+    tree = Tree(
+        files=files,
+        others=others,
         folders=list({above for path in parents for above in _with_parents(path)}),
     )
     tree.sort()
     return tree
+
+
+def is_plain_key(key: str) -> bool:
+    """Returns whether a key is a path that leads to a place below where it starts."""
+    return "\0" not in key and not {"", ".", ".."} & set(key.split("/"))
 
 
 def _with_parents(path: str) -> Iterator[str]:

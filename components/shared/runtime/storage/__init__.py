@@ -1,0 +1,30 @@
+"""Files and folders behind one URI: local paths and file://, gs://, s3:// and minio://.
+
+A `Folder` reads below one root with relative paths; `download`, `upload` and `publish` move files.
+Objects are read with obstore, whose requests need a tenth of the processor time of the vendors'
+clients; all else is left to those. Every failure becomes a `StorageError` that says which URI and
+what to check. Credentials are those that the vendors' libraries find: the environment, mounted
+files, workload identity.
+"""
+
+from kfp_vision.components.shared.runtime.storage.errors import StorageError
+from kfp_vision.components.shared.runtime.storage.folders import Folder, open_folder, record_reads
+from kfp_vision.components.shared.runtime.storage.manifests import MANIFEST_FILE
+from kfp_vision.components.shared.runtime.storage.publishing import publish
+from kfp_vision.components.shared.runtime.storage.transfers import download, move, remove, upload
+from kfp_vision.components.shared.runtime.storage.uris import is_remote, local_path
+
+__all__ = [
+    "MANIFEST_FILE",
+    "Folder",
+    "StorageError",
+    "download",
+    "is_remote",
+    "local_path",
+    "move",
+    "open_folder",
+    "publish",
+    "record_reads",
+    "remove",
+    "upload",
+]

@@ -1,0 +1,118 @@
+"""Artifacts in a bucket: a reader sees the one before or the new one, never a mixture.
+
+Files are written below a temporary prefix. When all are there, a manifest says that the artifact is
+being replaced; they are copied to their names within the bucket, and the manifest is written again.
+A writer that ends before the copies leaves the artifact as it was.
+"""
+
+import contextlib
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from kfp_vision.components.shared.runtime.storage.buckets import Bucket, open_bucket
+from kfp_vision.components.shared.runtime.storage.errors import explained
+from kfp_vision.components.shared.runtime.storage.manifests import (
+    INCOMING,
+    MANIFEST_FILE,
+    FileRecord,
+    Manifest,
+    digest_of_file,
+    read_manifest,
+)
+from kfp_vision.components.shared.runtime.storage.uris import bucket_and_key, local_path, scheme_of
+
+__all__ = ["copy_local", "publish"]
+
+# Each may hold ten parts of a large file in memory.
+_UPLOADS = 4
+
+
+def publish(files: Mapping[str, Path], uri: str) -> None:
+    """Copies files to a folder, in place of those that were published there before.
+
+    In a bucket, only what has changed is copied, and all of it at once; on a disk, file by file.
+
+    Args:
+        files: Path below `uri` -> local file, or folder with all that is below it.
+        uri: A local path, file://, gs://, s3:// or minio://.
+
+    Raises:
+        StorageError: The bucket cannot be written.
+    """
+    scheme = scheme_of(uri)
+    single = dict(pair for name, source in files.items() for pair in _files_below(name, source))
+    if scheme == "file":
+        for name, source in single.items():
+            copy_local(source, local_path(uri, "uri") / name)
+        return
+    name, key = bucket_and_key(uri)
+    with explained(uri, scheme):
+        _publish(single, open_bucket(scheme, name), f"{key}/" if key else "")
+
+
+def _files_below(name: str, source: Path) -> Iterator[tuple[str, Path]]:
+    if not source.is_dir():
+        yield name, source
+        return
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            yield f"{name}/{path.relative_to(source).as_posix()}".lstrip("/"), path
+
+
+def copy_local(source: Path, target: Path) -> None:
+    """Copies a local file over another; who reads it sees either of them whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{uuid.uuid4().hex}")
+    try:
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _publish(files: Mapping[str, Path], bucket: Bucket, prefix: str) -> None:
+    before = read_manifest(bucket, prefix)
+    records = {name: digest_of_file(path) for name, path in files.items()}
+    kept = set(_unchanged(bucket, prefix, before, records))
+    stale = before.files.keys() - records.keys() if before else set()
+    changed = [name for name in files if name not in kept]
+    if before and before.complete and not changed and not stale:
+        return
+    with _incoming(bucket, prefix) as incoming:
+        _each(changed, lambda name: bucket.upload(files[name], incoming + name))
+        bucket.put(Manifest(False, records).to_json(), prefix + MANIFEST_FILE)
+        _each(changed, lambda name: bucket.copy(incoming + name, prefix + name))
+        _each(stale, lambda name: bucket.delete(prefix + name))
+        bucket.put(Manifest(True, records).to_json(), prefix + MANIFEST_FILE)
+
+
+def _unchanged(
+    bucket: Bucket, prefix: str, before: Manifest | None, records: Mapping[str, FileRecord]
+) -> Iterator[str]:
+    """Yields the files that lie in the bucket already."""
+    if before is None or not before.complete:
+        return
+    for name, record in records.items():
+        if before.files.get(name) == record:
+            with contextlib.suppress(FileNotFoundError):
+                if bucket.reader.head(prefix + name)["size"] == record.size:
+                    yield name
+
+
+@contextlib.contextmanager
+def _incoming(bucket: Bucket, prefix: str) -> Iterator[str]:
+    """Yields a temporary prefix; removes it at the end, with those that a killed writer left."""
+    try:
+        yield f"{prefix}{INCOMING}{uuid.uuid4().hex}/"
+    finally:
+        left = [found.key for found in bucket.objects(prefix + INCOMING)]
+        _each(left, bucket.delete)
+
+
+def _each(names: Iterable[str], function: Callable[[str], None]) -> None:
+    with ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload") as pool:
+        for _ in pool.map(function, names):
+            pass

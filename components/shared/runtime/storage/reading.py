@@ -1,0 +1,146 @@
+"""Objects in ranges: bounded memory, many requests in flight, never two versions in one file."""
+
+import collections
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from obstore.exceptions import BaseError, GenericError
+
+from kfp_vision.components.shared.runtime.storage.buckets import Bucket
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
+
+__all__ = ["NUM_REQUESTS", "RANGE_BYTES", "ObjectFile", "fetch", "map_in_order", "read_object"]
+
+# At most so many ranges are in memory: 128 MiB.
+RANGE_BYTES, NUM_REQUESTS = 8 * 2**20, 16
+_BUFFER_BYTES = 2**20
+# Of an answer that breaks off, which the client below this repeats itself only at times.
+_TRIES = 4
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+def map_in_order(
+    pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In], ahead: int
+) -> Iterator[_Out]:
+    """Maps like `pool.map`, but takes at most `ahead` items before their results are used."""
+    pending: collections.deque[Future[_Out]] = collections.deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def read_object(bucket: Bucket, key: str) -> bytes:
+    """Returns the content of an object; one larger than a range is read in several."""
+    for left in reversed(range(_TRIES)):
+        try:
+            answer = bucket.reader.get(key)
+            if answer.meta["size"] <= RANGE_BYTES:
+                return bytes(answer.bytes())
+            break
+        except GenericError:
+            if not left:
+                raise
+    content = io.BytesIO()
+    _read_ranges(bucket, key, lambda start, part: _write_at(content, start, part))
+    return content.getvalue()
+
+
+def fetch(bucket: Bucket, key: str, target: Path) -> None:
+    """Writes an object to a local file, in ranges that are read at the same time."""
+    with target.open("wb") as file:
+        descriptor = file.fileno()
+        _read_ranges(bucket, key, lambda start, part: os.pwrite(descriptor, part, start))
+
+
+def _write_at(content: io.BytesIO, start: int, part: bytes) -> None:
+    content.seek(start)
+    content.write(part)
+
+
+def _read_ranges(bucket: Bucket, key: str, write: Callable[[int, bytes], object]) -> None:
+    meta = bucket.reader.head(key)
+    starts = range(0, meta["size"], RANGE_BYTES)
+
+    def read(start: int) -> tuple[int, bytes]:
+        end = min(start + RANGE_BYTES, meta["size"])
+        return start, _read_range(bucket, key, start, end, meta["e_tag"])
+
+    with ThreadPoolExecutor(max(1, min(NUM_REQUESTS, len(starts)))) as pool:
+        for start, part in map_in_order(pool, read, starts, NUM_REQUESTS):
+            write(start, part)
+
+
+def _read_range(bucket: Bucket, key: str, start: int, end: int, version: str | None) -> bytes:
+    """Returns bytes `start` to `end` of the version of an object, all of them."""
+    for left in reversed(range(_TRIES)):
+        try:
+            options: GetOptions = {"range": (start, end), "if_match": version}
+            part = bytes(bucket.reader.get(key, options=options).bytes())
+            if len(part) != end - start:
+                raise GenericError(f"{len(part)} of {end - start} bytes arrived")
+            return part
+        except GenericError:
+            if not left:
+                raise
+    raise AssertionError
+
+
+class ObjectFile(io.RawIOBase):
+    """An object as a file that can seek."""
+
+    def __init__(self, bucket: Bucket, key: str) -> None:
+        """Asks for the size.
+
+        Raises:
+            FileNotFoundError: There is no such object.
+        """
+        self._bucket, self._key, self._place = bucket, key, 0
+        meta = bucket.reader.head(key)
+        self._size, self._version = meta["size"], meta["e_tag"]
+
+    @classmethod
+    def buffered(cls, bucket: Bucket, key: str) -> io.BufferedReader:
+        """Returns the file with a buffer in front."""
+        return io.BufferedReader(cls(bucket, key), _BUFFER_BYTES)
+
+    def readable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def tell(self) -> int:
+        """Returns the place of the next byte."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Goes to a place, and returns it."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
+        """Reads up to the length of `buffer`; returns the number of bytes."""
+        end = min(self._place + min(len(buffer), RANGE_BYTES), self._size)
+        if end <= self._place:
+            return 0
+        try:
+            part = _read_range(self._bucket, self._key, self._place, end, self._version)
+        except BaseError as error:
+            raise OSError(str(error).split("\n\n")[0]) from error
+        buffer[: len(part)] = part
+        self._place += len(part)
+        return len(part)

@@ -1,0 +1,200 @@
+"""Files and artifacts in buckets of real servers on this machine."""
+
+import json
+import os
+
+import pytest
+from storage_servers import READER_KEYS, FakeGcs, running
+
+from kfp_vision.components.shared.runtime.storage import (
+    MANIFEST_FILE,
+    StorageError,
+    download,
+    move,
+    open_folder,
+    publish,
+    remove,
+    upload,
+)
+from kfp_vision.components.shared.runtime.storage.buckets import open_bucket
+from kfp_vision.components.shared.runtime.storage.manifests import INCOMING
+from kfp_vision.components.shared.runtime.storage.reading import RANGE_BYTES
+
+FILES = {"a.txt": b"a", "deep/ü #?*[1]::x.txt": b"b", "empty": b""}
+
+
+def write_tree(folder, files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def read_tree(folder):
+    below = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in below}
+
+
+def place(uri):
+    """Returns the bucket and the key or prefix of a URI."""
+    name, _, key = uri.partition("://")[2].partition("/")
+    return open_bucket(uri.partition(":")[0], name), key
+
+
+def keys_below(uri):
+    bucket, prefix = place(uri)
+    return [found.key.removeprefix(f"{prefix}/") for found in bucket.objects(f"{prefix}/")]
+
+
+def test_a_folder_goes_there_and_back(bucket, tmp_path):
+    files = {**FILES, "large": os.urandom(2 * RANGE_BYTES + 12_345)}
+    upload(write_tree(tmp_path / "up", files), f"{bucket}/tree")
+    assert set(keys_below(f"{bucket}/tree")) == {*files, MANIFEST_FILE}
+    download(f"{bucket}/tree", tmp_path / "down")
+    assert read_tree(tmp_path / "down") == files
+    folder, _ = open_folder(f"{bucket}/tree/")
+    assert folder.list_files() == sorted(files)
+    assert folder.list_entries() == (["deep"], ["a.txt", "empty", "large"])
+    assert {path: folder.read(path) for path in files} == files
+    with folder.open("large") as file:
+        file.seek(-5, os.SEEK_END)
+        assert file.read() == files["large"][-5:]
+        file.seek(RANGE_BYTES - 3)
+        assert file.read(6) == files["large"][RANGE_BYTES - 3 : RANGE_BYTES + 3]
+
+
+def test_a_file_goes_there_moves_and_is_removed(bucket, tmp_path):
+    (tmp_path / "one").write_bytes(b"1")
+    upload(tmp_path / "one", f"{bucket}/one.txt")
+    move(f"{bucket}/one.txt", f"{bucket}/deep/two.txt")
+    download(f"{bucket}/deep/two.txt", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == b"1"
+    assert keys_below(bucket) == ["deep/two.txt"]
+    remove(f"{bucket}/deep/two.txt")
+    with pytest.raises(StorageError, match="there is no such file"):
+        open_folder(f"{bucket}/deep/two.txt")
+
+
+def test_only_what_has_changed_is_copied_again(bucket, tmp_path):
+    folder = write_tree(tmp_path / "up", FILES)
+    upload(folder, bucket)
+    store, prefix = place(bucket)
+    written = {name: store.reader.head(f"{prefix}/{name}")["last_modified"] for name in FILES}
+    (folder / "a.txt").write_bytes(b"other")
+    (folder / "empty").unlink()
+    (folder / "new").write_bytes(b"new")
+    upload(folder, bucket)
+    assert set(keys_below(bucket)) == {"a.txt", "deep/ü #?*[1]::x.txt", "new", MANIFEST_FILE}
+    same = "deep/ü #?*[1]::x.txt"
+    assert store.reader.head(f"{prefix}/{same}")["last_modified"] == written[same]
+    download(bucket, tmp_path / "down")
+    assert read_tree(tmp_path / "down") == read_tree(folder)
+
+
+def test_files_beside_an_artifact_stay_and_are_not_part_of_it(bucket, tmp_path):
+    folder = write_tree(tmp_path / "up", FILES)
+    upload(folder / "a.txt", f"{bucket}/logs/mine.log")
+    upload(folder, bucket)
+    publish({"a.txt": folder / "a.txt"}, bucket)
+    assert set(keys_below(bucket)) == {"a.txt", "logs/mine.log", MANIFEST_FILE}
+    download(bucket, tmp_path / "down")
+    assert read_tree(tmp_path / "down") == {"a.txt": b"a"}
+
+
+def test_what_a_killed_writer_left_is_not_seen_and_removed_by_the_next(bucket, tmp_path):
+    folder = write_tree(tmp_path / "up", FILES)
+    upload(folder, bucket)
+    upload(folder / "a.txt", f"{bucket}/{INCOMING}0123/a.txt")
+    assert open_folder(bucket)[0].list_files() == sorted(FILES)
+    (folder / "a.txt").write_bytes(b"other")
+    upload(folder, bucket)
+    assert not [key for key in keys_below(bucket) if key.startswith(INCOMING)]
+
+
+def test_an_artifact_between_two_versions_is_read_by_nobody(bucket, tmp_path):
+    folder = write_tree(tmp_path / "up", FILES)
+    upload(folder, bucket)
+    store, prefix = place(bucket)
+    manifest = json.loads(store.reader.get(f"{prefix}/{MANIFEST_FILE}").bytes().to_bytes())
+    store.put(json.dumps({**manifest, "complete": False}).encode(), f"{prefix}/{MANIFEST_FILE}")
+    with pytest.raises(StorageError, match="which is being replaced"):
+        download(bucket, tmp_path / "down")
+    with pytest.raises(StorageError, match="which is being replaced"):
+        open_folder(bucket)[0].read("a.txt")
+    assert not (tmp_path / "down").exists()
+    upload(folder, bucket)
+    download(bucket, tmp_path / "down")
+    assert read_tree(tmp_path / "down") == FILES
+
+
+def test_other_content_than_was_published_is_refused(bucket, tmp_path):
+    upload(write_tree(tmp_path / "up", FILES), bucket)
+    store, prefix = place(bucket)
+    store.put(b"c", f"{prefix}/a.txt")
+    with pytest.raises(StorageError, match="must have the checksum.*a.txt' with another"):
+        download(bucket, tmp_path / "down")
+    with pytest.raises(StorageError, match="must have the checksum"):
+        open_folder(bucket)[0].read("a.txt")
+    assert "a.txt" not in read_tree(tmp_path / "down")
+
+
+@pytest.fixture
+def any_keys(tmp_path, monkeypatch):
+    """A bucket of a server that keeps no files, so that it takes keys that are no paths."""
+    with running(FakeGcs(tmp_path / "server", "memory")) as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        open_bucket.cache_clear()
+        yield "gs://bucket/odd"
+    open_bucket.cache_clear()
+
+
+def test_keys_that_lead_out_of_the_folder_are_refused(any_keys, tmp_path):
+    store, prefix = place(any_keys)
+    for name in ("fine.txt", "../out.txt", "a/../../out.txt", "/abs.txt"):
+        store.put(b"x", f"{prefix}/tree/{name}")
+    with pytest.raises(StorageError, match=r"must lead to a place below.*\.\./"):
+        download(f"{any_keys}/tree", tmp_path / "down")
+    assert not (tmp_path / "down").exists()
+    tree = open_folder(f"{any_keys}/tree")[0].list_tree()
+    assert tree.files == ["fine.txt"]
+    assert tree.others == ["../out.txt", "/abs.txt", "a/../../out.txt"]
+
+
+def test_what_a_backend_of_kfp_publishes_is_read(s3, tmp_path):
+    upload(write_tree(tmp_path / "up", FILES), f"{s3}/tree")
+    minio = s3.replace("s3://", "minio://")
+    assert open_folder(f"{minio}/tree")[0].read("a.txt") == b"a"
+    assert open_folder(f"{minio}/tree/a.txt")[1] == "a.txt"
+
+
+WRONG_KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "planted-secret-4711"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"), [(WRONG_KEYS, "SignatureDoesNotMatch"), (READER_KEYS, "AccessDenied")]
+)
+def test_a_bucket_that_may_not_be_written(s3, seaweedfs, s3_environment, tmp_path, keys, reason):
+    s3_environment(seaweedfs.url, keys)
+    with pytest.raises(StorageError, match=f"{reason}.*Check the bucket's name") as raised:
+        upload(write_tree(tmp_path / "up", FILES), s3)
+    assert not any(secret in str(raised.value) for secret in keys.values() if secret != "test")
+    s3_environment(seaweedfs.url)
+    assert keys_below(s3) == []
+
+
+def test_without_keys_it_is_said_which_are_missing(s3, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    open_bucket.cache_clear()
+    with pytest.raises(StorageError, match="Unable to locate credentials.*AWS credentials"):
+        open_folder(s3)
+
+
+@pytest.mark.parametrize("name", ["absent-bucket", "absent-bucket/deep"])
+def test_a_bucket_that_is_not_there_is_not_made(bucket, tmp_path, name):
+    uri = f"{bucket.partition(':')[0]}://{name}"
+    with pytest.raises(StorageError, match=f"Cannot reach '{uri}.*Check the bucket's name"):
+        upload(write_tree(tmp_path / "up", FILES), uri)
