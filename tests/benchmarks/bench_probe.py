@@ -34,12 +34,9 @@ import numpy as np
 from bench_real_sets import unpack
 
 from kfp_vision.components.batch_size_probe import noise_scale as noise
+from kfp_vision.components.batch_size_probe.measuring import LEARNING_SHARE
 from kfp_vision.components.batch_size_probe.pilot import plan_lengths, run_pilot
-from kfp_vision.components.batch_size_probe.probe import (
-    LEARNING_SHARE,
-    ProbeConfig,
-    probe_batch_size,
-)
+from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
 from kfp_vision.components.data_import.fashion_mnist import provide_fashion_mnist
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
