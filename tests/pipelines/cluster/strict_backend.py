@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import fsspec
+import boto3
 import yaml
 from google.protobuf import json_format
 from kfp import components, dsl, local
@@ -52,16 +52,14 @@ class Backend:
     """A backend.
 
     Attributes:
-        root: Of the disks of the tasks.
-        files: Holds the bucket.
-        bucket: Name of the bucket for artifacts.
+        disks: Folder for the disks of the tasks; each is removed after its task.
+        root_uri: Where artifacts lie, `s3://`; the endpoint is that of this process.
         secret: The Kubernetes secret that profiles name: key -> value.
         logs: Task -> what it printed.
     """
 
-    root: Path
-    files: fsspec.AbstractFileSystem
-    bucket: str
+    disks: Path
+    root_uri: str
     secret: Mapping[str, str] = dataclasses.field(default_factory=dict)
     logs: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -72,14 +70,15 @@ class Backend:
             Refused: By the first task that fails.
         """
         self._numbers, self._lock = itertools.count(1), threading.Lock()
+        self._objects = boto3.client("s3")
         self._refusals: list[Exception] = []
         pipeline, *platforms = yaml.safe_load_all(package.read_text(encoding="utf-8"))
         self._loops = _loop_sources(pipeline)
         self._platform = platforms[0]["platforms"]["kubernetes"] if platforms else {}
-        site = self.root / "site"
+        site = self.disks / "site"
         site.mkdir(parents=True)
         (site / "sitecustomize.py").write_text(_SITE)
-        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(self.root / "unused"))
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(self.disks / "unused"))
         runs = mock.patch.object(task_dispatcher, "run_single_task_implementation", self._task)
         try:
             with runs:
@@ -98,7 +97,7 @@ class Backend:
         """Stands in for the function of kfp that runs a task."""
         with self._lock:
             name = f"{next(self._numbers):02}-{component_name.removeprefix('comp-')}"
-        disk = self.root / name
+        disk = self.disks / name
         try:
             inputs = self._inputs(component_spec, arguments)
             outputs = self._outputs(component_spec, name, disk)
@@ -133,12 +132,13 @@ class Backend:
         }
 
     def _outputs(self, spec: Any, task: str, disk: Path) -> dict[str, Any]:
+        root = self.root_uri.replace("s3://", "minio://")
         artifacts = {
             name: {
                 "artifacts": [
                     {
                         "name": name,
-                        "uri": f"minio://{self.bucket}/v2/artifacts/run/{task}/{name}",
+                        "uri": f"{root}/v2/artifacts/run/{task}/{name}",
                         "type": {"schemaTitle": each.artifact_type.schema_title},
                         "metadata": {},
                     }
@@ -160,14 +160,17 @@ class Backend:
         """Copies every object of every input artifact, whether the task reads it or not."""
         (disk / "tmp").mkdir(parents=True)
         for artifact in _artifacts(inputs):
-            prefix = artifact["uri"].removeprefix("minio://")
-            for key in self.files.find(prefix):
-                path = disk / "minio" / key
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self.files.get_file(key, str(path))
+            bucket, prefix = artifact["uri"].removeprefix("minio://").split("/", 1)
+            pages = self._objects.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+                for key in (each["Key"] for each in page.get("Contents", [])):
+                    if key == prefix or key.startswith(prefix + "/"):
+                        path = disk / "minio" / bucket / key
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        self._objects.download_file(bucket, key, str(path))
 
     def _execute(self, task: str, container: Any, executor_input: Mapping[str, Any]) -> None:
-        disk, text = self.root / task, json.dumps(executor_input, allow_nan=False)
+        disk, text = self.disks / task, json.dumps(executor_input, allow_nan=False)
         for artifact in _artifacts(executor_input["outputs"]):
             _local(artifact, disk).parent.mkdir(parents=True, exist_ok=True)
         command = [each.replace("{{$}}", text) for each in [*container.command, *container.args]]
@@ -197,7 +200,7 @@ class Backend:
         threads = {name: value for name, value in os.environ.items() if name.endswith("_THREADS")}
         return {
             "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
-            "PYTHONPATH": str(self.root / "site"),
+            "PYTHONPATH": str(self.disks / "site"),
             "PYTHONDONTWRITEBYTECODE": "1",
             "HOME": _READ_ONLY_HOME,
             "TMPDIR": str(disk / "tmp"),
@@ -225,7 +228,7 @@ class Backend:
         for name, output in outputs["artifacts"].items():
             (artifact,) = output["artifacts"]
             (said,) = written["artifacts"][name]["artifacts"]
-            self._upload(_local(artifact, disk), artifact["uri"].removeprefix("minio://"))
+            self._upload(_local(artifact, disk), *artifact["uri"].split("/", 3)[2:])
             kind = artifact["type"]["schemaTitle"]
             returned = {key: _returned(key, each, kind) for key, each in said["metadata"].items()}
             extra = {"display_name": name, "store_session_info": "{}"}
@@ -234,15 +237,15 @@ class Backend:
             )
         return produced
 
-    def _upload(self, path: Path, key: str) -> None:
+    def _upload(self, path: Path, bucket: str, key: str) -> None:
         """Copies a file, or the files below a folder: a bucket has no folders."""
         if path.is_dir():
             for each in sorted(path.iterdir()):
                 if each.is_symlink() and each.is_dir():
                     raise Refused(f"An artifact must not link to folders. Received: {each}")
-                self._upload(each, f"{key}/{each.name}")
+                self._upload(each, bucket, f"{key}/{each.name}")
         elif path.exists():
-            self.files.put_file(str(path), key)
+            self._objects.upload_file(str(path), bucket, key)
 
 
 def _loop_sources(pipeline: Mapping[str, Any]) -> set[tuple[str, str]]:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import s3fs
 from kfp import compiler, dsl
 from strict_backend import Backend, Refused
 
@@ -58,14 +57,12 @@ def write_beside(where: str):
 
 @pytest.fixture
 def run(s3, tmp_path):
-    files = s3fs.S3FileSystem()
-    files.mkdir("mlpipeline")
     number = iter(range(100))
 
     def run(define, **arguments) -> Backend:
         package = tmp_path / "pipeline.yaml"
         compiler.Compiler().compile(dsl.pipeline(define, name="small"), str(package))
-        backend = Backend(tmp_path / f"disks-{next(number)}", files, "mlpipeline")
+        backend = Backend(tmp_path / f"disks-{next(number)}", s3)
         backend.run(package, arguments)
         return backend
 
@@ -81,7 +78,7 @@ def test_files_arrive_and_empty_folders_do_not(run):
 
     backend = run(pipeline)
     assert len(backend.logs) == 4
-    assert not list(Path(backend.root).glob("*-write-folders"))
+    assert not list(Path(backend.disks).glob("*-write-folders"))
     with pytest.raises(Refused, match="A loop must not be empty"):
         run(pipeline, count=0)
 
