@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CLIENT", "MAX_TRIES", "RETRIES", "TIMEOUT_S", "Bucket", "StoredObject", "open_bucket"]
 
-# An unreachable endpoint is given up after about a quarter of a minute, a busy one after one.
-MAX_TRIES = 8
+# Long enough for a store that starts again: what cannot be reached is given up after about half a
+# minute, what is slow to refuse after a minute.
+MAX_TRIES = 12
 TIMEOUT_S = 60
 RETRIES: "RetryConfig" = {
     "max_retries": MAX_TRIES - 1,

@@ -26,6 +26,8 @@ _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _RETRY = DEFAULT_RETRY.with_delay(initial=0.1, maximum=10, multiplier=2).with_timeout(TIMEOUT_S)
 # A broken upload goes on from the last chunk of this size.
 _CHUNK_BYTES = 32 * 2**20
+# Uploads may be forgotten by the store; Google says to begin them again.
+_UPLOADS = 3
 
 
 class GsBucket:
@@ -71,9 +73,21 @@ class GsBucket:
         return sorted(found.prefixes), objects
 
     def upload(self, source: Path, key: str) -> None:
-        """Writes an object, in chunks where it is large."""
-        blob = self._bucket.blob(key, chunk_size=_CHUNK_BYTES)
-        blob.upload_from_filename(str(source), checksum="crc32c", timeout=TIMEOUT_S, retry=_RETRY)
+        """Writes an object, in chunks where it is large.
+
+        Raises:
+            NotFound: There is no such bucket.
+        """
+        for left in reversed(range(_UPLOADS)):
+            blob = self._bucket.blob(key, chunk_size=_CHUNK_BYTES)
+            try:
+                blob.upload_from_filename(
+                    str(source), checksum="crc32c", timeout=TIMEOUT_S, retry=_RETRY
+                )
+                return
+            except NotFound:
+                if not left:
+                    raise
 
     def put(self, content: bytes, key: str) -> None:
         """Writes an object of content in memory."""

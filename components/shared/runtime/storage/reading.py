@@ -3,6 +3,8 @@
 import collections
 import io
 import os
+import random
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -20,8 +22,9 @@ __all__ = ["NUM_REQUESTS", "RANGE_BYTES", "ObjectFile", "fetch", "map_in_order",
 # At most so many ranges are in memory: 128 MiB.
 RANGE_BYTES, NUM_REQUESTS = 8 * 2**20, 16
 _BUFFER_BYTES = 2**20
-# Of an answer that breaks off, which the client below this repeats itself only at times.
+# Of an answer that breaks off: the client below this repeats requests, not all broken answers.
 _TRIES = 4
+_FIRST_PAUSE_S = 0.2
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -40,17 +43,26 @@ def map_in_order(
         yield pending.popleft().result()
 
 
+def _repeated(read: Callable[[], _Out]) -> _Out:
+    """Returns what `read` returns; repeats it after pauses drawn below a limit that doubles."""
+    for past in range(_TRIES - 1):
+        try:
+            return read()
+        except GenericError:
+            time.sleep(random.uniform(0, _FIRST_PAUSE_S * 2**past))
+    return read()
+
+
 def read_object(bucket: Bucket, key: str) -> bytes:
     """Returns the content of an object; one larger than a range is read in several."""
-    for left in reversed(range(_TRIES)):
-        try:
-            answer = bucket.reader.get(key)
-            if answer.meta["size"] <= RANGE_BYTES:
-                return bytes(answer.bytes())
-            break
-        except GenericError:
-            if not left:
-                raise
+
+    def read() -> bytes | None:
+        answer = bucket.reader.get(key)
+        return bytes(answer.bytes()) if answer.meta["size"] <= RANGE_BYTES else None
+
+    whole = _repeated(read)
+    if whole is not None:
+        return whole
     content = io.BytesIO()
     _read_ranges(bucket, key, lambda start, part: _write_at(content, start, part))
     return content.getvalue()
@@ -83,17 +95,15 @@ def _read_ranges(bucket: Bucket, key: str, write: Callable[[int, bytes], object]
 
 def _read_range(bucket: Bucket, key: str, start: int, end: int, version: str | None) -> bytes:
     """Returns bytes `start` to `end` of the version of an object, all of them."""
-    for left in reversed(range(_TRIES)):
-        try:
-            options: GetOptions = {"range": (start, end), "if_match": version}
-            part = bytes(bucket.reader.get(key, options=options).bytes())
-            if len(part) != end - start:
-                raise GenericError(f"{len(part)} of {end - start} bytes arrived")
-            return part
-        except GenericError:
-            if not left:
-                raise
-    raise AssertionError
+
+    def read() -> bytes:
+        options: GetOptions = {"range": (start, end), "if_match": version}
+        part = bytes(bucket.reader.get(key, options=options).bytes())
+        if len(part) != end - start:
+            raise GenericError(f"{len(part)} of {end - start} bytes arrived")
+        return part
+
+    return _repeated(read)
 
 
 class ObjectFile(io.RawIOBase):

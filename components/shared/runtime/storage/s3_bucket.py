@@ -22,7 +22,8 @@ from kfp_vision.components.shared.runtime.storage.buckets import (
 __all__ = ["S3Bucket"]
 
 _CONFIG = Config(
-    retries={"total_max_attempts": MAX_TRIES, "mode": "standard"},
+    # Its pauses begin with up to a second.
+    retries={"total_max_attempts": MAX_TRIES - 4, "mode": "standard"},
     connect_timeout=10,
     read_timeout=TIMEOUT_S,
     max_pool_connections=64,

@@ -1,0 +1,116 @@
+"""Transfers through a proxy that breaks requests: all arrives whole, or an error says why not."""
+
+import os
+import random
+import threading
+import time
+
+import pytest
+from storage_faults import Fault, proxied
+from storage_servers import FakeGcs, SeaweedFs, running
+
+from kfp_vision.components.shared.runtime.storage import StorageError, download, open_folder, upload
+from kfp_vision.components.shared.runtime.storage.buckets import RETRIES, open_bucket
+
+MIB = 2**20
+DRAW = random.Random(0)
+FAULTS = {
+    "503": [Fault("status", 503)] * 3,
+    "429": [Fault("status", 429)] * 3,
+    "reset": [Fault("reset_answer", DRAW.randrange(1, 3 * MIB), "GET") for _ in range(4)],
+    "reset at once": [Fault("reset_answer", 1, "GET")] * 2,
+    "truncated": [Fault("truncate", DRAW.randrange(1, 3 * MIB), "GET") for _ in range(4)],
+    "slow": [Fault("slow", 0.002, "GET")] * 3,
+    "reset upload": [
+        Fault("reset_request", DRAW.randrange(1, 3 * MIB), method)
+        for method in ("PUT", "POST", "PUT")
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    for name, size in {"large": 20 * MIB + 7, "middle": 4 * MIB, "small": 100}.items():
+        (folder / name).write_bytes(os.urandom(size))
+    return folder
+
+
+@pytest.fixture
+def proxy(bucket, request, monkeypatch):
+    """A proxy before the server of `bucket`, which the clients of this process go through."""
+    variable = "AWS_ENDPOINT_URL" if bucket.startswith("s3") else "STORAGE_EMULATOR_HOST"
+    with proxied(os.environ[variable], renames=bucket.startswith("gs")) as proxy:
+        monkeypatch.setenv(variable, proxy.url)
+        open_bucket.cache_clear()
+        yield proxy
+    open_bucket.cache_clear()
+
+
+def same(one, other):
+    return all((other / path.name).read_bytes() == path.read_bytes() for path in one.iterdir())
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_is_broken_is_repeated(proxy, bucket, files, tmp_path, name):
+    # What Google's client sends in a body is a POST or a PUT, by the size.
+    uploads, downloads = name in ("503", "429", "reset upload"), name != "reset upload"
+    proxy.faults += FAULTS[name] if uploads else []
+    upload(files, f"{bucket}/tree")
+    assert not uploads or len(proxy.injected) >= 2
+    proxy.faults[:] = FAULTS[name] if downloads else []
+    download(f"{bucket}/tree", tmp_path / "down")
+    assert same(files, tmp_path / "down")
+    assert not proxy.faults
+
+
+def test_what_is_always_broken_ends_in_an_error_and_leaves_nothing(
+    proxy, bucket, files, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(RETRIES, "max_retries", 2)
+    upload(files, f"{bucket}/tree")
+    open_bucket.cache_clear()
+    proxy.faults += [Fault("truncate", 1000, "GET", "large")] * 200
+    with pytest.raises(StorageError, match="Cannot reach .*tree/large"):
+        download(f"{bucket}/tree", tmp_path / "down")
+    assert {path.name for path in (tmp_path / "down").rglob("*")} <= {"middle", "small"}
+
+
+@pytest.fixture(params=["gs", pytest.param("s3", marks=pytest.mark.slow)])
+def mortal(request, tmp_path, monkeypatch, s3_environment):
+    """A store that a test may kill; SeaweedFS needs a quarter of a minute to start again."""
+    (tmp_path / "store").mkdir()
+    with running((FakeGcs if request.param == "gs" else SeaweedFs)(tmp_path / "store")) as server:
+        s3_environment(server.url)
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        yield server, f"{request.param}://bucket"
+
+
+def test_a_store_that_is_killed_and_started_again_is_waited_for(mortal, tmp_path, files):
+    server, bucket = mortal
+
+    def restart():
+        server.kill()
+        time.sleep(0.5)
+        server.start()
+
+    restarts = threading.Timer(0.2, restart)
+    restarts.start()
+    for number in range(4):
+        upload(files, f"{bucket}/{number}")
+    restarts.join()
+    for number in range(4):
+        download(f"{bucket}/{number}", tmp_path / f"down{number}")
+        assert same(files, tmp_path / f"down{number}")
+
+
+def test_a_full_store_says_so_and_keeps_what_was_published(tmp_path, files, s3_environment):
+    (tmp_path / "store").mkdir()
+    with running(SeaweedFs(tmp_path / "store", volume_mib=8, max_volumes=1)) as server:
+        s3_environment(server.url)
+        (tmp_path / "one").mkdir()
+        (tmp_path / "one/a").write_bytes(b"first")
+        upload(tmp_path / "one", "s3://bucket/tree")
+        with pytest.raises(StorageError, match="Cannot reach 's3://bucket/tree'"):
+            upload(files, "s3://bucket/tree")
+        assert open_folder("s3://bucket/tree")[0].read("a") == b"first"
