@@ -12,13 +12,11 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -28,23 +26,21 @@ from google.protobuf import json_format
 from kfp import components, dsl, local
 from kfp.dsl import executor
 from kfp.local import config, status, task_dispatcher
+from kfp.local.orchestrator import task_executor
+from task_container import run_container
 
 # The kernel's MAX_ARG_STRLEN: the executor's input is one argument.
 MAX_ARGUMENT_BYTES = 128 * 1024
-# Nothing in `/proc` can be written, and nothing below a device, by root neither.
-_READ_ONLY_FOLDER, _READ_ONLY_HOME = "/proc", "/dev/null"
-# Where a task finds the artifacts is fixed in kfp: `/minio`. Here every task has its own.
-_SITE = """
-import os
-from kfp.dsl.types import artifact_types
-artifact_types._MINIO_LOCAL_MOUNT_PREFIX = os.environ["POD_DISK"] + "/minio/"
-"""
 # The only artifact whose metadata the user interface reads nested.
 _NESTED = "system.ClassificationMetrics"
 
 
 class Refused(AssertionError):  # noqa: N818 - what the backend does to a task.
     """A backend would have failed the task, or changed what it wrote."""
+
+
+class _PreemptedError(Exception):
+    """The node of a task is gone."""
 
 
 @dataclasses.dataclass
@@ -55,13 +51,17 @@ class Backend:
         disks: Folder for the disks of the tasks; each is removed after its task.
         root_uri: Where artifacts lie, `s3://`; the endpoint is that of this process.
         secret: The Kubernetes secret that profiles name: key -> value.
-        logs: Task -> what it printed.
+        preempt: Task -> what is in the line at which its container is killed, once.
+        logs: Task -> what it printed; an attempt has a number of its own.
+        pauses_s: Seconds before each retry; they are not waited for.
     """
 
     disks: Path
     root_uri: str
     secret: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    preempt: dict[str, str] = dataclasses.field(default_factory=dict)
     logs: dict[str, str] = dataclasses.field(default_factory=dict)
+    pauses_s: list[float] = dataclasses.field(default_factory=list)
 
     def run(self, package: Path, arguments: Mapping[str, Any]) -> None:
         """Runs a compiled pipeline.
@@ -75,13 +75,13 @@ class Backend:
         pipeline, *platforms = yaml.safe_load_all(package.read_text(encoding="utf-8"))
         self._loops = _loop_sources(pipeline)
         self._platform = platforms[0]["platforms"]["kubernetes"] if platforms else {}
-        site = self.disks / "site"
-        site.mkdir(parents=True)
-        (site / "sitecustomize.py").write_text(_SITE)
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(self.disks / "unused"))
         runs = mock.patch.object(task_dispatcher, "run_single_task_implementation", self._task)
+        waits = mock.patch.object(
+            task_executor, "time", SimpleNamespace(sleep=self.pauses_s.append)
+        )
         try:
-            with runs:
+            with runs, waits:
                 components.load_component_from_file(str(package))(**arguments)
         except RuntimeError:
             if not self._refusals:
@@ -104,6 +104,9 @@ class Backend:
             self._download(inputs, disk)
             self._execute(name, executor_spec.container, {"inputs": inputs, "outputs": outputs})
             produced = self._collect(component_spec, outputs, disk)
+        except _PreemptedError:
+            # kfp retries as the policy of the task says.
+            return {}, status.Status.FAILURE
         except Exception as error:  # noqa: BLE001 - kfp would only say that a task has failed.
             if not isinstance(error, Refused):
                 error = Refused(f"{name}: {type(error).__name__}: {error}")
@@ -180,38 +183,21 @@ class Backend:
                     f"{task}: an argument must be below {MAX_ARGUMENT_BYTES} bytes. "
                     f"Received: {len(argument.encode())}"
                 )
-        ended = subprocess.run(
-            command,
-            cwd=_READ_ONLY_FOLDER,
-            env=self._environment(task, disk),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.logs[task] = ended.stdout
-        if ended.returncode:
-            raise Refused(f"{task}: exit code {ended.returncode}\n{ended.stdout[-3000:]}")
+        name = task.split("-", 1)[1]
+        kill_at = self.preempt.get(name, "")
+        ending, self.logs[task] = run_container(command, disk, self._secret_of(name), kill_at)
+        if ending == "killed":
+            del self.preempt[name]
+            raise _PreemptedError
+        if ending != 0:
+            raise Refused(f"{task}: exit code {ending}\n{self.logs[task][-3000:]}")
 
-    def _environment(self, task: str, disk: Path) -> dict[str, str]:
+    def _secret_of(self, name: str) -> dict[str, str]:
+        """Returns the environment variables that the platform document gives a task."""
         executors = self._platform.get("deploymentSpec", {}).get("executors", {})
-        own = executors.get(f"exec-{task.split('-', 1)[1]}", {})
-        names = [pair for each in own.get("secretAsEnv", []) for pair in each["keyToEnv"]]
-        threads = {name: value for name, value in os.environ.items() if name.endswith("_THREADS")}
-        return {
-            "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
-            "PYTHONPATH": str(self.disks / "site"),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "HOME": _READ_ONLY_HOME,
-            "TMPDIR": str(disk / "tmp"),
-            "POD_DISK": str(disk),
-            **threads,
-            **{
-                pair["envVar"]: self.secret[pair["secretKey"]]
-                for pair in names
-                if pair["secretKey"] in self.secret
-            },
-        }
+        secrets = executors.get(f"exec-{name}", {}).get("secretAsEnv", [])
+        pairs = {pair["envVar"]: pair["secretKey"] for each in secrets for pair in each["keyToEnv"]}
+        return {name: self.secret[key] for name, key in pairs.items() if key in self.secret}
 
     def _collect(self, spec: Any, outputs: Mapping[str, Any], disk: Path) -> dict[str, Any]:
         """Returns what the orchestrator hands on: parameters, and artifacts as they come back."""

@@ -59,10 +59,10 @@ def write_beside(where: str):
 def run(s3, tmp_path):
     number = iter(range(100))
 
-    def run(define, **arguments) -> Backend:
+    def run(define, preempt=None, **arguments) -> Backend:
         package = tmp_path / "pipeline.yaml"
         compiler.Compiler().compile(dsl.pipeline(define, name="small"), str(package))
-        backend = Backend(tmp_path / f"disks-{next(number)}", s3)
+        backend = Backend(tmp_path / f"disks-{next(number)}", s3, preempt=preempt or {})
         backend.run(package, arguments)
         return backend
 
@@ -112,3 +112,28 @@ def test_only_the_disk_of_a_task_can_be_written(run, where):
 
     with pytest.raises(Refused, match="exit code 1"):
         run(pipeline, where=where)
+
+
+@component
+def count_files(lines: int):
+    import tempfile
+    from pathlib import Path
+
+    folder = Path(tempfile.gettempdir())
+    print("found", *(path.name for path in folder.iterdir()))
+    (folder / "left").write_text("x")
+    for number in range(lines):
+        print(f"line {number}", flush=True)
+
+
+def test_a_killed_task_is_tried_again_with_an_empty_disk(run):
+    def pipeline(lines: int = 100):
+        count_files(lines=lines).set_retry(2, backoff_duration="60s", backoff_factor=2)
+
+    backend = run(pipeline, {"count-files": "line 3"})
+    first, second = backend.logs.values()
+    assert "line 3" in first
+    assert "line 9" not in first
+    assert "line 99" in second
+    assert "left" not in second
+    assert backend.pauses_s == [60]
