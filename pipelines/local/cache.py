@@ -1,6 +1,6 @@
 """The cache of `kfp.local`: one JSON file per executed task, which names its artifacts by path.
 
-The cache lies in a folder named after the code (`identity.code_digest`), the artifacts in one
+The cache lies in a folder named after the code (`code_version.code_digest`), the artifacts in one
 folder per run. An entry may use artifacts of an earlier run.
 """
 

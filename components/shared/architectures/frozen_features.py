@@ -15,7 +15,7 @@ from kfp_vision.components.shared.architectures.graph_cache import load_graph
 from kfp_vision.components.shared.architectures.onnx_graph import INPUT, convert_to_onnx
 from kfp_vision.components.shared.architectures.weights_cache import default_folder
 from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES
-from kfp_vision.components.shared.runtime.identity import code_digest
+from kfp_vision.components.shared.runtime.code_version import code_digest
 
 __all__ = ["FrozenBackbone", "build_backbone", "open_backbone"]
 

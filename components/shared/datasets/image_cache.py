@@ -21,7 +21,7 @@ import PIL
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kfp_vision.components.shared.runtime.identity import code_digest
+from kfp_vision.components.shared.runtime.code_version import code_digest
 from kfp_vision.components.shared.runtime.storage import local_path
 
 __all__ = ["CachedImages", "ImageCache", "image_cache"]

@@ -1,13 +1,14 @@
 """The images that components run in, and the decorator of every component.
 
-The tag is the package version, so that a new version never meets the cache of an old one.
+The tag is that of the code, so that new code never meets the cache of old code.
 """
 
 import functools
-from importlib.metadata import version
 from typing import Literal
 
 from kfp import dsl
+
+from kfp_vision.components.shared.runtime.code_version import image_tag
 
 __all__ = ["CPU_IMAGE", "Target", "component", "image_name"]
 
@@ -20,11 +21,11 @@ def image_name(target: Target, registry: str = "", digest: str = "") -> str:
     Args:
         target: Of the Dockerfile.
         registry: Host and path before the name, as in `ghcr.io/team`; empty for this machine.
-        digest: `sha256:...` of the image in the registry; empty for the tag of this package.
+        digest: `sha256:...` of the image in the registry; empty for the tag of this code.
     """
     # `python` in the name: KFP warns of a missing interpreter for every task otherwise.
     name = "/".join(filter(None, [registry.rstrip("/"), f"kfp-vision/python-{target}"]))
-    return f"{name}@{digest}" if digest else f"{name}:{version('kfp-vision')}"
+    return f"{name}@{digest}" if digest else f"{name}:{image_tag()}"
 
 
 CPU_IMAGE = image_name("cpu")

@@ -5,7 +5,6 @@ of the model file and of this package's code, and the values of the recipe; a pa
 evidence behind a value say nothing about a result.
 """
 
-import functools
 import hashlib
 import json
 import os
@@ -18,36 +17,21 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.datasets.store import PIXEL_COLUMNS, open_split
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.runtime.code_version import code_digest
 from kfp_vision.components.shared.runtime.storage import Folder, StorageError, open_folder
 
 __all__ = [
     "architecture_digest",
-    "code_digest",
     "content_digest",
     "listing_digest",
     "training_identity",
 ]
 
-_PACKAGE = Path(__file__).parents[3]
-_CODE = ("*.py", "*.html", "*.css", "*.js")
 # What trainings read; the images of the other splits change no weight.
 _TRAINED_ON = ("train", "validation")
 # Columns that say nothing about targets.
 _NO_TARGETS = (*PIXEL_COLUMNS, "path", "sha256", "signature")
 _SHORT = 16
-
-
-@functools.cache
-def code_digest() -> str:
-    """Returns a digest of the code of this package: a version number stays when a line changes."""
-    digest = hashlib.sha256()
-    for part in ("components", "pipelines"):
-        found = [path for pattern in _CODE for path in (_PACKAGE / part).rglob(pattern)]
-        for path in sorted(found):
-            content = path.read_bytes()
-            name = path.relative_to(_PACKAGE).as_posix()
-            digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()[:_SHORT]
 
 
 def content_digest(uri: str) -> str:
