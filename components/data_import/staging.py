@@ -10,7 +10,6 @@ import dataclasses
 import errno
 import functools
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +28,7 @@ from kfp_vision.components.shared.datasets.decoding import (
 )
 from kfp_vision.components.shared.datasets.near_duplicates import image_signature
 from kfp_vision.components.shared.datasets.store import SCHEMA, SplitWriter, read_batches
+from kfp_vision.components.shared.runtime.processes import usable_cpus
 from kfp_vision.components.shared.runtime.storage import Folder
 from kfp_vision.components.shared.runtime.storage.reading import map_in_order
 
@@ -128,7 +128,7 @@ def stage(
         schema: Of the store: the columns of the task come last.
     """
     staged, done = Staged(), 0
-    threads = (os.cpu_count() or 1) if is_local else _REMOTE_THREADS
+    threads = len(usable_cpus()) if is_local else _REMOTE_THREADS
     decode_chunk = functools.partial(_decode_chunk, white=white)
     chunks = _chunks(samples, _CHUNK_LOCAL if is_local else _CHUNK_REMOTE, _known_bytes)
     with (

@@ -3,7 +3,6 @@
 Shapes: images uint8 [B, H, W, K] -> predictions of the task, an array or {name: array}, [B, ...].
 """
 
-import os
 from pathlib import Path
 
 import keras
@@ -13,6 +12,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from kfp_vision.components.evaluation.inference import Infer, compile_inference
+from kfp_vision.components.shared.runtime.processes import usable_cpus
 from kfp_vision.components.shared.tasks import Outputs
 
 __all__ = ["open_keras", "open_onnx", "open_saved_model", "open_tflite"]
@@ -44,7 +44,7 @@ def open_onnx(path: Path) -> Infer:
 
 def open_tflite(path: Path) -> Infer:
     """Opens a LiteRT file; pixels are quantised where its input is."""
-    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    interpreter = Interpreter(str(path), num_threads=len(usable_cpus()))
     image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     scale, zero_point = image["quantization"]
     batch_size = 0

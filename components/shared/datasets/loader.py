@@ -9,7 +9,6 @@ us. It would also add 19 MiB of packages and 0.2 s to the start of every task.
 """
 
 import math
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from PIL import Image
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.store import iterate_images, open_split
 from kfp_vision.components.shared.runtime.memory import available_memory_bytes
+from kfp_vision.components.shared.runtime.processes import usable_cpus
 from kfp_vision.components.shared.runtime.seeds import seed_word
 
 __all__ = ["BatchOrder", "ImageSource", "images_per_batch", "prefetch"]
@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 _RAM_FRACTION = 0.5
 # Rows of a task at most: Pillow releases the GIL, one task an image would only pass messages.
 _ROWS = 256
-_THREADS = os.cpu_count() or 1
+_THREADS = len(usable_cpus())
 # Of a batch that is only looked at, images and pixels (not bytes): 512 images of 64 px, 41 of
 # 224 px. Larger batches are not faster on a CPU and the first layers of large images need memory.
 _BATCH_IMAGES, _BATCH_PIXELS = 512, 2**21
