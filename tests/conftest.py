@@ -8,9 +8,12 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 
+import docker
 import pytest
+from docker.errors import DockerException, ImageNotFound
 from storage_servers import KEYS, FakeGcs, SeaweedFs, free_ports, running
 
+from kfp_vision.components.shared.runtime.container_images import CPU_IMAGE
 from kfp_vision.components.shared.runtime.storage.buckets import open_bucket
 
 # The files of tests that take longest, in processor time: last, they would keep one process busy
@@ -71,6 +74,19 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("small_model") / "small.keras"
     keras.Sequential([keras.Input((16, 16, 1)), layers.Rescaling(1 / 255), *body]).save(path)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def engine() -> "docker.DockerClient":
+    """A Docker engine that has the image of this code."""
+    try:
+        client = docker.from_env()
+        client.images.get(CPU_IMAGE)
+    except ImageNotFound:
+        pytest.skip(f"no image {CPU_IMAGE}: `make images` builds it")
+    except DockerException as error:
+        pytest.skip(f"no Docker engine: {error}")
+    return client
 
 
 @pytest.fixture
