@@ -17,7 +17,9 @@ from kfp_vision.pipelines.parameters import INSPECTED, Parameters, check_names, 
 from kfp_vision.pipelines.serving.predict import Model
 
 if TYPE_CHECKING:
+    from kfp_vision.pipelines.local.container_settings import Limits
     from kfp_vision.pipelines.local.inspection import Inspection
+    from kfp_vision.pipelines.local.launcher import Runner
 
 __all__ = ["Model", "Run", "RunFailedError", "inspect", "load", "train"]
 
@@ -120,13 +122,22 @@ def _with_parameters(*names: str) -> Callable[[_Function], _Function]:
 
 
 @_with_parameters(*_NAMES)
-def train(dataset_uri: _Uri, output_uri: _Uri = "", quiet: bool = False, **parameters: Any) -> Run:
+def train(
+    dataset_uri: _Uri,
+    output_uri: _Uri = "",
+    quiet: bool = False,
+    runner: "Runner" = "subprocess",
+    limits: "Limits | None" = None,
+    **parameters: Any,
+) -> Run:
     """Runs the whole pipeline on this machine; the same call again continues a stopped run.
 
     Args:
         dataset_uri: See below.
         output_uri: See below; `out/NAME` when empty, with the name of the dataset.
         quiet: Whether to print nothing.
+        runner: `docker` runs every task in a container of the image that `make images` builds.
+        limits: CPUs and memory of the containers.
         **parameters: The others below.
 
     Returns:
@@ -143,7 +154,7 @@ def train(dataset_uri: _Uri, output_uri: _Uri = "", quiet: bool = False, **param
 
     made = make_parameters({"dataset_uri": dataset_uri, "output_uri": output_uri, **parameters})
     console = Console(quiet=quiet)
-    result = run_locally(made, console)
+    result = run_locally(made, console, runner, limits)
     if result.status == "failed":
         raise RunFailedError(describe_failure(result))
     print_summary(result, made.output_uri, console)

@@ -13,7 +13,7 @@ import webbrowser
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -112,6 +112,14 @@ def run(
     params: Annotated[
         Path | None, typer.Argument(help="YAML file of parameters; options override it.")
     ] = None,
+    runner: Annotated[
+        Literal["subprocess", "docker"],
+        typer.Option(help="What every task runs in; `docker` needs the image of `make images`."),
+    ] = "subprocess",
+    cpus: Annotated[int, typer.Option(help="CPUs of the containers; 0: all.")] = 0,
+    memory_gib: Annotated[
+        float, typer.Option(help="Memory of a container in GiB; 0: what is free.")
+    ] = 0.0,
     **options: Any,
 ) -> None:
     """Run the whole pipeline on this machine.
@@ -123,10 +131,12 @@ def run(
     folder cannot be used, 128 + N signal N stopped the run.
     """
     from kfp_vision.pipelines import api
+    from kfp_vision.pipelines.local.container_settings import Limits
 
     parameters = read_parameters(params, _given(options))
+    limits = Limits(cpus, memory_gib)
     try:
-        run = api.train(**dataclasses.asdict(parameters))
+        run = api.train(**dataclasses.asdict(parameters), runner=runner, limits=limits)
     except api.RunFailedError as failure:
         Console().print(f"\n{failure}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from failure

@@ -1,8 +1,9 @@
 """What this package uses of kfp that kfp does not document; pyproject.toml pins kfp for it.
 
-Replaced here: `local_logger_context` and `indented_print` of `kfp.local.logging_utils`. Wrapped
-here: `execute_single_task` of `kfp.local.orchestrator.task_executor` and
-`run_single_task_implementation` of `kfp.local.task_dispatcher`. Used elsewhere:
+Replaced here: `local_logger_context` and `indented_print` of `kfp.local.logging_utils`,
+`run_docker_container` of `kfp.local.docker_task_handler`. Wrapped here: `execute_single_task` of
+`kfp.local.orchestrator.task_executor`, `run_single_task_implementation` of
+`kfp.local.task_dispatcher`. Used elsewhere:
 
     component.component_spec.inputs     names of a component's inputs: pipelines/arguments.py
     component.python_func               the function of a component: inspection.py, rebuild.py
@@ -13,13 +14,19 @@ here: `execute_single_task` of `kfp.local.orchestrator.task_executor` and
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from kfp.local import executor_input_utils, logging_utils, status, task_dispatcher
+from kfp.local import (
+    docker_task_handler,
+    executor_input_utils,
+    logging_utils,
+    status,
+    task_dispatcher,
+)
 from kfp.local.orchestrator import task_executor
 
-__all__ = ["TaskEvent", "announce_tasks", "keep_logging"]
+__all__ = ["TaskEvent", "announce_tasks", "keep_logging", "run_containers_by"]
 
 TaskEvent = Literal["started", "finished", "failed", "cached"]
 
@@ -31,6 +38,19 @@ def keep_logging() -> None:
     """
     logging_utils.local_logger_context = contextlib.nullcontext
     logging_utils.indented_print = contextlib.nullcontext
+
+
+def run_containers_by(run: Callable[[Sequence[str], dict[str, str]], int]) -> None:
+    """Lets `DockerRunner` call `run` with command and environment of a task; it returns the code.
+
+    kfp's own function reports success for a container that is gone before it is asked for, and
+    looks for images by a name that the engine may write differently.
+    """
+
+    def run_docker_container(command: Sequence[str], **others: Any) -> int:
+        return run(command, others.get("environment", {}))
+
+    docker_task_handler.run_docker_container = run_docker_container
 
 
 def announce_tasks(announce: Callable[[TaskEvent, str], None]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from rich.console import Console
 
@@ -25,11 +25,17 @@ from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.document import fetch_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.recipe.training_values import check_values
+from kfp_vision.components.shared.runtime.code_version import code_digest
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
-from kfp_vision.components.shared.runtime.identity import code_digest
 from kfp_vision.components.shared.runtime.storage import StorageError
 from kfp_vision.pipelines.local.architecture_check import check_architecture
 from kfp_vision.pipelines.local.cache import remove_unfinished
+from kfp_vision.pipelines.local.container_settings import (
+    ContainerSettings,
+    Limits,
+    container_settings,
+)
+from kfp_vision.pipelines.local.containers import check_engine, containers_of
 from kfp_vision.pipelines.local.display import Outcome, open_display
 from kfp_vision.pipelines.local.events import failure_reason, read_event
 from kfp_vision.pipelines.local.processes import Stopped, hold_folder, start_worker
@@ -44,26 +50,45 @@ from kfp_vision.pipelines.local.source_versions import source_versions
 from kfp_vision.pipelines.parameters import Parameters
 from kfp_vision.pipelines.publishing.publish import REJECTED, set_results_aside
 
-__all__ = ["follow", "run_locally"]
+__all__ = ["Runner", "follow", "run_locally"]
+
+Runner = Literal["subprocess", "docker"]
 
 
-def run_locally(parameters: Parameters, console: Console) -> RunResult:
+def run_locally(
+    parameters: Parameters,
+    console: Console,
+    runner: Runner = "subprocess",
+    limits: Limits | None = None,
+) -> RunResult:
     """Runs the training pipeline on this machine; continues a stopped run.
+
+    Args:
+        parameters: Of the run.
+        console: Shows the progress.
+        runner: Whether each task is a process or a container.
+        limits: Of containers.
 
     Raises:
         ValueError: The output folder lies in the dataset, `recipe_uri` is not a recipe, the
-            architecture cannot be built, or `accept_findings` holds no codes of findings.
-        RuntimeError: Another run uses the output folder.
+            architecture cannot be built, `accept_findings` holds no codes of findings, or the run
+            reads what a container cannot see.
+        RuntimeError: Another run uses the output folder, or there is no engine or no image.
         StorageError: There is no dataset, or a remote output cannot be written.
         Stopped: A signal has ended the run; `run.json` says so.
     """
     folder = local_folder(parameters.output_uri)
     _check(parameters)
+    containers = None
+    if runner == "docker":
+        containers = container_settings(parameters, limits or Limits(), check_engine())
     with explain_full_disk(folder):
-        return _run(parameters, folder, console)
+        return _run(parameters, folder, console, containers)
 
 
-def _run(parameters: Parameters, folder: Path, console: Console) -> RunResult:
+def _run(
+    parameters: Parameters, folder: Path, console: Console, containers: ContainerSettings | None
+) -> RunResult:
     started, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     state, logs = folder / ".kfp-vision", folder / "logs"
     state.mkdir(parents=True, exist_ok=True)
@@ -74,7 +99,14 @@ def _run(parameters: Parameters, folder: Path, console: Console) -> RunResult:
         remove_unfinished(state)
         stages: list[StageResult] = []
         try:
-            ending = _launch(parameters, state, logs, lock, console, stages)
+            with contextlib.ExitStack() as ended:
+                if containers:
+                    ended.enter_context(containers_of(containers.output))
+                settings = _settings(parameters, state, containers)
+                worker = ended.enter_context(start_worker(settings, lock))
+                follow(worker.stdout or (), logs, console, stages)
+                succeeded = worker.wait() == 0
+            ending = _ending(succeeded, parameters.output_uri, logs, stages)
         except BaseException as error:
             ending = _interrupted(error)
             raise
@@ -111,27 +143,10 @@ def _check(parameters: Parameters) -> None:
     check_architecture(parameters.architecture, parameters.image_size)
 
 
-def _launch(
-    parameters: Parameters,
-    state: Path,
-    logs: Path,
-    lock: IO[str],
-    console: Console,
-    stages: list[StageResult],
+def _ending(
+    succeeded: bool, output_uri: str, logs: Path, stages: list[StageResult]
 ) -> dict[str, Any]:
-    """Runs the worker; returns how it ended, as fields of `RunResult`.
-
-    Args:
-        parameters: Of the run.
-        state: Folder of artifacts, cache and checkpoints.
-        logs: Folder of the logs.
-        lock: Of `hold_folder`.
-        console: Shows the progress.
-        stages: Receives every stage when it ends, or is stopped.
-    """
-    with start_worker(_settings(parameters, state), lock) as worker:
-        follow(worker.stdout or (), logs, console, stages)
-        succeeded = worker.wait() == 0
+    """Returns how the worker ended, as fields of `RunResult`."""
     if succeeded:
         return {"status": "passed"}
     broken = [each.name for each in stages if each.outcome == "failed"]
@@ -142,13 +157,16 @@ def _launch(
         return {"status": "rejected", "reason": spoken[-1]}
     ending = {"status": "failed", "reason": failure_reason(lines)}
     with contextlib.suppress(OSError):  # It may be the storage that failed.
-        ending["previous"] = set_results_aside(parameters.output_uri)
+        ending["previous"] = set_results_aside(output_uri)
     return {**ending, "log": str(log)}
 
 
-def _settings(parameters: Parameters, state: Path) -> dict[str, Any]:
+def _settings(
+    parameters: Parameters, state: Path, containers: ContainerSettings | None
+) -> dict[str, Any]:
     """Returns what `worker.py` is told."""
     return {
+        "containers": containers and dataclasses.asdict(containers),
         "arguments": {
             **dataclasses.asdict(parameters),
             **source_versions(parameters),

@@ -4,10 +4,11 @@ A process of its own, because KFP writes a hundred lines per task, of several ta
 launcher sorts them into one log per task.
 
 Usage: python -m kfp_vision.pipelines.local.worker JSON, where JSON is an object of `arguments`,
-`pipeline_root`, `cache_root`...
+`pipeline_root`, `cache_root`, `containers` (null for tasks that are processes)...
 """
 
 import contextlib
+import functools
 import io
 import json
 import logging
@@ -23,8 +24,14 @@ import psutil
 from kfp import local
 
 from kfp_vision.pipelines.local.cache import keep_metrics, remove_unused
+from kfp_vision.pipelines.local.container_settings import ContainerSettings
+from kfp_vision.pipelines.local.containers import remove_containers, run_container
 from kfp_vision.pipelines.local.events import Sender, mark_line
-from kfp_vision.pipelines.local.kfp_internals import announce_tasks, keep_logging
+from kfp_vision.pipelines.local.kfp_internals import (
+    announce_tasks,
+    keep_logging,
+    run_containers_by,
+)
 from kfp_vision.pipelines.training import training_pipeline
 
 __all__ = ["MarkedLines", "main"]
@@ -66,12 +73,13 @@ def _speak_in_lines() -> None:
     sys.stdout = MarkedLines(sys.stdout, "task")
 
 
-def _end_with(launcher: int, scratch: Path) -> None:
+def _end_with(launcher: int, scratch: Path, containers: ContainerSettings | None) -> None:
     """Ends this process and its tasks when the launcher is gone, even by `kill -9`.
 
     Args:
         launcher: File descriptor of a pipe whose other end only the launcher holds.
         scratch: The temporary folder that the launcher can no longer remove.
+        containers: What the tasks run in, if in any.
     """
     os.read(launcher, 1)
     # Meanwhile the pipeline goes on and may start a task that writes into the folder.
@@ -79,22 +87,36 @@ def _end_with(launcher: int, scratch: Path) -> None:
         for task in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 task.kill()
+        if containers:
+            with contextlib.suppress(Exception):  # The engine may be gone too.
+                remove_containers(containers.output)
         shutil.rmtree(scratch, ignore_errors=True)
         if not scratch.exists():
             break
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
+def _runner(
+    containers: ContainerSettings | None, scratch: Path
+) -> local.SubprocessRunner | local.DockerRunner:
+    if not containers:
+        return local.SubprocessRunner(use_venv=False)
+    run_containers_by(functools.partial(run_container, containers, scratch))
+    return local.DockerRunner()
+
+
 def main() -> None:
     """Runs the training pipeline as the JSON argument says; the exit code is 1 if a task fails."""
     settings = json.loads(sys.argv[1])
     scratch = Path(settings["workspace_root"]).parent
-    threading.Thread(target=_end_with, args=(settings["launcher"], scratch), daemon=True).start()
+    containers = ContainerSettings(**each) if (each := settings["containers"]) else None
+    watched = (settings["launcher"], scratch, containers)
+    threading.Thread(target=_end_with, args=watched, daemon=True).start()
     pipeline_root, cache_root = Path(settings["pipeline_root"]), Path(settings["cache_root"])
     keep_metrics(cache_root)
     _speak_in_lines()
     local.init(
-        runner=local.SubprocessRunner(use_venv=False),
+        runner=_runner(containers, scratch),
         pipeline_root=str(pipeline_root),
         workspace_root=settings["workspace_root"],
         cache_root=str(cache_root),

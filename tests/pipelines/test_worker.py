@@ -15,7 +15,7 @@ from pathlib import Path
 from kfp_vision.pipelines.local.worker import _end_with
 
 launcher, scratch = int(sys.argv[1]), Path(sys.argv[2])
-threading.Thread(target=_end_with, args=(launcher, scratch), daemon=True).start()
+threading.Thread(target=_end_with, args=(launcher, scratch, None), daemon=True).start()
 print("ready", flush=True)
 number = 0
 while True:

@@ -1,0 +1,90 @@
+"""What a container sees: the inputs of the run, and nothing beside them."""
+
+import os
+
+import pytest
+
+from kfp_vision.components.shared.runtime.memory import available_memory_bytes
+from kfp_vision.components.shared.runtime.processes import usable_cpus
+from kfp_vision.pipelines.local.container_settings import Limits, container_settings
+from kfp_vision.pipelines.parameters import Parameters
+
+
+def settings_of(tmp_path, limits=Limits(), **changes):  # noqa: B008
+    given = {"dataset_uri": str(tmp_path), "output_uri": str(tmp_path.parent / "out"), **changes}
+    return container_settings(Parameters(**given), limits, gpu=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_home(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "GOOGLE_", "STORAGE_", "SSL_", "REQUESTS_")):
+            monkeypatch.delenv(name)
+
+
+def test_a_local_run_sees_its_files_alone_and_no_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    recipe, network = tmp_path / "elsewhere" / "recipe.json", tmp_path / "elsewhere" / "a.keras"
+    recipe.parent.mkdir()
+    recipe.touch()
+    network.touch()
+    table = tmp_path / "photos" / "labels.csv"
+    table.parent.mkdir()
+    table.touch()
+    found = settings_of(
+        tmp_path, dataset_uri=str(table), recipe_uri=str(recipe), architecture=str(network)
+    )
+    assert found.network == "none"
+    assert found.inputs == {str(path): str(path) for path in (table.parent, recipe, network)}
+    assert "AWS_SECRET_ACCESS_KEY" not in found.environment
+    assert found.environment["OMP_NUM_THREADS"] == "3"
+
+
+def test_a_linked_dataset_is_seen_under_both_of_its_paths(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.mkdir()
+    link.symlink_to(real)
+    found = settings_of(
+        tmp_path, dataset_uri=f"{tmp_path}/real/../link", output_uri=str(tmp_path / "out")
+    )
+    assert found.inputs == {str(link): str(real), str(real): str(real)}
+
+
+def test_a_bucket_needs_the_network_and_the_credentials_of_the_environment(tmp_path, monkeypatch):
+    key = tmp_path / "key.json"
+    key.touch()
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://store.example")
+    found = settings_of(tmp_path, dataset_uri="s3://photos/cats", architecture="separable")
+    assert (found.network, found.inputs) == ("bridge", {str(key): str(key)})
+    assert found.environment["AWS_ENDPOINT_URL"] == "https://store.example"
+
+
+def test_a_store_on_this_machine_is_reached_through_its_own_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:8333")
+    assert settings_of(tmp_path, dataset_uri="s3://photos").network == "host"
+
+
+def test_limits_are_those_of_the_user_or_of_this_process(tmp_path):
+    found = settings_of(tmp_path, Limits(cpus=1, memory_gib=1.5))
+    assert (found.cpus, found.memory_bytes) == (usable_cpus()[:1], 3 * 2**29)
+    found = settings_of(tmp_path)
+    assert found.cpus == usable_cpus()
+    assert found.memory_bytes == pytest.approx(available_memory_bytes(), rel=0.5)
+
+
+@pytest.mark.parametrize("wrong", [{"cpus": 10_000}, {"cpus": -1}, {"memory_gib": -1.0}])
+def test_limits_that_this_machine_does_not_have_are_refused(wrong):
+    with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must .*Received: "):
+        Limits(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [({"follow_links": True}, "follow_links"), ({"dataset_uri": "tfds:mnist"}, "tensorflow-data")],
+)
+def test_what_a_container_cannot_read_is_refused_before_the_first_stage(tmp_path, changes, hint):
+    with pytest.raises(ValueError, match=f"{hint}.*--runner subprocess"):
+        settings_of(tmp_path, **changes)
