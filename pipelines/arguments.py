@@ -1,4 +1,4 @@
-"""The arguments of the pipeline: the parameters of the user, and what the launcher computes.
+"""The arguments of the pipeline: the parameters of the user, and what the launcher sets.
 
 `dsl.pipeline` reads names, types, defaults and descriptions from a function's signature and
 docstring; `takes_arguments` derives both from the dataclass below.
@@ -15,23 +15,13 @@ from kfp_vision.pipelines.parameters import Parameters
 __all__ = ["Arguments", "inputs_of", "takes_arguments"]
 
 
-def _computed(text: str) -> Any:
-    return dataclasses.field(default="", metadata={"help": text})
-
-
 @dataclasses.dataclass(frozen=True)
 class Arguments(Parameters):
-    """The inputs of the pipeline.
+    """The inputs of the pipeline."""
 
-    A version changes when the files behind its URI do, so that KFP's cache, which does not see the
-    files, does not skip the stage that reads them.
-    """
-
-    dataset_version: str = _computed("Version of the files of dataset_uri.")
-    unlabeled_version: str = _computed("Version of the files of unlabeled_uri.")
-    recipe_version: str = _computed("Version of the file of recipe_uri.")
-    architecture_version: str = _computed("Version of the file of architecture.")
-    checkpoint_uri: str = _computed("Folder for checkpoints that outlives the run.")
+    checkpoint_uri: str = dataclasses.field(
+        default="", metadata={"help": "Folder for checkpoints that outlives the run."}
+    )
 
 
 def takes_arguments(define: Callable[[Mapping[str, Any]], None]) -> Callable[..., None]:

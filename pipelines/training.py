@@ -6,7 +6,7 @@ from typing import Any
 from kfp import dsl
 
 from kfp_vision.components.batch_size_probe.component import probe_batch_size
-from kfp_vision.components.data_import.component import import_dataset
+from kfp_vision.components.data_import.component import import_dataset, list_sources
 from kfp_vision.components.data_profiling.component import check_profile, profile_dataset
 from kfp_vision.components.evaluation.component import evaluate_model, export_model
 from kfp_vision.components.network_choice.component import choose_network
@@ -22,19 +22,21 @@ __all__ = ["training_pipeline"]
 @dsl.pipeline(name="kfp-vision-training", description="Trains, evaluates and exports a classifier.")
 @takes_arguments
 def training_pipeline(arguments: Mapping[str, Any]) -> None:
-    """Defines the DAG; a stage receives those arguments and parts of the dataset that it names."""
-    dataset: dict[str, Any] = {}
+    """Defines the DAG; a stage receives the arguments and parts of the dataset that it names."""
+    given = dict(arguments)
 
     def add(stage: Any, **artifacts: Any) -> Any:
-        return stage(**artifacts, **inputs_of(stage, {**arguments, **dataset}))
+        return stage(**artifacts, **inputs_of(stage, given))
 
-    dataset = add(import_dataset).outputs
+    # What lies behind a URI may have changed: asked anew by every run.
+    given |= add(list_sources).set_caching_options(enable_caching=False).outputs
+    given |= add(import_dataset).outputs
     profile = add(profile_dataset).outputs["profile"]
     gate = add(check_profile, profile=profile)
     choice = add(choose_network, recipe=profile).after(gate).outputs["choice"]
     probe = add(probe_batch_size, recipe=choice).outputs["probe"]
     augmentation, search = search_policy(
-        dataset=dataset,
+        dataset=given,
         recipe=probe,
         search=arguments["search_augmentation"],
         workers=arguments["trial_workers"],

@@ -1,8 +1,35 @@
-"""The KFP op of data_import: parameters -> config, artifacts -> paths."""
+"""The KFP ops of data_import: parameters -> config, artifacts -> paths."""
+
+from typing import NamedTuple
 
 from kfp import dsl
 
 from kfp_vision.components.shared.runtime.container_images import component
+
+
+@component
+def list_sources(
+    dataset_uri: str,
+    dataset_format: str,
+    unlabeled_uri: str,
+    follow_links: bool,
+    recipe_uri: str,
+    architecture: str,
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Versions",
+    [
+        ("dataset_version", str),
+        ("unlabeled_version", str),
+        ("recipe_version", str),
+        ("architecture_version", str),
+    ],
+):
+    """Returns a version of what lies behind each URI; never cached, so that a change is seen."""
+    from kfp_vision.components.data_import.source_version import source_versions
+
+    return source_versions(
+        dataset_uri, dataset_format, unlabeled_uri, follow_links, recipe_uri, architecture
+    )
 
 
 @component
@@ -36,7 +63,7 @@ def import_dataset(
         unlabeled_uri: A folder of images without labels; empty for none.
         seed: Of the splits that are made.
         follow_links: Whether local links may lead out of the source, and to folders.
-        dataset_version: Not read: KFP's cache key, so that changed data are imported again.
+        dataset_version: Of `list_sources`; not read, KFP's cache key: changed data are imported.
         unlabeled_version: The same.
         checkpoint_uri: Of later stages; the first one refuses a bucket, before any work.
     """
@@ -56,20 +83,6 @@ def import_dataset(
     divide_dataset(folder, splits)
     hand_on(dataset_info, "dataset_info")
     dataset_info.metadata.update(fingerprint=info.fingerprint, task=info.task, **info.splits)
-
-
-def dataset_version(uri: str, dataset_format: str, follow_links: bool) -> str:
-    """Returns `source_version.dataset_version`: the launcher asks for it, no task."""
-    from kfp_vision.components.data_import import source_version
-
-    return source_version.dataset_version(uri, dataset_format, follow_links)
-
-
-def unlabeled_version(uri: str, follow_links: bool) -> str:
-    """Returns `source_version.unlabeled_version`: the launcher asks for it, no task."""
-    from kfp_vision.components.data_import import source_version
-
-    return source_version.unlabeled_version(uri, follow_links)
 
 
 def check_source(uri: str, follow_links: bool) -> None:

@@ -46,7 +46,6 @@ from kfp_vision.pipelines.local.run_record import (
     local_folder,
     write_record,
 )
-from kfp_vision.pipelines.local.source_versions import source_versions
 from kfp_vision.pipelines.parameters import Parameters
 from kfp_vision.pipelines.publishing.publish import REJECTED, set_results_aside
 
@@ -169,7 +168,6 @@ def _settings(
         "containers": containers and dataclasses.asdict(containers),
         "arguments": {
             **dataclasses.asdict(parameters),
-            **source_versions(parameters),
             "checkpoint_uri": str(state / "checkpoints"),
         },
         "pipeline_root": str(state / "artifacts"),

@@ -90,5 +90,5 @@ def test_a_failed_stage_is_an_exception_with_the_text_of_the_command(tmp_path, k
         sys.modules["kfp_vision"].train(tmp_path / "empty", tmp_path / "out", quiet=True)
     answer = kfp_vision("run", "--dataset-uri", tmp_path / "empty", "--output", tmp_path / "out")
     assert answer.stdout.endswith(f"\n{failure.value}\n")
-    assert str(failure.value).startswith("import-dataset failed: ")
+    assert str(failure.value).startswith("list-sources failed: ")
     assert sys.modules["kfp_vision"].load(tmp_path / "out").status == "failed"

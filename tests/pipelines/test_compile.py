@@ -115,8 +115,10 @@ def test_the_version_of_a_uri_is_in_the_cache_key_of_the_stage_that_reads_it(
     takers = {
         name
         for name, task in tasks.items()
-        if {"componentInputParameter": version}
-        in task.get("inputs", {}).get("parameters", {}).values()
+        if (task.get("inputs", {}).get("parameters", {}).get(version) or {}).get(
+            "taskOutputParameter"
+        )
+        == {"outputParameterKey": version, "producerTask": "list-sources"}
     }
     assert takers == stages
 
@@ -126,7 +128,7 @@ def test_the_first_task_is_told_where_checkpoints_go(compiled):
     assert inputs["checkpoint_uri"] == {"componentInputParameter": "checkpoint_uri"}
 
 
-def test_publishing_is_never_cached(compiled):
+def test_listing_the_sources_and_publishing_are_never_cached(compiled):
     bodies = [each["dag"]["tasks"] for each in compiled["components"].values() if "dag" in each]
     tasks = {
         name: task
@@ -135,4 +137,4 @@ def test_publishing_is_never_cached(compiled):
         if not name.startswith(("for-loop", "condition"))
     }
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
-    assert cached == set(tasks) - {"publish"}
+    assert cached == set(tasks) - {"list-sources", "publish"}

@@ -108,7 +108,8 @@ def test_a_launcher_that_is_asked_to_end_says_so_and_leaves_nothing(start, tmp_p
     run = json.loads((output / "run.json").read_text())
     assert (run["status"], run["reason"]) == ("stopped", f"stopped by {sent.name}")
     assert [(each["name"], each["outcome"]) for each in run["stages"]] == [
-        ("import-dataset", "stopped")
+        ("list-sources", "done"),
+        ("import-dataset", "stopped"),
     ]
 
 

@@ -32,6 +32,7 @@ RESULTS = (
     "logs/train-model.log",
 )
 STAGES = (
+    "list-sources",
     "import-dataset",
     "profile-dataset",
     "check-profile",
@@ -185,9 +186,9 @@ def test_a_failed_stage_says_which_why_and_where(tmp_path, kfp_vision):
     (tmp_path / "empty").mkdir()
     output = tmp_path / "out"
     answer = kfp_vision("run", "--dataset-uri", tmp_path / "empty", "--output", output)
-    log = output / "logs" / "import-dataset.log"
+    log = output / "logs" / "list-sources.log"
     assert answer.returncode == 1
-    assert "import-dataset failed: " in answer.stdout
+    assert "list-sources failed: " in answer.stdout
     assert "Received: " in answer.stdout
     assert str(log) in answer.stdout
     assert "Traceback" in log.read_text()
@@ -256,7 +257,8 @@ def test_a_failing_finding_stops_and_only_what_reads_a_change_runs_again(
         arguments = ("--dataset-uri", tmp_path / "labels.csv", "--recipe-uri", recipe)
         return kfp_vision("run", *arguments, "--output", output)
 
-    everything = {"import-dataset": "done", "profile-dataset": "done", "check-profile": "failed"}
+    finished = ("list-sources", "import-dataset", "profile-dataset")
+    everything = {**dict.fromkeys(finished, "done"), "check-profile": "failed"}
     answer = run()
     assert answer.returncode == 1
     assert "leakage_exact" in answer.stdout

@@ -12,10 +12,7 @@ from kfp_vision.pipelines.parameters import Parameters, make_parameters
 from kfp_vision.pipelines.training import training_pipeline
 
 REQUIRED: dict[str, Any] = {"dataset_uri": "images", "output_uri": "out"}
-LAUNCHER_ONLY = {
-    *(f"{name}_version" for name in ("dataset", "unlabeled", "recipe", "architecture")),
-    "checkpoint_uri",
-}
+LAUNCHER_ONLY = {"checkpoint_uri"}
 
 
 def test_the_pipeline_takes_exactly_these_parameters_with_these_defaults():

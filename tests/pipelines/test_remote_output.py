@@ -94,7 +94,7 @@ def test_a_bucket_that_is_not_there_stops_before_the_first_stage(
     answer = kfp_vision("run", "--dataset-uri", digits_folder, "--output", f"{output}/out")
     assert answer.returncode == 2
     assert f"Cannot reach '{output}/out/run.json'" in answer.stderr
-    assert not list((tmp_path / "cache").rglob("import-dataset.log"))
+    assert not list((tmp_path / "cache").rglob("*.log"))
 
 
 def test_a_failed_run_leaves_its_record_and_its_logs_in_the_bucket(
@@ -108,4 +108,4 @@ def test_a_failed_run_leaves_its_record_and_its_logs_in_the_bucket(
     record = json.loads(folder.read("run.json"))
     assert record["status"] == "failed"
     assert "Received" in record["reason"]
-    assert b"Traceback" in folder.read("logs/import-dataset.log")
+    assert b"Traceback" in folder.read("logs/list-sources.log")
