@@ -27,12 +27,15 @@ def search_augmentation(
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
     spent = costs_before(recipe)
-    with join_dataset(dataset_info, train, validation) as dataset_dir:
+    with (
+        join_dataset(dataset_info, train, validation) as dataset_dir,
+        checkpoint_folder(checkpoint_uri) as checkpoints,
+    ):
         table = search_augmentation(
             dataset_dir,
             Path(recipe.path) / "recipe.json",
             Path(augmentation.path),
-            checkpoint_folder(checkpoint_uri),
+            checkpoints,
             search,
             seed,
             image_cache(checkpoint_uri, image_cache_gib),

@@ -20,6 +20,7 @@ from kfp_vision.components.shared.recipe.stage_times import search_images
 from kfp_vision.components.shared.report.records import StageReport, write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.runtime.storage import kept_folder
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 
 __all__ = ["search_augmentation"]
@@ -79,7 +80,7 @@ def search_augmentation(
 
             identity = training_identity(dataset_dir, recipe, seed=seed)
             features = checkpoint_dir / "features"
-            folder = checkpoint_dir / f"augmentation-{identity}"
+            folder = kept_folder(checkpoint_dir / f"augmentation-{identity}")
             table = measure_transforms(
                 dataset_dir, recipe, output_dir, folder, plan, watch, seed, cache, features
             )

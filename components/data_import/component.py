@@ -65,17 +65,17 @@ def import_dataset(
         follow_links: Whether local links may lead out of the source, and to folders.
         dataset_version: Of `list_sources`; not read, KFP's cache key: changed data are imported.
         unlabeled_version: The same.
-        checkpoint_uri: Of later stages; the first one refuses a bucket, before any work.
+        checkpoint_uri: Of later stages; the first one finds out whether it can be reached.
     """
     from pathlib import Path
 
     from kfp_vision.components.data_import import importer
     from kfp_vision.components.shared.datasets.dataset_parts import divide_dataset
     from kfp_vision.components.shared.report.records import hand_on
-    from kfp_vision.components.shared.runtime.storage import local_path
+    from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
-    if checkpoint_uri:
-        local_path(checkpoint_uri, "checkpoint_uri")
+    with checkpoint_folder(checkpoint_uri):
+        pass
     config = importer.ImportConfig(dataset_format, task, unlabeled_uri, seed, follow_links)
     folder = Path(dataset_info.path)
     info = importer.import_dataset(dataset_uri, folder, config)

@@ -31,13 +31,16 @@ def evaluate_model(
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
-    with join_dataset(dataset_info, train, validation, test) as dataset_dir:
+    with (
+        join_dataset(dataset_info, train, validation, test) as dataset_dir,
+        checkpoint_folder(checkpoint_uri) as checkpoints,
+    ):
         result = evaluate_model(
             dataset_dir,
             Path(model.path),
             Path(evaluation.path),
             EvaluateConfig(),
-            checkpoint_folder(checkpoint_uri) / "features",
+            checkpoints / "features",
             image_cache(checkpoint_uri, image_cache_gib),
         )
     hand_on(evaluation, "evaluation", model)

@@ -25,6 +25,7 @@ from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION, learn, resolve
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.runtime.storage import kept_folder
 from kfp_vision.components.shared.training.setup import complete_recipe
 
 __all__ = ["choose_by_trials"]
@@ -82,7 +83,7 @@ def choose_by_trials(
         divide_images(dataset_dir, info, max(each.height * each.width for each in frozen)),
         _TRIAL_SHARE * limit_s,
         config.seed,
-        checkpoint_dir / f"choice-{identity}",
+        kept_folder(checkpoint_dir / f"choice-{identity}"),
         checkpoint_dir / "features",
         _frozen_rows(frozen, limit_s),
         cache,

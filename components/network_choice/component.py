@@ -48,12 +48,15 @@ def choose_network(
         optimizer=optimizer,
         seed=seed,
     )
-    with join_dataset(dataset_info, train, validation) as dataset_dir:
+    with (
+        join_dataset(dataset_info, train, validation) as dataset_dir,
+        checkpoint_folder(checkpoint_uri) as checkpoints,
+    ):
         result = choose_network(
             dataset_dir,
             Path(recipe.path) / "recipe.json",
             Path(choice.path),
-            checkpoint_folder(checkpoint_uri),
+            checkpoints,
             config,
             image_cache(checkpoint_uri, image_cache_gib),
             spent,

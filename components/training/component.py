@@ -32,12 +32,15 @@ def train_model(
     from kfp_vision.components.training.train import train_model
 
     spent = costs_before(recipe)
-    with join_dataset(dataset_info, train, validation) as dataset_dir:
+    with (
+        join_dataset(dataset_info, train, validation) as dataset_dir,
+        checkpoint_folder(checkpoint_uri) as checkpoints,
+    ):
         summary = train_model(
             dataset_dir,
             Path(recipe.path) / "recipe.json",
             Path(model.path),
-            checkpoint_folder(checkpoint_uri),
+            checkpoints,
             UserChoices(seed=seed),
             image_cache(checkpoint_uri, image_cache_gib),
             spent,

@@ -29,11 +29,12 @@ def search_trials(
 
     chosen, table = Path(recipe.path), Path(augmentation.path)
     cache = image_cache(checkpoint_uri, image_cache_gib)
-    with join_dataset(dataset_info, train, validation) as dataset_dir:
+    with (
+        join_dataset(dataset_info, train, validation) as dataset_dir,
+        checkpoint_folder(checkpoint_uri) as checkpoints,
+    ):
         inputs = Inputs(dataset_dir, chosen / "recipe.json", table, cache)
-        result = search_trials(
-            inputs, results, Path(search.path), checkpoint_folder(checkpoint_uri), seed
-        )
+        result = search_trials(inputs, results, Path(search.path), checkpoints, seed)
     hand_on(search, "search", recipe, augmentation)
     search.metadata["decision"] = result.decision or result.skipped
 
@@ -74,9 +75,12 @@ def run_trials(
 
     chosen, table = Path(recipe.path), Path(augmentation.path)
     cache = image_cache(checkpoint_uri, image_cache_gib)
-    with join_dataset(dataset_info, train, validation) as dataset_dir:
+    with (
+        join_dataset(dataset_info, train, validation) as dataset_dir,
+        checkpoint_folder(checkpoint_uri) as checkpoints,
+    ):
         inputs = Inputs(dataset_dir, chosen / "recipe.json", table, cache)
-        return run_slice(inputs, work, checkpoint_folder(checkpoint_uri))
+        return run_slice(inputs, work, checkpoints)
 
 
 @component

@@ -21,6 +21,7 @@ from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.document import read_recipe
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress
+from kfp_vision.components.shared.runtime.storage import kept_folder
 from kfp_vision.components.trial_search.techniques import Technique
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class TrialProcess:
         # The table identifies the checkpoint that all trials start from.
         measured = hashlib.sha256((table_dir / "table.json").read_bytes()).hexdigest()
         name = training_identity(dataset_dir, read_recipe(recipe_path), table=measured)
-        self._journal = checkpoint_dir / f"trials-{name}"
+        self._journal = kept_folder(checkpoint_dir / f"trials-{name}", shared=True)
         self._runner: TrialRunner | None = None
 
     def run(self, trials: Sequence[Trial]) -> list[Trial]:

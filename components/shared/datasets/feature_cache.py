@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from kfp_vision.components.shared.runtime.atomic_files import write_atomically
+from kfp_vision.components.shared.runtime.storage import kept_folder
 
 __all__ = ["FeatureCache"]
 
@@ -33,7 +34,8 @@ class FeatureCache:
             max_bytes: Beyond them, the files below `root` that were not used for longest are
                 removed.
         """
-        self._root, self._folder, self._max_bytes = root, root / identity, max_bytes
+        self._root, self._max_bytes = root, max_bytes
+        self._folder = kept_folder(root / identity, shared=True)
 
     def find(self, keys: np.ndarray, features: np.ndarray) -> np.ndarray:
         """Writes what is known into `features` [N, F]; returns of which images it is, bool [N]."""

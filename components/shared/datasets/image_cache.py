@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kfp_vision.components.shared.runtime.code_version import code_digest
-from kfp_vision.components.shared.runtime.storage import local_path
+from kfp_vision.components.shared.runtime.storage import is_remote, local_path
 
 __all__ = ["CachedImages", "ImageCache", "image_cache"]
 
@@ -135,10 +135,11 @@ def image_cache(checkpoint_uri: str, max_gib: float) -> ImageCache | None:
     """Returns the cache of a run, beside its checkpoints; None for none.
 
     Args:
-        checkpoint_uri: A folder that outlives the task; empty where there is none.
+        checkpoint_uri: A folder that outlives the task; empty where there is none. Of one in a
+            bucket there is no cache: decoded images take longer to copy than to decode.
         max_gib: Bound of its size in GiB; 0 for no cache.
     """
-    if not checkpoint_uri or not max_gib:
+    if not checkpoint_uri or is_remote(checkpoint_uri) or not max_gib:
         return None
     return ImageCache(local_path(checkpoint_uri, "checkpoint_uri") / "images", int(max_gib * _GIB))
 

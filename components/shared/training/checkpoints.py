@@ -4,19 +4,20 @@ A folder holds `state.npz` (everything a run needs to go on) and `best-<step>.np
 best evaluations so far).
 """
 
+import contextlib
 import io
 import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kfp_vision.components.shared.artifacts.json_files import json_text
-from kfp_vision.components.shared.runtime.storage import local_path
+from kfp_vision.components.shared.runtime.storage import is_remote, local_path, mirrored
 
 __all__ = ["Stopwatch", "checkpoint_folder", "read_checkpoint", "write_checkpoint"]
 
@@ -43,13 +44,24 @@ class Stopwatch:
         return self._earlier + time.monotonic() - self._started
 
 
-def checkpoint_folder(uri: str) -> Path:
-    """Returns the folder of a `checkpoint_uri`; without one, a folder that ends with the machine.
+@contextlib.contextmanager
+def checkpoint_folder(uri: str) -> Iterator[Path]:
+    """Yields the folder of a `checkpoint_uri`; without one, a folder that ends with the task.
+
+    Of a bucket, each folder is brought to this machine when it is asked for, and copied back in the
+    background.
 
     Raises:
-        ValueError: It is in a bucket: checkpoints are replaced atomically, which a disk can do.
+        StorageError: The bucket cannot be reached.
     """
-    return local_path(uri, "checkpoint_uri") if uri else Path(tempfile.mkdtemp())
+    if not uri:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    elif is_remote(uri):
+        with mirrored(uri) as folder:
+            yield folder
+    else:
+        yield local_path(uri, "checkpoint_uri")
 
 
 def write_checkpoint(

@@ -14,6 +14,7 @@ import tensorflow as tf
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.runtime.storage import kept_folder
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
 from kfp_vision.components.shared.training.checkpoints import (
@@ -71,6 +72,7 @@ def fit(run: TrainingRun, settings: Hyperparameters) -> History:
         MemorizationError: The model does not learn one batch.
         tf.errors.ResourceExhaustedError: The batch does not fit into memory.
     """
+    kept_folder(run.checkpoint_dir)
     history = _start_or_resume(run, settings)
     run.on_curves(history.curves, True)
     chunks = read_chunks(run, history)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from kfp import dsl
 
 from kfp_vision.components.data_import.component import import_dataset
@@ -44,12 +43,3 @@ def test_the_op_follows_links_on_demand(tmp_path, save_images):
         "cat",
         "dog",
     ]
-
-
-def test_the_op_refuses_checkpoints_in_a_bucket_before_it_reads(tmp_path):
-    with pytest.raises(ValueError, match="`checkpoint_uri` must be on this machine"):
-        import_dataset.python_func(
-            **_outputs(tmp_path),
-            dataset_uri="/nothing/here",
-            checkpoint_uri="s3://bucket/checkpoints",
-        )

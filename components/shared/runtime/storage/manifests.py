@@ -16,6 +16,7 @@ __all__ = [
     "Manifest",
     "digest_of_file",
     "mismatch",
+    "parse_manifest",
     "read_manifest",
 ]
 
@@ -79,19 +80,28 @@ def read_manifest(bucket: Bucket, prefix: str) -> Manifest | None:
     """Returns the manifest of the artifact at a prefix (ends in `/`, or is empty), if it has one.
 
     Raises:
-        StorageError: It is not one of these.
+        StorageError: What is there is no manifest.
     """
     try:
         content = read_object(bucket, prefix + MANIFEST_FILE)
     except FileNotFoundError:
         return None
+    return parse_manifest(content, prefix + MANIFEST_FILE)
+
+
+def parse_manifest(content: bytes, key: str) -> Manifest:
+    """Returns the manifest that an object holds.
+
+    Raises:
+        StorageError: It is not one.
+    """
     try:
         document = json.loads(content)
         files = {path: FileRecord(**record) for path, record in document["files"].items()}
         return Manifest(document["complete"], files)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(
-            f"{prefix}{MANIFEST_FILE} must be the list of a published artifact. Received: {error}. "
+            f"{key} must be the list of a published artifact. Received: {error}. "
             "Remove it, or publish again."
         ) from error
 

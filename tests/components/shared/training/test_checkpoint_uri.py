@@ -1,52 +1,41 @@
-"""Where checkpoints go: a path or file://; a bucket is refused before a stage has read anything."""
+"""Where checkpoints go: a path, file:// or a bucket; one that is not there is named at once."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from kfp import dsl
 
-from kfp_vision.components.augmentation_search.component import search_augmentation
+from kfp_vision.components.data_import.component import import_dataset
+from kfp_vision.components.shared.runtime.storage import StorageError, kept_folder
 from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
-from kfp_vision.components.training.component import train_model
-from kfp_vision.components.trial_search.component import run_trials
-
-_NOTHING = dsl.Artifact(uri="/nothing/here")
-_STAGES = {
-    "search": (search_augmentation, {"augmentation": _NOTHING, "search": True, "seed": 0}),
-    "trials": (run_trials, {"augmentation": _NOTHING, "work": '{"trials": [], "done": []}'}),
-    "training": (
-        train_model,
-        {"model": _NOTHING, "metrics": _NOTHING, "seed": 0},
-    ),
-}
-
-
-@pytest.mark.parametrize("stage", _STAGES)
-@pytest.mark.parametrize("uri", ["s3://bucket/checkpoints", "gs://bucket/checkpoints"])
-def test_a_bucket_is_refused_and_makes_no_folder(
-    stage: str,
-    uri: str,
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    component, arguments = _STAGES[stage]
-    empty = dsl.Dataset(uri=str(tmp_path_factory.mktemp("empty")))
-    dataset = dict.fromkeys(("dataset_info", "train", "validation"), empty)
-    given: dict[str, Any] = {**dataset, "recipe": _NOTHING, **arguments}
-    with pytest.raises(ValueError, match=f"`checkpoint_uri` must be on this machine.*{uri}"):
-        component.python_func(**given, checkpoint_uri=uri, image_cache_gib=1.0)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("prefix", ["", "file://"])
 def test_a_local_one_is_a_folder(prefix: str, tmp_path: Path) -> None:
-    assert checkpoint_folder(f"{prefix}{tmp_path}/checkpoints") == tmp_path / "checkpoints"
+    with checkpoint_folder(f"{prefix}{tmp_path}/checkpoints") as folder:
+        assert folder == tmp_path / "checkpoints"
 
 
-def test_without_one_the_folder_is_a_new_one() -> None:
-    first, second = checkpoint_folder(""), checkpoint_folder("")
-    assert first != second
-    assert first.is_dir()
+def test_without_one_the_folder_ends_with_the_task() -> None:
+    with checkpoint_folder("") as first, checkpoint_folder("") as second:
+        assert first != second
+        assert first.is_dir()
+    assert not first.exists()
+
+
+def test_one_in_a_bucket_is_the_same_on_every_machine(bucket: str) -> None:
+    with checkpoint_folder(bucket) as first:
+        kept_folder(first / "run").mkdir()
+        (first / "run/state.npz").write_bytes(b"state")
+    assert not first.exists()
+    with checkpoint_folder(bucket) as second:
+        assert (kept_folder(second / "run") / "state.npz").read_bytes() == b"state"
+
+
+def test_a_bucket_that_is_not_there_is_named_by_the_first_task(s3: str) -> None:
+    outputs = ("dataset_info", "train", "validation", "test", "unlabeled")
+    with pytest.raises(StorageError, match="Cannot reach 's3://absent/checkpoints'"):
+        import_dataset.python_func(
+            **dict.fromkeys(outputs),
+            dataset_uri="/nothing/here",
+            checkpoint_uri="s3://absent/checkpoints",
+        )

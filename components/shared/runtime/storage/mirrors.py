@@ -1,0 +1,175 @@
+"""Folders of this machine that a bucket keeps: restored at first, then copied in the background.
+
+Who writes to such a folder knows nothing of it. A folder that a killed process may leave at any
+moment is one that another process can go on from; so is every state of it that is copied.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from kfp_vision.components.shared.runtime.progress import show_note
+from kfp_vision.components.shared.runtime.storage.buckets import Bucket, open_bucket
+from kfp_vision.components.shared.runtime.storage.errors import StorageError, explained
+from kfp_vision.components.shared.runtime.storage.generations import Generations
+from kfp_vision.components.shared.runtime.storage.transfers import download
+from kfp_vision.components.shared.runtime.storage.uris import bucket_and_key, scheme_of
+
+__all__ = ["kept_folder", "mirrored"]
+
+_PERIOD_S = 5.0
+# Relative path -> inode, size and time of the last change.
+_Scan = dict[str, tuple[int, int, int]]
+_OPEN: dict[Path, "_Mirror"] = {}
+
+
+@contextlib.contextmanager
+def mirrored(uri: str) -> Iterator[Path]:
+    """Yields an empty folder for what a bucket keeps at `uri`; see `kept_folder`.
+
+    At the end, what was not copied yet is copied.
+    """
+    with tempfile.TemporaryDirectory(prefix="kfp-vision-") as folder:
+        root = Path(folder).resolve()
+        _OPEN[root] = mirror = _Mirror(root, uri)
+        try:
+            yield root
+        finally:
+            del _OPEN[root]
+            mirror.close()
+
+
+def kept_folder(path: Path, shared: bool = False) -> Path:
+    """Returns `path`, which then holds what a bucket has of it, if it is below a mirrored folder.
+
+    Args:
+        path: From now on copied to the bucket, a moment after each change.
+        shared: Whether several processes write to it, each its own files; otherwise one process
+            does, and the last two states are kept.
+    """
+    for root in path.parents:
+        if root in _OPEN:
+            _OPEN[root].keep(path.relative_to(root).as_posix(), shared)
+    return path
+
+
+class _Mirror:
+    def __init__(self, root: Path, uri: str) -> None:
+        self._root, self._uri, self._scheme = root, uri.rstrip("/"), scheme_of(uri)
+        name, key = bucket_and_key(uri)
+        with explained(uri, self._scheme):
+            self._bucket = open_bucket(self._scheme, name)
+            # A bucket that cannot be reached is named before work starts.
+            next(self._bucket.objects(key), None)
+        self._key = f"{key}/" if key else ""
+        self._folders: dict[str, _Exclusive | _Shared] = {}
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._copy_on, name="checkpoints", daemon=True)
+        self._thread.start()
+
+    def keep(self, name: str, shared: bool) -> None:
+        with self._lock, explained(f"{self._uri}/{name}", self._scheme):
+            if name not in self._folders:
+                kind = _Shared if shared else _Exclusive
+                self._folders[name] = kind(
+                    self._root / name, f"{self._uri}/{name}", self._bucket, f"{self._key}{name}/"
+                )
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._copy()
+
+    def _copy_on(self) -> None:
+        while not self._ended.wait(_PERIOD_S):
+            self._copy()
+
+    def _copy(self) -> None:
+        with self._lock:
+            folders = dict(self._folders)
+        for name, folder in folders.items():
+            try:
+                with explained(f"{self._uri}/{name}", self._scheme):
+                    folder.copy()
+            except OSError as error:
+                show_note(f"Not kept yet: {error}")
+
+
+class _Exclusive:
+    """A folder of one writer."""
+
+    def __init__(self, folder: Path, uri: str, bucket: Bucket, prefix: str) -> None:
+        self._folder, self._copied = folder, _Scan()
+        self._generations = Generations(bucket, prefix)
+        self._generations.restore(folder)
+        self._copied = _scan(folder)
+
+    def copy(self) -> None:
+        if _scan(self._folder) == self._copied:
+            return
+        with _snapshot(self._folder) as (files, scan):
+            self._generations.save(files)
+            self._copied = scan
+
+
+class _Shared:
+    """A folder of several writers, each with files of its own."""
+
+    def __init__(self, folder: Path, uri: str, bucket: Bucket, prefix: str) -> None:
+        self._folder, self._bucket, self._prefix = folder, bucket, prefix
+        try:
+            download(uri, folder)
+        except StorageError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        self._copied = _scan(folder)
+
+    def copy(self) -> None:
+        found = _scan(self._folder)
+        for name in found:
+            # Not by the time: files are touched when they are used.
+            if found[name][:2] != self._copied.get(name, ())[:2]:
+                # A journal may grow meanwhile: what is there now is a beginning of it.
+                with contextlib.suppress(FileNotFoundError):
+                    self._bucket.put((self._folder / name).read_bytes(), self._prefix + name)
+        for name in self._copied.keys() - found.keys():
+            self._bucket.delete(self._prefix + name)
+        self._copied = found
+
+
+def _scan(folder: Path) -> _Scan:
+    """Returns the files of a folder, but for those that are being written."""
+    found = {}
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and not path.name.startswith("."):
+                status = path.stat()
+                name = path.relative_to(folder).as_posix()
+                found[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
+
+
+@contextlib.contextmanager
+def _snapshot(folder: Path) -> Iterator[tuple[dict[str, Path], _Scan]]:
+    """Yields the files of one moment, under names that stay: another look finds the same."""
+    place = folder.parent / f".{uuid.uuid4().hex}"
+    try:
+        while True:
+            scan = _scan(folder)
+            files = {name: place / str(index) for index, name in enumerate(scan)}
+            place.mkdir()
+            with contextlib.suppress(FileNotFoundError):
+                for name, link in files.items():
+                    # Files are replaced, not changed: the link keeps the content.
+                    os.link(folder / name, link)
+                if _scan(folder) == scan:
+                    break
+            shutil.rmtree(place)
+        yield files, scan
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

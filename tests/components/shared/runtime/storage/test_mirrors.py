@@ -1,0 +1,114 @@
+"""Folders that a bucket keeps, on one machine after the other."""
+
+import threading
+
+import pytest
+
+from kfp_vision.components.shared.runtime.storage import StorageError, kept_folder, mirrored
+from kfp_vision.components.shared.runtime.storage.buckets import open_bucket
+
+
+@pytest.fixture
+def place(bucket):
+    """Returns the bucket and the prefix of `bucket`."""
+    name, _, prefix = bucket.partition("://")[2].partition("/")
+    return open_bucket(bucket.partition(":")[0], name), prefix
+
+
+def keys(place, below=""):
+    bucket, prefix = place
+    start = f"{prefix}/{below}"
+    return [found.key.removeprefix(start) for found in bucket.objects(start)]
+
+
+def write_states(uri, *states):
+    """Writes one state after the other, each by a machine of its own."""
+    for state in states:
+        with mirrored(uri) as root:
+            folder = kept_folder(root / "run")
+            folder.mkdir(exist_ok=True)
+            (folder / "state.npz").write_bytes(state)
+
+
+def read_state(uri):
+    with mirrored(uri) as root:
+        return (kept_folder(root / "run") / "state.npz").read_bytes()
+
+
+def test_the_next_machine_goes_on_where_the_last_ended(bucket, place):
+    write_states(bucket, b"1", b"2", b"3")
+    assert read_state(bucket) == b"3"
+    assert keys(place, "run/generations/") == ["00000002.json", "00000003.json"]
+    assert len(keys(place, "run/objects/")) == 2
+
+
+def test_a_damaged_state_is_passed_over_and_named(bucket, place, capsys):
+    write_states(bucket, b"1", b"2")
+    store, prefix = place
+    torn = keys(place, "run/generations/")[-1]
+    manifest = store.reader.get(f"{prefix}/run/generations/{torn}").bytes().to_bytes()
+    store.put(manifest[:-20], f"{prefix}/run/generations/{torn}")
+    assert read_state(bucket) == b"1"
+    assert "note A checkpoint in the bucket is damaged" in capsys.readouterr().out
+    write_states(bucket, b"4")
+    assert read_state(bucket) == b"4"
+    assert torn not in keys(place, "run/generations/")
+
+
+def test_a_state_with_a_damaged_file_is_passed_over(bucket, place):
+    write_states(bucket, b"1", b"2")
+    store, prefix = place
+    for key in keys(place, "run/objects/"):
+        content = store.reader.get(f"{prefix}/run/objects/{key}").bytes().to_bytes()
+        if content == b"2":
+            store.put(b"", f"{prefix}/run/objects/{key}")
+    assert read_state(bucket) == b"1"
+
+
+def test_without_a_whole_state_nothing_is_started_anew_unasked(bucket, place):
+    write_states(bucket, b"1", b"2")
+    store, prefix = place
+    for key in keys(place, "run/objects/"):
+        store.delete(f"{prefix}/run/objects/{key}")
+    with pytest.raises(StorageError, match="must be whole.*to start anew"):
+        read_state(bucket)
+
+
+def test_what_is_removed_and_what_is_being_written_is_not_kept(bucket):
+    with mirrored(bucket) as root:
+        folder = kept_folder(root / "run")
+        folder.mkdir()
+        for name in ("state.npz", "best-1.npz", ".state.npz-partial"):
+            (folder / name).write_bytes(b"x")
+    with mirrored(bucket) as root:
+        folder = kept_folder(root / "run")
+        assert sorted(path.name for path in folder.iterdir()) == ["best-1.npz", "state.npz"]
+        (folder / "best-1.npz").unlink()
+    with mirrored(bucket) as root:
+        assert [path.name for path in kept_folder(root / "run").iterdir()] == ["state.npz"]
+
+
+def test_workers_share_a_folder_in_which_each_has_its_file(bucket, place):
+    both_started = threading.Barrier(2)
+
+    def work(name):
+        with mirrored(bucket) as root:
+            folder = kept_folder(root / "trials", shared=True)
+            folder.mkdir(exist_ok=True)
+            both_started.wait(20)
+            (folder / f"{name}.jsonl").write_text(f"{name}\n")
+
+    workers = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert keys(place, "trials/") == ["a.jsonl", "b.jsonl"]
+    with mirrored(bucket) as root:
+        folder = kept_folder(root / "trials", shared=True)
+        assert sorted(path.read_text() for path in folder.iterdir()) == ["a\n", "b\n"]
+
+
+def test_other_folders_stay_where_they_are(tmp_path):
+    assert kept_folder(tmp_path / "run") == tmp_path / "run"
+    assert not (tmp_path / "run").exists()
