@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 from docker.types import DeviceRequest, Mount
 
@@ -72,7 +72,7 @@ def remove_containers(output: str) -> None:
 
 def _remove(container: Container) -> None:
     # It may be gone, or about to go.
-    with contextlib.suppress(NotFound, APIError):
+    with contextlib.suppress(APIError):
         container.remove(force=True)
 
 

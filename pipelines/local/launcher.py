@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
 from rich.console import Console
 
@@ -77,12 +77,24 @@ def run_locally(
         Stopped: A signal has ended the run; `run.json` says so.
     """
     folder = local_folder(parameters.output_uri)
+    containers = _containers(parameters, runner, limits or Limits())
     _check(parameters)
-    containers = None
-    if runner == "docker":
-        containers = container_settings(parameters, limits or Limits(), check_engine())
     with explain_full_disk(folder):
         return _run(parameters, folder, console, containers)
+
+
+def _containers(parameters: Parameters, runner: Runner, limits: Limits) -> ContainerSettings | None:
+    """Returns what the tasks run in, None for processes."""
+    if runner not in get_args(Runner):
+        raise ValueError(f"`runner` must be one of {list(get_args(Runner))}. Received: {runner!r}")
+    if runner == "docker":
+        return container_settings(parameters, limits, check_engine())
+    if limits != Limits():
+        raise ValueError(
+            f"`cpus` and `memory_gib` limit containers. Received: {limits} for the runner "
+            f"{runner!r}. Add `--runner docker`."
+        )
+    return None
 
 
 def _run(

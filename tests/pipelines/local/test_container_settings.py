@@ -88,3 +88,22 @@ def test_limits_that_this_machine_does_not_have_are_refused(wrong):
 def test_what_a_container_cannot_read_is_refused_before_the_first_stage(tmp_path, changes, hint):
     with pytest.raises(ValueError, match=f"{hint}.*--runner subprocess"):
         settings_of(tmp_path, **changes)
+
+
+def test_without_an_engine_the_run_ends_before_anything_is_written(
+    kfp_vision_here, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    output = tmp_path / "out"
+    answer = kfp_vision_here(
+        *("run", "--dataset-uri", tmp_path, "--output", output, "--runner", "docker")
+    )
+    assert answer.returncode == 2
+    assert "needs a Docker engine that this user may use. Received: " in answer.stderr
+    assert not output.exists()
+
+
+def test_limits_without_containers_are_refused(kfp_vision_here, tmp_path):
+    answer = kfp_vision_here("run", "--dataset-uri", tmp_path, "--cpus", 1)
+    assert answer.returncode == 2
+    assert "`cpus` and `memory_gib` limit containers. Received: " in answer.stderr

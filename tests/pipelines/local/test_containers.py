@@ -9,8 +9,14 @@ import time
 import pytest
 
 from kfp_vision.components.shared.runtime.processes import usable_cpus
-from kfp_vision.pipelines.local.container_settings import ContainerSettings
-from kfp_vision.pipelines.local.containers import containers_of, run_container
+from kfp_vision.components.shared.runtime.storage import upload
+from kfp_vision.pipelines.local.container_settings import (
+    ContainerSettings,
+    Limits,
+    container_settings,
+)
+from kfp_vision.pipelines.local.containers import check_engine, containers_of, run_container
+from kfp_vision.pipelines.parameters import Parameters
 
 pytestmark = pytest.mark.docker
 
@@ -89,6 +95,33 @@ def test_only_the_output_and_temporary_files_can_be_written_and_the_caller_owns_
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["t"]
 
 
+def test_a_user_who_is_not_root_owns_what_a_task_writes(run, tmp_path, monkeypatch):
+    (tmp_path / "out").chmod(0o777)
+    for name, value in (("getuid", 12345), ("getgid", 23456), ("getgroups", [23456, 34567])):
+        monkeypatch.setattr(os, name, lambda value=value: value)
+    assert run(f"id -u; id -G; touch {tmp_path}/out/file") == (0, ["12345", "23456 34567"])
+    made = (tmp_path / "out" / "file").stat()
+    assert (made.st_uid, made.st_gid) == (12345, 23456)
+
+
+def test_a_task_reads_a_bucket_and_one_of_a_local_run_does_not(engine, bucket, tmp_path, capfd):
+    (tmp_path / "file").write_bytes(b"pixels")
+    (tmp_path / "out").mkdir()
+    upload(tmp_path / "file", f"{bucket}/file")
+    code = (
+        "import sys; from kfp_vision.components.shared.runtime.storage import open_folder as o;"
+        "print(o(sys.argv[1])[0].read('file'))"
+    )
+    for dataset, expected in ((bucket, 0), (str(tmp_path), 1)):
+        parameters = Parameters(dataset_uri=dataset, output_uri=str(tmp_path / "out"))
+        settings = container_settings(parameters, Limits(memory_gib=1), gpu=False)
+        command = ["timeout", "60", "python", "-c", code, bucket]
+        scratch = tmp_path / f"scratch {expected}"
+        scratch.mkdir()
+        assert (run_container(settings, scratch, command, {}) > 0) == bool(expected)
+        assert ("b'pixels'" in capfd.readouterr().out) == (not expected)
+
+
 def test_every_line_arrives_and_the_code_is_that_of_the_task(run, engine, settings):
     assert run("printf 'gr\\303\\274n\\nred'; exit 7") == (7, ["grün", "red"])
     code, lines = run("seq 20000")
@@ -103,6 +136,12 @@ def test_a_task_that_needs_too_much_memory_is_told_so(run):
         "The task needs more memory than its container may use, 512 MiB. `--memory-gib` sets the "
         "limit."
     )
+
+
+def test_an_image_that_is_not_there_is_named_with_the_command_that_builds_it(engine, monkeypatch):
+    monkeypatch.setattr("kfp_vision.pipelines.local.containers.image_name", lambda _: "other:1")
+    with pytest.raises(RuntimeError, match="Received: no other:1 .* `make images` builds it"):
+        check_engine()
 
 
 def test_what_a_killed_run_has_left_is_removed_before_the_next_one(engine, settings):
