@@ -196,6 +196,7 @@ def test_containers_end_with_their_launcher(engine, start, tmp_path, sent):
     assert status == ("stopped" if sent == signal.SIGINT else "running")
 
 
+@pytest.mark.slow
 def test_the_results_are_those_of_processes_bit_for_bit(
     engine, kfp_vision, digits_folder, small_model, tmp_path
 ):
