@@ -19,6 +19,7 @@ from kfp_vision.components.shared.runtime.storage.buckets import open_bucket
 # The files of tests that take longest, in processor time: last, they would keep one process busy
 # while the others have nothing left to do.
 _LONGEST = (
+    "test_whole_pipeline",
     "test_local_run",
     "test_throughput",
     "test_rejected_run",

@@ -51,7 +51,7 @@ class Backend:
         disks: Folder for the disks of the tasks; each is removed after its task.
         root_uri: Where artifacts lie, `s3://`; the endpoint is that of this process.
         secret: The Kubernetes secret that profiles name: key -> value.
-        preempt: Task -> what is in the line at which its container is killed, once.
+        preempt: Task -> pattern in its log at which its container is killed, once.
         logs: Task -> what it printed; an attempt has a number of its own.
         pauses_s: Seconds before each retry; they are not waited for.
     """

@@ -5,6 +5,7 @@ It has an empty disk, cannot write anywhere else, and inherits no environment bu
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def run_container(
         command: Of the compiled pipeline.
         disk: Holds the folders `tmp` and `minio`.
         secret: Environment variables.
-        kill_at: Text of the printed line at which the container is killed; empty for none.
+        kill_at: The container is killed when what it has printed holds this pattern; empty: never.
 
     Returns:
         The exit code, and what was printed.
@@ -64,7 +65,7 @@ def run_container(
         try:
             for line in process.stdout or ():
                 log += line
-                if kill_at and kill_at in line:
+                if kill_at and re.search(kill_at, log):
                     return "killed", log
             process.wait()
         finally:

@@ -1,0 +1,88 @@
+"""The compiled pipeline, all of it, on the strict backend: data and results lie in buckets."""
+
+import json
+import os
+import re
+
+import pytest
+from strict_backend import Backend
+
+from kfp_vision.components.shared.recipe.document import fetch_recipe
+from kfp_vision.components.shared.runtime.storage import download, open_folder, upload
+from kfp_vision.pipelines.cluster.compiling import compile_pipeline
+from kfp_vision.pipelines.cluster.placement import SECRET_KEYS
+from kfp_vision.pipelines.cluster.profile import Profile
+from kfp_vision.pipelines.resources import STAGES
+
+CLASSES, IMAGES = ("digit 0", "digit 1"), 80
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    path = tmp_path_factory.mktemp("package") / "pipeline.yaml"
+    compile_pipeline(path, Profile(secret="storage"))
+    return path
+
+
+@pytest.fixture
+def backend(s3, digits_folder, tmp_path) -> Backend:
+    for name in CLASSES:
+        for path in sorted((digits_folder / name).iterdir())[:IMAGES]:
+            upload(path, f"{s3}/digits/{name}/{path.name}")
+    secret = {key: os.environ[key] for key in SECRET_KEYS if key in os.environ}
+    return Backend(tmp_path / "disks", s3, secret)
+
+
+def test_every_stage_passes_and_the_results_can_be_read_back(backend, package, tmp_path):
+    root = backend.root_uri
+    # A line is printed at most once a second, after several steps: this is in the middle.
+    backend.preempt["train-model"] = r'(?s)"stage": "train".*"stage": "train"'
+    backend.run(
+        package,
+        {
+            "dataset_uri": f"{root}/digits",
+            "output_uri": f"{root}/out",
+            "checkpoint_uri": str(tmp_path / "volume"),
+            "architecture": "separable",
+            "epochs": 100,
+            "learn_batch_size": False,
+            # The rounds of several workers, without a trial in them.
+            "search_augmentation": False,
+            "trial_workers": 2,
+        },
+    )
+    names = {re.sub(r"^\d+-|-\d+$", "", name).replace("-", "_") for name in backend.logs}
+    assert names == set(STAGES) - {"no_trials"}
+    check_results(root, tmp_path / "out")
+    check_training_went_on([log for name, log in backend.logs.items() if "train-model" in name])
+
+
+def check_results(root, out):
+    """The output is that of a run on one machine, and its URIs lead to the artifacts."""
+    download(f"{root}/out", out)
+    report = json.loads((out / "report.json").read_text())
+    assert (report["status"], report["dataset"]["classes"]) == ("passed", [*CLASSES])
+    assert (out / "model/model.onnx").exists()
+    uris = json.loads((out / "artifacts.json").read_text())
+    assert all(uri.startswith("minio://") for uri in uris.values())
+    for uri in uris.values():
+        assert open_folder(uri)[0].list_files()
+    assert fetch_recipe(f"{uris['model']}/recipe.json").sections
+
+
+def check_training_went_on(logs):
+    """A container with an empty disk continued where the killed one had been."""
+    killed, finished = (
+        [
+            json.loads(line.split(" ", 1)[1])
+            for line in log.splitlines()
+            if '"stage": "train"' in line
+        ]
+        for log in logs
+    )
+    assert killed[-1]["done"] < killed[-1]["total"]
+    assert finished[0]["done"] >= killed[-1]["done"] > killed[0]["done"]
+    losses = {line["done"]: line["loss"] for line in killed}
+    again = [line for line in finished if line["done"] in losses]
+    assert all(line["loss"] == losses[line["done"]] for line in again)
+    assert finished[-1]["done"] == finished[-1]["total"]
