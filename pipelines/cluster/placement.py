@@ -27,6 +27,7 @@ SECRET_KEYS = (
     "AWS_REGION",
     "STORAGE_EMULATOR_HOST",
 )
+_GOOGLE_FOLDER = "/var/run/secrets/kfp-vision"
 
 
 def place(task: dsl.PipelineTask, profile: Profile) -> None:
@@ -42,13 +43,20 @@ def place(task: dsl.PipelineTask, profile: Profile) -> None:
     task.set_container_image(image_name(resources.image, profile.registry, digest))
     # Not `run_as_user`: the image has a numeric user, and OpenShift gives each namespace its own.
     kubernetes.set_security_context(task, run_as_non_root=True)
+    _give_access(task, profile)
+    if profile.queue:
+        kubernetes.add_pod_label(task, QUEUE_LABEL, profile.queue)
+
+
+def _give_access(task: dsl.PipelineTask, profile: Profile) -> None:
     if profile.image_pull_secret:
         kubernetes.set_image_pull_secrets(task, [profile.image_pull_secret])
     if profile.secret:
         names = {key: key for key in SECRET_KEYS}
         kubernetes.use_secret_as_env(task, profile.secret, names, optional=True)
-    if profile.queue:
-        kubernetes.add_pod_label(task, QUEUE_LABEL, profile.queue)
+    if profile.google_secret:
+        kubernetes.use_secret_as_volume(task, profile.google_secret, _GOOGLE_FOLDER)
+        task.set_env_variable("GOOGLE_APPLICATION_CREDENTIALS", f"{_GOOGLE_FOLDER}/key.json")
 
 
 def _set_resources(task: dsl.PipelineTask, resources: Resources) -> None:

@@ -84,6 +84,7 @@ class Profile:
         digests: Target -> `sha256:...`; the tag of this package for a target that is not there.
         image_pull_secret: Kubernetes secret for the registry.
         secret: Kubernetes secret with the access to the storage, see `placement.SECRET_KEYS`.
+        google_secret: Kubernetes secret with the `key.json` of a Google service account.
         service_account: For the run; a pipeline cannot name it itself.
         queue: Local queue of Kueue.
         stages: Stage -> fields of `Resources` that differ from the table.
@@ -95,6 +96,7 @@ class Profile:
     digests: dict[str, str] = dataclasses.field(default_factory=dict)
     image_pull_secret: str = ""
     secret: str = ""
+    google_secret: str = ""
     service_account: str = ""
     queue: str = ""
     stages: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)

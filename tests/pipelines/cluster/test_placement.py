@@ -164,6 +164,7 @@ def test_a_team_has_its_registry_queue_and_secrets(tmp_path):
         digests={"gpu": digest},
         image_pull_secret="registry",
         secret="bucket",
+        google_secret="google",
         queue="vision",
     )
     found = tasks(*documents(tmp_path, profile))
@@ -178,6 +179,11 @@ def test_a_team_has_its_registry_queue_and_secrets(tmp_path):
         (secret,) = task.kubernetes["secretAsEnv"]
         assert secret["secretName"] == "bucket"
         assert {each["envVar"] for each in secret["keyToEnv"]} == set(SECRET_KEYS)
+        (volume,) = task.kubernetes["secretAsVolume"]
+        (variable,) = task.container["env"]
+        assert volume["secretName"] == "google"
+        assert variable["name"] == "GOOGLE_APPLICATION_CREDENTIALS"
+        assert variable["value"] == f"{volume['mountPath']}/key.json"
 
 
 def test_access_to_the_storage_is_no_parameter(tmp_path):
