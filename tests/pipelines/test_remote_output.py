@@ -5,6 +5,7 @@ import json
 
 import pytest
 from rich.console import Console
+from storage_servers import KEYS
 
 from kfp_vision.components.shared.runtime.storage import open_folder, upload
 from kfp_vision.pipelines.local.closing_lines import print_summary
@@ -109,3 +110,8 @@ def test_a_failed_run_leaves_its_record_and_its_logs_in_the_bucket(
     assert record["status"] == "failed"
     assert "Received" in record["reason"]
     assert b"Traceback" in folder.read("logs/list-sources.log")
+    secret = KEYS["AWS_SECRET_ACCESS_KEY"]
+    assert secret not in answer.stdout + answer.stderr
+    assert not [path for path in folder.list_files() if secret.encode() in folder.read(path)]
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in left if secret.encode() in path.read_bytes()]

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLIENT", "MAX_TRIES", "RETRIES", "TIMEOUT_S", "Bucket", "StoredObject", "open_bucket"]
 
-# Long enough for a store that starts again: what cannot be reached is given up after about half a
-# minute, what is slow to refuse after a minute.
+# Long enough for a store that starts again: given up after half a minute to a minute.
 MAX_TRIES = 12
 TIMEOUT_S = 60
 RETRIES: "RetryConfig" = {

@@ -24,8 +24,7 @@ __all__ = ["GsBucket"]
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _RETRY = DEFAULT_RETRY.with_delay(initial=0.1, maximum=10, multiplier=2).with_timeout(TIMEOUT_S)
-# A broken upload goes on from the last chunk of this size.
-_CHUNK_BYTES = 32 * 2**20
+_FIELDS = "items(name,size,etag),prefixes,nextPageToken"
 # Uploads may be forgotten by the store; Google says to begin them again.
 _UPLOADS = 3
 
@@ -64,22 +63,24 @@ class GsBucket:
 
     def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Yields the objects whose keys start with `prefix`."""
-        yield from map(_stored, self._bucket.list_blobs(prefix=prefix, retry=_RETRY))
+        yield from map(
+            _stored, self._bucket.list_blobs(prefix=prefix, fields=_FIELDS, retry=_RETRY)
+        )
 
     def level(self, prefix: str) -> tuple[list[str], list[StoredObject]]:
         """Returns the prefixes and the objects up to the next `/` after `prefix`."""
-        found = self._bucket.list_blobs(prefix=prefix, delimiter="/", retry=_RETRY)
+        found = self._bucket.list_blobs(prefix=prefix, delimiter="/", fields=_FIELDS, retry=_RETRY)
         objects = [_stored(blob) for blob in found]
         return sorted(found.prefixes), objects
 
     def upload(self, source: Path, key: str) -> None:
-        """Writes an object, in chunks where it is large.
+        """Writes an object; a broken upload goes on where it broke.
 
         Raises:
             NotFound: There is no such bucket.
         """
         for left in reversed(range(_UPLOADS)):
-            blob = self._bucket.blob(key, chunk_size=_CHUNK_BYTES)
+            blob = self._bucket.blob(key)
             try:
                 blob.upload_from_filename(
                     str(source), checksum="crc32c", timeout=TIMEOUT_S, retry=_RETRY

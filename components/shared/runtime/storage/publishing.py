@@ -104,12 +104,15 @@ def _unchanged(
 
 @contextlib.contextmanager
 def _incoming(bucket: Bucket, prefix: str) -> Iterator[str]:
-    """Yields a temporary prefix; removes it at the end, with those that a killed writer left."""
-    try:
-        yield f"{prefix}{INCOMING}{uuid.uuid4().hex}/"
-    finally:
-        left = [found.key for found in bucket.objects(prefix + INCOMING)]
-        _each(left, bucket.delete)
+    """Yields a temporary prefix; removes those that writers left which were killed or failed."""
+    _remove_incoming(bucket, prefix)
+    yield f"{prefix}{INCOMING}{uuid.uuid4().hex}/"
+    _remove_incoming(bucket, prefix)
+
+
+def _remove_incoming(bucket: Bucket, prefix: str) -> None:
+    left = [found.key for found in bucket.objects(prefix + INCOMING)]
+    _each(left, bucket.delete)
 
 
 def _each(names: Iterable[str], function: Callable[[str], None]) -> None:

@@ -1,8 +1,9 @@
 """Buckets that speak S3: Amazon's, and those of AWS_ENDPOINT_URL."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -19,11 +20,14 @@ from kfp_vision.components.shared.runtime.storage.buckets import (
     StoredObject,
 )
 
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
+
 __all__ = ["S3Bucket"]
 
 _CONFIG = Config(
     # Its pauses begin with up to a second.
-    retries={"total_max_attempts": MAX_TRIES - 4, "mode": "standard"},
+    retries={"total_max_attempts": MAX_TRIES - 2, "mode": "standard"},
     connect_timeout=10,
     read_timeout=TIMEOUT_S,
     max_pool_connections=64,
@@ -57,7 +61,7 @@ class S3Bucket:
             endpoint=self._client.meta.endpoint_url,
             virtual_hosted_style_request=False,
             credential_provider=Boto3CredentialProvider(session),
-            client_options=CLIENT,
+            client_options=_trusting(CLIENT),
             retry_config=RETRIES,
         )
 
@@ -95,6 +99,12 @@ class S3Bucket:
     def _pages(self, **question: str) -> Iterator[dict[str, Any]]:
         pages = self._client.get_paginator("list_objects_v2")
         yield from pages.paginate(Bucket=self._name, **question)
+
+
+def _trusting(options: "ClientConfig") -> "ClientConfig":
+    """Returns the options with the certificate that a store of one's own may need."""
+    bundle = os.environ.get("AWS_CA_BUNDLE")
+    return {**options, "root_certificate": Path(bundle).read_bytes()} if bundle else options
 
 
 def _stored(entry: dict[str, Any]) -> StoredObject:
