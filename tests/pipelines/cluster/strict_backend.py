@@ -11,7 +11,6 @@ command, outputs), `objectstore/object_store.go` (folders), `metadata/converter.
 import dataclasses
 import itertools
 import json
-import math
 import shutil
 import threading
 from collections.abc import Mapping
@@ -23,20 +22,15 @@ from unittest import mock
 import boto3
 import yaml
 from google.protobuf import json_format
-from kfp import components, dsl, local
+from kfp import components, local
 from kfp.dsl import executor
 from kfp.local import config, status, task_dispatcher
 from kfp.local.orchestrator import task_executor
 from task_container import run_container
+from wire_format import Refused, refuse_constant, returned_value, runtime_artifact, wire
 
 # The kernel's MAX_ARG_STRLEN: the executor's input is one argument.
 MAX_ARGUMENT_BYTES = 128 * 1024
-# The only artifact whose metadata the user interface reads nested.
-_NESTED = "system.ClassificationMetrics"
-
-
-class Refused(AssertionError):  # noqa: N818 - what the backend does to a task.
-    """A backend would have failed the task, or changed what it wrote."""
 
 
 class _PreemptedError(Exception):
@@ -126,11 +120,11 @@ class Backend:
         }
         given = {name: value for name, value in arguments.items() if name in defined.parameters}
         artifacts = {
-            name: {"artifacts": [_runtime_artifact(each) for each in _as_list(arguments[name])]}
+            name: {"artifacts": [runtime_artifact(each) for each in _as_list(arguments[name])]}
             for name in defined.artifacts
         }
         return {
-            "parameterValues": {name: _wire(each) for name, each in {**defaults, **given}.items()},
+            "parameterValues": {name: wire(each) for name, each in {**defaults, **given}.items()},
             "artifacts": artifacts,
         }
 
@@ -204,7 +198,7 @@ class Backend:
         written = {}
         path = Path(outputs["outputFile"])
         if path.exists():
-            written = json.loads(path.read_text(), parse_constant=_refuse_constant)
+            written = json.loads(path.read_text(), parse_constant=refuse_constant)
         produced = dict(written.get("parameterValues", {}))
         for name in spec.output_definitions.parameters:
             if name not in produced:
@@ -216,7 +210,9 @@ class Backend:
             (said,) = written["artifacts"][name]["artifacts"]
             self._upload(_local(artifact, disk), *artifact["uri"].split("/", 3)[2:])
             kind = artifact["type"]["schemaTitle"]
-            returned = {key: _returned(key, each, kind) for key, each in said["metadata"].items()}
+            returned = {
+                key: returned_value(key, each, kind) for key, each in said["metadata"].items()
+            }
             extra = {"display_name": name, "store_session_info": "{}"}
             produced[name] = executor.create_artifact_instance(
                 {**artifact, "name": str(next(self._numbers)), "metadata": {**returned, **extra}}
@@ -258,42 +254,3 @@ def _as_list(value: Any) -> list[Any]:
 
 def _local(artifact: Mapping[str, Any], disk: Path) -> Path:
     return disk / "minio" / artifact["uri"].removeprefix("minio://")
-
-
-def _runtime_artifact(artifact: dsl.Artifact) -> dict[str, Any]:
-    return {
-        "name": artifact.name,
-        "uri": artifact.uri,
-        "type": {"schemaTitle": artifact.schema_title},
-        "metadata": artifact.metadata,
-    }
-
-
-def _wire(value: Any) -> Any:
-    """Returns a parameter as it arrives: protobuf knows one kind of number, and 1.0 is 1."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [_wire(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _wire(each) for name, each in value.items()}
-    return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise Refused(f"proto: syntax error: invalid value {name}")
-
-
-def _returned(name: str, value: Any, kind: str) -> Any:
-    """Returns a value of the metadata as the next task finds it.
-
-    Raises:
-        Refused: It would come back as something else: True as 1, and a dict in another one.
-    """
-    if kind == _NESTED and isinstance(value, dict | list):
-        return {"struct" if isinstance(value, dict) else "list": value}
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise Refused(f"Metadata must be text or numbers. Received: {name}={value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise Refused(f"Metadata must be finite. Received: {name}={value!r}")
-    return value

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from kfp import compiler, dsl
-from strict_backend import Backend, Refused
+from strict_backend import Backend
+from wire_format import Refused
 
 
 def component(function: Callable[..., Any]) -> Any:

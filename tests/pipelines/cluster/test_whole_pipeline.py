@@ -35,16 +35,16 @@ def backend(s3, digits_folder, tmp_path) -> Backend:
 
 def test_every_stage_passes_and_the_results_can_be_read_back(backend, package, tmp_path):
     root = backend.root_uri
-    # A line is printed at most once a second, after several steps: this is in the middle.
-    backend.preempt["train-model"] = r'(?s)"stage": "train".*"stage": "train"'
+    # A line is printed at most once a second: in the middle, with checkpoints in the bucket.
+    backend.preempt["train-model"] = r'(?s)("stage": "train".*){3}'
     backend.run(
         package,
         {
             "dataset_uri": f"{root}/digits",
             "output_uri": f"{root}/out",
-            "checkpoint_uri": str(tmp_path / "volume"),
+            "checkpoint_uri": f"{root}/checkpoints",
             "architecture": "separable",
-            "epochs": 100,
+            "epochs": 200,
             "learn_batch_size": False,
             # The rounds of several workers, without a trial in them.
             "search_augmentation": False,
@@ -71,7 +71,7 @@ def check_results(root, out):
 
 
 def check_training_went_on(logs):
-    """A container with an empty disk continued where the killed one had been."""
+    """A container with an empty disk continued from what the killed one left in the bucket."""
     killed, finished = (
         [
             json.loads(line.split(" ", 1)[1])
@@ -81,7 +81,7 @@ def check_training_went_on(logs):
         for log in logs
     )
     assert killed[-1]["done"] < killed[-1]["total"]
-    assert finished[0]["done"] >= killed[-1]["done"] > killed[0]["done"]
+    assert finished[0]["done"] > killed[0]["done"]
     losses = {line["done"]: line["loss"] for line in killed}
     again = [line for line in finished if line["done"] in losses]
     assert all(line["loss"] == losses[line["done"]] for line in again)
