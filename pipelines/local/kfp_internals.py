@@ -7,6 +7,8 @@ Replaced here: `local_logger_context` and `indented_print` of `kfp.local.logging
 
     component.component_spec.inputs     names of a component's inputs: pipelines/arguments.py
     component.python_func               the function of a component: inspection.py, rebuild.py
+    pipeline.pipeline_func              defines the tasks of a pipeline: cluster/compiling.py
+    dsl.pipeline_context.Pipeline       the tasks that were defined: cluster/compiling.py
     CACHE/KEY.json                      outputs of a task, `schema_title` and `uri`: cache.py
     ROOT/RUN/TASK/ID/OUTPUT             artifacts on disk: cache.py, launcher.py
     standard input                      inherited by the processes of tasks: processes.py
