@@ -32,7 +32,7 @@ from storage_faults import Fault, FaultyProxy, proxied
 from storage_servers import KEYS, FakeGcs, SeaweedFs, running
 
 _MIB = 2**20
-_LARGE_MIB, _PAIRS = 128, 5
+_LARGE_MIB, _PAIRS = 64, 7
 _SMALL_BYTES, _SMALL, _ONE_AT_A_TIME = 4000, 3000, 400
 _REQUESTS = 64
 _ROUNDS = 2
