@@ -17,11 +17,11 @@ MAX_TRIES = 12
 TIMEOUT_S = 60
 RETRIES: "RetryConfig" = {
     "max_retries": MAX_TRIES - 1,
-    # The clients draw each pause at random below a limit that doubles.
+    # A pause is drawn from the first one to three times the one before.
     "backoff": {
         "init_backoff": timedelta(seconds=0.1),
         "max_backoff": timedelta(seconds=10),
-        "base": 2,
+        "base": 3,
     },
     "retry_timeout": timedelta(seconds=TIMEOUT_S),
 }

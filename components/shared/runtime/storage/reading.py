@@ -15,6 +15,8 @@ from obstore.exceptions import BaseError, GenericError
 from kfp_vision.components.shared.runtime.storage.buckets import Bucket
 
 if TYPE_CHECKING:
+    # Bytes that are not copied into an object of Python before they are written.
+    from obstore import Bytes as Part
     from obstore import GetOptions
 
 __all__ = ["NUM_REQUESTS", "RANGE_BYTES", "ObjectFile", "fetch", "map_in_order", "read_object"]
@@ -63,42 +65,55 @@ def read_object(bucket: Bucket, key: str) -> bytes:
     whole = _repeated(read)
     if whole is not None:
         return whole
-    content = io.BytesIO()
-    _read_ranges(bucket, key, lambda start, part: _write_at(content, start, part))
-    return content.getvalue()
+    size, version = _describe(bucket, key)
+    content = bytearray(size)
+
+    def write(start: int, part: "Part") -> None:
+        memoryview(content)[start : start + len(part)] = memoryview(part)
+
+    _read_ranges(bucket, key, size, version, write)
+    return bytes(content)
 
 
 def fetch(bucket: Bucket, key: str, target: Path) -> None:
     """Writes an object to a local file, in ranges that are read at the same time."""
+    size, version = _describe(bucket, key)
     with target.open("wb") as file:
         descriptor = file.fileno()
-        _read_ranges(bucket, key, lambda start, part: os.pwrite(descriptor, part, start))
+        _read_ranges(
+            bucket, key, size, version, lambda start, part: os.pwrite(descriptor, part, start)
+        )
 
 
-def _write_at(content: io.BytesIO, start: int, part: bytes) -> None:
-    content.seek(start)
-    content.write(part)
-
-
-def _read_ranges(bucket: Bucket, key: str, write: Callable[[int, bytes], object]) -> None:
+def _describe(bucket: Bucket, key: str) -> tuple[int, str | None]:
     meta = bucket.reader.head(key)
-    starts = range(0, meta["size"], RANGE_BYTES)
+    return meta["size"], meta["e_tag"]
 
-    def read(start: int) -> tuple[int, bytes]:
-        end = min(start + RANGE_BYTES, meta["size"])
-        return start, _read_range(bucket, key, start, end, meta["e_tag"])
+
+def _read_ranges(
+    bucket: Bucket,
+    key: str,
+    size: int,
+    version: str | None,
+    write: "Callable[[int, Part], object]",
+) -> None:
+    """Calls `write` with the place and the bytes of each range, from several threads."""
+    starts = range(0, size, RANGE_BYTES)
+
+    def copy(start: int) -> None:
+        write(start, _read_range(bucket, key, start, min(start + RANGE_BYTES, size), version))
 
     with ThreadPoolExecutor(max(1, min(NUM_REQUESTS, len(starts)))) as pool:
-        for start, part in map_in_order(pool, read, starts, NUM_REQUESTS):
-            write(start, part)
+        for _ in map_in_order(pool, copy, starts, NUM_REQUESTS):
+            pass
 
 
-def _read_range(bucket: Bucket, key: str, start: int, end: int, version: str | None) -> bytes:
+def _read_range(bucket: Bucket, key: str, start: int, end: int, version: str | None) -> "Part":
     """Returns bytes `start` to `end` of the version of an object, all of them."""
 
-    def read() -> bytes:
+    def read() -> "Part":
         options: GetOptions = {"range": (start, end), "if_match": version}
-        part = bytes(bucket.reader.get(key, options=options).bytes())
+        part = bucket.reader.get(key, options=options).bytes()
         if len(part) != end - start:
             raise GenericError(f"{len(part)} of {end - start} bytes arrived")
         return part
@@ -116,8 +131,7 @@ class ObjectFile(io.RawIOBase):
             FileNotFoundError: There is no such object.
         """
         self._bucket, self._key, self._place = bucket, key, 0
-        meta = bucket.reader.head(key)
-        self._size, self._version = meta["size"], meta["e_tag"]
+        self._size, self._version = _describe(bucket, key)
 
     @classmethod
     def buffered(cls, bucket: Bucket, key: str) -> io.BufferedReader:
@@ -151,6 +165,6 @@ class ObjectFile(io.RawIOBase):
             part = _read_range(self._bucket, self._key, self._place, end, self._version)
         except BaseError as error:
             raise OSError(str(error).split("\n\n")[0]) from error
-        buffer[: len(part)] = part
+        memoryview(buffer)[: len(part)] = memoryview(part)
         self._place += len(part)
         return len(part)
