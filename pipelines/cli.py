@@ -193,6 +193,9 @@ def compile_pipeline(
     secret: Annotated[
         str | None, typer.Option(help="Kubernetes secret with the access to the storage.")
     ] = None,
+    trial_workers: Annotated[
+        int, typer.Option(min=1, help="Number of tasks that share the trials of a search round.")
+    ] = 1,
 ) -> None:
     """Write the pipeline as YAML for a Kubeflow Pipelines server."""
     from kfp_vision.pipelines.cluster.compiling import compile_pipeline
@@ -200,7 +203,7 @@ def compile_pipeline(
 
     changes = _given({"registry": registry, "secret": secret})
     cluster = dataclasses.replace(read_profile(profile), **changes)
-    compile_pipeline(path, cluster)
+    compile_pipeline(path, cluster, trial_workers)
     print(f"{path} is written.")
     if cluster.service_account:
         print(f"Run it with the service account {cluster.service_account}, which is not in a file.")

@@ -1,6 +1,6 @@
 """The part of the DAG that searches the policy: transforms are measured, then tried."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kfp import dsl
@@ -8,8 +8,9 @@ from kfp import dsl
 from kfp_vision.components.augmentation_search.component import search_augmentation
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS
 from kfp_vision.components.trial_search.component import (
-    no_trials,
-    propose_trials,
+    decide_trials,
+    propose_first_trials,
+    propose_next_trials,
     run_trials,
     search_trials,
 )
@@ -18,53 +19,36 @@ __all__ = ["search_policy"]
 
 
 def search_policy(
-    dataset: Mapping[str, Any],
-    recipe: dsl.Artifact,
-    search: bool,
-    workers: int,
-    seed: int,
-    checkpoint_uri: str,
-    image_cache_gib: float,
-) -> tuple[dsl.Artifact, dsl.Artifact]:
+    add: Callable[..., Any], recipe: dsl.Artifact, search: bool, workers: int
+) -> dsl.Artifact:
     """Adds the tasks of the search to the pipeline that calls this.
 
     With one worker the whole search by trials is the task `search-trials`. With several, each
     round is proposed from the results of the one before, cut into a list for each worker and run
-    by one task a list; `search-trials` then has nothing left to run and decides.
+    by one task a list; `decide-trials` then decides.
 
     Args:
-        dataset: Artifacts of the import.
+        add: Adds a task, with the arguments and the parts of the dataset that it names.
         recipe: Artifact with the recipe that the search starts from.
         search: False keeps the policy of the recipe.
-        workers: Tasks that share the trials of a round.
-        seed: Seed of the search.
-        checkpoint_uri: A folder that outlives the run.
-        image_cache_gib: Bound of the decoded images that are kept there.
+        workers: Tasks that share the trials of a round. Known when the pipeline is compiled: the
+            loops run over numbers, for one over an empty list would fail what collects it.
 
     Returns:
-        The artifacts `augmentation` and `search`; the latter holds the recipe to train with.
+        The artifact `search`, which holds the recipe to train with.
     """
-    kept = {"checkpoint_uri": checkpoint_uri, "image_cache_gib": image_cache_gib}
-    images = {name: dataset[name] for name in ("dataset_info", "train", "validation")}
-    augmentation = search_augmentation(
-        **images, recipe=recipe, search=search, seed=seed, **kept
-    ).outputs["augmentation"]
-    inputs = {**images, "recipe": recipe, "augmentation": augmentation}
-    with dsl.If(workers > 1):
-        lists = propose_trials(augmentation=augmentation, results=[], workers=workers, seed=seed)
-        for _ in ROUNDS:
-            with dsl.ParallelFor(lists.output) as work:
-                trials = run_trials(**inputs, work=work, **kept)
-            results = dsl.Collected(trials.output)
-            lists = propose_trials(
-                augmentation=augmentation, results=results, workers=workers, seed=seed
-            )
-    with dsl.Else():
-        nothing = no_trials()
-    chosen = search_trials(
-        **inputs,
-        results=dsl.OneOf(lists.output, nothing.output),
-        seed=seed,
-        **kept,
-    )
-    return augmentation, chosen.outputs["search"]
+    found: Mapping[str, Any] = add(search_augmentation, recipe=recipe, search=search).outputs
+    table = found["augmentation"]
+    inputs = {"recipe": recipe, "augmentation": table, "trial_start": found["trial_start"]}
+    if workers == 1:
+        return add(search_trials, **inputs).outputs["search"]
+    proposal = add(propose_first_trials, augmentation=table, workers=workers).output
+    for name in ROUNDS:
+        with dsl.ParallelFor([*range(workers)], name=name) as worker:
+            trials = add(run_trials, **inputs, proposal=proposal, worker=worker)
+        results = dsl.Collected(trials.outputs["results"])
+        if name != ROUNDS[-1]:
+            proposal = add(
+                propose_next_trials, augmentation=table, results=results, workers=workers
+            ).output
+    return add(decide_trials, recipe=recipe, augmentation=table, results=results).outputs["search"]

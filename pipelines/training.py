@@ -19,9 +19,25 @@ from kfp_vision.pipelines.searching import search_policy
 __all__ = ["training_pipeline"]
 
 
-@dsl.pipeline(name="kfp-vision-training", description="Trains, evaluates and exports a classifier.")
-@takes_arguments
-def training_pipeline(arguments: Mapping[str, Any]) -> None:
+def training_pipeline(trial_workers: int) -> Any:
+    """Returns the pipeline.
+
+    Args:
+        trial_workers: Tasks that share the trials of a round; they decide the shape of the DAG.
+    """
+
+    @dsl.pipeline(
+        name="kfp-vision-training", description="Trains, evaluates and exports a classifier."
+    )
+    @takes_arguments
+    def pipeline(arguments: Mapping[str, Any]) -> None:
+        """Trains a model."""
+        _add_tasks(arguments, trial_workers)
+
+    return pipeline
+
+
+def _add_tasks(arguments: Mapping[str, Any], trial_workers: int) -> None:
     """Defines the DAG; a stage receives the arguments and parts of the dataset that it names."""
     given = dict(arguments)
 
@@ -35,15 +51,7 @@ def training_pipeline(arguments: Mapping[str, Any]) -> None:
     gate = add(check_profile, profile=profile)
     choice = add(choose_network, recipe=profile).after(gate).outputs["choice"]
     probe = add(probe_batch_size, recipe=choice).outputs["probe"]
-    augmentation, search = search_policy(
-        dataset=given,
-        recipe=probe,
-        search=arguments["search_augmentation"],
-        workers=arguments["trial_workers"],
-        seed=arguments["seed"],
-        checkpoint_uri=arguments["checkpoint_uri"],
-        image_cache_gib=arguments["image_cache_gib"],
-    )
+    search = search_policy(add, probe, arguments["search_augmentation"], trial_workers)
     model = add(train_model, recipe=search).outputs["model"]
     evaluation = add(evaluate_model, model=model).outputs["evaluation"]
     exports = add(export_model, evaluation=evaluation).outputs["exports"]

@@ -12,6 +12,7 @@ def search_augmentation(
     validation: dsl.Input[dsl.Dataset],
     recipe: dsl.Input[dsl.Artifact],
     augmentation: dsl.Output[dsl.Artifact],
+    trial_start: dsl.Output[dsl.Artifact],
     search: bool,
     seed: int,
     checkpoint_uri: str,
@@ -21,14 +22,15 @@ def search_augmentation(
     from pathlib import Path
 
     from kfp_vision.components.augmentation_search.search import search_augmentation
-    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
+    from kfp_vision.components.shared.artifacts.artifact_parts import join_parts, move_files
+    from kfp_vision.components.shared.artifacts.augmentation_table import START
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import costs_before, hand_on, plan_before
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
     spent = costs_before(recipe)
     with (
-        join_dataset(dataset_info, train, validation) as dataset_dir,
+        join_parts(dataset_info, train, validation) as dataset_dir,
         checkpoint_folder(checkpoint_uri) as checkpoints,
     ):
         table = search_augmentation(
@@ -42,5 +44,6 @@ def search_augmentation(
             plan_before(recipe),
             spent,
         )
+    move_files(Path(augmentation.path), trial_start, *START)
     hand_on(augmentation, "augmentation", recipe)
     augmentation.metadata["groups"] = len(table.groups)

@@ -1,6 +1,6 @@
 """Measures on a checkpoint what every transform does to held-out images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -34,6 +34,7 @@ from kfp_vision.components.shared.augmentation.policy import (
 from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS, TRANSFORMS
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.datasets.store import write_thin_split
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.runtime.progress import Progress
@@ -63,7 +64,7 @@ def measure_transforms(
     cache: ImageCache | None = None,
     feature_dir: Path | None = None,
 ) -> AugmentationTable:
-    """Writes `checkpoint.npz`, `subset.npy` and `examples.npz`; returns the table.
+    """Writes what trials start from (`START`) and `examples.npz`; returns the table.
 
     Args:
         dataset_dir: Folder of the dataset.
@@ -109,6 +110,8 @@ def measure_transforms(
     kept = keep_levels(rows)
     write_checkpoint(output_dir / "checkpoint.npz", trainer.state(), {"steps": learned.steps})
     np.save(output_dir / "subset.npy", subset)
+    parts = held_out.selecting(plan.num_scored), held_out.confirming
+    _write_images(dataset_dir, subset, parts, output_dir)
     _write_examples(train, kept, output_dir / "examples.npz", seed)
     return AugmentationTable(
         plan=plan,
@@ -129,6 +132,15 @@ def _take(
     images = np.concatenate([pixels for pixels, _ in parts])
     names = parts[0][1]
     return images, {name: np.concatenate([each[name] for _, each in parts]) for name in names}
+
+
+def _write_images(
+    dataset_dir: Path, subset: np.ndarray, parts: Sequence[Rows], output_dir: Path
+) -> None:
+    """Writes the splits with those images alone that trials learn or are scored by."""
+    validation, train = zip(*parts, strict=True)
+    write_thin_split(dataset_dir, "validation", np.concatenate(validation), output_dir)
+    write_thin_split(dataset_dir, "train", np.concatenate([subset, *train]), output_dir)
 
 
 def _regularisers(recipe: Recipe, task: Task, num_classes: int) -> dict[str, float]:

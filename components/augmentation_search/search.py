@@ -40,7 +40,7 @@ def search_augmentation(
     budget: RunPlan | None = None,
     spent: Sequence[StageCost] = (),
 ) -> AugmentationTable:
-    """Writes `table.json` and `cost.json` and, for a search, `checkpoint.npz` and `examples.npz`.
+    """Writes `table.json` and `cost.json` and, for a search, `START` and `examples.npz`.
 
     Args:
         dataset_dir: Folder of the dataset.

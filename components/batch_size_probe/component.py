@@ -31,7 +31,7 @@ def probe_batch_size(
     from pathlib import Path
 
     from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
-    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
+    from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import costs_before, hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
@@ -47,7 +47,7 @@ def probe_batch_size(
         seed=seed,
     )
     spent = costs_before(recipe)
-    with join_dataset(dataset_info, train) as dataset_dir:
+    with join_parts(dataset_info, train) as dataset_dir:
         result = probe_batch_size(
             dataset_dir,
             Path(recipe.path) / "recipe.json",

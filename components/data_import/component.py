@@ -56,7 +56,7 @@ def import_dataset(
         train: Its images; a task downloads the splits that it reads.
         validation: The same.
         test: The same.
-        unlabeled: The same; without rows where there are none.
+        unlabeled: The same; empty where there are none.
         dataset_uri: A local path, gs:// or s3:// URI, or `tfds:NAME`.
         dataset_format: A key of `readers.FORMATS`, `tfds`, or `auto`.
         task: A key of `shared.tasks.TASKS`, or `auto`.
@@ -70,7 +70,7 @@ def import_dataset(
     from pathlib import Path
 
     from kfp_vision.components.data_import import importer
-    from kfp_vision.components.shared.datasets.dataset_parts import divide_dataset
+    from kfp_vision.components.shared.artifacts.artifact_parts import move_files
     from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
@@ -80,7 +80,8 @@ def import_dataset(
     folder = Path(dataset_info.path)
     info = importer.import_dataset(dataset_uri, folder, config)
     splits = {"train": train, "validation": validation, "test": test, "unlabeled": unlabeled}
-    divide_dataset(folder, splits)
+    for name, split in splits.items():
+        move_files(folder, split, f"{name}.arrow")
     hand_on(dataset_info, "dataset_info")
     dataset_info.metadata.update(fingerprint=info.fingerprint, task=info.task, **info.splits)
 

@@ -32,7 +32,7 @@ def profile_dataset(
     from pathlib import Path
 
     from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
-    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
+    from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.recipe.budget import with_budget
     from kfp_vision.components.shared.recipe.document import Recipe, fetch_recipe
     from kfp_vision.components.shared.report.records import costs_before, hand_on
@@ -47,7 +47,7 @@ def profile_dataset(
         positive_class=positive_class,
         use_validation_for_training=use_validation_for_training,
     )
-    with join_dataset(dataset_info, train, validation, test, unlabeled) as dataset_dir:
+    with join_parts(dataset_info, train, validation, test, unlabeled) as dataset_dir:
         result = profile_images(dataset_dir, recipe, output_dir, config, spent)
     hand_on(profile, "profile", dataset_info)
     shutil.copyfile(output_dir / "profile.html", page.path)

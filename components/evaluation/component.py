@@ -25,14 +25,14 @@ def evaluate_model(
     from pathlib import Path
 
     from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
-    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
+    from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
     with (
-        join_dataset(dataset_info, train, validation, test) as dataset_dir,
+        join_parts(dataset_info, train, validation, test) as dataset_dir,
         checkpoint_folder(checkpoint_uri) as checkpoints,
     ):
         result = evaluate_model(
@@ -74,11 +74,11 @@ def export_model(
     from pathlib import Path
 
     from kfp_vision.components.evaluation.export import ExportConfig, export_model
-    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
+    from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import hand_on
 
-    with join_dataset(dataset_info, train, test) as dataset_dir:
+    with join_parts(dataset_info, train, test) as dataset_dir:
         results = export_model(
             dataset_dir,
             Path(evaluation.path),

@@ -31,7 +31,7 @@ def choose_network(
     from pathlib import Path
 
     from kfp_vision.components.network_choice.choose import choose_network
-    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
+    from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.recipe.user_choices import UserChoices
     from kfp_vision.components.shared.report.records import costs_before, hand_on
@@ -49,7 +49,7 @@ def choose_network(
         seed=seed,
     )
     with (
-        join_dataset(dataset_info, train, validation) as dataset_dir,
+        join_parts(dataset_info, train, validation) as dataset_dir,
         checkpoint_folder(checkpoint_uri) as checkpoints,
     ):
         result = choose_network(

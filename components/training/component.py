@@ -23,7 +23,7 @@ def train_model(
     """
     from pathlib import Path
 
-    from kfp_vision.components.shared.datasets.dataset_parts import join_dataset
+    from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.recipe.user_choices import UserChoices
     from kfp_vision.components.shared.report.records import costs_before, hand_on, plan_before
@@ -33,7 +33,7 @@ def train_model(
 
     spent = costs_before(recipe)
     with (
-        join_dataset(dataset_info, train, validation) as dataset_dir,
+        join_parts(dataset_info, train, validation) as dataset_dir,
         checkpoint_folder(checkpoint_uri) as checkpoints,
     ):
         summary = train_model(
@@ -47,5 +47,5 @@ def train_model(
             plan_before(recipe),
         )
     hand_on(model, "model", recipe)
-    validation = {f"validation_{name}": value for name, value in summary.validation.items()}
-    log_metrics(metrics, {**validation, "images_per_second": summary.images_per_second})
+    scores = {f"validation_{name}": value for name, value in summary.validation.items()}
+    log_metrics(metrics, {**scores, "images_per_second": summary.images_per_second})

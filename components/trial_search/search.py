@@ -1,6 +1,11 @@
-"""The stage: trials round by round in one process, or slices of a round for several."""
+"""The stage: trials round by round in one process, or parts of a round for several.
+
+Trials travel in `trials.json`: of a proposal a list for each worker, of results one list. As
+parameters they would be arguments of a process, which end at 128 KiB.
+"""
 
 import dataclasses
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +23,17 @@ from kfp_vision.components.trial_search.recording import record_policy, summaris
 from kfp_vision.components.trial_search.running import TrialProcess, merge_trials
 from kfp_vision.components.trial_search.stage_report import read_examples, search_report
 
-__all__ = ["Inputs", "propose_slices", "read_search", "run_slice", "search_trials"]
+__all__ = [
+    "Inputs",
+    "propose_slices",
+    "propose_trials",
+    "read_search",
+    "run_slice",
+    "run_trials",
+    "search_trials",
+]
+
+_TRIALS_FILE = "trials.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +41,9 @@ class Inputs:
     """What a search reads.
 
     Attributes:
-        dataset: Folder of the dataset.
+        dataset: Folder of the dataset; the images that trials look at are enough.
         recipe: The complete recipe.
-        table: The `augmentation` artifact.
+        table: Folder of `augmentation` and of what trials start from.
         cache: Keeps decoded images for other stages and runs; None keeps none.
     """
 
@@ -50,15 +65,17 @@ def read_search(table: AugmentationTable) -> tuple[SearchPlan, SearchSpace] | No
 
 @explains_full_disk("output_dir", "checkpoint_dir")
 def search_trials(
-    inputs: Inputs, results: Sequence[str], output_dir: Path, checkpoint_dir: Path, seed: int
+    inputs: Inputs, results: Sequence[Path], output_dir: Path, checkpoint_dir: Path, seed: int
 ) -> SearchResult:
     """Runs all trials that are missing and decides; one process is a whole search.
+
+    Where none is missing, no image is read.
 
     Writes `search.json`, `recipe.json` and `cost.json` (of all trials).
 
     Args:
         inputs: Paths that are read.
-        results: Trials that other workers have run, as JSON; empty with one worker.
+        results: Folders of what workers have written in the last round; empty with one worker.
         output_dir: Is created.
         checkpoint_dir: Outlives a killed task; holds the journal of the trials.
         seed: Seed of the search.
@@ -71,14 +88,15 @@ def search_trials(
     started_from = read_recipe(inputs.recipe)
     table = read_json(AugmentationTable, inputs.table / "table.json")
     search = read_search(table)
-    recipe, trials, seconds, seen = started_from, merge_trials(results), 0.0, 0
+    recipe, trials, seconds, seen = started_from, _read_trials(results), 0.0, 0
     began = time.monotonic()
     if search is None:
         result = SearchResult(skipped=table.skipped)
     else:
         plan, space = search
-        process = inputs.process(checkpoint_dir, plan, space)
+        process = None
         while missing := next_trials(trials, space, plan, seed):
+            process = process or inputs.process(checkpoint_dir, plan, space)
             trials += process.run(missing)
         result = summarise(trials, plan, space.techniques)
         recipe = record_policy(inputs.dataset, started_from, result, space.techniques)
@@ -96,6 +114,47 @@ def search_trials(
     seconds = max(seconds, time.monotonic() - began)
     write_json(StageCost("search_trials", seconds, seen), output_dir / COST_FILE)
     return result
+
+
+def _read_trials(folders: Sequence[Path]) -> list[Trial]:
+    return merge_trials((each / _TRIALS_FILE).read_text(encoding="utf-8") for each in folders)
+
+
+def propose_trials(
+    table_dir: Path, results: Sequence[Path], workers: int, seed: int, output_dir: Path
+) -> None:
+    """Writes the trials so far and the next ones, a list for each worker.
+
+    Args:
+        table_dir: The `augmentation` artifact, which holds the plan.
+        results: Folders of what the workers of the round before wrote; empty before the first.
+        workers: Number of lists; those without a trial are empty.
+        seed: Seed of the search.
+        output_dir: Is created.
+    """
+    texts = [(each / _TRIALS_FILE).read_text(encoding="utf-8") for each in results]
+    slices = propose_slices(table_dir, texts, workers, seed)
+    lists = [json.loads(each) for each in slices] + [[]] * (workers - len(slices))
+    output_dir.mkdir(parents=True, exist_ok=True)
+    (output_dir / _TRIALS_FILE).write_text(json_text(lists), encoding="utf-8")
+
+
+def run_trials(
+    inputs: Inputs, proposal: Path, worker: int, output_dir: Path, checkpoint_dir: Path
+) -> None:
+    """Runs the trials of one worker and writes them with their results.
+
+    Args:
+        inputs: Paths that are read.
+        proposal: Folder of `propose_trials`.
+        worker: Which of its lists.
+        output_dir: Is created.
+        checkpoint_dir: Outlives a killed task; holds the journal of the trials.
+    """
+    lists = json.loads((proposal / _TRIALS_FILE).read_text(encoding="utf-8"))
+    ended = run_slice(inputs, json_text(lists[worker]), checkpoint_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    (output_dir / _TRIALS_FILE).write_text(ended, encoding="utf-8")
 
 
 def propose_slices(table_dir: Path, results: Sequence[str], workers: int, seed: int) -> list[str]:

@@ -15,9 +15,16 @@ from kfp_vision.pipelines.training import training_pipeline
 __all__ = ["compile_pipeline"]
 
 
-def compile_pipeline(path: Path, profile: Profile) -> None:
-    """Writes the training pipeline for a cluster."""
-    define = training_pipeline.pipeline_func
+def compile_pipeline(path: Path, profile: Profile, trial_workers: int) -> None:
+    """Writes the training pipeline for a cluster.
+
+    Args:
+        path: Of the YAML file.
+        profile: Of the cluster.
+        trial_workers: As of `training_pipeline`.
+    """
+    trained = training_pipeline(trial_workers)
+    define = trained.pipeline_func
 
     @functools.wraps(define)
     def placed(*channels: Any) -> None:
@@ -27,8 +34,8 @@ def compile_pipeline(path: Path, profile: Profile) -> None:
 
     pipeline = dsl.pipeline(
         placed,
-        name=training_pipeline.name,
-        description=training_pipeline.description,
+        name=trained.name,
+        description=trained.description,
         pipeline_config=dsl.PipelineConfig(
             ttl_seconds_after_finished=TTL_HOURS * 3600,
             active_deadline_seconds=RUN_HOURS * 3600,

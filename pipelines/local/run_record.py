@@ -22,7 +22,7 @@ class StageResult:
         outcome: `done`, `cached`, `failed`, or `stopped` with the run.
         seconds: Wall-clock time of the task, start-up and imports included.
         work_seconds: Time of the work as the stage measured it; 0 when it measures nothing. That
-            of `search-trials` is the work of all its workers.
+            of `decide-trials` is the work of all its workers.
     """
 
     name: str

@@ -23,6 +23,7 @@ from typing import TextIO
 import psutil
 from kfp import local
 
+from kfp_vision.pipelines.arguments import SHAPE
 from kfp_vision.pipelines.local.cache import keep_metrics, remove_unused
 from kfp_vision.pipelines.local.container_settings import ContainerSettings
 from kfp_vision.pipelines.local.containers import remove_containers, run_container
@@ -123,7 +124,8 @@ def main() -> None:
         enable_caching=True,
         raise_on_error=True,
     )
-    training_pipeline(**settings["arguments"])
+    arguments = settings["arguments"]
+    training_pipeline(arguments.pop(SHAPE))(**arguments)
     remove_unused(pipeline_root, cache_root)
 
 

@@ -11,7 +11,7 @@ REPEATS = 5
 CODE = (
     "import sys; from kfp import compiler;"
     "from kfp_vision.pipelines.training import training_pipeline;"
-    "compiler.Compiler().compile(training_pipeline, sys.argv[1])"
+    "compiler.Compiler().compile(training_pipeline(1), sys.argv[1])"
 )
 
 

@@ -10,9 +10,9 @@ import pytest
 from kfp import dsl
 from sklearn.datasets import load_digits
 
+from kfp_vision.components.shared.artifacts.artifact_parts import move_files
 from kfp_vision.components.shared.artifacts.dataset_info import SPLITS, DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import write_json
-from kfp_vision.components.shared.datasets.dataset_parts import divide_dataset
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
 
 
@@ -99,7 +99,8 @@ def divided(tmp_path: Path) -> Callable[..., dict[str, dsl.Artifact]]:
         shutil.copytree(dataset_dir, root / "dataset_info")
         names = ("dataset_info", *SPLITS)
         parts = {name: dsl.Artifact(uri=str(root / name)) for name in names}
-        divide_dataset(root / "dataset_info", {name: parts[name] for name in SPLITS})
+        for name in SPLITS:
+            move_files(root / "dataset_info", parts[name], f"{name}.arrow")
         return {name: parts[name] for name in ("dataset_info", *splits)}
 
     return divide

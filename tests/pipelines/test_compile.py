@@ -19,11 +19,20 @@ def compiled(tmp_path_factory, kfp_vision):
     return pipeline
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, kfp_vision):
+    """For several workers."""
+    path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    answer = kfp_vision("compile", path, "--trial-workers", 2)
+    assert answer.returncode == 0, answer.stderr
+    return next(yaml.safe_load_all(path.read_text()))
+
+
 def test_compiling_imports_neither_tensorflow_nor_keras(tmp_path):
     code = (
         "import sys; from kfp import compiler;"
         "from kfp_vision.pipelines.training import training_pipeline;"
-        f"compiler.Compiler().compile(training_pipeline, {str(tmp_path / 'pipeline.yaml')!r});"
+        f"compiler.Compiler().compile(training_pipeline(2), {str(tmp_path / 'pipeline.yaml')!r});"
         "sys.exit(bool({'tensorflow', 'keras', 'sklearn'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -45,40 +54,60 @@ def test_nothing_is_measured_or_trained_before_the_gate(compiled):
     assert "search-trials" in tasks["train-model"]["dependentTasks"]
 
 
-def test_one_worker_runs_the_search_in_one_task_and_several_share_its_rounds(compiled):
-    branches = compiled["components"]["comp-condition-branches-1"]["dag"]["tasks"]
-    conditions = [task["triggerPolicy"]["condition"] for task in branches.values()]
-    assert any("> 1" in condition for condition in conditions)
-    several, one = (
-        compiled["components"][task["componentRef"]["name"]]["dag"]["tasks"]
-        for task in branches.values()
-    )
-    assert list(one) == ["no-trials"]
-    loops = [name for name in several if name.startswith("for-loop")]
-    proposals = [name for name in several if name.startswith("propose-trials")]
-    assert (len(loops), len(proposals)) == (len(ROUNDS), len(ROUNDS) + 1)
-    # Every round is proposed from the trials before it.
-    for loop, before, after in zip(loops, proposals, proposals[1:], strict=False):
-        items = several[loop]["parameterIterator"]["items"]["inputParameter"]
-        assert items == f"pipelinechannel--{before}-Output"
-        assert loop in several[after]["dependentTasks"]
+def test_one_worker_runs_the_search_in_one_task(compiled):
+    tasks = compiled["root"]["dag"]["tasks"]
+    assert "search-trials" in tasks
+    assert not [name for name in tasks if name.startswith(("for-loop", "condition", "propose"))]
+    # One DAG, without pods that only hold others.
+    assert not [name for name, each in compiled["components"].items() if "dag" in each]
 
 
-def test_a_task_downloads_the_splits_that_it_reads_and_no_other(compiled):
-    parts = {"dataset_info", *SPLITS}
+def test_several_workers_share_the_rounds_of_the_search(shared):
+    tasks = shared["root"]["dag"]["tasks"]
+    loops = [name for name in tasks if name.startswith("for-loop")]
+    loops.sort(key=lambda name: int(name.rpartition("-")[2]))
+    proposals = ["propose-first-trials", *_numbered("propose-next-trials", len(ROUNDS) - 1)]
+    assert len(loops) == len(ROUNDS)
+    assert set(proposals) <= tasks.keys()
+    # Never over an empty list: what collects it would fail.
+    assert {tasks[loop]["parameterIterator"]["items"]["raw"] for loop in loops} == {"[0, 1]"}
+    # Every round is proposed from the trials before it, and proposals are artifacts.
+    for loop, before in zip(loops, proposals, strict=True):
+        assert before in tasks[loop]["dependentTasks"]
+        assert f"pipelinechannel--{before}-proposal" in tasks[loop]["inputs"]["artifacts"]
+    for loop, after in zip(loops, [*proposals[1:], "decide-trials"], strict=True):
+        assert loop in tasks[after]["dependentTasks"]
+
+
+def test_no_list_of_trials_is_an_argument(shared):
+    kinds = {
+        spec["parameterType"]
+        for component in shared["components"].values()
+        for spec in component.get("inputDefinitions", {}).get("parameters", {}).values()
+    }
+    assert "LIST" not in kinds
+
+
+def _numbered(name, count):
+    return [name, *(f"{name}-{number}" for number in range(2, count + 1))]
+
+
+def test_a_task_downloads_the_images_that_it_reads_and_no_others(compiled, shared):
+    parts = {"dataset_info", "trial_start", *SPLITS}
     read = {
         name.removeprefix("comp-"): parts & set(component["inputDefinitions"].get("artifacts", {}))
-        for name, component in compiled["components"].items()
+        for name, component in (compiled["components"] | shared["components"]).items()
         if {"executorLabel", "inputDefinitions"} <= component.keys() and not name[-1].isdigit()
     }
     trained = {"dataset_info", "train", "validation"}
     assert {name: splits for name, splits in read.items() if splits} == {
-        "profile-dataset": parts,
+        "profile-dataset": {"dataset_info", *SPLITS},
         "choose-network": trained,
         "probe-batch-size": {"dataset_info", "train"},
         "search-augmentation": trained,
-        "run-trials": trained,
-        "search-trials": trained,
+        "run-trials": {"dataset_info", "trial_start"},
+        "search-trials": {"dataset_info", "trial_start"},
+        "decide-trials": {"dataset_info"},
         "train-model": trained,
         "evaluate-model": {*trained, "test"},
         "export-model": {"dataset_info", "train", "test"},

@@ -39,7 +39,6 @@ STAGES = (
     "choose-network",
     "probe-batch-size",
     "search-augmentation",
-    "no-trials",
     "search-trials",
     "train-model",
     "evaluate-model",

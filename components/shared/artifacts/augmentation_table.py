@@ -1,8 +1,15 @@
-"""The `augmentation` artifact: the plan of the search, and what every transform does to images."""
+"""The `augmentation` artifact: the plan of the search, and what every transform does to images.
+
+Beside it `trial_start`, what trials read of the dataset and start from: `START`.
+"""
 
 import dataclasses
 
-__all__ = ["AugmentationTable", "CheckpointPlan", "Group", "Kept", "SearchPlan", "Signals"]
+__all__ = ["START", "AugmentationTable", "CheckpointPlan", "Group", "Kept", "SearchPlan", "Signals"]
+
+# The common checkpoint, the rows of `train` that it has learned, and both splits with those images
+# alone that a trial looks at. Nothing where there is no search.
+START = ("checkpoint.npz", "subset.npy", "train.arrow", "validation.arrow")
 
 
 @dataclasses.dataclass(frozen=True)

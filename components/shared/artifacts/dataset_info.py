@@ -14,7 +14,7 @@ class DatasetInfo:
     Beside it: `rejected.parquet` (`path`, `code`, `message`), one row per file that was left out;
     and `near_duplicates.npy` (see `shared/datasets/near_duplicates.py`). The images of a split are
     the artifact of its name, `<split>.arrow` (see `shared/datasets/store.py`). A stage sees all
-    that it reads in one folder (see `shared/datasets/dataset_parts.py`).
+    that it reads in one folder (see `shared/artifacts/artifact_parts.py`).
 
     Attributes:
         task: A key of `shared.tasks.TASKS`.

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "label_arrays",
     "open_split",
     "read_batches",
+    "write_thin_split",
 ]
 
 # What every task has; a task adds its own columns, such as masks. `labels` are the classes that the
@@ -112,6 +114,30 @@ def _open_one(dataset_dir: Path, split: str) -> pa.Table:
         have = sorted(file.stem for file in dataset_dir.glob("*.arrow"))
         raise FileNotFoundError(f"The dataset must have the split `{split}`. Received: {have}")
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def write_thin_split(dataset_dir: Path, split: str, rows: np.ndarray, output_dir: Path) -> None:
+    """Writes a split of which only some rows have their image.
+
+    The others keep their place and all they have beside it: positions and digests of the split stay
+    what they were.
+
+    Args:
+        dataset_dir: Folder of the dataset.
+        split: One of `SPLITS`.
+        rows: Positions of those that keep their image, int [N].
+        output_dir: Another folder.
+    """
+    table, start = open_split(dataset_dir, split), 0
+    is_kept, column = np.zeros(table.num_rows, bool), table.schema.get_field_index("image")
+    is_kept[rows] = True
+    with pa.ipc.new_file(str(output_dir / f"{split}.arrow"), table.schema) as writer:
+        # Memory-mapped: what is left out is not read either.
+        for batch in table.to_batches():
+            kept = pa.array(is_kept[start : start + batch.num_rows])
+            start += batch.num_rows
+            images = pc.if_else(kept, batch["image"], pa.scalar(b"", pa.binary()))
+            writer.write_batch(batch.set_column(column, table.schema.field(column), images))
 
 
 def read_batches(dataset_dir: Path, split: str) -> Iterator[pa.RecordBatch]:

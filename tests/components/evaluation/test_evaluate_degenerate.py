@@ -10,9 +10,9 @@ from kfp import dsl
 from sklearn.datasets import load_digits
 
 from kfp_vision.components.evaluation import component
+from kfp_vision.components.shared.artifacts.artifact_parts import move_files
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
 from kfp_vision.components.shared.artifacts.json_files import read_json
-from kfp_vision.components.shared.datasets.dataset_parts import divide_dataset
 from kfp_vision.components.shared.recipe.document import write_recipe
 
 PRIMARY = {
@@ -94,7 +94,8 @@ def evaluate(
     labels = [digit_labels(task, digit) for digit in DIGITS.target]
     write_dataset(folder / "dataset", task, images, labels, splits)
     parts = {name: dsl.Dataset(uri=str(folder / name)) for name in splits}
-    divide_dataset(folder / "dataset", parts)
+    for name, split in parts.items():
+        move_files(folder / "dataset", split, f"{name}.arrow")
     pixels = keras.Input((8, 8, 1))
     logits = keras.layers.Dense(
         {"binary": 2, "multiclass": 10, "multilabel": 3}[task], kernel_initializer="zeros"

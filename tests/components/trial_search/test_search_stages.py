@@ -1,5 +1,7 @@
 """The whole search on real digits, killed in the middle, and a search that is switched off."""
 
+import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,18 +16,19 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS, SearchResult, Trial
+from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import learn, resolve
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
+from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.training.setup import complete_recipe, recipe_policy
 from kfp_vision.components.trial_search.known_policies import trivial_augment
 from kfp_vision.components.trial_search.recording import STEP_MULTIPLIER
-from kfp_vision.components.trial_search.running import merge_trials
 from kfp_vision.components.trial_search.search import (
     Inputs,
-    propose_slices,
-    run_slice,
+    propose_trials,
+    run_trials,
     search_trials,
 )
 
@@ -135,18 +138,22 @@ def test_several_workers_find_what_one_finds(
     digits_dir: Path, searched: Path, tmp_path: Path
 ) -> None:
     inputs = Inputs(digits_dir, searched / "in.json", searched / "table")
-    results: list[str] = []
-    for _ in ROUNDS:
-        lists = propose_slices(inputs.table, results, workers=2, seed=3)
-        assert 1 <= len(lists) <= 2
+    results: list[Path] = []
+    for name in ROUNDS:
+        proposal = tmp_path / name
+        propose_trials(inputs.table, results, 2, 3, proposal)
+        results = [proposal / str(worker) for worker in range(2)]
         # The journal of the search with one worker answers for both.
-        results = [run_slice(inputs, each, searched / "ck") for each in lists]
-    results = propose_slices(inputs.table, results, workers=2, seed=3)
-    assert len(results) == 1
-    assert {each.key: each.losses for each in merge_trials(results)} == {
+        for worker, folder in enumerate(results):
+            run_trials(inputs, proposal, worker, folder, searched / "ck")
+    # Where nothing is missing, no image is read.
+    (tmp_path / "info").mkdir()
+    shutil.copy(digits_dir / "dataset.json", tmp_path / "info")
+    inputs = dataclasses.replace(inputs, dataset=tmp_path / "info")
+    found = search_trials(inputs, results, tmp_path / "out", tmp_path, seed=3)
+    assert {each.key: each.losses for each in found.trials} == {
         each.key: each.losses for each in _trials(searched)
     }
-    found = search_trials(inputs, results, tmp_path / "out", tmp_path, seed=3)
     assert (tmp_path / "out/recipe.json").read_bytes() == (
         searched / "out/recipe.json"
     ).read_bytes()
@@ -156,7 +163,7 @@ def test_several_workers_find_what_one_finds(
 
 @pytest.mark.slow
 def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
-    digits_dir: Path, searched: Path
+    digits_dir: Path, searched: Path, tmp_path: Path
 ) -> None:
     from kfp_vision.components.shared.architectures.norms import norm_layers
     from kfp_vision.components.trial_search.regularisation import Regularisation
@@ -180,6 +187,17 @@ def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
     assert not set(runner.run(Regularisation(trivial_augment(), {}), 1, True)) & set(losses)
     assert int(trainer.optimizer.iterations) - before == plan.steps
     assert set(runner._recalibrating) <= set(runner._known)
+    # The images that the search hands to its workers are all that a trial looks at.
+    shutil.copytree(searched / "table", tmp_path / "thin")
+    shutil.copy(digits_dir / "dataset.json", tmp_path / "thin")
+    empty = sum(not image for image in open_split(tmp_path / "thin", "train")["image"].to_pylist())
+    scored = sum(len(rows) for _, rows in runner._scored)
+    assert empty == 1000 - len(runner._known) - scored > 0
+    assert training_identity(tmp_path / "thin", recipe) == training_identity(digits_dir, recipe)
+    thin = TrialRunner(tmp_path / "thin", recipe, searched / "table", plan)
+    for confirming in (False, True):
+        losses = thin.run(Regularisation(trivial_augment(), {}), 0, confirming)
+        assert losses == runner.run(Regularisation(trivial_augment(), {}), 0, confirming)
     norms = list(norm_layers(trainer.model))
     assert norms
     found = [np.array(norm.moving_variance) for norm in norms]
@@ -219,13 +237,14 @@ import sys
 from pathlib import Path
 from kfp_vision.components.augmentation_search.search import search_augmentation
 from kfp_vision.components.trial_search.search import (
-    Inputs, propose_slices, run_slice, search_trials
+    Inputs, propose_trials, run_trials, search_trials
 )
 data, path, table, out = map(Path, sys.argv[1:])
 search_augmentation(data, path, table, table, search=False, seed=0)
 inputs = Inputs(data, path, table)
-(work,) = propose_slices(inputs.table, [], workers=4, seed=0)
-search_trials(inputs, [run_slice(inputs, work, table)], out, table, 0)
+propose_trials(inputs.table, [], workers=4, seed=0, output_dir=out)
+run_trials(inputs, out, 3, out / "3", table)
+search_trials(inputs, [out / "3"], out, table, 0)
 assert not {"tensorflow", "keras"} & set(sys.modules)
 """
     folders = [digits_dir, path, tmp_path / "table", tmp_path / "out"]

@@ -26,9 +26,9 @@ class Task:
     retry: Document
 
 
-def documents(path, profile: Profile) -> tuple[Document, Document]:
+def documents(path, profile: Profile, trial_workers: int = 1) -> tuple[Document, Document]:
     file = path / "pipeline.yaml"
-    compile_pipeline(file, profile)
+    compile_pipeline(file, profile, trial_workers)
     pipeline, platform = yaml.safe_load_all(file.read_text())
     return pipeline, platform["platforms"]["kubernetes"]
 
@@ -59,7 +59,9 @@ def tasks(pipeline: Document, platform: Document) -> list[Task]:
 @pytest.fixture(scope="module", params=PROFILES)
 def placed(request, tmp_path_factory) -> tuple[Profile, list[Task]]:
     profile = read_profile(request.param)
-    return profile, tasks(*documents(tmp_path_factory.mktemp(request.param), profile))
+    path = tmp_path_factory.mktemp(request.param)
+    # Several workers have tasks of their own.
+    return profile, [each for n in (1, 2) for each in tasks(*documents(path, profile, n))]
 
 
 def test_the_table_has_every_stage_and_no_other(placed):
