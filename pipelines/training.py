@@ -53,10 +53,11 @@ def _add_tasks(arguments: Mapping[str, Any], trial_workers: int) -> None:
     probe = add(probe_batch_size, recipe=choice).outputs["probe"]
     search = search_policy(add, probe, arguments["search_augmentation"], trial_workers)
     model = add(train_model, recipe=search).outputs["model"]
-    evaluation = add(evaluate_model, model=model).outputs["evaluation"]
-    exports = add(export_model, evaluation=evaluation).outputs["exports"]
-    report = add(build_report, stages=exports).outputs["report"]
+    scored = add(evaluate_model, model=model).outputs
+    evaluation, calibration = scored["evaluation"], scored["calibration"]
+    exported = add(export_model, evaluation=evaluation, calibration=calibration).outputs
+    report = add(build_report, stages=exported["records"]).outputs["report"]
     published = add(
-        publish, evaluation=evaluation, exports=exports, report=report
+        publish, evaluation=evaluation, exports=exported["exports"], report=report
     ).set_caching_options(enable_caching=False)
     add(check_model, report=report).after(published)

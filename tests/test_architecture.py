@@ -71,13 +71,19 @@ def test_pipelines_meet_stages_through_component_files_only(path):
 
 @pytest.mark.parametrize("path", modules_of([p for p in SOURCES if p.name == "component.py"]))
 def test_component_files_import_their_verb_inside_the_task(path):
-    allowed = (f"{PACKAGE}.components.shared.runtime.container_images", "kfp", "functools")
+    allowed = (
+        f"{PACKAGE}.components.shared.runtime.container_images",
+        "kfp",
+        "functools",
+        "typing",
+    )
     assert all(m.startswith(allowed) for m in imported_modules(path, top_level_only=True))
 
 
 @pytest.mark.parametrize("path", modules_of([p for p in SOURCES if p.name == "component.py"]))
 def test_component_files_are_thin(path):
-    assert len((ROOT / path).read_text(encoding="utf-8").splitlines()) <= 80
+    lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= max(80, 50 * lines.count("@component"))
 
 
 @pytest.mark.parametrize("stage", STAGES)

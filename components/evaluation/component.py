@@ -13,6 +13,7 @@ def evaluate_model(
     test: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Output[dsl.Artifact],
+    calibration: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     classification: dsl.Output[dsl.ClassificationMetrics],
     checkpoint_uri: str,
@@ -24,6 +25,7 @@ def evaluate_model(
     """
     from pathlib import Path
 
+    from kfp_vision.components.evaluation.calibration_images import write_calibration_images
     from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
     from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
@@ -43,6 +45,7 @@ def evaluate_model(
             checkpoints / "features",
             image_cache(checkpoint_uri, image_cache_gib),
         )
+        write_calibration_images(dataset_dir, Path(calibration.path))
     hand_on(evaluation, "evaluation", model)
     for split, scores in result.metrics.items():
         log_metrics(metrics, {f"{split}_{name}": score["value"] for name, score in scores.items()})
@@ -63,22 +66,26 @@ def evaluate_model(
 @component
 def export_model(
     dataset_info: dsl.Input[dsl.Artifact],
-    train: dsl.Input[dsl.Dataset],
+    calibration: dsl.Input[dsl.Dataset],
     test: dsl.Input[dsl.Dataset],
     evaluation: dsl.Input[dsl.Artifact],
     exports: dsl.Output[dsl.Artifact],
+    records: dsl.Output[dsl.Artifact],
     checkpoint_uri: str,
     image_cache_gib: float,
 ) -> None:
-    """Exports the model to five formats and measures each in its own runtime."""
+    """Exports the model to five formats and measures each in its own runtime.
+
+    `records` holds what the report reads, without the models.
+    """
     from pathlib import Path
 
     from kfp_vision.components.evaluation.export import ExportConfig, export_model
     from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
-    from kfp_vision.components.shared.report.records import hand_on
+    from kfp_vision.components.shared.report.records import copy_records, hand_on
 
-    with join_parts(dataset_info, train, test) as dataset_dir:
+    with join_parts(dataset_info, calibration, test) as dataset_dir:
         results = export_model(
             dataset_dir,
             Path(evaluation.path),
@@ -87,5 +94,6 @@ def export_model(
             image_cache(checkpoint_uri, image_cache_gib),
         )
     hand_on(exports, "exports", evaluation)
+    copy_records(exports, records)
     for export in results:
         exports.metadata[export.format] = "passed" if export.passed else export.reason

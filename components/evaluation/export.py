@@ -14,6 +14,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kfp_vision.components.evaluation.calibration_images import (
+    NUM_CALIBRATION_IMAGES,
+    draw_calibration_rows,
+)
 from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
 from kfp_vision.components.evaluation.inference import Infer, SplitOutputs, compile_inference
 from kfp_vision.components.evaluation.stage_report import exports_report
@@ -53,7 +57,7 @@ class ExportConfig:
     max_metric_loss: float = 0.001
     max_difference: float = 0.001
     max_metric_loss_int8: float = 0.02
-    num_calibration_images: int = 300
+    num_calibration_images: int = NUM_CALIBRATION_IMAGES
     max_images: int = 10_000
     latency_calls: int = 50
     seed: int = 0
@@ -91,7 +95,7 @@ def export_model(
     file. A model that the evaluation has rejected is not exported at all; `exports.json` says so.
 
     Args:
-        dataset_dir: Folder of the dataset.
+        dataset_dir: Folder of the dataset; of `train` the images that are drawn are enough.
         evaluation_dir: The `evaluation` artifact; its `model.keras` is exported, and every format
             is compared with it.
         output_dir: Created when absent.
@@ -244,8 +248,8 @@ def _draw_calibration(
     # Nothing stays in memory: only the images drawn are loaded, and each of them once.
     *size, channels = model.input_shape[1:]
     source = ImageSource(dataset_dir, "train", size, channels, 0, cache)
-    count = min(len(source), config.num_calibration_images)
-    return source.take(np.random.default_rng(config.seed).choice(len(source), count, False))
+    count, seed = config.num_calibration_images, config.seed
+    return source.take(draw_calibration_rows(len(source), count, seed))
 
 
 def _remove(path: Path) -> None:

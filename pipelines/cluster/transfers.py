@@ -1,4 +1,4 @@
-"""What a task downloads and uploads: a KFP launcher copies every input and output artifact whole."""
+"""What a task downloads and uploads: a KFP launcher copies its artifacts whole."""
 
 import dataclasses
 import re
@@ -10,7 +10,7 @@ __all__ = ["DataSet", "Transfer", "task_transfers"]
 Document = Mapping[str, Any]
 
 # Columns beside the image: digest, signature, label, sizes and path.
-_ROW_BYTES = 256
+_ROW_BYTES = 160
 # Records of the stages before, charts and thumbnails; tables of all images.
 _JSON_BYTES, _FACT_BYTES = 500_000, 32
 # Weights and two moments of the optimizer; Keras, SavedModel, ONNX, LiteRT and its quarter in int8.
@@ -46,6 +46,8 @@ class DataSet:
             + self.trial_images * self.image_bytes
             + _CHECKPOINT * self.model_bytes,
             "model": self.model_bytes + _JSON_BYTES,
+            # As many calibration images as the export draws do not count.
+            "calibration": self.splits["train"] * _ROW_BYTES,
             "evaluation": self.model_bytes + self.splits["test"] * _FACT_BYTES + _JSON_BYTES,
             "exports": _FORMATS * self.model_bytes + _JSON_BYTES,
         }
@@ -95,9 +97,9 @@ def _tasks(
     for task in dag["tasks"].values():
         component = pipeline["components"][task["componentRef"]["name"]]
         artifacts = {
-            name: given[source["componentInputArtifact"]]
+            name: given.get(source["componentInputArtifact"], name)
             if "componentInputArtifact" in source
-            else source["taskOutputArtifact"]["outputArtifactKey"]
+            else source["taskOutputArtifact"]["outputArtifactKey"].rpartition("-")[2]
             for name, source in task.get("inputs", {}).get("artifacts", {}).items()
         }
         if "dag" in component:

@@ -24,6 +24,7 @@ __all__ = [
     "StageRecord",
     "StageReport",
     "Stages",
+    "copy_records",
     "costs_before",
     "hand_on",
     "plan_before",
@@ -179,3 +180,12 @@ def hand_on(output: Artifact, name: str, *inputs: Artifact) -> None:
     for each in inputs:
         if not recipe.exists() and (Path(each.path) / _RECIPE_FILE).exists():
             shutil.copyfile(Path(each.path) / _RECIPE_FILE, recipe)
+
+
+def copy_records(source: Artifact, target: Artifact) -> None:
+    """Copies the records and the recipe of an artifact: what the report reads of it."""
+    folder = Path(target.path)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (STAGES_FILE, _RECIPE_FILE):
+        if (Path(source.path) / name).exists():
+            shutil.copyfile(Path(source.path) / name, folder / name)

@@ -109,6 +109,7 @@ def evaluate(
         **parts,
         model=dsl.Model(uri=str(folder / "model")),
         evaluation=dsl.Artifact(uri=str(folder / "evaluation")),
+        calibration=dsl.Dataset(uri=str(folder / "calibration")),
         metrics=metrics,
         classification=dsl.ClassificationMetrics(),
         checkpoint_uri="",

@@ -15,6 +15,7 @@ from kfp_vision.components.shared.datasets.store import (
     iterate_images,
     open_split,
     read_batches,
+    write_thin_split,
 )
 
 
@@ -117,3 +118,18 @@ def test_images_of_the_same_classes_are_a_stratum(
     chunks = [labels[:1], labels[1:]]
     table = pa.table({"labels": pa.chunked_array(chunks, pa.list_(pa.int32()))})
     np.testing.assert_array_equal(class_strata(table), strata)
+
+
+def test_a_thin_split_keeps_every_row_and_the_images_that_are_named(digits_dir, tmp_path):
+    rows = np.array([3, 400, 999])
+    write_thin_split(digits_dir, "train", rows, tmp_path)
+    whole, thin = (open_split(folder, "train") for folder in (digits_dir, tmp_path))
+    assert thin.schema == whole.schema
+    others = [name for name in whole.column_names if name != "image"]
+    assert thin.select(others) == whole.select(others)
+    images = np.array(thin["image"].to_pylist(), object)
+    assert np.flatnonzero(images).tolist() == rows.tolist()
+    assert images[rows].tolist() == [whole["image"][int(row)].as_py() for row in rows]
+    sizes = [(folder / "train.arrow").stat().st_size for folder in (digits_dir, tmp_path)]
+    # 997 images of 256 bytes less.
+    assert sizes[0] - sizes[1] == pytest.approx(997 * 256, rel=0.01)
