@@ -22,6 +22,8 @@ __all__ = ["check_engine", "containers_of", "remove_containers", "run_container"
 _LABEL = "kfp-vision.output"
 _HOME = "/tmp"
 _HOME_OPTIONS = "mode=1777,size=512m"
+# The engine mixes two streams in the middle of lines.
+_ONE_STREAM = ("sh", "-c", 'exec "$@" 2>&1', "sh")
 _ALL_GPUS = DeviceRequest(count=-1, capabilities=[["gpu"]])
 
 
@@ -92,7 +94,9 @@ def run_container(
     """
     with contextlib.closing(docker.from_env()) as client:
         container = client.containers.create(
-            _image(settings.gpu), list(command), **_options(settings, scratch, environment)
+            _image(settings.gpu),
+            [*_ONE_STREAM, *command],
+            **_options(settings, scratch, environment),
         )
         try:
             # Before the start: no line is lost, and no container is gone before it is asked for.

@@ -124,6 +124,8 @@ def test_a_task_reads_a_bucket_and_one_of_a_local_run_does_not(engine, bucket, t
 
 def test_every_line_arrives_and_the_code_is_that_of_the_task(run, engine, settings):
     assert run("printf 'gr\\303\\274n\\nred'; exit 7") == (7, ["grün", "red"])
+    mixed = "for i in $(seq 200); do printf a; printf b >&2; echo; done"
+    assert run(mixed) == (0, ["ab"] * 200)
     code, lines = run("seq 20000")
     assert (code, lines) == (0, [str(number) for number in range(1, 20001)])
     assert containers_for(engine, settings.output) == []
