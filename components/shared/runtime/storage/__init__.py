@@ -8,10 +8,11 @@ files, workload identity.
 """
 
 from kfp_vision.components.shared.runtime.storage.errors import StorageError
-from kfp_vision.components.shared.runtime.storage.folders import Folder, open_folder, record_reads
+from kfp_vision.components.shared.runtime.storage.folders import Folder, open_folder
 from kfp_vision.components.shared.runtime.storage.manifests import MANIFEST_FILE
 from kfp_vision.components.shared.runtime.storage.mirrors import kept_folder, mirrored
 from kfp_vision.components.shared.runtime.storage.publishing import publish
+from kfp_vision.components.shared.runtime.storage.reads import record_reads
 from kfp_vision.components.shared.runtime.storage.transfers import download, move, remove, upload
 from kfp_vision.components.shared.runtime.storage.uris import is_remote, local_path
 

@@ -1,7 +1,6 @@
 """Folders that are read by relative paths, local or in a bucket."""
 
 import contextlib
-import contextvars
 import dataclasses
 import os
 from collections.abc import Iterator
@@ -19,31 +18,10 @@ from kfp_vision.components.shared.runtime.storage.manifests import (
     read_manifest,
 )
 from kfp_vision.components.shared.runtime.storage.reading import ObjectFile, read_object
+from kfp_vision.components.shared.runtime.storage.reads import record_read
 from kfp_vision.components.shared.runtime.storage.uris import bucket_and_key, local_path, scheme_of
 
-__all__ = ["Folder", "open_folder", "record_reads"]
-
-_READS: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar("reads", default=None)
-
-
-@contextlib.contextmanager
-def record_reads() -> Iterator[set[str]]:
-    """Yields a set that receives the path of every file that this thread asks a folder for.
-
-    A file that is not there counts: one that appears changes what was read.
-    """
-    reads: set[str] = set()
-    token = _READS.set(reads)
-    try:
-        yield reads
-    finally:
-        _READS.reset(token)
-
-
-def _record(path: str) -> None:
-    reads = _READS.get()
-    if reads is not None:
-        reads.add(path)
+__all__ = ["Folder", "open_folder"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +144,7 @@ class Folder:
             FileNotFoundError, IsADirectoryError, PermissionError: The file cannot be read.
             StorageError: The backend cannot be reached, or has other content than it was given.
         """
-        _record(path)
+        record_read(path)
         record = self.record_of(path)
         if self.bucket is None:
             with open(f"{self.root}/{path}", "rb", opener=_open_at_once) as file:  # noqa: PTH123
@@ -185,7 +163,7 @@ class Folder:
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[IO[bytes]]:
         """Opens a file for reading; it can seek."""
-        _record(path)
+        record_read(path)
         self.record_of(path)
         with explained(f"{self.uri}/{path}", self.scheme):
             if self.bucket is None:
@@ -197,7 +175,7 @@ class Folder:
 
     def exists(self, path: str) -> bool:
         """Returns whether there is a file at `path`."""
-        _record(path)
+        record_read(path)
         if self.bucket is None:
             return Path(self.root, path).is_file()
         with explained(f"{self.uri}/{path}", self.scheme):

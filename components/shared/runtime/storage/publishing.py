@@ -7,6 +7,7 @@ A writer that ends before the copies leaves the artifact as it was.
 
 import contextlib
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -81,12 +82,29 @@ def _publish(files: Mapping[str, Path], bucket: Bucket, prefix: str) -> None:
     changed = [name for name in files if name not in kept]
     if before and before.complete and not changed and not stale:
         return
+
+    def send(name: str) -> None:
+        records[name] = _upload_settled(bucket, files[name], incoming + name)
+
     with _incoming(bucket, prefix) as incoming:
-        _each(changed, lambda name: bucket.upload(files[name], incoming + name))
+        _each(changed, send)
         bucket.put(Manifest(False, records).to_json(), prefix + MANIFEST_FILE)
         _each(changed, lambda name: bucket.copy(incoming + name, prefix + name))
         _each(stale, lambda name: bucket.delete(prefix + name))
         bucket.put(Manifest(True, records).to_json(), prefix + MANIFEST_FILE)
+
+
+def _upload_settled(bucket: Bucket, source: Path, key: str) -> FileRecord:
+    """Writes an object; of a file that grows meanwhile, a log, what it was at one moment."""
+    before, record = source.stat(), digest_of_file(source)
+    bucket.upload(source, key)
+    after = source.stat()
+    if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
+        return record
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copyfile(source, Path(folder, "copy")))
+        bucket.upload(copy, key)
+        return digest_of_file(copy)
 
 
 def _unchanged(

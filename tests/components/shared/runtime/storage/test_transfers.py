@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 
 import pytest
 from storage_servers import READER_KEYS, FakeGcs, running
@@ -109,6 +110,26 @@ def test_what_a_killed_writer_left_is_not_seen_and_removed_by_the_next(bucket, t
     (folder / "a.txt").write_bytes(b"other")
     upload(folder, bucket)
     assert not [key for key in keys_below(bucket) if key.startswith(INCOMING)]
+
+
+def test_a_log_that_grows_meanwhile_is_read_as_it_was_at_one_moment(gs, tmp_path):
+    log = tmp_path / "up" / "run.log"
+    log.parent.mkdir()
+    with log.open("ab", buffering=0) as file:
+        ended = threading.Event()
+
+        def write():
+            for number in range(60):
+                file.write(b"%06d\n" % number)
+                ended.wait(0.002)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        upload(log.parent, f"{gs}/logs")
+        download(f"{gs}/logs", tmp_path / "down")
+        writer.join()
+    copied = (tmp_path / "down/run.log").read_bytes()
+    assert log.read_bytes().startswith(copied)
 
 
 def test_an_artifact_between_two_versions_is_read_by_nobody(bucket, tmp_path):
