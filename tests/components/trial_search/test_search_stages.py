@@ -16,7 +16,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS, SearchResult, Trial
-from kfp_vision.components.shared.datasets.store import open_split
+from kfp_vision.components.shared.datasets.store import open_split, write_thin_split
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import learn, resolve
@@ -163,7 +163,7 @@ def test_several_workers_find_what_one_finds(
 
 @pytest.mark.slow
 def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
-    digits_dir: Path, searched: Path, tmp_path: Path
+    digits_dir: Path, searched: Path
 ) -> None:
     from kfp_vision.components.shared.architectures.norms import norm_layers
     from kfp_vision.components.trial_search.regularisation import Regularisation
@@ -187,17 +187,6 @@ def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
     assert not set(runner.run(Regularisation(trivial_augment(), {}), 1, True)) & set(losses)
     assert int(trainer.optimizer.iterations) - before == plan.steps
     assert set(runner._recalibrating) <= set(runner._known)
-    # The images that the search hands to its workers are all that a trial looks at.
-    shutil.copytree(searched / "table", tmp_path / "thin")
-    shutil.copy(digits_dir / "dataset.json", tmp_path / "thin")
-    empty = sum(not image for image in open_split(tmp_path / "thin", "train")["image"].to_pylist())
-    scored = sum(len(rows) for _, rows in runner._scored)
-    assert empty == 1000 - len(runner._known) - scored > 0
-    assert training_identity(tmp_path / "thin", recipe) == training_identity(digits_dir, recipe)
-    thin = TrialRunner(tmp_path / "thin", recipe, searched / "table", plan)
-    for confirming in (False, True):
-        losses = thin.run(Regularisation(trivial_augment(), {}), 0, confirming)
-        assert losses == runner.run(Regularisation(trivial_augment(), {}), 0, confirming)
     norms = list(norm_layers(trainer.model))
     assert norms
     found = [np.array(norm.moving_variance) for norm in norms]
@@ -205,6 +194,32 @@ def test_a_trial_takes_its_steps_and_ends_with_the_statistics_of_clean_images(
     trainer.recalibrate_batch_norm([images])
     for norm, variance in zip(norms, found, strict=True):
         np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_trial_reads_the_images_alone_that_it_learns_or_is_scored_by(
+    digits_dir: Path, searched: Path, tmp_path: Path
+) -> None:
+    from kfp_vision.components.trial_search.regularisation import Regularisation
+    from kfp_vision.components.trial_search.trial import TrialRunner
+
+    recipe, table = read_recipe(searched / "in.json"), searched / "table"
+    plan = read_json(AugmentationTable, table / "table.json").plan
+    assert plan
+    plan = dataclasses.replace(plan, num_scored=64, num_confirming=128)
+    whole = TrialRunner(digits_dir, recipe, table, plan)
+    validation, train = zip(*whole._scored, strict=True)
+    shutil.copy(digits_dir / "dataset.json", tmp_path)
+    write_thin_split(digits_dir, "validation", np.concatenate(validation), tmp_path)
+    write_thin_split(digits_dir, "train", np.concatenate([whole._known, *train]), tmp_path)
+    images = open_split(tmp_path, "train")["image"].to_pylist()
+    assert images.count(b"") == 1000 - 250 - sum(map(len, train)) > 0
+    # Its journal and the decoded images that others have kept are the same, too.
+    assert training_identity(tmp_path, recipe) == training_identity(digits_dir, recipe)
+    thin = TrialRunner(tmp_path, recipe, table, plan)
+    for confirming in (False, True):
+        arguments = Regularisation(trivial_augment(), {}), 0, confirming
+        assert thin.run(*arguments) == whole.run(*arguments)
 
 
 def test_a_training_too_short_for_a_search_trains_no_checkpoint(
