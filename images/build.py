@@ -67,6 +67,8 @@ def main() -> None:
     parser.add_argument("--base", default="python:3.11-slim", help="image with Python and pip")
     parser.add_argument("--docker", default="docker", help="client")
     options = parser.parse_args()
+    if options.push and not options.registry:
+        parser.error("`--push` needs a registry of yours. Received: none. Set `--registry`.")
     for target in options.target:
         name = image_name(target, options.registry)
         with tempfile.TemporaryDirectory() as folder:

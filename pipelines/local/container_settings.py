@@ -5,6 +5,7 @@ of containers. Inputs are read-only, and only the output folder and `/tmp` can b
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,13 +22,21 @@ from kfp_vision.pipelines.parameters import Parameters
 __all__ = ["ContainerSettings", "Limits", "container_settings"]
 
 _GIB = 2**30
+# TensorFlow alone takes more.
+_LEAST_GIB = 0.5
 # Variables that reach the tasks, by their beginning: of libraries that compute, and of storage.
-_COMPUTING = ("CUDA_", "KERAS_", "MKL_", "NVIDIA_", "OMP_", "OPENBLAS_", "TF_", "XLA_")
+# `TF_` alone would be Terraform's, tokens included.
+_COMPUTING = (
+    *("CUDA_", "KERAS_", "MKL_", "NVIDIA_", "OMP_", "OPENBLAS_", "XLA_"),
+    *("TF_CPP_", "TF_DETERMINISTIC_", "TF_ENABLE_", "TF_FORCE_", "TF_GPU_", "TF_NUM_", "TF_XLA_"),
+)
 _STORING = (
     *("AWS_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "REQUESTS_CA_BUNDLE", "SSL_CERT_"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 )
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "STORAGE_EMULATOR_HOST")
+# Data sets that are one file and name others.
+_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Below the home folder, which is `/tmp` in a container: downloaded weights and credentials.
 _WEIGHTS = ".keras/models"
@@ -53,8 +62,11 @@ class Limits:
                 f"`cpus` must be between 0 and {len(usable_cpus())}, which this process may use. "
                 f"Received: {self.cpus}"
             )
-        if not self.memory_gib >= 0:
-            raise ValueError(f"`memory_gib` must not be negative. Received: {self.memory_gib}")
+        if self.memory_gib and not _LEAST_GIB <= self.memory_gib < math.inf:
+            raise ValueError(
+                f"`memory_gib` must be 0, or at least {_LEAST_GIB} and finite. Received: "
+                f"{self.memory_gib}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +76,8 @@ class ContainerSettings:
     Attributes:
         output: Local folder of the run; the label by which its containers are found.
         inputs: Files and folders that can be read, place in the container -> place here.
-        environment: Variables beside those of the image.
+        variables: Names of the variables that a task gets from the environment of the worker: no
+            value, which may be a key, stands in an argument.
         network: `none`, `bridge`, or `host` for a store that listens on this machine only.
         working_dir: What relative paths in the parameters are relative to.
         cpus: Numbers of the CPUs.
@@ -74,7 +87,7 @@ class ContainerSettings:
 
     output: str
     inputs: dict[str, str]
-    environment: dict[str, str]
+    variables: list[str]
     network: Literal["none", "bridge", "host"]
     working_dir: str
     cpus: list[int]
@@ -105,7 +118,7 @@ def container_settings(parameters: Parameters, limits: Limits, gpu: bool) -> Con
     return ContainerSettings(
         output=str(local_folder(parameters.output_uri)),
         inputs=inputs,
-        environment=variables,
+        variables=sorted(variables),
         network=_network(variables) if stores else "none",
         working_dir=str(Path.cwd()),
         cpus=usable_cpus()[: limits.cpus or None],
@@ -140,8 +153,15 @@ def _local(uris: Iterable[str]) -> Iterator[Path]:
 
 
 def _dataset_places(paths: Iterable[Path]) -> dict[str, str]:
-    """Returns the folders of datasets; of one that is a file, the folder to which it may refer."""
-    folders = [path if path.is_dir() else path.parent for path in paths]
+    """Returns the folders of datasets; of one that is a table, the folder to which it may refer."""
+    folders = [path.parent if path.suffix.lower() in _TABLES else path for path in paths]
+    for folder in folders:
+        if folder.resolve() in (Path("/"), Path("/tmp"), Path.home().resolve()):
+            raise ValueError(
+                "A table's images are looked for in its folder, which the containers see as a "
+                f"whole. Received: a table in {folder}. Move table and images into a folder of "
+                "their own, or use `--runner subprocess`."
+            )
     # Absolute links in a folder name its real path.
     return _places(place for folder in folders for place in (folder, folder.resolve()))
 

@@ -5,7 +5,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound
@@ -40,7 +40,7 @@ def check_engine() -> bool:
     except ImageNotFound as error:
         raise RuntimeError(
             f"The runner `docker` needs the image of this code. Received: no {_image(gpu)} on this "
-            "machine. `make images` builds it."
+            f"machine. `make images TARGETS={_target(gpu)}` builds it."
         ) from error
     except DockerException as error:
         raise RuntimeError(
@@ -50,8 +50,12 @@ def check_engine() -> bool:
     return gpu
 
 
+def _target(gpu: bool) -> Literal["cpu", "gpu"]:
+    return "gpu" if gpu else "cpu"
+
+
 def _image(gpu: bool) -> str:
-    return image_name("gpu" if gpu else "cpu")
+    return image_name(_target(gpu))
 
 
 @contextlib.contextmanager
@@ -147,7 +151,7 @@ def _options(
         "environment": {
             "HOME": _HOME,
             "TMPDIR": str(scratch),
-            **settings.environment,
+            **{name: os.environ[name] for name in settings.variables if name in os.environ},
             **environment,
         },
         "working_dir": settings.working_dir,

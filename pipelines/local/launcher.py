@@ -77,24 +77,27 @@ def run_locally(
         Stopped: A signal has ended the run; `run.json` says so.
     """
     folder = local_folder(parameters.output_uri)
-    containers = _containers(parameters, runner, limits or Limits())
+    limits = limits or Limits()
+    gpu = _check_runner(runner, limits)
     _check(parameters)
+    # Only now are the weights there that containers find in the home folder.
+    containers = container_settings(parameters, limits, gpu) if runner == "docker" else None
     with explain_full_disk(folder):
         return _run(parameters, folder, console, containers)
 
 
-def _containers(parameters: Parameters, runner: Runner, limits: Limits) -> ContainerSettings | None:
-    """Returns what the tasks run in, None for processes."""
+def _check_runner(runner: Runner, limits: Limits) -> bool:
+    """Checks that tasks can run so; returns whether containers get the GPUs."""
     if runner not in get_args(Runner):
         raise ValueError(f"`runner` must be one of {list(get_args(Runner))}. Received: {runner!r}")
     if runner == "docker":
-        return container_settings(parameters, limits, check_engine())
+        return check_engine()
     if limits != Limits():
         raise ValueError(
             f"`cpus` and `memory_gib` limit containers. Received: {limits} for the runner "
             f"{runner!r}. Add `--runner docker`."
         )
-    return None
+    return False
 
 
 def _run(

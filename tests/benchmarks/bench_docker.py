@@ -37,7 +37,7 @@ def main() -> None:
         settings = ContainerSettings(
             output=f"{folder}/output",
             inputs={},
-            environment={},
+            variables=[],
             network="none",
             working_dir=folder,
             cpus=usable_cpus(),

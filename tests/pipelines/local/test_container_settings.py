@@ -1,5 +1,8 @@
 """What a container sees: the inputs of the run, and nothing beside them."""
 
+import dataclasses
+import json
+import math
 import os
 
 import pytest
@@ -25,6 +28,7 @@ def _no_home(monkeypatch, tmp_path_factory):
 
 def test_a_local_run_sees_its_files_alone_and_no_network(tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
+    monkeypatch.setenv("TF_TOKEN_app_terraform_io", "planted")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     recipe, network = tmp_path / "elsewhere" / "recipe.json", tmp_path / "elsewhere" / "a.keras"
     recipe.parent.mkdir()
@@ -38,8 +42,25 @@ def test_a_local_run_sees_its_files_alone_and_no_network(tmp_path, monkeypatch):
     )
     assert found.network == "none"
     assert found.inputs == {str(path): str(path) for path in (table.parent, recipe, network)}
-    assert "AWS_SECRET_ACCESS_KEY" not in found.environment
-    assert found.environment["OMP_NUM_THREADS"] == "3"
+    assert "OMP_NUM_THREADS" in found.variables
+    assert not {"AWS_SECRET_ACCESS_KEY", "TF_TOKEN_app_terraform_io"} & set(found.variables)
+
+
+def test_an_archive_is_seen_alone_and_a_table_not_with_the_whole_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("digits.npz", "labels.csv"):
+        (tmp_path / name).touch()
+    found = settings_of(tmp_path, dataset_uri=str(tmp_path / "digits.npz"))
+    assert found.inputs == {f"{tmp_path}/digits.npz": f"{tmp_path}/digits.npz"}
+    with pytest.raises(ValueError, match=f"Received: a table in {tmp_path}. Move"):
+        settings_of(tmp_path, dataset_uri=str(tmp_path / "labels.csv"))
+
+
+def test_no_value_of_a_variable_travels_as_an_argument(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
+    found = settings_of(tmp_path, dataset_uri="s3://photos")
+    assert "AWS_SECRET_ACCESS_KEY" in found.variables
+    assert "planted" not in json.dumps(dataclasses.asdict(found))
 
 
 def test_a_linked_dataset_is_seen_under_both_of_its_paths(tmp_path):
@@ -59,7 +80,7 @@ def test_a_bucket_needs_the_network_and_the_credentials_of_the_environment(tmp_p
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://store.example")
     found = settings_of(tmp_path, dataset_uri="s3://photos/cats", architecture="separable")
     assert (found.network, found.inputs) == ("bridge", {str(key): str(key)})
-    assert found.environment["AWS_ENDPOINT_URL"] == "https://store.example"
+    assert {"AWS_ENDPOINT_URL", "GOOGLE_APPLICATION_CREDENTIALS"} <= set(found.variables)
 
 
 def test_a_store_on_this_machine_is_reached_through_its_own_network(tmp_path, monkeypatch):
@@ -75,7 +96,10 @@ def test_limits_are_those_of_the_user_or_of_this_process(tmp_path):
     assert found.memory_bytes == pytest.approx(available_memory_bytes(), rel=0.5)
 
 
-@pytest.mark.parametrize("wrong", [{"cpus": 10_000}, {"cpus": -1}, {"memory_gib": -1.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"cpus": 10_000}, {"cpus": -1}, *({"memory_gib": each} for each in (-1.0, 1e-12, math.inf))],
+)
 def test_limits_that_this_machine_does_not_have_are_refused(wrong):
     with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must .*Received: "):
         Limits(**wrong)

@@ -24,7 +24,8 @@ MIB = 2**20
 
 
 @pytest.fixture
-def settings(engine, tmp_path):
+def settings(engine, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for name in ("out", "data", "scratch"):
         (tmp_path / name).mkdir()
     (tmp_path / "data" / "image").write_bytes(b"pixels")
@@ -32,7 +33,7 @@ def settings(engine, tmp_path):
     return ContainerSettings(
         output=str(tmp_path / "out"),
         inputs={data: data},
-        environment={"OMP_NUM_THREADS": "1"},
+        variables=["OMP_NUM_THREADS"],
         network="none",
         working_dir=str(tmp_path),
         cpus=usable_cpus()[:1],
