@@ -39,7 +39,7 @@ from kfp_vision.components.shared.training.step_time import seconds_per_forward,
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.training.length import evaluations_within, steps_within
 
-__all__ = ["open_run", "plain_steps"]
+__all__ = ["open_run", "plain_steps", "repair"]
 
 
 def open_run(
@@ -123,7 +123,7 @@ def open_run(
         checkpoint_dir=checkpoint_dir / training_identity(dataset_dir, recipe, seed=seed),
         start=start,
         evaluates_start=is_tuned,
-        halve=_repair(recipe),
+        halve=repair(recipe),
         seed=seed,
         watch=watch,
         on_curves=on_curves,
@@ -162,7 +162,7 @@ def plain_steps(recipe: Recipe, settings: Hyperparameters) -> int:
     return max(1, round(steps))
 
 
-def _repair(recipe: Recipe) -> Callable[[Hyperparameters], Hyperparameters] | None:
+def repair(recipe: Recipe) -> Callable[[Hyperparameters], Hyperparameters] | None:
     """Returns what halves the batch by the policy of the probe; None where the user decided."""
     names = ("batch_size", "learning_rate")
     settings = [recipe.get(hyperparameters.SECTION, name) for name in names]

@@ -22,6 +22,7 @@ from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.pretrained_head import head_rows, start_from_features
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.setup import build_trainer, open_split, recipe_policy
+from kfp_vision.components.training.opening import repair
 
 __all__ = ["Refit", "fit_again", "fit_head_again"]
 
@@ -88,20 +89,22 @@ def fit_again(
         if is_pretrained(recipe.value("model", "architecture")):
             rows = head_rows(np.arange(len(joined)))
             start_from_features(trainer, recipe, info, dataset_dir, rows, features, _JOINED)
-        return History(settings, steps, first.checks, num_evaluations=1)
+        return History(settings, steps, first.checks)
 
     identity = training_identity(dataset_dir, recipe, seed=seed, steps=steps, split=_JOINED)
     run = TrainingRun(
         trainer,
         task,
         joined,
-        # The loop wants images to look at. It looks once, at the end, and nothing depends on it.
+        # Where the loop looks it writes a checkpoint; what it sees decides nothing.
         open_split(dataset_dir, "validation", recipe, cache),
         primary_metric=recipe.value("data", "primary_metric"),
         checkpoint_dir=checkpoint_dir / identity,
         start=start,
+        keeps_last=True,
+        halve=repair(recipe),
         seed=seed,
         watch=watch,
     )
-    fit(run, first.settings)
-    return Refit(trainer.model, len(joined), steps)
+    history = fit(run, first.settings)
+    return Refit(trainer.model, len(joined), history.total_steps)

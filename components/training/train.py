@@ -1,7 +1,7 @@
 """Trains the user's architecture by the recipe and keeps its best checkpoint."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -28,7 +28,7 @@ from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import fit
-from kfp_vision.components.shared.training.history import History
+from kfp_vision.components.shared.training.history import CurveRow, History
 from kfp_vision.components.shared.training.precision import read_precision, set_precision
 from kfp_vision.components.shared.training.sanity import describe_check
 from kfp_vision.components.shared.training.setup import (
@@ -83,15 +83,13 @@ def train_model(
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     recipe = complete_recipe(read_recipe(recipe_path), info, config)
     events = EventFiles(output_dir / "tensorboard")
-    is_joined, refit = trainings(recipe, info) > 1, None
+    is_joined, history = trainings(recipe, info) > 1, None
+    features = checkpoint_dir / "features"
     if recipe.value("model", "trainable") == "head":
-        features = checkpoint_dir / "features"
         model, summary, curves = train_head(dataset_dir, recipe, info, features, config.seed)
         events.write(curves, anew=True)
-        if is_joined:
-            refit = fit_head_again(dataset_dir, recipe, info, features, config.seed)
     else:
-        run, settings = open_run(
+        model, summary, history = _train(
             dataset_dir,
             recipe,
             info,
@@ -103,19 +101,17 @@ def train_model(
             watch,
             events.write,
         )
-        history = fit(run, settings)
-        recipe = _as_trained(recipe, info, history)
-        warnings = [*history.repairs, *describe_check(run.trainer, history.checks)]
-        warnings += _describe_batch(history.settings, len(run.train)) + _describe_waiting(history)
-        model, curves = run.trainer.model, history.curves
-        summary = _summary(history, model, recipe, config.seed, warnings)
-        if is_joined:
-            refit = fit_again(
-                dataset_dir, recipe, info, history, checkpoint_dir, config.seed, cache, watch
-            )
+        recipe, curves = _as_trained(recipe, info, history), history.curves
     events.close()
-    _save(model, output_dir / (JUDGED_FILE if refit else MODEL_FILE))
-    if refit:
+    _save(model, output_dir / (JUDGED_FILE if is_joined else MODEL_FILE))
+    if is_joined:
+        # What the first training holds in memory is free by then.
+        del model
+        refit = (
+            fit_again(dataset_dir, recipe, info, history, checkpoint_dir, config.seed, cache, watch)
+            if history
+            else fit_head_again(dataset_dir, recipe, info, features, config.seed)
+        )
         _save(refit.model, output_dir / MODEL_FILE)
         summary = dataclasses.replace(summary, refit_images=refit.images, refit_steps=refit.steps)
     pq.write_table(pa.Table.from_pylist(curves), output_dir / "curves.parquet")
@@ -125,6 +121,39 @@ def train_model(
     write_stage_report(report, output_dir)
     write_json(StageCost("train", watch.seconds, summary.images_seen), output_dir / COST_FILE)
     return summary
+
+
+def _train(
+    dataset_dir: Path,
+    recipe: Recipe,
+    info: DatasetInfo,
+    checkpoint_dir: Path,
+    seed: int,
+    cache: ImageCache | None,
+    spent: Sequence[StageCost],
+    plan: RunPlan | None,
+    watch: Stopwatch,
+    on_curves: Callable[[Sequence[CurveRow], bool], None],
+) -> tuple[keras.Model, TrainingResult, History]:
+    """Returns the model of the best checkpoint, how its training went, and its history."""
+    run, settings = open_run(
+        dataset_dir,
+        recipe,
+        info,
+        checkpoint_dir,
+        seed,
+        cache,
+        spent,
+        plan,
+        watch,
+        on_curves,
+    )
+    history = fit(run, settings)
+    warnings = [*history.repairs, *describe_check(run.trainer, history.checks)]
+    warnings += _describe_batch(history.settings, len(run.train)) + _describe_waiting(history)
+    model = run.trainer.model
+    summary = _summary(history, model, _as_trained(recipe, info, history), seed, warnings)
+    return model, summary, history
 
 
 def _save(model: keras.Model, path: Path) -> None:

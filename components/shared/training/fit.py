@@ -214,11 +214,15 @@ def _evaluate_average(
 def _keep_best(
     run: TrainingRun, history: History, entry: KeptCheckpoint, weights: list[np.ndarray]
 ) -> None:
-    """Writes the weights when they are among the best; on a tie the lower loss, then the later."""
+    """Writes the weights when they are among the best; on a tie the lower loss, then the later.
+
+    The last ones are the best where the run says so.
+    """
     by_metric = len(run.validation) >= _RANKED_BY_METRIC
     ranked = sorted(
         [*history.best, entry],
         key=lambda kept: (
+            -kept["step"] if run.keeps_last else 0,
             -kept["metrics"].get(run.primary_metric, -np.inf) if by_metric else 0.0,
             kept["metrics"]["loss"],
             -kept["step"],

@@ -28,6 +28,7 @@ class TrainingRun:
         checkpoint_dir: Folder of this run alone.
         start: Runs the sanity checks and fixes the length; called when there is no checkpoint.
         evaluates_start: Whether the weights before the first step may be the best ones.
+        keeps_last: Whether the last weights are the best ones, whatever the validation images say.
         halve: Returns the settings for half the batch, or None where they may not be changed; then
             an error that a smaller batch could mend is raised.
         seed: Seed of the order of the images.
@@ -44,6 +45,7 @@ class TrainingRun:
     checkpoint_dir: Path
     start: Callable[[Hyperparameters], History]
     evaluates_start: bool = False
+    keeps_last: bool = False
     halve: Callable[[Hyperparameters], Hyperparameters] | None = None
     seed: int = 0
     watch: Stopwatch = dataclasses.field(default_factory=Stopwatch)

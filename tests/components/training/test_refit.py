@@ -15,6 +15,9 @@ from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.recipe.stage_times import plan_stages
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
+from kfp_vision.components.shared.training import fit
+from kfp_vision.components.shared.training.history import History
+from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.training.train import train_model
 
 LITE0 = "efficientnet_lite0_imagenet"
@@ -94,6 +97,29 @@ def test_a_finished_training_is_not_repeated(refit, digits_dir, config, capfd):
     assert '"stage": "train"' not in capfd.readouterr().out
     for value, expected in zip(weights(refit / "model.keras"), before, strict=True):
         np.testing.assert_array_equal(value, expected)
+
+
+def test_a_second_training_that_stops_goes_on_from_its_checkpoint(
+    refit, digits_dir, config, tmp_path, monkeypatch
+):
+    seen: list[int] = []
+
+    def stop(run: TrainingRun, history: History) -> None:
+        save(run, history)
+        seen.append(history.step)
+        if run.keeps_last and history.step:
+            raise KeyboardInterrupt
+
+    save = fit._save
+    monkeypatch.setattr(fit, "_save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(digits_dir, tmp_path, config, joined=True)
+    stopped_at = seen[-1]
+    monkeypatch.setattr(fit, "_save", save)
+    steps = json.loads((refit / "training.json").read_text())["refit_steps"]
+    assert 0 < stopped_at < steps
+    model = train(digits_dir, tmp_path, config, joined=True)
+    assert all_equal(model / "model.keras", refit / "model.keras")
 
 
 def test_validation_figures_are_those_of_images_that_were_not_learned(refit, digits_dir, tmp_path):
