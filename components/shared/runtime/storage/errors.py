@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import re
 from collections.abc import Iterator
 
 from kfp_vision.components.shared.runtime.disk import is_disk_full
@@ -35,6 +36,8 @@ _FAILURES: dict[str, dict[str, tuple[str, ...]]] = {
     "minio": _S3,
     "s3": _S3,
 }
+# Amazon's answer to a session token that has expired repeats the token.
+_TOKEN = re.compile(r"<Token-\d+>.*?</Token-\d+>", re.DOTALL)
 
 
 class StorageError(OSError):
@@ -58,6 +61,9 @@ def explained(uri: str, scheme: str) -> Iterator[None]:
     except (OSError, *kinds) as error:
         if isinstance(error, StorageError) or is_disk_full(error):
             raise
+        if _TOKEN.search(str(error)):
+            # Tracebacks are logged, and this one would be printed as the cause.
+            error.args = (_TOKEN.sub("", str(error)),)
         # After an empty line, obstore repeats the error in the notation of its language.
         reason = str(error).split("\n\n")[0].strip() or type(error).__name__
         raise StorageError(f"Cannot reach {uri!r}: {reason}. {HELP[scheme]}") from error

@@ -235,8 +235,11 @@ def _open_remote(uri: str, scheme: str) -> tuple[Folder, str]:
         uri, _, file_name = uri.rpartition("/")
         key = key.rpartition("/")[0]
     prefix = f"{key}/" if key else ""
-    if not file_name and next(bucket.objects(prefix), None) is None and key:
-        raise FileNotFoundError("there is no such file or folder")
     manifest = read_manifest(bucket, prefix)
+    if not file_name and key and manifest is None:
+        paths = (found.key[len(prefix) :] for found in bucket.objects(prefix))
+        # What is being published for the first time is not there yet.
+        if not any(map(_is_content, paths)):
+            raise FileNotFoundError("there is no such file or folder")
     root = f"{name}/{key}".rstrip("/")
     return Folder(uri.rstrip("/"), root, scheme, bucket, manifest=manifest), file_name

@@ -19,7 +19,12 @@ from kfp_vision.components.shared.runtime.storage.reading import (
     fetch,
     map_in_order,
 )
-from kfp_vision.components.shared.runtime.storage.uris import bucket_and_key, local_path, scheme_of
+from kfp_vision.components.shared.runtime.storage.uris import (
+    bucket_and_key,
+    is_remote,
+    local_path,
+    scheme_of,
+)
 
 __all__ = ["download", "move", "remove", "upload"]
 
@@ -88,8 +93,21 @@ def remove(uri: str) -> None:
 
 
 def move(uri: str, target_uri: str) -> None:
-    """Moves a file to another place of the same disk or bucket, over what is there."""
+    """Moves a file to another place of the same disk or bucket, over what is there.
+
+    Raises:
+        ValueError: The place is in another bucket, or one of the two is on a disk.
+        StorageError: The backend cannot be reached.
+    """
     scheme = scheme_of(uri)
+    place, target_place = (
+        (scheme_of(each), bucket_and_key(each)[0] if is_remote(each) else "")
+        for each in (uri, target_uri)
+    )
+    if place != target_place:
+        raise ValueError(
+            f"A file can be moved within a disk or a bucket. Received: {uri!r} to {target_uri!r}."
+        )
     with explained(uri, scheme):
         if scheme == "file":
             target = local_path(target_uri, "target_uri")

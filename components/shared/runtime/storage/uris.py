@@ -6,6 +6,8 @@ A URI stays text until a function here resolves it: `Path` makes a folder `s3:` 
 import re
 from pathlib import Path
 
+from kfp_vision.components.shared.runtime.storage.file_trees import is_plain_key
+
 __all__ = ["bucket_and_key", "is_remote", "local_path", "scheme_of"]
 
 # A slash less, `s3:/bucket`, is a bucket too, not a folder of that name.
@@ -43,12 +45,19 @@ def bucket_and_key(uri: str) -> tuple[str, str]:
     """Returns the bucket of a remote URI, and the key or prefix in it without a slash at the end.
 
     Raises:
-        ValueError: The URI names no bucket.
+        ValueError: The URI names no bucket, or its path has an empty part, `.` or `..`: clients
+            differ in what they make of these.
     """
     bucket, _, key = uri.split("://", 1)[1].partition("/")
     if not bucket:
         raise ValueError(f"A URI of a bucket must name it. Received: {uri!r}")
-    return bucket, key.rstrip("/")
+    key = key.rstrip("/")
+    if key and not is_plain_key(key):
+        raise ValueError(
+            "The path of a URI in a bucket must have no empty part, `.` or `..`. Received: "
+            f"{uri!r}. Write it without `//` behind the bucket."
+        )
+    return bucket, key
 
 
 def local_path(uri: str, name: str) -> Path:

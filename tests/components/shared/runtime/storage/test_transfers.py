@@ -3,8 +3,10 @@
 import json
 import os
 import threading
+import traceback
 
 import pytest
+from obstore.exceptions import GenericError
 from storage_servers import READER_KEYS, FakeGcs, running
 
 from kfp_vision.components.shared.runtime.storage import (
@@ -18,6 +20,7 @@ from kfp_vision.components.shared.runtime.storage import (
     upload,
 )
 from kfp_vision.components.shared.runtime.storage.buckets import open_bucket
+from kfp_vision.components.shared.runtime.storage.errors import explained
 from kfp_vision.components.shared.runtime.storage.manifests import INCOMING
 from kfp_vision.components.shared.runtime.storage.reading import RANGE_BYTES
 
@@ -74,6 +77,32 @@ def test_a_file_goes_there_moves_and_is_removed(bucket, tmp_path):
     remove(f"{bucket}/deep/two.txt")
     with pytest.raises(StorageError, match="there is no such file"):
         open_folder(f"{bucket}/deep/two.txt")
+
+
+def test_a_file_is_not_moved_out_of_its_bucket(bucket, tmp_path):
+    for target in (f"{bucket.partition(':')[0]}://elsewhere/one.txt", str(tmp_path / "one.txt")):
+        with pytest.raises(ValueError, match=f"within a disk or a bucket. Received: .*{target}"):
+            move(f"{bucket}/one.txt", target)
+
+
+@pytest.mark.parametrize("path", ["/run", "a//b", "a/./b", "a/../b"])
+def test_a_path_that_clients_read_differently_is_refused(path):
+    with pytest.raises(ValueError, match=f"no empty part.*Received: 's3://photos/{path}'"):
+        open_folder(f"s3://photos/{path}")
+
+
+def test_what_is_being_published_for_the_first_time_is_not_there_yet(bucket, tmp_path):
+    folder = write_tree(tmp_path / "up", FILES)
+    upload(folder / "a.txt", f"{bucket}/new/{INCOMING}0123/a.txt")
+    with pytest.raises(StorageError, match="there is no such file or folder"):
+        download(f"{bucket}/new", tmp_path / "down")
+
+
+def test_a_session_token_that_an_answer_repeats_is_not_passed_on():
+    answer = "400: <Error><Code>ExpiredToken</Code><Token-0>planted</Token-0></Error>"
+    with pytest.raises(StorageError, match="ExpiredToken") as raised, explained("s3://b/k", "s3"):
+        raise GenericError(answer)
+    assert "planted" not in "".join(traceback.format_exception(raised.value))
 
 
 def test_only_what_has_changed_is_copied_again(bucket, tmp_path):
