@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from kfp_vision.components.shared.datasets.store import open_split, write_thin_split
+from kfp_vision.components.shared.runtime.disk import explains_full_disk
 
 __all__ = ["NUM_CALIBRATION_IMAGES", "draw_calibration_rows", "write_calibration_images"]
 
@@ -16,6 +17,7 @@ def draw_calibration_rows(num_train: int, count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).choice(num_train, min(num_train, count), False)
 
 
+@explains_full_disk("output_dir")
 def write_calibration_images(dataset_dir: Path, output_dir: Path) -> None:
     """Writes `train` with the images alone that the export draws by default."""
     output_dir.mkdir(parents=True, exist_ok=True)

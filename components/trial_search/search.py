@@ -120,6 +120,7 @@ def _read_trials(folders: Sequence[Path]) -> list[Trial]:
     return merge_trials((each / _TRIALS_FILE).read_text(encoding="utf-8") for each in folders)
 
 
+@explains_full_disk("output_dir")
 def propose_trials(
     table_dir: Path, results: Sequence[Path], workers: int, seed: int, output_dir: Path
 ) -> None:
@@ -139,6 +140,7 @@ def propose_trials(
     (output_dir / _TRIALS_FILE).write_text(json_text(lists), encoding="utf-8")
 
 
+@explains_full_disk("output_dir", "checkpoint_dir")
 def run_trials(
     inputs: Inputs, proposal: Path, worker: int, output_dir: Path, checkpoint_dir: Path
 ) -> None:
@@ -179,7 +181,6 @@ def propose_slices(table_dir: Path, results: Sequence[str], workers: int, seed: 
     return [json_text([*([] if number else trials), *each]) for number, each in enumerate(parts)]
 
 
-@explains_full_disk("checkpoint_dir")
 def run_slice(inputs: Inputs, work: str, checkpoint_dir: Path) -> str:
     """Returns the trials of `work` as JSON, those that had not ended with their results.
 
