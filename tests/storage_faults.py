@@ -10,7 +10,7 @@ import socketserver
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -27,7 +27,7 @@ class Fault:
     Attributes:
         kind: `status`: an answer of the proxy instead of the store's; `reset_answer` and
             `reset_request`: the connection breaks after some bytes of the body; `truncate`: the
-            answer ends early; `slow`: it comes in `_BLOCK` at a time, with pauses.
+            answer ends early; `slow`: one longer than `_BLOCK` comes with pauses.
         value: The status, the number of bytes, or the seconds of a pause.
         method: The HTTP method that it is for; empty for any.
         path: Part of the path that it is for; empty for any.
@@ -38,12 +38,18 @@ class Fault:
     method: str = ""
     path: str = ""
 
+    @property
+    def first_byte(self) -> int:
+        """The first byte of the body that does not pass as it would without the fault."""
+        return {"status": 0, "slow": _BLOCK}.get(self.kind, int(self.value))
+
 
 class FaultyProxy(socketserver.ThreadingTCPServer):
-    """Forwards to a store; the next requests meet the faults of a list.
+    """Forwards to a store; requests meet the faults of a list.
 
     Attributes:
-        faults: Those to come; the first that is for a request's method is taken from the list.
+        faults: Those to come; one is taken from the list where it happens to a request, so one
+            behind the end of a body waits for a longer one.
         injected: Those that have happened.
         latency_s: Seconds before every answer, as of a store that is far away.
         num_requests: That have arrived.
@@ -74,19 +80,29 @@ class FaultyProxy(socketserver.ThreadingTCPServer):
         """Returns the head of an answer, which may say where to go on."""
         return head.replace(self._store_address, self._address) if self._renames else head
 
-    def next_fault(self, request: str) -> Fault | None:
-        """Takes the fault of a request from the list.
+    def count_request(self) -> None:
+        """Adds one to the requests."""
+        with self._lock:
+            self.num_requests += 1
+
+    def take_fault(self, request: str, kinds: Collection[str], block: range) -> Fault | None:
+        """Takes the fault from the list that happens to a request now.
 
         Args:
             request: The first line of its head.
+            kinds: Those that are possible now.
+            block: The places of the bytes of the body that would pass next.
         """
         method, path, *_ = request.split(" ")
         with self._lock:
-            self.num_requests += 1
             for fault in self.faults:
-                if fault.method in ("", method) and fault.path in path:
+                if (
+                    fault.kind in kinds
+                    and fault.first_byte in block
+                    and fault.method in ("", method)
+                    and fault.path in path
+                ):
                     self.faults.remove(fault)
-                    self.injected.append(fault)
                     return fault
         return None
 
@@ -99,52 +115,58 @@ class _Connection(socketserver.BaseRequestHandler):
         with contextlib.suppress(OSError):
             head, rest = _read_head(self.request)
             if head:
-                self._forward(head, rest, self.server.next_fault(head.split(b"\r\n")[0].decode()))
+                self.server.count_request()
+                self._forward(head, rest, head.split(b"\r\n")[0].decode())
 
-    def _forward(self, head: bytes, rest: bytes, fault: Fault | None) -> None:
+    def _forward(self, head: bytes, rest: bytes, request: str) -> None:
         headers = _headers(head)
         if b"100-continue" in headers.get(b"expect", b"").lower():
             self.request.sendall(b"HTTP/1.1 100 Continue" + _END)
         body = _body(self.request, headers, rest)
-        if fault and fault.kind == "status":
+        fault = self.server.take_fault(request, ("status",), range(1))
+        if fault:
             for _ in body:
                 pass
             empty = f"HTTP/1.1 {fault.value:.0f} Busy\r\nContent-Length: 0\r\nConnection: close"
             self.request.sendall(empty.encode() + _END)
+            self.server.injected.append(fault)
             return
         with socket.create_connection(self.server.upstream) as store:
             store.sendall(_with_close(self.server.to_store(head)))
-            if not self._send(body, store.sendall, fault, "reset_request"):
+            if not self._send(body, store.sendall, request, ("reset_request",)):
                 return
             if self.server.latency_s:
                 time.sleep(self.server.latency_s)
             answer, rest = _read_head(store)
             self.request.sendall(self.server.to_client(answer))
-            self._send(_rest(store, rest), self.request.sendall, fault, "reset_answer")
+            kinds = ("reset_answer", "truncate", "slow")
+            self._send(_rest(store, rest), self.request.sendall, request, kinds)
 
     def _send(
         self,
         blocks: Iterator[bytes],
         send: Callable[[bytes], object],
-        fault: Fault | None,
-        reset: str,
+        request: str,
+        kinds: Collection[str],
     ) -> bool:
         """Passes a body on; returns whether all of it has been sent."""
-        is_answer = reset == "reset_answer"
-        kinds = ("reset_answer", "truncate", "slow") if is_answer else ("reset_request",)
-        fault = fault if fault and fault.kind in kinds else None
-        left = fault.value if fault and fault.kind != "slow" else float("inf")
+        sent, pause_s = 0, 0.0
         for block in blocks:
-            send(block[: int(min(left, len(block)))])
-            left -= len(block)
-            if left <= 0:
-                if fault and fault.kind == reset:
+            fault = self.server.take_fault(request, kinds, range(sent, sent + len(block)))
+            if fault and fault.kind != "slow":
+                send(block[: fault.first_byte - sent])
+                if fault.kind != "truncate":
                     # Closed without waiting, the other side sees a reset, not an end.
                     linger = struct.pack("ii", 1, 0)
                     self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                self.server.injected.append(fault)
                 return False
-            if fault and fault.kind == "slow":
-                time.sleep(fault.value)
+            if fault:
+                pause_s = fault.value
+                self.server.injected.append(fault)
+            time.sleep(pause_s)
+            send(block)
+            sent += len(block)
         return True
 
 

@@ -199,8 +199,9 @@ def broken_requests(kind: str, proxy: FaultyProxy, folder: Path) -> tuple[int, i
         uri = f"{kind}://bucket/faults/{number}"
         what = _transfer(folder / "source", uri, target, inject)
         missing, differing = _damage(folder / "source", uri, target, what)
-        print(f"{kind} {phase} {method} {name}: {len(proxy.injected)} injected, {what}")
-        total, lost, half = total + len(proxy.injected), lost + missing, half + differing
+        injected = len(proxy.injected)
+        print(f"{kind} {phase} {method} {name}: {injected} of {len(faults)} injected, {what}")
+        total, lost, half = total + injected, lost + missing, half + differing
     return total, lost, half
 
 
