@@ -1,7 +1,7 @@
 """Trains the user's architecture by the recipe and keeps its best checkpoint."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -28,12 +28,11 @@ from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import fit
-from kfp_vision.components.shared.training.history import CurveRow, History
+from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.precision import read_precision, set_precision
+from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import describe_check
-from kfp_vision.components.shared.training.setup import (
-    complete_recipe,
-)
+from kfp_vision.components.shared.training.setup import complete_recipe
 from kfp_vision.components.training.events import EventFiles
 from kfp_vision.components.training.head import train_head
 from kfp_vision.components.training.opening import open_run
@@ -89,7 +88,7 @@ def train_model(
         model, summary, curves = train_head(dataset_dir, recipe, info, features, config.seed)
         events.write(curves, anew=True)
     else:
-        model, summary, history = _train(
+        run, settings = open_run(
             dataset_dir,
             recipe,
             info,
@@ -101,7 +100,11 @@ def train_model(
             watch,
             events.write,
         )
+        history = fit(run, settings)
         recipe, curves = _as_trained(recipe, info, history), history.curves
+        model, summary = run.trainer.model, _summary(run, history, recipe)
+        # Its images and its optimizer would take the memory of a second training.
+        del run
     events.close()
     _save(model, output_dir / (JUDGED_FILE if is_joined else MODEL_FILE))
     if is_joined:
@@ -121,39 +124,6 @@ def train_model(
     write_stage_report(report, output_dir)
     write_json(StageCost("train", watch.seconds, summary.images_seen), output_dir / COST_FILE)
     return summary
-
-
-def _train(
-    dataset_dir: Path,
-    recipe: Recipe,
-    info: DatasetInfo,
-    checkpoint_dir: Path,
-    seed: int,
-    cache: ImageCache | None,
-    spent: Sequence[StageCost],
-    plan: RunPlan | None,
-    watch: Stopwatch,
-    on_curves: Callable[[Sequence[CurveRow], bool], None],
-) -> tuple[keras.Model, TrainingResult, History]:
-    """Returns the model of the best checkpoint, how its training went, and its history."""
-    run, settings = open_run(
-        dataset_dir,
-        recipe,
-        info,
-        checkpoint_dir,
-        seed,
-        cache,
-        spent,
-        plan,
-        watch,
-        on_curves,
-    )
-    history = fit(run, settings)
-    warnings = [*history.repairs, *describe_check(run.trainer, history.checks)]
-    warnings += _describe_batch(history.settings, len(run.train)) + _describe_waiting(history)
-    model = run.trainer.model
-    summary = _summary(history, model, _as_trained(recipe, info, history), seed, warnings)
-    return model, summary, history
 
 
 def _save(model: keras.Model, path: Path) -> None:
@@ -202,14 +172,10 @@ def _describe_waiting(history: History) -> list[str]:
     ]
 
 
-def _summary(
-    history: History,
-    model: keras.Model,
-    recipe: Recipe,
-    seed: int,
-    warnings: list[str],
-) -> TrainingResult:
-    best, settings = history.best[0], history.settings
+def _summary(run: TrainingRun, history: History, recipe: Recipe) -> TrainingResult:
+    best, settings, model = history.best[0], history.settings, run.trainer.model
+    warnings = [*history.repairs, *describe_check(run.trainer, history.checks)]
+    warnings += _describe_batch(settings, len(run.train)) + _describe_waiting(history)
     images_seen = history.step * settings.batch_size
     if history.num_passed_over:
         warnings.append(
@@ -228,7 +194,7 @@ def _summary(
         parameters=model.count_params(),
         image_size=list(recipe.value("model", "image_size")),
         precision=read_precision(model),
-        seed=seed,
+        seed=run.seed,
         steps=history.step,
         best_step=best["step"],
         validation=best["metrics"],
