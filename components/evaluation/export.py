@@ -14,10 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kfp_vision.components.evaluation.calibration_images import (
-    NUM_CALIBRATION_IMAGES,
-    draw_calibration_rows,
-)
+from kfp_vision.components.evaluation.calibration_images import calibration_rows
 from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
 from kfp_vision.components.evaluation.inference import Infer, SplitOutputs, compile_inference
 from kfp_vision.components.evaluation.stage_report import exports_report
@@ -48,24 +45,20 @@ class ExportConfig:
         max_metric_loss: How far the primary metric of a float format may be from Keras.
         max_difference: How far any number that is predicted by a float format may be from Keras.
         max_metric_loss_int8: How far below Keras the primary metric of int8 may be.
-        num_calibration_images: Training images on which int8 ranges are measured.
         max_images: Test images measured, evenly spaced, when there are more.
         latency_calls: Single-image calls of which the median is the latency.
-        seed: Of the choice of calibration images.
     """
 
     max_metric_loss: float = 0.001
     max_difference: float = 0.001
     max_metric_loss_int8: float = 0.02
-    num_calibration_images: int = NUM_CALIBRATION_IMAGES
     max_images: int = 10_000
     latency_calls: int = 50
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuses a tolerance below zero and counts below one."""
         for name, value in dataclasses.asdict(self).items():
-            least = 1 if isinstance(value, int) and name != "seed" else 0
+            least = 1 if isinstance(value, int) else 0
             if value < least:
                 raise ValueError(f"`{name}` must be at least {least}. Received: {value}")
 
@@ -114,7 +107,7 @@ def export_model(
         test = _open_test_set(dataset_dir, info, model, evaluation, config, cache)
         source = ExportSource(
             model,
-            _draw_calibration(dataset_dir, model, config, cache),
+            _draw_calibration(dataset_dir, model, cache),
             output_dir / FORMATS["saved_model"].path,
         )
         exports = [_export(name, source, output_dir, test, config) for name in FORMATS]
@@ -239,17 +232,13 @@ def _open_test_set(
 
 
 def _draw_calibration(
-    dataset_dir: Path,
-    model: keras.Model,
-    config: ExportConfig,
-    cache: ImageCache | None,
+    dataset_dir: Path, model: keras.Model, cache: ImageCache | None
 ) -> np.ndarray:
     """Returns training images, uint8 [M, H, W, K], drawn without replacement."""
     # Nothing stays in memory: only the images drawn are loaded, and each of them once.
     *size, channels = model.input_shape[1:]
     source = ImageSource(dataset_dir, "train", size, channels, 0, cache)
-    count, seed = config.num_calibration_images, config.seed
-    return source.take(draw_calibration_rows(len(source), count, seed))
+    return source.take(calibration_rows(len(source)))
 
 
 def _remove(path: Path) -> None:

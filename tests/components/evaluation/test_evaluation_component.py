@@ -6,8 +6,7 @@ from kfp import dsl
 
 from kfp_vision.components.evaluation import component
 from kfp_vision.components.evaluation.calibration_images import (
-    NUM_CALIBRATION_IMAGES,
-    draw_calibration_rows,
+    calibration_rows,
     write_calibration_images,
 )
 from kfp_vision.components.shared.artifacts.cost import COST_FILE
@@ -64,7 +63,7 @@ def test_export_says_per_format_how_it_went(evaluated, divided, tmp_path):
         np.array(open_split(folder, "train")["image"].to_pylist(), object)
         for folder in (tmp_path / "calibration", trained.dataset_dir)
     )
-    drawn = draw_calibration_rows(len(whole), NUM_CALIBRATION_IMAGES, seed=0)
+    drawn = calibration_rows(len(whole))
     assert (images[drawn] == whole[drawn]).all()
     assert np.flatnonzero(images).tolist() == sorted(drawn)
     assert (tmp_path / "exports/model_int8.tflite").exists()
