@@ -7,8 +7,8 @@ python tests/benchmarks/bench_refinements.py [--sets NAME ...] [--side 32] [--ep
 an image and of its mirror image averaged; `alternating_flips` mirrors an image in every second of
 its epochs instead of by chance (Jordan, 2024, arXiv:2404.00498, section 3.6); `balanced_sampling`
 draws every class equally often instead of weighting its loss; `wide` has twice the channels. The
-test split is scored by the primary metric; figures are differences to `plain` of the same seed.
-Cells that FILE holds are not run again.
+validation split is scored by the primary metric; figures are differences to `plain` of the same
+seed. Cells that FILE holds are not run again.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def batches(
 def train_arm(
     arm: str, dataset: Path, recipe: Recipe, info: DatasetInfo, seed: int
 ) -> dict[str, float]:
-    """Returns the test metric of a training, and of the plain one with averaged flips, too."""
+    """Returns the validation metric of a training; of the plain one with averaged flips, too."""
     policy = flip_and_crop()
     if arm == "alternating_flips":
         shifts = [each for each in policy.always if each.transform != "horizontal_flip"]
@@ -91,7 +91,7 @@ def train_arm(
         recipe = recipe.with_settings("data", {"class_weights": Setting(None, "benchmark")})
     with mock.patch.dict(vars(separable), _WIDE if arm == "wide" else {}):
         trainer, task, settings = build_trainer(recipe, info, seed, policy)
-    train, test = open_split(dataset, "train", recipe), open_split(dataset, "test", recipe)
+    train, held_out = (open_split(dataset, split, recipe) for split in ("train", "validation"))
     rows = uniform_rows(len(train), settings.batch_size, seed)
     if arm == "balanced_sampling":
         rows = balanced_rows(class_strata(train.source.table), settings.batch_size, seed)
@@ -104,7 +104,7 @@ def train_arm(
     primary = recipe.value("data", "primary_metric")
 
     def score(outputs: Callable[[np.ndarray], np.ndarray]) -> float:
-        records = [task.record(t, task.decode(outputs(images))) for images, t in test.batches()]
+        records = [task.record(t, task.decode(outputs(images))) for images, t in held_out.batches()]
         return float(whole_set_metrics(task, join_records(records))[primary])
 
     scores = {arm: score(lambda images: np.asarray(trainer.outputs(images)))}
