@@ -202,7 +202,7 @@ def compile_pipeline(
     from kfp_vision.pipelines.cluster.profile import read_profile
 
     changes = _given({"registry": registry, "secret": secret})
-    cluster = dataclasses.replace(read_profile(profile), **changes)
+    cluster = read_profile(profile, changes)
     compile_pipeline(path, cluster, trial_workers)
     print(f"{path} is written.")
     if cluster.service_account:

@@ -13,8 +13,9 @@ __all__ = ["BACK_OFF_FACTOR", "BACK_OFF_S", "RUN_HOURS", "STAGES", "TTL_HOURS", 
 
 # A retry waits this long, the next one twice as long, and so on.
 BACK_OFF_S, BACK_OFF_FACTOR = 60, 2
-# Limit of a whole run, and how long Kubernetes keeps its objects and pod logs afterwards.
-RUN_HOURS, TTL_HOURS = 7 * 24, 7 * 24
+# Limit of a whole run, above every window of retries, and how long Kubernetes keeps its objects and
+# pod logs afterwards.
+RUN_HOURS, TTL_HOURS = 28 * 24, 7 * 24
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ import dataclasses
 import types
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
@@ -115,6 +116,12 @@ class Profile:
                 "Only an image in a registry has a digest. Received: digests, no registry. "
                 "Set `registry`, or use `--registry`."
             )
+        if self.gpu and not (self.cpu.node_selector or self.cpu.avoid_labels):
+            raise ValueError(
+                "Tasks without accelerators must be kept off the nodes that have some. Received: "
+                "`gpu`, and `cpu` with neither `avoid_labels` nor `node_selector`. Name a label "
+                "that only nodes with accelerators have in `cpu.avoid_labels`."
+            )
         check_names(self.stages, tuple(STAGES), "Stage")
         for stage in self.stages:
             self.resources(stage)
@@ -129,8 +136,12 @@ class Profile:
         return resources
 
 
-def read_profile(name: str) -> Profile:
+def read_profile(name: str, changes: Mapping[str, Any] = MappingProxyType({})) -> Profile:
     """Returns a profile of this package by its name, or one of the user from a YAML file.
+
+    Args:
+        name: One of `PROFILES`, or the path of a file.
+        changes: Fields that replace those of the profile.
 
     Raises:
         ValueError: There is no such profile, or it holds what a cluster cannot use.
@@ -146,6 +157,8 @@ def read_profile(name: str) -> Profile:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"A profile must be YAML. Received: {path} ({error})") from error
     try:
+        if isinstance(content, dict):
+            content |= changes
         profile: Profile = _typed(Profile, content, "profile")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

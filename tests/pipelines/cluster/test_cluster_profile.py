@@ -3,7 +3,7 @@
 import pytest
 
 from kfp_vision.pipelines.cluster.profile import PROFILES, GpuPool, Toleration, read_profile
-from kfp_vision.pipelines.resources import STAGES, Resources
+from kfp_vision.pipelines.resources import RUN_HOURS, STAGES, Resources
 
 
 def written(tmp_path, text: str) -> str:
@@ -23,6 +23,8 @@ def test_a_file_of_the_user_changes_single_stages(tmp_path):
         written(
             tmp_path,
             """
+            cpu:
+              avoid_labels: [pool]
             gpu:
               node_selector: {pool: gpu}
               tolerations: [{key: gpu, operator: Exists}]
@@ -42,10 +44,18 @@ def test_without_accelerators_every_stage_has_the_smaller_image(tmp_path):
     assert {profile.resources(stage).image for stage in STAGES} == {"cpu"}
 
 
+def test_a_digest_may_come_from_the_file_and_its_registry_from_the_command_line(tmp_path):
+    digest = f"sha256:{'0' * 64}"
+    path = written(tmp_path, f"digests: {{cpu: '{digest}'}}")
+    profile = read_profile(path, {"registry": "ghcr.io/team"})
+    assert (profile.registry, profile.digests) == ("ghcr.io/team", {"cpu": digest})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("gpus: {}", r"In `profile`, field names .* 'gpus'.*gpu"),
+        ("gpu: {}", "Tasks without accelerators must be kept off.*Name a label"),
         ("gpu: {counts: 2}", r"In `profile.gpu`, field names .*'counts'. Did you mean count"),
         ("gpu: {count: 0}", r"`count` must be at least 1"),
         ("gpu: {count: true}", r"`profile.gpu.count` must be of type int. Received: True"),
@@ -86,3 +96,7 @@ def test_the_command_says_what_is_wrong(kfp_vision, tmp_path):
     assert answer.returncode == 2
     assert "Received: 'gek'" in answer.stderr
     assert not (tmp_path / "out.yaml").exists()
+
+
+def test_a_run_may_take_as_long_as_the_retries_of_each_of_its_stages():
+    assert max(each.retry_window_s for each in STAGES.values()) <= RUN_HOURS * 3600
