@@ -5,22 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from waiting import wait_until
 
 
 def descendants_of(output):
     """Returns the command lines of the processes that work for an output folder."""
     listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     return [line for line in listing.stdout.splitlines() if str(output) in line]
-
-
-def wait_until(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return met
 
 
 def results(output):

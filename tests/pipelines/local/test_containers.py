@@ -4,9 +4,9 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import pytest
+from waiting import wait_until
 
 from kfp_vision.components.shared.runtime.processes import usable_cpus
 from kfp_vision.components.shared.runtime.storage import upload
@@ -55,13 +55,6 @@ def run(settings, tmp_path, capfd):
 
 def containers_for(engine, output):
     return engine.containers.list(all=True, filters={"label": f"kfp-vision.output={output}"})
-
-
-def wait_until(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return met
 
 
 def test_a_container_has_no_rights_no_network_and_the_resources_it_is_given(run):
