@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,11 +42,13 @@ class StoredObject:
         key: Its name in the bucket.
         size: Bytes.
         version: Changes with the content.
+        modified: When it was written.
     """
 
     key: str
     size: int
     version: str
+    modified: datetime
 
 
 class Bucket(Protocol):

@@ -11,10 +11,11 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from kfp_vision.components.shared.runtime.storage.buckets import Bucket, open_bucket
-from kfp_vision.components.shared.runtime.storage.errors import explained
+from kfp_vision.components.shared.runtime.storage.errors import StorageError, explained
 from kfp_vision.components.shared.runtime.storage.manifests import (
     INCOMING,
     MANIFEST_FILE,
@@ -29,6 +30,8 @@ __all__ = ["copy_local", "publish"]
 
 # Each may hold ten parts of a large file in memory.
 _UPLOADS = 4
+# What is older below a temporary prefix is that of a writer that was killed.
+_LONGEST_PUBLICATION = timedelta(days=1)
 
 
 def publish(files: Mapping[str, Path], uri: str) -> None:
@@ -88,6 +91,7 @@ def _publish(files: Mapping[str, Path], bucket: Bucket, prefix: str) -> None:
 
     with _incoming(bucket, prefix) as incoming:
         _each(changed, send)
+        _require_all(bucket, incoming, changed)
         bucket.put(Manifest(False, records).to_json(), prefix + MANIFEST_FILE)
         _each(changed, lambda name: bucket.copy(incoming + name, prefix + name))
         _each(stale, lambda name: bucket.delete(prefix + name))
@@ -122,15 +126,31 @@ def _unchanged(
 
 @contextlib.contextmanager
 def _incoming(bucket: Bucket, prefix: str) -> Iterator[str]:
-    """Yields a temporary prefix; removes those that writers left which were killed or failed."""
-    _remove_incoming(bucket, prefix)
-    yield f"{prefix}{INCOMING}{uuid.uuid4().hex}/"
-    _remove_incoming(bucket, prefix)
+    """Yields a temporary prefix; removes those that killed writers left, and at the end its own."""
+    newest = datetime.now(UTC) - _LONGEST_PUBLICATION
+    _remove(bucket, prefix + INCOMING, newest)
+    own = f"{prefix}{INCOMING}{uuid.uuid4().hex}/"
+    try:
+        yield own
+    finally:
+        _remove(bucket, own)
 
 
-def _remove_incoming(bucket: Bucket, prefix: str) -> None:
-    left = [found.key for found in bucket.objects(prefix + INCOMING)]
-    _each(left, bucket.delete)
+def _remove(bucket: Bucket, prefix: str, newest: datetime | None = None) -> None:
+    """Removes the objects below a prefix, or those of them that are not newer than `newest`."""
+    found = bucket.objects(prefix)
+    _each([each.key for each in found if not newest or each.modified <= newest], bucket.delete)
+
+
+def _require_all(bucket: Bucket, incoming: str, names: Iterable[str]) -> None:
+    """Refuses to replace an artifact by files of which some are gone."""
+    missing = {incoming + name for name in names} - {each.key for each in bucket.objects(incoming)}
+    if missing:
+        raise StorageError(
+            "Files below a temporary prefix must stay until they are published. Received: "
+            f"{len(missing)} that were removed meanwhile, {min(missing)!r} first. What was "
+            "published before is as it was: publish again, in less than a day."
+        )
 
 
 def _each(names: Iterable[str], function: Callable[[str], None]) -> None:

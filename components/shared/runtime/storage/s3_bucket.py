@@ -108,4 +108,4 @@ def _trusting(options: "ClientConfig") -> "ClientConfig":
 
 
 def _stored(entry: dict[str, Any]) -> StoredObject:
-    return StoredObject(entry["Key"], entry["Size"], entry["ETag"])
+    return StoredObject(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"])

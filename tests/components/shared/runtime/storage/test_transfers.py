@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import traceback
+from datetime import timedelta
 
 import pytest
 from obstore.exceptions import GenericError
@@ -16,6 +17,7 @@ from kfp_vision.components.shared.runtime.storage import (
     move,
     open_folder,
     publish,
+    publishing,
     remove,
     upload,
 )
@@ -131,14 +133,59 @@ def test_files_beside_an_artifact_stay_and_are_not_part_of_it(bucket, tmp_path):
     assert read_tree(tmp_path / "down") == {"a.txt": b"a"}
 
 
-def test_what_a_killed_writer_left_is_not_seen_and_removed_by_the_next(bucket, tmp_path):
+def test_what_a_killed_writer_left_is_not_seen_and_removed_a_day_later(
+    bucket, tmp_path, monkeypatch
+):
     folder = write_tree(tmp_path / "up", FILES)
     upload(folder, bucket)
     upload(folder / "a.txt", f"{bucket}/{INCOMING}0123/a.txt")
     assert open_folder(bucket)[0].list_files() == sorted(FILES)
-    (folder / "a.txt").write_bytes(b"other")
+    for content, left in ((b"1", [f"{INCOMING}0123/a.txt"]), (b"2", [])):
+        (folder / "a.txt").write_bytes(content)
+        upload(folder, bucket)
+        assert [key for key in keys_below(bucket) if key.startswith(INCOMING)] == left
+        monkeypatch.setattr(publishing, "_LONGEST_PUBLICATION", timedelta(0))
+
+
+def test_a_writer_that_is_overtaken_publishes_after_the_other(bucket, tmp_path, monkeypatch):
+    store, _ = place(bucket)
+    put = store.put
+
+    def overtaken(content, key):
+        monkeypatch.setattr(store, "put", put)
+        upload(write_tree(tmp_path / "other", {"b.txt": b"other"}), bucket)
+        put(content, key)
+
+    monkeypatch.setattr(store, "put", overtaken)
+    upload(write_tree(tmp_path / "up", FILES), bucket)
+    download(bucket, tmp_path / "down")
+    assert read_tree(tmp_path / "down") == FILES
+
+
+def test_a_writer_whose_files_are_removed_leaves_what_was_published(bucket, tmp_path, monkeypatch):
+    folder = write_tree(tmp_path / "up", FILES)
     upload(folder, bucket)
-    assert not [key for key in keys_below(bucket) if key.startswith(INCOMING)]
+    store, _ = place(bucket)
+    send = store.upload
+
+    def removed(source, key):
+        send(source, key)
+        store.delete(key)
+
+    monkeypatch.setattr(store, "upload", removed)
+    (folder / "a.txt").write_bytes(b"other")
+    with pytest.raises(StorageError, match=r"must stay until.*Received: 1 .*a\.txt"):
+        upload(folder, bucket)
+    download(bucket, tmp_path / "down")
+    assert read_tree(tmp_path / "down") == FILES
+
+
+def test_a_writer_that_fails_leaves_no_files_of_its_own(bucket, tmp_path, monkeypatch):
+    store, _ = place(bucket)
+    monkeypatch.setattr(store, "copy", lambda key, target: store.upload(tmp_path / "gone", target))
+    with pytest.raises(StorageError):
+        upload(write_tree(tmp_path / "up", FILES), bucket)
+    assert keys_below(bucket) == [MANIFEST_FILE]
 
 
 def test_a_log_that_grows_meanwhile_is_read_as_it_was_at_one_moment(gs, tmp_path):
