@@ -69,20 +69,24 @@ class Generations:
     def save(self, files: Mapping[str, Path]) -> None:
         """Adds a state, unless it is that of the last; removes those before the one before.
 
+        Contents that the bucket has lost since the last state are copied again.
+
         Args:
             files: Name -> a file that does not change any more.
         """
         records = {name: digest_of_file(path) for name, path in files.items()}
+        stored = self._stored()
+        for name, record in records.items():
+            if record not in stored:
+                self._bucket.upload(files[name], self._object_key(record))
+                stored.add(record)
         if self._kept.get(self._number) == records:
             return
-        for name, record in records.items():
-            if record.sha256 not in self._digests():
-                self._bucket.upload(files[name], self._object_key(record))
         self._number += 1
         content = Manifest(True, records).to_json()
         self._bucket.put(content, self._manifest_key(self._number))
         self._kept[self._number] = records
-        self._remove_others()
+        self._remove_others(stored)
 
     def _numbers(self) -> list[int]:
         start = f"{self._prefix}generations/"
@@ -94,8 +98,12 @@ class Generations:
     def _object_key(self, record: FileRecord) -> str:
         return f"{self._prefix}objects/{record.sha256}"
 
-    def _digests(self) -> set[str]:
-        return {record.sha256 for files in self._kept.values() for record in files.values()}
+    def _stored(self) -> set[FileRecord]:
+        """Returns the contents that are in the bucket, by their names there."""
+        start = f"{self._prefix}objects/"
+        return {
+            FileRecord(found.size, found.key[len(start) :]) for found in self._bucket.objects(start)
+        }
 
     def _fetch(self, files: Mapping[str, FileRecord], target: Path) -> None:
         """Writes files; none of them appears before all have arrived."""
@@ -116,13 +124,12 @@ class Generations:
             for path in arrived.values():
                 path.unlink(missing_ok=True)
 
-    def _remove_others(self) -> None:
+    def _remove_others(self, stored: set[FileRecord]) -> None:
         while len(self._kept) > _KEPT:
             del self._kept[min(self._kept)]
         for number in set(self._numbers()) - self._kept.keys():
             self._bucket.delete(self._manifest_key(number))
-        start = f"{self._prefix}objects/"
-        needed = self._digests()
-        for found in list(self._bucket.objects(start)):
-            if found.key[len(start) :] not in needed:
-                self._bucket.delete(found.key)
+        needed = {record.sha256 for files in self._kept.values() for record in files.values()}
+        for record in stored:
+            if record.sha256 not in needed:
+                self._bucket.delete(self._object_key(record))

@@ -6,6 +6,7 @@ import pytest
 
 from kfp_vision.components.shared.runtime.storage import StorageError, kept_folder, mirrored
 from kfp_vision.components.shared.runtime.storage.buckets import open_bucket
+from kfp_vision.components.shared.runtime.storage.generations import Generations
 
 
 @pytest.fixture
@@ -72,6 +73,25 @@ def test_without_a_whole_state_nothing_is_started_anew_unasked(bucket, place):
         store.delete(f"{prefix}/run/objects/{key}")
     with pytest.raises(StorageError, match="must be whole.*to start anew"):
         read_state(bucket)
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut"])
+def test_a_content_that_the_bucket_has_lost_is_copied_again(bucket, place, tmp_path, damage):
+    store, prefix = place
+    states = Generations(store, f"{prefix}/run/")
+    files = {name: tmp_path / name for name in ("state.npz", "best-1.npz")}
+    for content in (b"1", b"2"):
+        files["state.npz"].write_bytes(content)
+        files["best-1.npz"].write_bytes(b"best")
+        states.save(files)
+        for key in keys(place, "run/objects/") if content == b"1" else ():
+            if damage == "removed":
+                store.delete(f"{prefix}/run/objects/{key}")
+            else:
+                store.put(b"", f"{prefix}/run/objects/{key}")
+    Generations(store, f"{prefix}/run/").restore(tmp_path / "back")
+    assert (tmp_path / "back/state.npz").read_bytes() == b"2"
+    assert (tmp_path / "back/best-1.npz").read_bytes() == b"best"
 
 
 def test_what_is_removed_and_what_is_being_written_is_not_kept(bucket):
