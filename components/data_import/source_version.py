@@ -10,7 +10,7 @@ from typing import NamedTuple
 from kfp_vision.components.data_import.readers import TFDS_PREFIX, read_unlabeled
 from kfp_vision.components.data_import.samples import Rejection, Sample
 from kfp_vision.components.data_import.sources import list_source
-from kfp_vision.components.shared.recipe.document import fetch_recipe
+from kfp_vision.components.shared.recipe.document import named_architecture
 from kfp_vision.components.shared.runtime.identity import (
     architecture_digest,
     content_digest,
@@ -59,14 +59,11 @@ def source_versions(
         ValueError: The source cannot be imported, or the recipe is none.
         StorageError: A URI leads nowhere or cannot be reached.
     """
-    if architecture == "auto" and recipe_uri:
-        setting = fetch_recipe(recipe_uri).get("model", "architecture")
-        architecture = architecture if setting is None else setting.value
     return Versions(
         dataset_version(dataset_uri, dataset_format, follow_links),
         unlabeled_version(unlabeled_uri, follow_links) if unlabeled_uri else "",
         content_digest(recipe_uri) if recipe_uri else "",
-        architecture_digest(architecture),
+        architecture_digest(named_architecture(architecture, recipe_uri)),
     )
 
 

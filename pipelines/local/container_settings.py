@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from kfp_vision.components.shared.architectures.names import is_user_model
+from kfp_vision.components.shared.recipe.document import named_architecture
 from kfp_vision.components.shared.runtime.memory import available_memory_bytes
 from kfp_vision.components.shared.runtime.processes import usable_cpus
 from kfp_vision.components.shared.runtime.storage import is_remote, local_path
@@ -102,12 +103,13 @@ def container_settings(parameters: Parameters, limits: Limits, gpu: bool) -> Con
         ValueError: The run reads what a container cannot see.
     """
     _check(parameters)
-    architecture = parameters.architecture if is_user_model(parameters.architecture) else ""
+    architecture = named_architecture(parameters.architecture, parameters.recipe_uri)
+    model_file = architecture if is_user_model(architecture) else ""
     datasets, files = (
         [uri for uri in uris if uri]
         for uris in (
             (parameters.dataset_uri, parameters.unlabeled_uri),
-            (parameters.recipe_uri, architecture),
+            (parameters.recipe_uri, model_file),
         )
     )
     stores = any(is_remote(uri) for uri in (*datasets, *files, parameters.output_uri))

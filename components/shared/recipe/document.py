@@ -14,7 +14,15 @@ from typing import Any, Literal, get_args
 from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.runtime.storage import open_folder
 
-__all__ = ["Recipe", "Setting", "Source", "fetch_recipe", "read_recipe", "write_recipe"]
+__all__ = [
+    "Recipe",
+    "Setting",
+    "Source",
+    "fetch_recipe",
+    "named_architecture",
+    "read_recipe",
+    "write_recipe",
+]
 
 Source = Literal["learned", "default", "user"]
 _FORMAT_VERSION = 1
@@ -129,6 +137,22 @@ def fetch_recipe(uri: str) -> Recipe:
         hint = f"It holds one: {inside}" if folder.exists("recipe.json") else "It holds no recipe."
         raise ValueError(f"`recipe_uri` must be a recipe.json. Received: {uri}, a folder. {hint}")
     return _parse_recipe(folder.read(name), uri)
+
+
+def named_architecture(architecture: str, recipe_uri: str) -> str:
+    """Returns the architecture that a run may build: the user's, else that of the recipe.
+
+    Args:
+        architecture: A name of the zoo, `auto`, or the URI of a model file.
+        recipe_uri: Of the recipe that the run starts from; empty for none.
+
+    Raises:
+        ValueError, StorageError: As of `fetch_recipe`.
+    """
+    if architecture != "auto" or not recipe_uri:
+        return architecture
+    setting = fetch_recipe(recipe_uri).get("model", "architecture")
+    return architecture if setting is None else str(setting.value)
 
 
 def _parse_recipe(text: bytes, source: str) -> Recipe:

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.runtime.memory import available_memory_bytes
 from kfp_vision.components.shared.runtime.processes import usable_cpus
 from kfp_vision.pipelines.local.container_settings import Limits, container_settings
@@ -54,6 +55,19 @@ def test_an_archive_is_seen_alone_and_a_table_not_with_the_whole_home(tmp_path, 
     assert found.inputs == {f"{tmp_path}/digits.npz": f"{tmp_path}/digits.npz"}
     with pytest.raises(ValueError, match=f"Received: a table in {tmp_path}. Move"):
         settings_of(tmp_path, dataset_uri=str(tmp_path / "labels.csv"))
+
+
+def test_a_model_file_that_the_recipe_names_is_seen(tmp_path):
+    recipe, network = tmp_path / "earlier" / "recipe.json", tmp_path / "own" / "a.keras"
+    for path in (recipe, network):
+        path.parent.mkdir()
+        path.touch()
+    (tmp_path / "photos").mkdir()
+    write_recipe(
+        Recipe().with_settings("model", {"architecture": Setting(str(network), "")}), recipe
+    )
+    found = settings_of(tmp_path, dataset_uri=f"{tmp_path}/photos", recipe_uri=str(recipe))
+    assert str(network) in found.inputs
 
 
 def test_no_value_of_a_variable_travels_as_an_argument(tmp_path, monkeypatch):
