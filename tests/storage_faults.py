@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 __all__ = ["Fault", "FaultyProxy", "proxied"]
 
@@ -100,7 +100,7 @@ class FaultyProxy(socketserver.ThreadingTCPServer):
                     fault.kind in kinds
                     and fault.first_byte in block
                     and fault.method in ("", method)
-                    and fault.path in path
+                    and fault.path in unquote(path)
                 ):
                     self.faults.remove(fault)
                     return fault
@@ -128,8 +128,9 @@ class _Connection(socketserver.BaseRequestHandler):
             for _ in body:
                 pass
             empty = f"HTTP/1.1 {fault.value:.0f} Busy\r\nContent-Length: 0\r\nConnection: close"
-            self.request.sendall(empty.encode() + _END)
+            # Before the answer, after which the client may look.
             self.server.injected.append(fault)
+            self.request.sendall(empty.encode() + _END)
             return
         with socket.create_connection(self.server.upstream) as store:
             store.sendall(_with_close(self.server.to_store(head)))

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from kfp_vision.components.shared.runtime.storage import upload
+from kfp_vision.components.shared.runtime.storage import StorageError, upload
 from kfp_vision.pipelines.serving.predict import Model, write_table
 
 TRUNCATED = (
@@ -210,6 +210,16 @@ def test_model_and_images_in_a_bucket(output, photos, s3):
     expected = [f"{s3}/photos/{name}" for name in [*GOOD, "g"]]
     assert [each.row["path"] for each in predictions] == expected
     assert not any(each.failed for each in predictions)
+
+
+def test_another_model_than_was_published_is_refused(output, photos, s3):
+    upload(output, f"{s3}/out")
+    model = output / "model/model.onnx"
+    model.write_bytes(b"another")
+    upload(model, f"{s3}/out/model/model.onnx")
+    for uri in (f"{s3}/out", f"{s3}/out/model", f"{s3}/out/model/model.onnx"):
+        with pytest.raises(StorageError, match=r"must have the checksum.*model\.onnx"):
+            rows_of(uri, photos)
 
 
 @pytest.mark.parametrize("as_json", [False, True])

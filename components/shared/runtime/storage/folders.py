@@ -15,7 +15,7 @@ from kfp_vision.components.shared.runtime.storage.manifests import (
     MANIFEST_FILE,
     FileRecord,
     Manifest,
-    read_manifest,
+    find_manifest,
 )
 from kfp_vision.components.shared.runtime.storage.reading import ObjectFile, read_object
 from kfp_vision.components.shared.runtime.storage.reads import record_read
@@ -34,7 +34,7 @@ class Folder:
         scheme: `file`, `gs`, `minio` or `s3`.
         bucket: None when local.
         follow_links: Whether links may lead out of the folder, and to other folders.
-        manifest: Of a published artifact: what it names is compared with its checksum.
+        manifest: Of the folder's files in a published artifact: they are compared with it.
     """
 
     uri: str
@@ -235,7 +235,7 @@ def _open_remote(uri: str, scheme: str) -> tuple[Folder, str]:
         uri, _, file_name = uri.rpartition("/")
         key = key.rpartition("/")[0]
     prefix = f"{key}/" if key else ""
-    manifest = read_manifest(bucket, prefix)
+    manifest = find_manifest(bucket, key)
     if not file_name and key and manifest is None:
         paths = (found.key[len(prefix) :] for found in bucket.objects(prefix))
         # What is being published for the first time is not there yet.

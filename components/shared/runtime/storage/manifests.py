@@ -5,6 +5,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from obstore.exceptions import PermissionDeniedError
+
 from kfp_vision.components.shared.runtime.storage.buckets import Bucket
 from kfp_vision.components.shared.runtime.storage.errors import StorageError
 from kfp_vision.components.shared.runtime.storage.reading import read_object
@@ -15,6 +17,7 @@ __all__ = [
     "FileRecord",
     "Manifest",
     "digest_of_file",
+    "find_manifest",
     "mismatch",
     "parse_manifest",
     "read_manifest",
@@ -63,6 +66,19 @@ class Manifest:
         """Returns the content of the file."""
         return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True).encode()
 
+    def below(self, prefix: str) -> "Manifest | None":
+        """Returns the manifest of a folder of the artifact, or None if it names no file there.
+
+        Args:
+            prefix: Of the folder, below the artifact's root; ends in `/`.
+        """
+        files = {
+            path.removeprefix(prefix): record
+            for path, record in self.files.items()
+            if path.startswith(prefix)
+        }
+        return Manifest(self.complete, files) if files else None
+
     def require_complete(self, uri: str) -> None:
         """Refuses an artifact whose files are those of two publications.
 
@@ -74,6 +90,33 @@ class Manifest:
                 f"An artifact must be published whole. Received: {uri!r}, which is being replaced. "
                 "Try again in a minute; after an interruption, run again what has published it."
             )
+
+
+def find_manifest(bucket: Bucket, key: str) -> Manifest | None:
+    """Returns what the manifest of the artifact that a folder belongs to says of the folder.
+
+    It is the nearest one of the folder and those above it: at most one request for each.
+
+    Args:
+        bucket: Where the folder is.
+        key: Of the folder, without a slash at the end; empty for the bucket's root.
+
+    Raises:
+        StorageError: What is there is no manifest.
+    """
+    manifest = read_manifest(bucket, f"{key}/" if key else "")
+    above = key
+    while manifest is None and above:
+        above = above.rpartition("/")[0]
+        prefix = f"{above}/" if above else ""
+        try:
+            whole = read_manifest(bucket, prefix)
+        except PermissionDeniedError:
+            # The keys may be for this folder alone.
+            return None
+        if whole is not None:
+            return whole.below(f"{key.removeprefix(prefix)}/")
+    return manifest
 
 
 def read_manifest(bucket: Bucket, prefix: str) -> Manifest | None:

@@ -36,8 +36,8 @@ _SHOWN_MIB = 64
 def download(uri: str, target: Path) -> None:
     """Copies a file, or a folder with all below it, to the local path `target`.
 
-    Of a published artifact, the files that its manifest names, each compared with its checksum. A
-    file is whole or not there.
+    Of a published artifact, or a folder of one, the files that its manifest names, each compared
+    with its checksum. A file is whole or not there.
 
     Raises:
         StorageError: It cannot be read, is being replaced, or has a key that leads out of

@@ -79,6 +79,26 @@ def test_a_fault_behind_the_end_of_a_body_waits_for_a_longer_one(proxy, bucket, 
     assert len(proxy.injected) == 1
 
 
+def test_a_manifest_is_looked_for_once_in_each_folder_up_to_the_root(proxy, bucket, files):
+    upload(files / "small", f"{bucket}/a/b/small")
+    before = proxy.num_requests
+    folder, name = open_folder(f"{bucket}/a/b/small")
+    # The file itself, and `.manifest.json` in b, a, the folder of this test, and the root.
+    assert proxy.num_requests - before == 5
+    for _ in range(3):
+        folder.read(name)
+    assert proxy.num_requests - before == 8
+
+
+def test_a_folder_above_that_may_not_be_read_is_not_looked_into(proxy, bucket, files):
+    upload(files, f"{bucket}/a/b")
+    upload(files / "small", f"{bucket}/a/c/small")
+    proxy.faults.append(Fault("status", 403, "GET", "a/.manifest.json"))
+    folder, name = open_folder(f"{bucket}/a/c/small")
+    assert len(proxy.injected) == 1
+    assert folder.read(name) == (files / "small").read_bytes()
+
+
 def test_what_is_always_broken_ends_in_an_error_and_leaves_nothing(
     proxy, bucket, files, tmp_path, monkeypatch
 ):

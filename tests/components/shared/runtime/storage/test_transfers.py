@@ -235,6 +235,45 @@ def test_other_content_than_was_published_is_refused(bucket, tmp_path):
     assert "a.txt" not in read_tree(tmp_path / "down")
 
 
+def test_files_and_folders_of_an_artifact_are_compared_with_its_manifest(bucket, tmp_path):
+    files = {"model/model.keras": b"m", "model/deep/x": b"x", "report.json": b"{}"}
+    upload(write_tree(tmp_path / "up", files), f"{bucket}/out")
+    upload(tmp_path / "up/report.json", f"{bucket}/out/model/mine.json")
+    upload(tmp_path / "up/report.json", f"{bucket}/out/mine/own.json")
+    download(f"{bucket}/out/model", tmp_path / "down")
+    assert read_tree(tmp_path / "down") == {"model.keras": b"m", "deep/x": b"x"}
+    assert open_folder(f"{bucket}/out/model")[0].read("mine.json") == b"{}"
+    download(f"{bucket}/out/mine", tmp_path / "mine")
+    assert read_tree(tmp_path / "mine") == {"own.json": b"{}"}
+
+    store, prefix = place(bucket)
+    for name in ("model.keras", "deep/x"):
+        store.put(b"other", f"{prefix}/out/model/{name}")
+        folder, path = open_folder(f"{bucket}/out/model/{name}")
+        with pytest.raises(StorageError, match="must have the checksum"):
+            folder.read(path)
+        for uri in (f"{bucket}/out/model/{name}", f"{bucket}/out/model"):
+            with pytest.raises(StorageError, match="must have the checksum"):
+                download(uri, tmp_path / "again")
+
+
+def test_the_nearest_manifest_counts(bucket, tmp_path):
+    upload(write_tree(tmp_path / "up", {"part/a": b"1", "b": b"2"}), bucket)
+    upload(write_tree(tmp_path / "part", {"a": b"3"}), f"{bucket}/part")
+    download(f"{bucket}/part", tmp_path / "down")
+    assert read_tree(tmp_path / "down") == {"a": b"3"}
+
+
+def test_a_part_of_an_artifact_between_two_versions_is_read_by_nobody(bucket, tmp_path):
+    upload(write_tree(tmp_path / "up", {"model/a": b"1"}), bucket)
+    store, prefix = place(bucket)
+    manifest = json.loads(store.reader.get(f"{prefix}/{MANIFEST_FILE}").bytes().to_bytes())
+    store.put(json.dumps({**manifest, "complete": False}).encode(), f"{prefix}/{MANIFEST_FILE}")
+    for uri in (f"{bucket}/model", f"{bucket}/model/a"):
+        with pytest.raises(StorageError, match="which is being replaced"):
+            download(uri, tmp_path / "down")
+
+
 @pytest.fixture
 def any_keys(tmp_path, monkeypatch):
     """A bucket of a server that keeps no files, so that it takes keys that are no paths."""
