@@ -15,6 +15,7 @@ from kfp_vision.components.shared.artifacts.cost import COST_FILE, START_UP, Sta
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json, write_json
 from kfp_vision.components.shared.artifacts.run_plan import PLAN, RunPlan
 from kfp_vision.components.shared.runtime.processes import process_seconds
+from kfp_vision.components.shared.runtime.storage import take_copy_failures
 
 __all__ = [
     "STAGES_FILE",
@@ -161,6 +162,8 @@ def _records_of(inputs: Sequence[Artifact]) -> dict[str, StageRecord]:
 def hand_on(output: Artifact, name: str, *inputs: Artifact) -> None:
     """Writes `stages.json` of an artifact; hands the recipe on where the stage has not written one.
 
+    The report of the stage gets a warning of every checkpoint folder that could not be kept.
+
     Args:
         output: Holds `stage_report.json` and `cost.json`.
         name: Of the artifact; unique in a pipeline.
@@ -169,6 +172,8 @@ def hand_on(output: Artifact, name: str, *inputs: Artifact) -> None:
     folder = Path(output.path)
     records = _records_of(inputs)
     report = read_json(StageReport, folder / STAGE_REPORT_FILE)
+    lost = [ReportWarning("checkpoints", sentence) for sentence in take_copy_failures()]
+    report = dataclasses.replace(report, warnings=[*report.warnings, *lost])
     cost = read_json(StageCost, folder / COST_FILE)
     # Processes before this one, which were killed, are in the cost already.
     cost = dataclasses.replace(cost, seconds=max(cost.seconds, process_seconds()))

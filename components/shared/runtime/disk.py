@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from kfp_vision.components.shared.runtime.storage.errors import StorageError
+
 __all__ = ["explain_full_disk", "explains_full_disk", "is_disk_full"]
 
 _ERRORS = (errno.ENOSPC, errno.EDQUOT)
@@ -24,9 +26,9 @@ _Result = TypeVar("_Result")
 def is_disk_full(error: BaseException | None) -> bool:
     """Returns whether a full disk is what an error, or what it came from, is about.
 
-    HDF5 and TensorFlow say it in their text only.
+    HDF5 and TensorFlow say it in their text only; so does a bucket whose own disk is full.
     """
-    if error is None:
+    if error is None or isinstance(error, StorageError):
         return False
     texts = [os.strerror(number) for number in _ERRORS]
     return (

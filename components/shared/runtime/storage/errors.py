@@ -1,11 +1,10 @@
 """One exception for all that a disk or a bucket refuses."""
 
 import contextlib
+import errno
 import importlib
 import re
 from collections.abc import Iterator
-
-from kfp_vision.components.shared.runtime.disk import is_disk_full
 
 __all__ = ["StorageError", "explained"]
 
@@ -36,6 +35,8 @@ _FAILURES: dict[str, dict[str, tuple[str, ...]]] = {
     "minio": _S3,
     "s3": _S3,
 }
+# Of this machine: told by `runtime/disk.py`.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Amazon's answer to a session token that has expired repeats the token.
 _TOKEN = re.compile(r"<Token-\d+>.*?</Token-\d+>", re.DOTALL)
 
@@ -59,7 +60,7 @@ def explained(uri: str, scheme: str) -> Iterator[None]:
     try:
         yield
     except (OSError, *kinds) as error:
-        if isinstance(error, StorageError) or is_disk_full(error):
+        if isinstance(error, StorageError) or getattr(error, "errno", None) in _DISK_FULL:
             raise
         if _TOKEN.search(str(error)):
             # Tracebacks are logged, and this one would be printed as the cause.

@@ -1,12 +1,16 @@
 """Folders of this machine that a bucket keeps: restored at first, then copied in the background.
 
 Who writes to such a folder knows nothing of it. A folder that a killed process may leave at any
-moment is one that another process can go on from; so is every state of it that is copied.
+moment is one that another process can go on from; so is every state of it that is copied. SIGTERM,
+the notice of a node that is taken away, ends the process after a last copy.
 """
 
 import contextlib
 import os
+import select
 import shutil
+import signal
+import sys
 import tempfile
 import threading
 import uuid
@@ -20,28 +24,47 @@ from kfp_vision.components.shared.runtime.storage.generations import Generations
 from kfp_vision.components.shared.runtime.storage.transfers import download
 from kfp_vision.components.shared.runtime.storage.uris import bucket_and_key, scheme_of
 
-__all__ = ["kept_folder", "mirrored"]
+__all__ = ["kept_folder", "mirrored", "take_copy_failures"]
 
 _PERIOD_S = 5.0
+# What the thread is told through a pipe, beside the numbers of signals.
+_END = 0
 # Relative path -> inode, size and time of the last change.
 _Scan = dict[str, tuple[int, int, int]]
 _OPEN: dict[Path, "_Mirror"] = {}
+_FAILURES: list[str] = []
 
 
 @contextlib.contextmanager
 def mirrored(uri: str) -> Iterator[Path]:
     """Yields an empty folder for what a bucket keeps at `uri`; see `kept_folder`.
 
-    At the end, what was not copied yet is copied.
+    At the end, what was not copied yet is copied; `take_copy_failures` says what could not be.
     """
-    with tempfile.TemporaryDirectory(prefix="kfp-vision-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="kfp-vision-") as folder,
+        _pipe() as (heard, told),
+        _signals_told(told),
+    ):
         root = Path(folder).resolve()
-        _OPEN[root] = mirror = _Mirror(root, uri)
+        _OPEN[root] = mirror = _Mirror(root, uri, heard)
         try:
             yield root
         finally:
             del _OPEN[root]
-            mirror.close()
+            os.write(told, bytes([_END]))
+            mirror.wait()
+            _FAILURES.extend(mirror.tell_failures())
+
+
+def take_copy_failures() -> list[str]:
+    """Returns a sentence for each folder that the bucket lacks the last state of, and forgets it.
+
+    Of the folders that this process has ended to mirror.
+    """
+    failures = list(_FAILURES)
+    _FAILURES.clear()
+    return failures
 
 
 def kept_folder(path: Path, shared: bool = False) -> Path:
@@ -58,9 +81,40 @@ def kept_folder(path: Path, shared: bool = False) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    """Yields the end to read from and the end to write to, which never waits."""
+    ends = os.pipe()
+    os.set_blocking(ends[1], False)
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+@contextlib.contextmanager
+def _signals_told(told: int) -> Iterator[None]:
+    """Writes the numbers of signals to a pipe at once, whatever the main thread is doing.
+
+    SIGTERM does nothing else. Python lets the main thread alone ask for this.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGTERM, lambda *_: None)
+    descriptor = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(descriptor)
+        signal.signal(signal.SIGTERM, handler)
+
+
 class _Mirror:
-    def __init__(self, root: Path, uri: str) -> None:
+    def __init__(self, root: Path, uri: str, heard: int) -> None:
         self._root, self._uri, self._scheme = root, uri.rstrip("/"), scheme_of(uri)
+        self._heard = heard
         name, key = bucket_and_key(uri)
         with explained(uri, self._scheme):
             self._bucket = open_bucket(self._scheme, name)
@@ -68,7 +122,9 @@ class _Mirror:
             next(self._bucket.objects(key), None)
         self._key = f"{key}/" if key else ""
         self._folders: dict[str, _Exclusive | _Shared] = {}
-        self._lock, self._ended = threading.Lock(), threading.Event()
+        # Folder -> why its last state is not in the bucket.
+        self._errors: dict[str, Exception] = {}
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._copy_on, name="checkpoints", daemon=True)
         self._thread.start()
 
@@ -80,14 +136,30 @@ class _Mirror:
                     self._root / name, f"{self._uri}/{name}", self._bucket, f"{self._key}{name}/"
                 )
 
-    def close(self) -> None:
-        self._ended.set()
+    def wait(self) -> None:
         self._thread.join()
-        self._copy()
+
+    def tell_failures(self) -> list[str]:
+        failures = [
+            f"The last state of {self._uri}/{name} is not in the bucket: {str(error).rstrip('.')}. "
+            "A task that continues from there starts at the one before."
+            for name, error in self._errors.items()
+        ]
+        for failure in failures:
+            show_note(failure)
+        return failures
 
     def _copy_on(self) -> None:
-        while not self._ended.wait(_PERIOD_S):
+        while True:
+            ready, *_ = select.select([self._heard], [], [], _PERIOD_S)
+            told = os.read(self._heard, 2**16) if ready else b""
             self._copy()
+            if signal.SIGTERM in told:
+                self.tell_failures()
+                sys.stdout.flush()
+                os._exit(128 + signal.SIGTERM)
+            if _END in told:
+                return
 
     def _copy(self) -> None:
         with self._lock:
@@ -96,8 +168,12 @@ class _Mirror:
             try:
                 with explained(f"{self._uri}/{name}", self._scheme):
                     folder.copy()
-            except OSError as error:
-                show_note(f"Not kept yet: {error}")
+            except Exception as error:  # noqa: BLE001 - the thread has to live on: it tries again.
+                if name not in self._errors:
+                    show_note(f"Not copied yet, and tried again: {error}")
+                self._errors[name] = error
+            else:
+                self._errors.pop(name, None)
 
 
 class _Exclusive:

@@ -3,6 +3,8 @@
 import dataclasses
 from pathlib import Path
 
+from storage_servers import READER_KEYS
+
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, START_UP, StageCost
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.report.records import (
@@ -15,6 +17,7 @@ from kfp_vision.components.shared.report.records import (
     write_stage_report,
 )
 from kfp_vision.components.shared.runtime.processes import process_seconds
+from kfp_vision.components.shared.runtime.storage import kept_folder, mirrored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,24 @@ def test_the_recipe_is_handed_on_until_a_stage_writes_another(tmp_path: Path) ->
     third = stage(tmp_path, "third", second)
     recipes = [Path(each.path, "recipe.json").read_text() for each in (first, second, third)]
     assert recipes == ["one", "two", "two"]
+
+
+def test_a_checkpoint_that_the_bucket_lacks_is_a_warning_of_its_stage(
+    tmp_path, s3, seaweedfs, s3_environment
+) -> None:
+    s3_environment(seaweedfs.url, READER_KEYS)
+    with mirrored(s3) as root:
+        folder = kept_folder(root / "run")
+        folder.mkdir()
+        (folder / "state.npz").touch()
+    data = stage(tmp_path, "data")
+    probe = stage(tmp_path, "probe", data)
+    warnings = [record.report.warnings for record in read_stages(Path(probe.path))]
+    assert [[each.code for each in of_stage] for of_stage in warnings] == [
+        ["data", "checkpoints"],
+        ["probe"],
+    ]
+    assert f"The last state of {s3}/run is not in the bucket" in warnings[0][1].message
 
 
 def test_what_no_component_wrote_has_no_stages(tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from kfp_vision.components.shared.runtime.disk import (
     explain_full_disk,
     explains_full_disk,
     is_disk_full,
 )
+from kfp_vision.components.shared.runtime.storage import StorageError
+from kfp_vision.components.shared.runtime.storage.errors import explained
 
 ROOT = Path(__file__).parents[4]
 
@@ -80,6 +83,7 @@ def test_every_library_that_fills_a_disk_is_understood(tmp_path):
         ),
         (OSError(errno.ENOENT, "No such file or directory"), False),
         (ValueError("There is no space in the name."), False),
+        (StorageError("Cannot reach 's3://b/k': No space left on device."), False),
     ],
 )
 @pytest.mark.parametrize("depth", [0, 2])
@@ -99,6 +103,16 @@ def test_only_a_full_disk_is_explained(tmp_path, error, is_full, depth):
         explains_full_disk("output_dir")(run)(tmp_path / "new" / "folder")
     assert is_disk_full(caught.value) == is_full
     assert ("MiB left" in str(caught.value)) == is_full
+
+
+def test_a_bucket_that_is_full_is_an_error_of_the_bucket(tmp_path):
+    answer = {"Error": {"Code": "InternalError", "Message": os.strerror(errno.ENOSPC)}}
+    with (
+        pytest.raises(StorageError, match="Cannot reach 's3://bucket/key': .*No space left"),
+        explain_full_disk(tmp_path),
+        explained("s3://bucket/key", "s3"),
+    ):
+        raise ClientError(answer, "PutObject")
 
 
 def test_nothing_happens_when_nothing_fails(tmp_path):

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from storage_faults import Fault, proxied
+from storage_faults import Fault
 from storage_servers import FakeGcs, SeaweedFs, running
 
 from kfp_vision.components.shared.runtime.storage import StorageError, download, open_folder, upload
@@ -30,17 +30,6 @@ def files(tmp_path_factory):
     for name, size in {"large": 20 * MIB + 7, "middle": 4 * MIB, "small": 100}.items():
         (folder / name).write_bytes(os.urandom(size))
     return folder
-
-
-@pytest.fixture
-def proxy(bucket, request, monkeypatch):
-    """A proxy before the server of `bucket`, which the clients of this process go through."""
-    variable = "AWS_ENDPOINT_URL" if bucket.startswith("s3") else "STORAGE_EMULATOR_HOST"
-    with proxied(os.environ[variable], renames=bucket.startswith("gs")) as proxy:
-        monkeypatch.setenv(variable, proxy.url)
-        open_bucket.cache_clear()
-        yield proxy
-    open_bucket.cache_clear()
 
 
 def same(one, other):

@@ -1,10 +1,21 @@
 """Folders that a bucket keeps, on one machine after the other."""
 
+import signal
+import subprocess
+import sys
 import threading
 
 import pytest
+from storage_faults import Fault
+from waiting import wait_until
 
-from kfp_vision.components.shared.runtime.storage import StorageError, kept_folder, mirrored
+from kfp_vision.components.shared.runtime.storage import (
+    StorageError,
+    kept_folder,
+    mirrored,
+    mirrors,
+    take_copy_failures,
+)
 from kfp_vision.components.shared.runtime.storage.buckets import open_bucket
 from kfp_vision.components.shared.runtime.storage.generations import Generations
 
@@ -132,3 +143,61 @@ def test_workers_share_a_folder_in_which_each_has_its_file(bucket, place):
 def test_other_folders_stay_where_they_are(tmp_path):
     assert kept_folder(tmp_path / "run") == tmp_path / "run"
     assert not (tmp_path / "run").exists()
+
+
+_NEVER_COPIES = """
+import hashlib, sys
+from kfp_vision.components.shared.runtime.storage import kept_folder, mirrored, mirrors
+mirrors._PERIOD_S = 3600
+with mirrored(sys.argv[1]) as root:
+    folder = kept_folder(root / "run")
+    folder.mkdir()
+    (folder / "state.npz").write_bytes(b"newest")
+    print("written", flush=True)
+    # As a compiled loop does: minutes in which no other code of this thread runs.
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
+
+
+def test_sigterm_ends_the_process_when_the_newest_state_is_in_the_bucket(bucket):
+    command = [sys.executable, "-c", _NEVER_COPIES, bucket]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "written\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert read_state(bucket) == b"newest"
+
+
+def test_sigterm_is_the_callers_again_afterwards(s3):
+    before = signal.getsignal(signal.SIGTERM), signal.set_wakeup_fd(-1)
+    with mirrored(s3):
+        assert signal.getsignal(signal.SIGTERM) != before[0]
+    assert (signal.getsignal(signal.SIGTERM), signal.set_wakeup_fd(-1)) == before
+
+
+def test_what_fails_is_said_once_and_tried_again(proxy, bucket, monkeypatch, capsys):
+    monkeypatch.setattr(mirrors, "_PERIOD_S", 0.01)
+    method = "PUT" if bucket.startswith("s3") else "POST"
+    with mirrored(bucket) as root:
+        folder = kept_folder(root / "run")
+        folder.mkdir()
+        proxy.faults += [Fault("status", 403, method)] * 3
+        (folder / "state.npz").write_bytes(b"1")
+        assert wait_until(lambda: len(proxy.injected) == 3, 60)
+    assert capsys.readouterr().out.count("Not copied yet, and tried again: Cannot reach") == 1
+    assert take_copy_failures() == []
+    assert read_state(bucket) == b"1"
+
+
+def test_what_is_not_in_the_bucket_at_the_end_is_named(proxy, bucket, capsys):
+    write_states(bucket, b"1")
+    method = "PUT" if bucket.startswith("s3") else "POST"
+    proxy.faults += [Fault("status", 403, method)] * 9
+    write_states(bucket, b"2")
+    (sentence,) = take_copy_failures()
+    assert sentence.startswith(f"The last state of {bucket}/run is not in the bucket: Cannot reach")
+    assert f"note {sentence}\n" in capsys.readouterr().out
+    assert take_copy_failures() == []
+    proxy.faults.clear()
+    assert read_state(bucket) == b"1"
