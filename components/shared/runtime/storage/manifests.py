@@ -56,11 +56,14 @@ class Manifest:
 
     Attributes:
         complete: False while files are moved to their names.
-        files: Relative path -> the file.
+        files: Relative path -> the file; while it is not complete, those of the publication before
+            too.
+        versions: Relative path -> ETag that the store gave the file, where it gave one.
     """
 
     complete: bool
     files: dict[str, FileRecord]
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Returns the content of the file."""
@@ -141,7 +144,7 @@ def parse_manifest(content: bytes, key: str) -> Manifest:
     try:
         document = json.loads(content)
         files = {path: FileRecord(**record) for path, record in document["files"].items()}
-        return Manifest(document["complete"], files)
+        return Manifest(document["complete"], files, document.get("versions", {}))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(
             f"{key} must be the list of a published artifact. Received: {error}. "

@@ -79,23 +79,30 @@ def copy_local(source: Path, target: Path) -> None:
 
 def _publish(files: Mapping[str, Path], bucket: Bucket, prefix: str) -> None:
     before = read_manifest(bucket, prefix)
+    earlier = before.files if before else {}
     records = {name: digest_of_file(path) for name, path in files.items()}
-    kept = set(_unchanged(bucket, prefix, before, records))
-    stale = before.files.keys() - records.keys() if before else set()
-    changed = [name for name in files if name not in kept]
+    versions = dict(_unchanged(bucket, prefix, before, records))
+    stale = earlier.keys() - records.keys()
+    changed = [name for name in files if name not in versions]
     if before and before.complete and not changed and not stale:
         return
 
     def send(name: str) -> None:
         records[name] = _upload_settled(bucket, files[name], incoming + name)
 
+    def settle(name: str) -> None:
+        bucket.copy(incoming + name, prefix + name)
+        if version := bucket.reader.head(prefix + name)["e_tag"]:
+            versions[name] = version
+
     with _incoming(bucket, prefix) as incoming:
         _each(changed, send)
         _require_all(bucket, incoming, changed)
-        bucket.put(Manifest(False, records).to_json(), prefix + MANIFEST_FILE)
-        _each(changed, lambda name: bucket.copy(incoming + name, prefix + name))
+        # With the files of before: if this is interrupted, the next one knows what to remove.
+        bucket.put(Manifest(False, earlier | records).to_json(), prefix + MANIFEST_FILE)
+        _each(changed, settle)
         _each(stale, lambda name: bucket.delete(prefix + name))
-        bucket.put(Manifest(True, records).to_json(), prefix + MANIFEST_FILE)
+        bucket.put(Manifest(True, records, versions).to_json(), prefix + MANIFEST_FILE)
 
 
 def _upload_settled(bucket: Bucket, source: Path, key: str) -> FileRecord:
@@ -113,15 +120,16 @@ def _upload_settled(bucket: Bucket, source: Path, key: str) -> FileRecord:
 
 def _unchanged(
     bucket: Bucket, prefix: str, before: Manifest | None, records: Mapping[str, FileRecord]
-) -> Iterator[str]:
-    """Yields the files that lie in the bucket already."""
+) -> Iterator[tuple[str, str]]:
+    """Yields the files that lie in the bucket as they were published, and their ETags."""
     if before is None or not before.complete:
         return
     for name, record in records.items():
-        if before.files.get(name) == record:
+        version = before.versions.get(name)
+        if before.files.get(name) == record and version:
             with contextlib.suppress(FileNotFoundError):
-                if bucket.reader.head(prefix + name)["size"] == record.size:
-                    yield name
+                if bucket.reader.head(prefix + name)["e_tag"] == version:
+                    yield name, version
 
 
 @contextlib.contextmanager

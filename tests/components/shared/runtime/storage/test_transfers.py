@@ -123,6 +123,35 @@ def test_only_what_has_changed_is_copied_again(bucket, tmp_path):
     assert read_tree(tmp_path / "down") == read_tree(folder)
 
 
+def test_what_was_damaged_is_published_again_and_nothing_else(bucket, tmp_path):
+    folder = write_tree(tmp_path / "up", FILES)
+    upload(folder, bucket)
+    store, prefix = place(bucket)
+    written = store.reader.head(f"{prefix}/empty")["last_modified"]
+    # Of the same size.
+    store.put(b"c", f"{prefix}/a.txt")
+    upload(folder, bucket)
+    download(bucket, tmp_path / "down")
+    assert read_tree(tmp_path / "down") == FILES
+    assert store.reader.head(f"{prefix}/empty")["last_modified"] == written
+
+
+def test_what_is_published_no_more_is_removed_after_interruptions(bucket, tmp_path, monkeypatch):
+    folder = write_tree(tmp_path / "up", FILES)
+    upload(folder, bucket)
+    upload(folder / "a.txt", f"{bucket}/mine.txt")
+    store, _ = place(bucket)
+    for content in (b"1", b"2"):
+        (folder / "empty").unlink(missing_ok=True)
+        (folder / "a.txt").write_bytes(content)
+        with monkeypatch.context() as interrupted, pytest.raises(StorageError):
+            interrupted.setattr(store, "copy", lambda _, key: store.upload(tmp_path / "gone", key))
+            upload(folder, bucket)
+        assert "empty" in keys_below(bucket)
+    upload(folder, bucket)
+    assert set(keys_below(bucket)) == {*read_tree(folder), "mine.txt", MANIFEST_FILE}
+
+
 def test_files_beside_an_artifact_stay_and_are_not_part_of_it(bucket, tmp_path):
     folder = write_tree(tmp_path / "up", FILES)
     upload(folder / "a.txt", f"{bucket}/logs/mine.log")
