@@ -5,6 +5,7 @@ One request a connection; what is not broken passes unchanged.
 
 import contextlib
 import dataclasses
+import re
 import socket
 import socketserver
 import struct
@@ -27,13 +28,14 @@ class Fault:
     Attributes:
         kind: `status`: an answer of the proxy instead of the store's; `reset_answer` and
             `reset_request`: the connection breaks after some bytes of the body; `truncate`: the
-            answer ends early; `slow`: one longer than `_BLOCK` comes with pauses.
+            answer ends early; `slow`: one longer than `_BLOCK` comes with pauses; `no_etag`: the
+            answer has no ETag.
         value: The status, the number of bytes, or the seconds of a pause.
         method: The HTTP method that it is for; empty for any.
         path: Part of the path that it is for; empty for any.
     """
 
-    kind: Literal["status", "reset_answer", "reset_request", "truncate", "slow"]
+    kind: Literal["status", "reset_answer", "reset_request", "truncate", "slow", "no_etag"]
     value: float
     method: str = ""
     path: str = ""
@@ -41,7 +43,7 @@ class Fault:
     @property
     def first_byte(self) -> int:
         """The first byte of the body that does not pass as it would without the fault."""
-        return {"status": 0, "slow": _BLOCK}.get(self.kind, int(self.value))
+        return {"status": 0, "no_etag": 0, "slow": _BLOCK}.get(self.kind, int(self.value))
 
 
 class FaultyProxy(socketserver.ThreadingTCPServer):
@@ -139,6 +141,9 @@ class _Connection(socketserver.BaseRequestHandler):
             if self.server.latency_s:
                 time.sleep(self.server.latency_s)
             answer, rest = _read_head(store)
+            if fault := self.server.take_fault(request, ("no_etag",), range(1)):
+                answer = re.sub(rb"(?i)\r\netag:[^\r]*", b"", answer)
+                self.server.injected.append(fault)
             self.request.sendall(self.server.to_client(answer))
             kinds = ("reset_answer", "truncate", "slow")
             self._send(_rest(store, rest), self.request.sendall, request, kinds)

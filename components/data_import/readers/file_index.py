@@ -9,7 +9,7 @@ from pathlib import Path
 from kfp_vision.components.data_import.paths import reject_path
 from kfp_vision.components.shared.datasets.image_files import file_kind, require_readable
 from kfp_vision.components.shared.runtime.storage import Folder, local_path
-from kfp_vision.components.shared.runtime.storage.file_trees import Tree
+from kfp_vision.components.shared.runtime.storage.file_trees import Tree, plain_path
 
 __all__ = ["FileIndex", "bare_key", "path_key"]
 
@@ -57,15 +57,13 @@ class FileIndex:
         return tuple(f"{root.rstrip('/')}/" for root in roots)
 
     def tidy(self, path: str) -> str:
-        r"""Returns a path relative to the root, with `/`: from `.\a\b`, `file:///root/a/b`, ..."""
+        r"""Returns a path relative to the root: `a/b` for `.\a\b`, `a//b`, `file:///root/a/b`."""
         path = path.removeprefix("file://").replace("\\", "/")
         for root in self._roots:
             if path.startswith(root):
-                path = path[len(root) :]
+                path = path[len(root) :].lstrip("/")
                 break
-        while path.startswith("./"):
-            path = path[2:]
-        return path
+        return path if path.startswith("/") or "://" in path else plain_path(path)
 
     def find(self, path: str) -> str | None:
         """Returns the file at `path`; the only one, if any, that differs in case or accents."""

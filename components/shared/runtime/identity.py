@@ -130,21 +130,19 @@ def _local_version(path: str) -> str:
 
 def _remote_versions(folder: Folder, paths: Iterable[str]) -> list[str]:
     """Returns the versions of files in a bucket, by one listing for each of their folders."""
-    listed: dict[str, dict[str, dict[str, Any]]] = {}
+    listed: dict[str, dict[str, str]] = {}
     versions = []
     for path in paths:
         parent, _, name = path.rpartition("/")
         if parent not in listed:
-            listed[parent] = _describe(folder, parent)
-        found = listed[parent].get(name, {})
-        tag = found.get("ETag") or found.get("etag") or found.get("mtime")
-        versions.append(f"{found['size']} {tag}" if found else "missing")
+            listed[parent] = _list_versions(folder, parent)
+        versions.append(listed[parent].get(name, "missing"))
     return versions
 
 
-def _describe(folder: Folder, path: str) -> dict[str, dict[str, Any]]:
+def _list_versions(folder: Folder, path: str) -> dict[str, str]:
     try:
-        return folder.describe(path)
+        return folder.list_versions(path)
     except StorageError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return {}

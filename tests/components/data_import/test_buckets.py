@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kfp_vision.components.data_import.source_version import dataset_version
 from kfp_vision.components.shared.runtime.identity import listing_digest
 from kfp_vision.components.shared.runtime.storage import StorageError, download, open_folder, upload
 from kfp_vision.components.shared.runtime.storage.buckets import RETRIES, open_bucket
@@ -54,6 +55,21 @@ def test_a_manifest_and_its_lost_rows_in_a_bucket(bucket, tmp_path, save_images,
     info, _ = import_into(f"{bucket}/data/all.csv")
     assert info.rejected == {"missing_file": 1, "outside_root": 1}
     assert sum(info.splits.values()) == 20
+
+
+@pytest.mark.parametrize("where", ["disk", "s3"])
+def test_empty_parts_of_a_path_lead_nowhere(where, tmp_path, save_images, import_into, request):
+    names = save_images(tmp_path / "up" / "images", 20)
+    rows = [f"images//{name},{index % 2}" for index, name in enumerate(names)]
+    (tmp_path / "up" / "all.csv").write_text("\n".join(["path,label", *rows, "images//gone.png,1"]))
+    root = str(tmp_path / "root") if where == "disk" else request.getfixturevalue(where)
+    upload(tmp_path / "up", root)
+    before = dataset_version(root, "auto", follow_links=False)
+    info, _ = import_into(root)
+    assert info.rejected == {"missing_file": 1}
+    assert any("20 of 21 paths in all.csv are read like 'images//" in note for note in info.notes)
+    upload(tmp_path / "up/images" / names[1], f"{root}/images/{names[0]}")
+    assert dataset_version(root, "auto", follow_links=False) != before
 
 
 def test_tables_strays_and_images_without_rows_in_a_bucket(

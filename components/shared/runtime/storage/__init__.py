@@ -8,13 +8,14 @@ files, workload identity.
 """
 
 from kfp_vision.components.shared.runtime.storage.errors import StorageError
-from kfp_vision.components.shared.runtime.storage.folders import Folder, open_folder
+from kfp_vision.components.shared.runtime.storage.folders import Folder
 from kfp_vision.components.shared.runtime.storage.manifests import MANIFEST_FILE
 from kfp_vision.components.shared.runtime.storage.mirrors import (
     kept_folder,
     mirrored,
     take_copy_failures,
 )
+from kfp_vision.components.shared.runtime.storage.opening import open_folder
 from kfp_vision.components.shared.runtime.storage.publishing import publish
 from kfp_vision.components.shared.runtime.storage.reads import record_reads
 from kfp_vision.components.shared.runtime.storage.transfers import download, move, remove, upload

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from os.path import realpath
 
-__all__ = ["Tree", "is_plain_key", "tree_of_keys", "walk_folder"]
+__all__ = ["Tree", "is_plain_key", "plain_path", "tree_of_keys", "walk_folder"]
 
 
 @dataclasses.dataclass
@@ -61,6 +61,11 @@ def tree_of_keys(keys: Iterable[str]) -> Tree:
 def is_plain_key(key: str) -> bool:
     """Returns whether a key is a path that leads to a place below where it starts."""
     return "\0" not in key and not {"", ".", ".."} & set(key.split("/"))
+
+
+def plain_path(path: str) -> str:
+    """Returns a relative path without empty parts and `.`, which lead nowhere on a disk."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def _with_parents(path: str) -> Iterator[str]:

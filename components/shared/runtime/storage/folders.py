@@ -5,23 +5,27 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from kfp_vision.components.shared.runtime.storage.buckets import Bucket, StoredObject, open_bucket
+from kfp_vision.components.shared.runtime.storage.buckets import Bucket, StoredObject
 from kfp_vision.components.shared.runtime.storage.errors import HELP, StorageError, explained
-from kfp_vision.components.shared.runtime.storage.file_trees import Tree, tree_of_keys, walk_folder
+from kfp_vision.components.shared.runtime.storage.file_trees import (
+    Tree,
+    is_plain_key,
+    plain_path,
+    tree_of_keys,
+    walk_folder,
+)
 from kfp_vision.components.shared.runtime.storage.manifests import (
     INCOMING,
     MANIFEST_FILE,
     FileRecord,
     Manifest,
-    find_manifest,
 )
 from kfp_vision.components.shared.runtime.storage.reading import ObjectFile, read_object
 from kfp_vision.components.shared.runtime.storage.reads import record_read
-from kfp_vision.components.shared.runtime.storage.uris import bucket_and_key, local_path, scheme_of
 
-__all__ = ["Folder", "open_folder"]
+__all__ = ["Folder", "is_content", "is_object"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,16 +58,27 @@ class Folder:
         prefix = self.root.partition("/")[2]
         return f"{prefix}/{path}" if prefix else path
 
+    def _file_key(self, path: str) -> str:
+        """Returns the key of a file, whose path is read as on a disk.
+
+        Raises:
+            FileNotFoundError: The path leads out of the folder, or to none.
+        """
+        plain = plain_path(path)
+        if not is_plain_key(plain):
+            raise FileNotFoundError(f"there is no file {path!r}")
+        return self.key(plain)
+
     def record_of(self, path: str) -> FileRecord | None:
         """Returns what the manifest says of a file.
 
         Raises:
             StorageError: The artifact is being replaced: the file may be that of either.
         """
-        if self.manifest is None or path not in self.manifest.files:
-            return None
-        self.manifest.require_complete(self.uri)
-        return self.manifest.files[path]
+        record = self.manifest.files.get(plain_path(path)) if self.manifest else None
+        if self.manifest and record:
+            self.manifest.require_complete(self.uri)
+        return record
 
     def list_files(self) -> list[str]:
         """Returns the paths of all files below the folder, and of links not followed, sorted.
@@ -106,26 +121,26 @@ class Folder:
                 entries = list(below)
             folders = sorted(entry.name for entry in entries if entry.is_dir())
             return folders, sorted(entry.name for entry in entries if entry.is_file())
-        kinds = sorted((name, entry["type"]) for name, entry in self.describe(path).items())
-        folders = [name for name, kind in kinds if kind == "directory"]
-        return folders, [name for name, kind in kinds if kind == "file"]
+        prefixes, objects = self._level(path)
+        return sorted(prefixes), sorted(objects)
 
-    def describe(self, path: str = "") -> dict[str, dict[str, Any]]:
-        """Returns what a bucket says of everything right below `path`, by name.
+    def list_versions(self, path: str) -> dict[str, str]:
+        """Returns the name of every file right below `path` in a bucket -> size and ETag."""
+        return {
+            name: f"{found.size} {found.version}" for name, found in self._level(path)[1].items()
+        }
 
-        The keys are `type`, and of a file `size` and `etag`.
-        """
+    def _level(self, path: str) -> tuple[set[str], dict[str, StoredObject]]:
+        """Returns the folders and the objects right below `path`; one name may be both."""
         assert self.bucket is not None
         start = self.key(f"{path}/" if path else "")
         with explained(self.uri, self.scheme):
             prefixes, objects = self.bucket.level(start)
-        folders = {_last_part(prefix): {"type": "directory"} for prefix in prefixes}
-        files = {
-            found.key[len(start) :]: {"type": "file", "size": found.size, "etag": found.version}
-            for found in objects
-            if found.key != start
+        folders = {prefix[len(start) :].removesuffix("/") for prefix in prefixes} - {""}
+        files = {found.key[len(start) :]: found for found in objects if found.key != start}
+        return set(filter(is_content, folders)), {
+            name: found for name, found in files.items() if is_content(name)
         }
-        return {name: entry for name, entry in (folders | files).items() if _is_content(name)}
 
     def _objects(self) -> Iterator[tuple[str, StoredObject]]:
         """Yields relative paths and objects, as the pages of the listing arrive."""
@@ -134,7 +149,7 @@ class Folder:
         with explained(self.uri, self.scheme):
             for found in self.bucket.objects(start):
                 path = found.key[len(start) :]
-                if path and _is_content(path):
+                if path and is_content(path):
                     yield path, found
 
     def read(self, path: str) -> bytes:
@@ -151,7 +166,7 @@ class Folder:
                 return file.read()
         try:
             with explained(f"{self.uri}/{path}", self.scheme):
-                content = read_object(self.bucket, self.key(path))
+                content = read_object(self.bucket, self._file_key(path))
         except StorageError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 raise error.__cause__ from error
@@ -170,7 +185,7 @@ class Folder:
                 with Path(self.root, path).open("rb") as file:
                     yield file
             else:
-                with ObjectFile.buffered(self.bucket, self.key(path)) as remote:
+                with ObjectFile.buffered(self.bucket, self._file_key(path)) as remote:
                     yield remote
 
     def exists(self, path: str) -> bool:
@@ -179,20 +194,18 @@ class Folder:
         if self.bucket is None:
             return Path(self.root, path).is_file()
         with explained(f"{self.uri}/{path}", self.scheme):
-            return _is_object(self.bucket, self.key(path))
+            plain = plain_path(path)
+            return is_plain_key(plain) and is_object(self.bucket, self.key(plain))
 
 
-def _last_part(prefix: str) -> str:
-    return prefix.rstrip("/").rpartition("/")[2]
-
-
-def _is_content(path: str) -> bool:
+def is_content(path: str) -> bool:
     """Returns whether a path is none that a publication leaves beside the files."""
     parts = path.split("/")
     return parts[-1] != MANIFEST_FILE and not any(part.startswith(INCOMING) for part in parts)
 
 
-def _is_object(bucket: Bucket, key: str) -> bool:
+def is_object(bucket: Bucket, key: str) -> bool:
+    """Returns whether a bucket has an object of that name."""
     try:
         bucket.reader.head(key)
     except FileNotFoundError:
@@ -203,43 +216,3 @@ def _is_object(bucket: Bucket, key: str) -> bool:
 def _open_at_once(path: str, flags: int) -> int:
     """Opens a file; of a pipe into which nobody writes it does not wait for one who does."""
     return os.open(path, flags | os.O_NONBLOCK)
-
-
-def open_folder(uri: str, follow_links: bool = False) -> tuple[Folder, str]:
-    """Returns the folder of a URI and, when the URI names a file, the file's name in it.
-
-    Args:
-        uri: A local path, file://, gs://, s3:// or minio://.
-        follow_links: Whether local links may lead out of the folder, and to other folders.
-
-    Raises:
-        ValueError: The scheme is not supported.
-        StorageError: There is nothing at `uri`, or it cannot be reached.
-    """
-    scheme = scheme_of(uri)
-    with explained(uri, scheme):
-        if scheme == "file":
-            path = local_path(uri, "uri").resolve(strict=True)
-            if path.is_dir():
-                return Folder(uri.rstrip("/"), str(path), scheme, None, follow_links), ""
-            return Folder(uri.rpartition("/")[0], str(path.parent), scheme, None, follow_links), (
-                path.name
-            )
-        return _open_remote(uri, scheme)
-
-
-def _open_remote(uri: str, scheme: str) -> tuple[Folder, str]:
-    name, key = bucket_and_key(uri)
-    bucket, file_name = open_bucket(scheme, name), ""
-    if key and not uri.endswith("/") and _is_object(bucket, key):
-        uri, _, file_name = uri.rpartition("/")
-        key = key.rpartition("/")[0]
-    prefix = f"{key}/" if key else ""
-    manifest = find_manifest(bucket, key)
-    if not file_name and key and manifest is None:
-        paths = (found.key[len(prefix) :] for found in bucket.objects(prefix))
-        # What is being published for the first time is not there yet.
-        if not any(map(_is_content, paths)):
-            raise FileNotFoundError("there is no such file or folder")
-    root = f"{name}/{key}".rstrip("/")
-    return Folder(uri.rstrip("/"), root, scheme, bucket, manifest=manifest), file_name

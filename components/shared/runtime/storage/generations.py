@@ -4,12 +4,13 @@ Below the folder's prefix, `objects/` holds contents under their checksums and `
 manifest for each state, written after its contents. What neither of the two needs is removed.
 """
 
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kfp_vision.components.shared.runtime.progress import show_note
-from kfp_vision.components.shared.runtime.storage.buckets import Bucket
+from kfp_vision.components.shared.runtime.storage.buckets import Bucket, StoredObject
 from kfp_vision.components.shared.runtime.storage.errors import StorageError
 from kfp_vision.components.shared.runtime.storage.file_trees import is_plain_key
 from kfp_vision.components.shared.runtime.storage.manifests import (
@@ -24,6 +25,7 @@ from kfp_vision.components.shared.runtime.storage.reading import fetch, read_obj
 __all__ = ["Generations"]
 
 _KEPT = 2
+_MANIFEST, _CONTENT = re.compile(r"\d{8}\.json"), re.compile(r"[0-9a-f]{64}")
 
 
 class Generations:
@@ -89,8 +91,14 @@ class Generations:
         self._remove_others(stored)
 
     def _numbers(self) -> list[int]:
-        start = f"{self._prefix}generations/"
-        return [int(found.key[len(start) : -len(".json")]) for found in self._bucket.objects(start)]
+        return [int(name[: -len(".json")]) for name, _ in self._named("generations/", _MANIFEST)]
+
+    def _named(self, folder: str, names: re.Pattern[str]) -> Iterator[tuple[str, StoredObject]]:
+        """Yields names and objects of a folder; not what another program has put there."""
+        start = f"{self._prefix}{folder}"
+        for found in self._bucket.objects(start):
+            if names.fullmatch(name := found.key[len(start) :]):
+                yield name, found
 
     def _manifest_key(self, number: int) -> str:
         return f"{self._prefix}generations/{number:08d}.json"
@@ -100,10 +108,7 @@ class Generations:
 
     def _stored(self) -> set[FileRecord]:
         """Returns the contents that are in the bucket, by their names there."""
-        start = f"{self._prefix}objects/"
-        return {
-            FileRecord(found.size, found.key[len(start) :]) for found in self._bucket.objects(start)
-        }
+        return {FileRecord(found.size, name) for name, found in self._named("objects/", _CONTENT)}
 
     def _fetch(self, files: Mapping[str, FileRecord], target: Path) -> None:
         """Writes files; none of them appears before all have arrived."""

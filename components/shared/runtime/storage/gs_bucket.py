@@ -24,7 +24,7 @@ __all__ = ["GsBucket"]
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _RETRY = DEFAULT_RETRY.with_delay(initial=0.1, maximum=10, multiplier=2).with_timeout(TIMEOUT_S)
-_FIELDS = "items(name,size,etag,updated),prefixes,nextPageToken"
+_FIELDS = "items(name,size,etag,generation,updated),prefixes,nextPageToken"
 # Uploads may be forgotten by the store; Google says to begin them again.
 _UPLOADS = 3
 

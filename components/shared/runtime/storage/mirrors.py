@@ -8,20 +8,17 @@ the notice of a node that is taken away, ends the process after a last copy.
 import contextlib
 import os
 import select
-import shutil
 import signal
 import sys
 import tempfile
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from kfp_vision.components.shared.runtime.progress import show_note
-from kfp_vision.components.shared.runtime.storage.buckets import Bucket, open_bucket
-from kfp_vision.components.shared.runtime.storage.errors import StorageError, explained
-from kfp_vision.components.shared.runtime.storage.generations import Generations
-from kfp_vision.components.shared.runtime.storage.transfers import download
+from kfp_vision.components.shared.runtime.storage.buckets import open_bucket
+from kfp_vision.components.shared.runtime.storage.errors import explained
+from kfp_vision.components.shared.runtime.storage.kept_folders import Exclusive, Shared
 from kfp_vision.components.shared.runtime.storage.uris import bucket_and_key, scheme_of
 
 __all__ = ["kept_folder", "mirrored", "take_copy_failures"]
@@ -29,8 +26,6 @@ __all__ = ["kept_folder", "mirrored", "take_copy_failures"]
 _PERIOD_S = 5.0
 # What the thread is told through a pipe, beside the numbers of signals.
 _END = 0
-# Relative path -> inode, size and time of the last change.
-_Scan = dict[str, tuple[int, int, int]]
 _OPEN: dict[Path, "_Mirror"] = {}
 _FAILURES: list[str] = []
 
@@ -121,7 +116,7 @@ class _Mirror:
             # A bucket that cannot be reached is named before work starts.
             next(self._bucket.objects(key), None)
         self._key = f"{key}/" if key else ""
-        self._folders: dict[str, _Exclusive | _Shared] = {}
+        self._folders: dict[str, Exclusive | Shared] = {}
         # Folder -> why its last state is not in the bucket.
         self._errors: dict[str, Exception] = {}
         self._lock = threading.Lock()
@@ -131,7 +126,7 @@ class _Mirror:
     def keep(self, name: str, shared: bool) -> None:
         with self._lock, explained(f"{self._uri}/{name}", self._scheme):
             if name not in self._folders:
-                kind = _Shared if shared else _Exclusive
+                kind = Shared if shared else Exclusive
                 self._folders[name] = kind(
                     self._root / name, f"{self._uri}/{name}", self._bucket, f"{self._key}{name}/"
                 )
@@ -174,78 +169,3 @@ class _Mirror:
                 self._errors[name] = error
             else:
                 self._errors.pop(name, None)
-
-
-class _Exclusive:
-    """A folder of one writer."""
-
-    def __init__(self, folder: Path, uri: str, bucket: Bucket, prefix: str) -> None:
-        self._folder, self._copied = folder, _Scan()
-        self._generations = Generations(bucket, prefix)
-        self._generations.restore(folder)
-        self._copied = _scan(folder)
-
-    def copy(self) -> None:
-        if _scan(self._folder) == self._copied:
-            return
-        with _snapshot(self._folder) as (files, scan):
-            self._generations.save(files)
-            self._copied = scan
-
-
-class _Shared:
-    """A folder of several writers, each with files of its own."""
-
-    def __init__(self, folder: Path, uri: str, bucket: Bucket, prefix: str) -> None:
-        self._folder, self._bucket, self._prefix = folder, bucket, prefix
-        try:
-            download(uri, folder)
-        except StorageError as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise
-        self._copied = _scan(folder)
-
-    def copy(self) -> None:
-        found = _scan(self._folder)
-        for name in found:
-            # Not by the time: files are touched when they are used.
-            if found[name][:2] != self._copied.get(name, ())[:2]:
-                # A journal may grow meanwhile: what is there now is a beginning of it.
-                with contextlib.suppress(FileNotFoundError):
-                    self._bucket.put((self._folder / name).read_bytes(), self._prefix + name)
-        for name in self._copied.keys() - found.keys():
-            self._bucket.delete(self._prefix + name)
-        self._copied = found
-
-
-def _scan(folder: Path) -> _Scan:
-    """Returns the files of a folder, but for those that are being written."""
-    found = {}
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            if path.is_file() and not path.name.startswith("."):
-                status = path.stat()
-                name = path.relative_to(folder).as_posix()
-                found[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
-    return found
-
-
-@contextlib.contextmanager
-def _snapshot(folder: Path) -> Iterator[tuple[dict[str, Path], _Scan]]:
-    """Yields the files of one moment, under names that stay: another look finds the same."""
-    place = folder.parent / f".{uuid.uuid4().hex}"
-    try:
-        while True:
-            scan = _scan(folder)
-            files = {name: place / str(index) for index, name in enumerate(scan)}
-            place.mkdir()
-            with contextlib.suppress(FileNotFoundError):
-                for name, link in files.items():
-                    # Files are replaced, not changed: the link keeps the content.
-                    os.link(folder / name, link)
-                if _scan(folder) == scan:
-                    break
-            shutil.rmtree(place)
-        yield files, scan
-    finally:
-        shutil.rmtree(place, ignore_errors=True)

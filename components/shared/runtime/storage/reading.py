@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from obstore.exceptions import BaseError, GenericError
 
 from kfp_vision.components.shared.runtime.storage.buckets import Bucket
+from kfp_vision.components.shared.runtime.storage.errors import StorageError
 
 if TYPE_CHECKING:
     # Bytes that are not copied into an object of Python before they are written.
@@ -85,8 +86,18 @@ def fetch(bucket: Bucket, key: str, target: Path) -> None:
         )
 
 
-def _describe(bucket: Bucket, key: str) -> tuple[int, str | None]:
+def _describe(bucket: Bucket, key: str) -> tuple[int, str]:
+    """Returns size and ETag.
+
+    Raises:
+        StorageError: The store gives no ETag.
+    """
     meta = bucket.reader.head(key)
+    if not meta["e_tag"]:
+        raise StorageError(
+            "A store must give the ETag of an object that is read in parts: they might be those of "
+            f"two versions. Received: none for {key!r}. Copy it to another store."
+        )
     return meta["size"], meta["e_tag"]
 
 
@@ -94,7 +105,7 @@ def _read_ranges(
     bucket: Bucket,
     key: str,
     size: int,
-    version: str | None,
+    version: str,
     write: "Callable[[int, Part], object]",
 ) -> None:
     """Calls `write` with the place and the bytes of each range, from several threads."""
@@ -108,7 +119,7 @@ def _read_ranges(
             pass
 
 
-def _read_range(bucket: Bucket, key: str, start: int, end: int, version: str | None) -> "Part":
+def _read_range(bucket: Bucket, key: str, start: int, end: int, version: str) -> "Part":
     """Returns bytes `start` to `end` of the version of an object, all of them."""
 
     def read() -> "Part":

@@ -108,4 +108,6 @@ def _trusting(options: "ClientConfig") -> "ClientConfig":
 
 
 def _stored(entry: dict[str, Any]) -> StoredObject:
-    return StoredObject(entry["Key"], entry["Size"], entry["ETag"], entry["LastModified"])
+    modified = entry["LastModified"]
+    version = entry.get("ETag") or modified.isoformat()
+    return StoredObject(entry["Key"], entry["Size"], version, modified)

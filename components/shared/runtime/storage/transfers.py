@@ -2,16 +2,17 @@
 
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage.buckets import open_bucket
 from kfp_vision.components.shared.runtime.storage.errors import StorageError, explained
-from kfp_vision.components.shared.runtime.storage.file_trees import is_plain_key
-from kfp_vision.components.shared.runtime.storage.folders import Folder, open_folder
+from kfp_vision.components.shared.runtime.storage.file_trees import tree_of_keys
+from kfp_vision.components.shared.runtime.storage.folders import Folder
 from kfp_vision.components.shared.runtime.storage.manifests import digest_of_file, mismatch
+from kfp_vision.components.shared.runtime.storage.opening import open_folder
 from kfp_vision.components.shared.runtime.storage.publishing import copy_local, publish
 from kfp_vision.components.shared.runtime.storage.reading import (
     NUM_REQUESTS,
@@ -48,12 +49,7 @@ def download(uri: str, target: Path) -> None:
         _fetch(folder, name, target)
         return
     sizes = folder.list_sizes()
-    odd = [path for path in sizes if not is_plain_key(path)]
-    if odd:
-        raise StorageError(
-            "Keys must lead to a place below the folder that they are copied to. Received: "
-            f"{odd[:5]} in {uri!r}. Remove or rename them."
-        )
+    _check_names(sizes, uri)
     total = sum(sizes.values()) // _MIB
     progress = Progress(f"download {uri.rstrip('/').rpartition('/')[2]}", total, "MiB")
     done = 0
@@ -61,6 +57,25 @@ def download(uri: str, target: Path) -> None:
         done += sizes[path]
         if total >= _SHOWN_MIB:
             progress.update(done // _MIB)
+
+
+def _check_names(names: Iterable[str], uri: str) -> None:
+    """Refuses keys that cannot become files of one folder.
+
+    Raises:
+        StorageError: One leads out of the folder, or is also the folder of another one.
+    """
+    tree = tree_of_keys(names)
+    if tree.others:
+        raise StorageError(
+            "Keys must lead to a place below the folder that they are copied to. Received: "
+            f"{tree.others[:5]} in {uri!r}. Remove or rename them."
+        )
+    if both := sorted(set(tree.files) & set(tree.folders)):
+        raise StorageError(
+            "A key must be a file or a folder: a disk has no other. Received: "
+            f"{both[:5]} and keys below, in {uri!r}. Remove or rename one of the two."
+        )
 
 
 def upload(source: Path, uri: str) -> None:

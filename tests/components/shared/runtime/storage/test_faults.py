@@ -100,6 +100,15 @@ def test_what_is_always_broken_ends_in_an_error_and_leaves_nothing(
     assert {path.name for path in (tmp_path / "down").rglob("*")} <= {"middle", "small"}
 
 
+def test_parts_of_an_object_without_an_etag_are_not_put_together(proxy, bucket, files, tmp_path):
+    upload(files / "small", f"{bucket}/small")
+    proxy.faults += [Fault("no_etag", 0, "HEAD", "small")] * 2
+    # Of Google's buckets the client says so itself.
+    with pytest.raises(StorageError, match=r"must give the ETag of|ETag Header missing"):
+        download(f"{bucket}/small", tmp_path / "small")
+    assert open_folder(bucket)[0].read("small") == (files / "small").read_bytes()
+
+
 @pytest.fixture(params=["gs", pytest.param("s3", marks=pytest.mark.slow)])
 def mortal(request, tmp_path, monkeypatch, s3_environment):
     """A store that a test may kill; SeaweedFS needs a quarter of a minute to start again."""

@@ -77,6 +77,18 @@ def test_a_state_with_a_damaged_file_is_passed_over(bucket, place):
     assert read_state(bucket) == b"1"
 
 
+def test_what_another_program_puts_there_is_left_alone(bucket, place):
+    store, prefix = place
+    others = {"run/generations/", "run/objects/", "run/objects/notes.txt"}
+    # A key that ends in `/` is how consoles draw a folder; fake-gcs-server's disk has none.
+    others = others if bucket.startswith("s3") else {"run/objects/notes.txt"}
+    for key in others:
+        store.put(b"", f"{prefix}/{key}")
+    write_states(bucket, b"1", b"2", b"3", b"4")
+    assert read_state(bucket) == b"4"
+    assert others <= set(keys(place))
+
+
 def test_without_a_whole_state_nothing_is_started_anew_unasked(bucket, place):
     write_states(bucket, b"1", b"2")
     store, prefix = place

@@ -144,9 +144,10 @@ def test_what_is_published_no_more_is_removed_after_interruptions(bucket, tmp_pa
     for content in (b"1", b"2"):
         (folder / "empty").unlink(missing_ok=True)
         (folder / "a.txt").write_bytes(content)
-        with monkeypatch.context() as interrupted, pytest.raises(StorageError):
+        with monkeypatch.context() as interrupted:
             interrupted.setattr(store, "copy", lambda _, key: store.upload(tmp_path / "gone", key))
-            upload(folder, bucket)
+            with pytest.raises(StorageError):
+                upload(folder, bucket)
         assert "empty" in keys_below(bucket)
     upload(folder, bucket)
     assert set(keys_below(bucket)) == {*read_tree(folder), "mine.txt", MANIFEST_FILE}
@@ -323,6 +324,34 @@ def test_keys_that_lead_out_of_the_folder_are_refused(any_keys, tmp_path):
     tree = open_folder(f"{any_keys}/tree")[0].list_tree()
     assert tree.files == ["fine.txt"]
     assert tree.others == ["../out.txt", "/abs.txt", "a/../../out.txt"]
+
+
+def test_a_key_that_is_also_a_folder_is_listed_as_both_and_not_downloaded(any_keys, tmp_path):
+    store, prefix = place(any_keys)
+    for name in ("a", "a/b", "c"):
+        store.put(b"x", f"{prefix}/tree/{name}")
+    folder, _ = open_folder(f"{any_keys}/tree")
+    assert folder.list_entries() == (["a"], ["a", "c"])
+    assert folder.list_files() == ["a", "a/b", "c"]
+    with pytest.raises(StorageError, match=r"must be a file or a folder.*Received: \['a'\]"):
+        download(f"{any_keys}/tree", tmp_path / "down")
+    assert not (tmp_path / "down").exists()
+
+
+@pytest.mark.parametrize("where", ["disk", "s3", "gs"])
+def test_paths_are_read_as_on_a_disk(where, tmp_path, request):
+    root = str(tmp_path / "root") if where == "disk" else request.getfixturevalue(where)
+    upload(write_tree(tmp_path / "up", {"a/b.txt": b"b"}), root)
+    folder, _ = open_folder(root)
+    for path in ("a//b.txt", "./a/./b.txt"):
+        assert folder.exists(path)
+        assert folder.read(path) == b"b"
+        with folder.open(path) as file:
+            assert file.read() == b"b"
+    for path in ("a//c.txt", "../b.txt"):
+        assert not folder.exists(path)
+        with pytest.raises(FileNotFoundError):
+            folder.read(path)
 
 
 def test_what_a_backend_of_kfp_publishes_is_read(s3, tmp_path):
