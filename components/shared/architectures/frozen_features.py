@@ -1,10 +1,13 @@
 """Features of a frozen network: its graph in ONNX Runtime, the fastest on a CPU.
 
+A model file of the user runs in Keras, which is sure to know all of its layers.
+
 Shapes: images uint8 [B, H, W, K], features float32 [B, F], the means of the last feature map.
 """
 
 import functools
 import hashlib
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -12,10 +15,14 @@ import onnxruntime
 import tensorflow as tf
 
 from kfp_vision.components.shared.architectures.graph_cache import load_graph
+from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.architectures.onnx_graph import INPUT, convert_to_onnx
+from kfp_vision.components.shared.architectures.user_head import new_head_input
+from kfp_vision.components.shared.architectures.user_model import load_user_model
 from kfp_vision.components.shared.architectures.weights_cache import default_folder
-from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES
+from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES, USER_AUTO_SIZE
 from kfp_vision.components.shared.runtime.code_version import code_digest
+from kfp_vision.components.shared.runtime.identity import architecture_digest
 
 __all__ = ["FrozenBackbone", "build_backbone", "open_backbone"]
 
@@ -26,19 +33,26 @@ _BATCH_PIXELS = 2**19
 
 
 def build_backbone(name: str, size: tuple[int | None, int | None] = (None, None)) -> keras.Model:
-    """Returns a network of the zoo without a head: pixels [B, H, W, 3] 0..255 -> features [B, F].
+    """Returns a network without a head: pixels [B, H, W, K] 0..255 -> features [B, F].
 
     Args:
-        name: A key of `ARCHITECTURES`, of a network with weights.
-        size: (height, width); None for any.
+        name: A key of `ARCHITECTURES`, of a network with weights; or the URI of a model file.
+        size: (height, width); None for any. A file keeps its own.
 
     Raises:
+        ValueError: The file cannot be used.
+        StorageError: The file cannot be reached.
         ConnectionError, ModuleNotFoundError: The weights are out of reach.
     """
-    pixels = keras.Input((*size, _CHANNELS), name="pixels")
-    features = ARCHITECTURES[name].build_features(pixels, 0.0)
-    pooled = keras.layers.GlobalAveragePooling2D(name="features")(features)
-    return keras.Model(pixels, pooled, name=name)
+    if is_user_model(name):
+        body = load_user_model(name)
+        pixels, features = body.inputs[0], new_head_input(body)
+    else:
+        pixels = keras.Input((*size, _CHANNELS), name="pixels")
+        features = ARCHITECTURES[name].build_features(pixels, 0.0)
+    if len(features.shape) == 4:
+        features = keras.layers.GlobalAveragePooling2D(name="features")(features)
+    return keras.Model(pixels, features)
 
 
 class FrozenBackbone:
@@ -50,29 +64,37 @@ class FrozenBackbone:
     with constant weights 1.5 and 2.8.
 
     Attributes:
-        name: A key of `ARCHITECTURES`.
+        name: A key of `ARCHITECTURES`, or the URI of a model file.
         min_size: Pixels a side that images must have.
         auto_size: Pixels a side that the weights were trained for.
         num_features: F.
-        digest: SHA-256 (hex) of the weights and of this package's code.
+        digest: SHA-256 (hex) of the weights, or of the model file, and of this package's code.
     """
 
     def __init__(self, name: str) -> None:
         """Builds the network.
 
         Args:
-            name: A key of `ARCHITECTURES`, of a network with weights.
+            name: As of `build_backbone`.
 
         Raises:
+            ValueError: The file cannot be used.
+            StorageError: The file cannot be reached.
             ConnectionError, ModuleNotFoundError: The weights are out of reach.
         """
-        row = ARCHITECTURES[name]
-        self.name, self.min_size, self.auto_size = name, row.min_size, row.auto_size
+        self.name, self._is_file = name, is_user_model(name)
         self._model = build_backbone(name)
-        self.num_features = int(self._model.output_shape[-1])
-        digest = hashlib.sha256(f"{name} {code_digest()}".encode())
-        for array in self._model.get_weights():
-            digest.update(np.ascontiguousarray(array).data)
+        self._channels, self.num_features = (
+            int(tensor.shape[-1]) for tensor in (self._model.inputs[0], self._model.outputs[0])
+        )
+        digest = hashlib.sha256(f"{architecture_digest(name)} {code_digest()}".encode())
+        if self._is_file:
+            self.min_size, self.auto_size = 1, USER_AUTO_SIZE
+        else:
+            row = ARCHITECTURES[name]
+            self.min_size, self.auto_size = row.min_size, row.auto_size
+            for array in self._model.get_weights():
+                digest.update(np.ascontiguousarray(array).data)
         self.digest = digest.hexdigest()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -85,11 +107,12 @@ class FrozenBackbone:
             ValueError: The images have another number of channels or are too small.
         """
         _, height, width, channels = images.shape
-        if channels not in (1, _CHANNELS) or min(height, width) < self.min_size:
+        possible = sorted({1, self._channels})
+        if channels not in possible or min(height, width) < self.min_size:
             raise ValueError(
-                f"Images must have 1 or {_CHANNELS} channels and at least {self.min_size} pixels a "
-                f"side for `{self.name}`. Received: shape {images.shape}. Resize them, convert "
-                "them to RGB."
+                f"Images must have {' or '.join(map(str, possible))} channels and at least "
+                f"{self.min_size} pixels a side for `{self.name}`. "
+                f"Received: shape {images.shape}. Resize them, convert them to RGB or gray."
             )
         features = np.empty((len(images), self.num_features), np.float32)
         size = max(1, _BATCH_PIXELS // (height * width))
@@ -98,9 +121,20 @@ class FrozenBackbone:
         return features
 
     def _forward(self, images: np.ndarray) -> np.ndarray:
-        rgb = np.broadcast_to(images, (*images.shape[:3], _CHANNELS))
-        features: np.ndarray = self._session.run(None, {INPUT: rgb})[0]
+        pixels = np.broadcast_to(images, (*images.shape[:3], self._channels))
+        if self._is_file:
+            return np.asarray(self._keras_graph(pixels))
+        features: np.ndarray = self._session.run(None, {INPUT: pixels})[0]
         return features
+
+    @functools.cached_property
+    def _keras_graph(self) -> Callable[[np.ndarray], tf.Tensor]:
+        signature = tf.TensorSpec((None, *self._model.inputs[0].shape[1:]), tf.uint8)
+        run: Callable[[np.ndarray], tf.Tensor] = tf.function(
+            lambda pixels: self._model(tf.cast(pixels, tf.float32), training=False),
+            input_signature=[signature],
+        )
+        return run
 
     @functools.cached_property
     def _session(self) -> onnxruntime.InferenceSession:
@@ -122,7 +156,15 @@ class FrozenBackbone:
         return graph
 
 
-@functools.cache
 def open_backbone(name: str) -> FrozenBackbone:
-    """Returns the frozen network of a name, built once in a process."""
+    """Returns the frozen network of a name, built once in a process as long as a file is the same.
+
+    Args:
+        name: As of `build_backbone`.
+    """
+    return _open(name, architecture_digest(name))
+
+
+@functools.cache
+def _open(name: str, _: str) -> FrozenBackbone:
     return FrozenBackbone(name)

@@ -14,7 +14,7 @@ from keras import layers
 from kfp_vision.components.shared.architectures.feature_maps import feature_maps
 from kfp_vision.components.shared.tasks import Task
 
-__all__ = ["ModelEnd", "attach_task", "keeps_head", "read_end"]
+__all__ = ["ModelEnd", "attach_task", "keeps_head", "new_head_input", "read_end"]
 
 _CLASSIFIERS = ("softmax", "sigmoid")
 
@@ -80,6 +80,13 @@ def keeps_head(model: keras.Model, task: Task, num_classes: int) -> bool:
     )
 
 
+def new_head_input(model: keras.Model) -> Any:
+    """Returns the tensor that a new head reads: what is below the file's own classes, if any."""
+    end = read_end(model)
+    is_classifier = end.dense is not None and (end.is_classifier or end.dense.units == 1)
+    return end.features if is_classifier else model.outputs[0]
+
+
 def attach_task(
     model: keras.Model, pixels: Any, task: Task, num_classes: int, dropout: float
 ) -> Any:
@@ -109,8 +116,7 @@ def attach_task(
             "`dropout` must be 0 for a model file that has its own classes. "
             f"Received: {dropout}. Put a Dropout layer into the file."
         )
-    is_other_classifier = end.dense is not None and (end.is_classifier or end.dense.units == 1)
-    output = end.features if keeps or is_other_classifier else model.outputs[0]
+    output = end.features if keeps else new_head_input(model)
     features = _on_pixels(keras.Model(model.inputs[0], output, name="user_model"), pixels)
     if keeps:
         return _own_head(end, num_classes)(features)

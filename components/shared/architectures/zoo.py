@@ -31,6 +31,7 @@ from kfp_vision.components.shared.tasks import Task
 
 __all__ = [
     "ARCHITECTURES",
+    "USER_AUTO_SIZE",
     "Architecture",
     "build_model",
     "choose_input",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 # Of a model file that takes any size; that of the pretrained networks.
-_USER_AUTO_SIZE = 224
+USER_AUTO_SIZE = 224
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +142,7 @@ def choose_input(
     if is_user_model(architecture):
         body = user_model.load_user_model(architecture)
         fixed_height, fixed_width = user_model.read_input_size(body)
-        height, width = _shrunk(median_height, median_width, _USER_AUTO_SIZE)
+        height, width = _shrunk(median_height, median_width, USER_AUTO_SIZE)
         return architecture, fixed_height or height, fixed_width or width
     name = "separable" if architecture == "auto" else architecture
     found = _find(name)

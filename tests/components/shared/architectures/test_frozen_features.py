@@ -1,7 +1,9 @@
 """The frozen graph gives what the network of Keras gives, at any size and number of channels."""
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from kfp_vision.components.shared.architectures.frozen_features import (
     FrozenBackbone,
@@ -56,3 +58,45 @@ def test_what_the_network_cannot_take_is_refused(backbone, shape):
 def test_the_digest_tells_weights_apart(backbone):
     assert FrozenBackbone(NAME).digest == backbone.digest
     assert FrozenBackbone("efficientnet_lite0").digest != backbone.digest
+
+
+def save_network(path, end, channels=3, seed=0):
+    """Writes a small network with BatchNorm, and returns what a new head reads of it."""
+    keras.utils.set_random_seed(seed)
+    body = [
+        *(keras.Input((None, None, channels)), layers.Rescaling(1 / 255), layers.Conv2D(6, 3)),
+        *(layers.BatchNormalization(), layers.ReLU(), layers.GlobalAveragePooling2D()),
+    ]
+    model = keras.Sequential([*body, *end])
+    model.layers[2].moving_mean.assign(np.arange(6) / 10)
+    model.save(path)
+    return keras.Model(model.inputs[0], model.layers[4].output)
+
+
+@pytest.mark.parametrize("end", [[], [layers.Dense(5, activation="softmax")]], ids=len)
+def test_features_of_a_model_file_are_what_a_new_head_reads(end, tmp_path):
+    below = save_network(tmp_path / "own.keras", end)
+    backbone = open_backbone(str(tmp_path / "own.keras"))
+    images = draw_images(3, 20, 30, 1)
+    rgb = np.repeat(images, 3, axis=3).astype(np.float32)
+    np.testing.assert_allclose(backbone(images), below(rgb, training=False), rtol=1e-5, atol=1e-6)
+    assert backbone.num_features == 6
+
+
+def test_another_file_at_the_same_path_is_another_network(tmp_path):
+    path = tmp_path / "own.keras"
+    found = []
+    for seed in (0, 1):
+        save_network(path, [], seed=seed)
+        backbone = open_backbone(str(path))
+        found.append((backbone.digest, backbone(draw_images(1, 16, 16, 3)).tobytes()))
+    assert found[0][0] != found[1][0]
+    assert found[0][1] != found[1][1]
+
+
+def test_colour_is_not_given_to_a_model_file_of_gray(tmp_path):
+    save_network(tmp_path / "own.keras", [], channels=1)
+    backbone = open_backbone(str(tmp_path / "own.keras"))
+    assert backbone(draw_images(2, 16, 16, 1)).shape == (2, 6)
+    with pytest.raises(ValueError, match="must have 1 channels"):
+        backbone(draw_images(2, 16, 16, 3))
