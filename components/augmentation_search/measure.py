@@ -13,7 +13,6 @@ from kfp_vision.components.augmentation_search.checkpoint import (
 )
 from kfp_vision.components.augmentation_search.distance import frechet_distance, null_distance
 from kfp_vision.components.augmentation_search.groups import keep_levels, make_groups
-from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.architectures.zoo import optional_regularisers
 from kfp_vision.components.shared.artifacts.augmentation_table import (
     AugmentationTable,
@@ -42,7 +41,11 @@ from kfp_vision.components.shared.search.held_out import Rows, divide_held_out
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.tasks.records import whole_set_metrics
 from kfp_vision.components.shared.training.checkpoints import Stopwatch, write_checkpoint
-from kfp_vision.components.shared.training.pretrained_head import head_rows, start_from_features
+from kfp_vision.components.shared.training.pretrained_head import (
+    fits_head,
+    head_rows,
+    start_from_features,
+)
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -82,8 +85,9 @@ def measure_transforms(
     train, validation = (open_split(dataset_dir, s, recipe, cache) for s in ("train", "validation"))
     learned = plan.checkpoint
     subset = np.sort(np.random.default_rng(seed).permutation(len(train))[: learned.num_images])
-    if is_pretrained(recipe.value("model", "architecture")):
-        start_from_features(trainer, recipe, info, dataset_dir, head_rows(subset), feature_dir)
+    if fits_head(recipe, info):
+        looked_at = head_rows(subset, trainer.model)
+        start_from_features(trainer, recipe, info, dataset_dir, looked_at, feature_dir)
     seen = learned.steps * learned.batch_size
     broken = train_checkpoint(trainer, train, subset, learned, watch, seed, checkpoint_dir)
     if broken:

@@ -19,7 +19,6 @@ from kfp_vision.components.batch_size_probe.measuring import (
 from kfp_vision.components.batch_size_probe.pilot import Lengths, plan_lengths
 from kfp_vision.components.batch_size_probe.stage_report import probe_report
 from kfp_vision.components.batch_size_probe.timing import time_steps
-from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
@@ -33,6 +32,7 @@ from kfp_vision.components.shared.recipe.hyperparameters import (
     SECTION,
     training_facts,
 )
+from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.recipe.stage_times import (
     affordable_images,
     plan_stages,
@@ -228,7 +228,7 @@ def _reason_to_skip(
         return "`learn_batch_size` is false"
     if recipe.value("model", "trainable") == "head":
         return "the network is frozen, and its head is fitted in closed form"
-    if is_pretrained(recipe.value("model", "architecture")):
+    if starts_pretrained(recipe):
         return "rate and batch size of a pretrained network are not learned"
     batch_size, rate = (recipe.sections[SECTION][each].source for each in _MEASURED)
     if batch_size == rate == "user":

@@ -20,6 +20,7 @@ from kfp_vision.components.data_profiling.statistics import (
     pixel_figures,
     size_histograms,
 )
+from kfp_vision.components.shared.architectures.names import is_compared
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.data_profile import Profile
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -47,7 +48,7 @@ class ProfileConfig:
         thumbnails: Images shown of each class, and of how many classes.
         beta: Of the effective number of samples; 0.9999 was best on long-tailed CIFAR-10 (Cui et
             al., 2019, section 5).
-        architecture: The user's; `auto` compares networks, which the plan counts.
+        architecture: The user's; the plan counts a comparison of networks.
         positive_class: The user's; empty for the recipe's, or the rarer class.
         use_validation_for_training: Whether the final model trains on the validation images, too.
         seed: Of the samples.
@@ -127,7 +128,7 @@ def profile_images(
     write_json(profile, output_dir / "profile.json")
     write_recipe(recipe, output_dir / "recipe.json")
     now = StageCost(_STAGE, time.monotonic() - started, len(rows))
-    plan = first_plan(recipe, info, [*spent, now], config.architecture == "auto")
+    plan = first_plan(recipe, info, [*spent, now], is_compared(config.architecture))
     if plan:
         show_note(plan.sentence())
     report = profile_report(info, profile, plan)

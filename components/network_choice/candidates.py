@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from kfp_vision.components.shared.architectures.input_size import size_of_area
+from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES, choose_input
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED, RANDOM
 
 __all__ = ["Candidate", "frozen_candidates", "from_scratch"]
 
@@ -21,30 +23,38 @@ class Candidate:
     """A network at a size, and what of it learns.
 
     Attributes:
-        architecture: Name of the zoo.
+        architecture: Name of the zoo, or URI of a model file.
         height, width: In pixels.
         trainable: `head` for a frozen network, else `all`.
+        initial_weights: `pretrained` for a frozen or a fine-tuned network, else `random`: those of
+            a file are the start then, too.
     """
 
     architecture: str
     height: int
     width: int
     trainable: Literal["all", "head"]
+    initial_weights: str = PRETRAINED
 
     @property
     def name(self) -> str:
         """Tells it from the others."""
-        return f"{self.architecture}-{self.height}x{self.width}-{self.trainable}"
+        size = f"{self.height}x{self.width}"
+        return f"{self.architecture}-{size}-{self.initial_weights}-{self.trainable}"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Settings of the section `model`; architecture and size of a file follow from the file."""
+        chosen = {"initial_weights": self.initial_weights, "trainable": self.trainable}
+        if is_user_model(self.architecture):
+            return chosen
+        size = [self.height, self.width]
+        return {"architecture": self.architecture, "image_size": size, **chosen}
 
     def in_recipe(self, recipe: Recipe) -> Recipe:
         """Returns the recipe with this network; what a user has set is the same by now."""
-        values = {
-            "architecture": self.architecture,
-            "image_size": [self.height, self.width],
-            "trainable": self.trainable,
-        }
         return recipe.with_settings(
-            "model", {name: Setting(value, "candidate") for name, value in values.items()}
+            "model", {name: Setting(value, "candidate") for name, value in self.values.items()}
         )
 
 
@@ -55,9 +65,13 @@ def frozen_candidates(
 
     Args:
         info: Of the dataset; its images keep their shape.
-        architecture: A pretrained network of the zoo.
+        architecture: A pretrained network of the zoo, or the URI of a model file, which is looked
+            at in one size: its own or that of the images.
         image_size: The user's [height, width]; None for none.
     """
+    if is_user_model(architecture):
+        alone = from_scratch(info, architecture, image_size)
+        return [dataclasses.replace(alone, trainable="head", initial_weights=PRETRAINED)]
     row = ARCHITECTURES[architecture]
     if image_size:
         return [Candidate(architecture, image_size[0], image_size[1], "head")]
@@ -70,9 +84,16 @@ def frozen_candidates(
     return [Candidate(architecture, *size, "head") for size in sizes]
 
 
-def from_scratch(info: DatasetInfo, image_size: list[int] | None) -> Candidate:
-    """Returns the network that needs no pretraining, at the size of the images."""
-    name, height, width = choose_input("auto", info.median_height, info.median_width, info.channels)
+def from_scratch(info: DatasetInfo, architecture: str, image_size: list[int] | None) -> Candidate:
+    """Returns a network that is trained as one without pretraining, at the size of the images.
+
+    Args:
+        info: Of the dataset.
+        architecture: Name of the zoo, `auto`, or the URI of a model file.
+        image_size: The user's [height, width]; None for none.
+    """
+    sides = info.median_height, info.median_width
+    name, height, width = choose_input(architecture, *sides, info.channels)
     if image_size:
         height, width = image_size
-    return Candidate(name, height, width, "all")
+    return Candidate(name, height, width, "all", RANDOM)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kfp_vision.components.network_choice.stage_report import choice_report
-from kfp_vision.components.shared.architectures.names import is_pretrained, is_user_model
+from kfp_vision.components.shared.architectures.names import is_compared, is_user_model
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
@@ -14,13 +14,15 @@ from kfp_vision.components.shared.artifacts.network_choice import NetworkChoice
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.budget import remaining_seconds
 from kfp_vision.components.shared.recipe.document import Recipe, read_recipe, write_recipe
+from kfp_vision.components.shared.recipe.initial_weights import RANDOM
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.runtime.identity import architecture_digest
 
 __all__ = ["choose_network"]
 
-_MODEL = ("architecture", "image_size", "trainable")
+_MODEL = ("architecture", "initial_weights", "image_size", "trainable")
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
@@ -77,7 +79,6 @@ def _without_foreign(
     """Returns the recipe without a choice that was made for other images or against the user."""
     held = recipe.sections.get("model", {})
     learned = {name for name in _MODEL if name in held and held[name].source == "learned"}
-    fits = all(held[name].context.get("data") == info.fingerprint for name in learned)
     wanted = {
         "architecture": None if config.architecture == "auto" else config.architecture,
         "image_size": [config.image_size] * 2 if config.image_size else None,
@@ -86,12 +87,20 @@ def _without_foreign(
         value is not None and name in held and held[name].value != value
         for name, value in wanted.items()
     )
+    fits = all(held[name].context.get("data") == info.fingerprint for name in learned)
+    # Architectures that are the same by name may be files that are not.
+    if is_file := learned and fits and not is_other and is_user_model(_wanted(recipe, config)):
+        digest = architecture_digest(_wanted(recipe, config))
+        fits = all(held[name].context.get("architecture") == digest for name in learned)
     if not learned or (fits and not is_other):
         return recipe, []
     kept = {name: setting for name, setting in held.items() if name not in learned}
-    reason = (
-        "the user has chosen another" if fits else "it was chosen on other images, or another split"
-    )
+    if fits:
+        reason = "the user has chosen another"
+    elif is_file:
+        reason = "the model file is another"
+    else:
+        reason = "it was chosen on other images, or another split"
     return Recipe({**recipe.sections, "model": kept}), [
         f"The network of the recipe that the run starts from is not used: {reason}."
     ]
@@ -112,8 +121,9 @@ def _reason_to_skip(recipe: Recipe, architecture: str) -> str:
         return "the recipe that the run starts from holds the choice for these images"
     if held is not None and held.source == "user":
         return "`model.trainable` is set by the user"
-    if is_user_model(architecture):
-        return "`architecture` is a model of the user"
-    if architecture != "auto" and not is_pretrained(architecture):
+    if not is_compared(architecture):
         return f"`architecture` is `{architecture}`, which is trained from scratch"
+    weights = recipe.get("model", "initial_weights")
+    if weights is not None and weights.source == "user" and weights.value == RANDOM:
+        return "`model.initial_weights` is `random`, set by the user"
     return ""

@@ -1,9 +1,9 @@
 """The comparison of networks, from the images that judge to the recipe of the best one."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from kfp_vision.components.network_choice.candidates import (
@@ -13,20 +13,24 @@ from kfp_vision.components.network_choice.candidates import (
 )
 from kfp_vision.components.network_choice.comparing import Compared, compare
 from kfp_vision.components.network_choice.images import MIN_IMAGES, MIN_VALIDATION, divide_images
+from kfp_vision.components.network_choice.stage_report import describe_candidate
 from kfp_vision.components.network_choice.trials import Trials
 from kfp_vision.components.shared.architectures.imagenet_weights import missing_weights
-from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED, is_pretrained
-from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES
+from kfp_vision.components.shared.architectures.multiply_adds import count_multiply_adds
+from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED, is_user_model
+from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES, keeps_head
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.network_choice import CandidateResult, NetworkChoice
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION, learn, resolve
+from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
-from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.runtime.identity import architecture_digest, training_identity
 from kfp_vision.components.shared.runtime.storage import kept_folder
-from kfp_vision.components.shared.training.setup import complete_recipe
+from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe
 
 __all__ = ["choose_by_trials"]
 
@@ -35,6 +39,9 @@ __all__ = ["choose_by_trials"]
 _TRIAL_SHARE, _TRAINING_SHARE, _LONGEST_SECONDS = 1 / 45, 0.5, 1200.0
 # What the frozen network may see at all sizes together, at its pixels a second on two idle cores.
 _FROZEN_SHARE, _FROZEN_PIXELS_PER_SECOND = 1 / 30, 1e7
+_MAX_ROWS = 20_000
+# Of a model file, whose cost is counted: multiply-adds a second of Keras on two idle cores.
+_FILE_PER_SECOND = 3e10
 # When trials have taken that much of it, no second one begins.
 _SECOND_ROUND_SHARE = 0.25
 # With less time than this nothing can be compared.
@@ -57,16 +64,27 @@ def choose_by_trials(
         recipe: So far.
         info: Of the dataset.
         checkpoint_dir: Outlives a killed task; keeps the trials and the features.
-        config: The user's wishes; an architecture that is not `auto` is a pretrained one.
+        config: The user's wishes; an architecture that is not `auto` is a pretrained one, or a
+            model file.
         seconds: What remains of the budget.
         cache: Keeps decoded images for other stages and runs; None keeps none.
     """
-    is_auto = config.architecture == "auto"
+    is_auto, is_file = config.architecture == "auto", is_user_model(config.architecture)
     network = DEFAULT_PRETRAINED if is_auto else config.architecture
     users_size = _users_size(recipe, config)
     if reason := _impossible(network, users_size):
         return recipe, NetworkChoice(skipped=reason)
     frozen = frozen_candidates(info, network, users_size)
+    tuned = dataclasses.replace(frozen[-1], trainable="all")
+    scratch = None
+    if is_auto or (is_file and not _is_users_pretrained(recipe)):
+        scratch = from_scratch(info, config.architecture, users_size)
+    if is_file and keeps_head(network, get_task(info.task), len(info.classes)):
+        # A frozen network with the head of the file is the file as it is: nothing would be learned.
+        frozen = []
+    if is_file and (reason := _no_comparison(frozen, scratch) or _too_little(info, seconds)):
+        how = "as from scratch" if scratch else "by the rules of pretrained networks"
+        return recipe, NetworkChoice(skipped=f"{reason}, so the model file is trained {how}")
     if reason := _too_little(info, seconds):
         # Few images are looked at in their best size, and little time allows the smallest.
         least = frozen[0 if seconds < _LEAST_SECONDS else -1]
@@ -74,21 +92,20 @@ def choose_by_trials(
             skipped=f"{reason}, so a frozen network gets a head, which takes the least of both"
         )
     limit_s = min(seconds, _LONGEST_SECONDS)
-    scratch = from_scratch(info, users_size) if is_auto else None
     recipe_of = functools.partial(_recipe_of, recipe=recipe, info=info, config=config)
-    identity = training_identity(dataset_dir, recipe_of(frozen[0]), seed=config.seed)
+    identity = training_identity(dataset_dir, recipe_of(tuned), seed=config.seed)
     trials = Trials(
         dataset_dir,
         info,
-        divide_images(dataset_dir, info, max(each.height * each.width for each in frozen)),
+        divide_images(dataset_dir, info, tuned.height * tuned.width),
         _TRIAL_SHARE * limit_s,
         config.seed,
         kept_folder(checkpoint_dir / f"choice-{identity}"),
         checkpoint_dir / "features",
-        _frozen_rows(frozen, limit_s),
+        _file_rows(recipe_of(tuned), info, limit_s) if is_file else _frozen_rows(frozen, limit_s),
         cache,
     )
-    field = compare(trials, frozen, scratch, recipe_of, _SECOND_ROUND_SHARE * limit_s)
+    field = compare(trials, frozen, tuned, scratch, recipe_of, _SECOND_ROUND_SHARE * limit_s)
     planned = functools.partial(
         _planned_images, num_images=info.splits["train"], seconds=_TRAINING_SHARE * seconds
     )
@@ -99,7 +116,8 @@ def choose_by_trials(
             f"`{each.candidate.name}` does not fit into memory."
             for each in field.all
             if not each.fits
-        ],
+        ]
+        + ([_told_of_file(chosen.candidate)] if is_file and scratch else []),
         candidates=candidates,
         num_held_out=trials.num_held_out,
         images_seen=sum(sum(each.images_seen) for each in candidates),
@@ -110,7 +128,39 @@ def choose_by_trials(
 def _frozen_rows(frozen: Sequence[Candidate], seconds: float) -> int:
     """Returns how many training images the frozen network sees, at every size the same."""
     pixels = sum(each.height * each.width for each in frozen)
-    return int(_FROZEN_SHARE * seconds * _FROZEN_PIXELS_PER_SECOND / pixels)
+    return min(_MAX_ROWS, int(_FROZEN_SHARE * seconds * _FROZEN_PIXELS_PER_SECOND / pixels))
+
+
+def _file_rows(recipe: Recipe, info: DatasetInfo, seconds: float) -> int:
+    """Returns how many training images a frozen model file sees."""
+    cost = count_multiply_adds(build_trainer(recipe, info, seed=0)[0].model)
+    return min(_MAX_ROWS, int(_FROZEN_SHARE * seconds * _FILE_PER_SECOND / max(cost, 1)))
+
+
+def _is_users_pretrained(recipe: Recipe) -> bool:
+    held = recipe.get("model", "initial_weights")
+    return held is not None and held.source == "user" and held.value == PRETRAINED
+
+
+def _no_comparison(frozen: Sequence[Candidate], scratch: Candidate | None) -> str:
+    """Returns why there is one way only to train a model file; empty where there are more."""
+    if frozen or scratch:
+        return ""
+    return "`model.initial_weights` is set by the user and the file keeps its own head"
+
+
+def _told_of_file(chosen: Candidate) -> str:
+    """Returns the sentence on the weights of a model file."""
+    if chosen.initial_weights != PRETRAINED:
+        return (
+            "The weights of the model file count as those of an initialisation: trained with the "
+            "usual rates from there it is expected to do best."
+        )
+    how = "frozen, with a new head" if chosen.trainable == "head" else "fine-tuned"
+    return (
+        f"The weights of the model file are worth keeping: {how}, it is expected to do better than "
+        "trained with the usual rates. `model.initial_weights` of a recipe says otherwise."
+    )
 
 
 def _users_size(recipe: Recipe, config: UserChoices) -> list[int] | None:
@@ -123,6 +173,8 @@ def _users_size(recipe: Recipe, config: UserChoices) -> list[int] | None:
 
 def _impossible(network: str, users_size: list[int] | None) -> str:
     """Returns why there is no pretrained network to compare; empty where there is."""
+    if is_user_model(network):
+        return ""
     if reason := missing_weights(network):
         return f"there is no pretrained network at hand, so one is trained from scratch. {reason}"
     least = ARCHITECTURES[network].min_size
@@ -174,7 +226,8 @@ def _learned(
     """Returns the recipe with the choice and, for a fine-tuned network, its length."""
     candidate = chosen.candidate
     evidence = {
-        f"{each.architecture}, {each.image_size[1]} x {each.image_size[0]} px, {each.trainable}": {
+        f"{each.architecture}, {each.image_size[1]} x {each.image_size[0]} px, "
+        f"{describe_candidate(each)}": {
             "projected_loss": each.projected,
             "behind": each.behind,
         }
@@ -186,7 +239,7 @@ def _learned(
         "the frozen one that it starts from where 100 validation images can tell"
     )
     recipe = _with_model(chosen.recipe, info, candidate, method, evidence)
-    if candidate.trainable == "head" or not is_pretrained(candidate.architecture):
+    if candidate.trainable == "head" or candidate.initial_weights != PRETRAINED:
         return recipe
     epochs = Setting(
         planned_images / info.splits["train"],
@@ -203,23 +256,16 @@ def _with_model(
     info: DatasetInfo,
     candidate: Candidate,
     method: str,
-    evidence: Mapping[str, Any] = MappingProxyType({}),
+    evidence: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """Returns the recipe with a network; what a user has set stays."""
-    values = {
-        "architecture": candidate.architecture,
-        "image_size": [candidate.height, candidate.width],
-        "trainable": candidate.trainable,
-    }
+    digest = architecture_digest(candidate.architecture)
+    context = {"data": info.fingerprint, "architecture": digest}
+    decided = "initial_weights" if is_user_model(candidate.architecture) else "architecture"
     return recipe.with_settings(
         "model",
         {
-            name: Setting(
-                value,
-                method,
-                dict(evidence) if name == "architecture" else {},
-                context={"data": info.fingerprint},
-            )
-            for name, value in values.items()
+            name: Setting(value, method, evidence or {} if name == decided else {}, context=context)
+            for name, value in candidate.values.items()
         },
     )

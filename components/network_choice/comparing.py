@@ -14,9 +14,9 @@ from kfp_vision.components.network_choice.decision import (
     project,
 )
 from kfp_vision.components.network_choice.trials import TrialResult, Trials
-from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.artifacts.network_choice import CandidateResult
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED
 from kfp_vision.components.shared.runtime.progress import Progress
 
 __all__ = ["Compared", "Field", "compare"]
@@ -68,10 +68,11 @@ class Field:
     """All candidates after their trials.
 
     Attributes:
-        frozen: A frozen network at its sizes.
+        frozen: A frozen network at its sizes; none of a model file that keeps its own head.
         size: Index in `frozen` of the size that was chosen.
         tuned: The same network at that size, fine-tuned.
-        scratch: A network from scratch; None where it was not asked for.
+        scratch: A network from scratch, or the same model file trained as one; None where it was
+            not asked for.
     """
 
     frozen: list[Compared]
@@ -98,11 +99,12 @@ class Field:
             can_select: Whether validation images can tell checkpoints apart.
         """
         projected = [each.projected(planned_images(each)) for each in self.all]
-        frozen, tuned = self.size, len(projected) - 1
-        means = _mean(projected[frozen]), _mean(projected[tuned])
-        if can_select and means[0] <= means[1] < math.inf:
-            projected[tuned] = projected[frozen]
-        contending = [*range(len(self.frozen), len(projected)), frozen]
+        contending, tuned = [*range(len(self.frozen), len(projected))], len(projected) - 1
+        if self.frozen:
+            contending.append(self.size)
+            means = _mean(projected[self.size]), _mean(projected[tuned])
+            if can_select and means[0] <= means[1] < math.inf:
+                projected[tuned] = projected[self.size]
         contenders = [
             Contender(
                 projected[index],
@@ -123,6 +125,7 @@ class Field:
 def compare(
     trials: Trials,
     frozen: Sequence[Candidate],
+    tuned: Candidate,
     scratch: Candidate | None,
     recipe_of: Callable[[Candidate], Recipe],
     limit_s: float,
@@ -135,7 +138,8 @@ def compare(
 
     Args:
         trials: Runs them.
-        frozen: A frozen network at several sizes, the smallest first.
+        frozen: A frozen network at several sizes, the smallest first; or none.
+        tuned: The same network, fine-tuned; its size counts where there is no frozen one.
         scratch: A network that is trained from scratch; None for none.
         recipe_of: Returns the complete recipe of a candidate.
         limit_s: When the trials together have taken so long, no second one begins.
@@ -160,14 +164,17 @@ def compare(
         return held
 
     sizes = [run(each) for each in frozen]
-    size = decide([Contender(each.rounds[0].losses, at, 0) for at, each in enumerate(sizes)])
+    size = 0
+    if sizes:
+        size = decide([Contender(each.rounds[0].losses, at, 0) for at, each in enumerate(sizes)])
+        tuned = dataclasses.replace(frozen[size], trainable="all")
     scratches = [run(scratch)] if scratch else []
-    tuned = run(dataclasses.replace(frozen[size], trainable="all"))
+    trained = run(tuned)
     lowest = min(losses)
-    for held in (tuned, *scratches):
+    for held in (trained, *scratches):
         if _mean(held.rounds[0].losses) <= _HOPELESS * lowest and sum(seconds) < limit_s:
             again(held, _LONGER)
-    return Field(sizes, size, tuned, scratches[0] if scratches else None)
+    return Field(sizes, size, trained, scratches[0] if scratches else None)
 
 
 def _result(
@@ -179,7 +186,7 @@ def _result(
         architecture=candidate.architecture,
         image_size=[candidate.height, candidate.width],
         trainable=candidate.trainable,
-        is_pretrained=is_pretrained(candidate.architecture),
+        is_pretrained=candidate.initial_weights == PRETRAINED,
         multiply_adds=each.rounds[0].multiply_adds,
         losses=[_finite(held.losses) for held in each.rounds],
         images_seen=[held.images_seen for held in each.rounds],

@@ -55,7 +55,7 @@ def decide(contenders: Sequence[Contender]) -> int:
     """Returns the index of the choice.
 
     Of those that are behind the lowest loss by at most one standard error, the one that costs least
-    in inference; of equally costly ones, that of the lowest rank.
+    in inference; of equally costly ones, that of the lowest rank, and then that of the lowest loss.
 
     Args:
         contenders: At least one; losses that are not finite lose, if any are.
@@ -69,4 +69,5 @@ def decide(contenders: Sequence[Contender]) -> int:
         behind, error = paired_difference(contenders[index].losses, contenders[best].losses)
         if index == best or behind <= error:
             tied.append(index)
-    return min(tied, key=lambda i: (contenders[i].multiply_adds, contenders[i].rank))
+    means = {index: float(contenders[index].losses.mean()) for index in tied}
+    return min(tied, key=lambda i: (contenders[i].multiply_adds, contenders[i].rank, means[i]))

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.artifacts.network_choice import CandidateResult, NetworkChoice
 from kfp_vision.components.shared.report.records import Section, StageReport
 
@@ -13,7 +14,9 @@ def describe_candidate(candidate: CandidateResult) -> str:
     """Returns what is done with the network of a candidate."""
     if candidate.trainable == "head":
         return "frozen, head fitted"
-    return "fine-tuned" if candidate.is_pretrained else "from scratch"
+    if candidate.is_pretrained:
+        return "fine-tuned"
+    return "as from scratch" if is_user_model(candidate.architecture) else "from scratch"
 
 
 def choice_report(choice: NetworkChoice) -> StageReport:

@@ -16,7 +16,6 @@ import tensorflow as tf
 from kfp_vision.components.network_choice.candidates import Candidate
 from kfp_vision.components.network_choice.images import Division
 from kfp_vision.components.shared.architectures.multiply_adds import count_multiply_adds
-from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
@@ -31,7 +30,7 @@ from kfp_vision.components.shared.tasks.frozen_baseline import LinearHead, fit_h
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
 from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
 from kfp_vision.components.shared.training.pretrained_head import (
-    head_rows,
+    fits_head,
     read_samples,
     set_head,
 )
@@ -109,7 +108,7 @@ class Trials:
         self._seconds, self._seed = seconds, seed
         self._folder, self._feature_dir = folder, feature_dir
         self._cache = cache
-        self._head_rows = head_rows(division.known[: max(frozen_rows, 2 * len(info.classes))])
+        self._head_rows = division.known[: max(frozen_rows, 2 * len(info.classes))]
         self._heads: dict[str, LinearHead] = {}
         self._prepared: dict[Candidate, _Prepared] = {}
 
@@ -212,7 +211,7 @@ class Trials:
         # A system that kills for memory leaves nobody to catch an error.
         if least_memory_mib(trainer.model, settings.batch_size) > available_memory_bytes() / MIB:
             raise MemoryError(candidate.name)
-        if is_pretrained(candidate.architecture):
+        if fits_head(recipe, self._info):
             set_head(trainer.model, self._fit_head(candidate, recipe))
         known, batch_size = self._division.known, settings.batch_size
         images, targets = train.take(known[np.arange(batch_size) % len(known)])

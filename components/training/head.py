@@ -38,7 +38,10 @@ def train_head(
     """
     started = time.monotonic()
     trainer, task, _ = build_trainer(recipe, info, seed)
-    rows = {split: head_rows(np.arange(info.splits[split])) for split in ("train", "validation")}
+    rows = {
+        split: head_rows(np.arange(info.splits[split]), trainer.model)
+        for split in ("train", "validation")
+    }
     head = start_from_features(trainer, recipe, info, dataset_dir, rows["train"], cache_dir)
     curves: list[CurveRow] = []
     validation: dict[str, float] = {}

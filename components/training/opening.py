@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
@@ -17,6 +16,7 @@ from kfp_vision.components.shared.recipe import budget, hyperparameters
 from kfp_vision.components.shared.recipe.batch_scaling import halve_batch
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.recipe.stage_times import (
     closing_seconds,
     may_cut,
@@ -27,7 +27,11 @@ from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
 from kfp_vision.components.shared.training.history import EVALUATIONS, CurveRow, History
-from kfp_vision.components.shared.training.pretrained_head import head_rows, start_from_features
+from kfp_vision.components.shared.training.pretrained_head import (
+    fits_head,
+    head_rows,
+    start_from_features,
+)
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import check_one_batch
 from kfp_vision.components.shared.training.setup import (
@@ -75,7 +79,7 @@ def open_run(
     # Every image is needed: the first epoch is as fast as the others.
     for images in (train, validation):
         images.source.load_all()
-    is_tuned = is_pretrained(recipe.value("model", "architecture"))
+    is_tuned = starts_pretrained(recipe)
 
     def start(settings: Hyperparameters) -> History:
         # In the order of training: on disk the images of a class lie together.
@@ -83,9 +87,11 @@ def open_run(
         images, targets = train.take(order.indices(0)[0])
         expected = task.initial_loss(targets, len(info.classes))
         if is_tuned:
-            # That the labels belong to the images shows in the head.
-            rows, features = head_rows(np.arange(len(train))), checkpoint_dir / "features"
-            start_from_features(trainer, recipe, info, dataset_dir, rows, features)
+            # That the labels belong to the images shows in the start.
+            if fits_head(recipe, info):
+                rows = head_rows(np.arange(len(train)), trainer.model)
+                features = checkpoint_dir / "features"
+                start_from_features(trainer, recipe, info, dataset_dir, rows, features)
             initial = trainer.mean_loss(images, targets)
             checks = {"initial_loss": initial, "expected_initial_loss": expected}
         else:

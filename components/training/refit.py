@@ -10,7 +10,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.document import Recipe
@@ -19,7 +18,11 @@ from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import fit
 from kfp_vision.components.shared.training.history import History
-from kfp_vision.components.shared.training.pretrained_head import head_rows, start_from_features
+from kfp_vision.components.shared.training.pretrained_head import (
+    fits_head,
+    head_rows,
+    start_from_features,
+)
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.setup import build_trainer, open_split, recipe_policy
 from kfp_vision.components.training.opening import repair
@@ -47,10 +50,14 @@ class Refit:
 def fit_head_again(
     dataset_dir: Path, recipe: Recipe, info: DatasetInfo, features: Path, seed: int
 ) -> Refit:
-    """Returns a pretrained network whose head fits the features of both splits."""
+    """Returns a pretrained network whose head fits the features of both splits.
+
+    A model file with its own head is returned as it is.
+    """
     trainer, _, _ = build_trainer(recipe, info, seed)
-    images = info.splits["train"] + info.splits["validation"]
-    rows = head_rows(np.arange(images))
+    if not fits_head(recipe, info):
+        return Refit(trainer.model, 0, 0)
+    rows = head_rows(np.arange(info.splits["train"] + info.splits["validation"]), trainer.model)
     start_from_features(trainer, recipe, info, dataset_dir, rows, features, _JOINED)
     return Refit(trainer.model, len(rows), 0)
 
@@ -86,8 +93,8 @@ def fit_again(
     steps = max(2, round(best_step * len(joined) / info.splits["train"]))
 
     def start(settings: Hyperparameters) -> History:
-        if is_pretrained(recipe.value("model", "architecture")):
-            rows = head_rows(np.arange(len(joined)))
+        if fits_head(recipe, info):
+            rows = head_rows(np.arange(len(joined)), trainer.model)
             start_from_features(trainer, recipe, info, dataset_dir, rows, features, _JOINED)
         return History(settings, steps, first.checks)
 

@@ -24,7 +24,6 @@ from bench_transfer import SETS
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
 from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED
-from kfp_vision.components.shared.architectures.norms import norm_layers, set_norm_momentum
 from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe
@@ -47,12 +46,13 @@ def build(recipe: Recipe, info: DatasetInfo, norms: str, seed: int) -> Trainer:
     height, width = recipe.value("model", "image_size")
     shape = (height, width, info.channels)
     model = build_model(
-        DEFAULT_PRETRAINED, task, shape, len(info.classes), dropout=settings.dropout
+        DEFAULT_PRETRAINED,
+        task,
+        shape,
+        len(info.classes),
+        dropout=settings.dropout,
+        frozen_norms=norms == "frozen",
     )
-    if norms == "trained":
-        for layer in norm_layers(model):
-            layer.trainable = True
-        set_norm_momentum(model)
     return Trainer(model, task, settings, None, flip_and_crop(), seed)
 
 
@@ -76,7 +76,7 @@ def measure(dataset: Path, recipe: Recipe, info: DatasetInfo, norms: str, seed: 
     train = open_split(dataset, "train", recipe)
     train.source.load_all()
     rows = np.arange(len(train))
-    start_from_features(trainer, recipe, info, dataset, head_rows(rows), None)
+    start_from_features(trainer, recipe, info, dataset, head_rows(rows, trainer.model), None)
     start = judge(trainer, dataset, recipe, info)
     steps = np.arange(settings.steps)
     rates = warmup_cosine(steps, settings.learning_rate, settings.warmup_steps, settings.steps)

@@ -90,6 +90,34 @@ def twelve_digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_digits(folder, {"train": 8, "validation": 2, "test": 2})
 
 
+@pytest.fixture(scope="session")
+def trained_models(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Files of a network that knows digits, those of the test split: with its head and without."""
+    import keras
+    from keras import layers
+
+    from kfp_vision.components.shared.datasets.loader import ImageSource
+
+    source = ImageSource(digits_dir, "test", (16, 16), 1)
+    images = source.take(np.arange(len(source))).astype(np.float32)
+    labels = np.array(source.table["labels"].to_pylist())[:, 0]
+    keras.utils.set_random_seed(0)
+    body: list[layers.Layer] = []
+    for filters in (32, 64):
+        convolution = layers.Conv2D(filters, 3, strides=2, use_bias=False)
+        body += [convolution, layers.BatchNormalization(momentum=0.9), layers.ReLU()]
+    start = [keras.Input((16, 16, 1)), layers.Rescaling(1 / 255)]
+    headless = keras.Sequential([*start, *body, layers.GlobalAveragePooling2D()])
+    model = keras.Sequential([*headless.layers, layers.Dense(10, activation="softmax")])
+    model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy")
+    model.fit(images, labels, batch_size=50, epochs=25, verbose=0)
+    folder = tmp_path_factory.mktemp("trained_models")
+    files = {"headless": headless, "own_head": model}
+    for name, each in files.items():
+        each.save(folder / f"{name}.keras")
+    return {name: str(folder / f"{name}.keras") for name in files}
+
+
 @pytest.fixture
 def divided(tmp_path: Path) -> Callable[..., dict[str, dsl.Artifact]]:
     """Returns `dataset_info` and some splits of a dataset as a component receives them."""

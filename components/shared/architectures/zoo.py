@@ -25,7 +25,7 @@ from kfp_vision.components.shared.architectures import (
 )
 from kfp_vision.components.shared.architectures.feature_maps import feature_maps
 from kfp_vision.components.shared.architectures.input_size import size_of_area
-from kfp_vision.components.shared.architectures.names import is_pretrained, is_user_model
+from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.architectures.norms import freeze_norms, set_norm_momentum
 from kfp_vision.components.shared.tasks import Task
 
@@ -35,6 +35,7 @@ __all__ = [
     "Architecture",
     "build_model",
     "choose_input",
+    "keeps_head",
     "optional_regularisers",
 ]
 
@@ -113,6 +114,18 @@ def _is_droppable(architecture: str) -> bool:
     return not is_user_model(architecture) and _find(architecture).droppable
 
 
+def keeps_head(architecture: str, task: Task, num_classes: int) -> bool:
+    """Returns whether a network is a model file that has the classes of the task.
+
+    Raises:
+        ValueError: The file cannot be used.
+        StorageError: The file cannot be reached.
+    """
+    if not is_user_model(architecture):
+        return False
+    return user_head.keeps_head(user_model.load_user_model(architecture), task, num_classes)
+
+
 def optional_regularisers(architecture: str, task: Task, num_classes: int) -> set[str]:
     """Returns which of `dropout` and `stochastic_depth` a network has a place for.
 
@@ -120,9 +133,8 @@ def optional_regularisers(architecture: str, task: Task, num_classes: int) -> se
         ValueError: There is no such architecture, or the file cannot be used.
         StorageError: The file cannot be reached.
     """
-    if is_user_model(architecture):
-        body = user_model.load_user_model(architecture)
-        return set() if user_head.keeps_head(body, task, num_classes) else {"dropout"}
+    if keeps_head(architecture, task, num_classes):
+        return set()
     return {"dropout", "stochastic_depth"} if _is_droppable(architecture) else {"dropout"}
 
 
@@ -176,6 +188,7 @@ def build_model(
     *,
     dropout: float = 0.0,
     stochastic_depth: float = 0.0,
+    frozen_norms: bool = False,
 ) -> keras.Model:
     """Returns a model of pixels [B, *image_shape] with the head of `task`.
 
@@ -186,6 +199,8 @@ def build_model(
         num_classes: C.
         dropout: Rate before the head.
         stochastic_depth: Drop rate of the deepest residual branch.
+        frozen_norms: Whether BatchNorm stays as it is: statistics of millions of images are better
+            than those of a batch, and steps are faster.
 
     Raises:
         ValueError: There is no such architecture, or it cannot take this shape or rate.
@@ -200,6 +215,8 @@ def build_model(
         adapted = _with_channels(pixels, body.inputs[0].shape[-1], architecture)
         logits = user_head.attach_task(body, adapted, task, num_classes, dropout)
         model = keras.Model(pixels, logits)
+        if frozen_norms:
+            freeze_norms(model)
         if not model.trainable_weights:
             raise ValueError(
                 "A model file must have weights that can train. "
@@ -218,8 +235,7 @@ def build_model(
     features = found.build_features(adapted, stochastic_depth)
     maps = feature_maps(keras.Model(pixels, features)) if task.is_spatial else [features]
     model = keras.Model(pixels, task.build_head(maps, num_classes, dropout), name=architecture)
-    # Statistics of millions of images are better than those of a batch; and steps are faster.
-    freeze_norms(model) if is_pretrained(architecture) else set_norm_momentum(model)
+    freeze_norms(model) if frozen_norms else set_norm_momentum(model)
     return model
 
 

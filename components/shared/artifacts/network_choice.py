@@ -10,10 +10,10 @@ class CandidateResult:
     """A network at a size, and what of it learns.
 
     Attributes:
-        architecture: Name of the zoo.
+        architecture: Name of the zoo, or URI of a model file.
         image_size: [height, width] in pixels.
         trainable: `all`, or `head` for a frozen network.
-        is_pretrained: Whether it starts from weights that were trained on other images.
+        is_pretrained: Whether it is trained as one whose weights were trained on other images.
         multiply_adds: Of one image, in inference.
         losses: Mean calibrated loss on the held-out images after each round, in nats; None
             where it is not finite.

@@ -10,11 +10,12 @@ from typing import Any
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.initial_weights import weights_of_name
 from kfp_vision.components.shared.runtime.identity import architecture_digest
 
 __all__ = ["differences", "explain_dropped", "fits", "fixed_facts"]
 
-_NETWORK = ("data", "architecture", "image_size", "trainable")
+_NETWORK = ("data", "architecture", "initial_weights", "image_size", "trainable")
 _TRAINING = (*_NETWORK, "optimizer")
 # Setting -> the facts that it depends on; those that are not named here depend on `_TRAINING`.
 _DEPENDS = {
@@ -39,6 +40,7 @@ def fixed_facts(recipe: Recipe, info: DatasetInfo) -> dict[str, Any]:
         "data": info.fingerprint,
         "train_images": info.splits["train"],
         "architecture": architecture_digest(recipe.value("model", "architecture")),
+        "initial_weights": recipe.value("model", "initial_weights"),
         "image_size": list(recipe.value("model", "image_size")),
         "trainable": recipe.value("model", "trainable"),
     }
@@ -47,8 +49,9 @@ def fixed_facts(recipe: Recipe, info: DatasetInfo) -> dict[str, Any]:
 def differences(name: str, setting: Setting, facts: Mapping[str, Any]) -> list[str]:
     """Returns the facts that a setting depends on and that differ from its context."""
     depends = _DEPENDS.get(name, _TRAINING)
-    # Recipes of earlier versions say nothing of what trains: everything did.
-    before: dict[str, Any] = {"trainable": "all"}
+    # Recipes of earlier versions say nothing of what trains: everything did, as the name says.
+    name_then = setting.context.get("architecture", "")
+    before = {"trainable": "all", "initial_weights": weights_of_name(name_then)}
     there, here = {**before, **setting.context}, {**before, **facts}
     return [fact for fact in depends if there.get(fact) != here.get(fact)]
 
@@ -94,7 +97,8 @@ def _other(fact: str, setting: Setting, facts: Mapping[str, Any]) -> str:
         # The fingerprints tell a reader nothing. Splits that are made follow the seed.
         there, here = setting.context.get("train_images"), facts.get("train_images")
         return f"other data or another split ({there} training images, here {here})"
-    return f"another {fact.replace('_', ' ')} ({_short(there)}, here {_short(here)})"
+    other = "other" if fact == "initial_weights" else "another"
+    return f"{other} {fact.replace('_', ' ')} ({_short(there)}, here {_short(here)})"
 
 
 def _short(value: Any) -> str:

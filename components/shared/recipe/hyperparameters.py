@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.recipe.context import fits
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.recipe.training_values import check_values
 
 __all__ = [
@@ -168,10 +168,9 @@ def resolve(
 
 
 def _is_tuned(recipe: Recipe) -> bool:
-    architecture, trainable = (recipe.get("model", name) for name in ("architecture", "trainable"))
-    if architecture is None or (trainable is not None and trainable.value == "head"):
-        return False
-    return is_pretrained(architecture.value)
+    trainable = recipe.get("model", "trainable")
+    is_frozen = trainable is not None and trainable.value == "head"
+    return starts_pretrained(recipe) and not is_frozen
 
 
 def _settle_epochs(

@@ -7,30 +7,56 @@ arXiv:2202.10054, section 3).
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from kfp_vision.components.shared.architectures.frozen_features import open_backbone
+from kfp_vision.components.shared.architectures.multiply_adds import count_multiply_adds
+from kfp_vision.components.shared.architectures.zoo import keeps_head
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.image_features import read_features
 from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.tasks.baselines import Samples
 from kfp_vision.components.shared.tasks.frozen_baseline import LinearHead, fit_head
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["head_rows", "read_samples", "set_head", "start_from_features"]
+__all__ = ["fits_head", "head_rows", "read_samples", "set_head", "start_from_features"]
 
 _HEAD = "logits"
 # Features of more images take gigabytes and minutes, and hardly change a linear head.
 _MAX_IMAGES = 20_000
+# Of a large network fewer images: its multiply-adds in two to five minutes of two idle cores.
+_MAX_MULTIPLY_ADDS, _ENOUGH_IMAGES = 8e12, 1000
 
 
-def head_rows(rows: np.ndarray) -> np.ndarray:
-    """Returns the rows [N], or 20,000 of them in their order, always the same."""
-    if len(rows) <= _MAX_IMAGES:
+def fits_head(recipe: Recipe, info: DatasetInfo) -> bool:
+    """Returns whether a training starts from a head that is fitted to features.
+
+    That of a pretrained network does; a model file that has the classes of the task keeps its own.
+
+    Args:
+        recipe: Complete.
+        info: Of the dataset.
+    """
+    name, task = recipe.value("model", "architecture"), get_task(info.task)
+    return starts_pretrained(recipe) and not keeps_head(name, task, len(info.classes))
+
+
+def head_rows(rows: np.ndarray, model: keras.Model) -> np.ndarray:
+    """Returns the rows [N], or some of them in their order, always the same.
+
+    Args:
+        rows: Of all images.
+        model: The network; one of 4e8 multiply-adds an image and less looks at 20,000 images.
+    """
+    affordable = int(_MAX_MULTIPLY_ADDS / max(count_multiply_adds(model), 1))
+    limit = min(_MAX_IMAGES, max(_ENOUGH_IMAGES, affordable))
+    if len(rows) <= limit:
         return rows
-    chosen = np.random.default_rng(0).choice(len(rows), _MAX_IMAGES, replace=False)
+    chosen = np.random.default_rng(0).choice(len(rows), limit, replace=False)
     drawn: np.ndarray = rows[np.sort(chosen)]
     return drawn
 

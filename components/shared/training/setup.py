@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from kfp_vision.components.shared.architectures.names import is_pretrained
 from kfp_vision.components.shared.architectures.zoo import (
     build_model,
     choose_input,
+    keeps_head,
     optional_regularisers,
 )
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -23,6 +23,11 @@ from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.context import fits, fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION, Hyperparameters
+from kfp_vision.components.shared.recipe.initial_weights import (
+    check_initial_weights,
+    default_initial_weights,
+    starts_pretrained,
+)
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.seeds import seed_word
 from kfp_vision.components.shared.tasks import Task, get_task, task_of
@@ -72,6 +77,7 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
     evidence = {"median_height": info.median_height, "median_width": info.median_width}
     rules = {
         "architecture": Setting(name, "by image size", evidence, "default"),
+        "initial_weights": default_initial_weights(name),
         "image_size": Setting(
             [height, width],
             "from the training images, within what the architecture takes",
@@ -81,7 +87,8 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
         "trainable": Setting("all", "every layer learns", source="default"),
     }
     recipe = Recipe({**recipe.sections, "model": {**rules, **model}})
-    _check_trainable(recipe)
+    check_initial_weights(recipe)
+    _check_trainable(recipe, info)
     facts = fixed_facts(recipe, info)
     policy = recipe.get("augmentation", "policy")
     if policy is not None and not fits("policy", policy, facts):
@@ -97,12 +104,18 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
     return recipe.with_settings(SECTION, dict.fromkeys(no_place, off))
 
 
-def _check_trainable(recipe: Recipe) -> None:
+def _check_trainable(recipe: Recipe, info: DatasetInfo) -> None:
     trainable, name = recipe.value("model", "trainable"), recipe.value("model", "architecture")
-    if trainable != "all" and not (trainable == "head" and is_pretrained(name)):
+    if trainable == "all":
+        return
+    own_head = keeps_head(name, get_task(info.task), len(info.classes))
+    if trainable != "head" or own_head or not starts_pretrained(recipe):
+        weights = recipe.value("model", "initial_weights")
         raise ValueError(
-            "`model.trainable` of the recipe must be `all`, or `head` for a pretrained network of "
-            f"the zoo. Received: {trainable!r} for `architecture` {name}"
+            "`model.trainable` of the recipe must be `all`, or `head` for a network with "
+            "pretrained `model.initial_weights` and a new head. "
+            f"Received: {trainable!r} for `architecture` {name}, whose weights are {weights} and "
+            f"whose head is {'its own' if own_head else 'new'}"
         )
 
 
@@ -134,6 +147,7 @@ def build_trainer(
             len(info.classes),
             dropout=settings.dropout,
             stochastic_depth=settings.stochastic_depth,
+            frozen_norms=starts_pretrained(recipe),
         )
         set_precision(model, choose_precision(settings.precision, *find_accelerator()))
         trainer = Trainer(model, task, settings, class_weights, policy, seed)

@@ -37,5 +37,5 @@ def test_sizes(info, height, width, sizes):
 def test_the_size_of_the_user_is_the_only_one(info):
     (only,) = frozen_candidates(info, DEFAULT_PRETRAINED, [72, 72])
     assert (only.height, only.width) == (72, 72)
-    scratch = from_scratch(info, [72, 72])
+    scratch = from_scratch(info, "auto", [72, 72])
     assert (scratch.architecture, scratch.height, scratch.trainable) == ("separable", 72, "all")

@@ -65,8 +65,11 @@ def test_the_choice_is_in_the_recipe_and_every_stage_after_it_keeps_it(chosen, d
     assert held["architecture"].value == winner.architecture
     assert held["image_size"].value == winner.image_size
     assert held["trainable"].value == winner.trainable
-    sources = {name: setting.source for name, setting in held.items()}
-    assert sources == {"architecture": "learned", "image_size": "user", "trainable": "learned"}
+    weights = "pretrained" if winner.is_pretrained else "random"
+    assert held["initial_weights"].value == weights
+    users = {name for name, setting in held.items() if setting.source == "user"}
+    assert users == {"image_size"}
+    assert {setting.source for name, setting in held.items() if name not in users} == {"learned"}
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
     again = complete_recipe(recipe, info, CONFIG)
     assert again.sections["model"] == recipe.sections["model"]
@@ -80,19 +83,10 @@ def test_trials_that_had_ended_are_not_run_again(chosen, digits_dir, digits_reci
     assert {path: path.stat().st_mtime_ns for path in checkpoints.glob("choice-*/*.npz")} == files
 
 
-@pytest.mark.parametrize(
-    ("architecture", "reason"),
-    [
-        ("separable", "`architecture` is `separable`, which is trained from scratch"),
-        ("mine.keras", "`architecture` is a model of the user"),
-    ],
-)
-def test_the_network_of_the_user_is_not_overruled(
-    digits_dir, digits_recipe, tmp_path, architecture, reason
-):
-    config = UserChoices(architecture=architecture)
+def test_the_network_of_the_user_is_not_overruled(digits_dir, digits_recipe, tmp_path):
+    config = UserChoices(architecture="separable")
     result = choose_network(digits_dir, digits_recipe, tmp_path, tmp_path, config)
-    assert result.skipped == reason
+    assert result.skipped == "`architecture` is `separable`, which is trained from scratch"
     assert "model" not in read_recipe(tmp_path / "recipe.json").sections
 
 
@@ -145,7 +139,10 @@ def test_what_does_not_fit_into_memory_loses_and_is_named(
     assert [each.trainable for each in result.candidates if each.chosen] == ["head"]
     assert result.notes == [
         f"`{name}` does not fit into memory."
-        for name in ("separable-32x32-all", "efficientnet_lite0_imagenet-32x32-all")
+        for name in (
+            "separable-32x32-random-all",
+            "efficientnet_lite0_imagenet-32x32-pretrained-all",
+        )
     ]
 
 
