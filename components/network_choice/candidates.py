@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 from kfp_vision.components.shared.architectures.input_size import size_of_area
 from kfp_vision.components.shared.architectures.names import is_user_model
-from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES, choose_input
+from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES, choose_input, keeps_head
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED, RANDOM
+from kfp_vision.components.shared.tasks import get_task
 
-__all__ = ["Candidate", "frozen_candidates", "from_scratch"]
+__all__ = ["Candidate", "LineUp", "from_scratch", "frozen_candidates", "line_up"]
 
 # Sides over that of the images up to which they are enlarged (`make bench-frozen_sides`), and the
 # smaller sides beside the largest useful one.
@@ -56,6 +57,43 @@ class Candidate:
         return recipe.with_settings(
             "model", {name: Setting(value, "candidate") for name, value in self.values.items()}
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class LineUp:
+    """What is compared.
+
+    Attributes:
+        frozen: A frozen network at its sizes, the smallest first; or none.
+        tuned: The same network, fine-tuned; its size counts where there is no frozen one.
+        scratch: A network from scratch, or the same model file trained as one; None for none.
+    """
+
+    frozen: list[Candidate]
+    tuned: Candidate
+    scratch: Candidate | None
+
+
+def line_up(
+    info: DatasetInfo, network: str, scratch: str | None, image_size: list[int] | None
+) -> LineUp:
+    """Returns the candidates.
+
+    A model file that has the classes of the task keeps its head: frozen, nothing of it would learn.
+
+    Args:
+        info: Of the dataset.
+        network: A pretrained network of the zoo, or the URI of a model file.
+        scratch: As of `from_scratch`; None for none.
+        image_size: The user's [height, width]; None for none.
+    """
+    frozen = frozen_candidates(info, network, image_size)
+    own_head = keeps_head(network, get_task(info.task), len(info.classes))
+    return LineUp(
+        [] if own_head else frozen,
+        dataclasses.replace(frozen[-1], trainable="all"),
+        from_scratch(info, scratch, image_size) if scratch else None,
+    )
 
 
 def frozen_candidates(

@@ -87,20 +87,23 @@ def _without_foreign(
         value is not None and name in held and held[name].value != value
         for name, value in wanted.items()
     )
-    fits = all(held[name].context.get("data") == info.fingerprint for name in learned)
-    # Architectures that are the same by name may be files that are not.
-    if is_file := learned and fits and not is_other and is_user_model(_wanted(recipe, config)):
-        digest = architecture_digest(_wanted(recipe, config))
-        fits = all(held[name].context.get("architecture") == digest for name in learned)
-    if not learned or (fits and not is_other):
+
+    def differs(fact: str, value: str) -> bool:
+        return any(held[name].context.get(fact) != value for name in learned)
+
+    if not learned:
         return recipe, []
-    kept = {name: setting for name, setting in held.items() if name not in learned}
-    if fits:
+    if differs("data", info.fingerprint):
+        reason = "it was chosen on other images, or another split"
+    elif is_other:
         reason = "the user has chosen another"
-    elif is_file:
+    elif is_user_model(file := _wanted(recipe, config)) and differs(
+        "architecture", architecture_digest(file)
+    ):
         reason = "the model file is another"
     else:
-        reason = "it was chosen on other images, or another split"
+        return recipe, []
+    kept = {name: setting for name, setting in held.items() if name not in learned}
     return Recipe({**recipe.sections, "model": kept}), [
         f"The network of the recipe that the run starts from is not used: {reason}."
     ]

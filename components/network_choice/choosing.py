@@ -1,35 +1,27 @@
 """The comparison of networks, from the images that judge to the recipe of the best one."""
 
-import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from kfp_vision.components.network_choice.candidates import (
-    Candidate,
-    from_scratch,
-    frozen_candidates,
-)
+from kfp_vision.components.network_choice.candidates import Candidate, LineUp, line_up
+from kfp_vision.components.network_choice.chosen import learned_recipe, with_model
 from kfp_vision.components.network_choice.comparing import Compared, compare
 from kfp_vision.components.network_choice.images import MIN_IMAGES, MIN_VALIDATION, divide_images
-from kfp_vision.components.network_choice.stage_report import describe_candidate
 from kfp_vision.components.network_choice.trials import Trials
 from kfp_vision.components.shared.architectures.imagenet_weights import missing_weights
 from kfp_vision.components.shared.architectures.multiply_adds import count_multiply_adds
 from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED, is_user_model
-from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES, keeps_head
+from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
-from kfp_vision.components.shared.artifacts.network_choice import CandidateResult, NetworkChoice
+from kfp_vision.components.shared.artifacts.network_choice import NetworkChoice
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
-from kfp_vision.components.shared.recipe.context import fixed_facts
-from kfp_vision.components.shared.recipe.document import Recipe, Setting
-from kfp_vision.components.shared.recipe.hyperparameters import SECTION, learn, resolve
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
-from kfp_vision.components.shared.runtime.identity import architecture_digest, training_identity
+from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.storage import kept_folder
-from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe
 
 __all__ = ["choose_by_trials"]
@@ -74,21 +66,18 @@ def choose_by_trials(
     users_size = _users_size(recipe, config)
     if reason := _impossible(network, users_size):
         return recipe, NetworkChoice(skipped=reason)
-    frozen = frozen_candidates(info, network, users_size)
-    tuned = dataclasses.replace(frozen[-1], trainable="all")
-    scratch = None
-    if is_auto or (is_file and not _is_users_pretrained(recipe)):
-        scratch = from_scratch(info, config.architecture, users_size)
-    if is_file and keeps_head(network, get_task(info.task), len(info.classes)):
-        # A frozen network with the head of the file is the file as it is: nothing would be learned.
-        frozen = []
-    if is_file and (reason := _no_comparison(frozen, scratch) or _too_little(info, seconds)):
-        how = "as from scratch" if scratch else "by the rules of pretrained networks"
+    has_scratch = is_auto or (is_file and not _is_users_pretrained(recipe))
+    scratch = config.architecture if has_scratch else None
+    candidates = line_up(info, network, scratch, users_size)
+    frozen, tuned = candidates.frozen, candidates.tuned
+    reason = _no_comparison(candidates) or _too_little(info, seconds)
+    if reason and is_file:
+        how = "as from scratch" if has_scratch else "by the rules of pretrained networks"
         return recipe, NetworkChoice(skipped=f"{reason}, so the model file is trained {how}")
-    if reason := _too_little(info, seconds):
+    if reason:
         # Few images are looked at in their best size, and little time allows the smallest.
         least = frozen[0 if seconds < _LEAST_SECONDS else -1]
-        return _with_model(recipe, info, least, reason), NetworkChoice(
+        return with_model(recipe, info, least, reason), NetworkChoice(
             skipped=f"{reason}, so a frozen network gets a head, which takes the least of both"
         )
     limit_s = min(seconds, _LONGEST_SECONDS)
@@ -105,24 +94,24 @@ def choose_by_trials(
         _file_rows(recipe_of(tuned), info, limit_s) if is_file else _frozen_rows(frozen, limit_s),
         cache,
     )
-    field = compare(trials, frozen, tuned, scratch, recipe_of, _SECOND_ROUND_SHARE * limit_s)
+    field = compare(trials, candidates, recipe_of, _SECOND_ROUND_SHARE * limit_s)
     planned = functools.partial(
         _planned_images, num_images=info.splits["train"], seconds=_TRAINING_SHARE * seconds
     )
     can_select = info.splits["validation"] >= MIN_VALIDATION
-    chosen, candidates = field.summarise(planned, can_select)
+    chosen, results = field.summarise(planned, can_select)
     choice = NetworkChoice(
         notes=[
             f"`{each.candidate.name}` does not fit into memory."
             for each in field.all
             if not each.fits
         ]
-        + ([_told_of_file(chosen.candidate)] if is_file and scratch else []),
-        candidates=candidates,
+        + ([_told_of_file(chosen.candidate)] if is_file and has_scratch else []),
+        candidates=results,
         num_held_out=trials.num_held_out,
-        images_seen=sum(sum(each.images_seen) for each in candidates),
+        images_seen=sum(sum(each.images_seen) for each in results),
     )
-    return _learned(chosen, info, candidates, planned(chosen)), choice
+    return learned_recipe(chosen, info, results, planned(chosen)), choice
 
 
 def _frozen_rows(frozen: Sequence[Candidate], seconds: float) -> int:
@@ -142,9 +131,9 @@ def _is_users_pretrained(recipe: Recipe) -> bool:
     return held is not None and held.source == "user" and held.value == PRETRAINED
 
 
-def _no_comparison(frozen: Sequence[Candidate], scratch: Candidate | None) -> str:
+def _no_comparison(candidates: LineUp) -> str:
     """Returns why there is one way only to train a model file; empty where there are more."""
-    if frozen or scratch:
+    if candidates.frozen or candidates.scratch:
         return ""
     return "`model.initial_weights` is set by the user and the file keeps its own head"
 
@@ -218,54 +207,3 @@ def _planned_images(compared: Compared, num_images: int, seconds: float) -> floa
     if "user" in (section["epochs"].source, section["steps"].source):
         return planned
     return min(planned, max(num_images, seconds / compared.rounds[-1].seconds_per_image))
-
-
-def _learned(
-    chosen: Compared, info: DatasetInfo, results: Sequence[CandidateResult], planned_images: float
-) -> Recipe:
-    """Returns the recipe with the choice and, for a fine-tuned network, its length."""
-    candidate = chosen.candidate
-    evidence = {
-        f"{each.architecture}, {each.image_size[1]} x {each.image_size[0]} px, "
-        f"{describe_candidate(each)}": {
-            "projected_loss": each.projected,
-            "behind": each.behind,
-        }
-        for each in results
-    }
-    method = (
-        "lowest projected loss on held-out images after short trainings; of those within one "
-        "standard error, the cheapest in inference; a fine-tuned network counts as no worse than "
-        "the frozen one that it starts from where 100 validation images can tell"
-    )
-    recipe = _with_model(chosen.recipe, info, candidate, method, evidence)
-    if candidate.trainable == "head" or candidate.initial_weights != PRETRAINED:
-        return recipe
-    epochs = Setting(
-        planned_images / info.splits["train"],
-        "those of a pretrained network, or what the time allows at the measured speed",
-        {"seconds_per_image": chosen.rounds[-1].seconds_per_image},
-    )
-    facts = fixed_facts(recipe, info)
-    learned = learn(recipe, SECTION, {"epochs": epochs}, facts)
-    return resolve(learned, {}, info.splits["train"], facts)
-
-
-def _with_model(
-    recipe: Recipe,
-    info: DatasetInfo,
-    candidate: Candidate,
-    method: str,
-    evidence: Mapping[str, Any] | None = None,
-) -> Recipe:
-    """Returns the recipe with a network; what a user has set stays."""
-    digest = architecture_digest(candidate.architecture)
-    context = {"data": info.fingerprint, "architecture": digest}
-    decided = "initial_weights" if is_user_model(candidate.architecture) else "architecture"
-    return recipe.with_settings(
-        "model",
-        {
-            name: Setting(value, method, evidence or {} if name == decided else {}, context=context)
-            for name, value in candidate.values.items()
-        },
-    )

@@ -2,11 +2,11 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from kfp_vision.components.network_choice.candidates import Candidate
+from kfp_vision.components.network_choice.candidates import Candidate, LineUp
 from kfp_vision.components.network_choice.decision import (
     Contender,
     decide,
@@ -124,9 +124,7 @@ class Field:
 
 def compare(
     trials: Trials,
-    frozen: Sequence[Candidate],
-    tuned: Candidate,
-    scratch: Candidate | None,
+    candidates: LineUp,
     recipe_of: Callable[[Candidate], Recipe],
     limit_s: float,
 ) -> Field:
@@ -138,9 +136,7 @@ def compare(
 
     Args:
         trials: Runs them.
-        frozen: A frozen network at several sizes, the smallest first; or none.
-        tuned: The same network, fine-tuned; its size counts where there is no frozen one.
-        scratch: A network that is trained from scratch; None for none.
+        candidates: What is compared.
         recipe_of: Returns the complete recipe of a candidate.
         limit_s: When the trials together have taken so long, no second one begins.
     """
@@ -163,12 +159,12 @@ def compare(
         progress.update(len(losses), candidate=name, loss=loss)
         return held
 
-    sizes = [run(each) for each in frozen]
-    size = 0
+    sizes = [run(each) for each in candidates.frozen]
+    size, tuned = 0, candidates.tuned
     if sizes:
         size = decide([Contender(each.rounds[0].losses, at, 0) for at, each in enumerate(sizes)])
-        tuned = dataclasses.replace(frozen[size], trainable="all")
-    scratches = [run(scratch)] if scratch else []
+        tuned = dataclasses.replace(candidates.frozen[size], trainable="all")
+    scratches = [run(candidates.scratch)] if candidates.scratch else []
     trained = run(tuned)
     lowest = min(losses)
     for held in (trained, *scratches):

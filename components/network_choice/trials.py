@@ -5,6 +5,7 @@ Shapes: M held-out images.
 
 import dataclasses
 import hashlib
+import json
 import math
 import time
 from pathlib import Path
@@ -125,7 +126,9 @@ class Trials:
             recipe: Complete, of this candidate.
             factor: 1 in the first round.
         """
-        digest = hashlib.sha256(f"{candidate.name} {factor}".encode()).hexdigest()[:16]
+        # The folder says of which model file; its path says nothing.
+        about_it = json.dumps([candidate.values, factor])
+        digest = hashlib.sha256(about_it.encode()).hexdigest()[:16]
         path = self._folder / f"{digest}.npz"
         held = read_checkpoint(path)
         if held is not None:

@@ -16,7 +16,7 @@ from kfp_vision.components.shared.architectures.model_file import unpack_model_f
 from kfp_vision.components.shared.architectures.norms import set_norm_momentum
 from kfp_vision.components.shared.architectures.user_head import read_end
 
-__all__ = ["check_outputs", "load_user_model", "read_input_size"]
+__all__ = ["check_outputs", "check_size", "load_user_model", "read_input_size"]
 
 _CONTRACT = "A model file must take one batch of pixels [B, height, width, channels]"
 # Pixels a side at which a model of any size is tried out.
@@ -75,6 +75,20 @@ def _check_signature(model: Any, uri: str) -> None:
 def read_input_size(model: keras.Model) -> tuple[int | None, int | None]:
     """Returns (height, width) in pixels; None where the model takes any."""
     return tuple(model.inputs[0].shape[1:3])
+
+
+def check_size(model: keras.Model, uri: str, image_shape: tuple[int, int, int]) -> None:
+    """Refuses images of another size than that of the file.
+
+    Raises:
+        ValueError: They have another height or width.
+    """
+    fixed = read_input_size(model)
+    if any(size not in (None, side) for side, size in zip(image_shape, fixed, strict=False)):
+        raise ValueError(
+            f"`image_size` must be what {uri!r} takes, {fixed}. "
+            f"Received: {image_shape[:2]}. Leave `image_size` at 0."
+        )
 
 
 def check_outputs(model: keras.Model, uri: str) -> None:

@@ -211,7 +211,7 @@ def build_model(
     if is_user_model(architecture):
         _check_droppable(architecture, stochastic_depth)
         body = user_model.load_user_model(architecture)
-        _check_size(architecture, image_shape, user_model.read_input_size(body))
+        user_model.check_size(body, architecture, image_shape)
         adapted = _with_channels(pixels, body.inputs[0].shape[-1], architecture)
         logits = user_head.attach_task(body, adapted, task, num_classes, dropout)
         model = keras.Model(pixels, logits)
@@ -245,14 +245,4 @@ def _check_droppable(architecture: str, stochastic_depth: float) -> None:
         raise ValueError(
             f"`stochastic_depth` must be 0 for `{architecture}`, which has no branches to drop. "
             f"Received: {stochastic_depth}. It works with: {', '.join(names)}"
-        )
-
-
-def _check_size(
-    architecture: str, image_shape: tuple[int, int, int], fixed: tuple[int | None, int | None]
-) -> None:
-    if any(size not in (None, side) for side, size in zip(image_shape, fixed, strict=False)):
-        raise ValueError(
-            f"`image_size` must be what {architecture!r} takes, {fixed}. "
-            f"Received: {image_shape[:2]}. Leave `image_size` at 0."
         )
