@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CLIENT", "MAX_TRIES", "RETRIES", "TIMEOUT_S", "Bucket", "StoredObject", "open_bucket"]
 
-# Long enough for a store that starts again: given up after half a minute to a minute.
+# Of a request, answers that break off included; nothing above repeats it once more. Long enough for
+# a store that starts again: given up after half a minute to a minute.
 MAX_TRIES = 12
 TIMEOUT_S = 60
 RETRIES: "RetryConfig" = {

@@ -3,8 +3,6 @@
 import collections
 import io
 import os
-import random
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -25,9 +23,6 @@ __all__ = ["NUM_REQUESTS", "RANGE_BYTES", "ObjectFile", "fetch", "map_in_order",
 # At most so many ranges are in memory: 128 MiB.
 RANGE_BYTES, NUM_REQUESTS = 8 * 2**20, 16
 _BUFFER_BYTES = 2**20
-# Of an answer that breaks off: the client below this repeats requests, not all broken answers.
-_TRIES = 4
-_FIRST_PAUSE_S = 0.2
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -46,26 +41,11 @@ def map_in_order(
         yield pending.popleft().result()
 
 
-def _repeated(read: Callable[[], _Out]) -> _Out:
-    """Returns what `read` returns; repeats it after pauses drawn below a limit that doubles."""
-    for past in range(_TRIES - 1):
-        try:
-            return read()
-        except GenericError:
-            time.sleep(random.uniform(0, _FIRST_PAUSE_S * 2**past))
-    return read()
-
-
 def read_object(bucket: Bucket, key: str) -> bytes:
     """Returns the content of an object; one larger than a range is read in several."""
-
-    def read() -> bytes | None:
-        answer = bucket.reader.get(key)
-        return bytes(answer.bytes()) if answer.meta["size"] <= RANGE_BYTES else None
-
-    whole = _repeated(read)
-    if whole is not None:
-        return whole
+    answer = bucket.reader.get(key)
+    if answer.meta["size"] <= RANGE_BYTES:
+        return bytes(answer.bytes())
     size, version = _describe(bucket, key)
     content = bytearray(size)
 
@@ -121,15 +101,11 @@ def _read_ranges(
 
 def _read_range(bucket: Bucket, key: str, start: int, end: int, version: str) -> "Part":
     """Returns bytes `start` to `end` of the version of an object, all of them."""
-
-    def read() -> "Part":
-        options: GetOptions = {"range": (start, end), "if_match": version}
-        part = bucket.reader.get(key, options=options).bytes()
-        if len(part) != end - start:
-            raise GenericError(f"{len(part)} of {end - start} bytes arrived")
-        return part
-
-    return _repeated(read)
+    options: GetOptions = {"range": (start, end), "if_match": version}
+    part = bucket.reader.get(key, options=options).bytes()
+    if len(part) != end - start:
+        raise GenericError(f"{len(part)} of {end - start} bytes arrived")
+    return part
 
 
 class ObjectFile(io.RawIOBase):

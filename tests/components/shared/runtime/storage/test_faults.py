@@ -4,13 +4,14 @@ import os
 import random
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 from storage_faults import Fault
 from storage_servers import FakeGcs, SeaweedFs, running
 
 from kfp_vision.components.shared.runtime.storage import StorageError, download, open_folder, upload
-from kfp_vision.components.shared.runtime.storage.buckets import RETRIES, open_bucket
+from kfp_vision.components.shared.runtime.storage.buckets import MAX_TRIES, RETRIES, open_bucket
 
 MIB = 2**20
 DRAW = random.Random(0)
@@ -86,6 +87,20 @@ def test_a_folder_above_that_may_not_be_read_is_not_looked_into(proxy, bucket, f
     folder, name = open_folder(f"{bucket}/a/c/small")
     assert len(proxy.injected) == 1
     assert folder.read(name) == (files / "small").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["status", "truncate", "reset_answer"])
+def test_one_bound_for_all_that_may_break_a_read(proxy, bucket, files, monkeypatch, kind):
+    upload(files / "small", f"{bucket}/small")
+    at_once = timedelta(milliseconds=1)
+    pauses = {"init_backoff": at_once, "max_backoff": at_once, "base": 2}
+    monkeypatch.setitem(RETRIES, "backoff", pauses)
+    open_bucket.cache_clear()
+    folder, _ = open_folder(bucket)
+    proxy.faults += [Fault(kind, 503 if kind == "status" else 1, "GET", "small")] * 100
+    with pytest.raises(StorageError, match="Cannot reach .*small"):
+        folder.read("small")
+    assert len(proxy.injected) == MAX_TRIES
 
 
 def test_what_is_always_broken_ends_in_an_error_and_leaves_nothing(
