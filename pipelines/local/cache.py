@@ -51,7 +51,8 @@ def remove_unfinished(state: Path) -> None:
     Args:
         state: The folder that holds `artifacts` and `checkpoints`; no run may be using it.
     """
-    for pattern in ("artifacts/*/*/*/.*", "checkpoints/**/.*"):
+    # A task writes to RUN/TASK/ID/ARTIFACT, a file, and below it where it is a folder.
+    for pattern in ("artifacts/**/.*", "checkpoints/**/.*"):
         for path in list(state.glob(pattern)):
             if path.is_dir():
                 shutil.rmtree(path)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kfp_vision.pipelines.local.cache import keep_metrics, remove_unused
+from kfp_vision.pipelines.local.cache import keep_metrics, remove_unfinished, remove_unused
 
 
 @pytest.fixture
@@ -46,3 +46,15 @@ def test_only_what_the_current_cache_refers_to_stays(state):
     remove_unused(state / "artifacts", state / "cache" / "new")
     assert sorted(path.name for path in (state / "artifacts").iterdir()) == ["first", "second"]
     assert [path.name for path in (state / "cache").iterdir()] == ["new"]
+
+
+def test_what_a_stopped_task_was_writing_is_removed(tmp_path):
+    task = tmp_path / "artifacts/run/train-model/1"
+    whole = [task / "model/model.keras", task / "metrics", tmp_path / "checkpoints/a/state.npz"]
+    halves = [task / "model/.1f", task / ".2f", task / "model/deep/.3f/x"]
+    halves.append(tmp_path / "checkpoints/a/.state.npz-1")
+    for path in (*whole, *halves):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    remove_unfinished(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(whole)
