@@ -4,9 +4,10 @@ python tests/benchmarks/bench_fine_tuning.py [--set cifar10-10k] [--side 96] [--
     [--rates 1e-4 3e-4 1e-3] [--seed 0]
 
 The defaults of pretrained networks rest on it. Every training starts from the head that fits the
-features of the training images, with flips and shifts. `frozen` BatchNorm keeps statistics, scales
-and offsets, `trained` learns them, in one operation a layer. The validation split judges; the test
-split is not looked at.
+features of the training images, with `flips` and shifts, or `plain`. `frozen` BatchNorm keeps
+statistics, scales and offsets, `trained` learns them, in one operation a layer. The validation
+split judges; the test split is not looked at. `pilot` is the rate that the batch-size
+probe would take from this start.
 """
 
 import argparse
@@ -21,11 +22,13 @@ import keras
 import numpy as np
 from bench_transfer import SETS
 
+from kfp_vision.components.batch_size_probe.pilot import Lengths, run_pilot
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
 from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED
 from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import from_recipe
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
@@ -38,8 +41,13 @@ from kfp_vision.components.shared.training.setup import complete_recipe, open_sp
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.trial_search.known_policies import flip_and_crop
 
+# 5 to 7 % of 12 epochs of 8,000 images at batch 32.
+_PILOT = Lengths(range_steps=54, trial_steps=32, total=214)
 
-def build(recipe: Recipe, info: DatasetInfo, norms: str, seed: int) -> Trainer:
+
+def build(
+    recipe: Recipe, info: DatasetInfo, norms: str, seed: int, policy: Policy = IDENTITY
+) -> Trainer:
     """Returns the trainer of a recipe whose BatchNorm layers are `frozen` or `trained`."""
     settings, task = from_recipe(recipe), get_task(info.task)
     keras.utils.set_random_seed(seed)
@@ -53,7 +61,7 @@ def build(recipe: Recipe, info: DatasetInfo, norms: str, seed: int) -> Trainer:
         dropout=settings.dropout,
         frozen_norms=norms == "frozen",
     )
-    return Trainer(model, task, settings, None, flip_and_crop(), seed)
+    return Trainer(model, task, settings, None, policy, seed)
 
 
 def judge(trainer: Trainer, dataset: Path, recipe: Recipe, info: DatasetInfo) -> dict[str, float]:
@@ -70,9 +78,11 @@ def judge(trainer: Trainer, dataset: Path, recipe: Recipe, info: DatasetInfo) ->
     }
 
 
-def measure(dataset: Path, recipe: Recipe, info: DatasetInfo, norms: str, seed: int) -> Any:
+def measure(
+    dataset: Path, recipe: Recipe, info: DatasetInfo, norms: str, seed: int, policy: Policy
+) -> Any:
     """Returns the validation losses of the start and of the end, and CPU milliseconds an image."""
-    trainer, settings = build(recipe, info, norms, seed), from_recipe(recipe)
+    trainer, settings = build(recipe, info, norms, seed, policy), from_recipe(recipe)
     train = open_split(dataset, "train", recipe)
     train.source.load_all()
     rows = np.arange(len(train))
@@ -93,10 +103,27 @@ def measure(dataset: Path, recipe: Recipe, info: DatasetInfo, norms: str, seed: 
     }
 
 
-def arms(rates: list[float]) -> Iterator[tuple[str, float]]:
-    """Yields (BatchNorm, rate): every rate with frozen BatchNorm, the middle one with trained."""
-    yield from (("frozen", rate) for rate in rates)
-    yield "trained", rates[len(rates) // 2]
+def probed_rate(dataset: Path, recipe: Recipe, info: DatasetInfo, seed: int) -> dict[str, Any]:
+    """Returns the rate that the trials of the probe prefer, from the fitted head, and noise."""
+    trainer, settings = build(recipe, info, "frozen", seed), from_recipe(recipe)
+    train = open_split(dataset, "train", recipe)
+    rows = head_rows(np.arange(len(train)))
+    start_from_features(trainer, recipe, info, dataset, rows, None)
+    pilot = run_pilot(trainer, train, settings.optimizer, settings.batch_size, _PILOT, seed)
+    noise = pilot.noise_scale
+    return {
+        "rate": float(f"{pilot.choice.rate:.2g}"),
+        "interval": [float(f"{rate:.2g}") for rate in (pilot.choice.low, pilot.choice.high)],
+        "noise_scale": [None if each is None else round(each) for each in (noise.low, noise.high)],
+    }
+
+
+def arms(rates: list[float]) -> Iterator[tuple[str, float, Policy]]:
+    """Yields BatchNorm, rate and augmentation; the middle rate with one change at a time."""
+    middle = rates[len(rates) // 2]
+    yield from (("frozen", rate, flip_and_crop()) for rate in rates)
+    yield "frozen", middle, IDENTITY
+    yield "trained", middle, flip_and_crop()
 
 
 def main() -> None:
@@ -117,12 +144,15 @@ def main() -> None:
         choices = UserChoices(
             architecture=DEFAULT_PRETRAINED, image_size=arguments.side, epochs=arguments.epochs
         )
-        for norms, rate in arms(arguments.rates):
+        for norms, rate, policy in arms(arguments.rates):
             users = {"learning_rate": Setting(rate, "benchmark", source="user")}
             given = complete_recipe(recipe.with_settings("training", users), info, choices)
-            row = measure(dataset, given, info, norms, arguments.seed)
-            result[f"{norms} {rate:g}"] = row
-            print(f"BatchNorm {norms}, rate {rate:g}: {row}", flush=True)
+            row = measure(dataset, given, info, norms, arguments.seed, policy)
+            augmented = "plain" if policy == IDENTITY else "flips"
+            result[f"{norms} {rate:g} {augmented}"] = row
+            print(f"BatchNorm {norms}, rate {rate:g}, {augmented}: {row}", flush=True)
+        given = complete_recipe(recipe, info, choices)
+        result["pilot"] = probed_rate(dataset, given, info, arguments.seed)
     print("RESULT " + json.dumps(result))
 
 
