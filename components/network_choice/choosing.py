@@ -108,8 +108,9 @@ def choose_by_trials(
         ]
         + ([_told_of_file(chosen.candidate)] if is_file and has_scratch else []),
         candidates=results,
+        augmentation=chosen.augmentation,
         num_held_out=trials.num_held_out,
-        images_seen=sum(sum(each.images_seen) for each in results),
+        images_seen=sum(each.num_images for each in field.all),
     )
     return learned_recipe(chosen, info, results, planned(chosen)), choice
 

@@ -9,10 +9,12 @@ from kfp_vision.components.network_choice.stage_report import describe_candidate
 from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.network_choice import CandidateResult
+from kfp_vision.components.shared.augmentation.known_policies import flip_and_crop
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION, learn, resolve
 from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED
+from kfp_vision.components.shared.recipe.policies import AUGMENTATION, DEFAULT_POLICY
 from kfp_vision.components.shared.runtime.identity import architecture_digest
 
 __all__ = ["learned_recipe", "with_model"]
@@ -46,7 +48,16 @@ def learned_recipe(
     )
     facts = fixed_facts(recipe, info)
     learned = learn(recipe, SECTION, {"epochs": epochs}, facts)
-    return resolve(learned, {}, info.splits["train"], facts)
+    recipe = resolve(learned, {}, info.splits["train"], facts)
+    found = chosen.augmentation
+    if found is None or not found.is_used:
+        return recipe
+    policy = Setting(
+        flip_and_crop().to_json(),
+        "flips and shifts, which do no harm to a short training of the fine-tuned network",
+        {"change": found.change, "standard_error": found.error},
+    )
+    return learn(recipe, AUGMENTATION, {DEFAULT_POLICY: policy}, facts)
 
 
 def with_model(

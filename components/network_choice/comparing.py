@@ -14,9 +14,10 @@ from kfp_vision.components.network_choice.decision import (
     project,
 )
 from kfp_vision.components.network_choice.trials import TrialResult, Trials
-from kfp_vision.components.shared.artifacts.network_choice import CandidateResult
+from kfp_vision.components.shared.artifacts.network_choice import Augmentation, CandidateResult
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED
+from kfp_vision.components.shared.recipe.policies import AUGMENTATION, POLICY
 from kfp_vision.components.shared.runtime.progress import Progress
 
 __all__ = ["Compared", "Field", "compare"]
@@ -34,11 +35,13 @@ class Compared:
         candidate: The network.
         recipe: Complete, of this candidate.
         rounds: Results of its trials, the second one of twice the length.
+        augmented: Result of that length with flips and shifts; None where they were not tried.
     """
 
     candidate: Candidate
     recipe: Recipe
     rounds: list[TrialResult]
+    augmented: TrialResult | None = None
 
     @property
     def fits(self) -> bool:
@@ -49,6 +52,21 @@ class Compared:
     def is_frozen(self) -> bool:
         """Whether only the head learns."""
         return self.candidate.trainable == "head"
+
+    @property
+    def num_images(self) -> int:
+        """Training images of all its trials, with repetition."""
+        trials = [*self.rounds, self.augmented] if self.augmented else self.rounds
+        return sum(each.images_seen for each in trials)
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What flips and shifts do to the losses; None where that was not tried or diverged."""
+        if self.augmented is None or not np.isfinite(self.augmented.losses).all():
+            return None
+        change, error = paired_difference(self.augmented.losses, self.rounds[-1].losses)
+        # A whole training has more to gain from them than a short one.
+        return Augmentation(change, error, is_used=change < error)
 
     def projected(self, planned_images: float) -> np.ndarray:
         """Returns the losses [M] that the whole training is expected to reach.
@@ -132,7 +150,8 @@ def compare(
 
     The size is the smallest at which the frozen network is within one standard error of its best.
     There it is fine-tuned; that, and the network from scratch, are trained for twice as long too,
-    unless they are hopelessly behind.
+    unless they are hopelessly behind. If the fine-tuned one leads, it is trained for as long on
+    images that are mirrored and shifted, unless the user says how to augment.
 
     Args:
         trials: Runs them.
@@ -170,6 +189,14 @@ def compare(
     for held in (trained, *scratches):
         if _mean(held.rounds[0].losses) <= _HOPELESS * lowest and sum(seconds) < limit_s:
             again(held, _LONGER)
+    policy = trained.recipe.get(AUGMENTATION, POLICY)
+    is_users = policy is not None and policy.source == "user"
+    leads = len(trained.rounds) > 1 and all(
+        _mean(trained.rounds[-1].losses) < _mean(each.rounds[-1].losses) for each in scratches
+    )
+    if leads and not is_users and sum(seconds) < limit_s:
+        augmented = trials.run(trained.candidate, trained.recipe, _LONGER, augmented=True)
+        trained = dataclasses.replace(trained, augmented=augmented)
     return Field(sizes, size, trained, scratches[0] if scratches else None)
 
 

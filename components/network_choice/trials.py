@@ -18,10 +18,13 @@ from kfp_vision.components.network_choice.candidates import Candidate
 from kfp_vision.components.network_choice.images import Division
 from kfp_vision.components.shared.architectures.multiply_adds import count_multiply_adds
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.augmentation.known_policies import flip_and_crop
+from kfp_vision.components.shared.augmentation.policy import IDENTITY
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.search.scoring import calibrated_losses
 from kfp_vision.components.shared.search.short_training import run_steps
@@ -118,16 +121,20 @@ class Trials:
         """Images that judge."""
         return sum(map(len, self._division.held_out))
 
-    def run(self, candidate: Candidate, recipe: Recipe, factor: int) -> TrialResult:
+    def run(
+        self, candidate: Candidate, recipe: Recipe, factor: int, augmented: bool = False
+    ) -> TrialResult:
         """Returns the result of a trial of `factor` times the length.
 
         Args:
             candidate: What is tried.
             recipe: Complete, of this candidate.
             factor: 1 in the first round.
+            augmented: Whether its images are mirrored and shifted: the last trial of a
+                pretrained network.
         """
         # The folder says of which model file; its path says nothing.
-        about_it = json.dumps([candidate.values, factor])
+        about_it = json.dumps([candidate.values, factor, augmented])
         digest = hashlib.sha256(about_it.encode()).hexdigest()[:16]
         path = self._folder / f"{digest}.npz"
         held = read_checkpoint(path)
@@ -138,7 +145,7 @@ class Trials:
             if candidate.trainable == "head":
                 logits, seen, pace, cost = self._run_frozen(candidate, recipe)
             else:
-                logits, seen, pace, cost = self._run_steps(candidate, recipe, factor)
+                logits, seen, pace, cost = self._run_steps(candidate, recipe, factor, augmented)
         except (MemoryError, tf.errors.ResourceExhaustedError):
             seen, pace, cost = 0, 0.0, 0
             losses = np.full(self.num_held_out, math.nan)
@@ -173,7 +180,7 @@ class Trials:
         return self._heads[size]
 
     def _run_steps(
-        self, candidate: Candidate, recipe: Recipe, factor: int
+        self, candidate: Candidate, recipe: Recipe, factor: int, augmented: bool
     ) -> tuple[np.ndarray, int, float, int]:
         train, validation = (
             open_split(self._dataset_dir, split, recipe, self._cache)
@@ -181,10 +188,10 @@ class Trials:
         )
         if candidate not in self._prepared:
             self._prepared[candidate] = self._prepare(candidate, recipe, train)
-        # The second trial is the last one.
-        held = self._prepared if factor == 1 else {candidate: self._prepared.pop(candidate)}
-        trainer, settings, start, pace = held[candidate]
+        trainer, settings, start, pace = self._prepared[candidate]
         trainer.restore(start)
+        if augmented:
+            trainer.use_policy(flip_and_crop())
         known, batch_size = self._division.known, settings.batch_size
         cost = count_multiply_adds(trainer.model)
         # Not more passes than the whole training makes.
@@ -210,7 +217,10 @@ class Trials:
         return np.concatenate(logits), steps * batch_size, pace, cost
 
     def _prepare(self, candidate: Candidate, recipe: Recipe, train: LabelledImages) -> _Prepared:
-        trainer, _, settings = build_trainer(recipe, self._info, self._seed, ema_momentum=0.0)
+        policy = IDENTITY if starts_pretrained(recipe) else None
+        trainer, _, settings = build_trainer(
+            recipe, self._info, self._seed, policy, ema_momentum=0.0
+        )
         # A system that kills for memory leaves nobody to catch an error.
         if least_memory_mib(trainer.model, settings.batch_size) > available_memory_bytes() / MIB:
             raise MemoryError(candidate.name)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
 from kfp_vision.components.shared.artifacts.search_result import Candidate
+from kfp_vision.components.shared.augmentation import known_policies
 from kfp_vision.components.shared.augmentation.policy import (
     IDENTITY,
     Branch,
@@ -12,7 +13,6 @@ from kfp_vision.components.shared.augmentation.policy import (
     Policy,
 )
 from kfp_vision.components.shared.augmentation.transforms import TRANSFORMS
-from kfp_vision.components.trial_search import known_policies
 from kfp_vision.components.trial_search.techniques import (
     PUBLISHED,
     REGULARISERS,

@@ -11,9 +11,14 @@ import numpy as np
 from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.policies import (
+    AUGMENTATION,
+    DEFAULT_POLICY,
+    policy_setting,
+)
 from kfp_vision.components.shared.report.figures import label, number, percent
 
-__all__ = ["baseline_images", "policy_words", "transform_rows"]
+__all__ = ["baseline_images", "has_customary", "policy_words", "transform_rows"]
 
 
 def transform_rows(
@@ -105,8 +110,14 @@ def baseline_images(recipe: Recipe) -> int | None:
     return None if None in held else int(np.prod([each.value for each in held if each]))
 
 
+def has_customary(recipe: Recipe) -> bool:
+    """Returns whether the policy that a training uses is one that no search has found."""
+    held = recipe.get(AUGMENTATION, DEFAULT_POLICY)
+    return held is not None and policy_setting(recipe) is held
+
+
 def _policy(recipe: Recipe) -> Mapping[str, Any] | None:
-    setting = recipe.get("augmentation", "policy")
+    setting = policy_setting(recipe)
     return None if setting is None else setting.value
 
 

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.augmentation.augment import augment
+from kfp_vision.components.shared.augmentation.known_policies import trivial_augment
 from kfp_vision.components.shared.augmentation.policy import (
     Branch,
     Operation,
@@ -34,7 +35,6 @@ from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import from_recipe, resolve
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.trainer import Trainer
-from kfp_vision.components.trial_search.known_policies import trivial_augment
 
 # Pixels a side -> images a batch.
 BATCHES = {32: 512, 224: 16}

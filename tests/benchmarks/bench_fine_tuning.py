@@ -28,6 +28,7 @@ from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_
 from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED
 from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.augmentation.known_policies import flip_and_crop
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import from_recipe
@@ -39,7 +40,6 @@ from kfp_vision.components.shared.training.pretrained_head import head_rows, sta
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import complete_recipe, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
-from kfp_vision.components.trial_search.known_policies import flip_and_crop
 
 # 5 to 7 % of 12 epochs of 8,000 images at batch 32.
 _PILOT = Lengths(range_steps=54, trial_steps=32, total=214)
@@ -107,7 +107,7 @@ def probed_rate(dataset: Path, recipe: Recipe, info: DatasetInfo, seed: int) -> 
     """Returns the rate that the trials of the probe prefer, from the fitted head, and noise."""
     trainer, settings = build(recipe, info, "frozen", seed), from_recipe(recipe)
     train = open_split(dataset, "train", recipe)
-    rows = head_rows(np.arange(len(train)))
+    rows = head_rows(np.arange(len(train)), trainer.model)
     start_from_features(trainer, recipe, info, dataset, rows, None)
     pilot = run_pilot(trainer, train, settings.optimizer, settings.batch_size, _PILOT, seed)
     noise = pilot.noise_scale

@@ -25,6 +25,7 @@ from kfp_vision.components.data_import.importer import ImportConfig, import_data
 from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
 from kfp_vision.components.shared.architectures import separable
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.augmentation.known_policies import flip_and_crop
 from kfp_vision.components.shared.augmentation.policy import Policy
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
@@ -34,7 +35,6 @@ from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe, open_split
-from kfp_vision.components.trial_search.known_policies import flip_and_crop
 
 _ARMS = ("plain", "alternating_flips", "balanced_sampling", "wide")
 _STEPS_PER_CALL, _STATISTICS_BATCHES = 16, 32

@@ -42,6 +42,7 @@ from kfp_vision.components.data_import.importer import ImportConfig, import_data
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.augmentation import known_policies
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
@@ -54,7 +55,6 @@ from kfp_vision.components.shared.training.setup import (
     open_split,
     recipe_policy,
 )
-from kfp_vision.components.trial_search import known_policies
 from kfp_vision.components.trial_search.search import Inputs, search_trials
 
 _CROPPED = known_policies.flip_and_crop()

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-__all__ = ["CandidateResult", "NetworkChoice"]
+__all__ = ["Augmentation", "CandidateResult", "NetworkChoice"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,21 @@ class CandidateResult:
 
 
 @dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What flips and shifts do to a short training of the fine-tuned network.
+
+    Attributes:
+        change: Mean difference of the losses with them from those without, in nats.
+        error: Its standard error.
+        is_used: Whether the training starts from them: they do no harm.
+    """
+
+    change: float
+    error: float
+    is_used: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class NetworkChoice:
     """`choice.json`; `NetworkChoice()` with a reason in `skipped` is of a stage without a choice.
 
@@ -46,6 +61,7 @@ class NetworkChoice:
         skipped: Why nothing was compared; empty when it was.
         notes: What the user should know, one sentence each.
         candidates: In the order in which they were tried.
+        augmentation: Of the network that was chosen; None where it was not tried.
         num_held_out: Images that the losses are of.
         images_seen: Of all candidates.
         seconds: Of the whole stage.
@@ -54,6 +70,7 @@ class NetworkChoice:
     skipped: str = ""
     notes: list[str] = dataclasses.field(default_factory=list)
     candidates: list[CandidateResult] = dataclasses.field(default_factory=list)
+    augmentation: Augmentation | None = None
     num_held_out: int = 0
     images_seen: int = 0
     seconds: float = 0.0

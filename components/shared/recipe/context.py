@@ -20,6 +20,7 @@ _TRAINING = (*_NETWORK, "optimizer")
 # Setting -> the facts that it depends on; those that are not named here depend on `_TRAINING`.
 _DEPENDS = {
     "policy": _NETWORK,
+    "default_policy": _NETWORK,
     "learning_rate": (*_TRAINING, "batch_size"),
     "epochs": (*_TRAINING, "batch_size"),
     "weight_decay": (*_TRAINING, "batch_size", "learning_rate"),

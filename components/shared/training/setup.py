@@ -28,6 +28,7 @@ from kfp_vision.components.shared.recipe.initial_weights import (
     default_initial_weights,
     starts_pretrained,
 )
+from kfp_vision.components.shared.recipe.policies import AUGMENTATION, policy_setting
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.seeds import seed_word
 from kfp_vision.components.shared.tasks import Task, get_task, task_of
@@ -90,10 +91,10 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
     check_initial_weights(recipe)
     _check_trainable(recipe, info)
     facts = fixed_facts(recipe, info)
-    policy = recipe.get("augmentation", "policy")
-    if policy is not None and not fits("policy", policy, facts):
-        others = {k: v for k, v in recipe.sections["augmentation"].items() if k != "policy"}
-        recipe = Recipe({**recipe.sections, "augmentation": others})
+    if AUGMENTATION in recipe.sections:
+        policies = recipe.sections[AUGMENTATION]
+        fitting = {name: each for name, each in policies.items() if fits(name, each, facts)}
+        recipe = Recipe({**recipe.sections, AUGMENTATION: fitting})
     overrides = choices.hyperparameters()
     recipe = hyperparameters.resolve(recipe, overrides, info.splits["train"], facts)
     found = optional_regularisers(
@@ -160,7 +161,7 @@ def recipe_policy(recipe: Recipe) -> Policy | None:
     Raises:
         ValueError: It is not a valid policy.
     """
-    setting = recipe.get("augmentation", "policy")
+    setting = policy_setting(recipe)
     if setting is None or setting.value is None:
         return None
     try:

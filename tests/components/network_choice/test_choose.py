@@ -19,6 +19,7 @@ from kfp_vision.components.shared.recipe.document import (
     read_recipe,
     write_recipe,
 )
+from kfp_vision.components.shared.recipe.policies import AUGMENTATION, DEFAULT_POLICY
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.training.setup import complete_recipe
 
@@ -179,7 +180,22 @@ def test_without_time_nothing_is_compared(digits_dir, digits_recipe, tmp_path):
 
 
 def test_a_network_that_diverges_is_not_chosen(digits_dir, digits_recipe, tmp_path):
-    config = UserChoices(image_size=32, learning_rate=1e6, architecture=DEFAULT_PRETRAINED)
+    config = UserChoices(image_size=32, learning_rate=1e20, architecture=DEFAULT_PRETRAINED)
     result = choose_network(digits_dir, digits_recipe, tmp_path, tmp_path, config)
     assert [each.trainable for each in result.candidates if each.chosen] == ["head"]
     assert result.candidates[-1].projected is None
+
+
+def test_flips_and_shifts_are_tried_on_the_fine_tuned_network_alone(chosen):
+    result, output, checkpoints = chosen
+    recipe = read_recipe(output / "recipe.json")
+    is_tuned = recipe.value("model", "trainable") == "all" and result.augmentation is not None
+    assert is_tuned == any(
+        each.chosen and each.is_pretrained and each.trainable == "all" and len(each.losses) > 1
+        for each in result.candidates
+    )
+    used = recipe.get(AUGMENTATION, DEFAULT_POLICY)
+    assert (used is not None) == (is_tuned and result.augmentation.is_used)
+    tried = [len(each.losses) for each in result.candidates if each.is_pretrained][-1] > 1
+    num_trials = sum(len(each.losses) for each in result.candidates) + tried
+    assert len(list(checkpoints.glob("choice-*/*.npz"))) == num_trials

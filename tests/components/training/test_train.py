@@ -20,6 +20,7 @@ from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.artifacts.training_result import TrainingResult
+from kfp_vision.components.shared.augmentation.known_policies import trivial_augment
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.budget import with_budget
@@ -30,7 +31,6 @@ from kfp_vision.components.shared.training.checkpoints import read_checkpoint, w
 from kfp_vision.components.shared.training.setup import complete_recipe
 from kfp_vision.components.training.opening import plain_steps
 from kfp_vision.components.training.train import train_model
-from kfp_vision.components.trial_search.known_policies import trivial_augment
 
 _RUN = """
 import sys

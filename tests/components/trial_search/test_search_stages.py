@@ -16,6 +16,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS, SearchResult, Trial
+from kfp_vision.components.shared.augmentation.known_policies import trivial_augment
 from kfp_vision.components.shared.datasets.store import open_split, write_thin_split
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
@@ -23,7 +24,6 @@ from kfp_vision.components.shared.recipe.hyperparameters import learn, resolve
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.training.setup import complete_recipe, recipe_policy
-from kfp_vision.components.trial_search.known_policies import trivial_augment
 from kfp_vision.components.trial_search.recording import STEP_MULTIPLIER
 from kfp_vision.components.trial_search.search import (
     Inputs,

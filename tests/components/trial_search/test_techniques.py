@@ -4,8 +4,8 @@ import pytest
 
 from kfp_vision.components.shared.artifacts.augmentation_table import Group
 from kfp_vision.components.shared.artifacts.search_result import BASELINE, Candidate
+from kfp_vision.components.shared.augmentation import known_policies
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Operation
-from kfp_vision.components.trial_search import known_policies
 from kfp_vision.components.trial_search.regularisation import read_candidate
 from kfp_vision.components.trial_search.techniques import is_compatible, read_techniques
 

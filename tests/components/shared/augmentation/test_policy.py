@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kfp_vision.components.shared.augmentation import known_policies as published
 from kfp_vision.components.shared.augmentation.augment import augment
 from kfp_vision.components.shared.augmentation.draw import draw_mix, draw_transforms
 from kfp_vision.components.shared.augmentation.policy import (
@@ -21,7 +22,6 @@ from kfp_vision.components.shared.augmentation.policy import (
 )
 from kfp_vision.components.shared.augmentation.threefry import threefry, uniform
 from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS
-from kfp_vision.components.trial_search import known_policies as published
 
 LEVELS = [
     Branch((Operation(name, level / 6, level / 6),), weight=0.7 / (3 * 6))
