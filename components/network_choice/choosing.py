@@ -4,9 +4,10 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from kfp_vision.components.network_choice.candidates import Candidate, LineUp, line_up
+from kfp_vision.components.network_choice.candidates import Candidate, LineUp, from_scratch, line_up
 from kfp_vision.components.network_choice.chosen import learned_recipe, with_model
 from kfp_vision.components.network_choice.comparing import Compared, compare
+from kfp_vision.components.network_choice.decision import knows_images
 from kfp_vision.components.network_choice.images import MIN_IMAGES, MIN_VALIDATION, divide_images
 from kfp_vision.components.network_choice.trials import Trials
 from kfp_vision.components.shared.architectures.imagenet_weights import missing_weights
@@ -36,6 +37,10 @@ _MAX_ROWS = 20_000
 _FILE_PER_SECOND = 3e10
 # When trials have taken that much of it, no second one begins.
 _SECOND_ROUND_SHARE = 0.25
+_IGNORANT = (
+    "a head on the features of the model file is no better on held-out images than one on those of "
+    "the same weights in another order"
+)
 # With less time than this nothing can be compared.
 _LEAST_SECONDS = 45.0
 
@@ -94,6 +99,19 @@ def choose_by_trials(
         _file_rows(recipe_of(tuned), info, limit_s) if is_file else _frozen_rows(frozen, limit_s),
         cache,
     )
+    if is_file and has_scratch:
+        losses, shuffled = (
+            trials.frozen_losses(recipe_of(tuned), is_shuffled=each) for each in (False, True)
+        )
+        if not knows_images(losses, shuffled):
+            evidence = {"loss": float(losses.mean()), "shuffled_loss": float(shuffled.mean())}
+            alone = from_scratch(info, network, users_size)
+            return with_model(recipe_of(alone), info, alone, _IGNORANT, evidence), NetworkChoice(
+                skipped=f"{_IGNORANT} ({losses.mean():.3g} and {shuffled.mean():.3g} nats), so it "
+                "is trained as from scratch",
+                num_held_out=trials.num_held_out,
+                images_seen=2 * trials.num_head_images,
+            )
     field = compare(trials, candidates, recipe_of, _SECOND_ROUND_SHARE * limit_s)
     planned = functools.partial(
         _planned_images, num_images=info.splits["train"], seconds=_TRAINING_SHARE * seconds

@@ -8,7 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["Contender", "decide", "paired_difference", "project"]
+__all__ = ["Contender", "decide", "knows_images", "paired_difference", "project"]
+
+# Standard errors, and share of the loss: initialisations differ by more than the images tell, as
+# the tests of model files show.
+_SURE, _LOWER = 3.0, 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +53,22 @@ def paired_difference(losses: np.ndarray, others: np.ndarray) -> tuple[float, fl
     """Returns the mean of `losses - others` and its standard error."""
     difference = losses - others
     return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
+
+
+def knows_images(losses: np.ndarray, shuffled: np.ndarray) -> bool:
+    """Returns whether weights know more of images than the same weights in another order.
+
+    Independent weights, as an initialisation draws them, are as likely in any order: a linear head
+    on the features of both is equally good, but for chance.
+
+    Args:
+        losses: Of a head on the features, [M].
+        shuffled: Of a head on the features of the shuffled weights, [M]; NaN where they exploded.
+    """
+    if not np.isfinite(shuffled).all():
+        return bool(np.isfinite(losses).all())
+    difference, error = paired_difference(losses, shuffled)
+    return bool(difference < -_SURE * error and losses.mean() <= _LOWER * shuffled.mean())
 
 
 def decide(contenders: Sequence[Contender]) -> int:

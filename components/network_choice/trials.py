@@ -113,13 +113,18 @@ class Trials:
         self._folder, self._feature_dir = folder, feature_dir
         self._cache = cache
         self._head_rows = division.known[: max(frozen_rows, 2 * len(info.classes))]
-        self._heads: dict[str, LinearHead] = {}
+        self._heads: dict[tuple[str, bool], LinearHead] = {}
         self._prepared: dict[Candidate, _Prepared] = {}
 
     @property
     def num_held_out(self) -> int:
         """Images that judge."""
         return sum(map(len, self._division.held_out))
+
+    @property
+    def num_head_images(self) -> int:
+        """Training images that heads are fitted on."""
+        return len(self._head_rows)
 
     def run(
         self, candidate: Candidate, recipe: Recipe, factor: int, augmented: bool = False
@@ -143,7 +148,8 @@ class Trials:
         began = time.monotonic()
         try:
             if candidate.trainable == "head":
-                logits, seen, pace, cost = self._run_frozen(candidate, recipe)
+                logits, seen, pace = self._frozen_logits(recipe), self.num_head_images, 0.0
+                cost = count_multiply_adds(build_trainer(recipe, self._info, self._seed)[0].model)
             else:
                 logits, seen, pace, cost = self._run_steps(candidate, recipe, factor, augmented)
         except (MemoryError, tf.errors.ResourceExhaustedError):
@@ -156,28 +162,38 @@ class Trials:
         write_checkpoint(path, [losses], about)
         return result
 
-    def _run_frozen(
-        self, candidate: Candidate, recipe: Recipe
-    ) -> tuple[np.ndarray, int, float, int]:
-        head = self._fit_head(candidate, recipe)
+    def frozen_losses(self, recipe: Recipe, *, is_shuffled: bool) -> np.ndarray:
+        """Returns the losses of a head on the features of a network, float [M].
+
+        Args:
+            recipe: Complete, of that network.
+            is_shuffled: As of `FrozenBackbone`.
+        """
+        return self._losses(recipe, self._frozen_logits(recipe, is_shuffled))
+
+    def _frozen_logits(self, recipe: Recipe, is_shuffled: bool = False) -> np.ndarray:
+        head = self._fit_head(recipe, is_shuffled)
         logits = [
-            head(self._samples(recipe, split, held).features)
+            head(self._samples(recipe, split, held, is_shuffled).features)
             for split, held in zip(("validation", "train"), self._division.held_out, strict=True)
             if len(held)
         ]
-        model = build_trainer(recipe, self._info, self._seed)[0].model
-        return np.concatenate(logits), len(self._head_rows), 0.0, count_multiply_adds(model)
+        return np.concatenate(logits)
 
-    def _samples(self, recipe: Recipe, split: str, rows: np.ndarray) -> Samples:
-        return read_samples(recipe, self._info, self._dataset_dir, split, rows, self._feature_dir)
+    def _samples(self, recipe: Recipe, split: str, rows: np.ndarray, is_shuffled: bool) -> Samples:
+        where = self._info, self._dataset_dir, split, rows, self._feature_dir
+        return read_samples(recipe, *where, is_shuffled)
 
-    def _fit_head(self, candidate: Candidate, recipe: Recipe) -> LinearHead:
-        size = f"{candidate.height}x{candidate.width}"
-        if size not in self._heads:
-            samples = self._samples(recipe, "train", self._head_rows)
+    def _fit_head(self, recipe: Recipe, is_shuffled: bool = False) -> LinearHead:
+        key = str(recipe.value("model", "image_size")), is_shuffled
+        if key not in self._heads:
+            samples = self._samples(recipe, "train", self._head_rows, is_shuffled)
+            if not np.isfinite(samples.features).all():
+                # Shuffled kernels may let numbers grow from layer to layer.
+                return LinearHead(np.full((samples.features.shape[1], 1), np.nan), np.zeros(1))
             balanced = recipe.value("data", "class_weights") is not None
-            self._heads[size] = fit_head(samples, None, len(self._info.classes), balanced)
-        return self._heads[size]
+            self._heads[key] = fit_head(samples, None, len(self._info.classes), balanced)
+        return self._heads[key]
 
     def _run_steps(
         self, candidate: Candidate, recipe: Recipe, factor: int, augmented: bool
@@ -225,7 +241,7 @@ class Trials:
         if least_memory_mib(trainer.model, settings.batch_size) > available_memory_bytes() / MIB:
             raise MemoryError(candidate.name)
         if fits_head(recipe, self._info):
-            set_head(trainer.model, self._fit_head(candidate, recipe))
+            set_head(trainer.model, self._fit_head(recipe))
         known, batch_size = self._division.known, settings.batch_size
         images, targets = train.take(known[np.arange(batch_size) % len(known)])
         pace = seconds_per_step(trainer, images, targets) / batch_size

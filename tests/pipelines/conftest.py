@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.pipelines.cli import main
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -68,18 +67,12 @@ def kfp_vision_here(capfd, monkeypatch) -> Iterator[Run]:
 
 
 @pytest.fixture(scope="session")
-def run_arguments(digits_folder, small_model, tmp_path_factory) -> tuple[object, ...]:
+def run_arguments(digits_folder, small_model) -> tuple[object, ...]:
     """The arguments of `finished_run` but for its output: long enough for a few trials.
 
-    The preset leaves the time for them on a busy machine too. What the weights of the file are
-    worth is said, and not measured.
+    The preset leaves the time for them on a busy machine too.
     """
-    recipe = tmp_path_factory.mktemp("recipe") / "recipe.json"
-    weights = Setting("random", "they are those of an initialisation", source="user")
-    write_recipe(Recipe({"model": {"initial_weights": weights}}), recipe)
     return (
-        "--recipe-uri",
-        recipe,
         "--dataset-uri",
         digits_folder,
         "--architecture",

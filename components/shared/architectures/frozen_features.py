@@ -71,11 +71,13 @@ class FrozenBackbone:
         digest: SHA-256 (hex) of the weights, or of the model file, and of this package's code.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, is_shuffled: bool = False) -> None:
         """Builds the network.
 
         Args:
             name: As of `build_backbone`.
+            is_shuffled: Whether every kernel holds its weights in another order, drawn once for
+                all: they are spread as before and know nothing.
 
         Raises:
             ValueError: The file cannot be used.
@@ -87,7 +89,10 @@ class FrozenBackbone:
         self._channels, self.num_features = (
             int(tensor.shape[-1]) for tensor in (self._model.inputs[0], self._model.outputs[0])
         )
-        digest = hashlib.sha256(f"{architecture_digest(name)} {code_digest()}".encode())
+        if is_shuffled:
+            _shuffle_kernels(self._model)
+        content = f"{architecture_digest(name)} {code_digest()} {is_shuffled}"
+        digest = hashlib.sha256(content.encode())
         if self._is_file:
             self.min_size, self.auto_size = 1, USER_AUTO_SIZE
         else:
@@ -156,15 +161,25 @@ class FrozenBackbone:
         return graph
 
 
-def open_backbone(name: str) -> FrozenBackbone:
+def _shuffle_kernels(model: keras.Model) -> None:
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        # Scales, offsets and statistics of norms keep their place.
+        if len(weight.shape) > 1:
+            values = np.array(weight)
+            weight.assign(random.permutation(values.ravel()).reshape(values.shape))
+
+
+def open_backbone(name: str, is_shuffled: bool = False) -> FrozenBackbone:
     """Returns the frozen network of a name, built once in a process as long as a file is the same.
 
     Args:
         name: As of `build_backbone`.
+        is_shuffled: As of `FrozenBackbone`.
     """
-    return _open(name, architecture_digest(name))
+    return _open(name, is_shuffled, architecture_digest(name))
 
 
 @functools.cache
-def _open(name: str, _: str) -> FrozenBackbone:
-    return FrozenBackbone(name)
+def _open(name: str, is_shuffled: bool, _: str) -> FrozenBackbone:
+    return FrozenBackbone(name, is_shuffled)

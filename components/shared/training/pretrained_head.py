@@ -68,6 +68,7 @@ def read_samples(
     split: str,
     rows: np.ndarray,
     cache_dir: Path | None,
+    is_shuffled: bool = False,
 ) -> Samples:
     """Returns the features of some images by the network of a recipe, and their labels.
 
@@ -78,9 +79,10 @@ def read_samples(
         split: As of `store.open_split`.
         rows: Which images, int [N].
         cache_dir: As of `read_features`.
+        is_shuffled: As of `FrozenBackbone`.
     """
     height, width = recipe.value("model", "image_size")
-    backbone = open_backbone(recipe.value("model", "architecture"))
+    backbone = open_backbone(recipe.value("model", "architecture"), is_shuffled)
     features = read_features(
         backbone, dataset_dir, split, rows, (height, width), info.channels, cache_dir
     )

@@ -6,6 +6,7 @@ import pytest
 from kfp_vision.components.network_choice.decision import (
     Contender,
     decide,
+    knows_images,
     paired_difference,
     project,
 )
@@ -60,3 +61,20 @@ def test_of_equally_costly_ones_the_rank_decides(losses):
 
 def test_a_candidate_that_diverged_loses(losses):
     assert decide([contender(np.full(len(losses), np.nan), cost=1), contender(losses)]) == 1
+
+
+def test_weights_know_images_where_their_order_counts_for_much_and_for_certain(losses):
+    noise = np.random.default_rng(1).normal(0.0, 0.3, len(losses))
+    assert knows_images(0.5 * losses, losses)
+    # By chance as good; certain but little; much but not certain.
+    assert not knows_images(losses + noise, losses)
+    assert not knows_images(0.95 * losses, losses)
+    assert not knows_images(0.5 * losses[:4] + 5 * noise[:4], losses[:4])
+    assert not knows_images(1.5 * losses, losses)
+
+
+def test_weights_whose_features_explode_in_another_order_know_something(losses):
+    broken = np.full(len(losses), np.nan)
+    assert knows_images(losses, broken)
+    assert not knows_images(broken, broken)
+    assert not knows_images(broken, losses)

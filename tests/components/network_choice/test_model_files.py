@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 
 from kfp_vision.components.network_choice.choose import choose_network
@@ -75,8 +76,11 @@ def test_weights_of_an_initialisation_are_trained_as_from_scratch(
     result, recipe = choose(digits_dir, tmp_path, small_model)
     held = recipe.sections["model"]["initial_weights"]
     assert (held.value, held.source) == ("random", "learned")
+    assert set(held.evidence) == {"loss", "shuffled_loss"}
     assert rates(recipe) == (3e-3, 64, 1.0)
-    assert result.notes[0].startswith("The weights of the model file count as those of an init")
+    # No training is needed to see it.
+    assert result.candidates == []
+    assert "no better on held-out images than one on those of the same weights" in result.skipped
 
 
 def test_a_file_with_the_classes_of_the_task_is_given_no_other_head(
@@ -137,6 +141,16 @@ def test_a_choice_for_another_file_at_the_same_path_is_not_used(
     assert result.notes == [
         "The network of the recipe that the run starts from is not used: the model file is another."
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_no_initialisation_is_taken_for_more(digits_by_class_dir, small_model, tmp_path, seed):
+    keras.utils.set_random_seed(seed)
+    again = keras.models.clone_model(keras.models.load_model(small_model))
+    again.save(tmp_path / "again.keras")
+    result, _ = choose(digits_by_class_dir, tmp_path, str(tmp_path / "again.keras"))
+    assert result.candidates == []
 
 
 @pytest.mark.slow

@@ -94,6 +94,18 @@ def test_another_file_at_the_same_path_is_another_network(tmp_path):
     assert found[0][1] != found[1][1]
 
 
+def test_shuffled_kernels_hold_the_same_numbers_elsewhere(tmp_path):
+    save_network(tmp_path / "own.keras", [])
+    own, shuffled = (open_backbone(str(tmp_path / "own.keras"), each) for each in (False, True))
+    kernel, *norms = own._model.get_weights()
+    other, *others = shuffled._model.get_weights()
+    np.testing.assert_array_equal(np.sort(other.ravel()), np.sort(kernel.ravel()))
+    assert not np.array_equal(other, kernel)
+    for one, another in zip(norms, others, strict=True):
+        np.testing.assert_array_equal(one, another)
+    assert own.digest != shuffled.digest
+
+
 def test_colour_is_not_given_to_a_model_file_of_gray(tmp_path):
     save_network(tmp_path / "own.keras", [], channels=1)
     backbone = open_backbone(str(tmp_path / "own.keras"))
