@@ -52,8 +52,9 @@ def _add_tasks(arguments: Mapping[str, Any], trial_workers: int) -> None:
     choice = add(choose_network, recipe=profile).after(gate).outputs["choice"]
     probe = add(probe_batch_size, recipe=choice).outputs["probe"]
     search = search_policy(add, probe, arguments["search_augmentation"], trial_workers)
-    model = add(train_model, recipe=search).outputs["model"]
-    scored = add(evaluate_model, model=model).outputs
+    trained = add(train_model, recipe=search).outputs
+    model, sample = trained["model"], trained["train_sample"]
+    scored = add(evaluate_model, model=model, train_sample=sample).outputs
     evaluation, calibration = scored["evaluation"], scored["calibration"]
     exported = add(export_model, evaluation=evaluation, calibration=calibration).outputs
     report = add(build_report, stages=exported["records"]).outputs["report"]

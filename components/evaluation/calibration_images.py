@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from kfp_vision.components.shared.datasets.store import open_split, write_thin_split
+from kfp_vision.components.shared.datasets.train_sample import sampled_rows
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 
 __all__ = ["calibration_rows", "write_calibration_images"]
@@ -13,8 +14,9 @@ _NUM_IMAGES = 300
 
 
 def calibration_rows(num_train: int) -> np.ndarray:
-    """Returns rows of `train`, int, always the same: 300 without replacement, or all there are."""
-    return np.random.default_rng(0).choice(num_train, min(num_train, _NUM_IMAGES), False)
+    """Returns rows of the training images at hand, int: always the same 300, or all there are."""
+    rows = sampled_rows(num_train)
+    return np.random.default_rng(0).choice(rows, min(len(rows), _NUM_IMAGES), False)
 
 
 @explains_full_disk("output_dir")

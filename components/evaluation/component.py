@@ -8,7 +8,7 @@ from kfp_vision.components.shared.runtime.container_images import component
 @component
 def evaluate_model(
     dataset_info: dsl.Input[dsl.Artifact],
-    train: dsl.Input[dsl.Dataset],
+    train_sample: dsl.Input[dsl.Dataset],
     validation: dsl.Input[dsl.Dataset],
     test: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
@@ -34,7 +34,7 @@ def evaluate_model(
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
     with (
-        join_parts(dataset_info, train, validation, test) as dataset_dir,
+        join_parts(dataset_info, train_sample, validation, test) as dataset_dir,
         checkpoint_folder(checkpoint_uri) as checkpoints,
     ):
         result = evaluate_model(

@@ -12,6 +12,7 @@ def train_model(
     validation: dsl.Input[dsl.Dataset],
     recipe: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
+    train_sample: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     checkpoint_uri: str,
     image_cache_gib: float,
@@ -19,12 +20,15 @@ def train_model(
 ) -> None:
     """Trains the architecture by the recipe and keeps its best checkpoint.
 
+    `train_sample` holds the training images that the evaluation reads.
+
     Without a `checkpoint_uri`, a folder that outlives the task, a retry starts anew.
     """
     from pathlib import Path
 
     from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
+    from kfp_vision.components.shared.datasets.train_sample import write_train_sample
     from kfp_vision.components.shared.recipe.user_choices import UserChoices
     from kfp_vision.components.shared.report.records import costs_before, hand_on, plan_before
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
@@ -46,6 +50,7 @@ def train_model(
             spent,
             plan_before(recipe),
         )
+        write_train_sample(dataset_dir, Path(train_sample.path))
     hand_on(model, "model", recipe)
     scores = {f"validation_{name}": value for name, value in summary.validation.items()}
     log_metrics(metrics, {**scores, "images_per_second": summary.images_per_second})

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kfp_vision.components.shared.datasets.train_sample import SAMPLE_IMAGES
+
 __all__ = ["DataSet", "Transfer", "task_transfers"]
 
 Document = Mapping[str, Any]
@@ -46,6 +48,8 @@ class DataSet:
             + self.trial_images * self.image_bytes
             + _CHECKPOINT * self.model_bytes,
             "model": self.model_bytes + _JSON_BYTES,
+            "train_sample": self.splits["train"] * _ROW_BYTES
+            + min(self.splits["train"], SAMPLE_IMAGES) * self.image_bytes,
             # As many calibration images as the export draws do not count.
             "calibration": self.splits["train"] * _ROW_BYTES,
             "evaluation": self.model_bytes + self.splits["test"] * _FACT_BYTES + _JSON_BYTES,

@@ -93,7 +93,7 @@ def _numbered(name, count):
 
 
 def test_a_task_downloads_the_images_that_it_reads_and_no_others(compiled, shared):
-    parts = {"dataset_info", "trial_start", "calibration", *SPLITS}
+    parts = {"dataset_info", "trial_start", "train_sample", "calibration", *SPLITS}
     read = {
         name.removeprefix("comp-"): parts & set(component["inputDefinitions"].get("artifacts", {}))
         for name, component in (compiled["components"] | shared["components"]).items()
@@ -109,7 +109,7 @@ def test_a_task_downloads_the_images_that_it_reads_and_no_others(compiled, share
         "search-trials": {"dataset_info", "trial_start"},
         "decide-trials": {"dataset_info"},
         "train-model": trained,
-        "evaluate-model": {*trained, "test"},
+        "evaluate-model": {"dataset_info", "train_sample", "validation", "test"},
         "export-model": {"dataset_info", "calibration", "test"},
     }
 

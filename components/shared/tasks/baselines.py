@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.labelled import open_labelled
+from kfp_vision.components.shared.datasets.train_sample import sampled_rows
 from kfp_vision.components.shared.tasks.calibration import (
     activate,
     fit_temperature,
@@ -229,9 +230,9 @@ def predict_baselines(
     for split in ("train", "validation", "test"):
         # Nothing is kept: only the images drawn are decoded, and each of them once.
         images = open_labelled(dataset_dir, split, shape, task, len(info.classes), 0)
-        chosen = np.arange(len(images))
-        if split != "test" and len(images) > _MAX_IMAGES:
-            chosen = np.sort(generator.choice(len(images), _MAX_IMAGES, replace=False))
+        chosen = sampled_rows(len(images)) if split == "train" else np.arange(len(images))
+        if split != "test" and len(chosen) > _MAX_IMAGES:
+            chosen = np.sort(generator.choice(chosen, _MAX_IMAGES, replace=False))
         taken, targets = images.take(chosen)
         pixels[split], labels[split] = taken.reshape(len(chosen), -1), targets["label"]
 

@@ -15,6 +15,7 @@ from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.image_features import read_features
 from kfp_vision.components.shared.datasets.store import open_split
+from kfp_vision.components.shared.datasets.train_sample import sampled_rows
 from kfp_vision.components.shared.tasks.baselines import Samples, fit_linear
 from kfp_vision.components.shared.tasks.calibration import fit_temperature
 from kfp_vision.components.shared.tasks.protocol import Records, Task
@@ -56,17 +57,19 @@ def choose_rows(splits: dict[str, int], side: int, seed: int) -> dict[str, np.nd
     """Returns which images of `train`, `validation` and `test` are used, int, sorted.
 
     All where the pixels allow; else at most a sixth of what they allow of validation, a third of
-    test, and the rest of train.
+    test, and the rest of train, of which `sampled_rows` are at hand.
     """
+    at_hand = {split: np.arange(size) for split, size in splits.items()}
+    at_hand["train"] = sampled_rows(splits["train"])
     limit = int(_MAX_PIXELS // side**2)
     counts = {
         "validation": min(splits["validation"], max(1, limit // 6)),
         "test": min(splits["test"], max(1, limit // 3)),
     }
-    counts["train"] = min(splits["train"], max(1, limit - sum(counts.values())))
+    counts["train"] = min(len(at_hand["train"]), max(1, limit - sum(counts.values())))
     generator = np.random.default_rng(seed)
     return {
-        split: np.sort(generator.choice(splits[split], count, replace=False))
+        split: np.sort(generator.choice(at_hand[split], count, replace=False))
         for split, count in counts.items()
     }
 

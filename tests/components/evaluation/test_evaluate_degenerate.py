@@ -106,7 +106,9 @@ def evaluate(
     metrics = dsl.Metrics()
     component.evaluate_model.python_func(
         dataset_info=dsl.Artifact(uri=str(folder / "dataset")),
-        **parts,
+        train_sample=parts["train"],
+        validation=parts["validation"],
+        test=parts["test"],
         model=dsl.Model(uri=str(folder / "model")),
         evaluation=dsl.Artifact(uri=str(folder / "evaluation")),
         calibration=dsl.Dataset(uri=str(folder / "calibration")),

@@ -11,6 +11,7 @@ from kfp_vision.components.evaluation.calibration_images import (
 )
 from kfp_vision.components.shared.artifacts.cost import COST_FILE
 from kfp_vision.components.shared.datasets.store import open_split
+from kfp_vision.components.shared.datasets.train_sample import write_train_sample
 from kfp_vision.components.shared.report.records import read_stages
 
 
@@ -18,8 +19,10 @@ from kfp_vision.components.shared.report.records import read_stages
 def test_evaluate_fills_the_artifacts_of_the_kfp_page(trained, divided, tmp_path):
     evaluation = dsl.Artifact(uri=str(tmp_path / "evaluation"))
     metrics, classification = dsl.Metrics(), dsl.ClassificationMetrics()
+    write_train_sample(trained.dataset_dir, tmp_path / "train_sample")
     component.evaluate_model.python_func(
-        **divided(trained.dataset_dir, "train", "validation", "test"),
+        **divided(trained.dataset_dir, "validation", "test"),
+        train_sample=dsl.Dataset(uri=str(tmp_path / "train_sample")),
         model=dsl.Model(uri=str(trained.model_dir)),
         evaluation=evaluation,
         calibration=dsl.Dataset(uri=str(tmp_path / "calibration")),
