@@ -15,6 +15,7 @@ from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.budget import remaining_seconds
 from kfp_vision.components.shared.recipe.document import Recipe, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.initial_weights import RANDOM
+from kfp_vision.components.shared.recipe.stage_times import start_up_seconds
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
@@ -60,8 +61,9 @@ def choose_network(
         from kfp_vision.components.network_choice.choosing import choose_by_trials
 
         seconds = remaining_seconds(recipe, spent)
+        start_up_s = start_up_seconds(spent)
         recipe, result = choose_by_trials(
-            dataset_dir, recipe, info, checkpoint_dir, config, seconds, cache
+            dataset_dir, recipe, info, checkpoint_dir, config, seconds, start_up_s, cache
         )
     notes += result.notes
     result = dataclasses.replace(result, notes=notes, seconds=time.monotonic() - started)

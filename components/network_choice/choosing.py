@@ -9,6 +9,7 @@ from kfp_vision.components.network_choice.chosen import learned_recipe, with_mod
 from kfp_vision.components.network_choice.comparing import Compared, compare
 from kfp_vision.components.network_choice.decision import knows_images
 from kfp_vision.components.network_choice.images import MIN_IMAGES, MIN_VALIDATION, divide_images
+from kfp_vision.components.network_choice.time_left import TimeLeft
 from kfp_vision.components.network_choice.trials import Trials
 from kfp_vision.components.shared.architectures.imagenet_weights import missing_weights
 from kfp_vision.components.shared.architectures.multiply_adds import count_multiply_adds
@@ -28,8 +29,8 @@ from kfp_vision.components.shared.training.setup import build_trainer, complete_
 __all__ = ["choose_by_trials"]
 
 # Of the time that remains: the steps of a trial of the first round, for which a longer budget than
-# this is not used, and the whole training.
-_TRIAL_SHARE, _TRAINING_SHARE, _LONGEST_SECONDS = 1 / 45, 0.5, 1200.0
+# this is not used.
+_TRIAL_SHARE, _LONGEST_SECONDS = 1 / 45, 1200.0
 # What the frozen network may see at all sizes together, at its pixels a second on two idle cores.
 _FROZEN_SHARE, _FROZEN_PIXELS_PER_SECOND = 1 / 30, 1e7
 _MAX_ROWS = 20_000
@@ -52,6 +53,7 @@ def choose_by_trials(
     checkpoint_dir: Path,
     config: UserChoices,
     seconds: float,
+    start_up_s: float,
     cache: ImageCache | None = None,
 ) -> tuple[Recipe, NetworkChoice]:
     """Returns the recipe with the chosen network, and what was compared.
@@ -64,6 +66,7 @@ def choose_by_trials(
         config: The user's wishes; an architecture that is not `auto` is a pretrained one, or a
             model file.
         seconds: What remains of the budget.
+        start_up_s: Of a task that trains.
         cache: Keeps decoded images for other stages and runs; None keeps none.
     """
     is_auto, is_file = config.architecture == "auto", is_user_model(config.architecture)
@@ -112,10 +115,9 @@ def choose_by_trials(
                 num_held_out=trials.num_held_out,
                 images_seen=2 * trials.num_head_images,
             )
-    field = compare(trials, candidates, recipe_of, _SECOND_ROUND_SHARE * limit_s)
-    planned = functools.partial(
-        _planned_images, num_images=info.splits["train"], seconds=_TRAINING_SHARE * seconds
-    )
+    left = TimeLeft(info, seconds, start_up_s)
+    field = compare(trials, candidates, recipe_of, left.can_tune, _SECOND_ROUND_SHARE * limit_s)
+    planned = functools.partial(_planned_images, left=left)
     can_select = info.splits["validation"] >= MIN_VALIDATION
     chosen, results = field.summarise(planned, can_select)
     choice = NetworkChoice(
@@ -211,18 +213,19 @@ def _recipe_of(
     return complete_recipe(candidate.in_recipe(recipe), info, config)
 
 
-def _planned_images(compared: Compared, num_images: int, seconds: float) -> float:
+def _planned_images(compared: Compared, left: TimeLeft) -> float:
     """Returns the images, with repetition, that the whole training of a candidate takes.
 
     Args:
         compared: After its trials.
-        num_images: Training images.
-        seconds: What the training may take.
+        left: What the training may take.
     """
+    num_images = left.info.splits["train"]
     if compared.is_frozen or not compared.fits:
         return float(num_images)
     section = compared.recipe.sections[SECTION]
     planned: float = section["epochs"].value * num_images
     if "user" in (section["epochs"].source, section["steps"].source):
         return planned
+    seconds = left.training_seconds(compared.rounds[0].multiply_adds)
     return min(planned, max(num_images, seconds / compared.rounds[-1].seconds_per_image))

@@ -88,13 +88,15 @@ class Field:
     Attributes:
         frozen: A frozen network at its sizes; none of a model file that keeps its own head.
         size: Index in `frozen` of the size that was chosen.
-        tuned: The same network at that size, fine-tuned.
+        start: Index in `frozen` of what the fine-tuned network starts from.
+        tuned: The same network, fine-tuned.
         scratch: A network from scratch, or the same model file trained as one; None where it was
             not asked for.
     """
 
     frozen: list[Compared]
     size: int
+    start: int
     tuned: Compared
     scratch: Compared | None
 
@@ -120,9 +122,9 @@ class Field:
         contending, tuned = [*range(len(self.frozen), len(projected))], len(projected) - 1
         if self.frozen:
             contending.append(self.size)
-            means = _mean(projected[self.size]), _mean(projected[tuned])
+            means = _mean(projected[self.start]), _mean(projected[tuned])
             if can_select and means[0] <= means[1] < math.inf:
-                projected[tuned] = projected[self.size]
+                projected[tuned] = projected[self.start]
         contenders = [
             Contender(
                 projected[index],
@@ -144,19 +146,22 @@ def compare(
     trials: Trials,
     candidates: LineUp,
     recipe_of: Callable[[Candidate], Recipe],
+    can_tune: Callable[[int], bool],
     limit_s: float,
 ) -> Field:
     """Runs all trials.
 
     The size is the smallest at which the frozen network is within one standard error of its best.
-    There it is fine-tuned; that, and the network from scratch, are trained for twice as long too,
-    unless they are hopelessly behind. If the fine-tuned one leads, it is trained for as long on
-    images that are mirrored and shifted, unless the user says how to augment.
+    There it is fine-tuned, or at the largest one below for which there is time; that, and the
+    network from scratch, are trained for twice as long too, unless they are hopelessly behind. If
+    the fine-tuned one leads, it is trained for as long on images that are mirrored and shifted,
+    unless the user says how to augment.
 
     Args:
         trials: Runs them.
         candidates: What is compared.
         recipe_of: Returns the complete recipe of a candidate.
+        can_tune: Returns whether there is time to fine-tune a network of so many multiply-adds.
         limit_s: When the trials together have taken so long, no second one begins.
     """
     progress = Progress("choose_network", 0, "trials")
@@ -179,10 +184,12 @@ def compare(
         return held
 
     sizes = [run(each) for each in candidates.frozen]
-    size, tuned = 0, candidates.tuned
+    size, start, tuned = 0, 0, candidates.tuned
     if sizes:
         size = decide([Contender(each.rounds[0].losses, at, 0) for at, each in enumerate(sizes)])
-        tuned = dataclasses.replace(candidates.frozen[size], trainable="all")
+        affordable = [at for at in range(size + 1) if can_tune(sizes[at].rounds[0].multiply_adds)]
+        start = max(affordable, default=0)
+        tuned = dataclasses.replace(candidates.frozen[start], trainable="all")
     scratches = [run(candidates.scratch)] if candidates.scratch else []
     trained = run(tuned)
     lowest = min(losses)
@@ -197,7 +204,7 @@ def compare(
     if leads and not is_users and sum(seconds) < limit_s:
         augmented = trials.run(trained.candidate, trained.recipe, _LONGER, augmented=True)
         trained = dataclasses.replace(trained, augmented=augmented)
-    return Field(sizes, size, trained, scratches[0] if scratches else None)
+    return Field(sizes, size, start, trained, scratches[0] if scratches else None)
 
 
 def _result(

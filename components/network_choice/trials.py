@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from kfp_vision.components.network_choice.candidates import Candidate
 from kfp_vision.components.network_choice.images import Division
+from kfp_vision.components.network_choice.time_left import TRAINED_PER_SECOND
 from kfp_vision.components.shared.architectures.multiply_adds import count_multiply_adds
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.augmentation.known_policies import flip_and_crop
@@ -46,10 +47,9 @@ from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["Trials", "TrialResult"]
 
-# Multiply-adds a second of a training step on two idle cores. What a trial sees is counted by them,
-# so that the load of a machine does not change it; a faster machine takes as many more steps, a
-# slower one up to twice as long.
-_TRAINED_PER_SECOND, _PATIENCE = 3e10, 2.0
+# A faster machine than that of `TRAINED_PER_SECOND` takes as many more steps, a slower one up to so
+# many times as long.
+_PATIENCE = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +213,7 @@ class Trials:
         # Not more passes than the whole training makes.
         longest = settings.steps * batch_size * len(known) / len(train)
         # Forwards, and twice as much backwards.
-        nominal = _TRAINED_PER_SECOND / (3 * cost)
+        nominal = TRAINED_PER_SECOND / (3 * cost)
         speed = min(max(nominal, 1 / pace), _PATIENCE / pace)
         steps = max(2, round(min(factor * self._seconds * speed, longest) / batch_size))
         rates = warmup_cosine(
