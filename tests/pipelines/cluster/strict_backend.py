@@ -13,7 +13,7 @@ import itertools
 import json
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,7 +45,7 @@ class Backend:
         disks: Folder for the disks of the tasks; each is removed after its task.
         root_uri: Where artifacts lie, `s3://`; the endpoint is that of this process.
         secret: The Kubernetes secret that profiles name: key -> value.
-        preempt: Task -> pattern in its log at which its container is killed, once.
+        preempt: Task -> whether its container is killed at what it has printed, once.
         logs: Task -> what it printed; an attempt has a number of its own.
         pauses_s: Seconds before each retry; they are not waited for.
     """
@@ -53,7 +53,7 @@ class Backend:
     disks: Path
     root_uri: str
     secret: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    preempt: dict[str, str] = dataclasses.field(default_factory=dict)
+    preempt: dict[str, Callable[[str], bool]] = dataclasses.field(default_factory=dict)
     logs: dict[str, str] = dataclasses.field(default_factory=dict)
     pauses_s: list[float] = dataclasses.field(default_factory=list)
 
@@ -178,7 +178,7 @@ class Backend:
                     f"Received: {len(argument.encode())}"
                 )
         name = task.split("-", 1)[1]
-        kill_at = self.preempt.get(name, "")
+        kill_at = self.preempt.get(name, lambda log: False)
         ending, self.logs[task] = run_container(command, disk, self._secret_of(name), kill_at)
         if ending == "killed":
             del self.preempt[name]

@@ -5,11 +5,10 @@ It has an empty disk, cannot write anywhere else, and inherits no environment bu
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +23,10 @@ artifact_types._MINIO_LOCAL_MOUNT_PREFIX = os.environ["DISK"] + "/minio/"
 
 
 def run_container(
-    command: Sequence[str], disk: Path, secret: Mapping[str, str], kill_at: str = ""
+    command: Sequence[str],
+    disk: Path,
+    secret: Mapping[str, str],
+    kill_at: Callable[[str], bool] = lambda log: False,
 ) -> tuple[int | Literal["killed"], str]:
     """Runs a command as a container would.
 
@@ -32,7 +34,7 @@ def run_container(
         command: Of the compiled pipeline.
         disk: Holds the folders `tmp` and `minio`.
         secret: Environment variables.
-        kill_at: The container is killed when what it has printed holds this pattern; empty: never.
+        kill_at: Asked at every line that the container prints, with all of them; kills it.
 
     Returns:
         The exit code, and what was printed.
@@ -65,7 +67,7 @@ def run_container(
         try:
             for line in process.stdout or ():
                 log += line
-                if kill_at and re.search(kill_at, log):
+                if kill_at(log):
                     return "killed", log
             process.wait()
         finally:
