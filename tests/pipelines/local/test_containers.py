@@ -136,7 +136,9 @@ def test_a_task_that_needs_too_much_memory_is_told_so(run):
 
 def test_an_image_that_is_not_there_is_named_with_the_command_that_builds_it(engine, monkeypatch):
     monkeypatch.setattr("kfp_vision.pipelines.local.containers.image_name", lambda _: "other:1")
-    with pytest.raises(RuntimeError, match="Received: no other:1 .* `make images` builds it"):
+    with pytest.raises(
+        RuntimeError, match="Received: no other:1 .* `make images TARGETS=cpu` builds it"
+    ):
         check_engine()
 
 
