@@ -9,7 +9,7 @@ from kfp_vision.components.network_choice.chosen import learned_recipe, with_mod
 from kfp_vision.components.network_choice.comparing import Compared, compare
 from kfp_vision.components.network_choice.decision import knows_images
 from kfp_vision.components.network_choice.images import MIN_IMAGES, MIN_VALIDATION, divide_images
-from kfp_vision.components.network_choice.time_left import TimeLeft
+from kfp_vision.components.network_choice.time_left import TRAINED_PER_SECOND, TimeLeft
 from kfp_vision.components.network_choice.trials import Trials
 from kfp_vision.components.shared.architectures.imagenet_weights import missing_weights
 from kfp_vision.components.shared.architectures.multiply_adds import count_multiply_adds
@@ -24,6 +24,7 @@ from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.storage import kept_folder
+from kfp_vision.components.shared.training.pretrained_head import MAX_HEAD_IMAGES
 from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe
 
 __all__ = ["choose_by_trials"]
@@ -33,9 +34,6 @@ __all__ = ["choose_by_trials"]
 _TRIAL_SHARE, _LONGEST_SECONDS = 1 / 45, 1200.0
 # What the frozen network may see at all sizes together, at its pixels a second on two idle cores.
 _FROZEN_SHARE, _FROZEN_PIXELS_PER_SECOND = 1 / 30, 1e7
-_MAX_ROWS = 20_000
-# Of a model file, whose cost is counted: multiply-adds a second of Keras on two idle cores.
-_FILE_PER_SECOND = 3e10
 # When trials have taken that much of it, no second one begins.
 _SECOND_ROUND_SHARE = 0.25
 _IGNORANT = (
@@ -138,13 +136,13 @@ def choose_by_trials(
 def _frozen_rows(frozen: Sequence[Candidate], seconds: float) -> int:
     """Returns how many training images the frozen network sees, at every size the same."""
     pixels = sum(each.height * each.width for each in frozen)
-    return min(_MAX_ROWS, int(_FROZEN_SHARE * seconds * _FROZEN_PIXELS_PER_SECOND / pixels))
+    return min(MAX_HEAD_IMAGES, int(_FROZEN_SHARE * seconds * _FROZEN_PIXELS_PER_SECOND / pixels))
 
 
 def _file_rows(recipe: Recipe, info: DatasetInfo, seconds: float) -> int:
     """Returns how many training images a frozen model file sees."""
     cost = count_multiply_adds(build_trainer(recipe, info, seed=0)[0].model)
-    return min(_MAX_ROWS, int(_FROZEN_SHARE * seconds * _FILE_PER_SECOND / max(cost, 1)))
+    return min(MAX_HEAD_IMAGES, int(_FROZEN_SHARE * seconds * TRAINED_PER_SECOND / max(cost, 1)))
 
 
 def _is_users_pretrained(recipe: Recipe) -> bool:

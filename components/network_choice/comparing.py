@@ -198,10 +198,10 @@ def compare(
             again(held, _LONGER)
     policy = trained.recipe.get(AUGMENTATION, POLICY)
     is_users = policy is not None and policy.source == "user"
-    leads = len(trained.rounds) > 1 and all(
-        _mean(trained.rounds[-1].losses) < _mean(each.rounds[-1].losses) for each in scratches
-    )
-    if leads and not is_users and sum(seconds) < limit_s:
+    rival = min((_mean(each.rounds[-1].losses) for each in scratches), default=math.inf)
+    # What has diverged, at infinity, never leads.
+    leads = _mean(trained.rounds[-1].losses) < rival
+    if leads and len(trained.rounds) > 1 and not is_users and sum(seconds) < limit_s:
         augmented = trials.run(trained.candidate, trained.recipe, _LONGER, augmented=True)
         trained = dataclasses.replace(trained, augmented=augmented)
     return Field(sizes, size, start, trained, scratches[0] if scratches else None)

@@ -12,7 +12,7 @@ __all__ = ["TRAINED_PER_SECOND", "TimeLeft"]
 TRAINED_PER_SECOND = 3e10
 # Of what remains when the choice begins.
 _CHOICE_SHARE = 0.25
-# Passes over the training images, below which fine-tuning brings less than a larger size does.
+# Passes over the training images that a size has to leave time for: a rule of thumb.
 _LEAST_EPOCHS = 4
 
 

@@ -23,11 +23,18 @@ from kfp_vision.components.shared.tasks.baselines import Samples
 from kfp_vision.components.shared.tasks.frozen_baseline import LinearHead, fit_head
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["fits_head", "head_rows", "read_samples", "set_head", "start_from_features"]
+__all__ = [
+    "MAX_HEAD_IMAGES",
+    "fits_head",
+    "head_rows",
+    "read_samples",
+    "set_head",
+    "start_from_features",
+]
 
 _HEAD = "logits"
 # Features of more images take gigabytes and minutes, and hardly change a linear head.
-_MAX_IMAGES = 20_000
+MAX_HEAD_IMAGES = 20_000
 # Of a large network fewer images: its multiply-adds in two to five minutes of two idle cores.
 _MAX_MULTIPLY_ADDS, _ENOUGH_IMAGES = 8e12, 1000
 
@@ -53,7 +60,7 @@ def head_rows(rows: np.ndarray, model: keras.Model) -> np.ndarray:
         model: The network; one of 4e8 multiply-adds an image and less looks at 20,000 images.
     """
     affordable = int(_MAX_MULTIPLY_ADDS / max(count_multiply_adds(model), 1))
-    limit = min(_MAX_IMAGES, max(_ENOUGH_IMAGES, affordable))
+    limit = min(MAX_HEAD_IMAGES, max(_ENOUGH_IMAGES, affordable))
     if len(rows) <= limit:
         return rows
     chosen = np.random.default_rng(0).choice(len(rows), limit, replace=False)
