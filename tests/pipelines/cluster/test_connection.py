@@ -1,0 +1,165 @@
+"""A client of a server that answers, or the reason why there is none."""
+
+import json
+import subprocess
+
+import pytest
+from http_answers import Answer, serving
+
+from kfp_vision.pipelines.cluster.connection import BackendError, connect
+
+LOGIN = b"<!doctype html><title>Dex</title><form>Log in <input type=password></form>"
+UNAUTHENTICATED = {"error": "Request header error", "code": 16, "message": "Request header error"}
+
+
+def as_json(content, status=200):
+    return Answer(json.dumps(content).encode(), status)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch, tmp_path):
+    for name in (
+        "KF_PIPELINES_ENDPOINT",
+        "KF_PIPELINES_SA_TOKEN_PATH",
+        "KFP_EXISTING_TOKEN",
+        "SSL_CA_CERT",
+        "KUBERNETES_SERVICE_HOST",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
+    monkeypatch.setattr(
+        "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config")
+    )
+
+
+def api(multi_user=False, token="", namespace="team"):
+    """Answers as a server; with a token, as one that lets in who has it."""
+
+    def answer(asked):
+        if asked.path == "/apis/v2beta1/healthz":
+            return as_json({"commit_sha": "c", "tag_name": "2.17.0", "multi_user": multi_user})
+        if token and asked.headers.get("authorization") != f"Bearer {token}":
+            return as_json(UNAUTHENTICATED, 401)
+        if asked.path.startswith("/apis/v2beta1/experiments?"):
+            if multi_user and f"namespace={namespace}" not in asked.path:
+                return as_json({"code": 7, "message": "may not list in the namespace"}, 403)
+            return as_json({"experiments": []})
+        return Answer(b"404 page not found\n", 404, "text/plain")
+
+    return answer
+
+
+def test_a_client_of_a_server_without_users_names_no_namespace(capfd):
+    with serving(api()) as host:
+        client = connect(host, namespace="elsewhere")
+    assert client.get_user_namespace() == ""
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_host_comes_from_the_environment(monkeypatch):
+    with serving(api()) as host:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", host)
+        connect()
+
+
+def test_a_token_is_read_anew_from_its_file(monkeypatch, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("old")
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(token))
+    with serving(api(token="new")) as host:
+        with pytest.raises(BackendError, match=f"does not accept .*{token}.*expired"):
+            connect(host)
+        token.write_text("new\n")
+        client = connect(host)
+        token.write_text("gone")
+        with pytest.raises(BackendError, match="expired") as refused:
+            client.list_experiments()
+    assert refused.value.status == 401
+
+
+def test_the_token_itself_is_never_shown(monkeypatch):
+    monkeypatch.setenv("KFP_EXISTING_TOKEN", "secret-value")
+    with serving(api(token="other")) as host, pytest.raises(BackendError) as refused:
+        connect(host)
+    assert "secret-value" not in str(refused.value)
+    assert "KFP_EXISTING_TOKEN" in str(refused.value)
+
+
+def test_users_share_a_server_by_namespaces():
+    with serving(api(multi_user=True)) as host:
+        assert connect(host, "team").get_user_namespace() == "team"
+        with pytest.raises(BackendError, match="forbids.*--namespace.*may not list"):
+            connect(host, "others")
+        with pytest.raises(ValueError, match="wants a namespace"):
+            connect(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("http://no-such-host.invalid", "does not resolve"),
+        ("http://127.0.0.1:1", "Nothing answers"),
+        ("http://a..b", "a..b"),
+    ],
+)
+def test_an_address_without_a_server_is_named(host, reason):
+    with pytest.raises(BackendError, match=reason) as refused:
+        connect(host)
+    assert refused.value.status == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (Answer(b"404 page not found\n", 404, "text/plain"), "is no Kubeflow Pipelines server"),
+        (Answer(b'{"status": "ok"}'), "is no Kubeflow Pipelines server"),
+        (Answer(b"ok", content_type="text/plain"), "is no Kubeflow Pipelines server"),
+        (Answer(b"<html>Welcome", content_type="text/html"), "is no Kubeflow Pipelines server"),
+        (Answer(LOGIN, content_type="text/html; charset=utf-8"), "login page"),
+        (Answer(b"upstream connect error", 503, "text/plain"), "503 .*upstream connect error"),
+    ],
+)
+def test_a_server_of_another_kind_is_named(given, reason):
+    with serving(lambda asked: given) as host, pytest.raises(BackendError, match=reason):
+        connect(host)
+
+
+def test_a_login_page_behind_a_redirect_is_seen():
+    def answer(asked):
+        if asked.path == "/dex/auth":
+            return Answer(LOGIN, content_type="text/html")
+        return Answer(b"", 302, "text/plain", location="/dex/auth")
+
+    with serving(answer) as host, pytest.raises(BackendError, match="login page"):
+        connect(host)
+
+
+def test_certificates_are_verified(tmp_path, monkeypatch):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1"]
+        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
+    )
+    with serving(api(), (certificate, key)) as host:
+        with pytest.raises(BackendError, match="not accepted: self-signed.*--ca-cert"):
+            connect(host)
+        connect(host, ca_cert=str(certificate))
+        monkeypatch.setenv("SSL_CA_CERT", str(certificate))
+        connect(host)
+    with serving(api()) as host, pytest.raises(BackendError, match="without TLS"):
+        connect(host.replace("http:", "https:"))
+
+
+def test_a_file_that_is_not_there_is_named(monkeypatch):
+    with pytest.raises(ValueError, match="must be a file.*missing.pem"):
+        connect("http://127.0.0.1:1", ca_cert="missing.pem")
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", "missing-token")
+    with pytest.raises(ValueError, match="must name a file.*missing-token"):
+        connect("http://127.0.0.1:1")
+
+
+def test_without_a_host_a_cluster_must_be_known():
+    with pytest.raises(ValueError, match="no host, and no kube context"):
+        connect()
