@@ -7,6 +7,7 @@ what to check. Credentials are those that the vendors' libraries find: the envir
 files, workload identity.
 """
 
+from kfp_vision.components.shared.runtime.storage.documents import edit_document, read_document
 from kfp_vision.components.shared.runtime.storage.errors import StorageError
 from kfp_vision.components.shared.runtime.storage.folders import Folder
 from kfp_vision.components.shared.runtime.storage.manifests import MANIFEST_FILE
@@ -26,6 +27,7 @@ __all__ = [
     "Folder",
     "StorageError",
     "download",
+    "edit_document",
     "is_remote",
     "kept_folder",
     "local_path",
@@ -33,6 +35,7 @@ __all__ = [
     "move",
     "open_folder",
     "publish",
+    "read_document",
     "record_reads",
     "remove",
     "take_copy_failures",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 __all__ = ["CLIENT", "MAX_TRIES", "RETRIES", "TIMEOUT_S", "Bucket", "StoredObject", "open_bucket"]
@@ -70,6 +71,13 @@ class Bucket(Protocol):
 
     def put(self, content: bytes, key: str) -> None:
         """The same for content in memory."""
+
+    def put_over(self, content: bytes, key: str, known: "ObjectMeta | None") -> bool:
+        """The same, only in place of the object that is known, or where None is and there is none.
+
+        Returns whether it was written. A request that is repeated because its answer was lost finds
+        what it has written itself: False then says nothing, the content does.
+        """
 
     def copy(self, key: str, target: str) -> None:
         """Copies an object within the bucket."""

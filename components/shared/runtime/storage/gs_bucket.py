@@ -4,9 +4,10 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import google.auth
-from google.api_core.exceptions import NotFound
+from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Blob, Client
 from google.cloud.storage.retry import DEFAULT_RETRY
@@ -19,6 +20,9 @@ from kfp_vision.components.shared.runtime.storage.buckets import (
     TIMEOUT_S,
     StoredObject,
 )
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 __all__ = ["GsBucket"]
 
@@ -94,6 +98,21 @@ class GsBucket:
         """Writes an object of content in memory."""
         blob = self._bucket.blob(key)
         blob.upload_from_string(content, checksum="crc32c", timeout=TIMEOUT_S, retry=_RETRY)
+
+    def put_over(self, content: bytes, key: str, known: "ObjectMeta | None") -> bool:
+        """Writes an object in place of the one that is known."""
+        generation = int(known["version"] or 0) if known else 0
+        try:
+            self._bucket.blob(key).upload_from_string(
+                content,
+                checksum="crc32c",
+                if_generation_match=generation,
+                timeout=TIMEOUT_S,
+                retry=_RETRY,
+            )
+        except PreconditionFailed:
+            return False
+        return True
 
     def copy(self, key: str, target: str) -> None:
         """Copies an object within the bucket."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import ClientError, NoCredentialsError
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store
 
@@ -21,6 +21,7 @@ from kfp_vision.components.shared.runtime.storage.buckets import (
 )
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ClientConfig
 
 __all__ = ["S3Bucket"]
@@ -38,6 +39,8 @@ _CONFIG = Config(
 _UPLOAD = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=8 * 2**20)
 # The most that one request copies; it needs no memory here.
 _COPY = TransferConfig(multipart_threshold=5 * 2**30, multipart_chunksize=2**30)
+# Another object is there, or is being written at this moment, or there is none any more.
+_NOT_THE_KNOWN_ONE = (404, 409, 412)
 
 
 class S3Bucket:
@@ -86,6 +89,19 @@ class S3Bucket:
     def put(self, content: bytes, key: str) -> None:
         """Writes an object of content in memory."""
         self._client.put_object(Bucket=self._name, Key=key, Body=content)
+
+    def put_over(self, content: bytes, key: str, known: "ObjectMeta | None") -> bool:
+        """Writes an object in place of the one that is known."""
+        condition = {"IfMatch": known["e_tag"]} if known else {"IfNoneMatch": "*"}
+        try:
+            self._client.put_object(Bucket=self._name, Key=key, Body=content, **condition)
+        except ClientError as error:
+            is_other = error.response["Error"]["Code"] != "NoSuchBucket"
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if is_other and status in _NOT_THE_KNOWN_ONE:
+                return False
+            raise
+        return True
 
     def copy(self, key: str, target: str) -> None:
         """Copies an object within the bucket."""
