@@ -1,6 +1,6 @@
 """The KFP ops of data_import: parameters -> config, artifacts -> paths."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kfp import dsl
 
@@ -9,6 +9,7 @@ from kfp_vision.components.shared.runtime.container_images import component
 
 @component
 def list_sources(
+    sources: dsl.Output[dsl.Artifact],
     dataset_uri: str,
     dataset_format: str,
     unlabeled_uri: str,
@@ -25,11 +26,12 @@ def list_sources(
     ],
 ):
     """Returns a version of what lies behind each URI; never cached, so that a change is seen."""
-    from kfp_vision.components.data_import.source_version import source_versions
+    from pathlib import Path
 
-    return source_versions(
-        dataset_uri, dataset_format, unlabeled_uri, follow_links, recipe_uri, architecture
-    )
+    from kfp_vision.components.data_import.source_version import write_sources
+
+    uris = (dataset_uri, dataset_format, unlabeled_uri, follow_links, recipe_uri, architecture)
+    return write_sources(Path(sources.path), *uris)
 
 
 @component
@@ -93,3 +95,10 @@ def check_source(uri: str, follow_links: bool) -> None:
 
     if uri and not uri.startswith(TFDS_PREFIX) and not is_remote(uri):
         open_folder(uri, follow_links)
+
+
+def labelled_files(*source: Any) -> Any:
+    """Returns what `source_version.labelled_files` does."""
+    from kfp_vision.components.data_import import source_version
+
+    return source_version.labelled_files(*source)

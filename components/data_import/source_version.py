@@ -4,21 +4,36 @@ They are inputs of the tasks that read the files: KFP's cache, which does not se
 result of other ones.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from kfp_vision.components.data_import.readers import TFDS_PREFIX, read_unlabeled
 from kfp_vision.components.data_import.samples import Rejection, Sample
 from kfp_vision.components.data_import.sources import list_source
+from kfp_vision.components.shared.artifacts.source_files import (
+    SourceFiles,
+    file_hash,
+    source_files,
+    write_source_files,
+)
 from kfp_vision.components.shared.recipe.document import named_architecture
 from kfp_vision.components.shared.runtime.identity import (
     architecture_digest,
     content_digest,
-    listing_digest,
+    digest_of_versions,
+    file_versions,
 )
 from kfp_vision.components.shared.runtime.storage import Folder, open_folder, record_reads
 
-__all__ = ["Versions", "dataset_version", "source_versions", "unlabeled_version"]
+__all__ = [
+    "Versions",
+    "dataset_version",
+    "labelled_files",
+    "list_source_files",
+    "unlabeled_version",
+    "write_sources",
+]
 
 
 class Versions(NamedTuple):
@@ -37,15 +52,15 @@ class Versions(NamedTuple):
     architecture_version: str
 
 
-def source_versions(
+def list_source_files(
     dataset_uri: str,
     dataset_format: str,
     unlabeled_uri: str,
     follow_links: bool,
     recipe_uri: str,
     architecture: str,
-) -> Versions:
-    """Returns the versions of all that a run reads; decodes no image.
+) -> SourceFiles:
+    """Returns the versions of all that a run reads, and of each file; decodes no image.
 
     Args:
         dataset_uri: As of `dataset_version`.
@@ -59,12 +74,52 @@ def source_versions(
         ValueError: The source cannot be imported, or the recipe is none.
         StorageError: A URI leads nowhere or cannot be reached.
     """
-    return Versions(
-        dataset_version(dataset_uri, dataset_format, follow_links),
-        unlabeled_version(unlabeled_uri, follow_links) if unlabeled_uri else "",
+    dataset = _dataset_files(dataset_uri, dataset_format, follow_links)
+    unlabeled = _unlabeled_files(unlabeled_uri, follow_links) if unlabeled_uri else None
+    versions = Versions(
+        _version(dataset),
+        _version(unlabeled),
         content_digest(recipe_uri) if recipe_uri else "",
         architecture_digest(named_architecture(architecture, recipe_uri)),
     )
+    # The two folders are told apart: both may hold the same names.
+    hashes = (
+        file_hash(f"{part}/{path}", version)
+        for part, files in (("dataset", dataset), ("unlabeled", unlabeled))
+        for path, version in (files or {}).items()
+    )
+    return source_files(versions._asdict(), hashes)
+
+
+def write_sources(folder: Path, *uris: Any) -> Versions:
+    """Writes what `list_source_files` finds into a folder; returns the versions."""
+    found = list_source_files(*uris)
+    write_source_files(found, folder)
+    return Versions(**found.versions)
+
+
+def labelled_files(
+    uri: str, dataset_format: str, follow_links: bool
+) -> Iterator[tuple[str, tuple[str, ...], int]]:
+    """Yields the path, the labels and the `file_hash` of each image file of a dataset.
+
+    None of a set whose images lie in tables or arrays: its files say nothing of single images.
+
+    Args:
+        uri: As of `dataset_version`.
+        dataset_format: The same.
+        follow_links: The same.
+    """
+    listing, *_ = list_source(uri, dataset_format, "", follow_links)
+    labels = {}
+    for sample in listing.samples:
+        if isinstance(sample, Sample) and not isinstance(sample.content, Folder):
+            break
+        if isinstance(sample, Sample) and sample.labels:
+            labels[sample.path] = sample.labels
+    if labels:
+        for path, version in file_versions(open_folder(uri)[0], labels).items():
+            yield path, labels[path], file_hash(f"dataset/{path}", version)
 
 
 def dataset_version(uri: str, dataset_format: str, follow_links: bool) -> str:
@@ -83,12 +138,7 @@ def dataset_version(uri: str, dataset_format: str, follow_links: bool) -> str:
         ValueError: The source cannot be imported; the import says why.
         StorageError: It does not exist or cannot be reached.
     """
-    if dataset_format == "tfds" or uri.startswith(TFDS_PREFIX):
-        return ""
-    with record_reads() as opened:
-        listing, *_ = list_source(uri, dataset_format, "", follow_links)
-        named = _named_files(listing.samples)
-    return listing_digest(open_folder(uri)[0], opened | named)
+    return _version(_dataset_files(uri, dataset_format, follow_links))
 
 
 def unlabeled_version(uri: str, follow_links: bool) -> str:
@@ -97,8 +147,27 @@ def unlabeled_version(uri: str, follow_links: bool) -> str:
     Raises:
         StorageError: It does not exist or cannot be reached.
     """
+    return _version(_unlabeled_files(uri, follow_links))
+
+
+def _version(files: Mapping[str, str] | None) -> str:
+    """Returns the version of files; empty where there is nothing to list."""
+    return "" if files is None else digest_of_versions(files)
+
+
+def _dataset_files(uri: str, dataset_format: str, follow_links: bool) -> dict[str, str] | None:
+    """Returns path -> version of the files of a dataset; None for a set of TFDS."""
+    if dataset_format == "tfds" or uri.startswith(TFDS_PREFIX):
+        return None
+    with record_reads() as opened:
+        listing, *_ = list_source(uri, dataset_format, "", follow_links)
+        named = _named_files(listing.samples)
+    return file_versions(open_folder(uri)[0], opened | named)
+
+
+def _unlabeled_files(uri: str, follow_links: bool) -> dict[str, str]:
     folder, _ = open_folder(uri, follow_links)
-    return listing_digest(folder, _named_files(read_unlabeled(folder).samples))
+    return file_versions(folder, _named_files(read_unlabeled(folder).samples))
 
 
 def _named_files(samples: Iterable[Sample | Rejection]) -> set[str]:

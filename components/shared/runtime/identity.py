@@ -8,7 +8,7 @@ evidence behind a value say nothing about a result.
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from kfp_vision.components.shared.runtime.storage import Folder, StorageError, o
 __all__ = [
     "architecture_digest",
     "content_digest",
+    "digest_of_versions",
+    "file_versions",
     "listing_digest",
     "training_identity",
 ]
@@ -99,6 +101,24 @@ def _data_digest(dataset_dir: Path) -> str:
 def listing_digest(folder: Folder, paths: Iterable[str]) -> str:
     """Returns a SHA-256 (hex) of names, sizes and versions of files: new when one of them changes.
 
+    Args:
+        folder: As of `file_versions`.
+        paths: The same.
+    """
+    return digest_of_versions(file_versions(folder, paths))
+
+
+def digest_of_versions(versions: Mapping[str, str]) -> str:
+    """Returns the SHA-256 (hex) of what `file_versions` has found."""
+    digest = hashlib.sha256()
+    for path, version in versions.items():
+        digest.update(f"{path}\0{version}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def file_versions(folder: Folder, paths: Iterable[str]) -> dict[str, str]:
+    """Returns path -> size and version of files, sorted.
+
     Reads no content, so it is a cheap key for a cache and for a watch. The version is the ETag in a
     bucket; on a disk, the times in nanoseconds at which content and inode last changed, links being
     followed. What it cannot see: a change that keeps the size, on a file system that keeps whole
@@ -113,10 +133,7 @@ def listing_digest(folder: Folder, paths: Iterable[str]) -> str:
         versions = [_local_version(f"{folder.root}/{path}") for path in names]
     else:
         versions = _remote_versions(folder, names)
-    digest = hashlib.sha256()
-    for path, version in zip(names, versions, strict=True):
-        digest.update(f"{path}\0{version}\0".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+    return dict(zip(names, versions, strict=True))
 
 
 def _local_version(path: str) -> str:

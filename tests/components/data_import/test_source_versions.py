@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kfp_vision.components.data_import.component import list_sources
-from kfp_vision.components.data_import.source_version import Versions, source_versions
+from kfp_vision.components.data_import.source_version import Versions, list_source_files
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.runtime.storage import StorageError, upload
 
@@ -34,7 +34,9 @@ def _versions(sources: Path | str, **changes: str) -> Versions:
         "recipe_uri": f"{sources}/recipe.json",
         "architecture": f"{sources}/mine.keras",
     }
-    return source_versions(**(given | changes), dataset_format="auto", follow_links=False)
+    given |= changes
+    found = list_source_files(**given, dataset_format="auto", follow_links=False)
+    return Versions(**found.versions)
 
 
 def _changed(before: Versions, after: Versions) -> set[str]:
@@ -92,4 +94,4 @@ def test_what_cannot_be_read_has_no_version(sources, name):
 def test_the_task_returns_the_versions_by_their_names():
     outputs = inspect.signature(list_sources.python_func).return_annotation
     assert outputs._fields == Versions._fields
-    assert list(list_sources.component_spec.outputs) == [*Versions._fields]
+    assert list(list_sources.component_spec.outputs) == ["sources", *Versions._fields]
