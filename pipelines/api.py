@@ -13,7 +13,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kfp_vision.components.shared.runtime.storage import Folder, open_folder
-from kfp_vision.pipelines.parameters import INSPECTED, Parameters, check_names, make_parameters
+from kfp_vision.pipelines.parameters import (
+    INSPECTED,
+    Parameters,
+    check_names,
+    help_of,
+    make_parameters,
+)
 from kfp_vision.pipelines.serving.predict import Model
 
 if TYPE_CHECKING:
@@ -112,7 +118,7 @@ def _with_parameters(*names: str) -> Callable[[_Function], _Function]:
         function.__signature__ = signature.replace(  # type: ignore[attr-defined]
             parameters=[*own, *taken]
         )
-        lines = [f"    {field.name}: {field.metadata['help']}" for field in fields]
+        lines = [f"    {field.name}: {help_of(field)}" for field in fields]
         function.__doc__ = "\n".join(
             [introspection.getdoc(function) or "", "", "Parameters:", *lines]
         )

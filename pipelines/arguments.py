@@ -1,18 +1,21 @@
 """The arguments of the pipeline: the parameters of the user, and what the launcher sets.
 
 `dsl.pipeline` reads names, types, defaults and descriptions from a function's signature and
-docstring; `takes_arguments` derives both from the dataclass below.
+docstring; `takes_arguments` derives both from the dataclass below. It knows no `Literal`:
+`add_choices` writes the values of those into the compiled pipeline.
 """
 
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from kfp_vision.pipelines.parameters import Parameters
+from google.protobuf import struct_pb2
 
-__all__ = ["SHAPE", "Arguments", "inputs_of", "takes_arguments"]
+from kfp_vision.pipelines.parameters import Parameters, choices_of, help_of, type_of
+
+__all__ = ["SHAPE", "Arguments", "add_choices", "inputs_of", "takes_arguments"]
 
 # Decides which tasks there are: known when the pipeline is compiled, and no input of it.
 SHAPE = "trial_workers"
@@ -33,22 +36,43 @@ def takes_arguments(define: Callable[[Mapping[str, Any]], None]) -> Callable[...
     Args:
         define: Adds the tasks; is given argument name -> pipeline channel, without `SHAPE`.
     """
-    signature = inspect.signature(Arguments)
-    inputs = [each for name, each in signature.parameters.items() if name != SHAPE]
-    signature = signature.replace(parameters=inputs)
+    fields = {each.name: each for each in dataclasses.fields(Arguments) if each.name != SHAPE}
+    declared = inspect.signature(Arguments).parameters
+    signature = inspect.Signature(
+        [declared[name].replace(annotation=type_of(each)) for name, each in fields.items()]
+    )
 
     @functools.wraps(define)
     def pipeline(*channels: Any) -> None:
         define(dict(zip(signature.parameters, channels, strict=True)))
 
-    described = (
-        f"    {each.name}: {each.metadata['help']}"
-        for each in dataclasses.fields(Arguments)
-        if each.name != SHAPE
-    )
+    described = (f"    {name}: {help_of(each)}" for name, each in fields.items())
     pipeline.__signature__ = signature  # type: ignore[attr-defined]
     pipeline.__doc__ = "\n".join([f"{inspect.getdoc(define)}\n\nArgs:", *described])
     return pipeline
+
+
+def add_choices(pipeline: Any) -> None:
+    """Lists the values of the inputs that have few: the server's form shows them as a menu.
+
+    The server refuses others; a switch without a menu would be a text field for `true` or `false`.
+
+    Args:
+        pipeline: What `dsl.pipeline` returned; its specification is changed.
+    """
+    inputs = pipeline.pipeline_spec.root.input_definitions.parameters
+    for each in dataclasses.fields(Arguments):
+        choices: Sequence[str | bool] = choices_of(each)
+        if each.type is bool:
+            choices = (True, False)
+        if each.name != SHAPE:
+            inputs[each.name].literals.extend(map(_as_value, choices))
+
+
+def _as_value(value: str | bool) -> struct_pb2.Value:
+    if isinstance(value, bool):
+        return struct_pb2.Value(bool_value=value)
+    return struct_pb2.Value(string_value=value)
 
 
 def inputs_of(stage: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,12 @@ from typer.core import TyperGroup
 
 from kfp_vision.pipelines.local.processes import Stopped, raise_on_signals
 from kfp_vision.pipelines.parameter_file import read_parameters, render_parameters
-from kfp_vision.pipelines.parameters import INSPECTED, Parameters
+from kfp_vision.pipelines.parameters import (
+    INSPECTED,
+    Parameters,
+    choices_of,
+    type_of,
+)
 
 __all__ = ["main"]
 
@@ -68,10 +73,11 @@ def _with_parameter_options(*names: str) -> Callable[[_Command], _Command]:
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
             annotation=Annotated[
-                field.type | None,  # type: ignore[operator]
+                type_of(field) | None,
                 typer.Option(
                     *flags(field),
                     help=field.metadata["help"],
+                    metavar=f"<{'|'.join(choices_of(field))}>" if choices_of(field) else None,
                     show_default=False,
                 ),
             ],

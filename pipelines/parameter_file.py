@@ -7,7 +7,13 @@ from typing import Any
 
 import yaml
 
-from kfp_vision.pipelines.parameters import Parameters, check_names, make_parameters
+from kfp_vision.pipelines.parameters import (
+    Parameters,
+    check_names,
+    help_of,
+    make_parameters,
+    type_of,
+)
 
 __all__ = ["read_parameters", "render_parameters"]
 
@@ -65,13 +71,13 @@ def _converted(field: dataclasses.Field[Any], node: yaml.Node) -> Any:
     try:
         if not isinstance(node, yaml.ScalarNode):
             raise ValueError(node.tag)
-        return _CONVERTERS[field.type](node.value.strip())  # type: ignore[index]
+        return _CONVERTERS[type_of(field)](node.value.strip())
     except (ValueError, KeyError, OverflowError) as error:
         shown = repr(node.value) if kind == "str" else node.value
         if kind == "bool":
             shown = _SWITCHES[node.value.lower()]
         raise ValueError(
-            f"`{field.name}` must be of type {field.type.__name__}. "  # type: ignore[union-attr]
+            f"`{field.name}` must be of type {type_of(field).__name__}. "
             f"Received: {shown if isinstance(node, yaml.ScalarNode) else 'several values'} ({kind})"
         ) from error
 
@@ -96,7 +102,7 @@ def render_parameters() -> str:
     """Returns a YAML file with every parameter, its meaning and its default."""
     lines = ["# Parameters of a kfp-vision run; remove what you do not need."]
     for field in _FIELDS.values():
-        lines += ["", f"# {field.metadata['help']}"]
+        lines += ["", f"# {help_of(field)}"]
         default = "" if field.default is dataclasses.MISSING else field.default
         lines += [yaml.safe_dump({field.name: default}).rstrip()]
     return "\n".join(lines) + "\n"

@@ -1,6 +1,7 @@
 """The parameters of a run, declared once: YAML, command line, KFP form and Python read this list.
 
-`0` and `""` stand for "not set": KFP cannot leave an optional pipeline input out.
+`0`, `auto` and `""` stand for "not set": KFP cannot leave an optional pipeline input out. A
+`Literal` lists the values of a parameter that has few: forms show them as a menu.
 """
 
 import dataclasses
@@ -9,14 +10,23 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
-from kfp_vision.components.shared.recipe.budget import PRESETS
-from kfp_vision.components.shared.recipe.training_values import OPTIMIZERS
+from kfp_vision.components.shared.artifacts.dataset_info import SourceFormat
+from kfp_vision.components.shared.recipe.budget import Preset
+from kfp_vision.components.shared.recipe.training_values import Optimizer
 from kfp_vision.components.shared.runtime.seeds import MAX_SEED
-from kfp_vision.components.shared.tasks import TASKS
+from kfp_vision.components.shared.tasks import TaskName
 
-__all__ = ["INSPECTED", "Parameters", "check_names", "make_parameters"]
+__all__ = [
+    "INSPECTED",
+    "Parameters",
+    "check_names",
+    "choices_of",
+    "help_of",
+    "make_parameters",
+    "type_of",
+]
 
 # What `inspect` reads beside the dataset and the output.
 INSPECTED = (
@@ -47,14 +57,16 @@ class Parameters:
         "(.npz, IDX), local, gs:// or s3://; or tfds:NAME."
     )
     output_uri: str = _required("Folder that receives the report, the recipe and the models.")
-    dataset_format: str = _parameter(
-        "auto", "One of auto, class_folders, manifest, npz, idx, tfds; `auto` detects it."
+    dataset_format: Literal["auto", SourceFormat] = _parameter(
+        "auto", "Format of the dataset; `auto` detects it."
     )
     unlabeled_uri: str = _parameter("", "Folder of images without labels.")
     follow_links: bool = _parameter(
         False, "Follow links that lead out of the dataset; false refuses them."
     )
-    task: str = _parameter("auto", f"One of auto, {', '.join(TASKS)}; `auto` detects it.")
+    task: Literal["auto", TaskName] = _parameter(
+        "auto", "What is learned of an image; `auto` detects it."
+    )
     positive_class: str = _parameter(
         "", "Class that average precision and curves are of; empty: the rarer of two classes."
     )
@@ -63,8 +75,8 @@ class Parameters:
     batch_size: int = _parameter(0, "Images per step; 0: kfp-vision chooses.")
     learning_rate: float = _parameter(0.0, "Peak learning rate; 0: kfp-vision chooses.")
     epochs: int = _parameter(0, "Passes over the training images; 0: kfp-vision chooses.")
-    optimizer: str = _parameter("", f"One of {', '.join(OPTIMIZERS)}; empty: kfp-vision chooses.")
-    preset: str = _parameter("balanced", f"Budget of the run, one of {', '.join(PRESETS)}.")
+    optimizer: Literal["auto", Optimizer] = _parameter("auto", "`auto`: kfp-vision chooses.")
+    preset: Preset = _parameter("balanced", "Budget of the run: 4, 12 or 60 minutes.")
     max_minutes: float = _parameter(
         0.0, "Time limit of the whole run in minutes; 0: that of the preset."
     )
@@ -98,22 +110,21 @@ class Parameters:
 
     def _wrong_types(self) -> Iterator[str]:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if type(value) is not field.type:
-                yield f"`{field.name}` must be of type {_type_name(field)}. Received: {value!r}"
+            value, kind = getattr(self, field.name), type_of(field)
+            if type(value) is not kind:
+                yield f"`{field.name}` must be of type {kind.__name__}. Received: {value!r}"
 
     def _broken_rules(self) -> Iterator[str]:
         numbers = [name for name, value in vars(self).items() if not isinstance(value, str)]
+        limited = [(each.name, choices_of(each)) for each in dataclasses.fields(self)]
+        limited = [(name, choices) for name, choices in limited if choices]
         rules = [
             ("dataset_uri", "must be set", self.dataset_uri),
             ("output_uri", "must be set", self.output_uri),
-            ("task", f"must be one of {['auto', *TASKS]}", self.task in ("auto", *TASKS)),
-            (
-                "optimizer",
-                f"must be empty or one of {list(OPTIMIZERS)}",
-                self.optimizer in ("", *OPTIMIZERS),
+            *(
+                (name, f"must be one of {', '.join(choices)}", getattr(self, name) in choices)
+                for name, choices in limited
             ),
-            ("preset", f"must be one of {list(PRESETS)}", self.preset in PRESETS),
             ("trial_workers", "must be at least 1", self.trial_workers >= 1),
             ("seed", f"must be at most {MAX_SEED}", self.seed <= MAX_SEED),
             *((name, "must not be negative", not getattr(self, name) < 0) for name in numbers),
@@ -127,8 +138,21 @@ class Parameters:
 _FIELDS = {field.name: field for field in dataclasses.fields(Parameters)}
 
 
-def _type_name(field: dataclasses.Field[Any]) -> str:
-    return getattr(field.type, "__name__", str(field.type))
+def choices_of(field: dataclasses.Field[Any]) -> tuple[str, ...]:
+    """Returns the values that a parameter may have, where it has few; none where it has many."""
+    return get_args(field.type) if get_origin(field.type) is Literal else ()
+
+
+def type_of(field: dataclasses.Field[Any]) -> type:
+    """Returns the type of a parameter: bool, int, float or str."""
+    return str if choices_of(field) else field.type  # type: ignore[return-value]
+
+
+def help_of(field: dataclasses.Field[Any]) -> str:
+    """Returns what a parameter means, and which values it may have."""
+    choices = choices_of(field)
+    text: str = field.metadata["help"]
+    return f"{text} One of {', '.join(choices)}." if choices else text
 
 
 def check_names(
@@ -171,7 +195,7 @@ def _normalized(name: str, value: Any) -> Any:
     if name.endswith("_uri") or name == "architecture":
         return _expand_home(os.fspath(value)) if isinstance(value, (str, os.PathLike)) else value
     # Python and YAML write whole learning rates without a point.
-    return float(value) if _FIELDS[name].type is float and type(value) is int else value
+    return float(value) if type_of(_FIELDS[name]) is float and type(value) is int else value
 
 
 def _expand_home(uri: str) -> str:

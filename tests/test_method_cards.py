@@ -7,10 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kfp_vision.components.data_import.importer import ImportConfig
-from kfp_vision.components.data_import.readers import FORMATS
 from kfp_vision.components.data_profiling.findings import RULES
-from kfp_vision.pipelines.parameter_file import render_parameters
 from kfp_vision.pipelines.parameters import Parameters
 
 ROOT = Path(__file__).parent.parent
@@ -87,8 +84,3 @@ def test_the_cards_name_every_code():
     assert len(rejection_codes()) > 15
     assert rejection_codes() <= imported
     assert set(RULES) <= profiled
-
-
-def test_the_parameters_name_every_format():
-    formats = [ImportConfig().dataset_format, *FORMATS, "tfds"]
-    assert all(re.search(rf"# One of auto.*\b{name}\b", render_parameters()) for name in formats)

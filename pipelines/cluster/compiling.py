@@ -7,6 +7,7 @@ from typing import Any
 from kfp import compiler, dsl
 from kfp.dsl.pipeline_context import Pipeline
 
+from kfp_vision.pipelines.arguments import add_choices
 from kfp_vision.pipelines.cluster.placement import place
 from kfp_vision.pipelines.cluster.profile import Profile
 from kfp_vision.pipelines.resources import RUN_HOURS, TTL_HOURS
@@ -41,4 +42,5 @@ def compile_pipeline(path: Path, profile: Profile, trial_workers: int) -> None:
             active_deadline_seconds=RUN_HOURS * 3600,
         ),
     )
+    add_choices(pipeline)
     compiler.Compiler().compile(pipeline, str(path))

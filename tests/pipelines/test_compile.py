@@ -8,6 +8,9 @@ import yaml
 
 from kfp_vision.components.shared.artifacts.dataset_info import SPLITS
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS
+from kfp_vision.components.shared.recipe.budget import PRESETS
+from kfp_vision.components.shared.recipe.training_values import OPTIMIZERS
+from kfp_vision.components.shared.tasks import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,22 @@ def test_a_task_downloads_the_images_that_it_reads_and_no_others(compiled, share
         "evaluate-model": {"dataset_info", "train_sample", "validation", "test"},
         "export-model": {"dataset_info", "calibration", "test"},
     }
+
+
+def test_the_form_shows_the_values_of_a_parameter_as_a_menu(compiled):
+    inputs = compiled["root"]["inputDefinitions"]["parameters"]
+    menus = {name: each["literals"] for name, each in inputs.items() if "literals" in each}
+    assert menus.pop("task") == ["auto", *TASKS]
+    assert menus.pop("optimizer") == ["auto", *OPTIMIZERS]
+    assert menus.pop("preset") == list(PRESETS)
+    assert "manifest" in menus.pop("dataset_format")
+    switches = {name for name, each in inputs.items() if each["parameterType"] == "BOOLEAN"}
+    assert menus == dict.fromkeys(switches, [True, False])
+    # A menu without its default would ask for a choice.
+    assert all(
+        each["defaultValue"] in each["literals"] for each in inputs.values() if "literals" in each
+    )
+    assert all(each["description"] for each in inputs.values())
 
 
 def test_the_training_takes_the_recipe_of_the_search(compiled):

@@ -1,9 +1,11 @@
 """The `dataset_info` artifact: what is known about the images, which are artifacts of their own."""
 
 import dataclasses
+from typing import Literal
 
-__all__ = ["SPLITS", "DatasetInfo"]
+__all__ = ["SPLITS", "DatasetInfo", "SourceFormat"]
 
+SourceFormat = Literal["class_folders", "manifest", "npz", "idx", "tfds"]
 SPLITS = ("train", "validation", "test", "unlabeled")
 
 

@@ -6,12 +6,12 @@ What is spent is the sum of what the stages before have cost, as their artifact 
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 
-__all__ = ["PRESETS", "SECTION", "is_users", "remaining_seconds", "with_budget"]
+__all__ = ["PRESETS", "SECTION", "Preset", "is_users", "remaining_seconds", "with_budget"]
 
 SECTION = "budget"
 
@@ -21,7 +21,8 @@ class _Preset(NamedTuple):
     cost_multiple: float
 
 
-PRESETS = {
+Preset = Literal["fast", "balanced", "best"]
+PRESETS: dict[str, _Preset] = {
     "fast": _Preset(4.0, 1.5),
     "balanced": _Preset(12.0, 2.0),
     "best": _Preset(60.0, 3.0),

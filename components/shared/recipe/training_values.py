@@ -1,11 +1,12 @@
 """The values that settings of the section `training` may have."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-__all__ = ["OPTIMIZERS", "PRECISIONS", "check_values"]
+__all__ = ["OPTIMIZERS", "PRECISIONS", "Optimizer", "check_values"]
 
-OPTIMIZERS = ("adamw", "sgd", "lamb")
+Optimizer = Literal["adamw", "sgd", "lamb"]
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 
 

@@ -9,7 +9,7 @@ __all__ = ["UserChoices"]
 
 @dataclasses.dataclass(frozen=True)
 class UserChoices:
-    """What a user may set of model and training; 0 and "" leave it to the recipe.
+    """What a user may set of model and training; 0 and `auto` leave it to the recipe.
 
     Attributes:
         architecture: A name of the zoo, the URI of a `.keras` file, or `auto`.
@@ -23,7 +23,7 @@ class UserChoices:
     batch_size: int = 0
     learning_rate: float = 0.0
     epochs: int = 0
-    optimizer: str = ""
+    optimizer: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -38,4 +38,5 @@ class UserChoices:
     def hyperparameters(self) -> dict[str, Any]:
         """Returns the hyperparameters that the user has set."""
         names = ("batch_size", "learning_rate", "epochs", "optimizer")
-        return {name: getattr(self, name) for name in names if getattr(self, name)}
+        given = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in given.items() if value not in (0, "auto")}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+from typing import Literal
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.tasks.protocol import (
@@ -20,6 +21,7 @@ __all__ = [
     "Targets",
     "Task",
     "TaskFacts",
+    "TaskName",
     "get_task",
     "task_of",
 ]
@@ -57,7 +59,8 @@ _BINARY = TaskFacts(
     one_class=True,
     has_positive_class=True,
 )
-TASKS = {
+TaskName = Literal["binary", "multiclass", "multilabel"]
+TASKS: dict[str, TaskFacts] = {
     "binary": _BINARY,
     "multiclass": dataclasses.replace(
         _BINARY,

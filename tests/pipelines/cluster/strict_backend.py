@@ -4,7 +4,8 @@ kfp's local orchestrator walks the DAG. Every task is a process with an empty di
 image and nothing in its environment but the secret; its artifacts are copied from and to a bucket
 file by file. Refused is what a backend refuses, and what would come back from it changed.
 
-Sources in kubeflow/pipelines 2.17.0, `backend/src/v2`: `component/launcher_v2.go` (downloads,
+Sources in kubeflow/pipelines 2.17.0: `backend/src/apiserver/template/v2_template.go` (arguments);
+in `backend/src/v2`: `component/launcher_v2.go` (downloads,
 command, outputs), `objectstore/object_store.go` (folders), `metadata/converter.go` (metadata).
 """
 
@@ -61,12 +62,13 @@ class Backend:
         """Runs a compiled pipeline.
 
         Raises:
-            Refused: By the first task that fails.
+            Refused: By the first task that fails, or an argument is none that there is.
         """
         self._numbers, self._lock = itertools.count(1), threading.Lock()
         self._objects = boto3.client("s3")
         self._refusals: list[Exception] = []
         pipeline, *platforms = yaml.safe_load_all(package.read_text(encoding="utf-8"))
+        _check_arguments(pipeline, arguments)
         self._loops = _loop_sources(pipeline)
         self._platform = platforms[0]["platforms"]["kubernetes"] if platforms else {}
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(self.disks / "unused"))
@@ -228,6 +230,17 @@ class Backend:
                 self._upload(each, bucket, f"{key}/{each.name}")
         elif path.exists():
             self._objects.upload_file(str(path), bucket, key)
+
+
+def _check_arguments(pipeline: Mapping[str, Any], arguments: Mapping[str, Any]) -> None:
+    """Checks the arguments of a run as the API server does, before anything starts."""
+    inputs = pipeline["root"].get("inputDefinitions", {}).get("parameters", {})
+    if unknown := set(arguments) - set(inputs):
+        raise Refused(f"parameter(s) provided are not required by pipeline: {sorted(unknown)}")
+    for name, value in arguments.items():
+        allowed = inputs[name].get("literals", [value])
+        if value not in allowed:
+            raise Refused(f"{name} {value!r} does not match any of the allowed values: {allowed}")
 
 
 def _loop_sources(pipeline: Mapping[str, Any]) -> set[tuple[str, str]]:

@@ -9,6 +9,9 @@ from kfp import compiler, dsl
 from strict_backend import Backend
 from wire_format import Refused
 
+from kfp_vision.pipelines.cluster.compiling import compile_pipeline
+from kfp_vision.pipelines.cluster.profile import Profile
+
 
 def component(function: Callable[..., Any]) -> Any:
     return dsl.component(
@@ -96,6 +99,18 @@ def test_metadata_that_would_not_come_back_is_refused(run):
     ):
         with pytest.raises(Refused, match=message):
             run(pipeline, case=case)
+
+
+def test_a_value_that_is_not_in_the_menu_is_refused(s3, tmp_path):
+    arguments = {"dataset_uri": "s3://nowhere", "output_uri": "s3://nowhere"}
+    compile_pipeline(tmp_path / "pipeline.yaml", Profile(), trial_workers=1)
+    backend = Backend(tmp_path / "disks", s3)
+    for changed in ({"preset": "slow"}, {"preset": ""}, {"learn_batch_size": 1.5}):
+        with pytest.raises(Refused, match="does not match any of the allowed values"):
+            backend.run(tmp_path / "pipeline.yaml", arguments | changed)
+    with pytest.raises(Refused, match=r"not required by pipeline: \['zebra'\]"):
+        backend.run(tmp_path / "pipeline.yaml", arguments | {"zebra": 1})
+    assert not backend.logs
 
 
 def test_inputs_that_no_process_can_start_with_are_refused(run):
