@@ -19,6 +19,7 @@ __all__ = ["profile_report", "write_page"]
 # Beyond these a page grows by megabytes and shows nothing more.
 _GALLERY_CLASSES = 24
 _GALLERY_IMAGES = 6
+_TABLE_CLASSES = 1000
 
 
 def profile_report(info: DatasetInfo, profile: Profile, plan: RunPlan | None) -> StageReport:
@@ -75,8 +76,13 @@ def write_page(info: DatasetInfo, report: StageReport, recipe: Recipe, path: Pat
 
 
 def _class_rows(info: DatasetInfo, counts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
-    """Returns one row per class: its counts, its share of the training images, and relative."""
+    """Returns a class's counts, its share of the training images, and relative to the largest.
+
+    There is a row of each class or, where they are many, of those with the fewest images.
+    """
     train = counts.get("train", {})
+    rarest = sorted(info.classes, key=lambda name: train.get(name, 0))[:_TABLE_CLASSES]
+    shown = set(rarest)
     total, highest = info.splits.get("train") or 1, max([1, *train.values()])
     return [
         {
@@ -86,6 +92,7 @@ def _class_rows(info: DatasetInfo, counts: Mapping[str, Mapping[str, int]]) -> l
             "relative": train.get(name, 0) / highest,
         }
         for name in info.classes
+        if name in shown
     ]
 
 

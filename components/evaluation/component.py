@@ -25,6 +25,7 @@ def evaluate_model(
     """
     from pathlib import Path
 
+    from kfp_vision.components.evaluation import server_page
     from kfp_vision.components.evaluation.calibration_images import write_calibration_images
     from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
     from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
@@ -47,16 +48,11 @@ def evaluate_model(
         )
         write_calibration_images(dataset_dir, Path(calibration.path))
     hand_on(evaluation, "evaluation", model)
-    for split, scores in result.metrics.items():
-        log_metrics(metrics, {f"{split}_{name}": score["value"] for name, score in scores.items()})
-    for name, scores in result.baselines.items():
-        value = scores.get(result.primary, {}).get("value")
-        log_metrics(metrics, {f"{name}_{result.primary}": value})
-    log_metrics(metrics, {"passed": result.passed})
-    # The KFP page draws one cell per pair of classes: beyond this it is no longer readable.
-    if 0 < len(result.confusion) <= 50:
+    log_metrics(metrics, server_page.scalars(result))
+    if result.confusion:
         classes = [row["class"] for row in result.per_class]
-        classification.log_confusion_matrix(classes, result.confusion)
+        shown = server_page.confusion_table(classes, result.confusion)
+        classification.log_confusion_matrix(*shown)
     # A test split of one class has no curve.
     if len(result.confusion) == 2 and result.curves["roc"]:
         (curve,) = result.curves["roc"].values()

@@ -18,6 +18,7 @@ __all__ = [
     "frequent_confusions",
     "metric_names",
     "operating_charts",
+    "weakest_classes",
 ]
 
 _CURVES = {
@@ -25,6 +26,7 @@ _CURVES = {
     "precision_recall": ("Precision and recall", "Recall", "Precision"),
 }
 _SHARE = (0.0, 1.0)
+_TABLE_CLASSES = 1000
 # The accuracy of fewer says nothing: its standard error is above 0.15.
 _MIN_BIN_IMAGES = 10
 
@@ -112,6 +114,13 @@ def frequent_confusions(
         for true, predicted in pairs
         if wrong[true, predicted]
     ]
+
+
+def weakest_classes(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns the rows of all classes or, where they are many, of those of the lowest F1."""
+    lowest = sorted(rows, key=lambda row: np.inf if row["f1"] is None else row["f1"])
+    shown = {row["class"] for row in lowest[:_TABLE_CLASSES]}
+    return [row for row in rows if row["class"] in shown]
 
 
 def operating_charts(curves: Mapping[str, Mapping[str, Mapping[str, list[float]]]]) -> list[Chart]:

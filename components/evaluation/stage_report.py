@@ -11,6 +11,7 @@ from kfp_vision.components.evaluation.report_evidence import (
     frequent_confusions,
     metric_names,
     operating_charts,
+    weakest_classes,
 )
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, Export
 from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
@@ -75,7 +76,7 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
         "meanings": _METRIC_MEANINGS | (_MEANINGS_OF_POSITIVE if positive else {}),
         "baseline_meanings": _BASELINE_MEANINGS,
         "comparisons": {name: compare_baselines(summary, name) for name in names},
-        "per_class": evaluation.per_class,
+        "per_class": weakest_classes(evaluation.per_class),
         "confusion": confusion_cells(classes, confusion) if confusion else None,
         "confusions": frequent_confusions(classes, confusion) if confusion else [],
         "operating": operating_charts(evaluation.curves),

@@ -11,7 +11,7 @@ Figure = float | str | list[float]
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """An image that shows a finding; the thumbnail is a PNG data URI."""
+    """An image that shows a finding; the thumbnail is a data URI."""
 
     path: str
     split: str
@@ -58,7 +58,7 @@ class Profile:
         class_counts: Split -> class name -> number of images.
         figures: `label_entropy_bits` and others, the report shows all.
         histograms: Of sizes and gray levels.
-        thumbnails: Class name -> a few PNG data URIs of training images.
+        thumbnails: Class name -> a few data URIs of training images.
     """
 
     findings: list[Finding]

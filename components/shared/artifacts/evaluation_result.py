@@ -42,7 +42,7 @@ class Evaluation:
             "ece_chance95_after", "nll_before", "nll_after", "bins_before", "bins_after"}` on the
             test split; bins are `[{"confidence", "accuracy", "count"}]`, empty ones left out.
         mistakes: The most confident ones: `{"path", "label", "predicted", "confidence",
-            "thumbnail"}`; the thumbnail is a PNG data URI.
+            "thumbnail"}`; the thumbnail is a data URI.
         passed: Whether the model is clearly above the zero rule and clearly below no baseline.
         reasons: Why not, one sentence each.
         outcome: `better` (than every baseline), `indistinguishable` (from one), `outperformed` (by

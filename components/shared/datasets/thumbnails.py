@@ -9,16 +9,23 @@ from PIL import Image
 __all__ = ["thumbnail"]
 
 _SIDE = 64
+_LARGE_BYTES = 4096
+_QUALITY = 85
 
 
 def thumbnail(pixels: np.ndarray) -> str:
-    """Returns a PNG data URI of at most 64x64 pixels; small images keep their size.
+    """Returns a data URI of at most 64x64 pixels; small images keep their size.
+
+    It is a PNG, or a JPEG where that would be large: a page holds up to 200 of them.
 
     Args:
         pixels: uint8 [height, width, channels], 1 or 3 channels.
     """
     image = Image.fromarray(pixels.squeeze(axis=2) if pixels.shape[2] == 1 else pixels)
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
-    file = io.BytesIO()
+    kind, file = "png", io.BytesIO()
     image.save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    if file.tell() > _LARGE_BYTES:
+        kind, file = "jpeg", io.BytesIO()
+        image.save(file, "JPEG", quality=_QUALITY)
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode("ascii")

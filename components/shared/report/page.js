@@ -150,7 +150,20 @@ for (const button of every(".thumb")) {
     enlarged.showModal();
   });
 }
-enlarged.addEventListener("click", (event) => { if (event.target === enlarged) enlarged.close(); });
+// No form: a sandboxed frame, such as that of a Kubeflow Pipelines server, sends none.
+enlarged.addEventListener("click", (event) => {
+  if (event.target === enlarged || event.target.closest("button")) enlarged.close();
+});
+
+// In a frame without an address of its own a link to a section would be one to the page around it.
+if (location.protocol === "about:") {
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    if (!link) return;
+    event.preventDefault();
+    document.getElementById(link.getAttribute("href").slice(1))?.scrollIntoView();
+  });
+}
 
 // The section in view is marked in the navigation.
 const links = new Map(every("nav a").map((link) => [link.hash.slice(1), link]));

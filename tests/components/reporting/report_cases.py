@@ -47,9 +47,9 @@ def renamed(run: Artifacts, classes: list[str]) -> Artifacts:
     )
 
 
-def many_classes(run: Artifacts, count: int = 1000) -> Artifacts:
+def many_classes(run: Artifacts, count: int = 1000, prefix: str = "class ") -> Artifacts:
     """Returns a run of `count` classes with Poisson confusions."""
-    classes = [f"class {index:04d}" for index in range(count)]
+    classes = [f"{prefix}{index:04d}" for index in range(count)]
     confusion = np.random.default_rng(0).poisson(0.02, (count, count)) + 40 * np.eye(
         count, dtype=int
     )

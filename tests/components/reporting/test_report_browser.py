@@ -1,5 +1,6 @@
 """The page in headless Chromium, with every host name unresolvable."""
 
+import html
 import json
 import shutil
 from collections.abc import Iterator
@@ -228,6 +229,54 @@ def luminance(rgb: list[int]) -> float:
 def contrast(first: float, second: float) -> float:
     """Returns the contrast ratio (WCAG 2.2) of two luminances."""
     return (max(first, second) + 0.05) / (min(first, second) + 0.05)
+
+
+@pytest.fixture
+def framed(browser: webdriver.Chrome, reports: dict[str, Path], tmp_path: Path) -> None:
+    """Opens the report as the page of a KFP 2.17 server does: in a sandbox, 600 pixels high.
+
+    Source: `frontend/src/components/viewers/HTMLViewer.tsx` of kubeflow/pipelines.
+    """
+    content = html.escape((reports["plain"] / "report.html").read_text(encoding="utf-8"))
+    page = tmp_path / "server.html"
+    page.write_text(
+        "<!doctype html><meta charset=utf-8><title>server</title>"
+        f'<iframe sandbox="allow-scripts" style="width:100%;height:600px" srcdoc="{content}">'
+    )
+    show(browser, page.as_uri())
+    browser.switch_to.frame(0)
+
+
+def is_in_view(browser: webdriver.Chrome, section: str) -> bool:
+    """Returns whether a section begins at the top, or the page ends with it."""
+    return bool(
+        browser.execute_script(
+            "const top = document.getElementById(arguments[0]).getBoundingClientRect().top;"
+            "const root = document.documentElement;"
+            "return Math.abs(top) < 120 || scrollY + innerHeight > root.scrollHeight - 2",
+            section,
+        )
+    )
+
+
+def test_the_page_works_in_the_sandbox_of_a_server(browser: webdriver.Chrome, framed: None) -> None:
+    browser.get_log("browser")
+    table = browser.find_element(By.CSS_SELECTOR, "#results [data-sortable]")
+    click(browser, table.find_elements(By.CSS_SELECTOR, "th button")[3])
+    shown = [float(text) for text in column(browser, table, 3)]
+    assert shown == sorted(shown, reverse=True)
+    click(browser, browser.find_element(By.CSS_SELECTOR, ".cards .thumb"))
+    dialog = browser.find_element(By.ID, "enlarged")
+    assert dialog.is_displayed()
+    click(browser, dialog.find_element(By.TAG_NAME, "button"))
+    assert not dialog.is_displayed()
+    # A link to a section must not load the page around the frame into it.
+    for link in browser.find_elements(By.CSS_SELECTOR, "a[href^='#']"):
+        target = (link.get_attribute("href") or "").partition("#")[2]
+        click(browser, link)
+        WebDriverWait(browser, 5).until(lambda held: is_in_view(held, target), target)  # noqa: B023
+    severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert severe == []
 
 
 def test_the_page_can_be_read_without_a_script(

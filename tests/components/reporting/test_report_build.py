@@ -6,14 +6,16 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_artifacts import Artifacts
-from report_cases import CASES
+from report_cases import CASES, LONG, many_classes
 
 from kfp_vision.components.reporting.build import build_report
 from kfp_vision.components.reporting.report_json import total_cost
 from kfp_vision.components.shared.artifacts.evaluation_result import Export, PositiveClass
 from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.report.records import Stages
 
 
@@ -41,13 +43,38 @@ def test_every_run_renders_as_one_file_without_nan(name: str, reports: dict[str,
     page = (reports[name] / "report.html").read_text(encoding="utf-8")
     held = loads(page)
     assert all(
-        target.startswith(("data:image/png;base64,", "#")) for target in held.targets if target
+        target.startswith(("data:image/png;base64,", "data:image/jpeg;base64,", "#"))
+        for target in held.targets
+        if target
     )
     assert not {"link", "iframe", "object", "embed", "base"} & set(held.tags)
     assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|import\(", page)
     text = re.sub(r"<script>.*?</script>|<style>.*?</style>", "", page, flags=re.DOTALL)
     assert not re.search(r"\b(NaN|nan|None|undefined)\b", text)
     assert len(page) < 5e6
+
+
+def test_a_page_of_many_classes_long_names_and_noise_can_be_shown(
+    digits_run: Artifacts, tmp_path: Path
+) -> None:
+    """The page of a KFP server loads an HTML artifact whole, and freezes on a large one."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    run = many_classes(digits_run, 3000, LONG)
+    mistake = run.evaluation.mistakes[0] | {"thumbnail": thumbnail(noise)}
+    run = dataclasses.replace(
+        run,
+        profile=dataclasses.replace(
+            run.profile,
+            thumbnails=dict.fromkeys(run.dataset.classes, [thumbnail(noise)] * 6),
+        ),
+        evaluation=dataclasses.replace(run.evaluation, mistakes=[mistake] * 24),
+    )
+    build_report(run.write(tmp_path), tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_bytes()
+    assert len(page) < 5e6
+    assert page.count(b"data:image/jpeg") > 150
+    assert b"The 1,000 of 3,000 classes of the lowest F1" in page
+    assert b"The 1,000 of 3,000 classes with the fewest training images" in page
 
 
 def test_class_names_are_text_and_never_markup(reports: dict[str, Path]) -> None:

@@ -1,0 +1,56 @@
+"""What the page of a Kubeflow Pipelines server shows of an evaluation.
+
+The figures lie in the server's database, and its page draws little: 15 pixels a cell of a confusion
+matrix, tables sorted by name, ten rows at a time. C is the number of classes.
+
+Source: `frontend/src/components/viewers` of kubeflow/pipelines 2.17.0.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
+
+__all__ = ["confusion_table", "scalars"]
+
+_MAX_CLASSES = 40
+
+
+def scalars(evaluation: Evaluation) -> dict[str, float | None]:
+    """Returns name -> number; the primary metric has the first name of an alphabetical table."""
+    primary = f"test_{evaluation.primary}"
+    values = {
+        f"{split}_{name}": score["value"]
+        for split, scores in evaluation.metrics.items()
+        for name, score in scores.items()
+    }
+    for name, scores in evaluation.baselines.items():
+        values[f"{name}_{evaluation.primary}"] = scores.get(evaluation.primary, {}).get("value")
+    first = {f"(primary) {primary}": values.pop(primary, None)}
+    return {**first, "passed": float(evaluation.passed), **values}
+
+
+def confusion_table(
+    classes: Sequence[str], confusion: Sequence[Sequence[int]]
+) -> tuple[list[str], list[list[int]]]:
+    """Returns names and counts [n][n] of at most 40 rows, `[true][predicted]`.
+
+    Of more classes those that are confused most have rows; the others are summed up in a last one.
+
+    Args:
+        classes: C names.
+        confusion: Counts [C][C], `[true][predicted]`.
+    """
+    counts = np.asarray(confusion, np.int64)
+    if len(classes) <= _MAX_CLASSES:
+        return list(classes), counts.tolist()
+    wrong = counts * (1 - np.eye(len(counts), dtype=np.int64))
+    order = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")
+    shown = np.sort(order[: _MAX_CLASSES - 1])
+    place = np.full(len(classes), len(shown))
+    place[shown] = np.arange(len(shown))
+    summed = np.zeros((len(shown) + 1, len(shown) + 1), np.int64)
+    np.add.at(summed, (place[:, None], place[None, :]), counts)
+    names = [classes[index] for index in shown]
+    return [*names, f"{len(classes) - len(shown)} other classes"], summed.tolist()
