@@ -14,8 +14,10 @@ from kfp_vision.components.shared.runtime.container_images import image_name
 from kfp_vision.pipelines.cluster.profile import Pool, Profile
 from kfp_vision.pipelines.resources import BACK_OFF_FACTOR, BACK_OFF_S, Resources
 
-__all__ = ["QUEUE_LABEL", "SECRET_KEYS", "place"]
+__all__ = ["PART_LABEL", "QUEUE_LABEL", "SECRET_KEYS", "WORKSPACE", "place"]
 
+# Of every pod of a task: what policies of the cluster select.
+PART_LABEL = {"app.kubernetes.io/part-of": "kfp-vision"}
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 # Keys of the secret, which become environment variables of the same names; each may be missing.
 SECRET_KEYS = (
@@ -27,6 +29,8 @@ SECRET_KEYS = (
     "AWS_REGION",
     "STORAGE_EMULATOR_HOST",
 )
+# Where the volume of a profile is.
+WORKSPACE = "/workspace"
 _GOOGLE_FOLDER = "/var/run/secrets/kfp-vision"
 
 
@@ -44,8 +48,9 @@ def place(task: dsl.PipelineTask, profile: Profile) -> None:
     # Not `run_as_user`: the image has a numeric user, and OpenShift gives each namespace its own.
     kubernetes.set_security_context(task, run_as_non_root=True)
     _give_access(task, profile)
-    if profile.queue:
-        kubernetes.add_pod_label(task, QUEUE_LABEL, profile.queue)
+    labels = PART_LABEL | ({QUEUE_LABEL: profile.queue} if profile.queue else {})
+    for label, value in labels.items():
+        kubernetes.add_pod_label(task, label, value)
 
 
 def _give_access(task: dsl.PipelineTask, profile: Profile) -> None:
@@ -54,6 +59,8 @@ def _give_access(task: dsl.PipelineTask, profile: Profile) -> None:
     if profile.secret:
         names = {key: key for key in SECRET_KEYS}
         kubernetes.use_secret_as_env(task, profile.secret, names, optional=True)
+    if profile.workspace:
+        kubernetes.mount_pvc(task, profile.workspace, WORKSPACE)
     if profile.google_secret:
         kubernetes.use_secret_as_volume(task, profile.google_secret, _GOOGLE_FOLDER)
         task.set_env_variable("GOOGLE_APPLICATION_CREDENTIALS", f"{_GOOGLE_FOLDER}/key.json")

@@ -88,6 +88,7 @@ class Profile:
         google_secret: Kubernetes secret with the `key.json` of a Google service account.
         service_account: For the run; a pipeline cannot name it itself.
         queue: Local queue of Kueue.
+        workspace: Claim of a volume that all tasks share, see `placement.WORKSPACE`.
         stages: Stage -> fields of `Resources` that differ from the table.
     """
 
@@ -100,6 +101,7 @@ class Profile:
     google_secret: str = ""
     service_account: str = ""
     queue: str = ""
+    workspace: str = ""
     stages: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -2,66 +2,22 @@
 
 import dataclasses
 import re
-from typing import Any
 
 import pytest
 import yaml
+from compiled_pipeline import Task, all_tasks, documents, tasks
 
-from kfp_vision.pipelines.cluster.compiling import compile_pipeline
-from kfp_vision.pipelines.cluster.placement import QUEUE_LABEL, SECRET_KEYS
+from kfp_vision.pipelines.cluster.placement import PART_LABEL, QUEUE_LABEL, SECRET_KEYS, WORKSPACE
 from kfp_vision.pipelines.cluster.profile import PROFILES, Profile, read_profile
 from kfp_vision.pipelines.resources import RUN_HOURS, STAGES, TTL_HOURS
 
 GPU_STAGES = {name for name, resources in STAGES.items() if resources.image == "gpu"}
-Document = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """A task of a compiled pipeline: its part of each document."""
-
-    stage: str
-    container: Document
-    kubernetes: Document
-    retry: Document
-
-
-def documents(path, profile: Profile, trial_workers: int = 1) -> tuple[Document, Document]:
-    file = path / "pipeline.yaml"
-    compile_pipeline(file, profile, trial_workers)
-    pipeline, platform = yaml.safe_load_all(file.read_text())
-    return pipeline, platform["platforms"]["kubernetes"]
-
-
-def tasks(pipeline: Document, platform: Document) -> list[Task]:
-    """Returns all tasks; those that only hold others have no executor."""
-    components = pipeline["components"]
-    dags = [
-        pipeline["root"]["dag"],
-        *(each["dag"] for each in components.values() if "dag" in each),
-    ]
-    found = []
-    for task in (task for dag in dags for task in dag["tasks"].values()):
-        label = components[task["componentRef"]["name"]].get("executorLabel")
-        if label:
-            stage = re.sub(r"-\d+$", "", label.removeprefix("exec-")).replace("-", "_")
-            found.append(
-                Task(
-                    stage,
-                    pipeline["deploymentSpec"]["executors"][label]["container"],
-                    platform["deploymentSpec"]["executors"][label],
-                    task.get("retryPolicy", {}),
-                )
-            )
-    return found
 
 
 @pytest.fixture(scope="module", params=PROFILES)
 def placed(request, tmp_path_factory) -> tuple[Profile, list[Task]]:
     profile = read_profile(request.param)
-    path = tmp_path_factory.mktemp(request.param)
-    # Several workers have tasks of their own.
-    return profile, [each for n in (1, 2) for each in tasks(*documents(path, profile, n))]
+    return profile, all_tasks(tmp_path_factory.mktemp(request.param), profile)
 
 
 def test_the_table_has_every_stage_and_no_other(placed):
@@ -168,6 +124,7 @@ def test_a_team_has_its_registry_queue_and_secrets(tmp_path):
         secret="bucket",
         google_secret="google",
         queue="vision",
+        workspace="volume",
     )
     found = tasks(*documents(tmp_path, profile))
     images = {task.container["image"] for task in found}
@@ -177,10 +134,14 @@ def test_a_team_has_its_registry_queue_and_secrets(tmp_path):
     assert re.fullmatch(r"ghcr\.io/team/kfp-vision/python-cpu:\S+", by_tag)
     for task in found:
         assert [each["secretName"] for each in task.kubernetes["imagePullSecret"]] == ["registry"]
-        assert task.kubernetes["podMetadata"]["labels"] == {QUEUE_LABEL: "vision"}
+        labels = task.kubernetes["podMetadata"]["labels"]
+        assert labels == {**PART_LABEL, QUEUE_LABEL: "vision"}
         (secret,) = task.kubernetes["secretAsEnv"]
         assert secret["secretName"] == "bucket"
         assert {each["envVar"] for each in secret["keyToEnv"]} == set(SECRET_KEYS)
+        (mount,) = task.kubernetes["pvcMount"]
+        assert mount["mountPath"] == WORKSPACE
+        assert mount["pvcNameParameter"]["runtimeValue"]["constant"] == "volume"
         (volume,) = task.kubernetes["secretAsVolume"]
         (variable,) = task.container["env"]
         assert volume["secretName"] == "google"
