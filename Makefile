@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run run-small test test-all test-docker images sbom coverage lint types compile dist lock bench bench-search-against clean
+.PHONY: help install run run-small test test-all test-docker kubernetes images sbom coverage lint types compile dist lock bench bench-search-against clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ test-all: $(INSTALLED) ## Run the tests, those that take minutes too
 
 test-docker: $(INSTALLED) ## Run the tests of containers, in the image that `make images` has built
 	$(BIN)/pytest -m docker
+
+kubernetes: $(INSTALLED) ## Build the Kubernetes that tests of manifests start (Go, 12 minutes, once)
+	$(BIN)/python tests/kubernetes_programs/build.py
 
 coverage: $(INSTALLED) ## Run the tests and measure what they cover, below pyproject.toml's floor it fails
 	$(PYTEST) --cov --cov-report=term:skip-covered
