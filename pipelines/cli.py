@@ -1,36 +1,34 @@
-"""The command line: `kfp-vision run | inspect | init | compile | predict | report`.
+"""The command line: `kfp-vision run | inspect | init | compile | submit | ... | predict | report`.
 
 Everything heavy is imported inside a command, so that `--help` answers at once.
 """
 
 import contextlib
 import dataclasses
-import inspect
 import os
 import signal
 import sys
 import webbrowser
-from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from kfp_vision.pipelines.cluster.commands import add_commands
 from kfp_vision.pipelines.local.processes import Stopped, raise_on_signals
-from kfp_vision.pipelines.parameter_file import read_parameters, render_parameters
-from kfp_vision.pipelines.parameters import (
-    INSPECTED,
-    Parameters,
-    choices_of,
-    type_of,
+from kfp_vision.pipelines.options import (
+    PARAMETERS,
+    ParameterFile,
+    given_options,
+    with_parameter_options,
 )
+from kfp_vision.pipelines.parameter_file import read_parameters, render_parameters
+from kfp_vision.pipelines.parameters import INSPECTED
 
 __all__ = ["main"]
-
-_Command = TypeVar("_Command", bound=Callable[..., None])
 
 
 class _Commands(TyperGroup):
@@ -58,51 +56,6 @@ app = typer.Typer(
 )
 
 
-def _with_parameter_options(*names: str) -> Callable[[_Command], _Command]:
-    """Turns the `**options` of a command into one typed option for each of the parameters."""
-
-    def flags(field: dataclasses.Field[Any]) -> list[str]:
-        if field.name == "output_uri":
-            return ["--output", "--output-uri"]
-        name = field.name.replace("_", "-")
-        return [f"--{name}/--no-{name}" if field.type is bool else f"--{name}"]
-
-    options = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[
-                type_of(field) | None,
-                typer.Option(
-                    *flags(field),
-                    help=field.metadata["help"],
-                    metavar=f"<{'|'.join(choices_of(field))}>" if choices_of(field) else None,
-                    show_default=False,
-                ),
-            ],
-        )
-        for field in dataclasses.fields(Parameters)
-        if field.name in names
-    ]
-
-    def decorate(command: _Command) -> _Command:
-        signature = inspect.signature(command)
-        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-        command.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=own + options
-        )
-        command.__annotations__.update({option.name: option.annotation for option in options})
-        return command
-
-    return decorate
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options that are on the command line."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
 @app.callback(invoke_without_command=True)
 def _app(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -113,11 +66,9 @@ def _app(
 
 
 @app.command()
-@_with_parameter_options(*(field.name for field in dataclasses.fields(Parameters)))
+@with_parameter_options(*PARAMETERS)
 def run(
-    params: Annotated[
-        Path | None, typer.Argument(help="YAML file of parameters; options override it.")
-    ] = None,
+    params: ParameterFile = None,
     runner: Annotated[
         Literal["subprocess", "docker"],
         typer.Option(help="What every task runs in; `docker` needs the image of `make images`."),
@@ -139,7 +90,7 @@ def run(
     from kfp_vision.pipelines import api
     from kfp_vision.pipelines.local.container_settings import Limits
 
-    parameters = read_parameters(params, _given(options))
+    parameters = read_parameters(params, given_options(options))
     limits = Limits(cpus, memory_gib)
     try:
         run = api.train(**dataclasses.asdict(parameters), runner=runner, limits=limits)
@@ -151,7 +102,7 @@ def run(
 
 
 @app.command(name="inspect")
-@_with_parameter_options(*INSPECTED)
+@with_parameter_options(*INSPECTED)
 def inspect_dataset(
     uri: Annotated[str, typer.Argument(help="The dataset, as for `run --dataset-uri`.")],
     output: Annotated[
@@ -167,7 +118,7 @@ def inspect_dataset(
     """
     from kfp_vision.pipelines import api
 
-    found = api.inspect(uri, output, **_given(options))
+    found = api.inspect(uri, output, **given_options(options))
     if as_json:
         print(found.as_json(), flush=True)
     else:
@@ -207,12 +158,15 @@ def compile_pipeline(
     from kfp_vision.pipelines.cluster.compiling import compile_pipeline
     from kfp_vision.pipelines.cluster.profile import read_profile
 
-    changes = _given({"registry": registry, "secret": secret})
+    changes = given_options({"registry": registry, "secret": secret})
     cluster = read_profile(profile, changes)
     compile_pipeline(path, cluster, trial_workers)
     print(f"{path} is written.")
     if cluster.service_account:
         print(f"Run it with the service account {cluster.service_account}, which is not in a file.")
+
+
+add_commands(app)
 
 
 @app.command()

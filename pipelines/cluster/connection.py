@@ -23,7 +23,7 @@ from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentia
 from kfp_server_api import ApiException
 from urllib3 import exceptions
 
-__all__ = ["BackendError", "connect"]
+__all__ = ["BackendError", "connect", "get"]
 
 _CONNECT_S = 5.0
 _READ_S = 60.0
@@ -119,6 +119,25 @@ def connect(host: str = "", namespace: str = "", ca_cert: str = "") -> kfp.Clien
     # The first question is open to all, this one is not.
     client.list_experiments(page_size=1)
     return client
+
+
+def get(client: kfp.Client, path: str, **query: str) -> urllib3.BaseHTTPResponse:
+    """Asks the server for what the SDK has no method for; the body of the answer is still unread.
+
+    Raises:
+        BackendError: There is no answer, or the status is not that of success.
+    """
+    api = client._run_api.api_client
+    response: urllib3.BaseHTTPResponse = api.call_api(
+        path,
+        "GET",
+        query_params=list(query.items()),
+        header_params={"Accept": "*/*"},
+        auth_settings=["Bearer"],
+        _return_http_data_only=True,
+        _preload_content=False,
+    )
+    return response
 
 
 def _check_cluster() -> None:

@@ -1,6 +1,7 @@
 """The last lines of a run: metrics, cost and where the results are, or why it failed."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from kfp_vision.pipelines.local.display import format_duration
 from kfp_vision.pipelines.local.run_record import RunResult, local_folder
 from kfp_vision.pipelines.publishing.publish import MODEL_FILE
 
-__all__ = ["describe_failure", "print_summary"]
+__all__ = ["describe_failure", "print_results", "print_summary"]
 
 
 def describe_failure(result: RunResult) -> str:
@@ -28,27 +29,41 @@ def print_summary(result: RunResult, output_uri: str, console: Console) -> None:
     """Prints metrics, cost and places of a finished run, and why its model is rejected."""
     output_uri = output_uri.rstrip("/")
     logs = f"{output_uri}/logs" if is_remote(output_uri) else str(local_folder(output_uri) / "logs")
-    folder, _ = open_folder(output_uri)
-    _print_report(json.loads(folder.read("report.json")), console)
-    console.print(
+    time = (
         f"Wall clock {format_duration(result.seconds)}, of which orchestration "
-        f"{result.orchestration_share:.0%} (start-up of tasks, imports, bookkeeping).",
-        highlight=False,
-        soft_wrap=True,
+        f"{result.orchestration_share:.0%} (start-up of tasks, imports, bookkeeping)."
     )
-    places = [
-        ("Report", f"{output_uri}/report.html"),
-        ("Models", f"{output_uri}/model"),
-        ("Recipe", f"{output_uri}/recipe.json"),
-        ("Logs", logs),
-    ]
-    for name, path in places:
-        if name != "Models" or folder.exists(MODEL_FILE):
-            console.print(f"{name:<8} {path}", markup=False, highlight=False, soft_wrap=True)
+    print_results(output_uri, time, {"Logs": logs}, console)
     if result.status == "rejected":
         console.print(
             result.reason, style="bold red", markup=False, highlight=False, soft_wrap=True
         )
+
+
+def print_results(output_uri: str, time: str, more: Mapping[str, str], console: Console) -> None:
+    """Prints the metrics of a run, and where its results lie.
+
+    Args:
+        output_uri: Of the run.
+        time: A line about the time that it took.
+        more: Other places to look at, by name.
+        console: To print on.
+
+    Raises:
+        StorageError: The results cannot be read.
+    """
+    folder, _ = open_folder(output_uri)
+    _print_report(json.loads(folder.read("report.json")), console)
+    console.print(time, highlight=False, soft_wrap=True)
+    places = {
+        "Report": f"{output_uri}/report.html",
+        "Models": f"{output_uri}/model",
+        "Recipe": f"{output_uri}/recipe.json",
+        **more,
+    }
+    for name, path in places.items():
+        if name != "Models" or folder.exists(MODEL_FILE):
+            console.print(f"{name:<8} {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_report(report: dict[str, Any], console: Console) -> None:

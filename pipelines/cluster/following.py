@@ -1,0 +1,185 @@
+"""Follows a run until it ends: the display of `run`, from what the server tells every few seconds.
+
+A pod that cannot start is named as soon as Kubernetes knows why; so is an attempt that has failed.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import kfp
+from rich.console import Console
+
+from kfp_vision.components.shared.runtime.progress import NOTE_PREFIX, PREFIX
+from kfp_vision.pipelines.cluster.connection import BackendError
+from kfp_vision.pipelines.cluster.pods import Pods, is_hopeless
+from kfp_vision.pipelines.cluster.reasons import attempt_reason
+from kfp_vision.pipelines.cluster.runs import Run, read_run
+from kfp_vision.pipelines.cluster.workflow import Stage
+from kfp_vision.pipelines.local.display import Display, Outcome, open_display
+from kfp_vision.pipelines.local.events import mark_line, read_event
+
+__all__ = ["StuckError", "follow_run"]
+
+_POLL_S = 3.0
+# A log is read whole each time: this many times as long as that took, nothing is asked.
+_REST = 10.0
+# What a pod waits for in its first seconds is not worth a line.
+_PATIENCE_S = 15.0
+# A tag that does not exist is tried again by Kubernetes for ever.
+_HOPELESS_S = 30.0
+# A server that is restarted, or a laptop that changes its network.
+_SILENCE_S = 900.0
+
+
+class StuckError(RuntimeError):
+    """A stage cannot start until somebody changes something."""
+
+
+@dataclasses.dataclass
+class _Seen:
+    """What has been shown of a stage.
+
+    Attributes:
+        waiting_since: Of the pod that waits, by this machine's clock.
+        reason: Why it waits, as shown.
+        notes: Lines of the log that were shown, of the attempt `pod`.
+        failures: Attempts whose failure was shown.
+        read_again_at: When the log may be read again.
+    """
+
+    ended: bool = False
+    pod: str = ""
+    waiting_since: float = 0.0
+    reason: str = ""
+    notes: int = 0
+    failures: int = 0
+    read_again_at: float = 0.0
+
+
+def follow_run(connect: Callable[[], kfp.Client], run_id: str, console: Console) -> Run:
+    """Shows a run until it has ended, and returns it.
+
+    Args:
+        connect: Returns a client; called again when the credentials have expired.
+        run_id: Of the run.
+        console: Shows the progress.
+
+    Raises:
+        ValueError: There is no such run.
+        BackendError: The server has refused, or been away for a quarter of an hour.
+        StuckError: A pod cannot start, for a reason that time does not mend.
+    """
+    reader = _Reader(connect, run_id, console)
+    with open_display(console) as display:
+        follower = _Follower(display)
+        while True:
+            run = reader.read()
+            follower.show(run, Pods(reader.client, run_id, run.workflow.namespace))
+            if run.ended:
+                return run
+            time.sleep(_POLL_S)
+
+
+class _Reader:
+    """Reads a run from a server that may be away for some time."""
+
+    def __init__(self, connect: Callable[[], kfp.Client], run_id: str, console: Console) -> None:
+        self._connect, self._run_id, self._console = connect, run_id, console
+        self.client = connect()
+
+    def read(self) -> Run:
+        """Returns the run, waiting for a server that is away; asks for new credentials once."""
+        silent_since, renewed = time.monotonic(), False
+        told = False
+        while True:
+            try:
+                return read_run(self.client, self._run_id)
+            except BackendError as error:
+                away = error.status == 0 or error.status >= 500
+                if error.status == 401 and not renewed:
+                    self.client, renewed = self._connect(), True
+                elif not away or time.monotonic() - silent_since > _SILENCE_S:
+                    raise
+                elif not told:
+                    self._console.print(f"{error} Asking again.", markup=False, highlight=False)
+                    told = True
+            time.sleep(_POLL_S)
+
+
+class _Follower:
+    """Shows what is new in a run."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._stages: dict[str, _Seen] = {}
+
+    def show(self, run: Run, pods: Pods) -> None:
+        """Shows a run; its stages keep their lines."""
+        for stage in run.workflow.stages:
+            seen = self._stages.get(stage.name)
+            if seen is None and (stage.attempts or stage.state == "cached"):
+                seen = self._stages[stage.name] = _Seen()
+                if stage.state != "cached":
+                    self._display.start(stage.name)
+            if seen and not seen.ended:
+                self._show_stage(stage, seen, pods, run.ended)
+
+    def _show_stage(self, stage: Stage, seen: _Seen, pods: Pods, run_ended: bool) -> None:
+        outcomes: dict[str, Outcome] = {"done": "done", "cached": "cached", "failed": "failed"}
+        outcome = outcomes.get(stage.state, "stopped" if run_ended else None)
+        if outcome:
+            if outcome == "done":
+                self._show_log(stage, seen, pods)
+            self._display.end(stage.name, outcome, stage.seconds)
+            seen.ended = True
+        elif stage.attempts:
+            self._show_attempts(stage, seen, pods)
+
+    def _show_attempts(self, stage: Stage, seen: _Seen, pods: Pods) -> None:
+        last = stage.attempts[-1]
+        if seen.pod != last.pod:
+            seen.pod, seen.waiting_since = last.pod, time.monotonic()
+            seen.reason, seen.notes = "", 0
+        failures = [each for each in stage.attempts if each.failed]
+        if len(failures) > seen.failures:
+            seen.failures = len(failures)
+            reason = attempt_reason(pods, failures[-1])
+            self._display.note(
+                stage.name, f"attempt {len(failures)} failed, another one follows: {reason}"
+            )
+        if last.phase == "Pending":
+            self._show_waiting(stage, seen, pods)
+        elif last.phase == "Running" and time.monotonic() >= seen.read_again_at:
+            self._show_log(stage, seen, pods)
+
+    def _show_waiting(self, stage: Stage, seen: _Seen, pods: Pods) -> None:
+        waited, last = time.monotonic() - seen.waiting_since, stage.attempts[-1]
+        reason = pods.why_waiting(last.pod, last.message) if waited > _PATIENCE_S else last.message
+        if not reason or (waited <= _PATIENCE_S and not is_hopeless(reason)):
+            return
+        # The same trouble is told in changing words: only its kind makes a new line.
+        if reason.partition(":")[0] != seen.reason.partition(":")[0]:
+            seen.reason = reason
+            self._display.note(stage.name, f"cannot start: {reason}")
+        if is_hopeless(reason) and waited > _HOPELESS_S:
+            raise StuckError(f"{stage.name} cannot start: {reason}")
+
+    def _show_log(self, stage: Stage, seen: _Seen, pods: Pods) -> None:
+        """Shows the newest progress and the new notes of the running attempt."""
+        asked = time.monotonic()
+        lines = pods.log(stage.attempts[-1].pod)
+        seen.read_again_at = time.monotonic() + _REST * (time.monotonic() - asked)
+        events = [
+            read_event(mark_line(line, 0, "task"))
+            for line in lines
+            if line.startswith((PREFIX, NOTE_PREFIX))
+        ]
+        notes = [event for event in events if event.kind == "note"]
+        for event in notes[seen.notes :]:
+            self._display.note(stage.name, event.text)
+        seen.notes = max(seen.notes, len(notes))
+        for event in reversed(events):
+            if event.kind == "progress":
+                self._display.advance(stage.name, event.figures)
+                break

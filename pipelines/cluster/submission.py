@@ -1,0 +1,145 @@
+"""Starts a run of the training pipeline on a server, with the parameters of `run`."""
+
+import contextlib
+import dataclasses
+import io
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import kfp
+
+from kfp_vision.components.data_profiling.component import check_codes
+from kfp_vision.components.shared.architectures.names import is_user_model
+from kfp_vision.components.shared.runtime.storage import is_remote
+from kfp_vision.pipelines.arguments import SHAPE, Arguments
+from kfp_vision.pipelines.cluster.compiling import compile_pipeline
+from kfp_vision.pipelines.cluster.profile import Profile
+from kfp_vision.pipelines.cluster.versions import Version, find_version, publish_version
+from kfp_vision.pipelines.local.architecture_check import check_architecture
+from kfp_vision.pipelines.parameters import Parameters
+
+__all__ = ["Submission", "check_arguments", "make_arguments", "start_run"]
+
+_TFDS = "tfds:"
+
+
+@dataclasses.dataclass(frozen=True)
+class Submission:
+    """How a run is started.
+
+    Attributes:
+        arguments: Of the pipeline.
+        profile: Of the cluster, for a pipeline that is compiled now.
+        version: Name of a published version instead; empty: compiled now.
+        experiment: That the run belongs to; it is created when there is none.
+        service_account: Of the pods; empty: the server's default.
+        pipeline_root: Where artifacts go; empty: the server's default.
+    """
+
+    arguments: Arguments
+    profile: Profile
+    version: str = ""
+    experiment: str = "kfp-vision"
+    service_account: str = ""
+    pipeline_root: str = ""
+
+
+def make_arguments(parameters: Parameters, checkpoint_uri: str) -> Arguments:
+    """Returns the arguments of a pipeline; checkpoints lie in the output unless placed elsewhere.
+
+    Raises:
+        ValueError: A URI names what pods cannot see, or a code of a finding is unknown, or the
+            architecture cannot be built.
+    """
+    checkpoints = checkpoint_uri or f"{parameters.output_uri.rstrip('/')}/checkpoints"
+    arguments = Arguments(**dataclasses.asdict(parameters), checkpoint_uri=checkpoints)
+    check_arguments(arguments)
+    return arguments
+
+
+def check_arguments(arguments: Arguments) -> None:
+    """Refuses before anything is started what is certain to fail on a cluster.
+
+    Raises:
+        ValueError: See `make_arguments`.
+    """
+    for name, value in _uris(arguments):
+        if value and not value.startswith(_TFDS) and not is_remote(value):
+            raise ValueError(
+                f"`{name}` must be in a bucket: the pods of a cluster do not see the files of this "
+                f"machine. Received: {value!r}. Use gs:// or s3://, or `kfp-vision run` here."
+            )
+    check_codes(arguments.accept_findings)
+    if not is_user_model(arguments.architecture):
+        check_architecture(arguments.architecture, arguments.image_size)
+
+
+def _uris(arguments: Arguments) -> list[tuple[str, str]]:
+    values = dataclasses.asdict(arguments)
+    named = [(name, value) for name, value in values.items() if name.endswith("_uri")]
+    # The output first: the default place of the checkpoints lies in it.
+    named.sort(key=lambda each: each[0] == "checkpoint_uri")
+    if is_user_model(arguments.architecture):
+        named.append(("architecture", arguments.architecture))
+    return named
+
+
+def start_run(client: kfp.Client, submission: Submission) -> tuple[str, Version]:
+    """Returns the ID of a run that has been created, and the version of the pipeline that it runs.
+
+    Raises:
+        ValueError: There is no such version, or it does not know a parameter that is set.
+        BackendError: The server does not answer, or refuses.
+    """
+    arguments = submission.arguments
+    if submission.version:
+        version = find_version(client, submission.version)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            package = Path(scratch, "pipeline.yaml")
+            compile_pipeline(package, submission.profile, arguments.trial_workers)
+            version = publish_version(client, package)
+    given = _inputs(arguments, version)
+    # The SDK prints links.
+    with contextlib.redirect_stdout(io.StringIO()):
+        experiment = client.create_experiment(
+            submission.experiment, namespace=client.get_user_namespace() or None
+        )
+        run = client.run_pipeline(
+            experiment.experiment_id,
+            _run_name(arguments.dataset_uri),
+            params=given,
+            pipeline_id=version.pipeline_id,
+            version_id=version.version_id,
+            pipeline_root=submission.pipeline_root or None,
+            service_account=submission.service_account or None,
+        )
+    return str(run.run_id), version
+
+
+def _inputs(arguments: Arguments, version: Version) -> Mapping[str, Any]:
+    """Returns the arguments that a version takes.
+
+    Raises:
+        ValueError: One that is set is none of them: the version is that of another package.
+    """
+    given = {}
+    for field in dataclasses.fields(arguments):
+        value = getattr(arguments, field.name)
+        if field.name in version.inputs:
+            given[field.name] = value
+        elif field.name != SHAPE and value != field.default:
+            raise ValueError(
+                f"A parameter must be one of the version {version.name}. Received: {field.name}="
+                f"{value!r}. Leave `--version` out: `submit` publishes one that knows it."
+            )
+    return given
+
+
+def _run_name(dataset_uri: str) -> str:
+    """Returns `photos 2026-11-27 09:30:00` for `s3://team/photos.csv`."""
+    dataset = PurePosixPath(dataset_uri.removeprefix(_TFDS)).name.partition(".")[0]
+    return f"{dataset} {datetime.now():%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,328 @@
+"""`submit`, `status`, `cancel` and `fetch` against a server that answers as the real one does."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from http_answers import serving
+from kfp_server import KfpServer, driver_of, pod_of, stage
+
+from kfp_vision.components.shared.runtime.storage import publish
+from kfp_vision.pipelines.cluster import following
+
+NOT_FOUND = 'ImagePullBackOff: Back-off pulling image "ghcr.io/team/kfp-vision/python-cpu:no"'
+FAILED_LOG = """\
+I1127 00:38:39.514512      16 launcher_v2.go:151] input ComponentSpec
+Traceback (most recent call last):
+  File "train.py", line 3, in <module>
+    main()
+kfp_vision.errors.StorageError: Cannot reach 's3://team/photos': no such bucket. Check the name.
+I1127 00:38:41.000000      16 launcher_v2.go:206] publish failed.
+F1127 00:38:41.000001      16 main.go:57] failed to execute component: exit status 1
+time="2026-11-27T00:38:41 UTC" level=info msg="sub-process exited" argo=true
+Error: exit status 1
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch, tmp_path):
+    monkeypatch.setattr(following, "_POLL_S", 0.01)
+    monkeypatch.setattr(following, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(following, "_HOPELESS_S", 0.1)
+    monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
+    monkeypatch.setattr(
+        "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config")
+    )
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = KfpServer()
+    with serving(server) as host:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", host)
+        yield server
+    assert server.refused == []
+
+
+@pytest.fixture
+def submit(kfp_vision_here):
+    def run(*arguments, data="s3://team/photos", output="s3://team/results"):
+        given = ("--dataset-uri", data, "--output", output)
+        return kfp_vision_here("submit", *given, *arguments)
+
+    return run
+
+
+def passed(server, name="train-model", log=""):
+    """Lets the run end well after one stage."""
+    server.states = ["PENDING", "RUNNING", "SUCCEEDED"]
+    server.nodes = [
+        [],
+        stage(name, "Succeeded", "Running", ["Running"]),
+        stage(name, "Succeeded", "Succeeded", ["Succeeded"], seconds=42),
+    ]
+    server.logs[pod_of(name)] = log
+
+
+def write_results(uri, tmp_path, reason=""):
+    """Publishes what a run leaves in its output."""
+    score = {"accuracy": {"value": 0.9, "ci95": [0.8, 0.95]}}
+    report = {
+        "task": "binary",
+        "status": "rejected" if reason else "passed",
+        "reason": reason,
+        "metrics": {"primary": "accuracy", "test": score, "validation": score},
+        "baselines": {},
+        "exports": [],
+        "warnings": [],
+        "cost": {"plain_training_s": 10.0, "total_s": 30.0, "multiple": 3.0},
+    }
+    files = {"report.json": json.dumps(report), "report.html": "<p>page", "recipe.json": "{}"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    publish({name: tmp_path / name for name in files}, uri)
+
+
+def test_a_run_is_followed_to_its_report(server, submit, s3, tmp_path):
+    output = f"{s3}/results"
+    write_results(output, tmp_path)
+    progress = {"stage": "train", "done": 4, "total": 8, "unit": "steps", "per_second": 2.0}
+    passed(server, log=f"note a plan\nprogress {json.dumps(progress)}\nI1127 launcher\n")
+    end = submit("--epochs", 3, output=output)
+    assert end.returncode == 0
+    assert "train-model          a plan" in end.stdout
+    assert "train-model          done in 42.0 s" in end.stdout
+    assert "0.9000" in end.stdout
+    assert f"Report   {output}/report.html" in end.stdout
+    assert "kfp-vision cancel run-0" in end.stdout
+    arguments = server.run["runtime_config"]["parameters"]
+    assert arguments["epochs"] == 3
+    assert arguments["checkpoint_uri"] == f"{output}/checkpoints"
+    assert "trial_workers" not in arguments
+
+
+def test_a_file_is_published_once(server, submit):
+    for _ in range(2):
+        assert submit("--no-follow").returncode == 0
+    assert len(server.versions) == 1
+    assert submit("--no-follow", "--secret", "keys").returncode == 0
+    assert len(server.versions) == 2
+    assert submit("--no-follow", "--version", next(iter(server.versions))).returncode == 0
+    assert len(server.versions) == 2
+    assert len(server.experiments) == 1
+
+
+def test_a_version_that_does_not_exist_is_named(server, submit):
+    end = submit("--version", "0.9")
+    assert end.returncode == 2
+    assert "a server without that pipeline" in end.stderr
+    submit("--no-follow")
+    end = submit("--version", "0.9")
+    assert f"Received: '0.9'. The newest are: {next(iter(server.versions))}" in end.stderr
+    end = submit("--version", "0.9", "--registry", "ghcr.io/team")
+    assert "Leave one of the two out" in end.stderr
+
+
+def test_a_version_must_know_what_is_set(server, submit):
+    submit("--no-follow")
+    [(name, version)] = server.versions.items()
+    inputs = version["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+    del inputs["epochs"]
+    assert submit("--no-follow", "--version", name).returncode == 0
+    end = submit("--no-follow", "--version", name, "--epochs", 3)
+    assert end.returncode == 2
+    assert f"one of the version {name}. Received: epochs=3" in end.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("--recipe-uri", "recipe.json"), "recipe_uri"),
+        (("--architecture", "mine.keras"), "architecture"),
+        (("--checkpoint-uri", "/tmp"), "checkpoint_uri"),
+        (("--dataset-uri", "photos/"), "dataset_uri"),
+        (("--output", "file:///out"), "output_uri"),
+    ],
+)
+def test_what_pods_cannot_see_is_refused(submit, arguments, name):
+    end = submit("--host", "http://127.0.0.1:1", *arguments)
+    assert end.returncode == 2
+    assert f"`{name}` must be in a bucket: the pods of a cluster do not see" in end.stderr
+
+
+def test_a_rejected_model_is_told_as_run_tells_it(server, submit, s3, tmp_path):
+    output = f"{s3}/rejected"
+    write_results(output, tmp_path, "rejected: no better than chance")
+    server.states = ["FAILED"]
+    server.nodes = [stage("check-model", "Succeeded", "Failed", ["Failed"])]
+    trace = "Traceback (most recent call last):\n  x\nValueError: rejected\n"
+    server.logs[pod_of("check-model")] = trace + "rejected: no better than chance\n"
+    end = submit(output=output)
+    assert end.returncode == 1
+    assert end.stdout.rstrip().endswith("rejected: no better than chance")
+
+
+def test_a_failed_stage_gives_its_reason_and_its_log(server, submit, kfp_vision_here):
+    server.states = ["RUNNING", "RUNNING", "FAILED"]
+    message = "Error (exit code 1)"
+    one = stage("import-dataset", "Succeeded", "Running", ["Failed"], message=message)
+    two = stage("import-dataset", "Succeeded", "Failed", ["Failed", "Failed"], message=message)
+    server.nodes = [one, one, two]
+    for attempt in (0, 1):
+        server.logs[pod_of("import-dataset", attempt)] = FAILED_LOG
+    end = submit()
+    assert end.returncode == 2
+    reason = "Cannot reach 's3://team/photos': no such bucket. Check the name."
+    assert f"attempt 1 failed, another one follows: kfp_vision.errors.StorageError: {reason}" in (
+        end.stdout
+    )
+    assert f"import-dataset failed: kfp_vision.errors.StorageError: {reason}\nFull log" in (
+        end.stdout
+    )
+    command = "kfp-vision status run-0 --log import-dataset"
+    assert command in end.stdout
+    assert kfp_vision_here(*command.split()[1:]).stdout == FAILED_LOG
+    assert "import-dataset" in kfp_vision_here("status", "run-0", "--log", "train").stderr
+
+
+@pytest.mark.parametrize(
+    ("log", "message", "reason"),
+    [
+        (
+            "step 3\n",
+            "OOMKilled (exit code 137)",
+            "OOMKilled (exit code 137). Its last words: step 3",
+        ),
+        ("", "pod deleted", "pod deleted"),
+    ],
+)
+def test_without_an_exception_the_cluster_gives_the_reason(server, submit, log, message, reason):
+    server.states = ["FAILED"]
+    server.nodes = [stage("train-model", "Succeeded", "Failed", ["Failed"], message=message)]
+    if log:
+        server.logs[pod_of("train-model")] = log
+    assert f"train-model failed: {reason}\n" in submit().stdout
+
+
+def test_a_driver_that_fails_is_the_failure_of_its_stage(server, submit):
+    server.states = ["FAILED"]
+    server.nodes = [stage("train-model", "Failed", message="Error (exit code 1)")]
+    server.logs[driver_of("train-model")] = (
+        "I1127 00:38:39.514512 1 main.go:99] start\nF1127 00:38:39.6 1 main.go:87] no such root\n"
+    )
+    assert "train-model failed: Error (exit code 1). Its last words: no such root" in (
+        submit().stdout
+    )
+
+
+def test_an_image_that_cannot_be_pulled_ends_the_wait(server, submit):
+    server.states = ["RUNNING"]
+    server.nodes = [stage("list-sources", "Succeeded", "Running", ["Pending"], message=NOT_FOUND)]
+    end = submit()
+    assert end.returncode == 2
+    assert end.stdout.count(f"list-sources         cannot start: {NOT_FOUND}") == 1
+    assert f"\nlist-sources cannot start: {NOT_FOUND}\nThe run goes on. " in end.stdout
+    assert "kfp-vision status run-0 --follow\nTo end it: kfp-vision cancel run-0" in end.stdout
+
+
+def test_a_pod_that_waits_for_a_node_is_named_once_and_waited_for(server, submit):
+    waiting = "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+    server.states = ["RUNNING"] * 30 + ["CANCELED"]
+    server.nodes = [stage("train-model", "Succeeded", "Running", ["Pending"], message=waiting)]
+    end = submit()
+    assert end.returncode == 2
+    assert end.stdout.count(waiting) == 1
+    assert "The run was canceled" in end.stdout
+
+
+def test_the_ui_tells_what_argo_does_not(server, submit):
+    """A launcher that cannot be pulled is `PodInitializing` to Argo."""
+    server.ui, server.states = True, ["RUNNING"]
+    starting = stage("train-model", "Succeeded", "Running", ["Pending"], message="PodInitializing")
+    server.nodes = [starting]
+    waiting = {"reason": "ErrImagePull", "message": "kfp-launcher: not found"}
+    server.pods[pod_of("train-model")] = {
+        "status": {"initContainerStatuses": [{"state": {"waiting": waiting}}]}
+    }
+    end = submit()
+    assert end.returncode == 2
+    assert "train-model cannot start: ErrImagePull: kfp-launcher: not found" in end.stdout
+
+
+def test_logs_come_through_the_ui_too(server, submit):
+    server.ui = True
+    passed(server, log="note from the UI\n")
+    assert "train-model          from the UI" in submit().stdout
+
+
+def test_stages_from_the_cache_are_shown(server, submit):
+    server.states, server.nodes = ["SUCCEEDED"], [stage("train-model", "Succeeded", cached=True)]
+    assert "train-model          from the cache" in submit().stdout
+
+
+def test_a_server_that_is_away_is_waited_for(server, submit, monkeypatch):
+    passed(server)
+    run_once = server._get_run
+
+    def vanish(asked, query, run_id):
+        server.away = 3
+        monkeypatch.setattr(server, "_get_run", run_once)
+        return run_once(asked, query, run_id)
+
+    monkeypatch.setattr(server, "_get_run", vanish)
+    end = submit()
+    assert end.returncode == 0
+    assert end.stdout.count("Asking again.") == 1
+
+
+def test_ctrl_c_leaves_the_run_and_says_how_to_return(server, submit, monkeypatch):
+    server.states = ["RUNNING"]
+    monkeypatch.setattr("time.sleep", lambda seconds: signal.raise_signal(signal.SIGINT))
+    end = submit()
+    assert end.returncode == 128 + signal.SIGINT
+    assert "To see it again: kfp-vision status run-0 --follow" in end.stdout
+    assert not [each for each in server.requests if "terminate" in each]
+
+
+def test_status_shows_the_stages(server, submit, kfp_vision_here):
+    submit("--no-follow")
+    server.states = ["RUNNING"]
+    server.nodes = [
+        [
+            *stage("import-dataset", "Succeeded", "Succeeded", ["Failed", "Succeeded"], seconds=9),
+            *stage("train-model", "Succeeded", "Running", ["Pending"], message=NOT_FOUND),
+        ]
+    ]
+    end = kfp_vision_here("status", "run-0")
+    assert end.returncode == 0
+    assert "import-dataset" in end.stdout
+    assert "done, attempt 2" in end.stdout
+    assert "ImagePullBackOff" in end.stdout
+    end = kfp_vision_here("status", "another")
+    assert end.returncode == 2
+    assert "must be one of the server. Received: 'another'" in end.stderr
+
+
+def test_cancel_ends_a_run_once(server, submit, kfp_vision_here):
+    submit("--no-follow")
+    server.states = ["RUNNING"]
+    assert "is canceled" in kfp_vision_here("cancel", "run-0").stdout
+    end = kfp_vision_here("status", "run-0", "--follow")
+    assert end.returncode == 2
+    assert "The run was canceled" in end.stdout
+    assert "has ended (failed)" in kfp_vision_here("cancel", "run-0").stderr
+
+
+def test_fetch_brings_the_results(server, submit, kfp_vision_here, s3, tmp_path):
+    output = f"{s3}/fetched"
+    write_results(output, tmp_path)
+    submit("--no-follow", output=output)
+    target = tmp_path / "here"
+    server.states = ["RUNNING"]
+    assert "must have ended" in kfp_vision_here("fetch", "run-0", "--output", target).stderr
+    server.states = ["SUCCEEDED"]
+    end = kfp_vision_here("fetch", "run-0", "--output", target)
+    names = ["recipe.json", "report.html", "report.json"]
+    assert [Path(line).name for line in end.stdout.splitlines()] == names
+    assert (target / "report.html").read_text() == "<p>page"
