@@ -10,11 +10,10 @@ from kfp_vision.components.data_import.component import import_dataset, list_sou
 from kfp_vision.components.data_profiling.component import check_profile, profile_dataset
 from kfp_vision.components.evaluation.component import evaluate_model, export_model
 from kfp_vision.components.network_choice.component import choose_network
-from kfp_vision.components.reporting.component import build_report
 from kfp_vision.components.training.component import train_model
 from kfp_vision.pipelines.arguments import inputs_of, takes_arguments
 from kfp_vision.pipelines.publishing.component import check_model, publish
-from kfp_vision.pipelines.searching import search_policy
+from kfp_vision.pipelines.searching.tasks import add_search
 
 __all__ = ["training_pipeline"]
 
@@ -51,14 +50,16 @@ def _add_tasks(arguments: Mapping[str, Any], trial_workers: int) -> None:
     gate = add(check_profile, profile=profile)
     choice = add(choose_network, recipe=profile).after(gate).outputs["choice"]
     probe = add(probe_batch_size, recipe=choice).outputs["probe"]
-    search = search_policy(add, probe, arguments["search_augmentation"], trial_workers)
+    search = add_search(add, probe, arguments["search_augmentation"], trial_workers)
     trained = add(train_model, recipe=search).outputs
     model, sample = trained["model"], trained["train_sample"]
     scored = add(evaluate_model, model=model, train_sample=sample).outputs
     evaluation, calibration = scored["evaluation"], scored["calibration"]
     exported = add(export_model, evaluation=evaluation, calibration=calibration).outputs
-    report = add(build_report, stages=exported["records"]).outputs["report"]
     published = add(
-        publish, evaluation=evaluation, exports=exported["exports"], report=report
+        publish,
+        records=exported["records"],
+        evaluation=evaluation,
+        exports=exported["exports"],
     ).set_caching_options(enable_caching=False)
-    add(check_model, report=report).after(published)
+    add(check_model, report=published.outputs["report"])

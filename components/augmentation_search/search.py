@@ -12,12 +12,17 @@ from kfp_vision.components.augmentation_search.planning import (
 from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable, SearchPlan
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
-from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.json_files import (
+    json_text,
+    read_json,
+    write_json,
+)
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
-from kfp_vision.components.shared.recipe.document import read_recipe
+from kfp_vision.components.shared.recipe.document import Recipe, read_recipe
 from kfp_vision.components.shared.recipe.stage_times import search_images
 from kfp_vision.components.shared.report.records import StageReport, write_stage_report
+from kfp_vision.components.shared.runtime.atomic_files import write_atomically
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.storage import kept_folder
@@ -26,6 +31,7 @@ from kfp_vision.components.shared.training.checkpoints import Stopwatch
 __all__ = ["search_augmentation"]
 
 _STAGE = "search_augmentation"
+_PLAN_FILE = "plan.json"
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
@@ -62,25 +68,15 @@ def search_augmentation(
     elif search and recipe.value("model", "trainable") == "head":
         table = AugmentationTable(skipped="the network is frozen: its head sees cached features")
     elif search:
-        info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-        plan = unlimited = plan_search(recipe, info)
-        if budget is not None:
-            now = [*spent, StageCost(_STAGE, watch.seconds, 0)]
-            plan = plan_search(recipe, info, search_images(budget, recipe, now))
-        skipped = _too_little(unlimited)
-        if budget and not skipped and not plan.num_trials:
-            skipped = (
-                f"the budget of {budget.minutes:g} minutes leaves no time for a checkpoint and "
-                f"{MIN_TRIALS} trials"
-            )
+        identity = training_identity(dataset_dir, recipe, seed=seed)
+        folder = kept_folder(checkpoint_dir / f"augmentation-{identity}")
+        plan, skipped = _plan(dataset_dir, recipe, folder / _PLAN_FILE, watch, budget, spent)
         table = AugmentationTable(skipped=skipped, plan=plan)
-        if not table.skipped:
+        if not skipped:
             # Imported here: a run without a search must not start the framework.
             from kfp_vision.components.augmentation_search.measure import measure_transforms
 
-            identity = training_identity(dataset_dir, recipe, seed=seed)
             features = checkpoint_dir / "features"
-            folder = kept_folder(checkpoint_dir / f"augmentation-{identity}")
             table = measure_transforms(
                 dataset_dir, recipe, output_dir, folder, plan, watch, seed, cache, features
             )
@@ -89,6 +85,35 @@ def search_augmentation(
     cost = StageCost(_STAGE, watch.seconds, table.images_seen)
     write_json(cost, output_dir / COST_FILE)
     return table
+
+
+def _plan(
+    dataset_dir: Path,
+    recipe: Recipe,
+    kept: Path,
+    watch: Stopwatch,
+    budget: RunPlan | None,
+    spent: Sequence[StageCost],
+) -> tuple[SearchPlan, str]:
+    """Returns the plan and why there is no search; a search that goes on has the plan it had."""
+    if kept.exists():
+        return read_json(SearchPlan, kept), ""
+    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+    plan = unlimited = plan_search(recipe, info)
+    if budget is not None:
+        now = [*spent, StageCost(_STAGE, watch.seconds, 0)]
+        plan = plan_search(recipe, info, search_images(budget, recipe, now))
+    skipped = _too_little(unlimited)
+    if budget and not skipped and not plan.num_trials:
+        skipped = (
+            f"the budget of {budget.minutes:g} minutes leaves no time for a checkpoint and "
+            f"{MIN_TRIALS} trials"
+        )
+    if not skipped:
+        # What has been learned and tried belongs to this plan; another start has other seconds.
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(kept, json_text(plan).encode())
+    return plan, skipped
 
 
 def _too_little(plan: SearchPlan) -> str:

@@ -30,7 +30,10 @@ def keep_metrics(cache_root: Path) -> None:
 
 
 def remove_unused(pipeline_root: Path, cache_root: Path) -> None:
-    """Removes the caches of other code versions, and runs that no entry of this cache uses."""
+    """Removes the caches of other code versions, and runs that no entry of this cache uses.
+
+    The last run stays: tasks that are never cached have written to it, too.
+    """
     for cache in cache_root.parent.iterdir():
         if cache != cache_root:
             shutil.rmtree(cache)
@@ -40,7 +43,9 @@ def remove_unused(pipeline_root: Path, cache_root: Path) -> None:
         # The output folder may have been moved since.
         if path.is_relative_to(pipeline_root)
     }
-    for run in pipeline_root.iterdir():
+    # Their names end in the time.
+    runs = sorted(pipeline_root.iterdir())
+    for run in runs[:-1]:
         if run.name not in used:
             shutil.rmtree(run)
 

@@ -248,9 +248,9 @@ def follow(lines: Iterable[str], logs: Path, console: Console, stages: list[Stag
 
 
 def _work_seconds(state: Path, stage: StageResult) -> float:
-    """Returns the seconds in the newest `cost.json` of a stage, if it ran and has one."""
+    """Returns the seconds of the newest `cost.json` of each artifact of a task, if it ran."""
     if stage.outcome != "done":
         return 0.0
     costs = state.glob(f"artifacts/*/{stage.name}/*/{COST_FILE}")
-    newest = max(costs, key=lambda path: path.stat().st_mtime, default=None)
-    return 0.0 if newest is None else read_json(StageCost, newest).seconds
+    newest = {path.parent.name: path for path in sorted(costs, key=lambda p: p.stat().st_mtime)}
+    return sum(read_json(StageCost, path).seconds for path in newest.values())

@@ -9,16 +9,20 @@ __all__ = ["check_model", "publish"]
 
 @component
 def publish(
+    records: dsl.Input[dsl.Artifact],
     evaluation: dsl.Input[dsl.Artifact],
     exports: dsl.Input[dsl.Artifact],
-    report: dsl.Input[dsl.Artifact],
+    report: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
     output_uri: str,
 ) -> None:
-    """Copies the results of a run to the output."""
+    """Builds the report, and copies the results of a run to the output."""
     from pathlib import Path
 
+    from kfp_vision.components.reporting.component import build_report
     from kfp_vision.pipelines.publishing.publish import publish_results
 
+    build_report.python_func(stages=records, report=report, page=page)
     publish_results(
         Path(evaluation.path), Path(exports.path), Path(report.path), output_uri, report.uri
     )

@@ -42,9 +42,11 @@ def test_lost_artifacts_stay_lost(state):
     assert not (state / "artifacts" / "second" / "train-model").exists()
 
 
-def test_only_what_the_current_cache_refers_to_stays(state):
+def test_only_what_the_current_cache_refers_to_and_the_last_run_stay(state):
+    (state / "artifacts" / "third" / "publish").mkdir(parents=True)
     remove_unused(state / "artifacts", state / "cache" / "new")
-    assert sorted(path.name for path in (state / "artifacts").iterdir()) == ["first", "second"]
+    left = sorted(path.name for path in (state / "artifacts").iterdir())
+    assert left == ["first", "second", "third"]
     assert [path.name for path in (state / "cache").iterdir()] == ["new"]
 
 

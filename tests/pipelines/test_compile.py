@@ -53,13 +53,22 @@ def test_nothing_is_measured_or_trained_before_the_gate(compiled):
     tasks = compiled["root"]["dag"]["tasks"]
     assert "check-profile" in tasks["choose-network"]["dependentTasks"]
     assert "choose-network" in tasks["probe-batch-size"]["dependentTasks"]
-    assert "probe-batch-size" in tasks["search-augmentation"]["dependentTasks"]
-    assert "search-trials" in tasks["train-model"]["dependentTasks"]
+    assert "probe-batch-size" in tasks["search-policy"]["dependentTasks"]
+    assert "search-policy" in tasks["train-model"]["dependentTasks"]
+
+
+def test_a_run_with_one_worker_takes_at_most_12_tasks_and_30_pods(compiled):
+    tasks = compiled["root"]["dag"]["tasks"]
+    executors = [compiled["components"][task["componentRef"]["name"]] for task in tasks.values()]
+    assert all("executorLabel" in each for each in executors)
+    assert len(executors) <= 12
+    # A driver and an executor for each task, and the driver of the whole.
+    assert 1 + 2 * len(executors) <= 30
 
 
 def test_one_worker_runs_the_search_in_one_task(compiled):
     tasks = compiled["root"]["dag"]["tasks"]
-    assert "search-trials" in tasks
+    assert "search-policy" in tasks
     assert not [name for name in tasks if name.startswith(("for-loop", "condition", "propose"))]
     # One DAG, without pods that only hold others.
     assert not [name for name, each in compiled["components"].items() if "dag" in each]
@@ -109,7 +118,7 @@ def test_a_task_downloads_the_images_that_it_reads_and_no_others(compiled, share
         "probe-batch-size": {"dataset_info", "train"},
         "search-augmentation": trained,
         "run-trials": {"dataset_info", "trial_start"},
-        "search-trials": {"dataset_info", "trial_start"},
+        "search-policy": trained,
         "decide-trials": {"dataset_info"},
         "train-model": trained,
         "evaluate-model": {"dataset_info", "train_sample", "validation", "test"},
@@ -135,7 +144,7 @@ def test_the_form_shows_the_values_of_a_parameter_as_a_menu(compiled):
 
 def test_the_training_takes_the_recipe_of_the_search(compiled):
     inputs = compiled["root"]["dag"]["tasks"]["train-model"]["inputs"]["artifacts"]
-    assert inputs["recipe"]["taskOutputArtifact"]["producerTask"] == "search-trials"
+    assert inputs["recipe"]["taskOutputArtifact"]["producerTask"] == "search-policy"
 
 
 def test_every_task_runs_the_versioned_image_and_installs_nothing(compiled):

@@ -187,14 +187,15 @@ def tried(output):
 
 
 @pytest.mark.slow
-def test_a_killed_search_repeats_no_trial(start, tmp_path):
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_killed_search_repeats_no_trial(start, tmp_path, workers):
     output = tmp_path / "out"
-    launcher = start(output, "--trial-workers", "2")
+    launcher = start(output, "--trial-workers", workers)
     assert wait_until(lambda: len(tried(output)) > 2, 300)
     os.kill(launcher.pid, signal.SIGKILL)
     assert wait_until(lambda: not descendants_of(output), 10)
     before = tried(output)
-    second = start(output, "--trial-workers", "2")
+    second = start(output, "--trial-workers", workers)
     assert second.wait() == 0
     trials = json.loads((output / "report.json").read_text())["search"]["trials"]
     after = tried(output)

@@ -55,7 +55,8 @@ SEARCH = ("search_augmentation", "search_trials")
 _LEARNING = {
     "probe_batch_size": _Learning(3.0, 0.1),
     "search_augmentation": _Learning(2.0, 0.1),
-    "search_trials": _Learning(3.0, 0.4),
+    # In the process of the stage before it.
+    "search_trials": _Learning(2.0, 0.4),
 }
 # Of what remains when it begins, at most.
 _CHOICE_SHARE, _LONGEST_CHOICE_S = 0.25, 300.0

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, START_UP, StageCost
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json, write_json
 from kfp_vision.components.shared.artifacts.run_plan import PLAN, RunPlan
-from kfp_vision.components.shared.runtime.processes import process_seconds
+from kfp_vision.components.shared.runtime.processes import end_stage, stage_seconds
 from kfp_vision.components.shared.runtime.storage import take_copy_failures
 
 __all__ = [
@@ -94,7 +94,8 @@ class StageRecord:
     Attributes:
         artifact: Name of what it wrote.
         uri: Where that is.
-        cost: Its `cost.json`, with the seconds from the start of its process.
+        cost: Its `cost.json`, with the seconds from the start of its process, or from the end of
+            the stage before in the same one.
         report: Its `stage_report.json`.
     """
 
@@ -141,7 +142,7 @@ def costs_before(*inputs: Artifact) -> list[StageCost]:
         inputs: The artifacts that the task reads.
     """
     records = _records_of(inputs).values()
-    return [*(record.cost for record in records), StageCost(START_UP, process_seconds(), 0)]
+    return [*(record.cost for record in records), StageCost(START_UP, stage_seconds(), 0)]
 
 
 def plan_before(*inputs: Artifact) -> RunPlan | None:
@@ -160,7 +161,7 @@ def _records_of(inputs: Sequence[Artifact]) -> dict[str, StageRecord]:
 
 
 def hand_on(output: Artifact, name: str, *inputs: Artifact) -> None:
-    """Writes `stages.json` of an artifact; hands the recipe on where the stage has not written one.
+    """Ends a stage: writes `stages.json` of its artifact; hands the recipe on if it wrote none.
 
     The report of the stage gets a warning of every checkpoint folder that could not be kept.
 
@@ -176,7 +177,7 @@ def hand_on(output: Artifact, name: str, *inputs: Artifact) -> None:
     report = dataclasses.replace(report, warnings=[*report.warnings, *lost])
     cost = read_json(StageCost, folder / COST_FILE)
     # Processes before this one, which were killed, are in the cost already.
-    cost = dataclasses.replace(cost, seconds=max(cost.seconds, process_seconds()))
+    cost = dataclasses.replace(cost, seconds=max(cost.seconds, end_stage()))
     own = StageRecord(name, output.uri, cost, report)
     # Not indented: charts are long lists of numbers.
     text = json_text(Stages([*records.values(), own]))

@@ -3,8 +3,9 @@
 The tag is that of the code, so that new code never meets the cache of old code.
 """
 
-import functools
-from typing import Literal
+import types
+from collections.abc import Callable
+from typing import Any, Literal
 
 from kfp import dsl
 
@@ -30,7 +31,15 @@ def image_name(target: Target, registry: str = "", digest: str = "") -> str:
 
 CPU_IMAGE = image_name("cpu")
 
-# The package is in the image: KFP must install neither it nor itself when a task starts.
-component = functools.partial(
-    dsl.component, base_image=CPU_IMAGE, packages_to_install=[], install_kfp_package=False
-)
+
+def component(function: Callable[..., Any]) -> Any:
+    """Makes a KFP component of a function, which stays callable as its `python_func`.
+
+    The package is in the image: KFP must install neither it nor itself when a task starts.
+    """
+    if not hasattr(dsl, "component"):
+        # Within a task kfp has no components; one that runs others needs their functions.
+        return types.SimpleNamespace(python_func=function)
+    return dsl.component(
+        function, base_image=CPU_IMAGE, packages_to_install=[], install_kfp_package=False
+    )

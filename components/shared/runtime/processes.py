@@ -5,13 +5,26 @@ import time
 
 import psutil
 
-__all__ = ["process_seconds", "usable_cpus"]
+__all__ = ["end_stage", "stage_seconds", "usable_cpus"]
+
+# When stages of this process ended: a task may hold several, one after the other.
+_ENDS: list[float] = []
 
 
-def process_seconds() -> float:
-    """Returns the seconds since this process was started, imports included."""
-    started: float = psutil.Process().create_time()
-    return time.time() - started
+def stage_seconds() -> float:
+    """Returns the seconds of the stage that this process is at.
+
+    The first stage begins with the process, imports included; the next one where `end_stage` says.
+    """
+    began: float = _ENDS[-1] if _ENDS else psutil.Process().create_time()
+    return time.time() - began
+
+
+def end_stage() -> float:
+    """Returns the seconds of the stage that ends here."""
+    seconds = stage_seconds()
+    _ENDS[:] = [time.time()]
+    return seconds
 
 
 def usable_cpus() -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kfp_vision.components.augmentation_search.search import search_augmentation
-from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.artifacts.augmentation_table import START, AugmentationTable
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json
@@ -112,6 +112,25 @@ def test_the_search_stays_within_its_budget_and_tells_what_it_did(searched: Path
         assert not used & {"vertical_flip", "invert"}
         factor = after.value("training", "steps") / before.value("training", "steps")
         assert factor == pytest.approx(STEP_MULTIPLIER, abs=1e-2)
+
+
+@pytest.mark.slow
+def test_a_search_that_goes_on_has_the_plan_and_the_table_it_had(
+    digits_dir: Path, searched: Path, tmp_path: Path
+) -> None:
+    """Its trials are found by the digest of the table."""
+    checkpoints = tmp_path / "ck"
+    shutil.copytree(searched / "ck", checkpoints)
+    (kept,) = checkpoints.glob("augmentation-*/measured.json")
+    before = kept.stat().st_mtime_ns
+    # What the killed process has spent is not known: the time left is another.
+    budget = RunPlan(1.0, 50.0, 0.01, 1.0, {"search_augmentation": 5.0, "search_trials": 5.0})
+    paths = digits_dir, searched / "in.json", tmp_path / "table", checkpoints
+    search_augmentation(*paths, True, 3, budget=budget)
+    for name in ("table.json", "examples.npz", *START):
+        written, first = (root / "table" / name for root in (tmp_path, searched))
+        assert written.read_bytes() == first.read_bytes(), name
+    assert kept.stat().st_mtime_ns == before
 
 
 @pytest.mark.slow

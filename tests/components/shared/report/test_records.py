@@ -1,8 +1,12 @@
 """What the stages hand on: read back from the folders of a small pipeline."""
 
 import dataclasses
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 from storage_servers import READER_KEYS
 
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, START_UP, StageCost
@@ -16,7 +20,7 @@ from kfp_vision.components.shared.report.records import (
     read_stages,
     write_stage_report,
 )
-from kfp_vision.components.shared.runtime.processes import process_seconds
+from kfp_vision.components.shared.runtime.processes import stage_seconds
 from kfp_vision.components.shared.runtime.storage import kept_folder, mirrored
 
 
@@ -61,13 +65,24 @@ def test_every_stage_is_handed_on_once_in_the_order_of_the_pipeline(tmp_path: Pa
     ]
 
 
-def test_seconds_are_those_since_the_process_started_or_of_all_processes(tmp_path: Path) -> None:
-    short = stage(tmp_path, "short")
-    long = stage(tmp_path, "long", short, seconds=1e9)
-    first, second = (record.cost.seconds for record in read_stages(Path(long.path)))
-    assert 1 < first <= process_seconds()
-    assert second == 1e9
-    assert read_json(StageCost, tmp_path / "short" / COST_FILE).seconds == 1
+def test_the_stages_of_a_process_share_its_seconds(tmp_path: Path) -> None:
+    began = psutil.Process().create_time()
+    names = ("first", "second", "third")
+    last = [stage(tmp_path, name, seconds=0) for name in names][-1]
+    spent = [read_stages(tmp_path / name)[-1].cost.seconds for name in names]
+    assert min(spent) > 0
+    assert sum(spent) + stage_seconds() <= time.time() - began
+    resumed = stage(tmp_path, "resumed", last, seconds=1e9)
+    assert read_stages(Path(resumed.path))[-1].cost.seconds == 1e9
+    assert read_json(StageCost, tmp_path / "first" / COST_FILE).seconds == 0
+
+
+def test_the_first_stage_of_a_process_begins_with_it() -> None:
+    code = (
+        "from kfp_vision.components.shared.runtime.processes import end_stage, stage_seconds;"
+        "raise SystemExit(end_stage() <= stage_seconds())"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_a_task_knows_what_was_spent_before_it_and_by_its_start(tmp_path: Path) -> None:

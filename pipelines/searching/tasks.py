@@ -12,20 +12,20 @@ from kfp_vision.components.trial_search.component import (
     propose_first_trials,
     propose_next_trials,
     run_trials,
-    search_trials,
 )
+from kfp_vision.pipelines.searching.component import search_policy
 
-__all__ = ["search_policy"]
+__all__ = ["add_search"]
 
 
-def search_policy(
+def add_search(
     add: Callable[..., Any], recipe: dsl.Artifact, search: bool, workers: int
 ) -> dsl.Artifact:
     """Adds the tasks of the search to the pipeline that calls this.
 
-    With one worker the whole search by trials is the task `search-trials`. With several, each
-    round is proposed from the results of the one before, cut into a list for each worker and run
-    by one task a list; `decide-trials` then decides.
+    With one worker the whole search is the task `search-policy`. With several,
+    `search-augmentation` measures; each round is proposed from the results of the one before, cut
+    into a list for each worker and run by one task a list; `decide-trials` then decides.
 
     Args:
         add: Adds a task, with the arguments and the parts of the dataset that it names.
@@ -37,11 +37,11 @@ def search_policy(
     Returns:
         The artifact `search`, which holds the recipe to train with.
     """
+    if workers == 1:
+        return add(search_policy, recipe=recipe).outputs["search"]
     found: Mapping[str, Any] = add(search_augmentation, recipe=recipe, search=search).outputs
     table = found["augmentation"]
     inputs = {"recipe": recipe, "augmentation": table, "trial_start": found["trial_start"]}
-    if workers == 1:
-        return add(search_trials, **inputs).outputs["search"]
     proposal = add(propose_first_trials, augmentation=table, workers=workers).output
     for name in ROUNDS:
         with dsl.ParallelFor([*range(workers)], name=name) as worker:
