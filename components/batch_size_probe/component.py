@@ -11,6 +11,7 @@ def probe_batch_size(
     train: dsl.Input[dsl.Dataset],
     recipe: dsl.Input[dsl.Artifact],
     probe: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     learn_batch_size: bool,
     architecture: str,
@@ -33,6 +34,7 @@ def probe_batch_size(
     from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
     from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
+    from kfp_vision.components.shared.report.page import write_stage_page
     from kfp_vision.components.shared.report.records import costs_before, hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
 
@@ -57,6 +59,7 @@ def probe_batch_size(
             spent,
         )
     hand_on(probe, "probe", recipe)
+    write_stage_page(Path(probe.path), Path(page.path))
     values: dict[str, float | None] = {"seconds": result.seconds}
     if result.noise_scale:
         values["gradient_noise_scale"] = result.noise_scale.value

@@ -12,6 +12,7 @@ def choose_network(
     validation: dsl.Input[dsl.Dataset],
     recipe: dsl.Input[dsl.Artifact],
     choice: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     architecture: str,
     image_size: int,
@@ -34,6 +35,7 @@ def choose_network(
     from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.recipe.user_choices import UserChoices
+    from kfp_vision.components.shared.report.page import write_stage_page
     from kfp_vision.components.shared.report.records import costs_before, hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
@@ -62,6 +64,7 @@ def choose_network(
             spent,
         )
     hand_on(choice, "choice", recipe)
+    write_stage_page(Path(choice.path), Path(page.path))
     for candidate in result.candidates:
         if candidate.chosen:
             log_metrics(metrics, {"projected_loss": candidate.projected})

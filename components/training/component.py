@@ -13,6 +13,7 @@ def train_model(
     recipe: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
     train_sample: dsl.Output[dsl.Dataset],
+    page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     checkpoint_uri: str,
     image_cache_gib: float,
@@ -30,6 +31,7 @@ def train_model(
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.datasets.train_sample import write_train_sample
     from kfp_vision.components.shared.recipe.user_choices import UserChoices
+    from kfp_vision.components.shared.report.page import write_stage_page
     from kfp_vision.components.shared.report.records import costs_before, hand_on, plan_before
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
@@ -52,5 +54,6 @@ def train_model(
         )
         write_train_sample(dataset_dir, Path(train_sample.path))
     hand_on(model, "model", recipe)
+    write_stage_page(Path(model.path), Path(page.path))
     scores = {f"validation_{name}": value for name, value in summary.validation.items()}
     log_metrics(metrics, {**scores, "images_per_second": summary.images_per_second})

@@ -15,12 +15,16 @@ from typing import Any
 
 import jinja2
 
-from kfp_vision.components.shared.artifacts.json_files import json_text
-from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.artifacts.json_files import json_text, read_json
+from kfp_vision.components.shared.recipe.document import Recipe, read_recipe
 from kfp_vision.components.shared.report import figures
-from kfp_vision.components.shared.report.records import Section
+from kfp_vision.components.shared.report.records import (
+    STAGE_REPORT_FILE,
+    Section,
+    StageReport,
+)
 
-__all__ = ["RECIPE", "dataset_name", "render_page"]
+__all__ = ["RECIPE", "dataset_name", "render_page", "write_stage_page"]
 
 _FOLDER = Path(__file__).parent
 # Templates are named by their path below it.
@@ -68,6 +72,21 @@ def render_page(
         script=script,
         policy=_policy(script),
     )
+
+
+def write_stage_page(folder: Path, page: Path) -> None:
+    """Writes what a stage tells the report as a page, which a server shows before there is one.
+
+    Args:
+        folder: Artifact of the stage, with its report and the recipe.
+        page: The file.
+    """
+    report = read_json(StageReport, folder / STAGE_REPORT_FILE)
+    title = f"{report.sections[0].title}: kfp-vision" if report.sections else "kfp-vision"
+    recipe = read_recipe(folder / "recipe.json")
+    html = render_page(title, report.summary, recipe, [*report.sections, RECIPE])
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(html, encoding="utf-8")
 
 
 def _environment() -> jinja2.Environment:

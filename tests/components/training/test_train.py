@@ -27,6 +27,7 @@ from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
+from kfp_vision.components.shared.report.page import write_stage_page
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
 from kfp_vision.components.shared.training.setup import complete_recipe
 from kfp_vision.components.training.opening import plain_steps
@@ -97,6 +98,17 @@ def test_every_setting_in_the_recipe_says_where_it_comes_from(trained: Path) -> 
     assert all(setting.method for part in recipe.sections.values() for setting in part.values())
 
 
+def test_the_page_of_the_stage_shows_the_curves_before_there_is_a_report(
+    trained: Path, tmp_path: Path
+) -> None:
+    write_stage_page(trained, tmp_path / "run/page")
+    page = (tmp_path / "run/page").read_text(encoding="utf-8")
+    assert "<title>Training: kfp-vision</title>" in page
+    assert page.count("data-chart>") >= 4
+    assert "Learning rate" in page
+    assert len(page) < 1e6
+
+
 def test_tensorboard_events_are_those_of_the_curves(trained: Path) -> None:
     events = EventAccumulator(str(trained / "tensorboard"), size_guidance={"tensors": 0})
     events.Reload()
@@ -145,6 +157,10 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert summary.images_seen == cost.images_seen == summary.steps * 64
     curves = [pq.read_table(tmp_path / name / "curves.parquet") for name in ("whole", "killed")]
     assert curves[0].equals(curves[1])
+    events = EventAccumulator(str(tmp_path / "killed/tensorboard"), size_guidance={"tensors": 0})
+    rows = [row for row in curves[0].to_pylist() if row["split"] == "train"]
+    steps = [event.step for event in events.Reload().Tensors("train/learning_rate")]
+    assert steps == [row["step"] for row in rows if row["metric"] == "learning_rate"]
     models = [keras.models.load_model(tmp_path / n / "model.keras") for n in ("whole", "killed")]
     for left, right in zip(models[0].weights, models[1].weights, strict=True):
         np.testing.assert_array_equal(np.array(left), np.array(right))
