@@ -177,7 +177,7 @@ def fetch(
     from kfp_vision.pipelines.cluster.runs import read_run
 
     client = connect(host, namespace, ca_cert)
-    for path in fetch_results(read_run(client, run_id), output):
+    for path in fetch_results(client, read_run(client, run_id), output):
         print(path)
 
 

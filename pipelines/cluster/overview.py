@@ -15,7 +15,9 @@ __all__ = ["print_log", "print_stages"]
 def print_stages(client: kfp.Client, run: Run, console: Console) -> None:
     """Prints the state of a run, and of every stage that has begun."""
     pods = Pods(client, run.run_id, run.workflow.namespace)
-    table = Table(title=f"{run.name}: {run.state.lower() or 'pending'}", title_justify="left")
+    state = "canceled" if run.canceled and run.ended else run.state.lower() or "pending"
+    console.print(f"{run.name}: {state}", markup=False, highlight=False)
+    table = Table()
     table.add_column("stage")
     table.add_column("state")
     table.add_column("time", justify="right")

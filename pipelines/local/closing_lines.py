@@ -10,7 +10,6 @@ from rich.table import Table
 from kfp_vision.components.shared.runtime.storage import is_remote, open_folder
 from kfp_vision.pipelines.local.display import format_duration
 from kfp_vision.pipelines.local.run_record import RunResult, local_folder
-from kfp_vision.pipelines.publishing.publish import MODEL_FILE
 
 __all__ = ["describe_failure", "print_results", "print_summary"]
 
@@ -33,27 +32,27 @@ def print_summary(result: RunResult, output_uri: str, console: Console) -> None:
         f"Wall clock {format_duration(result.seconds)}, of which orchestration "
         f"{result.orchestration_share:.0%} (start-up of tasks, imports, bookkeeping)."
     )
-    print_results(output_uri, time, {"Logs": logs}, console)
+    report = json.loads(open_folder(output_uri)[0].read("report.json"))
+    print_results(report, output_uri, time, {"Logs": logs}, console)
     if result.status == "rejected":
         console.print(
             result.reason, style="bold red", markup=False, highlight=False, soft_wrap=True
         )
 
 
-def print_results(output_uri: str, time: str, more: Mapping[str, str], console: Console) -> None:
+def print_results(
+    report: Mapping[str, Any], output_uri: str, time: str, more: Mapping[str, str], console: Console
+) -> None:
     """Prints the metrics of a run, and where its results lie.
 
     Args:
-        output_uri: Of the run.
+        report: `report.json` of the run.
+        output_uri: Of the run, without a slash at the end.
         time: A line about the time that it took.
         more: Other places to look at, by name.
         console: To print on.
-
-    Raises:
-        StorageError: The results cannot be read.
     """
-    folder, _ = open_folder(output_uri)
-    _print_report(json.loads(folder.read("report.json")), console)
+    _print_report(report, console)
     console.print(time, highlight=False, soft_wrap=True)
     places = {
         "Report": f"{output_uri}/report.html",
@@ -61,12 +60,14 @@ def print_results(output_uri: str, time: str, more: Mapping[str, str], console: 
         "Recipe": f"{output_uri}/recipe.json",
         **more,
     }
+    # A format without metrics could not be written.
+    if not any(export["metrics"] for export in report["exports"]):
+        del places["Models"]
     for name, path in places.items():
-        if name != "Models" or folder.exists(MODEL_FILE):
-            console.print(f"{name:<8} {path}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{name:<8} {path}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_report(report: dict[str, Any], console: Console) -> None:
+def _print_report(report: Mapping[str, Any], console: Console) -> None:
     primary = report["metrics"]["primary"]
     scores = {
         "this model": report["metrics"]["test"],

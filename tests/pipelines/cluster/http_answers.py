@@ -44,7 +44,8 @@ def serving(
             asked = Asked(self.command, self.path, headers, body)
             given = answer(asked)
             self.send_response(given.status)
-            self.send_header("Content-Type", given.content_type)
+            if given.content_type:
+                self.send_header("Content-Type", given.content_type)
             self.send_header("Content-Length", str(len(given.body)))
             if given.location:
                 self.send_header("Location", given.location)

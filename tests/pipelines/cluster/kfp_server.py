@@ -122,6 +122,7 @@ class KfpServer:
         nodes: Of the run's workflow, the same way.
         logs: Pod -> what it has printed.
         pods: Pod -> as Kubernetes keeps it; the UI hands it out.
+        objects: `STORE/BUCKET/KEY` -> what the UI hands out of a store.
         ui: Whether this is the UI's server, in front of the API.
         away: How many requests are answered as by a gateway without a server behind it.
     """
@@ -136,6 +137,7 @@ class KfpServer:
     nodes: list[list[dict[str, Any]]] = dataclasses.field(default_factory=lambda: [[]])
     logs: dict[str, str] = dataclasses.field(default_factory=dict)
     pods: dict[str, Any] = dataclasses.field(default_factory=dict)
+    objects: dict[str, bytes] = dataclasses.field(default_factory=dict)
     ui: bool = False
     away: int = 0
 
@@ -153,7 +155,7 @@ class KfpServer:
                 return handle(asked, query, *match.groups())
         if self.ui:
             return Answer(b"<!doctype html><html>Kubeflow Pipelines", content_type="text/html")
-        if not url.path.startswith("/k8s/"):  # Of the UI: a client has to try.
+        if not url.path.startswith(("/k8s/", "/artifacts/")):  # Of the UI: a client has to try.
             self.refused.append(f"{asked.method} {asked.path}")
         return Answer(b"404 page not found\n", 404, "text/plain")
 
@@ -177,6 +179,7 @@ class KfpServer:
                 *api,
                 ("GET", "/k8s/pod/logs", self._ui_log),
                 ("GET", "/k8s/pod", self._ui_pod),
+                ("GET", "/artifacts/(.+)", self._ui_artifact),
             ]
         return [*api, ("GET", "/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", self._log)]
 
@@ -277,6 +280,11 @@ class KfpServer:
             found = json.dumps(self.pods[query["podname"]]).encode()
             return Answer(found, content_type="text/html; charset=utf-8")
         return Answer(b"Could not get pod", 500, "text/html; charset=utf-8")
+
+    def _ui_artifact(self, asked: Asked, query: dict[str, str], path: str) -> Answer:
+        if path in self.objects:
+            return Answer(self.objects[path], content_type="")
+        return Answer(b"No objects found", 404, "text/html; charset=utf-8")
 
 
 def _json(content: Any, status: int = 200) -> Answer:

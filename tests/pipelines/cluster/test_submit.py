@@ -8,7 +8,7 @@ import pytest
 from http_answers import serving
 from kfp_server import KfpServer, driver_of, pod_of, stage
 
-from kfp_vision.components.shared.runtime.storage import publish
+from kfp_vision.components.shared.runtime.storage import open_folder, publish
 from kfp_vision.pipelines.cluster import following
 
 NOT_FOUND = 'ImagePullBackOff: Back-off pulling image "ghcr.io/team/kfp-vision/python-cpu:no"'
@@ -54,7 +54,7 @@ def submit(kfp_vision_here):
     return run
 
 
-def passed(server, name="train-model", log=""):
+def passed(server, name="publish", log=""):
     """Lets the run end well after one stage."""
     server.states = ["PENDING", "RUNNING", "SUCCEEDED"]
     server.nodes = [
@@ -91,8 +91,8 @@ def test_a_run_is_followed_to_its_report(server, submit, s3, tmp_path):
     passed(server, log=f"note a plan\nprogress {json.dumps(progress)}\nI1127 launcher\n")
     end = submit("--epochs", 3, output=output)
     assert end.returncode == 0
-    assert "train-model          a plan" in end.stdout
-    assert "train-model          done in 42.0 s" in end.stdout
+    assert "publish              a plan" in end.stdout
+    assert "publish              done in 42.0 s" in end.stdout
     assert "0.9000" in end.stdout
     assert f"Report   {output}/report.html" in end.stdout
     assert "kfp-vision cancel run-0" in end.stdout
@@ -155,7 +155,8 @@ def test_a_rejected_model_is_told_as_run_tells_it(server, submit, s3, tmp_path):
     output = f"{s3}/rejected"
     write_results(output, tmp_path, "rejected: no better than chance")
     server.states = ["FAILED"]
-    server.nodes = [stage("check-model", "Succeeded", "Failed", ["Failed"])]
+    published = stage("publish", "Succeeded", "Succeeded", ["Succeeded"])
+    server.nodes = [[*published, *stage("check-model", "Succeeded", "Failed", ["Failed"])]]
     trace = "Traceback (most recent call last):\n  x\nValueError: rejected\n"
     server.logs[pod_of("check-model")] = trace + "rejected: no better than chance\n"
     end = submit(output=output)
@@ -253,7 +254,7 @@ def test_the_ui_tells_what_argo_does_not(server, submit):
 def test_logs_come_through_the_ui_too(server, submit):
     server.ui = True
     passed(server, log="note from the UI\n")
-    assert "train-model          from the UI" in submit().stdout
+    assert "publish              from the UI" in submit().stdout
 
 
 def test_stages_from_the_cache_are_shown(server, submit):
@@ -326,3 +327,38 @@ def test_fetch_brings_the_results(server, submit, kfp_vision_here, s3, tmp_path)
     names = ["recipe.json", "report.html", "report.json"]
     assert [Path(line).name for line in end.stdout.splitlines()] == names
     assert (target / "report.html").read_text() == "<p>page"
+
+
+def test_the_ui_hands_out_what_this_machine_cannot_reach(
+    server, submit, kfp_vision_here, s3, s3_environment, seaweedfs, tmp_path
+):
+    output = f"{s3}/apart"
+    write_results(output, tmp_path)
+    server.ui = True
+    for file in (".manifest.json", "report.json", "report.html", "recipe.json"):
+        name = f"{output.removeprefix('s3://')}/{file}"
+        server.objects[f"minio/{name}"] = open_folder(output)[0].read(file)
+    passed(server)
+    s3_environment(seaweedfs.url, {"AWS_ACCESS_KEY_ID": "no", "AWS_SECRET_ACCESS_KEY": "wrong"})
+    assert "0.9000" in submit(output=output).stdout
+    fetched = kfp_vision_here("fetch", "run-0", "--output", tmp_path / "here")
+    assert fetched.returncode == 0
+    assert (tmp_path / "here" / "report.html").read_text() == "<p>page"
+    server.objects[f"minio/{output.removeprefix('s3://')}/recipe.json"] = b"{ }"
+    damaged = kfp_vision_here("fetch", "run-0", "--output", tmp_path / "here")
+    assert "must have the checksum" in damaged.stderr
+    server.ui = False
+    end = submit(output=output)
+    assert end.returncode == 0
+    assert f"Report   {output}/report.html, not read here: Cannot reach" in end.stdout
+    assert kfp_vision_here("fetch", "run-0", "--output", tmp_path / "there").returncode == 2
+
+
+def test_a_run_that_had_nothing_to_do_shows_no_earlier_report(server, submit, s3, tmp_path):
+    write_results(f"{s3}/old", tmp_path)
+    server.states = ["SUCCEEDED"]
+    server.nodes = [stage("list-sources", "Succeeded", "Succeeded", ["Succeeded"])]
+    end = submit(output=f"{s3}/old")
+    assert end.returncode == 0
+    assert "has published nothing" in end.stdout
+    assert "0.9000" not in end.stdout
