@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Literal, get_args, get_origin
 
+from kfp_vision.components.shared.artifacts.champion_comparison import ChampionRule
 from kfp_vision.components.shared.artifacts.dataset_info import SourceFormat
 from kfp_vision.components.shared.recipe.budget import Preset
 from kfp_vision.components.shared.recipe.training_values import Optimizer
@@ -97,6 +98,15 @@ class Parameters:
         False, "Train the final model once more, on training and validation images together."
     )
     recipe_uri: str = _parameter("", "recipe.json of an earlier run to start from.")
+    champion_uri: str = _parameter(
+        "", "Folder of champions, which the model is compared with and may replace; empty: none."
+    )
+    champion_rule: ChampionRule = _parameter(
+        "not_worse", "What a model must be to replace the champion, with 95 % confidence."
+    )
+    champion_margin: float = _parameter(
+        0.02, "How far below the champion a model may be that is not worse, in the primary metric."
+    )
     accept_findings: str = _parameter(
         "", "Codes of failing data findings to accept, separated by commas."
     )
@@ -125,6 +135,7 @@ class Parameters:
                 (name, f"must be one of {', '.join(choices)}", getattr(self, name) in choices)
                 for name, choices in limited
             ),
+            ("champion_margin", "must be below 1", self.champion_margin < 1),
             ("trial_workers", "must be at least 1", self.trial_workers >= 1),
             ("seed", f"must be at most {MAX_SEED}", self.seed <= MAX_SEED),
             *((name, "must not be negative", not getattr(self, name) < 0) for name in numbers),

@@ -16,6 +16,8 @@ def list_sources(
     follow_links: bool,
     recipe_uri: str,
     architecture: str,
+    champion_uri: str,
+    seed: int,
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Versions",
     [
@@ -23,6 +25,8 @@ def list_sources(
         ("unlabeled_version", str),
         ("recipe_version", str),
         ("architecture_version", str),
+        ("champion_version", str),
+        ("split_version", str),
     ],
 ):
     """Returns a version of what lies behind each URI; never cached, so that a change is seen."""
@@ -31,7 +35,7 @@ def list_sources(
     from kfp_vision.components.data_import.source_version import write_sources
 
     uris = (dataset_uri, dataset_format, unlabeled_uri, follow_links, recipe_uri, architecture)
-    return write_sources(Path(sources.path), *uris)
+    return write_sources(Path(sources.path), *uris, champion_uri, seed)
 
 
 @component
@@ -50,6 +54,8 @@ def import_dataset(
     dataset_version: str = "",
     unlabeled_version: str = "",
     checkpoint_uri: str = "",
+    champion_uri: str = "",
+    split_version: str = "",
 ) -> None:
     """Imports images and labels from a folder, bucket, archive or TFDS into the canonical store.
 
@@ -68,19 +74,23 @@ def import_dataset(
         dataset_version: Of `list_sources`; not read, KFP's cache key: changed data are imported.
         unlabeled_version: The same.
         checkpoint_uri: Of later stages; the first one finds out whether it can be reached.
+        champion_uri: A folder of champions; empty for none.
+        split_version: Of `list_sources`; the images of this version keep their split.
     """
     from pathlib import Path
 
     from kfp_vision.components.data_import import importer
     from kfp_vision.components.shared.artifacts.artifact_parts import move_files
+    from kfp_vision.components.shared.champions.store import fetch_known_images
     from kfp_vision.components.shared.report.records import hand_on
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
     with checkpoint_folder(checkpoint_uri):
         pass
     config = importer.ImportConfig(dataset_format, task, unlabeled_uri, seed, follow_links)
+    known = fetch_known_images(champion_uri, split_version) if split_version else None
     folder = Path(dataset_info.path)
-    info = importer.import_dataset(dataset_uri, folder, config)
+    info = importer.import_dataset(dataset_uri, folder, config, known)
     splits = {"train": train, "validation": validation, "test": test, "unlabeled": unlabeled}
     for name, split in splits.items():
         move_files(folder, split, f"{name}.arrow")
@@ -90,11 +100,9 @@ def import_dataset(
 
 def check_source(uri: str, follow_links: bool) -> None:
     """Refuses a local source that is not there: the launcher asks before the first task."""
-    from kfp_vision.components.data_import.readers import TFDS_PREFIX
-    from kfp_vision.components.shared.runtime.storage import is_remote, open_folder
+    from kfp_vision.components.data_import.sources import check_source
 
-    if uri and not uri.startswith(TFDS_PREFIX) and not is_remote(uri):
-        open_folder(uri, follow_links)
+    check_source(uri, follow_links)
 
 
 def labelled_files(*source: Any) -> Any:

@@ -26,6 +26,7 @@ from kfp_vision.components.data_import.staging import Staged, distribute, stage
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo, SourceFormat
 from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.champions.known_images import KnownImages
 from kfp_vision.components.shared.datasets.decoding import CHANGES
 from kfp_vision.components.shared.datasets.near_duplicates import (
     NEAR_DUPLICATES_FILE,
@@ -85,8 +86,16 @@ class ImportConfig:
             raise ValueError(f"`seed` must be an integer of at least 0. Received: {self.seed!r}")
 
 
-def import_dataset(dataset_uri: str, output_dir: Path, config: ImportConfig) -> DatasetInfo:
+def import_dataset(
+    dataset_uri: str, output_dir: Path, config: ImportConfig, known: KnownImages | None = None
+) -> DatasetInfo:
     """Imports a dataset into `output_dir`; an import that fails leaves nothing there.
+
+    Args:
+        dataset_uri: A folder, a file, or `tfds:NAME`.
+        output_dir: Empty, or not there.
+        config: How to import.
+        known: Images that keep their split where splits are made; None: all are new.
 
     Raises:
         ValueError: The source is not a classification set, or too small to be split.
@@ -104,7 +113,7 @@ def import_dataset(dataset_uri: str, output_dir: Path, config: ImportConfig) -> 
         work_dir.mkdir()
         # Here and not around the whole: leaving the temporary folder frees the disk.
         with explain_full_disk(output_dir.parent, rule=_DISK_RULE):
-            info = _import(dataset_uri, work_dir, config)
+            info = _import(dataset_uri, work_dir, config, known or KnownImages())
             done = sum(info.splits.values()) + sum(info.rejected.values())
             cost = StageCost(STAGE, time.monotonic() - started, done)
             write_json(cost, work_dir / COST_FILE)
@@ -115,7 +124,9 @@ def import_dataset(dataset_uri: str, output_dir: Path, config: ImportConfig) -> 
     return info
 
 
-def _import(dataset_uri: str, work_dir: Path, config: ImportConfig) -> DatasetInfo:
+def _import(
+    dataset_uri: str, work_dir: Path, config: ImportConfig, known: KnownImages
+) -> DatasetInfo:
     staged, listing, source_format, white = _stage(dataset_uri, work_dir, config)
     notes = [f"Format: {source_format}.", *listing.notes]
     _require_inside(staged)
@@ -140,8 +151,8 @@ def _import(dataset_uri: str, work_dir: Path, config: ImportConfig) -> DatasetIn
     notes.append(f"Task: {task}, {len(classes)} classes.")
     signatures = np.frombuffer(staged.signatures, np.uint8).reshape(-1, SIGNATURE_BYTES)
     near = near_duplicate_groups(signatures)
-    splits, made = complete_splits(staged, near, config.seed)
-    notes += [made] if made else []
+    splits, made = complete_splits(staged, near, config.seed, known)
+    notes += made
     counts, fingerprint = distribute(work_dir, staged, splits, classes, _schema(listing))
     order = np.concatenate([np.flatnonzero(splits == name) for name in counts])
     np.save(work_dir / NEAR_DUPLICATES_FILE, smallest_rows(near[order]))

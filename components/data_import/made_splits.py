@@ -1,26 +1,32 @@
 """The splits that a source lacks, taken from its training images."""
 
 from collections import Counter
+from collections.abc import Collection
 
 import numpy as np
+import pyarrow as pa
 
 from kfp_vision.components.data_import.splits import draw_splits, strata
 from kfp_vision.components.data_import.staging import Staged
+from kfp_vision.components.shared.champions.known_images import GRAVEST_FIRST, KnownImages
 from kfp_vision.components.shared.datasets.near_duplicates import smallest_rows
 
-__all__ = ["complete_splits"]
+__all__ = ["complete_splits", "keep_splits"]
 
 # Of the training images of each class, for each split that the source does not have.
 _FRACTION = 0.1
 
 
-def complete_splits(staged: Staged, near: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
-    """Returns the split of each row, names [N], and a sentence on those made; empty without any.
+def complete_splits(
+    staged: Staged, near: np.ndarray, seed: int, known: KnownImages
+) -> tuple[np.ndarray, list[str]]:
+    """Returns the split of each row, names [N], and sentences on those made.
 
     Args:
         staged: What is known of the images.
         near: Group of near duplicates of each row, int [N].
         seed: Of the splits that are made.
+        known: Images that keep the split which they had; their near duplicates join them.
 
     Raises:
         ValueError: There are no training images, or too few to take a split from them.
@@ -33,25 +39,61 @@ def complete_splits(staged: Staged, near: np.ndarray, seed: int) -> tuple[np.nda
             f"There must be training images. Received: only the splits {sorted(given)}"
         )
     missing = {name: _FRACTION for name in ("test", "validation") if name not in given}
-    if missing:
-        labels = np.frombuffer(staged.labels, np.int32)[pool]
-        stratum = strata(list(staged.label_sets), labels)
-        # Flat images have no near duplicates, but exact copies of them must not be parted either.
-        digests = np.frombuffer(staged.digests, "V32")[pool]
-        _, first, copy = np.unique(digests, return_index=True, return_inverse=True)
-        groups = smallest_rows(near[pool])[first[copy]]
-        drawn = draw_splits(stratum, groups, missing, seed)
-        short = sorted(set(missing) - set(drawn))
-        if short:
-            reasons = Counter(row.code for row in staged.rejections)
-            raise ValueError(
-                f"To make the splits {sorted(missing)} a class needs at least {len(missing) + 1} "
-                f"images that are not near duplicates. Received: {len(pool)} images, none left for "
-                f"{short}; left out: {dict(reasons)}. Add images or give the splits."
-            )
-        splits[pool] = drawn
-        return splits, _describe_made(staged, splits, pool, sorted(missing), seed)
-    return splits, ""
+    if not missing:
+        return splits, []
+    labels = np.frombuffer(staged.labels, np.int32)[pool]
+    stratum = strata(list(staged.label_sets), labels)
+    # Flat images have no near duplicates, but exact copies of them must not be parted either.
+    digests = np.frombuffer(staged.digests, "V32")[pool]
+    found, first, copy = np.unique(digests, return_index=True, return_inverse=True)
+    groups = smallest_rows(near[pool])[first[copy]]
+    before = known.splits_of(pa.array(found.tolist(), pa.binary(32)))[copy]
+    kept = keep_splits(before, groups, {*missing, "train"})
+    new = np.flatnonzero(kept == "")
+    drawn = kept.copy()
+    if len(new):
+        drawn[new] = draw_splits(stratum[new], groups[new], missing, seed)
+    short = sorted(set(missing) - set(drawn))
+    if short:
+        reasons = Counter(row.code for row in staged.rejections)
+        raise ValueError(
+            f"To make the splits {sorted(missing)} a class needs at least {len(missing) + 1} "
+            f"images that are not near duplicates. Received: {len(pool)} images, none left for "
+            f"{short}; left out: {dict(reasons)}. Add images or give the splits."
+        )
+    splits[pool] = drawn
+    notes = [_describe_made(staged, splits, pool, sorted(missing), seed)]
+    if num_kept := len(pool) - len(new):
+        joined = num_kept - np.count_nonzero(before)
+        counts = Counter(kept[kept != ""].tolist())
+        parts = ", ".join(f"{name} {counts[name]}" for name in GRAVEST_FIRST if counts[name])
+        notes.append(
+            f"Kept in the split that they had for the champion: {num_kept} images ({parts}), "
+            f"{joined} of them new near duplicates of such; {len(new)} images are new."
+        )
+    return splits, notes
+
+
+def keep_splits(before: np.ndarray, groups: np.ndarray, allowed: Collection[str]) -> np.ndarray:
+    """Returns the split that each row keeps, names [N]; empty where it is new.
+
+    A new row of a group joins the known ones: those in train, if there is one, else those in
+    validation. So no new image of the test split looks like one that a model has learned.
+
+    Args:
+        before: The split that each row had, names [N]; empty where it is not known.
+        groups: Of near duplicates, int [N].
+        allowed: Splits that are made here; a row that had another one is in train.
+    """
+    allowed = [*allowed]
+    kept = np.where((before != "") & ~np.isin(before, allowed), "train", before)
+    rank_of = {name: rank for rank, name in enumerate(GRAVEST_FIRST)}
+    ranks = np.array([rank_of.get(name, len(rank_of)) for name in kept.tolist()])
+    _, member = np.unique(groups, return_inverse=True)
+    gravest = np.full(member.max() + 1, len(rank_of))
+    np.minimum.at(gravest, member, ranks)
+    joined = np.array([*GRAVEST_FIRST, ""], "<U10")[gravest[member]]
+    return np.where(kept == "", joined, kept)
 
 
 def _describe_made(

@@ -17,6 +17,11 @@ from kfp_vision.components.shared.artifacts.source_files import (
     source_files,
     write_source_files,
 )
+from kfp_vision.components.shared.champions.store import (
+    ImportFacts,
+    read_champions,
+    split_version,
+)
 from kfp_vision.components.shared.recipe.document import named_architecture
 from kfp_vision.components.shared.runtime.identity import (
     architecture_digest,
@@ -44,12 +49,16 @@ class Versions(NamedTuple):
         unlabeled_version: Of those of `unlabeled_uri`; empty without one.
         recipe_version: Digest of the file of `recipe_uri`; empty without one.
         architecture_version: Digest of the model file of the user; else a name of the zoo.
+        champion_version: Name of the champion; empty without one.
+        split_version: Name of the version whose images keep their split; empty without one.
     """
 
     dataset_version: str
     unlabeled_version: str
     recipe_version: str
     architecture_version: str
+    champion_version: str
+    split_version: str
 
 
 def list_source_files(
@@ -59,6 +68,8 @@ def list_source_files(
     follow_links: bool,
     recipe_uri: str,
     architecture: str,
+    champion_uri: str,
+    seed: int,
 ) -> SourceFiles:
     """Returns the versions of all that a run reads, and of each file; decodes no image.
 
@@ -69,6 +80,8 @@ def list_source_files(
         follow_links: As of `dataset_version`.
         recipe_uri: A recipe, which may name the model file; empty for none.
         architecture: A name of the zoo, `auto`, or the URI of a model file.
+        champion_uri: A folder of champions; empty for none.
+        seed: Of the splits that are made.
 
     Raises:
         ValueError: The source cannot be imported, or the recipe is none.
@@ -76,11 +89,15 @@ def list_source_files(
     """
     dataset = _dataset_files(dataset_uri, dataset_format, follow_links)
     unlabeled = _unlabeled_files(unlabeled_uri, follow_links) if unlabeled_uri else None
+    champion = read_champions(champion_uri).champion if champion_uri else ""
+    imported = ImportFacts(dataset_uri, _version(dataset), seed)
     versions = Versions(
         _version(dataset),
         _version(unlabeled),
         content_digest(recipe_uri) if recipe_uri else "",
         architecture_digest(named_architecture(architecture, recipe_uri)),
+        champion,
+        split_version(champion_uri, champion, imported) if champion else "",
     )
     # The two folders are told apart: both may hold the same names.
     hashes = (

@@ -11,9 +11,9 @@ from kfp_vision.components.data_import.readers import (
 )
 from kfp_vision.components.data_import.samples import Listing
 from kfp_vision.components.shared.datasets.image_files import file_kind
-from kfp_vision.components.shared.runtime.storage import Folder, open_folder
+from kfp_vision.components.shared.runtime.storage import Folder, is_remote, open_folder
 
-__all__ = ["list_source"]
+__all__ = ["check_source", "list_source"]
 
 
 def list_source(
@@ -58,6 +58,16 @@ def list_source(
         )
         is_local = is_local and folder.is_local
     return listing, dataset_format, is_local
+
+
+def check_source(uri: str, follow_links: bool) -> None:
+    """Refuses a source on this machine that is not there.
+
+    Raises:
+        StorageError: There is nothing at `uri`.
+    """
+    if uri and not uri.startswith(TFDS_PREFIX) and not is_remote(uri):
+        open_folder(uri, follow_links)
 
 
 def _refuse_archives(folder: Folder, name: str) -> None:

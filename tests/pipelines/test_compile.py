@@ -132,6 +132,7 @@ def test_the_form_shows_the_values_of_a_parameter_as_a_menu(compiled):
     assert menus.pop("task") == ["auto", *TASKS]
     assert menus.pop("optimizer") == ["auto", *OPTIMIZERS]
     assert menus.pop("preset") == list(PRESETS)
+    assert menus.pop("champion_rule") == ["not_worse", "better"]
     assert "manifest" in menus.pop("dataset_format")
     switches = {name for name, each in inputs.items() if each["parameterType"] == "BOOLEAN"}
     assert menus == dict.fromkeys(switches, [True, False])

@@ -24,6 +24,7 @@ from kfp_vision.components.shared.champions.known_images import (
     KnownImages,
     read_known_images,
 )
+from kfp_vision.components.shared.runtime.code_version import code_digest
 from kfp_vision.components.shared.runtime.storage import (
     StorageError,
     download,
@@ -35,6 +36,7 @@ from kfp_vision.components.shared.runtime.storage.manifests import FileRecord, d
 
 __all__ = [
     "LINEAGE_FILE",
+    "ImportFacts",
     "Lineage",
     "add_version",
     "fetch_known_images",
@@ -44,11 +46,29 @@ __all__ = [
     "read_lineage",
     "record",
     "roll_back",
+    "split_version",
     "version_uri",
 ]
 
 LINEAGE_FILE = "lineage.json"
 _POINTER = "champion.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportFacts:
+    """What the splits of an import follow from, beside the images known before.
+
+    Attributes:
+        dataset_uri: Of the source.
+        dataset_version: Of its files, see `data_import/source_version.py`.
+        seed: Of the splits that are made.
+        code: Digest of the code.
+    """
+
+    dataset_uri: str
+    dataset_version: str
+    seed: int
+    code: str = dataclasses.field(default_factory=code_digest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +80,8 @@ class Lineage:
         created_at: UTC, ISO 8601.
         kfp_vision_version: That made it.
         output_uri: Of the run.
+        imported: How its images were imported.
+        split_version: The version whose images kept their split then; empty without one.
         dataset: `uri`, `fingerprint`, `splits` and `classes`, as in `report.json`.
         primary: The metric that decides.
         metrics: Metric -> `{"value", "ci95"}` on the test split of its run.
@@ -71,6 +93,8 @@ class Lineage:
     created_at: str
     kfp_vision_version: str
     output_uri: str
+    imported: ImportFacts
+    split_version: str
     dataset: dict[str, Any]
     primary: str
     metrics: dict[str, Any]
@@ -110,8 +134,9 @@ def read_lineage(uri: str, version: str) -> Lineage:
         )
     try:
         document = json.loads(content)
-        files = {path: FileRecord(**each) for path, each in document["files"].items()}
-        return Lineage(**{**document, "files": files})
+        files = {path: FileRecord(**each) for path, each in document.pop("files").items()}
+        imported = ImportFacts(**document.pop("imported"))
+        return Lineage(**document, imported=imported, files=files)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{LINEAGE_FILE} must be written by kfp-vision. Received: that of {place!r} ({error}). "
@@ -138,6 +163,20 @@ def fetch_version(uri: str, version: str, names: Sequence[str], target: Path) ->
                 "another checksum. Promote another version, or publish this one again."
             )
     return lineage
+
+
+def split_version(uri: str, champion: str, imported: ImportFacts) -> str:
+    """Returns the version whose images keep their split in an import: the champion.
+
+    An import that repeats that of the champion is given what that was given: it is the same one,
+    and comes from the cache.
+
+    Raises:
+        ValueError: There is no such version.
+        StorageError: It cannot be reached.
+    """
+    lineage = read_lineage(uri, champion)
+    return lineage.split_version if lineage.imported == imported else champion
 
 
 def fetch_known_images(uri: str, version: str) -> KnownImages:

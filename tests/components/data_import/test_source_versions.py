@@ -2,11 +2,18 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kfp_vision.components.data_import.component import list_sources
 from kfp_vision.components.data_import.source_version import Versions, list_source_files
+from kfp_vision.components.shared.champions.store import (
+    ImportFacts,
+    Lineage,
+    add_version,
+    promote,
+)
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.runtime.storage import StorageError, upload
 
@@ -23,19 +30,29 @@ def sources(tmp_path, save_images) -> Path:
     for name in ("data/cat", "data/dog", "unlabeled"):
         save_images(tmp_path / name)
     (tmp_path / "mine.keras").write_bytes(b"a model")
+    _crown(tmp_path / "champions", "first")
     _write_recipe(tmp_path / "recipe.json")
     return tmp_path
 
 
+def _crown(folder: Path, version: str) -> None:
+    imported = ImportFacts("other images", "", 0)
+    add_version(
+        str(folder), {}, Lineage(version, "", "", "", imported, "", {}, "accuracy", {}, {}, {})
+    )
+    promote(str(folder), version, "test")
+
+
 def _versions(sources: Path | str, **changes: str) -> Versions:
-    given = {
+    given: dict[str, Any] = {
         "dataset_uri": f"{sources}/data",
         "unlabeled_uri": f"{sources}/unlabeled",
         "recipe_uri": f"{sources}/recipe.json",
         "architecture": f"{sources}/mine.keras",
+        "champion_uri": f"{sources}/champions",
     }
     given |= changes
-    found = list_source_files(**given, dataset_format="auto", follow_links=False)
+    found = list_source_files(**given, dataset_format="auto", follow_links=False, seed=0)
     return Versions(**found.versions)
 
 
@@ -70,6 +87,15 @@ def test_new_images_in_a_bucket_change_the_version(sources, save_images, s3):
     assert _changed(before, _versions(f"{s3}/sources")) == {"dataset_version"}
 
 
+def test_another_champion_is_seen(sources):
+    before = _versions(sources)
+    assert (before.champion_version, before.split_version) == ("first", "first")
+    _crown(sources / "champions", "second")
+    after = _versions(sources)
+    assert (after.champion_version, after.split_version) == ("second", "second")
+    assert _changed(before, after) == {"champion_version", "split_version"}
+
+
 def test_a_model_file_that_the_recipe_names_has_a_version(sources):
     _write_recipe(sources / "recipe.json", sources / "mine.keras")
     before = _versions(sources, architecture="auto")
@@ -79,9 +105,10 @@ def test_a_model_file_that_the_recipe_names_has_a_version(sources):
 
 
 def test_what_is_not_asked_for_has_none(tmp_path):
-    changes = {"unlabeled_uri": "", "recipe_uri": "", "dataset_uri": "tfds:mnist"}
+    changes = dict.fromkeys(("unlabeled_uri", "recipe_uri", "champion_uri"), "")
+    changes["dataset_uri"] = "tfds:mnist"
     assert _versions(tmp_path, **changes, architecture="resnet20") == Versions(
-        "", "", "", "resnet20"
+        "", "", "", "resnet20", "", ""
     )
 
 

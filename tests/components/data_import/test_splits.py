@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kfp_vision.components.data_import.made_splits import keep_splits
 from kfp_vision.components.data_import.splits import draw_splits, strata
 
 FRACTIONS = {"test": 0.1, "validation": 0.1}
@@ -92,3 +93,28 @@ def test_one_split_alone_takes_its_share_of_small_classes():
     stratum = np.repeat(np.arange(50), 3)
     splits = draw_splits(stratum, np.arange(150), {"validation": 0.1}, seed=0)
     assert (splits == "validation").sum() == 50
+
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+@pytest.mark.parametrize(
+    ("before", "groups", "kept"),
+    [
+        # Who is alone keeps its split, or is new.
+        ([TRAIN, VALIDATION, TEST, ""], [0, 1, 2, 3], [TRAIN, VALIDATION, TEST, ""]),
+        # A new near duplicate joins, gravest first; known ones stay where they are.
+        (["", TEST], [0, 0], [TEST, TEST]),
+        (["", TEST, VALIDATION], [0, 0, 0], [VALIDATION, TEST, VALIDATION]),
+        (["", TEST, TRAIN], [0, 0, 0], [TRAIN, TEST, TRAIN]),
+        (["", "", TRAIN, TEST], [5, 7, 7, 9], ["", TRAIN, TRAIN, TEST]),
+    ],
+)
+def test_known_images_stay_and_near_duplicates_join_them(before, groups, kept):
+    found = keep_splits(np.array(before, "<U10"), np.array(groups), [TRAIN, VALIDATION, TEST])
+    assert found.tolist() == kept
+
+
+def test_an_image_of_a_split_that_the_source_gives_now_is_in_train():
+    before = np.array([TEST, VALIDATION, ""], "<U10")
+    assert keep_splits(before, np.array([0, 1, 1]), [TRAIN, TEST]).tolist() == [TEST, TRAIN, TRAIN]

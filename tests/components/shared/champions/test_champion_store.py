@@ -9,6 +9,7 @@ import pytest
 from kfp_vision.components.shared.champions import store
 from kfp_vision.components.shared.champions.store import (
     LINEAGE_FILE,
+    ImportFacts,
     Lineage,
     add_version,
     fetch_version,
@@ -17,6 +18,7 @@ from kfp_vision.components.shared.champions.store import (
     read_lineage,
     record,
     roll_back,
+    split_version,
     version_uri,
 )
 from kfp_vision.components.shared.runtime.storage import StorageError, open_folder, upload
@@ -39,7 +41,10 @@ def add(uri, tmp_path):
         model.mkdir()
         (model / "model.keras").write_bytes(name.encode())
         dataset = {"fingerprint": "0" * 64}
-        lineage = Lineage(name, "now", "0", "out", dataset, "accuracy", {}, {}, {})
+        imported = ImportFacts("photos", f"version of {name}", 0)
+        lineage = Lineage(
+            name, "now", "0", "out", imported, "base", dataset, "accuracy", {}, {}, {}
+        )
         add_version(uri, {"model": model}, lineage)
 
     return add
@@ -121,6 +126,18 @@ def test_of_simultaneous_runs_one_wins_and_all_are_in_the_history(uri, add):
     assert sorted(each.version for each in champions.history) == names
     assert [each.kind for each in entries].count("promoted") == 1
     assert champions.champion == next(e.version for e in entries if e.kind == "promoted")
+
+
+def test_the_import_of_the_champion_is_repeated_with_what_it_was_given(uri, add):
+    add("a")
+    assert split_version(uri, "a", ImportFacts("photos", "version of a", 0)) == "base"
+    for other in (
+        ImportFacts("photos", "new images", 0),
+        ImportFacts("photos", "version of a", 1),
+        ImportFacts("other photos", "version of a", 0),
+        ImportFacts("photos", "version of a", 0, "other code"),
+    ):
+        assert split_version(uri, "a", other) == "a"
 
 
 def test_a_rollback_is_of_the_champion_that_was_seen(uri, add, monkeypatch):
