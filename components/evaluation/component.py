@@ -18,8 +18,12 @@ def evaluate_model(
     classification: dsl.Output[dsl.ClassificationMetrics],
     checkpoint_uri: str,
     image_cache_gib: float,
+    champion_uri: str = "",
+    champion_version: str = "",
+    champion_rule: str = "not_worse",
+    champion_margin: float = 0.02,
 ) -> None:
-    """Scores the model on the test split beside baselines, and calibrates it.
+    """Scores the model on the test split beside baselines and the champion, and calibrates it.
 
     Features of frozen networks are kept in `checkpoint_uri`, a folder that outlives the task.
     """
@@ -27,6 +31,8 @@ def evaluate_model(
 
     from kfp_vision.components.evaluation import server_page
     from kfp_vision.components.evaluation.calibration_images import write_calibration_images
+    from kfp_vision.components.evaluation.champion import fetched_champion
+    from kfp_vision.components.evaluation.champion_rules import Gate
     from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
     from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
@@ -37,6 +43,9 @@ def evaluate_model(
     with (
         join_parts(dataset_info, train_sample, validation, test) as dataset_dir,
         checkpoint_folder(checkpoint_uri) as checkpoints,
+        fetched_champion(
+            champion_uri, champion_version, Gate(champion_rule, champion_margin)
+        ) as champion,
     ):
         result = evaluate_model(
             dataset_dir,
@@ -45,6 +54,7 @@ def evaluate_model(
             EvaluateConfig(),
             checkpoints / "features",
             image_cache(checkpoint_uri, image_cache_gib),
+            champion,
         )
         write_calibration_images(dataset_dir, Path(calibration.path))
     hand_on(evaluation, "evaluation", model)

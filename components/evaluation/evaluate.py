@@ -12,6 +12,12 @@ from kfp_vision.components.evaluation.bootstrap import (
     score_against_rivals,
     score_with_intervals,
 )
+from kfp_vision.components.evaluation.champion import (
+    Champion,
+    ScoredTest,
+    compare_with_champion,
+    version_name,
+)
 from kfp_vision.components.evaluation.inference import SplitOutputs, compile_inference
 from kfp_vision.components.evaluation.stage_report import evaluation_report
 from kfp_vision.components.evaluation.verdict import judge
@@ -20,6 +26,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, PositiveClass
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.training_result import JUDGED_FILE, MODEL_FILE
+from kfp_vision.components.shared.champions.known_images import IMAGES_FILE
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import open_labelled
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe
@@ -67,6 +74,7 @@ def evaluate_model(
     config: EvaluateConfig,
     feature_dir: Path | None = None,
     cache: ImageCache | None = None,
+    champion: Champion | None = None,
 ) -> Evaluation:
     """Writes `evaluation.json`, `predictions.parquet`, `model.keras` and what the report takes.
 
@@ -81,6 +89,8 @@ def evaluate_model(
         config: How thoroughly.
         feature_dir: Keeps the features of frozen networks for later runs; None keeps none.
         cache: Keeps decoded images for other stages and runs; None keeps none.
+        champion: What a model that passes is compared with; None compares with nothing. Then
+            `images.parquet` says which images the model and the champions before it have known.
 
     Raises:
         FileNotFoundError: The dataset has no validation or no test split.
@@ -122,6 +132,15 @@ def evaluate_model(
     explained, table = task.explain(
         images["test"], outputs["test"], temperature, info.classes, config.num_mistakes
     )
+    output_dir.mkdir(parents=True, exist_ok=True)
+    task.decoding_model(model, temperature).save(output_dir / "model.keras")
+    comparison = None
+    if champion is not None and verdict.outcome != "rejected":
+        test = ScoredTest(dataset_dir, info, task, primary, records["test"], cache)
+        name = version_name(output_dir / "model.keras")
+        comparison = compare_with_champion(champion, name, test, bootstrap)
+        known = champion.known_images().updated(dataset_dir, info.splits)
+        known.write(output_dir / IMAGES_FILE)
     evaluation = Evaluation(
         primary=primary,
         metrics={"test": scores, "validation": validation},
@@ -134,10 +153,9 @@ def evaluate_model(
         sentence=verdict.sentence,
         positive_class=positive,
         is_refit=is_refit,
+        champion=comparison,
         **explained,
     )
-    output_dir.mkdir(parents=True, exist_ok=True)
-    task.decoding_model(model, temperature).save(output_dir / "model.keras")
     pq.write_table(table, output_dir / "predictions.parquet")
     write_json(evaluation, output_dir / "evaluation.json")
     write_stage_report(evaluation_report(evaluation, info.classes), output_dir)

@@ -3,16 +3,19 @@
 C is the number of classes. Nothing here knows HTML; the template knows no arithmetic.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from kfp_vision.components.shared.artifacts.champion_comparison import ChampionComparison
 from kfp_vision.components.shared.report.charts import Chart, Line, Style, line_chart
 from kfp_vision.components.shared.report.figures import label
 
 __all__ = [
     "calibration_chart",
+    "champion_rows",
     "compare_baselines",
     "confusion_cells",
     "frequent_confusions",
@@ -54,6 +57,31 @@ def compare_baselines(report: Mapping[str, Any], metric: str) -> list[dict[str, 
     if model and model["value"] is not None:
         rows.insert(0, {"name": "this_model", **model, "is_model": True})
     return rows
+
+
+def champion_rows(comparison: ChampionComparison) -> dict[str, Any]:
+    """Returns the rows of the figure of differences, and its scale.
+
+    Returns:
+        `rows` (`name`, `num_images`, `model`, `champion`, `difference`, and in percent of the axis
+        `low`, `width` and `place`), `zero` and `margin` in percent, and `limit`, at which the axis
+        ends on both sides.
+    """
+    parts = [each for each in comparison.parts if each.difference]
+    bounds = [abs(bound) for each in parts for bound in (each.difference or {})["ci95"]]
+    limit = 1.1 * max([comparison.margin, *bounds], default=1.0)
+
+    def place(value: float) -> float:
+        return 50 + 50 * value / limit
+
+    rows = []
+    for each in parts:
+        held = each.difference or {}
+        low, high = map(place, held["ci95"])
+        row = {"place": place(held["value"]), "low": low, "width": high - low}
+        rows.append({**dataclasses.asdict(each), **row})
+    margin = -comparison.margin if comparison.rule == "not_worse" else 0.0
+    return {"rows": rows, "limit": limit, "zero": place(0.0), "margin": place(margin)}
 
 
 def confusion_cells(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kfp_vision.components.shared.artifacts.champion_comparison import ChampionComparison
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
 
 __all__ = ["confusion_table", "scalars"]
@@ -28,7 +29,25 @@ def scalars(evaluation: Evaluation) -> dict[str, float | None]:
     for name, scores in evaluation.baselines.items():
         values[f"{name}_{evaluation.primary}"] = scores.get(evaluation.primary, {}).get("value")
     first = {f"(primary) {primary}": values.pop(primary, None)}
-    return {**first, "passed": float(evaluation.passed), **values}
+    return {
+        **first,
+        "passed": float(evaluation.passed),
+        **_champion_scalars(evaluation.champion),
+        **values,
+    }
+
+
+def _champion_scalars(comparison: ChampionComparison | None) -> dict[str, float | None]:
+    """Returns the champion's metric, the difference, its lower bound, and what follows from it."""
+    if comparison is None:
+        return {}
+    figures: dict[str, float | None] = {"replaces_champion": float(comparison.promotes)}
+    for part in comparison.parts[:1]:
+        champion, difference = part.champion or {}, part.difference or {}
+        figures[f"champion_{comparison.primary}"] = champion.get("value")
+        figures["champion_difference"] = difference.get("value")
+        figures["champion_difference_low"] = difference.get("ci95", [None])[0]
+    return figures
 
 
 def confusion_table(

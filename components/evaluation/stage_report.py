@@ -6,6 +6,7 @@ from typing import Any
 
 from kfp_vision.components.evaluation.report_evidence import (
     calibration_chart,
+    champion_rows,
     compare_baselines,
     confusion_cells,
     frequent_confusions,
@@ -44,7 +45,7 @@ _BASELINE_MEANINGS = {
 
 
 def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageReport:
-    """Returns `metrics`, `baselines` and `verdict` of `report.json`, and the section on them.
+    """Returns `metrics`, `baselines`, `verdict` and `champion` of `report.json`, and the sections.
 
     Args:
         evaluation: Of the model.
@@ -64,6 +65,7 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
             "sentence": evaluation.sentence,
             "reasons": evaluation.reasons,
         },
+        "champion": dataclasses.asdict(evaluation.champion) if evaluation.champion else None,
     }
     warnings = [ReportWarning("evaluation", each, about="model") for each in evaluation.reasons]
     if evaluation.outcome in ("indistinguishable", "outperformed"):
@@ -84,8 +86,11 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
         "calibration_chart": calibration_chart(evaluation.calibration),
         "mistakes": evaluation.mistakes,
     }
-    section = Section("results", "Results", "evaluation/results.html", data)
-    return StageReport(summary, warnings, [section])
+    sections = [Section("results", "Results", "evaluation/results.html", data)]
+    if comparison := evaluation.champion:
+        rows = champion_rows(comparison)
+        sections.append(Section("champion", "Champion", "evaluation/champion.html", rows))
+    return StageReport(summary, warnings, sections)
 
 
 def exports_report(exports: Sequence[Export]) -> StageReport:

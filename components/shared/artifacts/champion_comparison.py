@@ -34,6 +34,7 @@ class ChampionComparison:
 
     Attributes:
         version: Name of this model in the folder of champions.
+        created_at: When it was compared; UTC, ISO 8601.
         champion: The version that it was compared with; empty without one.
         decision: `first` (there is no champion), `same` (the model is the champion), `better`,
             `not_worse`, `undecided`, `worse`, or `not_comparable`.
@@ -49,6 +50,7 @@ class ChampionComparison:
     """
 
     version: str
+    created_at: str
     champion: str
     decision: Decision
     promotes: bool

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from kfp_vision.components.shared.artifacts.champion_comparison import ChampionComparison
+
 __all__ = ["Evaluation", "Export", "PositiveClass"]
 
 
@@ -54,6 +56,8 @@ class Evaluation:
             classes.
         is_refit: Whether the model has learned the validation images, too: `validation` and the
             temperature are then those of the same training without them.
+        champion: The comparison with the champion; None where none was asked for, and of a model
+            that is rejected.
     """
 
     primary: str
@@ -72,6 +76,7 @@ class Evaluation:
     baselines_left_out: list[str] = dataclasses.field(default_factory=list)
     positive_class: PositiveClass | None = None
     is_refit: bool = False
+    champion: ChampionComparison | None = None
 
 
 @dataclasses.dataclass(frozen=True)

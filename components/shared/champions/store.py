@@ -33,6 +33,7 @@ from kfp_vision.components.shared.runtime.storage import (
     read_document,
 )
 from kfp_vision.components.shared.runtime.storage.manifests import FileRecord, digest_of_file
+from kfp_vision.components.shared.runtime.storage.publishing import files_below
 
 __all__ = [
     "LINEAGE_FILE",
@@ -202,12 +203,7 @@ def add_version(uri: str, files: Mapping[str, Path], lineage: Lineage) -> None:
     Raises:
         StorageError: The folder cannot be written.
     """
-    single = {
-        f"{name}/{path.relative_to(source).as_posix()}" if source.is_dir() else name: path
-        for name, source in files.items()
-        for path in (source.rglob("*") if source.is_dir() else (source,))
-        if path.is_file()
-    }
+    single = dict(pair for name, source in files.items() for pair in files_below(name, source))
     records = {name: digest_of_file(path) for name, path in sorted(single.items())}
     with tempfile.TemporaryDirectory(prefix="kfp-vision-") as scratch:
         path = Path(scratch, LINEAGE_FILE)

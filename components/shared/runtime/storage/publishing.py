@@ -26,7 +26,7 @@ from kfp_vision.components.shared.runtime.storage.manifests import (
 )
 from kfp_vision.components.shared.runtime.storage.uris import bucket_and_key, local_path, scheme_of
 
-__all__ = ["copy_local", "publish"]
+__all__ = ["copy_local", "files_below", "publish"]
 
 # Each may hold ten parts of a large file in memory.
 _UPLOADS = 4
@@ -47,7 +47,7 @@ def publish(files: Mapping[str, Path], uri: str) -> None:
         StorageError: The bucket cannot be written.
     """
     scheme = scheme_of(uri)
-    single = dict(pair for name, source in files.items() for pair in _files_below(name, source))
+    single = dict(pair for name, source in files.items() for pair in files_below(name, source))
     if scheme == "file":
         for name, source in single.items():
             copy_local(source, local_path(uri, "uri") / name)
@@ -57,7 +57,8 @@ def publish(files: Mapping[str, Path], uri: str) -> None:
         _publish(single, open_bucket(scheme, name), f"{key}/" if key else "")
 
 
-def _files_below(name: str, source: Path) -> Iterator[tuple[str, Path]]:
+def files_below(name: str, source: Path) -> Iterator[tuple[str, Path]]:
+    """Yields a file and its name, or all files below a folder and theirs, by their paths."""
     if not source.is_dir():
         yield name, source
         return
