@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from kfp_vision.pipelines.champions import commands as champion_commands
 from kfp_vision.pipelines.cluster.commands import add_commands
 from kfp_vision.pipelines.local.processes import Stopped, raise_on_signals
 from kfp_vision.pipelines.options import (
@@ -167,6 +168,7 @@ def compile_pipeline(
 
 
 add_commands(app)
+champion_commands.add_commands(app)
 
 
 @app.command()

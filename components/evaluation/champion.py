@@ -59,11 +59,13 @@ class Champion:
 
     Attributes:
         gate: The rule.
+        uri: The folder of champions.
         version: Name of the champion; empty without one.
         folder: Holds its files; None without one.
     """
 
     gate: Gate
+    uri: str
     version: str = ""
     folder: Path | None = None
 
@@ -124,11 +126,11 @@ def fetched_champion(uri: str, version: str, gate: Gate) -> Iterator[Champion | 
     if not uri:
         yield None
     elif not version:
-        yield Champion(gate)
+        yield Champion(gate, uri)
     else:
         with tempfile.TemporaryDirectory(prefix="kfp-vision-") as scratch:
             fetch_version(uri, version, (*CHAMPION_FILES, IMAGES_FILE), Path(scratch))
-            yield Champion(gate, version, Path(scratch))
+            yield Champion(gate, uri, version, Path(scratch))
 
 
 def version_name(model: Path) -> str:
@@ -242,7 +244,7 @@ def _not_comparable(
 ) -> ChampionComparison:
     sentence = (
         f"The model does not replace the champion {champion.version}, with which it cannot be "
-        f"compared: {reason} `kfp-vision promote {version}` does."
+        f"compared: {reason} `kfp-vision promote` does."
     )
     made = _comparison(champion, version, test, "not_comparable", sentence)
     return dataclasses.replace(made, left_out=left_out)
@@ -252,6 +254,7 @@ def _comparison(
     champion: Champion, version: str, test: ScoredTest, decision: Decision, sentence: str
 ) -> ChampionComparison:
     return ChampionComparison(
+        uri=champion.uri,
         version=version,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         champion=champion.version,

@@ -7,7 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from kfp_vision.components.shared.artifacts.champion_comparison import ChampionComparison
 from kfp_vision.components.shared.runtime.storage import is_remote, open_folder
+from kfp_vision.pipelines.champions.promotion import describe_outcome
 from kfp_vision.pipelines.local.display import format_duration
 from kfp_vision.pipelines.local.run_record import RunResult, local_folder
 
@@ -65,6 +67,9 @@ def print_results(
         del places["Models"]
     for name, path in places.items():
         console.print(f"{name:<8} {path}", markup=False, highlight=False, soft_wrap=True)
+    if report["champion"]:
+        line = describe_outcome(ChampionComparison(**report["champion"]))
+        console.print(line, style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_report(report: Mapping[str, Any], console: Console) -> None:

@@ -76,6 +76,7 @@ class ContainerSettings:
 
     Attributes:
         output: Local folder of the run; the label by which its containers are found.
+        champions: Folder of champions on this machine, which can be written too; empty without one.
         inputs: Files and folders that can be read, place in the container -> place here.
         variables: Names of the variables that a task gets from the environment of the worker: no
             value, which may be a key, stands in an argument.
@@ -87,6 +88,7 @@ class ContainerSettings:
     """
 
     output: str
+    champions: str
     inputs: dict[str, str]
     variables: list[str]
     network: Literal["none", "bridge", "host"]
@@ -112,13 +114,16 @@ def container_settings(parameters: Parameters, limits: Limits, gpu: bool) -> Con
             (parameters.recipe_uri, model_file),
         )
     )
-    stores = any(is_remote(uri) for uri in (*datasets, *files, parameters.output_uri))
+    champions = next(_local(uri for uri in [parameters.champion_uri] if uri), None)
+    written = (parameters.output_uri, parameters.champion_uri or parameters.output_uri)
+    stores = any(is_remote(uri) for uri in (*datasets, *files, *written))
     variables = _variables(_COMPUTING + _STORING if stores else _COMPUTING)
     inputs = {**_dataset_places(_local(datasets)), **_places(_local(files))}
     inputs |= _places(Path(value) for value in variables.values() if value.startswith("/"))
     inputs |= _home_places((_WEIGHTS, *_CREDENTIALS) if stores else (_WEIGHTS,))
     return ContainerSettings(
         output=str(local_folder(parameters.output_uri)),
+        champions=os.path.normpath(champions) if champions else "",
         inputs=inputs,
         variables=sorted(variables),
         network=_network(variables) if stores else "none",

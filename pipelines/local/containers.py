@@ -130,7 +130,8 @@ def _options(
     settings: ContainerSettings, scratch: Path, environment: Mapping[str, str]
 ) -> dict[str, Any]:
     """Returns how the container is created: what it may not do, may use, and sees."""
-    mounts = [Mount(place, place, "bind") for place in (settings.output, str(scratch))]
+    written = filter(None, (settings.output, settings.champions, str(scratch)))
+    mounts = [Mount(place, place, "bind") for place in written]
     mounts += [Mount(*places, "bind", read_only=True) for places in settings.inputs.items()]
     return {
         "labels": {_LABEL: settings.output},

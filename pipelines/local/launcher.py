@@ -28,6 +28,7 @@ from kfp_vision.components.shared.recipe.training_values import check_values
 from kfp_vision.components.shared.runtime.code_version import code_digest
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
 from kfp_vision.components.shared.runtime.storage import StorageError
+from kfp_vision.pipelines.champions.checking import check_champions
 from kfp_vision.pipelines.local.architecture_check import check_architecture
 from kfp_vision.pipelines.local.cache import remove_unfinished
 from kfp_vision.pipelines.local.container_settings import (
@@ -150,6 +151,8 @@ def _check(parameters: Parameters) -> None:
     check_output(parameters.dataset_uri, parameters.output_uri)
     for uri in (parameters.dataset_uri, parameters.unlabeled_uri):
         check_source(uri, parameters.follow_links)
+    if parameters.champion_uri:
+        check_champions(parameters.dataset_uri, parameters.champion_uri)
     check_codes(parameters.accept_findings)
     if parameters.recipe_uri:
         settings = fetch_recipe(parameters.recipe_uri).sections.get(SECTION, {})

@@ -15,17 +15,26 @@ def publish(
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     output_uri: str,
+    champion_uri: str,
+    dataset_uri: str,
+    dataset_version: str,
+    split_version: str,
+    seed: int,
 ) -> None:
-    """Builds the report, and copies the results of a run to the output."""
+    """Builds the report, copies the results to the output, and promotes the model or keeps it."""
     from pathlib import Path
 
     from kfp_vision.components.reporting.component import build_report
+    from kfp_vision.components.shared.champions.store import ImportFacts
+    from kfp_vision.pipelines.champions.promotion import enter_champions
     from kfp_vision.pipelines.publishing.publish import publish_results
 
     build_report.python_func(stages=records, report=report, page=page)
-    publish_results(
-        Path(evaluation.path), Path(exports.path), Path(report.path), output_uri, report.uri
-    )
+    folders = (Path(evaluation.path), Path(exports.path), Path(report.path))
+    publish_results(*folders, output_uri, report.uri)
+    if champion_uri:
+        imported = ImportFacts(dataset_uri, dataset_version, seed)
+        enter_champions(*folders, champion_uri, output_uri, imported, split_version)
 
 
 @component

@@ -32,6 +32,7 @@ __all__ = [
     "REJECTED",
     "publish_results",
     "rejection",
+    "result_files",
     "set_results_aside",
 ]
 
@@ -83,6 +84,23 @@ def _publish(
     for name in stale:
         remove(f"{output_uri}/{name}")
     _prune(output_uri, stale)
+    files = result_files(evaluation_dir, exports_dir, report_dir)
+    uris = {record.artifact: record.uri for record in read_stages(exports_dir)}
+    with tempfile.TemporaryDirectory() as scratch:
+        files[ARTIFACTS_FILE] = Path(scratch, ARTIFACTS_FILE)
+        write_json({**uris, "report": report_uri}, files[ARTIFACTS_FILE])
+        # `artifacts.json` first: from then on the others can be told from a user's own files.
+        publish({ARTIFACTS_FILE: files.pop(ARTIFACTS_FILE), **files}, output_uri)
+
+
+def result_files(evaluation_dir: Path, exports_dir: Path, report_dir: Path) -> dict[str, Path]:
+    """Returns path below the output -> file or folder, of all results but `artifacts.json`.
+
+    Args:
+        evaluation_dir: The `evaluation` artifact.
+        exports_dir: The `exports` artifact.
+        report_dir: The `report` artifact.
+    """
     exports = json.loads((exports_dir / "exports.json").read_text(encoding="utf-8"))
     usable = [entry["path"] for entry in exports["exports"] if entry["metrics"]]
     folders = (report_dir, report_dir, exports_dir, evaluation_dir)
@@ -90,12 +108,7 @@ def _publish(
     files |= {f"model/{path}": exports_dir / path for path in usable}
     if usable:
         files[MODEL_FILE] = exports_dir / "model.json"
-    uris = {record.artifact: record.uri for record in read_stages(exports_dir)}
-    with tempfile.TemporaryDirectory() as scratch:
-        files[ARTIFACTS_FILE] = Path(scratch, ARTIFACTS_FILE)
-        write_json({**uris, "report": report_uri}, files[ARTIFACTS_FILE])
-        # `artifacts.json` first: from then on the others can be told from a user's own files.
-        publish({ARTIFACTS_FILE: files.pop(ARTIFACTS_FILE), **files}, output_uri)
+    return files
 
 
 def rejection(report_dir: Path) -> str:

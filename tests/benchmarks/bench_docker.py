@@ -36,6 +36,7 @@ def main() -> None:
             Path(folder, name).mkdir()
         settings = ContainerSettings(
             output=f"{folder}/output",
+            champions="",
             inputs={},
             variables=[],
             network="none",

@@ -160,7 +160,10 @@ def test_every_task_runs_the_versioned_image_and_installs_nothing(compiled):
 @pytest.mark.parametrize(
     ("version", "stages"),
     [
-        ("dataset_version", {"import-dataset"}),
+        # Publishing is never cached: it keeps how the images were imported.
+        ("dataset_version", {"import-dataset", "publish"}),
+        ("split_version", {"import-dataset", "publish"}),
+        ("champion_version", {"evaluate-model"}),
         ("unlabeled_version", {"import-dataset"}),
         ("recipe_version", {"profile-dataset"}),
         ("architecture_version", {"choose-network", "probe-batch-size"}),

@@ -33,7 +33,8 @@ class ChampionComparison:
     """What the gate says.
 
     Attributes:
-        version: Name of this model in the folder of champions.
+        uri: The folder of champions.
+        version: Name of this model there.
         created_at: When it was compared; UTC, ISO 8601.
         champion: The version that it was compared with; empty without one.
         decision: `first` (there is no champion), `same` (the model is the champion), `better`,
@@ -49,6 +50,7 @@ class ChampionComparison:
         notes: What else is different, one sentence each.
     """
 
+    uri: str
     version: str
     created_at: str
     champion: str

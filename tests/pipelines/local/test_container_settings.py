@@ -47,6 +47,14 @@ def test_a_local_run_sees_its_files_alone_and_no_network(tmp_path, monkeypatch):
     assert not {"AWS_SECRET_ACCESS_KEY", "TF_TOKEN_app_terraform_io"} & set(found.variables)
 
 
+def test_champions_are_written_where_they_are_or_over_a_network(tmp_path):
+    assert settings_of(tmp_path).champions == ""
+    local = settings_of(tmp_path, champion_uri=str(tmp_path / "a/../champions"))
+    assert (local.champions, local.network) == (str(tmp_path / "champions"), "none")
+    remote = settings_of(tmp_path, champion_uri="gs://bucket/champions")
+    assert (remote.champions, remote.network) == ("", "bridge")
+
+
 def test_an_archive_is_seen_alone_and_a_table_not_with_the_whole_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("digits.npz", "labels.csv"):

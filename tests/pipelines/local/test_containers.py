@@ -32,6 +32,7 @@ def settings(engine, tmp_path, monkeypatch):
     data = str(tmp_path / "data")
     return ContainerSettings(
         output=str(tmp_path / "out"),
+        champions="",
         inputs={data: data},
         variables=["OMP_NUM_THREADS"],
         network="none",
