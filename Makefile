@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run run-small test test-all test-docker kubernetes images sbom coverage lint types compile dist lock bench bench-search-against clean
+.PHONY: help install run run-local clean-local deploy run-small test test-all test-docker kubernetes images sbom coverage lint types compile dist lock bench bench-search-against clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,19 @@ $(INSTALLED): requirements.lock pyproject.toml | $(BIN)/uv
 run: $(INSTALLED) ## Train on Fashion-MNIST: report, recipe and models in out/fashion-mnist
 	$(BIN)/python -m kfp_vision.components.data_import.fashion_mnist $(DEMO_DATA)
 	$(BIN)/kfp-vision run --dataset-uri $(DEMO_DATA) --output $(DEMO)
+
+# `CONTEXT=` is another cluster than one of kind, `HOST=` and `STORE=` its server and object store.
+PORT ?= 8080
+OVERLAY ?= kind
+run-local: $(INSTALLED) ## Run the demo on Kubeflow Pipelines in kind; CONTEXT=... on another cluster
+	$(BIN)/python -m manifests run --port $(PORT) --context "$(CONTEXT)" --host "$(HOST)" \
+		--store "$(STORE)" --registry "$(REGISTRY)" --options "$(OPTIONS)"
+
+clean-local: $(INSTALLED) ## Remove the cluster of run-local
+	$(BIN)/python -m manifests clean
+
+deploy: $(INSTALLED) ## Apply manifests on top of a server: OVERLAY=gke CONTEXT=...
+	$(BIN)/python -m manifests deploy $(OVERLAY) --context "$(CONTEXT)"
 
 # One epoch affords a search of a few trials, and the preset the time for them on a busy machine.
 run-small: $(INSTALLED) ## The same with one epoch, to see that everything works

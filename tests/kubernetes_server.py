@@ -46,7 +46,10 @@ class ControlPlane:
 
     Attributes:
         kubeconfig: File that a client needs.
+        context: Its only context.
     """
+
+    context = "test"
 
     def __init__(self, folder: Path, programs: Mapping[str, str]) -> None:
         self._folder, self._programs = folder, programs
@@ -122,13 +125,6 @@ class ControlPlane:
         if answer.returncode:
             raise RuntimeError(answer.stderr)
 
-    def create_namespace(self, name: str, **labels: str) -> None:
-        """Creates a namespace; underscores and double ones in names of labels are `-` and `/`."""
-        self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        if labels:
-            given = [f"{key}={value}" for key, value in labels.items()]
-            self.kubectl("label", "namespace", name, *given)
-
     def _run(self, program: str, *options: str) -> None:
         with (self._folder / f"{program}.log").open("ab") as log:
             command = [self._programs[program], *options]
@@ -157,8 +153,10 @@ class ControlPlane:
                 {
                     "apiVersion": "v1",
                     "kind": "Config",
-                    "current-context": "test",
-                    "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+                    "current-context": self.context,
+                    "contexts": [
+                        {"name": self.context, "context": {"cluster": "test", "user": "admin"}}
+                    ],
                     "users": [{"name": "admin", "user": {"token": token}}],
                     "clusters": [
                         {

@@ -4,67 +4,22 @@ import dataclasses
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from compiled_pipeline import all_tasks
 from kfp_pods import driver_pod, executor_pod
 from kubernetes_programs.build import kueue_resources
+from manifests_cluster import NAMESPACE, stock_objects
 
 from kfp_vision.pipelines.cluster.placement import PART_LABEL, QUEUE_LABEL, SECRET_KEYS
 from kfp_vision.pipelines.cluster.profile import PROFILES, read_profile
+from manifests.installation import apply_overlay
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())
 ON_KFP = [name for name in OVERLAYS if name != "kueue"]
-NAMESPACE = "kubeflow"
 ACCOUNT = f"--as=system:serviceaccount:{NAMESPACE}:kfp-vision"
-# Fields of KFP's own objects that must survive.
-STOCK: list[dict[str, Any]] = [
-    {
-        "kind": "Namespace",
-        "metadata": {
-            "name": NAMESPACE,
-            "labels": {
-                "pod-security.kubernetes.io/enforce": "baseline",
-                "pod-security.kubernetes.io/warn": "restricted",
-            },
-        },
-    },
-    {
-        "kind": "ConfigMap",
-        "metadata": {"name": "kfp-launcher"},
-        "data": {"defaultPipelineRoot": ""},
-    },
-    {
-        "kind": "ConfigMap",
-        "metadata": {"name": "workflow-controller-configmap"},
-        "data": {"executor": "imagePullPolicy: IfNotPresent", "workflowDefaults": "spec: {}"},
-    },
-    {"kind": "ServiceAccount", "metadata": {"name": "ml-pipeline"}},
-    {"kind": "ServiceAccount", "metadata": {"name": "ml-pipeline-ui"}},
-    {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "workflow-controller"},
-        "spec": {
-            "selector": {"matchLabels": {"app": "workflow-controller"}},
-            "template": {
-                "metadata": {"labels": {"app": "workflow-controller"}},
-                "spec": {
-                    "containers": [
-                        {
-                            "name": "workflow-controller",
-                            "image": "quay.io/argoproj/workflow-controller:v4.0.5",
-                            "env": [{"name": "TRANSIENT_ERROR_PATTERN", "value": "preempt"}],
-                        }
-                    ]
-                },
-            },
-        },
-    },
-]
 
 
 def apply(plane, *options, stdin=""):
@@ -94,11 +49,9 @@ def kfp(plane):
     """A cluster with the objects that KFP's own manifests make, applied as its page says."""
     resources = [("Workflow", "workflows"), ("WorkflowTaskResult", "workflowtaskresults")]
     plane.create(*(resource(*names) for names in resources))
-    for each in STOCK:
-        document = {"apiVersion": "v1"} | each
-        place = [] if each["kind"] == "Namespace" else [f"--namespace={NAMESPACE}"]
-        answer = plane.kubectl("apply", "--filename=-", *place, stdin=json.dumps(document))
-        assert answer.returncode == 0, answer.stderr
+    items = {"apiVersion": "v1", "kind": "List", "items": stock_objects()}
+    answer = plane.kubectl("apply", "--filename=-", stdin=json.dumps(items))
+    assert answer.returncode == 0, answer.stderr
     return plane
 
 
@@ -113,15 +66,10 @@ def kueue(kfp):
 
 
 @pytest.fixture(scope="module")
-def installed(kfp):
+def installed(kfp, kubectl):
     """The overlay for one machine, applied twice as a second `make run-local` does."""
-    changed = [f"{each['kind']}/{each['metadata']['name']}" for each in STOCK]
-    kfp.kubectl(
-        "annotate", "-n", NAMESPACE, *changed, "kubectl.kubernetes.io/last-applied-configuration-"
-    )
     for _ in range(2):
-        answer = apply(kfp, "--kustomize", str(MANIFESTS / "overlays" / "kind"))
-        assert answer.returncode == 0, answer.stderr
+        assert apply_overlay(kubectl, "kind") == []
     return kfp
 
 
@@ -327,7 +275,7 @@ def test_the_queue_takes_what_the_tasks_ask_for(kfp, kueue, tmp_path):
 
 def test_what_is_ours_can_be_removed_without_the_server(installed):
     """By the label, which nothing of KFP has."""
-    stock = {(each["kind"], each["metadata"]["name"]) for each in STOCK}
+    stock = {(each["kind"], each["metadata"]["name"]) for each in stock_objects()}
     for each in rendered(installed, "kind"):
         labels = each["metadata"].get("labels", {})
         is_stock = (each["kind"], each["metadata"]["name"]) in stock
