@@ -38,13 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
     host = arguments.host
     if local:
         _local_cluster(arguments.port)
-        host = host or f"http://127.0.0.1:{arguments.port}"
+        host = f"http://127.0.0.1:{arguments.port}"
     else:
-        kind_cluster.check_tools("kubectl")
+        kind_cluster.check_tools("kubectl", *([] if host else ["git"]))
     kubectl.check()
-    if local or not arguments.host:
-        # kubectl fetches its manifests from GitHub.
-        kind_cluster.check_tools("git")
+    if local or not host:
         new = installation.install_kfp(kubectl)
         _say(f"Kubeflow Pipelines {installation.KFP_VERSION}: {'installed' if new else 'is there'}")
     deploy(argparse.Namespace(context=kubectl.context, overlay="kind"))
@@ -61,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _local_cluster(port: int) -> None:
-    kind_cluster.check_tools("docker", "kind", "kubectl")
+    # With git kubectl fetches the manifests of the server.
+    kind_cluster.check_tools("docker", "git", "kind", "kubectl")
     if kind_cluster.exists():
         _say(f"Cluster {kind_cluster.CLUSTER}: is there")
         return

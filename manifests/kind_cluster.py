@@ -15,7 +15,11 @@ from manifests.kubectl import ClusterError, Kubectl
 __all__ = [
     "CLUSTER",
     "CONTEXT",
+    "NODE_IMAGE",
+    "SERVER_CPUS",
+    "SERVER_GIB",
     "check_machine",
+    "check_port",
     "check_tools",
     "create",
     "delete",
@@ -31,7 +35,7 @@ NODE_IMAGE = "kindest/node:v1.36.1"
 _UI_NODE_PORT = 31380
 _NODE_S = 300
 # What the pods of kind's own node, of the server and of a driver ask for together.
-_SERVER_GIB, _SERVER_CPUS = 3.5, 1.9
+SERVER_GIB, SERVER_CPUS = 3.5, 1.9
 _WHERE = {
     "docker": "https://docs.docker.com/engine/install",
     "git": "https://git-scm.com/downloads",
@@ -72,8 +76,8 @@ def check_machine(port: int) -> None:
     # What pods may ask for is what the engine has; Docker Desktop has a limit of its own.
     profile = read_profile("local")
     stages = [profile.resources(stage) for stage in STAGES]
-    memory = _SERVER_GIB + max(stage.memory_gib for stage in stages)
-    cpus = _SERVER_CPUS + max(stage.cpus for stage in stages)
+    memory = SERVER_GIB + max(stage.memory_gib for stage in stages)
+    cpus = SERVER_CPUS + max(stage.cpus for stage in stages)
     if info["MemTotal"] / 2**30 < memory:
         raise ClusterError(
             f"The server and the largest stage need {memory:g} GiB of memory. Received: "

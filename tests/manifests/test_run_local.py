@@ -4,10 +4,8 @@ kind itself cannot run in a test; where it is asked, a script answers as it woul
 """
 
 import json
-import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,9 +15,11 @@ from manifests_cluster import NAMESPACE, stock_objects
 
 from kfp_vision.components.shared.runtime.container_images import CPU_IMAGE
 from manifests import installation, kind_cluster
+from manifests.__main__ import main
 from manifests.kubectl import ClusterError, Kubectl
 
 ROOT = Path(__file__).parents[2]
+TOOLS = ("docker", "git", "kind", "kubectl")
 ENGINE = {"MemTotal": 16 * 2**30, "NCPU": 4}
 
 
@@ -31,7 +31,7 @@ def server(plane, kubectl):
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch):
+def command(tmp_path, monkeypatch, capfd):
     """Runs a command with the given programs on the PATH, and no other; they are shell scripts."""
 
     def run(*arguments, **programs):
@@ -40,15 +40,10 @@ def command(tmp_path, monkeypatch):
         for name, script in programs.items():
             (folder / name).write_text(f"#!/bin/sh\n{script}\n")
             (folder / name).chmod(0o755)
-        # `cat` and `echo` of scripts are those of the shell, or have a path.
-        environment = {**os.environ, "PATH": str(folder)}
-        return subprocess.run(
-            [sys.executable, "-m", "manifests", *arguments],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+        monkeypatch.setenv("PATH", str(folder))
+        monkeypatch.setattr("sys.argv", ["manifests", *arguments])
+        code = main()
+        return subprocess.CompletedProcess(arguments, code, stderr=capfd.readouterr().err)
 
     return run
 
@@ -61,20 +56,19 @@ def docker(**changes):
 
 def refusal(answer):
     assert answer.returncode == 2
-    assert "Traceback" not in answer.stderr
     assert "Received:" in answer.stderr
     return answer.stderr
 
 
 def test_every_missing_tool_is_named_with_where_to_get_it(command):
     said = refusal(command("run"))
-    assert "no docker, no kind, no kubectl" in said
-    assert said.count("https://") == 3
+    assert "no docker, no git, no kind, no kubectl" in said
+    assert said.count("https://") == len(TOOLS)
 
 
-@pytest.mark.parametrize("missing", ["docker", "kind", "kubectl"])
+@pytest.mark.parametrize("missing", TOOLS)
 def test_one_missing_tool_is_named(command, missing):
-    there = {name: "exit 0" for name in ("docker", "kind", "kubectl") if name != missing}
+    there = {name: "exit 0" for name in TOOLS if name != missing}
     assert f"Received: no {missing}.\n" in refusal(command("run", **there))
 
 
@@ -89,7 +83,7 @@ def test_one_missing_tool_is_named(command, missing):
     ids=["no-answer", "no-engine", "little-memory", "two-cpus"],
 )
 def test_an_engine_that_cannot_hold_the_cluster(command, script, said):
-    assert said in refusal(command("run", docker=script, kind="exit 0", kubectl="exit 0"))
+    assert said in refusal(command("run", docker=script, git="", kind="", kubectl=""))
 
 
 def test_a_port_that_is_taken(command):
@@ -97,7 +91,7 @@ def test_a_port_that_is_taken(command):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        programs = {"docker": docker(), "kind": "exit 0", "kubectl": "exit 0"}
+        programs = {"docker": docker(), "git": "", "kind": "", "kubectl": ""}
         said = refusal(command("run", "--port", port, **programs))
     assert f"Received: {port} (Address already in use)" in said
     assert "PORT=" in said
@@ -116,7 +110,7 @@ def test_a_port_that_is_taken(command):
     ids=["not-created", "node-not-ready"],
 )
 def test_a_cluster_that_does_not_come_up(command, free_port, kind, kubectl, said):
-    programs = {"docker": docker(), "kind": kind, "kubectl": kubectl}
+    programs = {"docker": docker(), "git": "", "kind": kind, "kubectl": kubectl}
     message = refusal(command("run", "--port", str(free_port()), **programs))
     assert said in message
     assert "make clean-local" in message
@@ -146,7 +140,7 @@ def test_what_a_new_cluster_is(command, tmp_path):
     kind = (
         f'echo $* >> {asked}\n[ $1 = create ] && while read line; do echo "$line"; done >> {asked}'
     )
-    programs = {"docker": docker(), "kind": f"{kind}\nexit 0", "kubectl": "exit 1"}
+    programs = {"docker": docker(), "git": "", "kind": f"{kind}\nexit 0", "kubectl": "exit 1"}
     command("run", "--port", "45678", **programs)
     text = asked.read_text()
     assert f"--image {kind_cluster.NODE_IMAGE}" in text
