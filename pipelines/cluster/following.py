@@ -42,7 +42,7 @@ class _Seen:
 
     Attributes:
         waiting_since: Of the pod that waits, by this machine's clock.
-        reason: Why it waits, as shown.
+        trouble: The kind of reason why it waits, as shown.
         notes: Lines of the log that were shown, of the attempt `pod`.
         failures: Attempts whose failure was shown.
         read_again_at: When the log may be read again.
@@ -51,7 +51,7 @@ class _Seen:
     ended: bool = False
     pod: str = ""
     waiting_since: float = 0.0
-    reason: str = ""
+    trouble: str = ""
     notes: int = 0
     failures: int = 0
     read_again_at: float = 0.0
@@ -131,6 +131,9 @@ class _Follower:
         if outcome:
             if outcome == "done":
                 self._show_log(stage, seen, pods)
+            if outcome == "failed" and not run_ended:
+                reason = attempt_reason(pods, stage.attempts[-1])
+                self._display.note(stage.name, reason)
             self._display.end(stage.name, outcome, stage.seconds)
             seen.ended = True
         elif stage.attempts:
@@ -140,7 +143,7 @@ class _Follower:
         last = stage.attempts[-1]
         if seen.pod != last.pod:
             seen.pod, seen.waiting_since = last.pod, time.monotonic()
-            seen.reason, seen.notes = "", 0
+            seen.trouble, seen.notes = "", 0
         failures = [each for each in stage.attempts if each.failed]
         if len(failures) > seen.failures:
             seen.failures = len(failures)
@@ -159,9 +162,11 @@ class _Follower:
         if not reason or (waited <= _PATIENCE_S and not is_hopeless(reason)):
             return
         # The same trouble is told in changing words: only its kind makes a new line.
-        if reason.partition(":")[0] != seen.reason.partition(":")[0]:
-            seen.reason = reason
-            self._display.note(stage.name, f"cannot start: {reason}")
+        kind = "cannot start" if is_hopeless(reason) else reason.partition(":")[0]
+        if kind != seen.trouble:
+            seen.trouble = kind
+            verb = "cannot start" if is_hopeless(reason) else "waits"
+            self._display.note(stage.name, f"{verb}: {reason}")
         if is_hopeless(reason) and waited > _HOPELESS_S:
             raise StuckError(f"{stage.name} cannot start: {reason}")
 

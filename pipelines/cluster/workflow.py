@@ -7,7 +7,9 @@ Sources: `compiler/argocompiler/` (names of nodes) and `common/util/workflow.go`
 Kubeflow Pipelines 2.17.0; `getPendingReason` of Argo 4.0.5 (messages of pods that wait).
 """
 
+import base64
 import dataclasses
+import gzip
 import json
 import re
 from collections import Counter
@@ -86,7 +88,7 @@ def read_workflow(manifest: str) -> Workflow:
     """Returns what the JSON of an Argo workflow says; nothing has begun when it is empty."""
     content = json.loads(manifest or "{}")
     metadata, status = content.get("metadata", {}), content.get("status", {})
-    nodes = list((status.get("nodes") or {}).values())
+    nodes = list(_nodes(status).values())
     name_pod = _pod_names(metadata)
     tries: dict[str, list[dict[str, Any]]] = {}
     retried = {_path(node): node["phase"] for node in nodes if node["type"] == "Retry"}
@@ -106,6 +108,13 @@ def read_workflow(manifest: str) -> Workflow:
         status.get("message", ""),
         tuple(_numbered(stages)),
     )
+
+
+def _nodes(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the nodes; Argo packs those of a workflow above 1 MB."""
+    packed = status.get("compressedNodes")
+    nodes = json.loads(gzip.decompress(base64.b64decode(packed))) if packed else status.get("nodes")
+    return nodes or {}
 
 
 def _stage(
