@@ -30,14 +30,22 @@ class Arguments(Parameters):
     )
 
 
-def takes_arguments(define: Callable[[Mapping[str, Any]], None]) -> Callable[..., None]:
+def takes_arguments(
+    define: Callable[[Mapping[str, Any]], None], *more: type
+) -> Callable[..., None]:
     """Returns a function for `dsl.pipeline` with the fields of `Arguments` as its parameters.
 
     Args:
         define: Adds the tasks; is given argument name -> pipeline channel, without `SHAPE`.
+        more: Dataclasses whose fields are inputs too; each has a default.
     """
-    fields = {each.name: each for each in dataclasses.fields(Arguments) if each.name != SHAPE}
-    declared = inspect.signature(Arguments).parameters
+    kinds = (Arguments, *more)
+    fields = {
+        each.name: each for kind in kinds for each in dataclasses.fields(kind) if each.name != SHAPE
+    }
+    declared = {
+        name: each for kind in kinds for name, each in inspect.signature(kind).parameters.items()
+    }
     signature = inspect.Signature(
         [declared[name].replace(annotation=type_of(each)) for name, each in fields.items()]
     )

@@ -154,6 +154,10 @@ def compile_pipeline(
     trial_workers: Annotated[
         int, typer.Option(min=1, help="Number of tasks that share the trials of a search round.")
     ] = 1,
+    scheduled: Annotated[
+        bool,
+        typer.Option("--scheduled", help="The first task decides whether there is anything new."),
+    ] = False,
 ) -> None:
     """Write the pipeline as YAML for a Kubeflow Pipelines server."""
     from kfp_vision.pipelines.cluster.compiling import compile_pipeline
@@ -161,7 +165,7 @@ def compile_pipeline(
 
     changes = given_options({"registry": registry, "secret": secret})
     cluster = read_profile(profile, changes)
-    compile_pipeline(path, cluster, trial_workers)
+    compile_pipeline(path, cluster, trial_workers, scheduled)
     print(f"{path} is written.")
     if cluster.service_account:
         print(f"Run it with the service account {cluster.service_account}, which is not in a file.")

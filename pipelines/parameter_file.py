@@ -15,7 +15,7 @@ from kfp_vision.pipelines.parameters import (
     type_of,
 )
 
-__all__ = ["read_parameters", "render_parameters"]
+__all__ = ["read_mapping", "read_parameters", "render_parameters"]
 
 # What YAML 1.1 calls a boolean, and what people write beside it.
 _SWITCHES = {
@@ -35,7 +35,7 @@ def read_parameters(path: Path | None, overrides: Mapping[str, Any]) -> Paramete
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    """Returns name -> value of the type of the parameter, "" for what is empty."""
+    """Returns what `read_mapping` does."""
     if not path.is_file():
         raise ValueError(
             f"The parameter file must exist. Received: {path}. `kfp-vision init` writes one."
@@ -48,12 +48,25 @@ def _read_file(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(root, yaml.MappingNode):
         raise ValueError(f"The parameter file must hold `name: value` lines. Received: {path}")
+    return read_mapping(root, str(path))
+
+
+def read_mapping(root: yaml.MappingNode, place: str) -> dict[str, Any]:
+    """Returns name -> value of the type of the parameter, "" for what is empty.
+
+    Args:
+        root: The lines, as PyYAML composes them.
+        place: Where they stand, for messages.
+
+    Raises:
+        ValueError: A name is unknown or stands twice, or a value has the wrong type.
+    """
     given: dict[str, Any] = {}
     for key, node in root.value:
         name = str(key.value)
         check_names([name])
         if name in given:
-            raise ValueError(f"A parameter must be set once. Received: {name} twice in {path}")
+            raise ValueError(f"A parameter must be set once. Received: {name} twice in {place}")
         given[name] = _converted(_FIELDS[name], node)
     return given
 

@@ -13,9 +13,11 @@ from kfp_vision.components.network_choice.component import choose_network
 from kfp_vision.components.training.component import train_model
 from kfp_vision.pipelines.arguments import inputs_of, takes_arguments
 from kfp_vision.pipelines.publishing.component import check_model, publish
+from kfp_vision.pipelines.retraining.component import decide_retraining
+from kfp_vision.pipelines.retraining.triggers import LocalTime, Triggers
 from kfp_vision.pipelines.searching.tasks import add_search
 
-__all__ = ["training_pipeline"]
+__all__ = ["scheduled_pipeline", "training_pipeline"]
 
 
 def training_pipeline(trial_workers: int) -> Any:
@@ -25,32 +27,63 @@ def training_pipeline(trial_workers: int) -> Any:
         trial_workers: Tasks that share the trials of a round; they decide the shape of the DAG.
     """
 
-    @dsl.pipeline(
-        name="kfp-vision-training", description="Trains, evaluates and exports a classifier."
-    )
-    @takes_arguments
-    def pipeline(arguments: Mapping[str, Any]) -> None:
+    def define(arguments: Mapping[str, Any]) -> None:
         """Trains a model."""
-        _add_tasks(arguments, trial_workers)
+        # What lies behind a URI may have changed: asked anew by every run.
+        sources = _add(list_sources, arguments).set_caching_options(enable_caching=False)
+        _add_stages({**arguments, **sources.outputs}, trial_workers)
 
-    return pipeline
+    return dsl.pipeline(
+        takes_arguments(define),
+        name="kfp-vision-training",
+        description="Trains, evaluates and exports a classifier.",
+    )
 
 
-def _add_tasks(arguments: Mapping[str, Any], trial_workers: int) -> None:
-    """Defines the DAG; a stage receives the arguments and parts of the dataset that it names."""
-    given = dict(arguments)
+def scheduled_pipeline(trial_workers: int) -> Any:
+    """Returns the pipeline of a schedule: its first task decides whether there are others.
+
+    Args:
+        trial_workers: As of `training_pipeline`.
+    """
+
+    def define(arguments: Mapping[str, Any]) -> None:
+        """Trains a model if there is anything new."""
+        decision = _add(decide_retraining, arguments).set_caching_options(enable_caching=False)
+        given = dict(decision.outputs)
+        with dsl.If(given.pop("train") == True, name="train"):  # noqa: E712 - of a channel.
+            _add_stages({**arguments, **given}, trial_workers)
+
+    return dsl.pipeline(
+        takes_arguments(define, Triggers, LocalTime),
+        name="kfp-vision-retraining",
+        description="Trains, evaluates and exports a classifier if there is anything new.",
+    )
+
+
+def _add(stage: Any, given: Mapping[str, Any], **artifacts: Any) -> dsl.PipelineTask:
+    """Adds a task; it receives the arguments and parts of the dataset that it names."""
+    return stage(**artifacts, **inputs_of(stage, given))
+
+
+def _add_stages(sources: Mapping[str, Any], trial_workers: int) -> None:
+    """Defines the DAG, but for its first task.
+
+    Args:
+        sources: The arguments and what the first task says of them.
+        trial_workers: As of `training_pipeline`.
+    """
+    given = dict(sources)
 
     def add(stage: Any, **artifacts: Any) -> Any:
-        return stage(**artifacts, **inputs_of(stage, given))
+        return _add(stage, given, **artifacts)
 
-    # What lies behind a URI may have changed: asked anew by every run.
-    given |= add(list_sources).set_caching_options(enable_caching=False).outputs
     given |= add(import_dataset).outputs
     profile = add(profile_dataset).outputs["profile"]
     gate = add(check_profile, profile=profile)
     choice = add(choose_network, recipe=profile).after(gate).outputs["choice"]
     probe = add(probe_batch_size, recipe=choice).outputs["probe"]
-    search = add_search(add, probe, arguments["search_augmentation"], trial_workers)
+    search = add_search(add, probe, given["search_augmentation"], trial_workers)
     trained = add(train_model, recipe=search).outputs
     model, sample = trained["model"], trained["train_sample"]
     scored = add(evaluate_model, model=model, train_sample=sample).outputs

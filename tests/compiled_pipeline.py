@@ -25,10 +25,12 @@ class Task:
     retry: Document
 
 
-def documents(folder: Path, profile: Profile, trial_workers: int = 1) -> tuple[Document, Document]:
+def documents(
+    folder: Path, profile: Profile, trial_workers: int = 1, scheduled: bool = False
+) -> tuple[Document, Document]:
     """Compiles the pipeline; returns it, and what Kubernetes has to know."""
     file = folder / "pipeline.yaml"
-    compile_pipeline(file, profile, trial_workers)
+    compile_pipeline(file, profile, trial_workers, scheduled)
     pipeline, platform = yaml.safe_load_all(file.read_text())
     return pipeline, platform["platforms"]["kubernetes"]
 
@@ -57,5 +59,9 @@ def tasks(pipeline: Document, platform: Document) -> list[Task]:
 
 
 def all_tasks(folder: Path, profile: Profile) -> list[Task]:
-    """Returns the tasks of one worker and of several, which have some of their own."""
-    return [task for workers in (1, 2) for task in tasks(*documents(folder, profile, workers))]
+    """Returns the tasks of one worker and of several, which have some of their own.
+
+    Then those of a schedule, which lie in a condition.
+    """
+    shapes = ((1, False), (2, False), (1, True))
+    return [task for shape in shapes for task in tasks(*documents(folder, profile, *shape))]

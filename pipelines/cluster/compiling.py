@@ -11,20 +11,23 @@ from kfp_vision.pipelines.arguments import add_choices
 from kfp_vision.pipelines.cluster.placement import place
 from kfp_vision.pipelines.cluster.profile import Profile
 from kfp_vision.pipelines.resources import RUN_HOURS, TTL_HOURS
-from kfp_vision.pipelines.training import training_pipeline
+from kfp_vision.pipelines.training import scheduled_pipeline, training_pipeline
 
 __all__ = ["compile_pipeline"]
 
 
-def compile_pipeline(path: Path, profile: Profile, trial_workers: int) -> None:
+def compile_pipeline(
+    path: Path, profile: Profile, trial_workers: int, scheduled: bool = False
+) -> None:
     """Writes the training pipeline for a cluster.
 
     Args:
         path: Of the YAML file.
         profile: Of the cluster.
         trial_workers: As of `training_pipeline`.
+        scheduled: Whether the first task decides if there are others, as in a schedule.
     """
-    trained = training_pipeline(trial_workers)
+    trained = (scheduled_pipeline if scheduled else training_pipeline)(trial_workers)
     define = trained.pipeline_func
 
     @functools.wraps(define)

@@ -12,7 +12,7 @@ import yaml
 from kfp_vision.pipelines.parameters import check_names
 from kfp_vision.pipelines.resources import STAGES, Resources
 
-__all__ = ["PROFILES", "GpuPool", "Pool", "Profile", "Toleration", "read_profile"]
+__all__ = ["PROFILES", "GpuPool", "Pool", "Profile", "Toleration", "read_profile", "typed"]
 
 _FOLDER = Path(__file__).with_name("profiles")
 PROFILES = sorted(path.stem for path in _FOLDER.glob("*.yaml"))
@@ -134,7 +134,7 @@ class Profile:
         if self.gpu is None:
             changes = {"image": "cpu", **changes}
         line = {**dataclasses.asdict(STAGES[stage]), **changes}
-        resources: Resources = _typed(Resources, line, stage)
+        resources: Resources = typed(Resources, line, stage)
         return resources
 
 
@@ -161,27 +161,27 @@ def read_profile(name: str, changes: Mapping[str, Any] = MappingProxyType({})) -
     try:
         if isinstance(content, dict):
             content |= changes
-        profile: Profile = _typed(Profile, content, "profile")
+        profile: Profile = typed(Profile, content, "profile")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return profile
 
 
-def _typed(kind: Any, value: Any, place: str) -> Any:
-    """Returns a YAML value as the type that a dataclass declares.
+def typed(kind: Any, value: Any, place: str) -> Any:
+    """Returns a value of a YAML file as the type that a dataclass declares.
 
     Args:
         kind: A dataclass, a type, or a list, dict or optional of such.
-        value: What the file holds.
+        value: What the file holds, or what was made of it.
         place: Where, for the message.
 
     Raises:
         ValueError: It is of another type, or names an unknown field.
     """
-    if kind is Any:
+    if kind is Any or (dataclasses.is_dataclass(kind) and type(value) is kind):
         return value
     if isinstance(kind, types.UnionType):
-        return None if value is None else _typed(get_args(kind)[0], value, place)
+        return None if value is None else typed(get_args(kind)[0], value, place)
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if origin is Literal:
         if value not in inner:
@@ -198,10 +198,10 @@ def _typed(kind: Any, value: Any, place: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, place)
     if origin is list:
-        return [_typed(inner[0], each, f"{place}[{index}]") for index, each in enumerate(value)]
+        return [typed(inner[0], each, f"{place}[{index}]") for index, each in enumerate(value)]
     if origin is dict:
         return {
-            _typed(inner[0], key, f"a name in {place}"): _typed(inner[1], each, f"{place}.{key}")
+            typed(inner[0], key, f"a name in {place}"): typed(inner[1], each, f"{place}.{key}")
             for key, each in value.items()
         }
     return value
@@ -218,5 +218,5 @@ def _dataclass(kind: Any, value: Mapping[str, Any], place: str) -> Any:
     if missing := required - set(value):
         raise ValueError(f"`{place}` must have {sorted(missing)}. Received: {dict(value)}")
     return kind(
-        **{name: _typed(hints[name], each, f"{place}.{name}") for name, each in value.items()}
+        **{name: typed(hints[name], each, f"{place}.{name}") for name, each in value.items()}
     )

@@ -12,6 +12,7 @@ def publish(
     records: dsl.Input[dsl.Artifact],
     evaluation: dsl.Input[dsl.Artifact],
     exports: dsl.Input[dsl.Artifact],
+    sources: dsl.Input[dsl.Artifact],
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     output_uri: str,
@@ -27,7 +28,8 @@ def publish(
     from kfp_vision.components.reporting.component import build_report
     from kfp_vision.components.shared.champions.store import ImportFacts
     from kfp_vision.pipelines.champions.promotion import enter_champions
-    from kfp_vision.pipelines.publishing.publish import publish_results
+    from kfp_vision.pipelines.publishing.publish import publish_results, rejection
+    from kfp_vision.pipelines.retraining.last_success import record_success
 
     build_report.python_func(stages=records, report=report, page=page)
     folders = (Path(evaluation.path), Path(exports.path), Path(report.path))
@@ -35,6 +37,8 @@ def publish(
     if champion_uri:
         imported = ImportFacts(dataset_uri, dataset_version, seed)
         enter_champions(*folders, champion_uri, output_uri, imported, split_version)
+        if not rejection(Path(report.path)):
+            record_success(champion_uri, Path(sources.path))
 
 
 @component

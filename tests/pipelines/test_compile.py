@@ -1,5 +1,6 @@
 """The compiled pipeline: what a Kubeflow Pipelines server gets."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from kfp_vision.components.shared.artifacts.search_result import ROUNDS
 from kfp_vision.components.shared.recipe.budget import PRESETS
 from kfp_vision.components.shared.recipe.training_values import OPTIMIZERS
 from kfp_vision.components.shared.tasks import TASKS
+from kfp_vision.pipelines.retraining.triggers import LocalTime, Triggers
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +201,38 @@ def test_listing_the_sources_and_publishing_are_never_cached(compiled):
     }
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
     assert cached == set(tasks) - {"list-sources", "publish"}
+
+
+@pytest.fixture(scope="module")
+def scheduled(tmp_path_factory, kfp_vision):
+    path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    answer = kfp_vision("compile", path, "--scheduled")
+    assert answer.returncode == 0, answer.stderr
+    return next(yaml.safe_load_all(path.read_text()))
+
+
+def test_a_schedule_decides_first_and_all_else_waits_for_it(scheduled, compiled):
+    tasks = scheduled["root"]["dag"]["tasks"]
+    (condition,) = tasks.keys() - {"decide-retraining"}
+    assert "decide-retraining-train'] == true" in tasks[condition]["triggerPolicy"]["condition"]
+    nested = scheduled["components"][tasks[condition]["componentRef"]["name"]]["dag"]["tasks"]
+    assert nested.keys() == compiled["root"]["dag"]["tasks"].keys() - {"list-sources"}
+    assert not tasks["decide-retraining"]["cachingOptions"].get("enableCache")
+
+
+def test_the_first_task_of_a_schedule_says_what_that_of_a_run_says(scheduled, compiled):
+    listed, decided = (
+        each["components"][f"comp-{name}"]["outputDefinitions"]
+        for each, name in ((compiled, "list-sources"), (scheduled, "decide-retraining"))
+    )
+    assert decided["artifacts"] == listed["artifacts"]
+    assert decided["parameters"].keys() == {"train", "reason", *listed["parameters"]}
+
+
+def test_every_trigger_is_an_input_of_a_schedule_and_of_no_run(scheduled, compiled):
+    ours, theirs = (
+        set(each["root"]["inputDefinitions"]["parameters"]) for each in (scheduled, compiled)
+    )
+    triggers = {field.name for kind in (Triggers, LocalTime) for field in dataclasses.fields(kind)}
+    assert ours - theirs == triggers
+    assert theirs <= ours

@@ -9,6 +9,7 @@ in `backend/src/v2`: `component/launcher_v2.go` (downloads,
 command, outputs), `objectstore/object_store.go` (folders), `metadata/converter.go` (metadata).
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -27,6 +28,7 @@ from kfp import components, local
 from kfp.dsl import executor
 from kfp.local import config, status, task_dispatcher
 from kfp.local.orchestrator import task_executor
+from kfp.local.orchestrator.enhanced_dag_orchestrator import ConditionEvaluator
 from task_container import run_container
 from wire_format import Refused, refuse_constant, returned_value, runtime_artifact, wire
 
@@ -76,8 +78,11 @@ class Backend:
         waits = mock.patch.object(
             task_executor, "time", SimpleNamespace(sleep=self.pauses_s.append)
         )
+        conditions = mock.patch.object(
+            ConditionEvaluator, "_resolve_pipeline_channel", staticmethod(_named_output)
+        )
         try:
-            with runs, waits:
+            with runs, waits, conditions:
                 components.load_component_from_file(str(package))(**arguments)
         except RuntimeError:
             if not self._refusals:
@@ -255,6 +260,15 @@ def _loop_sources(pipeline: Mapping[str, Any]) -> set[tuple[str, str]]:
             output = given["taskOutputParameter"]
             sources.add((output["producerTask"], output["outputParameterKey"]))
     return sources
+
+
+def _named_output(channel: str, io_store: Any) -> Any:
+    """Returns what a condition reads, as the server does: of kfp.local only an unnamed output."""
+    words = channel.removeprefix("pipelinechannel--").split("-")
+    for place in range(1, len(words)):
+        with contextlib.suppress(ValueError):
+            return io_store.get_task_output("-".join(words[:place]), "-".join(words[place:]))
+    return io_store.get_parent_input(channel)
 
 
 def _artifacts(side: Mapping[str, Any]) -> list[dict[str, Any]]:

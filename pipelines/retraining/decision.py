@@ -1,0 +1,121 @@
+"""Whether there is anything to train: what is there now against the last run that succeeded.
+
+The triggers are asked in the order of their cost: no record, another recipe or model file, the age
+of the record, the share of new files; then, where the share is too small to decide, the champion is
+measured on the newest images.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from kfp_vision.components.shared.artifacts.source_files import SourceFiles, changed_share
+from kfp_vision.pipelines.retraining.last_success import LastSuccess
+from kfp_vision.pipelines.retraining.triggers import Triggers
+
+__all__ = ["Decision", "NewestScore", "decide", "drop_interval"]
+
+# Whose change says that new files are there; the others mean another training.
+_FILES = ("dataset_version", "unlabeled_version")
+_SETTINGS = {"recipe_version": "recipe", "architecture_version": "architecture"}
+_DAY = timedelta(days=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class NewestScore:
+    """The champion on images that it has not seen, beside its test.
+
+    Attributes:
+        metric: That decides.
+        tested: Value on its test images.
+        tested_ci95: (low, high).
+        newest: Value on the newest images.
+        newest_ci95: (low, high).
+        num_images: Newest images that were predicted.
+        unknown: Classes of theirs that the champion does not know.
+    """
+
+    metric: str
+    tested: float
+    tested_ci95: Sequence[float]
+    newest: float
+    newest_ci95: Sequence[float]
+    num_images: int
+    unknown: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """Whether to train, and why, in one sentence."""
+
+    train: bool
+    reason: str
+
+
+def decide(
+    last: LastSuccess | None,
+    now: SourceFiles,
+    at: datetime,
+    triggers: Triggers,
+    measure: Callable[[LastSuccess], NewestScore | None],
+) -> Decision:
+    """Returns whether there is anything to train.
+
+    Args:
+        last: The record of the last success; None without one.
+        now: What lies behind the URIs.
+        at: The time, UTC.
+        triggers: Of the schedule.
+        measure: Scores the champion on files that are not in the record; None where there is
+            nothing to measure. Called last, when nothing else decides.
+    """
+    if last is None:
+        return Decision(True, "No run has succeeded yet: there is no record of one.")
+    before, since = last.sources.versions, f"since {last.finished_at:%Y-%m-%d %H:%M} UTC"
+    for version, what in _SETTINGS.items():
+        if now.versions[version] != before[version]:
+            return Decision(True, f"The {what} has changed {since}.")
+    age_days = (at - last.finished_at) / _DAY
+    if 0 < triggers.max_age_days <= age_days:
+        text = f"The last success is {age_days:.3g} days old"
+        return Decision(True, f"{text}, at least {triggers.max_age_days:g}.")
+    if all(now.versions[name] == before[name] for name in _FILES):
+        return Decision(False, f"Nothing new: no file has changed {since}.")
+    # A file that a sample has missed is one file.
+    share = changed_share(last.sources, now) or 1 / max(1, now.num_files)
+    found = f"{share:.2%} of {now.num_files:,} files are new, changed or gone {since}"
+    if share >= triggers.min_new_share:
+        return Decision(True, f"{found}.")
+    found = f"{found}, below {triggers.min_new_share:.2%}"
+    score = measure(last) if triggers.max_metric_drop else None
+    if score is None:
+        return Decision(False, f"Nothing new: {found}.")
+    if score.unknown:
+        names = ", ".join(score.unknown[:3])
+        return Decision(True, f"The champion does not know the newest images' classes: {names}.")
+    said = (
+        f"{score.metric} of the champion is {score.newest:.3f} on {score.num_images} of the newest "
+        f"images, {score.tested:.3f} in its test"
+    )
+    limit = f"a drop above {triggers.max_metric_drop:g}"
+    low, _ = drop_interval(score)
+    if low > triggers.max_metric_drop:
+        return Decision(True, f"{said}: surely {limit}.")
+    return Decision(False, f"Nothing new: {found}; {said}: not surely {limit}.")
+
+
+def drop_interval(score: NewestScore) -> tuple[float, float]:
+    """Returns the 95 % interval of the drop, test minus newest, of two independent sets of images.
+
+    low = d - sqrt((p1 - l1)^2 + (u2 - p2)^2), high = d + sqrt((u1 - p1)^2 + (p2 - l2)^2) with
+    d = p1 - p2: nobody's interval is [0, 0] where all answers of both sets are right.
+
+    Reference: Newcombe, 1998, Statistics in Medicine 17, "Interval estimation for the difference
+    between independent proportions", method 10.
+    """
+    (low_1, high_1), (low_2, high_2) = score.tested_ci95, score.newest_ci95
+    drop = score.tested - score.newest
+    below = math.hypot(score.tested - low_1, high_2 - score.newest)
+    above = math.hypot(high_1 - score.tested, score.newest - low_2)
+    return drop - below, drop + above

@@ -1,0 +1,43 @@
+"""What makes a scheduled run train: fields of a schedule, options of `watch`, inputs of the DAG."""
+
+import dataclasses
+import math
+from typing import Any
+
+__all__ = ["LocalTime", "Triggers"]
+
+
+def _field(default: Any, text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class Triggers:
+    """When to train; a new recipe or model file is always a reason."""
+
+    min_new_share: float = _field(
+        0.0, "Files that are new, changed or gone, as a share of all; 0: any change is enough."
+    )
+    max_age_days: float = _field(0.0, "Train when the last success is that old, in days; 0: never.")
+    max_metric_drop: float = _field(
+        0.0,
+        "Train when the champion's metric on the newest images is surely more than this below its "
+        "test, where there are too few new files; 0: it is not measured.",
+    )
+
+    def __post_init__(self) -> None:
+        """Refuses what can never be met."""
+        for name, value in vars(self).items():
+            limit = math.inf if name == "max_age_days" else 1.0
+            if not (0 <= value < math.inf and value <= limit):
+                raise ValueError(f"`{name}` must be from 0 to {limit:g}. Received: {value!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalTime:
+    """The times of a schedule in a zone that is not the server's; `cron.py` says why."""
+
+    cron: str = _field(
+        "", "Set by `schedule apply`: a run that starts at another time ends at once."
+    )
+    time_zone: str = _field("", "Set by `schedule apply`: zone of `cron`; empty: any time.")

@@ -1,0 +1,110 @@
+"""A schedule without a cluster: one process that looks, and trains when there is something new.
+
+It keeps nothing of its own: a run that was killed is continued by the next start, because only a
+run that has succeeded is recorded.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import time
+from collections.abc import Iterator
+from datetime import datetime
+
+from rich.console import Console
+
+from kfp_vision.components.shared.runtime.storage import StorageError
+from kfp_vision.pipelines.local.closing_lines import describe_failure, print_summary
+from kfp_vision.pipelines.local.container_settings import Limits
+from kfp_vision.pipelines.local.launcher import Runner, run_locally
+from kfp_vision.pipelines.local.run_record import check_output, local_folder
+from kfp_vision.pipelines.parameters import Parameters
+from kfp_vision.pipelines.retraining.deciding import decide_here
+from kfp_vision.pipelines.retraining.triggers import Triggers
+
+__all__ = ["watch"]
+
+_CHAMPIONS = "champions"
+
+
+def watch(
+    parameters: Parameters,
+    triggers: Triggers,
+    pause_s: float,
+    console: Console,
+    runner: Runner = "subprocess",
+    limits: Limits | None = None,
+) -> bool:
+    """Looks for something new, trains it, pauses and looks again.
+
+    Args:
+        parameters: Of every run; without `champion_uri` champions and record lie in the output.
+        triggers: What makes a run.
+        pause_s: Between the end of a run and the next look; 0: one look and at most one run.
+        console: Shows what happens.
+        runner: As of `run_locally`.
+        limits: The same.
+
+    Returns:
+        Whether the last look found nothing new, or ended in a model that is not rejected; never,
+        with a pause, but by a signal.
+
+    Raises:
+        ValueError: A parameter cannot be used.
+        RuntimeError: Another watch uses the output.
+    """
+    check_output(parameters.dataset_uri, parameters.output_uri)
+    if not parameters.champion_uri:
+        champions = f"{parameters.output_uri.rstrip('/')}/{_CHAMPIONS}"
+        parameters = dataclasses.replace(parameters, champion_uri=champions)
+    with _alone(parameters.output_uri):
+        while True:
+            succeeded = _look(parameters, triggers, console, runner, limits)
+            if not pause_s:
+                return succeeded
+            time.sleep(pause_s)
+
+
+@contextlib.contextmanager
+def _alone(output_uri: str) -> Iterator[None]:
+    """Holds the lock of an output, which ends with the process, killed or not."""
+    folder = local_folder(output_uri) / ".kfp-vision"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "watch.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(
+                f"One watch at a time may use an output. Received: {output_uri}, which another one "
+                "uses. End it, or choose another `--output`."
+            ) from error
+        yield
+
+
+def _look(
+    parameters: Parameters,
+    triggers: Triggers,
+    console: Console,
+    runner: Runner,
+    limits: Limits | None,
+) -> bool:
+    """Looks once; what may be over at the next look is said and does not end the watch."""
+
+    def say(text: str) -> None:
+        line = f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    try:
+        decision = decide_here(dataclasses.asdict(parameters), triggers)
+        say(decision.reason)
+        if not decision.train:
+            return True
+        result = run_locally(parameters, console, runner, limits)
+    except (StorageError, RuntimeError) as error:
+        say(str(error))
+        return False
+    if result.status == "failed":
+        say(describe_failure(result))
+        return False
+    print_summary(result, parameters.output_uri, console)
+    return result.status == "passed"
