@@ -76,13 +76,13 @@ def _set_resources(task: dsl.PipelineTask, resources: Resources) -> None:
     ):
         kubernetes.empty_dir_mount(task, name, folder, medium, _mebibytes(size))
     kubernetes.set_timeout(task, round(resources.hours * 3600))
-    if resources.retries:
-        task.set_retry(
-            resources.retries,
-            backoff_duration=f"{BACK_OFF_S}s",
-            backoff_factor=BACK_OFF_FACTOR,
-            backoff_max_duration=f"{resources.retry_window_s}s",
-        )
+    # None is said too: what the file does not say is the number that the cluster gives to all.
+    task.set_retry(
+        resources.retries,
+        backoff_duration=f"{BACK_OFF_S}s",
+        backoff_factor=BACK_OFF_FACTOR,
+        backoff_max_duration=f"{resources.retry_window_s}s",
+    )
 
 
 def _choose_nodes(task: dsl.PipelineTask, pool: Pool) -> None:
