@@ -1,4 +1,4 @@
-"""The commands for a folder of champions: `champions`, `promote` and `rollback`."""
+"""The commands for a folder of champions: `champions`, `promote`, `rollback`, `register`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +27,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command(name="champions")(_list)
     app.command(name="promote")(_promote)
     app.command(name="rollback")(_roll_back)
+    app.command(name="register")(_register)
 
 
 def _list(
@@ -74,6 +75,19 @@ def _roll_back(champion_uri: _UriOption, reason: _Reason = "By hand.") -> None:
     from kfp_vision.components.shared.champions.store import roll_back
 
     _say_champion(roll_back(champion_uri, reason), champion_uri)
+
+
+def _register(
+    champion_uri: _UriOption,
+    registry: Annotated[str, typer.Option(help="URL of a Kubeflow Model Registry.")],
+    name: Annotated[str, typer.Option(help="Of the registered model.")],
+    version: Annotated[str, typer.Argument(help="Without it the champion.")] = "",
+) -> None:
+    """Write a version with its lineage to a Kubeflow Model Registry, or bring it up to date."""
+    from kfp_vision.pipelines.champions.registry import register_version
+
+    written = register_version(champion_uri, version, registry, name)
+    print(f"{name} {written} is in {registry}.")
 
 
 def _metric(uri: str, version: str) -> str:

@@ -67,8 +67,8 @@ def print_results(
         del places["Models"]
     for name, path in places.items():
         console.print(f"{name:<8} {path}", markup=False, highlight=False, soft_wrap=True)
-    if report["champion"]:
-        line = describe_outcome(ChampionComparison(**report["champion"]))
+    if comparison := report.get("champion"):
+        line = describe_outcome(ChampionComparison(**comparison))
         console.print(line, style="bold", markup=False, highlight=False, soft_wrap=True)
 
 

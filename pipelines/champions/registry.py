@@ -1,0 +1,127 @@
+"""Versions in a Kubeflow Model Registry: where their files lie, and where they come from.
+
+The registry keeps what it is told; the files stay in the folder of champions.
+"""
+
+import logging
+import math
+import warnings
+from typing import Any
+from urllib.parse import urlsplit
+
+from kfp_vision.components.shared.champions.store import (
+    Lineage,
+    read_champions,
+    read_lineage,
+    version_uri,
+)
+
+__all__ = ["lineage_properties", "register_version"]
+
+# In the order in which a server would serve them.
+_FORMATS = {
+    "model/model.onnx": "onnx",
+    "model/saved_model": "saved_model",
+    "model/model.keras": "keras",
+}
+_PORTS = {"http": 80, "https": 443}
+
+
+def register_version(uri: str, version: str, registry: str, name: str) -> str:
+    """Writes a version to a registry, or brings it up to date; marks which one is the champion.
+
+    Args:
+        uri: The folder of champions.
+        version: Name of the version; empty for the champion.
+        registry: URL of the registry, http or https; https takes the token of the service account.
+        name: Of the registered model.
+
+    Returns:
+        The name of the version.
+
+    Raises:
+        ValueError: There is no such version or no champion, or the URL is none.
+        RuntimeError: The client is not installed, or the registry refuses.
+    """
+    address = urlsplit(registry)
+    if address.scheme not in _PORTS or not address.hostname:
+        raise ValueError(f"The registry must be an http:// or https:// URL. Received: {registry!r}")
+    champion = read_champions(uri).champion
+    version = version or champion
+    if not version:
+        raise ValueError(f"A version must be named, or be the champion. Received: none in {uri!r}")
+    lineage = read_lineage(uri, version)
+    properties = lineage_properties(lineage, version_uri(uri, version))
+    try:
+        from model_registry import ModelRegistry
+        from model_registry.exceptions import StoreError
+        from mr_openapi.exceptions import OpenApiException
+    except ImportError as error:
+        raise RuntimeError(
+            "The client of the registry must be installed: `pip install 'kfp-vision[registry]'`."
+        ) from error
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            # That there is no token: a registry without TLS takes none.
+            client = ModelRegistry(
+                f"{address.scheme}://{address.hostname}",
+                address.port or _PORTS[address.scheme],
+                author="kfp-vision",
+                is_secure=address.scheme == "https",
+                log_level=logging.ERROR,
+            )
+        is_there = client.get_registered_model(name) is not None
+        if not (is_there and client.get_model_version(name, version)):
+            _register(client, uri, lineage, name, properties)
+        for each in client.get_model_versions(name):
+            held = {**each.custom_properties, **(properties if each.name == version else {})}
+            held["champion"] = each.name == champion
+            if held != each.custom_properties:
+                each.custom_properties = held
+                client.update(each)
+    # What its HTTP library raises is among the errors of the system.
+    except (StoreError, OpenApiException, OSError) as error:
+        raise RuntimeError(
+            f"The registry must take the version. Received: {error}, from {registry!r}. Check its "
+            "address and, over https, the token in KF_PIPELINES_SA_TOKEN_PATH."
+        ) from error
+    return version
+
+
+def _register(
+    client: Any, uri: str, lineage: Lineage, name: str, properties: dict[str, Any]
+) -> None:
+    place = version_uri(uri, lineage.version)
+    path = next(path for path in _FORMATS if any(file.startswith(path) for file in lineage.files))
+    client.register_model(
+        name,
+        f"{place}/{path}",
+        version=lineage.version,
+        model_format_name=_FORMATS[path],
+        model_format_version="1",
+        version_description=lineage.comparison["sentence"],
+        metadata=properties,
+    )
+
+
+def lineage_properties(lineage: Lineage, place: str) -> dict[str, Any]:
+    """Returns what a registry keeps of a version: flat, and finite numbers alone.
+
+    Args:
+        lineage: Of the version.
+        place: URI of the version.
+    """
+    metrics = {name: score["value"] for name, score in lineage.metrics.items()}
+    return {
+        "champion_decision": lineage.comparison["decision"],
+        "compared_with": lineage.comparison["champion"] or "none",
+        "data_fingerprint": lineage.dataset["fingerprint"],
+        "data_uri": lineage.dataset["uri"],
+        "kfp_vision_version": lineage.kfp_vision_version,
+        "output_uri": lineage.output_uri,
+        "primary_metric": lineage.primary,
+        "recipe_uri": f"{place}/recipe.json",
+        "report_uri": f"{place}/report.html",
+        **{f"metric_{name}": value for name, value in metrics.items() if math.isfinite(value)},
+        **{f"sha256 {path}": record.sha256 for path, record in lineage.files.items()},
+    }

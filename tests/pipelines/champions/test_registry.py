@@ -1,0 +1,88 @@
+"""Versions in a Kubeflow Model Registry: a running one, where MODEL_REGISTRY_URL names it."""
+
+import json
+import os
+import urllib.request
+import uuid
+
+import pytest
+
+from kfp_vision.components.shared.champions.store import (
+    ImportFacts,
+    Lineage,
+    add_version,
+    promote,
+)
+from kfp_vision.pipelines.champions.registry import register_version
+
+
+@pytest.fixture
+def uri(tmp_path):
+    """A folder with two versions, the second of which is the champion."""
+    folder, model = str(tmp_path / "champions"), tmp_path / "model"
+    model.mkdir()
+    for name in ("model.keras", "model.onnx"):
+        (model / name).write_bytes(b"weights")
+    for version, champion in (("v1", ""), ("v2", "v1")):
+        score = {"value": 0.9, "ci95": [0.8, 0.95]}
+        lineage = Lineage(
+            *(version, "now", "1.0", "out", ImportFacts("photos", "", 0), ""),
+            *({"fingerprint": "f" * 64, "uri": "photos"}, "accuracy", {"accuracy": score}),
+            {"decision": "better", "champion": champion, "sentence": "It is better."},
+            {},
+        )
+        add_version(folder, {"model": model}, lineage)
+        promote(folder, version, "test")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def registry() -> str:
+    url = os.environ.get("MODEL_REGISTRY_URL", "")
+    if not url:
+        pytest.skip("no registry: MODEL_REGISTRY_URL names a Kubeflow Model Registry")
+    pytest.importorskip("model_registry", reason="the extra `registry` is not installed")
+    return url
+
+
+def found(registry, kind):
+    with urllib.request.urlopen(f"{registry}/api/model_registry/v1alpha3/{kind}") as answer:
+        return json.load(answer)["items"]
+
+
+def test_lineage_reaches_the_registry(uri, registry):
+    name = f"photos-{uuid.uuid4().hex}"
+    assert register_version(uri, "v1", registry, name) == "v1"
+    assert register_version(uri, "", registry, name) == "v2"
+    promote(uri, "v1", "test")
+    assert register_version(uri, "", registry, name) == "v1"
+    (model,) = (each for each in found(registry, "registered_models") if each["name"] == name)
+    versions = {
+        each["name"]: each["customProperties"]
+        for each in found(registry, "model_versions")
+        if each["registeredModelId"] == model["id"]
+    }
+    assert versions.keys() == {"v1", "v2"}
+    flags = {version: held["champion"]["bool_value"] for version, held in versions.items()}
+    assert flags == {"v1": True, "v2": False}
+    assert versions["v2"]["data_fingerprint"]["string_value"] == "f" * 64
+    assert versions["v2"]["metric_accuracy"]["double_value"] == 0.9
+    assert len(versions["v2"]["sha256 model/model.onnx"]["string_value"]) == 64
+    artifacts = {each["uri"] for each in found(registry, "model_artifacts")}
+    assert {f"{uri}/versions/{version}/model/model.onnx" for version in versions} <= artifacts
+
+
+@pytest.mark.parametrize("url", ["registry:8080", "ftp://registry", ""])
+def test_what_is_no_url_is_refused(uri, url):
+    with pytest.raises(ValueError, match="must be an http"):
+        register_version(uri, "", url, "photos")
+
+
+def test_a_folder_without_a_champion_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="or be the champion"):
+        register_version(str(tmp_path), "", "http://registry", "photos")
+
+
+def test_who_does_not_answer_is_named(uri, registry, free_port):
+    with pytest.raises(RuntimeError, match=r"must take the version.*127\.0\.0\.1"):
+        register_version(uri, "", f"http://127.0.0.1:{free_port()}", "photos")
