@@ -80,7 +80,7 @@ def _url(kubectl: Kubectl, given: str, service: str, port: int) -> Iterator[str]
 
 def _submit(host: str, arguments: argparse.Namespace) -> int:
     """Starts the demo, follows it and brings its results; returns the exit code."""
-    program = [sys.executable, "-m", "kfp_vision.pipelines.main"]
+    program = [str(Path(sys.executable).with_name("kfp-vision"))]
     server = ["--host", host]
     output = f"{_BUCKET}/results/fashion-mnist"
     options = ["--secret", installation.SECRET, "--service-account", "kfp-vision"]

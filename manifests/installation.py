@@ -119,7 +119,7 @@ def wait_until_ready(kubectl: Kubectl, seconds: float = _READY_S) -> None:
     """
     waiting: list[str] = []
     for _ in _intervals(seconds):
-        deployments = kubectl.get("deployments")["items"]
+        deployments = kubectl.all("deployments")
         waiting = [each["metadata"]["name"] for each in deployments if not _available(each)]
         if not waiting:
             return
@@ -140,7 +140,7 @@ def _available(deployment: Mapping[str, Any]) -> bool:
 
 
 def _unready(kubectl: Kubectl) -> Iterator[str]:
-    for pod in kubectl.get("pods")["items"]:
+    for pod in kubectl.all("pods"):
         status = pod.get("status", {})
         conditions = {each["type"]: each for each in status.get("conditions", [])}
         if (

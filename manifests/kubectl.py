@@ -10,6 +10,7 @@ from typing import Any
 __all__ = ["NAMESPACE", "ClusterError", "Kubectl"]
 
 NAMESPACE = "kubeflow"
+_SCOPE = ("--namespace", NAMESPACE, "--output=json")
 
 
 class ClusterError(RuntimeError):
@@ -40,11 +41,14 @@ class Kubectl:
             raise ClusterError(f"`kubectl {' '.join(arguments[:3])}`: {answer.stderr.strip()}")
         return answer.stdout
 
-    def get(self, kind: str, name: str = "") -> Any:
-        """Returns an object of the namespace, or all of a kind; None where there is no such."""
-        scope = ["--namespace", NAMESPACE, "--output=json", "--ignore-not-found"]
-        answer = self.run("get", kind, *([name] if name else []), *scope)
+    def get(self, kind: str, name: str) -> Any:
+        """Returns an object of the namespace; None where there is no such."""
+        answer = self.run("get", kind, name, *_SCOPE, "--ignore-not-found")
         return json.loads(answer) if answer.strip() else None
+
+    def all(self, kind: str) -> list[Any]:
+        """Returns all objects of a kind in the namespace."""
+        return list(json.loads(self.run("get", kind, *_SCOPE))["items"])
 
     def check(self) -> None:
         """Asks the cluster whether it is there.

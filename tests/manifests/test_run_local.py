@@ -195,6 +195,7 @@ def test_the_secret_of_tasks_gets_the_keys_of_the_store_once(server, plane):
 
 def test_a_server_that_does_not_become_ready_says_which_pod_and_why(server, plane):
     """Here no controller makes it available, and no node takes the pod."""
+    installation.wait_until_ready(server, 1)  # It has no deployment yet.
     (deployment,) = (each for each in stock_objects() if each["kind"] == "Deployment")
     pod = driver_pod(NAMESPACE)
     plane.create(deployment, pod)
