@@ -97,12 +97,19 @@ def _submit(host: str, arguments: argparse.Namespace) -> int:
     if answer.returncode or found is None:
         return answer.returncode or 2
     run_id = found[1]
-    code = subprocess.run([*program, "status", run_id, *server, "--follow"]).returncode
+    code = wait_for_exit(subprocess.Popen([*program, "status", run_id, *server, "--follow"]))
     if code in (0, 1):
         subprocess.run([*program, "fetch", run_id, *server, "--output", str(_OUTPUT)], check=True)
         _say(f"Report: {(_OUTPUT / 'report.html').resolve()}")
     _say(f"Page of the server: {host}")
     return code
+
+
+def wait_for_exit(process: "subprocess.Popen[bytes]") -> int:
+    """Returns the exit code; Ctrl-C reaches the process too, which says how to come back."""
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            return process.wait()
 
 
 def deploy(arguments: argparse.Namespace) -> int:

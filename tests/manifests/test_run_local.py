@@ -4,8 +4,12 @@ kind itself cannot run in a test; where it is asked, a script answers as it woul
 """
 
 import json
+import os
+import signal
 import socket
 import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +19,7 @@ from manifests_cluster import NAMESPACE, stock_objects
 
 from kfp_vision.components.shared.runtime.container_images import CPU_IMAGE
 from manifests import installation, kind_cluster
-from manifests.__main__ import main
+from manifests.__main__ import main, wait_for_exit
 from manifests.kubectl import ClusterError, Kubectl
 
 ROOT = Path(__file__).parents[2]
@@ -219,3 +223,16 @@ def test_a_service_that_is_not_there(server):
         server.forward("seaweedfs", 9000),
     ):
         pass
+
+
+def test_the_end_of_following_is_told_by_the_program_that_follows():
+    """Ctrl-C reaches both; the one in front waits for the other, which says how to come back."""
+    script = "import sys, time; print('on', flush=True)\ntry: time.sleep(60)\n"
+    script += "except KeyboardInterrupt: time.sleep(1); sys.exit(130)"
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    for pid in (process.pid, os.getpid()):
+        threading.Timer(0.2, os.kill, (pid, signal.SIGINT)).start()
+    assert wait_for_exit(process) == 130
+    process.stdout.close()
