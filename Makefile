@@ -109,17 +109,17 @@ IMAGE_COMPILE := $(COMPILE) --python-platform x86_64-unknown-linux-gnu --generat
 	--only-binary :all: --no-binary ndf --constraint requirements.lock
 LEFT_OUT := kfp-kubernetes kfp-server-api kubernetes docker libclang tensorboard-data-server
 lock: $(BIN)/uv ## Resolve requirements.lock and the locks of the images anew
-	(echo '# Exact versions of `.[dev,pretrained,tfds]` for Python 3.11 and later; `make lock` writes this file.'; \
-	$(COMPILE) --extra dev --extra pretrained --extra tfds pyproject.toml) > requirements.lock.new
+	(echo '# Exact versions of `.[dev,pretrained,tfds,tracking]` for Python 3.11 and later; `make lock` writes this file.'; \
+	$(COMPILE) --extra dev --extra pretrained --extra tfds --extra tracking pyproject.toml) > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 	@mkdir -p build
 	printf '%s\n' $(LEFT_OUT) > build/left-out-gpu.txt
 	# `tensorflow-cpu` is the same code without CUDA kernels.
 	printf '%s\n' $(LEFT_OUT) tensorflow > build/left-out-cpu.txt
 	echo setuptools | $(IMAGE_COMPILE) - > images/requirements-build.txt
-	echo 'tensorflow-cpu==2.21.*' | $(IMAGE_COMPILE) --extra pretrained \
+	echo 'tensorflow-cpu==2.21.*' | $(IMAGE_COMPILE) --extra pretrained --extra tracking \
 		--excludes build/left-out-cpu.txt - pyproject.toml > images/requirements-cpu.txt
-	$(IMAGE_COMPILE) --extra pretrained --extra gpu --excludes build/left-out-gpu.txt pyproject.toml \
+	$(IMAGE_COMPILE) --extra pretrained --extra gpu --extra tracking --excludes build/left-out-gpu.txt pyproject.toml \
 		> images/requirements-gpu.txt
 
 bench-%: tests/benchmarks/bench_%.py $(INSTALLED) ## Run one benchmark: tests/benchmarks/bench_%.py

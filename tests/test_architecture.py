@@ -127,7 +127,7 @@ def test_every_import_is_a_declared_dependency():
     extras = project["optional-dependencies"]
     declared = {
         re.split(r"[^\w-]", requirement)[0].lower().replace("_", "-")
-        for requirement in [*project["dependencies"], *extras["tfds"]]
+        for requirement in [*project["dependencies"], *extras["tfds"], *extras["tracking"]]
     }
     distributions = packages_distributions()
     imported = {module.split(".")[0] for path in SOURCES for module in imported_modules(path)}

@@ -36,8 +36,9 @@ def evaluate_model(
     from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
     from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
-    from kfp_vision.components.shared.report.records import hand_on
+    from kfp_vision.components.shared.report.records import hand_on, mlflow_run_before
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
+    from kfp_vision.components.shared.runtime.tracking import tracked
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
 
     with (
@@ -57,6 +58,9 @@ def evaluate_model(
             champion,
         )
         write_calibration_images(dataset_dir, Path(calibration.path))
+    with tracked(mlflow_run_before(model)) as tracker:
+        if tracker:
+            tracker.log(server_page.test_scores(result), server_page.tags(result))
     hand_on(evaluation, "evaluation", model)
     log_metrics(metrics, server_page.scalars(result))
     if result.confusion:

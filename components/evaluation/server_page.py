@@ -1,7 +1,7 @@
-"""What the page of a Kubeflow Pipelines server shows of an evaluation.
+"""What a Kubeflow Pipelines or an MLflow server shows of an evaluation.
 
-The figures lie in the server's database, and its page draws little: 15 pixels a cell of a confusion
-matrix, tables sorted by name, ten rows at a time. C is the number of classes.
+The figures of the former lie in its database, and its page draws little: 15 pixels a cell of a
+confusion matrix, tables sorted by name, ten rows at a time. C is the number of classes.
 
 Source: `frontend/src/components/viewers` of kubeflow/pipelines 2.17.0.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from kfp_vision.components.shared.artifacts.champion_comparison import ChampionComparison
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
 
-__all__ = ["confusion_table", "scalars"]
+__all__ = ["confusion_table", "scalars", "tags", "test_scores"]
 
 _MAX_CLASSES = 40
 
@@ -48,6 +48,21 @@ def _champion_scalars(comparison: ChampionComparison | None) -> dict[str, float 
         figures["champion_difference"] = difference.get("value")
         figures["champion_difference_low"] = difference.get("ci95", [None])[0]
     return figures
+
+
+def test_scores(evaluation: Evaluation) -> dict[str, float | None]:
+    """Returns `test/metric` -> number, named as the curves of the training are."""
+    scores = evaluation.metrics.get("test", {})
+    return {f"test/{name}": score["value"] for name, score in scores.items()}
+
+
+def tags(evaluation: Evaluation) -> dict[str, str]:
+    """Returns the verdict in words."""
+    return {
+        "kfp_vision.status": "passed" if evaluation.passed else "rejected",
+        "kfp_vision.primary_metric": evaluation.primary,
+        "kfp_vision.verdict": evaluation.sentence,
+    }
 
 
 def confusion_table(

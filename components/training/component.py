@@ -34,6 +34,7 @@ def train_model(
     from kfp_vision.components.shared.report.page import write_stage_page
     from kfp_vision.components.shared.report.records import costs_before, hand_on, plan_before
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
+    from kfp_vision.components.shared.runtime.tracking import tracked
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
     from kfp_vision.components.training.train import train_model
 
@@ -41,6 +42,7 @@ def train_model(
     with (
         join_parts(dataset_info, train, validation) as dataset_dir,
         checkpoint_folder(checkpoint_uri) as checkpoints,
+        tracked() as tracker,
     ):
         summary = train_model(
             dataset_dir,
@@ -51,6 +53,7 @@ def train_model(
             image_cache(checkpoint_uri, image_cache_gib),
             spent,
             plan_before(recipe),
+            tracker,
         )
         write_train_sample(dataset_dir, Path(train_sample.path))
     hand_on(model, "model", recipe)

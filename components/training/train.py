@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import pyarrow as pa
@@ -24,11 +25,14 @@ from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_r
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.recipe.stage_times import trainings
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
-from kfp_vision.components.shared.report.records import write_stage_report
+from kfp_vision.components.shared.report.page import dataset_name
+from kfp_vision.components.shared.report.records import MLFLOW, write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.runtime.tracking import Tracker
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import fit
-from kfp_vision.components.shared.training.history import History
+from kfp_vision.components.shared.training.history import CurveRow, History
 from kfp_vision.components.shared.training.precision import read_precision, set_precision
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import describe_check
@@ -55,6 +59,7 @@ def train_model(
     cache: ImageCache | None = None,
     spent: Sequence[StageCost] = (),
     plan: RunPlan | None = None,
+    tracker: Tracker | None = None,
 ) -> TrainingResult:
     """Trains and writes `model.keras`, `training.json`, `curves.parquet`, `recipe.json`.
 
@@ -72,6 +77,7 @@ def train_model(
         spent: Of the budget, by the stages before and by the start of this task. The length is
             fixed when the training starts: a resumed one has only the rest of it.
         plan: Of the run; None where there is none.
+        tracker: Is sent settings and curves; None where nothing follows the training.
 
     Raises:
         ValueError: A setting is out of range, or the model cannot learn a batch by heart.
@@ -82,11 +88,21 @@ def train_model(
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     recipe = complete_recipe(read_recipe(recipe_path), info, config)
     events = EventFiles(output_dir / "tensorboard")
+    if tracker:
+        identity = training_identity(dataset_dir, recipe, seed=config.seed)
+        name = dataset_name({"dataset": {"uri": info.source_uri}})
+        tracker.begin(name, identity, _plain_settings(recipe))
+
+    def show(rows: Sequence[CurveRow], anew: bool) -> None:
+        events.write(rows, anew)
+        if tracker:
+            tracker.write(rows, anew)
+
     is_joined, history = trainings(recipe, info) > 1, None
     features = checkpoint_dir / "features"
     if recipe.value("model", "trainable") == "head":
         model, summary, curves = train_head(dataset_dir, recipe, info, features, config.seed)
-        events.write(curves, anew=True)
+        show(curves, anew=True)
     else:
         run, settings = open_run(
             dataset_dir,
@@ -98,7 +114,7 @@ def train_model(
             spent,
             plan,
             watch,
-            events.write,
+            show,
         )
         history = fit(run, settings)
         recipe, curves = _as_trained(recipe, info, history), history.curves
@@ -121,9 +137,21 @@ def train_model(
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(summary, output_dir / "training.json")
     report = training_report(summary, curves, recipe.value("data", "primary_metric"))
+    if tracker and (run_id := tracker.flush()):
+        report.summary[MLFLOW] = {"run_id": run_id}
     write_stage_report(report, output_dir)
     write_json(StageCost("train", watch.seconds, summary.images_seen), output_dir / COST_FILE)
     return summary
+
+
+def _plain_settings(recipe: Recipe) -> dict[str, Any]:
+    """Returns `section.name` -> value of the settings that are one number or word."""
+    return {
+        f"{section}.{name}": setting.value
+        for section, settings in recipe.sections.items()
+        for name, setting in settings.items()
+        if isinstance(setting.value, str | int | float)
+    }
 
 
 def _save(model: keras.Model, path: Path) -> None:

@@ -25,17 +25,21 @@ __all__ = ["ContainerSettings", "Limits", "container_settings"]
 _GIB = 2**30
 # TensorFlow alone takes more.
 _LEAST_GIB = 0.5
-# Variables that reach the tasks, by their beginning: of libraries that compute, and of storage.
+# Variables that reach the tasks, by their beginning: of libraries that compute, of storage
+# and of an MLflow server.
 # `TF_` alone would be Terraform's, tokens included.
 _COMPUTING = (
     *("CUDA_", "KERAS_", "MKL_", "NVIDIA_", "OMP_", "OPENBLAS_", "XLA_"),
     *("TF_CPP_", "TF_DETERMINISTIC_", "TF_ENABLE_", "TF_FORCE_", "TF_GPU_", "TF_NUM_", "TF_XLA_"),
 )
-_STORING = (
-    *("AWS_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "REQUESTS_CA_BUNDLE", "SSL_CERT_"),
+_STORING = ("AWS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
+_TRACKING = ("MLFLOW_",)
+_CONNECTING = (
+    *("REQUESTS_CA_BUNDLE", "SSL_CERT_"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 )
-_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "STORAGE_EMULATOR_HOST")
+_TRACKER = "MLFLOW_TRACKING_URI"
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "STORAGE_EMULATOR_HOST", _TRACKER)
 # Data sets that are one file and name others.
 _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -117,7 +121,9 @@ def container_settings(parameters: Parameters, limits: Limits, gpu: bool) -> Con
     champions = next(_local(uri for uri in [parameters.champion_uri] if uri), None)
     written = (parameters.output_uri, parameters.champion_uri or parameters.output_uri)
     stores = any(is_remote(uri) for uri in (*datasets, *files, *written))
-    variables = _variables(_COMPUTING + _STORING if stores else _COMPUTING)
+    tracks = bool(os.environ.get(_TRACKER))
+    needs = (_STORING if stores else ()) + (_TRACKING if tracks else ())
+    variables = _variables(_COMPUTING + needs + (_CONNECTING if needs else ()))
     inputs = {**_dataset_places(_local(datasets)), **_places(_local(files))}
     inputs |= _places(Path(value) for value in variables.values() if value.startswith("/"))
     inputs |= _home_places((_WEIGHTS, *_CREDENTIALS) if stores else (_WEIGHTS,))
@@ -126,7 +132,7 @@ def container_settings(parameters: Parameters, limits: Limits, gpu: bool) -> Con
         champions=os.path.normpath(champions) if champions else "",
         inputs=inputs,
         variables=sorted(variables),
-        network=_network(variables) if stores else "none",
+        network=_network(variables) if needs else "none",
         working_dir=str(Path.cwd()),
         cpus=usable_cpus()[: limits.cpus or None],
         memory_bytes=int(limits.memory_gib * _GIB) or available_memory_bytes(),

@@ -16,8 +16,10 @@ from kfp_vision.components.shared.artifacts.json_files import json_text, read_js
 from kfp_vision.components.shared.artifacts.run_plan import PLAN, RunPlan
 from kfp_vision.components.shared.runtime.processes import end_stage, stage_seconds
 from kfp_vision.components.shared.runtime.storage import take_copy_failures
+from kfp_vision.components.shared.runtime.tracking import take_tracking_failures
 
 __all__ = [
+    "MLFLOW",
     "STAGES_FILE",
     "STAGE_REPORT_FILE",
     "ReportWarning",
@@ -28,12 +30,15 @@ __all__ = [
     "copy_records",
     "costs_before",
     "hand_on",
+    "mlflow_run_before",
     "plan_before",
     "read_stages",
     "write_stage_report",
 ]
 
 STAGE_REPORT_FILE = "stage_report.json"
+# Key of the summary, with the `run_id`.
+MLFLOW = "mlflow"
 STAGES_FILE = "stages.json"
 _RECIPE_FILE = "recipe.json"
 
@@ -156,6 +161,17 @@ def plan_before(*inputs: Artifact) -> RunPlan | None:
     return RunPlan(**plans[-1]) if plans else None
 
 
+def mlflow_run_before(*inputs: Artifact) -> str:
+    """Returns the MLflow run that the training of an artifact has started, or "" without one.
+
+    Args:
+        inputs: The artifacts that the task reads.
+    """
+    records = _records_of(inputs).values()
+    runs = [each.report.summary[MLFLOW] for each in records if MLFLOW in each.report.summary]
+    return str(runs[-1]["run_id"]) if runs else ""
+
+
 def _records_of(inputs: Sequence[Artifact]) -> dict[str, StageRecord]:
     return {record.artifact: record for each in inputs for record in read_stages(Path(each.path))}
 
@@ -163,7 +179,8 @@ def _records_of(inputs: Sequence[Artifact]) -> dict[str, StageRecord]:
 def hand_on(output: Artifact, name: str, *inputs: Artifact) -> None:
     """Ends a stage: writes `stages.json` of its artifact; hands the recipe on if it wrote none.
 
-    The report of the stage gets a warning of every checkpoint folder that could not be kept.
+    The report of the stage gets a warning of every checkpoint folder that could not be kept, and of
+    what a tracking server did not take.
 
     Args:
         output: Holds `stage_report.json` and `cost.json`.
@@ -174,6 +191,7 @@ def hand_on(output: Artifact, name: str, *inputs: Artifact) -> None:
     records = _records_of(inputs)
     report = read_json(StageReport, folder / STAGE_REPORT_FILE)
     lost = [ReportWarning("checkpoints", sentence) for sentence in take_copy_failures()]
+    lost += [ReportWarning("tracking", sentence) for sentence in take_tracking_failures()]
     report = dataclasses.replace(report, warnings=[*report.warnings, *lost])
     cost = read_json(StageCost, folder / COST_FILE)
     # Processes before this one, which were killed, are in the cost already.

@@ -47,6 +47,18 @@ def test_a_local_run_sees_its_files_alone_and_no_network(tmp_path, monkeypatch):
     assert not {"AWS_SECRET_ACCESS_KEY", "TF_TOKEN_app_terraform_io"} & set(found.variables)
 
 
+def test_a_tracking_server_needs_a_network_and_no_keys_of_storage(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "planted")
+    found = settings_of(tmp_path)
+    assert found.network == "host"
+    assert {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN"} <= set(found.variables)
+    assert "AWS_SECRET_ACCESS_KEY" not in found.variables
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
+    assert settings_of(tmp_path).network == "bridge"
+
+
 def test_champions_are_written_where_they_are_or_over_a_network(tmp_path):
     assert settings_of(tmp_path).champions == ""
     local = settings_of(tmp_path, champion_uri=str(tmp_path / "a/../champions"))
