@@ -24,3 +24,15 @@ def build_report(
 
     build_report(Path(stages.path), Path(report.path))
     Path(page.path).write_bytes((Path(report.path) / "report.html").read_bytes())
+
+
+def write_summary(report_dir: str, output_uri: str, path: str) -> None:
+    """Writes the verdict as Markdown, once it is known where the results go."""
+    import json
+    from pathlib import Path
+
+    from kfp_vision.components.reporting.summary import markdown_summary
+
+    report = json.loads((Path(report_dir) / "report.json").read_text(encoding="utf-8"))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(markdown_summary(report, output_uri), encoding="utf-8")

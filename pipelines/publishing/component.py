@@ -15,6 +15,7 @@ def publish(
     sources: dsl.Input[dsl.Artifact],
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
+    summary: dsl.Output[dsl.Markdown],
     output_uri: str,
     champion_uri: str,
     dataset_uri: str,
@@ -25,8 +26,10 @@ def publish(
     """Builds the report, copies the results to the output, and promotes the model or keeps it."""
     from pathlib import Path
 
-    from kfp_vision.components.reporting.component import build_report
+    from kfp_vision.components.reporting.component import build_report, write_summary
     from kfp_vision.components.shared.champions.store import ImportFacts
+    from kfp_vision.components.shared.report.records import mlflow_run_before
+    from kfp_vision.components.shared.runtime.tracking import take_tracking_failures, tracked
     from kfp_vision.pipelines.champions.promotion import enter_champions
     from kfp_vision.pipelines.publishing.publish import publish_results, rejection
     from kfp_vision.pipelines.retraining.last_success import record_success
@@ -34,6 +37,14 @@ def publish(
     build_report.python_func(stages=records, report=report, page=page)
     folders = (Path(evaluation.path), Path(exports.path), Path(report.path))
     publish_results(*folders, output_uri, report.uri)
+    write_summary(report.path, output_uri, summary.path)
+    with tracked(mlflow_run_before(records)) as tracker:
+        if tracker:
+            files = ("report.html", "report.json")
+            tracker.upload([folders[2] / name for name in files] + [folders[1] / "recipe.json"])
+            tracker.end()
+    for failure in take_tracking_failures():
+        print(failure)
     if champion_uri:
         imported = ImportFacts(dataset_uri, dataset_version, seed)
         enter_champions(*folders, champion_uri, output_uri, imported, split_version)

@@ -13,6 +13,7 @@ from report_cases import CASES, LONG, many_classes
 
 from kfp_vision.components.reporting.build import build_report
 from kfp_vision.components.reporting.report_json import total_cost
+from kfp_vision.components.reporting.summary import markdown_summary
 from kfp_vision.components.shared.artifacts.evaluation_result import Export, PositiveClass
 from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
@@ -247,3 +248,21 @@ def test_shares_of_classes_are_of_the_training_images(reports: dict[str, Path]) 
     page = (reports["1000 classes"] / "report.html").read_text(encoding="utf-8")
     # 100 of the 1000 training images carry each class: as with many labels an image.
     assert page.count('data-value="0.1"') == 1000
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_summary_of_every_run_fits_one_screen_and_holds_no_markup_of_others(
+    name: str, reports: dict[str, Path]
+) -> None:
+    report = json.loads((reports[name] / "report.json").read_text())
+    text = markdown_summary(report, "s3://team/results_1/photos")
+    assert text.splitlines()[0] == f"# real images: {report['status']}"
+    assert r"s3://team/results\_1/photos" in text
+    assert not re.search(r"\b(nan|None)\b|(?<!\\)<", text)
+    assert len(text.splitlines()) < 45
+    primary = report["metrics"]["primary"]
+    if primary in report["metrics"]["test"]:
+        assert f"{report['metrics']['test'][primary]['value']:.3f}" in text
+    # Every row of a table has the cells of its head.
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} <= {4, 5}
