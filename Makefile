@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run run-local clean-local deploy run-small test test-all test-docker kubernetes images sbom coverage lint types compile dist lock bench bench-search-against clean
+.PHONY: help install run run-local clean-local deploy run-small test test-all test-docker test-e2e kubernetes images sbom coverage lint types compile dist lock bench bench-search-against clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,7 +64,10 @@ test: $(INSTALLED) ## Run the tests
 	$(PYTEST)
 
 test-all: $(INSTALLED) ## Run the tests, those that take minutes too
-	$(PYTEST) -m "not docker"
+	$(PYTEST) -m "not docker and not e2e"
+
+test-e2e: $(INSTALLED) ## Run the tests on a Kubeflow Pipelines server: KFP_HOST=, KFP_BUCKET=, CONTRIBUTING.md
+	$(BIN)/pytest -m e2e -rs tests/e2e
 
 test-docker: $(INSTALLED) ## Run the tests of containers, in the image that `make images` has built
 	$(BIN)/pytest -m docker
