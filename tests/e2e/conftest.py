@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kfp_backend import SMALL_RUN, Backend, NoBackendError, upload_digits, write_digits
+from kfp_backend import SMALL_RUN, Backend, NoBackendError, uploaded, write_digits
 
 from kfp_vision.pipelines.cluster.runs import Run
 
@@ -61,7 +61,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def root(backend: Backend, digits: Path) -> Iterator[str]:
     """A folder of the bucket with the digits in `data/`."""
-    with upload_digits(backend, digits, f"e2e-{uuid.uuid4().hex[:8]}") as uri:
+    with uploaded(backend, digits, f"e2e-{uuid.uuid4().hex[:8]}") as uri:
         yield uri
 
 

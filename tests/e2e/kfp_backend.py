@@ -27,7 +27,7 @@ from kfp_vision.components.shared.runtime.storage import open_folder, remove, up
 from kfp_vision.pipelines.cluster.connection import BackendError, connect
 from kfp_vision.pipelines.cluster.runs import Run, read_run
 
-__all__ = ["SMALL_RUN", "Backend", "Measured", "NoBackendError", "upload_digits", "write_digits"]
+__all__ = ["SMALL_RUN", "Backend", "Measured", "NoBackendError", "uploaded", "write_digits"]
 
 _COMMAND = str(Path(sys.executable).with_name("kfp-vision"))
 _POLL_S = 1.0
@@ -204,8 +204,8 @@ def write_digits(folder: Path, images: int) -> None:
 
 
 @contextlib.contextmanager
-def upload_digits(backend: Backend, folder: Path, name: str) -> Iterator[str]:
-    """Yields the folder of the bucket that has the digits in `data/`; it is removed at the end."""
+def uploaded(backend: Backend, folder: Path, name: str) -> Iterator[str]:
+    """Yields a folder of the bucket that has the files in `data/`; it is removed at the end."""
     root = f"{backend.bucket}/{name}"
     upload(folder, f"{root}/data")
     try:
