@@ -1,8 +1,8 @@
 """What the pods of a run say: their logs, and why one cannot start.
 
 The API server hands out the log of a pod, its UI too, below another path; why a pod waits is known
-to Argo, in the workflow, and in more detail to Kubernetes, which is asked by the UI or by the
-current kube context where this machine has one.
+to Argo, in the workflow, and in more detail to Kubernetes, which is asked through the UI. Where
+neither answers, the current kube context of this machine is asked.
 
 Sources in kubeflow/pipelines 2.17.0: `apiserver/main.go` and `run_log_server.go`;
 `frontend/server/handlers/pod-logs.ts` and `pod-info.ts`.
@@ -10,11 +10,12 @@ Sources in kubeflow/pipelines 2.17.0: `apiserver/main.go` and `run_log_server.go
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import kfp
 import kubernetes
+from urllib3.exceptions import HTTPError
 
 from kfp_vision.pipelines.cluster.connection import BackendError, get
 
@@ -58,7 +59,12 @@ class Pods:
                 text = answer.data.decode(errors="replace")
                 if not text.startswith(_NO_LOG):
                     return text.splitlines()
-        return []
+        text = _ask_context(
+            lambda api: api.read_namespaced_pod_log(
+                pod, self._namespace, container="main", _request_timeout=_KUBE_TIMEOUT_S
+            )
+        )
+        return (text or "").splitlines()
 
     def why_waiting(self, pod: str, message: str) -> str:
         """Returns why a pod cannot start, as `REASON: message`; empty when it may be starting.
@@ -76,19 +82,29 @@ class Pods:
         with contextlib.suppress(BackendError, ValueError):
             found: Any = json.loads(get(self._client, "/k8s/pod", **self._query(pod)).data)
             return dict(found)
-        # Of another cluster it knows no such pod.
-        with contextlib.suppress(
-            kubernetes.config.ConfigException, kubernetes.client.ApiException, OSError
-        ):
-            api = kubernetes.config.new_client_from_config()
-            found = kubernetes.client.CoreV1Api(api).read_namespaced_pod(
-                pod, self._namespace, _request_timeout=_KUBE_TIMEOUT_S
+        found = _ask_context(
+            lambda api: api.api_client.sanitize_for_serialization(
+                api.read_namespaced_pod(pod, self._namespace, _request_timeout=_KUBE_TIMEOUT_S)
             )
-            return dict(api.sanitize_for_serialization(found))
-        return {}
+        )
+        return found or {}
 
     def _query(self, pod: str) -> dict[str, str]:
         return {"podname": pod, "podnamespace": self._namespace}
+
+
+def _ask_context(question: Callable[[kubernetes.client.CoreV1Api], Any]) -> Any:
+    """Returns what the current kube context answers; None where there is none, or no answer.
+
+    The context may be that of another cluster, which knows no such pod.
+    """
+    settings = kubernetes.client.Configuration()
+    settings.retries = False  # urllib3 would log each.
+    try:
+        api = kubernetes.config.new_client_from_config(client_configuration=settings)
+        return question(kubernetes.client.CoreV1Api(api))
+    except (kubernetes.config.ConfigException, kubernetes.client.ApiException, HTTPError, OSError):
+        return None
 
 
 def _reason(pod: Mapping[str, Any]) -> str:

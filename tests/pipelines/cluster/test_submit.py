@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from http_answers import serving
+from http_answers import Answer, serving
 from kfp_server import KfpServer, driver_of, pod_of, stage
 
 from kfp_vision.components.shared.runtime.storage import open_folder, publish
@@ -362,3 +362,34 @@ def test_a_run_that_had_nothing_to_do_shows_no_earlier_report(server, submit, s3
     assert end.returncode == 0
     assert "has published nothing" in end.stdout
     assert "0.9000" not in end.stdout
+
+
+def test_the_kube_context_tells_what_the_server_does_not(server, submit, tmp_path):
+    asked = []
+
+    def kubernetes(request):
+        asked.append(request.path)
+        if "/log?" in request.path:
+            return Answer(b"its last words\n", content_type="text/plain")
+        waiting = {"reason": "ErrImagePull", "message": "kfp-launcher: not found"}
+        container = {"name": "init", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
+        status = {"initContainerStatuses": [{**container, "state": {"waiting": waiting}}]}
+        return Answer(json.dumps({"kind": "Pod", "metadata": {}, "status": status}).encode())
+
+    with serving(kubernetes) as url:
+        config = {
+            "clusters": [{"name": "c", "cluster": {"server": url}}],
+            "contexts": [{"name": "k", "context": {"cluster": "c", "user": "u"}}],
+            "users": [{"name": "u", "user": {}}],
+            "current-context": "k",
+        }
+        (tmp_path / "config").write_text(json.dumps(config))
+        starting = stage("publish", "Succeeded", "Running", ["Pending"], message="PodInitializing")
+        server.states, server.nodes = ["RUNNING"], [starting]
+        assert "publish cannot start: ErrImagePull: kfp-launcher: not found" in submit().stdout
+        server.states = ["FAILED"]
+        server.nodes = [stage("publish", "Succeeded", "Failed", ["Failed"], message="Evicted")]
+        assert "publish failed: Evicted. Its last words: its last words" in submit().stdout
+    pod = f"/api/v1/namespaces/kubeflow/pods/{pod_of('publish')}"
+    assert pod in asked
+    assert f"{pod}/log?container=main" in asked
