@@ -28,6 +28,7 @@ from kfp_vision.pipelines.options import (
 )
 from kfp_vision.pipelines.parameter_file import read_parameters, render_parameters
 from kfp_vision.pipelines.parameters import INSPECTED
+from kfp_vision.pipelines.retraining import commands as retraining_commands
 
 __all__ = ["main"]
 
@@ -173,6 +174,7 @@ def compile_pipeline(
 
 add_commands(app)
 champion_commands.add_commands(app)
+retraining_commands.add_commands(app)
 
 
 @app.command()
@@ -221,7 +223,7 @@ def main() -> None:
         sys.exit(2)
     except Stopped as stop:
         # Only a run can be continued. Printing fails where the terminal itself has gone.
-        more = " The same command continues." if sys.argv[1:2] == ["run"] else ""
+        more = " The same command continues." if sys.argv[1:2] in (["run"], ["watch"]) else ""
         with contextlib.suppress(OSError):
             print(f"kfp-vision: {stop}.{more}", file=sys.stderr, flush=True)
         sys.exit(128 + stop.number)  # As a shell reports a process that a signal has ended.

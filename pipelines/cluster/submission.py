@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import io
 import tempfile
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,7 +20,7 @@ from kfp_vision.pipelines.cluster.versions import Version, find_version, publish
 from kfp_vision.pipelines.local.architecture_check import check_architecture
 from kfp_vision.pipelines.parameters import Parameters
 
-__all__ = ["Submission", "check_arguments", "make_arguments", "start_run"]
+__all__ = ["Submission", "check_arguments", "inputs_for", "make_arguments", "start_run"]
 
 _TFDS = "tfds:"
 
@@ -102,7 +101,7 @@ def start_run(client: kfp.Client, submission: Submission) -> tuple[str, Version]
             package = Path(scratch, "pipeline.yaml")
             compile_pipeline(package, submission.profile, arguments.trial_workers)
             version = publish_version(client, package)
-    given = _inputs(arguments, version)
+    given = inputs_for(arguments, version)
     # The SDK prints links.
     with contextlib.redirect_stdout(io.StringIO()):
         experiment = client.create_experiment(
@@ -120,8 +119,8 @@ def start_run(client: kfp.Client, submission: Submission) -> tuple[str, Version]
     return str(run.run_id), version
 
 
-def _inputs(arguments: Arguments, version: Version) -> Mapping[str, Any]:
-    """Returns the arguments that a version takes.
+def inputs_for(arguments: Any, version: Version) -> dict[str, Any]:
+    """Returns the arguments that a version takes, of a dataclass of arguments.
 
     Raises:
         ValueError: One that is set is none of them: the version is that of another package.

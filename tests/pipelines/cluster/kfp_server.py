@@ -1,7 +1,8 @@
 """A Kubeflow Pipelines server for tests: the v2beta1 API as version 2.17.0 speaks it.
 
-It keeps pipelines, versions, experiments and runs; what happens to a run is written into it by the
-test, as Argo's workflow. A path, method or field that the real server does not have is refused.
+It keeps pipelines, versions, experiments, recurring runs and runs; what happens to a run is written
+into it by the test, as Argo's workflow. A path, method or field that the real server does not have
+is refused.
 
 Sources in kubeflow/pipelines 2.17.0: `backend/api/v2beta1/*.proto`, `apiserver/main.go`,
 `apiserver/server/{api_converter,pipeline_upload_server,run_log_server}.go`.
@@ -26,6 +27,9 @@ TIME = "2026-11-27T00:00:00Z"
 RUN_FIELDS = {
     *("experiment_id", "display_name", "pipeline_version_reference", "runtime_config"),
     "service_account",
+}
+RECURRING_FIELDS = RUN_FIELDS | {
+    *("description", "trigger", "max_concurrency", "no_catchup", "mode"),
 }
 
 
@@ -123,6 +127,9 @@ class KfpServer:
         logs: Pod -> what it has printed.
         pods: Pod -> as Kubernetes keeps it; the UI hands it out.
         objects: `STORE/BUCKET/KEY` -> what the UI hands out of a store.
+        recurring: Of the recurring runs.
+        deleted: Recurring run -> how its runs were to be dealt with.
+        host: Where it listens, for the tests.
         ui: Whether this is the UI's server, in front of the API.
         away: How many requests are answered as by a gateway without a server behind it.
     """
@@ -138,6 +145,9 @@ class KfpServer:
     logs: dict[str, str] = dataclasses.field(default_factory=dict)
     pods: dict[str, Any] = dataclasses.field(default_factory=dict)
     objects: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    recurring: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    deleted: dict[str, str] = dataclasses.field(default_factory=dict)
+    host: str = ""
     ui: bool = False
     away: int = 0
 
@@ -169,6 +179,9 @@ class KfpServer:
             ("POST", f"{v2}/pipelines", self._create_pipeline),
             ("POST", f"{v2}/pipelines/upload_version", self._upload_version),
             ("GET", f"{v2}/pipelines/([^/]+)/versions", self._list_versions),
+            ("GET", f"{v2}/recurringruns", self._list_recurring),
+            ("POST", f"{v2}/recurringruns", self._create_recurring),
+            ("DELETE", f"{v2}/recurringruns/([^/:]+)", self._delete_recurring),
             ("POST", f"{v2}/runs", self._create_run),
             ("GET", f"{v2}/runs/([^/:]+)", self._get_run),
             ("POST", f"{v2}/runs/([^/:]+):terminate", self._terminate),
@@ -226,17 +239,53 @@ class KfpServer:
         found = [each for name, each in self.versions.items() if wanted in (None, name)]
         return _json({"pipeline_versions": found, "total_size": len(found)} if found else {})
 
-    def _create_run(self, asked: Asked, query: dict[str, str]) -> Answer:
+    def _list_recurring(self, asked: Asked, query: dict[str, str]) -> Answer:
+        wanted = _wanted(query)
+        found = [each for each in self.recurring.values() if wanted in (None, each["display_name"])]
+        # Pages of one, to see that all are read.
+        place = int(query.get("page_token") or 0)
+        more = {"next_page_token": str(place + 1)} if place + 1 < len(found) else {}
+        return _json({"recurringRuns": found[place : place + 1], **more} if found else {})
+
+    def _create_recurring(self, asked: Asked, query: dict[str, str]) -> Answer:
         body = json.loads(asked.body)
-        if unknown := set(body) - RUN_FIELDS:
-            return _error(f"unknown field {sorted(unknown)}", 400)
+        if error := self._refusal(body, RECURRING_FIELDS):
+            return _error(error, 400)
+        name = f"recurring-{len(self.recurring) + len(self.deleted)}"
+        self.recurring[name] = {
+            **body,
+            "recurring_run_id": name,
+            "created_at": f"2026-11-27T00:00:{len(self.deleted):02d}Z",
+            "max_concurrency": str(body["max_concurrency"]),
+            "status": f"{body['mode']}D",
+            "service_account": body.get("service_account", "pipeline-runner"),
+            "namespace": "kubeflow",
+        }
+        return _json(self.recurring[name])
+
+    def _delete_recurring(self, asked: Asked, query: dict[str, str], name: str) -> Answer:
+        if name not in self.recurring:
+            return _error(f"RecurringRun {name} not found", 404)
+        del self.recurring[name]
+        self.deleted[name] = query.get("propagation_policy", "")
+        return _json({})
+
+    def _refusal(self, body: dict[str, Any], fields: set[str]) -> str:
+        """Returns why a run is not made; empty when it is."""
+        if unknown := set(body) - fields:
+            return f"unknown field {sorted(unknown)}"
         reference = body["pipeline_version_reference"]["pipeline_version_id"]
         [version] = [
             each for each in self.versions.values() if each["pipeline_version_id"] == reference
         ]
         inputs = version["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
-        if unknown := set(body["runtime_config"]["parameters"]) - set(inputs):
-            return _error(f"unknown parameters {sorted(unknown)}", 400)
+        unknown = set(body["runtime_config"]["parameters"]) - set(inputs)
+        return f"unknown parameters {sorted(unknown)}" if unknown else ""
+
+    def _create_run(self, asked: Asked, query: dict[str, str]) -> Answer:
+        body = json.loads(asked.body)
+        if error := self._refusal(body, RUN_FIELDS):
+            return _error(error, 400)
         self.run = {**body, "run_id": "run-0", "created_at": TIME, "state": "PENDING"}
         return _json(self.run)
 
