@@ -10,7 +10,6 @@ import dataclasses
 import tempfile
 import time
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +18,13 @@ import pyarrow.parquet as pq
 from kfp_vision.components.data_import.classes import detect_task, sort_classes
 from kfp_vision.components.data_import.made_splits import complete_splits
 from kfp_vision.components.data_import.paths import require_few_links
+from kfp_vision.components.data_import.readers import FORMATS
 from kfp_vision.components.data_import.samples import Listing, Rejection, require_classes
 from kfp_vision.components.data_import.sources import list_source
 from kfp_vision.components.data_import.stage_report import import_report
 from kfp_vision.components.data_import.staging import Staged, distribute, stage
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
-from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo, SourceFormat
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.champions.known_images import KnownImages
 from kfp_vision.components.shared.datasets.decoding import CHANGES
@@ -55,7 +55,7 @@ class ImportConfig:
     """How to import.
 
     Attributes:
-        dataset_format: A `SourceFormat`, or `auto`.
+        dataset_format: A key of `readers.FORMATS`, `tfds`, or `auto`.
         task: A key of `shared.tasks.TASKS`, or `auto`.
         unlabeled_uri: A folder of images without labels; empty for none.
         seed: Of the splits that are made.
@@ -70,7 +70,7 @@ class ImportConfig:
 
     def __post_init__(self) -> None:
         """Refuses values that mean nothing."""
-        choices = {"dataset_format": ["auto", *get_args(SourceFormat)], "task": ["auto", *TASKS]}
+        choices = {"dataset_format": ["auto", *FORMATS, "tfds"], "task": ["auto", *TASKS]}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(

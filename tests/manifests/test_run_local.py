@@ -227,7 +227,9 @@ def test_a_service_that_is_not_there(server):
 
 def test_the_end_of_following_is_told_by_the_program_that_follows():
     """Ctrl-C reaches both; the one in front waits for the other, which says how to come back."""
-    script = "import sys, time; print('on', flush=True)\ntry: time.sleep(60)\n"
+    # A shell may have started the tests in the background, where Ctrl-C is ignored.
+    script = "import signal, sys, time; signal.signal(2, signal.default_int_handler)\n"
+    script += "print('on', flush=True)\ntry: time.sleep(60)\n"
     script += "except KeyboardInterrupt: time.sleep(1); sys.exit(130)"
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     assert process.stdout is not None

@@ -75,8 +75,8 @@ def test_a_killed_launcher_takes_its_processes_along(start, tmp_path, scratch):
     assert wait_until(lambda: (output / "logs" / "import-dataset.log").exists(), 300)
     assert leftovers(scratch)
     os.kill(launcher.pid, signal.SIGKILL)
-    assert wait_until(lambda: not descendants_of(output), 10)
-    assert wait_until(lambda: not leftovers(scratch), 10)
+    assert wait_until(lambda: not descendants_of(output), 60)
+    assert wait_until(lambda: not leftovers(scratch), 60)
     assert json.loads((output / "run.json").read_text())["status"] == "running"
 
 
@@ -193,7 +193,7 @@ def test_a_killed_search_repeats_no_trial(start, tmp_path, workers):
     launcher = start(output, "--trial-workers", workers)
     assert wait_until(lambda: len(tried(output)) > 2, 300)
     os.kill(launcher.pid, signal.SIGKILL)
-    assert wait_until(lambda: not descendants_of(output), 10)
+    assert wait_until(lambda: not descendants_of(output), 60)
     before = tried(output)
     second = start(output, "--trial-workers", workers)
     assert second.wait() == 0

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
@@ -216,3 +216,7 @@ def test_python_may_give_paths_and_whole_numbers():
 def test_a_missing_file_says_how_to_get_one(tmp_path):
     with pytest.raises(ValueError, match="kfp-vision init"):
         read_parameters(tmp_path / "params.yaml", REQUIRED)
+
+
+def test_the_form_offers_every_reader():
+    assert {"auto", *FORMATS, "tfds"} == {*get_args(get_type_hints(Parameters)["dataset_format"])}

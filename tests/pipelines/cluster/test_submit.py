@@ -280,7 +280,12 @@ def test_a_server_that_is_away_is_waited_for(server, submit, monkeypatch):
 def test_ctrl_c_leaves_the_run_and_says_how_to_return(server, submit, monkeypatch):
     server.states = ["RUNNING"]
     monkeypatch.setattr("time.sleep", lambda seconds: signal.raise_signal(signal.SIGINT))
-    end = submit()
+    # A shell may have started the tests in the background, where Ctrl-C is ignored.
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        end = submit()
+    finally:
+        signal.signal(signal.SIGINT, ignored)
     assert end.returncode == 128 + signal.SIGINT
     assert "To see it again: kfp-vision status run-0 --follow" in end.stdout
     assert not [each for each in server.requests if "terminate" in each]
