@@ -54,7 +54,8 @@ class Pods:
             (f"/apis/v1alpha1/runs/{self._run_id}/nodes/{pod}/log", {}),
             ("/k8s/pod/logs", {"runid": self._run_id, **self._query(pod)}),
         ):
-            with contextlib.suppress(BackendError):
+            # The connection may break while the body is read.
+            with contextlib.suppress(BackendError, HTTPError):
                 answer = get(self._client, path, **query)
                 text = answer.data.decode(errors="replace")
                 if not text.startswith(_NO_LOG):
@@ -79,7 +80,7 @@ class Pods:
 
     def _pod(self, pod: str) -> Mapping[str, Any]:
         """Returns the pod as Kubernetes keeps it; empty when nobody tells."""
-        with contextlib.suppress(BackendError, ValueError):
+        with contextlib.suppress(BackendError, HTTPError, ValueError):
             found: Any = json.loads(get(self._client, "/k8s/pod", **self._query(pod)).data)
             return dict(found)
         found = _ask_context(

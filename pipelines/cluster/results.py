@@ -90,10 +90,11 @@ def _from_ui(
     """Returns the content of a file of the output, still unread.
 
     Raises:
-        StorageError: `error`, when there is no UI or it does not know the bucket.
+        StorageError: `error`, when there is no UI, it does not know the bucket, or the output is in
+            none.
     """
     scheme, _, path = run.output_uri.partition("://")
-    for store in _STORES[scheme]:
+    for store in _STORES.get(scheme, ()):
         try:
             answer = get(
                 client,
