@@ -13,12 +13,14 @@ import io
 import json
 import logging
 import os
+import select
 import shutil
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import psutil
 from kfp import local
@@ -35,7 +37,7 @@ from kfp_vision.pipelines.local.kfp_internals import (
 )
 from kfp_vision.pipelines.training import training_pipeline
 
-__all__ = ["MarkedLines", "main"]
+__all__ = ["MarkedLines", "ended_with", "main"]
 
 # Attempts to remove the temporary folder; what another user owns stays.
 _REMOVALS = 100
@@ -74,7 +76,10 @@ def _speak_in_lines() -> None:
     sys.stdout = MarkedLines(sys.stdout, "task")
 
 
-def _end_with(launcher: int, scratch: Path, containers: ContainerSettings | None) -> None:
+@contextlib.contextmanager
+def ended_with(
+    launcher: int, scratch: Path, containers: ContainerSettings | None
+) -> Iterator[None]:
     """Ends this process and its tasks when the launcher is gone, even by `kill -9`.
 
     Args:
@@ -82,6 +87,18 @@ def _end_with(launcher: int, scratch: Path, containers: ContainerSettings | None
         scratch: The temporary folder that the launcher can no longer remove.
         containers: What the tasks run in, if in any.
     """
+    watcher = threading.Thread(target=_end_after, args=(launcher, scratch, containers), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        # A task that the watcher kills ends the pipeline too: the process must outlast the removal.
+        if select.select([launcher], [], [], 0)[0]:
+            watcher.join()
+
+
+def _end_after(launcher: int, scratch: Path, containers: ContainerSettings | None) -> None:
+    """Waits for the end of the launcher and ends what it has left; see `ended_with`."""
     os.read(launcher, 1)
     # Meanwhile the pipeline goes on and may start a task that writes into the folder.
     for _ in range(_REMOVALS):
@@ -111,8 +128,13 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     scratch = Path(settings["workspace_root"]).parent
     containers = ContainerSettings(**each) if (each := settings["containers"]) else None
-    watched = (settings["launcher"], scratch, containers)
-    threading.Thread(target=_end_with, args=watched, daemon=True).start()
+    with ended_with(settings["launcher"], scratch, containers):
+        _run_pipeline(settings, containers, scratch)
+
+
+def _run_pipeline(
+    settings: dict[str, Any], containers: ContainerSettings | None, scratch: Path
+) -> None:
     pipeline_root, cache_root = Path(settings["pipeline_root"]), Path(settings["cache_root"])
     keep_metrics(cache_root)
     _speak_in_lines()

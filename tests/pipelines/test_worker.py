@@ -7,31 +7,49 @@ import sys
 import time
 
 import psutil
+import pytest
 
 # A worker whose pipeline goes on: it starts tasks that write into the temporary folder.
 _WORKER = """
-import subprocess, sys, threading, time
+import subprocess, sys, time
 from pathlib import Path
-from kfp_vision.pipelines.local.worker import _end_with
+from kfp_vision.pipelines.local.worker import ended_with
 
 launcher, scratch = int(sys.argv[1]), Path(sys.argv[2])
-threading.Thread(target=_end_with, args=(launcher, scratch, None), daemon=True).start()
-print("ready", flush=True)
-number = 0
-while True:
-    number += 1
-    command = f"mkdir {scratch}/{number} && touch {scratch}/{number}/file && exec sleep 60"
-    subprocess.Popen(["sh", "-c", command], stderr=subprocess.DEVNULL)
-    time.sleep(0.002)
+with ended_with(launcher, scratch, None):
+    print("ready", flush=True)
+    number = 0
+    while True:
+        number += 1
+        command = f"mkdir {scratch}/{number} && touch {scratch}/{number}/file && exec sleep 60"
+        subprocess.Popen(["sh", "-c", command], stderr=subprocess.DEVNULL)
+        time.sleep(0.002)
+"""
+
+# A worker whose pipeline fails when its task is killed, as that of KFP does.
+_FAILING_WORKER = """
+import subprocess, sys
+from pathlib import Path
+from kfp_vision.pipelines.local.worker import ended_with
+
+launcher, scratch = int(sys.argv[1]), Path(sys.argv[2])
+for number in range(20_000):
+    (scratch / str(number)).touch()
+with ended_with(launcher, scratch, None):
+    task = subprocess.Popen(["sleep", "60"])
+    print("ready", flush=True)
+    task.wait()
+    raise RuntimeError("the task has failed")
 """
 
 
-def test_tasks_that_start_while_the_launcher_is_gone_are_ended_and_leave_nothing(tmp_path):
+@pytest.mark.parametrize("code", [_WORKER, _FAILING_WORKER], ids=["goes on", "fails"])
+def test_tasks_that_run_while_the_launcher_goes_are_ended_and_leave_nothing(tmp_path, code):
     scratch = tmp_path / "kfp-vision-scratch"
     scratch.mkdir()
     worker_end, launcher_end = os.pipe()
     worker = subprocess.Popen(
-        [sys.executable, "-c", _WORKER, str(worker_end), str(scratch)],
+        [sys.executable, "-c", code, str(worker_end), str(scratch)],
         pass_fds=(worker_end,),
         stdout=subprocess.PIPE,
         start_new_session=True,
