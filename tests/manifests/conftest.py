@@ -1,11 +1,15 @@
 """A Kubernetes control plane for the tests of manifests and of placement."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from kubernetes_server import ControlPlane, running_control_plane
 
 from manifests.kubectl import Kubectl
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
 
 
 @pytest.fixture(scope="module")
@@ -21,3 +25,17 @@ def kubectl(plane: ControlPlane) -> Iterator[Kubectl]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(plane.kubeconfig))
         yield Kubectl(plane.context)
+
+
+@pytest.fixture
+def filled_in(tmp_path: Path) -> Path:
+    """A copy of the overlays with the values of a team: what they call YOUR-... is our-..."""
+    copy = tmp_path / "manifests"
+    for path in MANIFESTS.rglob("*.yaml"):
+        target = copy / path.relative_to(MANIFESTS)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_text()
+        if path.name == "settings.yaml":
+            text = re.sub(r"YOUR-(\w+)", r"our-\1", text)
+        target.write_text(text)
+    return copy / "overlays"

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import yaml
 from compiled_pipeline import all_tasks
 from kfp_pods import driver_pod, executor_pod
 from kubernetes_programs.build import kueue_resources
-from manifests_cluster import NAMESPACE, stock_objects
+from manifests_cluster import NAMESPACE, resource_definition, stock_objects
 
 from kfp_vision.pipelines.cluster.placement import PART_LABEL, QUEUE_LABEL, SECRET_KEYS
 from kfp_vision.pipelines.cluster.profile import PROFILES, read_profile
@@ -27,28 +26,11 @@ def apply(plane, *options, stdin=""):
     return plane.kubectl("apply", *flags, *options, stdin=stdin)
 
 
-def resource(kind, plural):
-    """Returns the definition of a resource of Argo, without its fields."""
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1alpha1", "served": True, "storage": True}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.argoproj.io"},
-        "spec": {
-            "group": "argoproj.io",
-            "scope": "Namespaced",
-            "names": {"kind": kind, "plural": plural},
-            "versions": [version | {"schema": {"openAPIV3Schema": schema}}],
-        },
-    }
-
-
 @pytest.fixture(scope="module")
 def kfp(plane):
     """A cluster with the objects that KFP's own manifests make, applied as its page says."""
     resources = [("Workflow", "workflows"), ("WorkflowTaskResult", "workflowtaskresults")]
-    plane.create(*(resource(*names) for names in resources))
+    plane.create(*(resource_definition(*names) for names in resources))
     items = {"apiVersion": "v1", "kind": "List", "items": stock_objects()}
     answer = plane.kubectl("apply", "--filename=-", stdin=json.dumps(items))
     assert answer.returncode == 0, answer.stderr
@@ -102,19 +84,11 @@ def test_no_overlay_holds_a_key(kfp, name):
 
 
 @pytest.mark.parametrize("name", ["gke", "eks", "aks"])
-def test_the_values_of_a_team_go_everywhere(kfp, tmp_path, name):
+def test_the_values_of_a_team_go_everywhere(kfp, filled_in, name):
     """What an overlay calls YOUR-... is in settings.yaml, and set there is set in every object."""
-    copy = tmp_path / "manifests"
-    for path in MANIFESTS.rglob("*.yaml"):
-        target = copy / path.relative_to(MANIFESTS)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_text()
-        if path.name == "settings.yaml":
-            text = re.sub(r"YOUR-(\w+)", r"our-\1", text)
-        target.write_text(text)
-    answer = kfp.kubectl("kustomize", str(copy / "overlays" / name))
+    answer = kfp.kubectl("kustomize", str(filled_in / name))
     assert "YOUR" not in answer.stdout
-    values = yaml.safe_load((copy / "overlays" / name / "settings.yaml").read_text())["data"]
+    values = yaml.safe_load((filled_in / name / "settings.yaml").read_text())["data"]
     assert all(value in answer.stdout for value in values.values())
 
 
@@ -132,6 +106,32 @@ def test_runs_and_the_server_have_an_identity_of_the_cloud(kfp, name, annotation
     launcher = one(objects, "ConfigMap", "kfp-launcher")["data"]
     scheme = launcher["defaultPipelineRoot"].split(":")[0]
     assert yaml.safe_load(launcher["providers"])[scheme]["default"]["credentials"]["fromEnv"]
+
+
+def test_on_eks_pods_of_the_server_are_made_anew_for_another_role(kfp, filled_in):
+    """EKS gives a role to new pods only; the same role again changes nothing."""
+    answer = kfp.kubectl("kustomize", str(filled_in / "eks"))
+    objects = list(yaml.safe_load_all(answer.stdout))
+    accounts = {
+        each["metadata"]["name"]: each["metadata"]["annotations"]
+        for each in objects
+        if each["kind"] == "ServiceAccount"
+    }
+    deployments = [each for each in objects if each["kind"] == "Deployment"]
+    names = [each["metadata"]["name"] for each in deployments]
+    assert {"kfp-vision", *names} == set(accounts)
+    mark = "kubectl.kubernetes.io/last-applied-configuration-"
+    kfp.kubectl("annotate", "deployment", *names, "-n", NAMESPACE, mark)
+    stock = kfp.get("get", "deployment", *names, "-n", NAMESPACE)["items"]
+    for _ in range(2):
+        answer = apply(kfp, "--filename=-", stdin=yaml.safe_dump_all(deployments))
+        assert answer.returncode == 0, answer.stderr
+    found = kfp.get("get", "deployment", *names, "-n", NAMESPACE)["items"]
+    for before, after in zip(stock, found, strict=True):
+        assert after["metadata"]["generation"] == before["metadata"]["generation"] + 1
+        template = after["spec"]["template"]
+        assert template["metadata"]["annotations"] == accounts[after["metadata"]["name"]]
+        assert template["spec"]["containers"] == before["spec"]["template"]["spec"]["containers"]
 
 
 def test_on_azure_the_server_uses_the_secret_of_the_profile(kfp):
@@ -242,6 +242,30 @@ def test_policies_select_the_pods_of_tasks(kfp, tmp_path):
     assert policy["spec"]["podSelector"]["matchLabels"] == PART_LABEL
     pods = [executor_pod(task, NAMESPACE) for task in all_tasks(tmp_path, read_profile("gke"))]
     assert all(PART_LABEL.items() <= pod["metadata"]["labels"].items() for pod in pods)
+
+
+@pytest.mark.parametrize(
+    ("port", "protocol", "allowed"),
+    [
+        (53, "UDP", True),
+        (53, "TCP", True),
+        # The pods of OpenShift's DNS, which policies see behind the port of the service.
+        (5353, "UDP", True),
+        (443, "TCP", True),
+        # API servers of kubeadm and kind, minikube, MicroK8s; MLflow's default.
+        (6443, "TCP", True),
+        (8443, "TCP", True),
+        (16443, "TCP", True),
+        (5000, "TCP", True),
+        (22, "TCP", False),
+        (443, "UDP", False),
+    ],
+)
+def test_a_task_reaches_these_ports_of_anybody(kfp, port, protocol, allowed):
+    policy = one(rendered(kfp, "kind"), "NetworkPolicy", "kfp-vision")
+    to_anybody = [rule["ports"] for rule in policy["spec"]["egress"] if "to" not in rule]
+    ports = [(each["port"], each["protocol"]) for rule in to_anybody for each in rule]
+    assert ((port, protocol) in ports) == allowed
 
 
 def test_a_quota_refuses_no_pod_of_the_server(installed):
