@@ -39,16 +39,15 @@ run: $(INSTALLED) ## Train on Fashion-MNIST: report, recipe and models in out/fa
 
 # `CONTEXT=` is another cluster than one of kind, `HOST=` and `STORE=` its server and object store.
 PORT ?= 8080
-OVERLAY ?= kind
-run-local: $(INSTALLED) ## Run the demo on Kubeflow Pipelines in kind; CONTEXT=... on another cluster
-	$(BIN)/python -m manifests run --port $(PORT) --context "$(CONTEXT)" --host "$(HOST)" \
-		--store "$(STORE)" --registry "$(REGISTRY)" --options "$(OPTIONS)"
+run-local: $(INSTALLED) ## Run the demo on Kubeflow Pipelines in kind; CONTEXT=... OVERLAY=... on another
+	$(BIN)/python -m manifests run --port $(PORT) --context "$(CONTEXT)" --overlay "$(OVERLAY)" \
+		--host "$(HOST)" --store "$(STORE)" --registry "$(REGISTRY)" --options "$(OPTIONS)"
 
 clean-local: $(INSTALLED) ## Remove the cluster of run-local
 	$(BIN)/python -m manifests clean
 
 deploy: $(INSTALLED) ## Apply manifests on top of a server: OVERLAY=gke CONTEXT=...
-	$(BIN)/python -m manifests deploy $(OVERLAY) --context "$(CONTEXT)"
+	$(BIN)/python -m manifests deploy "$(OVERLAY)" --context "$(CONTEXT)"
 
 # One epoch affords a search of a few trials, and the preset the time for them on a busy machine.
 run-small: $(INSTALLED) ## The same with one epoch, to see that everything works

@@ -35,17 +35,24 @@ def run(arguments: argparse.Namespace) -> int:
     """
     local = not arguments.context
     kubectl = Kubectl(arguments.context or kind_cluster.CONTEXT)
-    host = arguments.host
+    host, overlay = arguments.host, arguments.overlay
     if local:
-        _local_cluster(arguments.port)
-        host = f"http://127.0.0.1:{arguments.port}"
+        overlay = overlay or "kind"
+        if overlay != "kind":
+            raise ClusterError(
+                f"The cluster of this machine takes the overlay kind. Received: {overlay}. "
+                "Name the cluster that it is for: CONTEXT=..."
+            )
+        host = f"http://127.0.0.1:{_local_cluster(arguments.port)}"
     else:
         kind_cluster.check_tools("kubectl", *([] if host else ["git"]))
-    kubectl.check()
+        # Before anything is installed.
+        installation.read_overlay(kubectl, overlay)
+        kubectl.check()
     if local or not host:
         new = installation.install_kfp(kubectl)
         _say(f"Kubeflow Pipelines {installation.KFP_VERSION}: {'installed' if new else 'is there'}")
-    deploy(argparse.Namespace(context=kubectl.context, overlay="kind"))
+    deploy(argparse.Namespace(context=kubectl.context, overlay=overlay))
     keys = installation.storage_secret(kubectl)
     if local:
         kind_cluster.load_image()
@@ -58,15 +65,23 @@ def run(arguments: argparse.Namespace) -> int:
         return _submit(host, arguments)
 
 
-def _local_cluster(port: int) -> None:
+def _local_cluster(port: int) -> int:
+    """Makes the cluster of this machine unless it is there; returns the port of its page."""
     # With git kubectl fetches the manifests of the server.
     kind_cluster.check_tools("docker", "git", "kind", "kubectl")
     if kind_cluster.exists():
-        _say(f"Cluster {kind_cluster.CLUSTER}: is there")
-        return
+        kind_cluster.check()
+        of_page = kind_cluster.page_port()
+        _say(f"Cluster {kind_cluster.CLUSTER}: is there, with its page at port {of_page}")
+        if of_page != port:
+            _say(
+                f"  not at {port}: the port is that of its creation; `make clean-local` removes it"
+            )
+        return of_page
     kind_cluster.check_machine(port)
     _say(f"Cluster {kind_cluster.CLUSTER}: coming up")
     kind_cluster.create(port)
+    return port
 
 
 @contextlib.contextmanager
@@ -131,11 +146,13 @@ def clean(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m manifests", description=__doc__)
-    commands = parser.add_subparsers(required=True)
+def parser() -> argparse.ArgumentParser:
+    """Returns the commands and their options."""
+    root = argparse.ArgumentParser(prog="python -m manifests", description=__doc__)
+    commands = root.add_subparsers(required=True)
     command = commands.add_parser("run", help="run the demo on a cluster")
     command.add_argument("--context", default="", help="of another cluster than the one of kind")
+    command.add_argument("--overlay", default="", help="kind without; needed with --context")
     command.add_argument("--host", default="", help="URL of its server or page")
     command.add_argument("--store", default="", help="URL of its object store")
     command.add_argument("--registry", default="", help="of the images, as in ghcr.io/team")
@@ -149,14 +166,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--context", default="", help="of the cluster; the current one without")
     command.set_defaults(function=deploy)
     commands.add_parser("clean", help="remove the cluster").set_defaults(function=clean)
-    return parser
+    return root
 
 
 def main() -> int:
     """Runs a command; what a person has to mend is a message without a traceback."""
-    arguments = _parser().parse_args()
+    arguments = parser().parse_args()
     try:
         return int(arguments.function(arguments))
+    except KeyboardInterrupt:
+        print("make: stopped; the same command continues", file=sys.stderr)
+        return 130
     except (ClusterError, OSError, ValueError, RuntimeError) as error:
         print(f"make: {error}", file=sys.stderr)
         return 2

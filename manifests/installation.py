@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = [
     "SECRET",
     "apply_overlay",
     "install_kfp",
+    "read_overlay",
     "storage_secret",
     "wait_until_ready",
 ]
@@ -29,6 +31,8 @@ _STORE = "http://seaweedfs.kubeflow:9000"
 SECRET = "kfp-vision-storage"
 _STOCK_SECRET = "mlpipeline-minio-artifact"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+# The object with the server's version.
+_SETTINGS = "pipeline-install-config"
 _CRD_S, _READY_S, _INTERVAL_S = 120, 900, 2
 
 
@@ -38,7 +42,7 @@ def install_kfp(kubectl: Kubectl) -> bool:
     Raises:
         ClusterError: There is one of another version, or the installation fails.
     """
-    found = kubectl.get("configmap", "pipeline-install-config")
+    found = kubectl.get("configmap", _SETTINGS)
     if found is not None:
         version = found["data"].get("appVersion", "unknown")
         if version != KFP_VERSION:
@@ -47,10 +51,34 @@ def install_kfp(kubectl: Kubectl) -> bool:
                 f"{NAMESPACE}. Upgrade it, or choose another cluster with CONTEXT=..."
             )
         return False
+    apply = ("apply", "--server-side", "--filename=-")
+    settings: list[str] = []
     for part in ("cluster-scoped-resources", "env/platform-agnostic"):
-        kubectl.run("apply", "--server-side", "-k", f"{_SOURCE}/{part}?ref={KFP_VERSION}")
+        text = kubectl.run("kustomize", f"{_SOURCE}/{part}?ref={KFP_VERSION}")
+        others: list[str] = []
+        for document in text.split("\n---\n"):
+            is_settings = re.search(rf"^  name: {_SETTINGS}$", document, re.MULTILINE)
+            (settings if is_settings else others).append(document)
+        kubectl.run(*apply, stdin="\n---\n".join(others))
         kubectl.run("wait", "--for=condition=Established", "crd", "--all", f"--timeout={_CRD_S}s")
+    # Last: with it the installation is complete, without it the next call repeats all.
+    kubectl.run(*apply, stdin="\n---\n".join(settings))
     return True
+
+
+def read_overlay(kubectl: Kubectl, name: str) -> list[Any]:
+    """Returns the objects of an overlay.
+
+    Raises:
+        ClusterError: There is no such overlay, or its settings are not filled in.
+    """
+    text = kubectl.run("kustomize", str(_overlay(name)))
+    if unset := sorted(set(re.findall(r"YOUR-\w+", text))):
+        raise ClusterError(
+            f"The values of manifests/overlays/{name}/settings.yaml must be yours. Received: "
+            f"{', '.join(unset)}. Fill them in."
+        )
+    return list(yaml.safe_load_all(text))
 
 
 def apply_overlay(kubectl: Kubectl, name: str) -> list[str]:
@@ -63,7 +91,7 @@ def apply_overlay(kubectl: Kubectl, name: str) -> list[str]:
     Raises:
         ClusterError: There is no such overlay, or the cluster refuses it.
     """
-    objects = list(yaml.safe_load_all(kubectl.run("kustomize", str(_overlay(name)))))
+    objects = read_overlay(kubectl, name)
     missing = []
     for each in objects.copy():
         kind, label = each["kind"], f"{each['kind']}/{each['metadata']['name']}"
@@ -185,5 +213,8 @@ def _overlay(name: str) -> Path:
     folder = Path(__file__).parent / "overlays"
     names = sorted(path.name for path in folder.iterdir())
     if name not in names:
-        raise ClusterError(f"An overlay must be one of {', '.join(names)}. Received: {name!r}")
+        raise ClusterError(
+            f"An overlay must be one of {', '.join(names)}. Received: {name!r}. "
+            "Choose one with OVERLAY=..."
+        )
     return folder / name

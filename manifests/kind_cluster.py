@@ -18,6 +18,7 @@ __all__ = [
     "NODE_IMAGE",
     "SERVER_CPUS",
     "SERVER_GIB",
+    "check",
     "check_machine",
     "check_port",
     "check_tools",
@@ -25,10 +26,12 @@ __all__ = [
     "delete",
     "exists",
     "load_image",
+    "page_port",
 ]
 
 CLUSTER = "kfp-vision"
 CONTEXT = f"kind-{CLUSTER}"
+_NODE = f"{CLUSTER}-control-plane"
 # kind and node as in KFP's own tests of this version.
 NODE_IMAGE = "kindest/node:v1.36.1"
 # Port of the service kfp-vision-ui on the node: overlays/kind/ui.yaml.
@@ -115,6 +118,36 @@ def exists() -> bool:
     return CLUSTER in answer.stdout.split()
 
 
+def check() -> None:
+    """Checks that the cluster answers.
+
+    Raises:
+        ClusterError: It is stopped, or its creation was.
+    """
+    try:
+        Kubectl(CONTEXT).check()
+    except ClusterError as error:
+        raise _not_up(str(error)) from error
+
+
+def page_port() -> int:
+    """Returns the port of this machine that its creation has given to the page.
+
+    Raises:
+        ClusterError: There is none.
+    """
+    command = ["docker", "inspect", "--format", "{{json .HostConfig.PortBindings}}", _NODE]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    bindings = (json.loads(answer.stdout or "null") or {}).get(f"{_UI_NODE_PORT}/tcp")
+    if not bindings:
+        said = answer.stderr.strip() or "no port"
+        raise ClusterError(
+            f"{_NODE} must publish its port {_UI_NODE_PORT}. Received: {said}. `make clean-local` "
+            "removes it."
+        )
+    return int(bindings[0]["HostPort"])
+
+
 def create(port: int) -> None:
     """Creates the cluster; its page will be at this port of 127.0.0.1.
 
@@ -128,9 +161,14 @@ def create(port: int) -> None:
         "nodes": [{"role": "control-plane", "extraPortMappings": [mapping]}],
     }
     command = ["kind", "create", "cluster", "--name", CLUSTER, "--image", NODE_IMAGE]
-    answer = subprocess.run(
-        [*command, "--config=-"], input=yaml.safe_dump(config), capture_output=True, text=True
-    )
+    try:
+        answer = subprocess.run(
+            [*command, "--config=-"], input=yaml.safe_dump(config), capture_output=True, text=True
+        )
+    except KeyboardInterrupt:
+        # What kind leaves behind looks like a cluster, and never becomes one.
+        delete()
+        raise
     if answer.returncode:
         raise _not_up(answer.stderr.strip())
     try:
@@ -144,7 +182,8 @@ def create(port: int) -> None:
 def _not_up(said: str) -> ClusterError:
     return ClusterError(
         f"The cluster {CLUSTER} must come up. Received:\n{said}\n`kind export logs --name "
-        f"{CLUSTER}` collects its logs, `make clean-local` removes it."
+        f"{CLUSTER}` collects its logs, `docker start {_NODE}` starts a stopped one, `make "
+        "clean-local` removes it."
     )
 
 

@@ -4,6 +4,8 @@ import contextlib
 import json
 import re
 import subprocess
+import threading
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,9 +87,10 @@ class Kubectl:
             found = re.search(r"127\.0\.0\.1:(\d+)", first)
             if found is None:
                 raise ClusterError(f"The port of {service} cannot be forwarded: {first.strip()}")
+            # It prints a line for each connection, and stops when nobody reads them.
+            reader = threading.Thread(target=deque, args=(process.stdout, 0), daemon=True)
+            reader.start()
             yield f"http://127.0.0.1:{found[1]}"
         finally:
             process.terminate()
             process.wait()
-            if process.stdout is not None:
-                process.stdout.close()

@@ -10,12 +10,14 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from kfp_pods import driver_pod
-from manifests_cluster import NAMESPACE, stock_objects
+from manifests_cluster import NAMESPACE, resource_definition, stock_objects
+from waiting import wait_until
 
 from kfp_vision.components.shared.runtime.container_images import CPU_IMAGE
 from manifests import installation, kind_cluster
@@ -47,7 +49,7 @@ def command(tmp_path, monkeypatch, capfd):
         monkeypatch.setenv("PATH", str(folder))
         monkeypatch.setattr("sys.argv", ["manifests", *arguments])
         code = main()
-        return subprocess.CompletedProcess(arguments, code, stderr=capfd.readouterr().err)
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
 
     return run
 
@@ -62,6 +64,26 @@ def refusal(answer):
     assert answer.returncode == 2
     assert "Received:" in answer.stderr
     return answer.stderr
+
+
+def test_another_cluster_gets_no_overlay_that_nobody_asked_for(command):
+    """It comes from the file; the cluster is not asked, and nothing is installed."""
+    said = refusal(command("run", "--context", "theirs", kubectl="exit 1", git="exit 1"))
+    assert "aks, eks, gke, kind, kueue. Received: ''. Choose one with OVERLAY=" in said
+
+
+def test_an_overlay_of_a_cloud_is_for_a_cluster_that_is_named(command):
+    assert "Received: gke. Name the cluster" in refusal(command("run", "--overlay", "gke"))
+
+
+def test_deploy_needs_an_overlay(command):
+    assert "Received: ''" in refusal(command("deploy", "", kubectl="exit 1"))
+
+
+@pytest.mark.parametrize("name", ["gke", "eks", "aks"])
+def test_an_overlay_whose_settings_are_not_filled_in(kubectl, name):
+    with pytest.raises(ClusterError, match=rf"overlays/{name}/settings.yaml .*YOUR-BUCKET"):
+        installation.read_overlay(kubectl, name)
 
 
 def test_every_missing_tool_is_named_with_where_to_get_it(command):
@@ -138,6 +160,61 @@ def test_a_context_that_does_not_answer(command, free_port, tmp_path, monkeypatc
         Kubectl("another").check()
 
 
+@pytest.mark.parametrize("asked", ["8080", "8090"])
+def test_the_page_of_a_cluster_is_at_the_port_of_its_creation(command, asked):
+    node_port = yaml.safe_load((ROOT / "manifests/overlays/kind/ui.yaml").read_text())["spec"][
+        "ports"
+    ][0]["nodePort"]
+    published = json.dumps({f"{node_port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8090"}]})
+    programs = {
+        "docker": f"[ $1 = inspect ] && printf '%s' '{published}'",
+        "git": "",
+        "kind": f"echo {kind_cluster.CLUSTER}",
+        "kubectl": '[ "$3" = --raw=/readyz ]',
+    }
+    answer = command("run", "--port", asked, **programs)
+    assert "is there, with its page at port 8090\n" in answer.stdout
+    assert (f"not at {asked}" in answer.stdout) == (asked != "8090")
+
+
+def test_a_cluster_without_a_port_for_the_page(command):
+    kind = f"echo {kind_cluster.CLUSTER}"
+    programs = {"docker": "echo null", "git": "", "kind": kind, "kubectl": "exit 0"}
+    said = refusal(command("run", **programs))
+    assert "Received: no port" in said
+    assert "make clean-local" in said
+
+
+def test_a_cluster_that_is_there_and_does_not_answer(command):
+    """As one that is stopped, or whose creation was killed."""
+    kind, kubectl = f"echo {kind_cluster.CLUSTER}", "echo refused >&2; exit 1"
+    said = refusal(command("run", docker="exit 1", git="", kind=kind, kubectl=kubectl))
+    assert "refused" in said
+    assert f"docker start {kind_cluster.CLUSTER}-control-plane" in said
+    assert "make clean-local" in said
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell may have started the tests in the background, where Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_creation_that_is_interrupted_leaves_no_half_cluster(
+    command, free_port, tmp_path, interruptible
+):
+    asked = tmp_path / "asked"
+    # The sleep is ended with it: `exec`.
+    kind = f"echo $1 $2 $3 >> {asked}\n[ $1 = create ] && kill -INT $PPID && exec /bin/sleep 60"
+    programs = {"docker": docker(), "git": "", "kind": f"{kind}\nexit 0", "kubectl": ""}
+    answer = command("run", "--port", str(free_port()), **programs)
+    assert answer.returncode == 130
+    assert "the same command continues" in answer.stderr
+    assert asked.read_text().splitlines()[-1] == "delete cluster --name"
+
+
 def test_what_a_new_cluster_is(command, tmp_path):
     """The port of the page leads to the service that the overlay for kind has."""
     asked = tmp_path / "asked"
@@ -185,6 +262,55 @@ def test_a_server_of_another_version_is_not_touched(server, plane):
     assert not installation.install_kfp(server)
 
 
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A repository with manifests of a server, as kubectl fetches them; takes the objects."""
+    repository = tmp_path / "pipelines"
+    folders = [
+        repository / "manifests" / part
+        for part in ("cluster-scoped-resources", "env/platform-agnostic")
+    ]
+    monkeypatch.setattr(installation, "_SOURCE", f"file://{repository}//manifests")
+    for name in ("GIT_AUTHOR", "GIT_COMMITTER"):
+        monkeypatch.setenv(f"{name}_NAME", "test")
+        monkeypatch.setenv(f"{name}_EMAIL", "test@example.com")
+
+    def write(*objects):
+        parts = objects[:1], objects[1:]
+        for folder, part in zip(folders, parts, strict=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "kustomization.yaml").write_text("resources: [objects.yaml]")
+            (folder / "objects.yaml").write_text(yaml.safe_dump_all(part))
+        for command in (
+            ("init",),
+            ("add", "."),
+            ("commit", "--message=objects"),
+            ("tag", "--force", installation.KFP_VERSION),
+        ):
+            subprocess.run(["git", *command], cwd=repository, check=True, capture_output=True)
+
+    return write
+
+
+def test_an_installation_that_stops_in_the_middle_is_completed(server, plane, source):
+    """Objects that were made first do not say that all are there."""
+    plane.kubectl("delete", "configmap", "pipeline-install-config", "-n", NAMESPACE)
+    workflow = resource_definition("Workflow", "workflows")
+    metadata = {"name": "pipeline-install-config", "namespace": NAMESPACE}
+    data = {"appVersion": installation.KFP_VERSION}
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    late = {"name": "late", "namespace": NAMESPACE}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": late}
+    # A refusal stands for Ctrl-C: it comes as late every time.
+    source(workflow, settings, service | {"spec": {"ports": [{"port": 0}]}})
+    with pytest.raises(ClusterError, match="late"):
+        installation.install_kfp(server)
+    source(workflow, settings, service | {"spec": {"ports": [{"port": 80}]}})
+    assert installation.install_kfp(server)
+    assert server.get("service", "late")
+    assert not installation.install_kfp(server)
+
+
 def test_the_secret_of_tasks_gets_the_keys_of_the_store_once(server, plane):
     with pytest.raises(ClusterError, match="Received: neither"):
         installation.storage_secret(server)
@@ -200,7 +326,7 @@ def test_the_secret_of_tasks_gets_the_keys_of_the_store_once(server, plane):
 def test_a_server_that_does_not_become_ready_says_which_pod_and_why(server, plane):
     """Here no controller makes it available, and no node takes the pod."""
     installation.wait_until_ready(server, 1)  # It has no deployment yet.
-    (deployment,) = (each for each in stock_objects() if each["kind"] == "Deployment")
+    (deployment, *_) = (each for each in stock_objects() if each["kind"] == "Deployment")
     pod = driver_pod(NAMESPACE)
     plane.create(deployment, pod)
     with pytest.raises(ClusterError) as error:
@@ -223,6 +349,20 @@ def test_a_service_that_is_not_there(server):
         server.forward("seaweedfs", 9000),
     ):
         pass
+
+
+def test_a_forwarded_port_is_not_blocked_by_what_kubectl_says(tmp_path, monkeypatch):
+    """It prints a line for each connection: here more than a pipe holds."""
+    ended = tmp_path / "ended"
+    lines = 'line="Handling connection for 45678"; i=0\n'
+    lines += "while [ $i -lt 4000 ]; do echo $line; i=$((i+1)); done"
+    script = f"#!/bin/sh\necho Forwarding from 127.0.0.1:45678\n{lines}\n: > {ended}\nexec sleep 60"
+    (tmp_path / "kubectl").write_text(script)
+    (tmp_path / "kubectl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with Kubectl("any").forward("seaweedfs", 9000) as url:
+        assert url == "http://127.0.0.1:45678"
+        assert wait_until(ended.exists, 30)
 
 
 def test_the_end_of_following_is_told_by_the_program_that_follows():
