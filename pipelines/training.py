@@ -89,10 +89,11 @@ def _add_stages(sources: Mapping[str, Any], trial_workers: int) -> None:
     scored = add(evaluate_model, model=model, train_sample=sample).outputs
     evaluation, calibration = scored["evaluation"], scored["calibration"]
     exported = add(export_model, evaluation=evaluation, calibration=calibration).outputs
+    records = exported["records"]
     published = add(
         publish,
-        records=exported["records"],
+        records=records,
         evaluation=evaluation,
         exports=exported["exports"],
     ).set_caching_options(enable_caching=False)
-    add(check_model, report=published.outputs["report"])
+    add(check_model, records=records).after(published)

@@ -26,6 +26,16 @@ def build_report(
     Path(page.path).write_bytes((Path(report.path) / "report.html").read_bytes())
 
 
+def rejection_reason(stages_dir: str) -> str:
+    """Returns why the model is rejected, as the report says it; empty when it is not."""
+    from pathlib import Path
+
+    from kfp_vision.components.reporting.report_json import summarise
+    from kfp_vision.components.shared.report.records import read_stages
+
+    return str(summarise(read_stages(Path(stages_dir)))["reason"])
+
+
 def write_summary(report_dir: str, output_uri: str, path: str) -> None:
     """Writes the verdict as Markdown, once it is known where the results go."""
     import json

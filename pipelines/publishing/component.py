@@ -53,16 +53,17 @@ def publish(
 
 
 @component
-def check_model(report: dsl.Input[dsl.Artifact]) -> None:
+def check_model(records: dsl.Input[dsl.Artifact]) -> None:
     """Fails when the model is rejected; the last line of the log says why.
 
-    A task after `publish`: what can be published is, and publishing did not fail.
+    A task after `publish`: what can be published is, and publishing did not fail. It reads what the
+    report is built from, not the report, which is new in every run: so it is cached.
     """
     import sys
-    from pathlib import Path
 
-    from kfp_vision.pipelines.publishing.publish import REJECTED, rejection
+    from kfp_vision.components.reporting.component import rejection_reason
+    from kfp_vision.pipelines.publishing.publish import REJECTED
 
-    if reason := rejection(Path(report.path)):
+    if reason := rejection_reason(records.path):
         # Not an exception: a traceback would hide the sentence.
         sys.exit(REJECTED + reason)

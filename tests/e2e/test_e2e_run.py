@@ -15,7 +15,7 @@ import kfp_vision
 
 pytestmark = pytest.mark.e2e
 CHROMIUM, DRIVER = shutil.which("chromium") or "", shutil.which("chromedriver") or ""
-NEVER_CACHED = {"list-sources", "publish", "check-model"}
+NEVER_CACHED = {"list-sources", "publish"}
 
 
 def test_the_test_metrics_are_those_of_a_run_on_this_machine(finished, on_this_machine):
