@@ -61,9 +61,9 @@ def scheduled_pipeline(trial_workers: int) -> Any:
     )
 
 
-def _add(stage: Any, given: Mapping[str, Any], **artifacts: Any) -> dsl.PipelineTask:
+def _add(stage: Any, given: Mapping[str, Any], **own: Any) -> dsl.PipelineTask:
     """Adds a task; it receives the arguments and parts of the dataset that it names."""
-    return stage(**artifacts, **inputs_of(stage, given))
+    return stage(**own, **inputs_of(stage, given))
 
 
 def _add_stages(sources: Mapping[str, Any], trial_workers: int) -> None:
@@ -75,8 +75,8 @@ def _add_stages(sources: Mapping[str, Any], trial_workers: int) -> None:
     """
     given = dict(sources)
 
-    def add(stage: Any, **artifacts: Any) -> Any:
-        return _add(stage, given, **artifacts)
+    def add(stage: Any, **own: Any) -> Any:
+        return _add(stage, given, **own)
 
     given |= add(import_dataset).outputs
     profile = add(profile_dataset).outputs["profile"]
@@ -95,5 +95,6 @@ def _add_stages(sources: Mapping[str, Any], trial_workers: int) -> None:
         records=records,
         evaluation=evaluation,
         exports=exported["exports"],
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
     ).set_caching_options(enable_caching=False)
     add(check_model, records=records).after(published)

@@ -1,7 +1,6 @@
 """The commands for a Kubeflow Pipelines server: `submit`, `status`, `cancel` and `fetch`."""
 
 import shlex
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -166,7 +165,7 @@ def cancel(
 
 def fetch(
     run_id: _RunId,
-    output: Annotated[Path, typer.Option(help="Local folder for report, recipe and models.")],
+    output: Annotated[str, typer.Option(help="Local folder for report, recipe and models.")],
     host: Host = "",
     namespace: Namespace = "",
     ca_cert: CaCert = "",

@@ -6,7 +6,7 @@ from rich.console import Console
 from kfp_vision.components.shared.runtime.storage import StorageError
 from kfp_vision.pipelines.cluster.pods import Pods
 from kfp_vision.pipelines.cluster.reasons import attempt_reason, failed_stage, rejection_of
-from kfp_vision.pipelines.cluster.results import read_report
+from kfp_vision.pipelines.cluster.results import ReplacedError, read_report
 from kfp_vision.pipelines.cluster.runs import Run, run_page
 from kfp_vision.pipelines.local.closing_lines import print_results
 from kfp_vision.pipelines.local.display import format_duration
@@ -52,11 +52,13 @@ def _print_results(client: kfp.Client, run: Run, console: Console) -> None:
     time = f"Wall clock {format_duration(run.seconds)}."
     page = run_page(client, run.run_id)
     # A run that had nothing to do leaves the results of another one in its output.
-    if not any(stage.name == "publish" for stage in run.workflow.stages):
+    if not run.published:
         _print(f"The run has published nothing. {time}\nRun      {page}", console)
         return
     try:
         print_results(read_report(client, run), run.output_uri, time, {"Run": page}, console)
+    except ReplacedError as error:
+        _print(f"{time}\n{error}\nRun      {page}", console)
     except StorageError as error:
         # The pods may reach a bucket that this machine does not.
         _print(f"{time}\nReport   {run.output_uri}/report.html, not read here: {error}", console)

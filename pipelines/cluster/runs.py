@@ -42,6 +42,12 @@ class Run:
         return self.state in _ENDED
 
     @property
+    def published(self) -> bool:
+        """Whether its results have come to its output; another run may have replaced them."""
+        stages = self.workflow.stages
+        return any(each.name == "publish" and each.state in ("done", "cached") for each in stages)
+
+    @property
     def output_uri(self) -> str:
         """Where its results go; empty for a run of another pipeline."""
         return str(self.parameters.get("output_uri", "")).rstrip("/")

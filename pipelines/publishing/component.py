@@ -16,6 +16,7 @@ def publish(
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Markdown],
+    run_id: str,
     output_uri: str,
     champion_uri: str,
     dataset_uri: str,
@@ -36,7 +37,7 @@ def publish(
 
     build_report.python_func(stages=records, report=report, page=page)
     folders = (Path(evaluation.path), Path(exports.path), Path(report.path))
-    publish_results(*folders, output_uri, report.uri)
+    publish_results(*folders, output_uri, report.uri, run_id)
     write_summary(report.path, output_uri, summary.path)
     with tracked(mlflow_run_before(records)) as tracker:
         if tracker:

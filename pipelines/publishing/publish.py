@@ -8,7 +8,7 @@ In a bucket the results of one run replace those of another all at once.
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from kfp_vision.components.shared.artifacts.json_files import write_json
@@ -30,13 +30,17 @@ __all__ = [
     "MODEL_FILE",
     "PREVIOUS",
     "REJECTED",
+    "RUN_ID",
     "publish_results",
     "rejection",
+    "replace_results",
     "result_files",
     "set_results_aside",
 ]
 
 ARTIFACTS_FILE = "artifacts.json"
+# Its key of the run that has published: another one may write to the same output later.
+RUN_ID = "run_id"
 MODEL_FILE = "model/model.json"
 # Starts the last line of a run whose model is rejected.
 REJECTED = "rejected: "
@@ -52,14 +56,19 @@ _MODELS = (
 
 
 def publish_results(
-    evaluation_dir: Path, exports_dir: Path, report_dir: Path, output_uri: str, report_uri: str
+    evaluation_dir: Path,
+    exports_dir: Path,
+    report_dir: Path,
+    output_uri: str,
+    report_uri: str,
+    run_id: str,
 ) -> None:
     """Copies the results of a run, in place of those of an earlier one.
 
     A format that could not be written or read back is left out; one that missed its tolerance is
     marked as failed in the report. A model that the evaluation rejects has no formats. Beside the
-    results go `artifacts.json`, where the artifact of each stage lies, and `model/model.json`, what
-    one has to know to use the model without this package.
+    results go `artifacts.json`, which run this is and where the artifact of each stage lies, and
+    `model/model.json`, what one has to know to use the model without this package.
 
     Args:
         evaluation_dir: The `evaluation` artifact.
@@ -67,28 +76,27 @@ def publish_results(
         report_dir: The `report` artifact.
         output_uri: Local folder, gs:// or s3://.
         report_uri: Where the `report` artifact lies.
+        run_id: Of the run, as KFP numbers it.
     """
     output_uri = output_uri.rstrip("/")
     # On a bucket only temporary files need a disk.
     folders = () if is_remote(output_uri) else (local_path(output_uri, "output_uri"),)
     with explain_full_disk(*folders):
-        _publish(evaluation_dir, exports_dir, report_dir, output_uri, report_uri)
+        files = result_files(evaluation_dir, exports_dir, report_dir)
+        uris = {record.artifact: record.uri for record in read_stages(exports_dir)}
+        _publish(files, {RUN_ID: run_id, **uris, "report": report_uri}, output_uri)
 
 
-def _publish(
-    evaluation_dir: Path, exports_dir: Path, report_dir: Path, output_uri: str, report_uri: str
-) -> None:
+def _publish(files: dict[str, Path], artifacts: Mapping[str, str], output_uri: str) -> None:
     stale = _published(output_uri, f"{PREVIOUS}/")
     if not is_remote(output_uri):
         stale += _published(output_uri)
     for name in stale:
         remove(f"{output_uri}/{name}")
     _prune(output_uri, stale)
-    files = result_files(evaluation_dir, exports_dir, report_dir)
-    uris = {record.artifact: record.uri for record in read_stages(exports_dir)}
     with tempfile.TemporaryDirectory() as scratch:
         files[ARTIFACTS_FILE] = Path(scratch, ARTIFACTS_FILE)
-        write_json({**uris, "report": report_uri}, files[ARTIFACTS_FILE])
+        write_json(artifacts, files[ARTIFACTS_FILE])
         # `artifacts.json` first: from then on the others can be told from a user's own files.
         publish({ARTIFACTS_FILE: files.pop(ARTIFACTS_FILE), **files}, output_uri)
 
@@ -133,6 +141,23 @@ def set_results_aside(output_uri: str) -> str:
         move(f"{output_uri}/{name}", f"{output_uri}/{PREVIOUS}/{name}")
     _prune(output_uri, found)
     return f"{output_uri}/{PREVIOUS}"
+
+
+def replace_results(source: Path, output: Path) -> list[Path]:
+    """Moves results into a folder of the same disk, and returns where they are.
+
+    What an earlier run has published in the folder goes; files of the user stay.
+    """
+    stale = _published(str(output))
+    for name in stale:
+        (output / name).unlink()
+    _prune(str(output), stale)
+    found = []
+    for path in sorted(each for each in source.rglob("*") if each.is_file()):
+        target = output / path.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        found.append(path.replace(target))
+    return found
 
 
 def _names() -> Iterator[str]:

@@ -70,7 +70,7 @@ def run(tmp_path):
 def publish(folders, output):
     names = ("evaluation", "exports", "report")
     evaluation, exports, report = (folders[name] for name in names)
-    publish_results(evaluation, exports, report, f"{output}/", str(report))
+    publish_results(evaluation, exports, report, f"{output}/", str(report), "run-1")
 
 
 def published(output: Path) -> set[str]:
@@ -83,9 +83,9 @@ def test_all_is_published_and_says_how_to_use_the_model(run, tmp_path):
     assert published(output) == TABLES | MODELS
     card = read_json(ModelCard, output / "model" / "model.json")
     assert (card.task, card.classes, card.image_size) == ("binary", ["a", "b"], [8, 9])
-    assert json.loads((output / "artifacts.json").read_text()).keys() == {
-        *("evaluation", "exports", "report")
-    }
+    artifacts = json.loads((output / "artifacts.json").read_text())
+    assert artifacts.pop("run_id") == "run-1"
+    assert artifacts.keys() == {"evaluation", "exports", "report"}
 
 
 @pytest.mark.parametrize("previous", ["fresh folder", "an earlier run"])

@@ -5,7 +5,7 @@ image and nothing in its environment but the secret; its artifacts are copied fr
 file by file. Refused is what a backend refuses, and what would come back from it changed.
 
 Sources in kubeflow/pipelines 2.17.0: `backend/src/apiserver/template/v2_template.go` (arguments);
-in `backend/src/v2`: `component/launcher_v2.go` (downloads,
+in `backend/src/v2`: `driver/resolve.go` (placeholders), `component/launcher_v2.go` (downloads,
 command, outputs), `objectstore/object_store.go` (folders), `metadata/converter.go` (metadata).
 """
 
@@ -24,7 +24,7 @@ from unittest import mock
 import boto3
 import yaml
 from google.protobuf import json_format
-from kfp import components, local
+from kfp import components, dsl, local
 from kfp.dsl import executor
 from kfp.local import config, status, task_dispatcher
 from kfp.local.orchestrator import task_executor
@@ -93,13 +93,24 @@ class Backend:
             raise self._refusals[0]
 
     def _task(
-        self, component_name: str, component_spec: Any, executor_spec: Any, arguments: Any, **_: Any
+        self,
+        component_name: str,
+        component_spec: Any,
+        executor_spec: Any,
+        arguments: Any,
+        unique_pipeline_id: str,
+        **_: Any,
     ) -> tuple[dict[str, Any], status.Status]:
         """Stands in for the function of kfp that runs a task."""
         with self._lock:
             name = f"{next(self._numbers):02}-{component_name.removeprefix('comp-')}"
         disk = self.disks / name
         try:
+            # The driver resolves a placeholder where it is all of a value.
+            arguments = {
+                key: unique_pipeline_id if each == dsl.PIPELINE_JOB_ID_PLACEHOLDER else each
+                for key, each in arguments.items()
+            }
             inputs = self._inputs(component_spec, arguments)
             outputs = self._outputs(component_spec, name, disk)
             self._download(inputs, disk)

@@ -11,6 +11,7 @@ from kfp_server import KfpServer, driver_of, pod_of, stage
 from kfp_vision.components.shared.runtime.storage import open_folder, publish
 from kfp_vision.pipelines.cluster import following
 
+RESULTS = ["artifacts.json", "recipe.json", "report.html", "report.json"]
 NOT_FOUND = 'ImagePullBackOff: Back-off pulling image "ghcr.io/team/kfp-vision/python-cpu:no"'
 FAILED_LOG = """\
 I1127 00:38:39.514512      16 launcher_v2.go:151] input ComponentSpec
@@ -65,7 +66,7 @@ def passed(server, name="publish", log=""):
     server.logs[pod_of(name)] = log
 
 
-def write_results(uri, tmp_path, reason=""):
+def write_results(uri, tmp_path, reason="", run_id="run-0"):
     """Publishes what a run leaves in its output."""
     score = {"accuracy": {"value": 0.9, "ci95": [0.8, 0.95]}}
     report = {
@@ -79,6 +80,7 @@ def write_results(uri, tmp_path, reason=""):
         "cost": {"plain_training_s": 10.0, "total_s": 30.0, "multiple": 3.0},
     }
     files = {"report.json": json.dumps(report), "report.html": "<p>page", "recipe.json": "{}"}
+    files["artifacts.json"] = json.dumps({"run_id": run_id})
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     publish({name: tmp_path / name for name in files}, uri)
@@ -329,9 +331,71 @@ def test_fetch_brings_the_results(server, submit, kfp_vision_here, s3, tmp_path)
     assert "must have ended" in kfp_vision_here("fetch", "run-0", "--output", target).stderr
     server.states = ["SUCCEEDED"]
     end = kfp_vision_here("fetch", "run-0", "--output", target)
-    names = ["recipe.json", "report.html", "report.json"]
-    assert [Path(line).name for line in end.stdout.splitlines()] == names
+    assert [Path(line).name for line in end.stdout.splitlines()] == RESULTS
     assert (target / "report.html").read_text() == "<p>page"
+
+
+def test_a_fetched_folder_shows_one_run(server, submit, kfp_vision_here, s3, tmp_path):
+    target = tmp_path / "here"
+    server.states = ["SUCCEEDED"]
+    write_results(f"{s3}/one", tmp_path)
+    (tmp_path / "model.onnx").write_text("one")
+    listing = open_folder(f"{s3}/one")[0].list_files()
+    publish(
+        {"model/model.onnx": tmp_path / "model.onnx"} | {n: tmp_path / n for n in listing},
+        f"{s3}/one",
+    )
+    submit("--no-follow", output=f"{s3}/one")
+    assert kfp_vision_here("fetch", "run-0", "--output", target).returncode == 0
+    (target / "notes.txt").write_text("mine")
+    write_results(f"{s3}/two", tmp_path)
+    submit("--no-follow", output=f"{s3}/two")
+    end = kfp_vision_here("fetch", "run-0", "--output", f"file://{target}")
+    assert [Path(line).name for line in end.stdout.splitlines()] == RESULTS
+    assert sorted(each.name for each in target.iterdir()) == sorted([*RESULTS, "notes.txt"])
+
+
+def test_results_of_another_run_are_not_taken_for_its_own(
+    server, submit, kfp_vision_here, s3, tmp_path
+):
+    output = f"{s3}/shared"
+    write_results(output, tmp_path, run_id="run-1")
+    passed(server)
+    end = submit(output=output)
+    assert end.returncode == 0
+    sentence = f"{output} must hold the results of run run-0. Received: those of run run-1"
+    assert sentence in end.stdout
+    assert "0.9000" not in end.stdout
+    assert sentence in kfp_vision_here("status", "run-0").stdout
+    fetched = kfp_vision_here("fetch", "run-0", "--output", tmp_path / "here")
+    assert fetched.returncode == 2
+    assert sentence in fetched.stderr
+    assert not (tmp_path / "here").exists()
+
+
+def test_a_run_that_has_published_nothing_is_not_fetched(
+    server, submit, kfp_vision_here, s3, tmp_path
+):
+    output = f"{s3}/unpublished"
+    write_results(output, tmp_path)
+    server.states = ["FAILED"]
+    server.nodes = [stage("train-model", "Succeeded", "Failed", ["Failed"])]
+    submit("--no-follow", output=output)
+    end = kfp_vision_here("fetch", "run-0", "--output", tmp_path / "here")
+    assert end.returncode == 2
+    assert "must have published results" in end.stderr
+    assert "`kfp-vision status run-0` says how it ended" in end.stderr
+
+
+@pytest.mark.parametrize("output", ["s3://bucket/out", "a-file"])
+def test_results_are_fetched_to_a_folder(kfp_vision_here, server, submit, tmp_path, output):
+    submit("--no-follow")
+    server.states = ["SUCCEEDED"]
+    (tmp_path / "a-file").touch()
+    place = output if "://" in output else tmp_path / output
+    end = kfp_vision_here("fetch", "run-0", "--output", place)
+    assert end.returncode == 2
+    assert "`output` must be" in end.stderr
 
 
 def test_the_ui_hands_out_what_this_machine_cannot_reach(
@@ -340,7 +404,7 @@ def test_the_ui_hands_out_what_this_machine_cannot_reach(
     output = f"{s3}/apart"
     write_results(output, tmp_path)
     server.ui = True
-    for file in (".manifest.json", "report.json", "report.html", "recipe.json"):
+    for file in (".manifest.json", *RESULTS):
         name = f"{output.removeprefix('s3://')}/{file}"
         server.objects[f"minio/{name}"] = open_folder(output)[0].read(file)
     passed(server)

@@ -69,6 +69,8 @@ def check_results(root, out):
     assert (report["status"], report["dataset"]["classes"]) == ("passed", [*CLASSES])
     assert (out / "model/model.onnx").exists()
     uris = json.loads((out / "artifacts.json").read_text())
+    # A placeholder is no ID.
+    assert re.fullmatch("[0-9a-z-]+", uris.pop("run_id"))
     assert all(uri.startswith("minio://") for uri in uris.values())
     for uri in uris.values():
         assert open_folder(uri)[0].list_files()
