@@ -23,6 +23,8 @@ from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentia
 from kfp_server_api import ApiException
 from urllib3 import exceptions
 
+from kfp_vision.pipelines.cluster.kube_context import PLUGIN_S, limited_plugin
+
 __all__ = ["BackendError", "connect", "get"]
 
 _CONNECT_S = 5.0
@@ -98,7 +100,7 @@ def connect(host: str = "", namespace: str = "", ca_cert: str = "") -> kfp.Clien
     ca_cert = ca_cert or os.environ.get("SSL_CA_CERT", "")
     if ca_cert and not Path(ca_cert).is_file():
         raise ValueError(f"`ca_cert` must be a file. Received: {ca_cert}")
-    with warnings.catch_warnings(), _explained_credentials():
+    with warnings.catch_warnings(), _explained_credentials(), limited_plugin(PLUGIN_S):
         # About versions of a server that are older than this package.
         warnings.simplefilter("ignore", FutureWarning)
         client = _Client(
@@ -168,6 +170,8 @@ def _explained_credentials() -> Iterator[None]:
         yield
     except GoogleAuthError as error:
         raise BackendError(f"Google gives no credentials for {_IAP}: {error}") from error
+    except TimeoutError as error:
+        raise BackendError(str(error)) from error
 
 
 def _explain_errors(client: kfp.Client) -> None:
@@ -193,7 +197,7 @@ def _explained(request: Callable[..., Any], host: str) -> Callable[..., Any]:
             raise BackendError(f"{host} is no address: {error}") from error
         wants_json = options.get("headers", {}).get("Accept") == "application/json"
         if wants_json and "html" in str(response.getheader("Content-Type")):
-            raise BackendError(_describe_page(response.data, host))
+            raise _page_error(response.data, host)
         return response
 
     return explained_request
@@ -266,13 +270,16 @@ def _said(body: Any) -> str:
     return f"It says: {shown[:_MESSAGE_LENGTH]}" if shown else ""
 
 
-def _describe_page(page: bytes, host: str) -> str:
+def _page_error(page: bytes, host: str) -> BackendError:
+    """Returns what a web page in place of an answer means; a login page is a refusal."""
     lower = page.lower()
     if any(word in lower for word in (b"password", b"log in", b"login", b"sign in", b"signin")):
-        return (
-            f"{host} shows a login page: the credentials ({_credentials()}) are missing or expired."
+        return BackendError(
+            f"{host} shows a login page: the credentials ({_credentials()}) are missing or "
+            "expired.",
+            status=401,
         )
-    return _no_api(host, "a web page")
+    return BackendError(_no_api(host, "a web page"))
 
 
 def _no_api(host: str, found: str) -> str:

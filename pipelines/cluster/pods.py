@@ -10,14 +10,14 @@ Sources in kubeflow/pipelines 2.17.0: `apiserver/main.go` and `run_log_server.go
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import kfp
-import kubernetes
 from urllib3.exceptions import HTTPError
 
 from kfp_vision.pipelines.cluster.connection import BackendError, get
+from kfp_vision.pipelines.cluster.kube_context import ask_context
 
 __all__ = ["Pods", "is_hopeless"]
 
@@ -33,8 +33,9 @@ _HOPELESS = (
     "CreateContainerConfigError",
     "CreateContainerError",
 )
-# The API sends an error with the status of success, the UI its page for what it does not know.
-_NO_LOG = ('{"error_message":', "<!doctype html", "<!DOCTYPE html")
+# The API sends an error with the status of success, the UI its page for what it does not know, and
+# a gateway its login page.
+_NO_LOG = ('{"error_message":', "<!doctype html", "<html")
 
 
 def is_hopeless(reason: str) -> bool:
@@ -58,9 +59,9 @@ class Pods:
             with contextlib.suppress(BackendError, HTTPError):
                 answer = get(self._client, path, **query)
                 text = answer.data.decode(errors="replace")
-                if not text.startswith(_NO_LOG):
+                if not text.lstrip().lower().startswith(_NO_LOG):
                     return text.splitlines()
-        text = _ask_context(
+        text = ask_context(
             lambda api: api.read_namespaced_pod_log(
                 pod, self._namespace, container="main", _request_timeout=_KUBE_TIMEOUT_S
             )
@@ -83,7 +84,7 @@ class Pods:
         with contextlib.suppress(BackendError, HTTPError, ValueError):
             found: Any = json.loads(get(self._client, "/k8s/pod", **self._query(pod)).data)
             return dict(found)
-        found = _ask_context(
+        found = ask_context(
             lambda api: api.api_client.sanitize_for_serialization(
                 api.read_namespaced_pod(pod, self._namespace, _request_timeout=_KUBE_TIMEOUT_S)
             )
@@ -92,20 +93,6 @@ class Pods:
 
     def _query(self, pod: str) -> dict[str, str]:
         return {"podname": pod, "podnamespace": self._namespace}
-
-
-def _ask_context(question: Callable[[kubernetes.client.CoreV1Api], Any]) -> Any:
-    """Returns what the current kube context answers; None where there is none, or no answer.
-
-    The context may be that of another cluster, which knows no such pod.
-    """
-    settings = kubernetes.client.Configuration()
-    settings.retries = False  # urllib3 would log each.
-    try:
-        api = kubernetes.config.new_client_from_config(client_configuration=settings)
-        return question(kubernetes.client.CoreV1Api(api))
-    except (kubernetes.config.ConfigException, kubernetes.client.ApiException, HTTPError, OSError):
-        return None
 
 
 def _reason(pod: Mapping[str, Any]) -> str:

@@ -3,9 +3,11 @@
 import json
 import subprocess
 
+import psutil
 import pytest
 from http_answers import Answer, serving
 
+from kfp_vision.pipelines.cluster import connection, kube_context
 from kfp_vision.pipelines.cluster.connection import BackendError, connect
 
 LOGIN = b"<!doctype html><title>Dex</title><form>Log in <input type=password></form>"
@@ -158,6 +160,32 @@ def test_a_file_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", "missing-token")
     with pytest.raises(ValueError, match="must name a file.*missing-token"):
         connect("http://127.0.0.1:1")
+
+
+@pytest.fixture
+def slow_plugin(tmp_path, monkeypatch):
+    """A kube context whose credential plugin waits for a person; yields its file of process ID."""
+    started = tmp_path / "started"
+    command = f"echo $$ > {started}; sleep 600"
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh"}
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "k", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {"exec": {**plugin, "args": ["-c", command]}}}],
+        "current-context": "k",
+    }
+    (tmp_path / "config").write_text(json.dumps(config))
+    kube_context._api.cache_clear()
+    monkeypatch.setattr(connection, "PLUGIN_S", 1.0)
+    monkeypatch.setattr(kube_context, "_SIDE_PLUGIN_S", 1.0)
+    return started
+
+
+def test_a_credential_plugin_that_does_not_answer_is_ended(slow_plugin):
+    with pytest.raises(BackendError, match="plugin of the kube context.*Log in"):
+        connect()
+    assert not psutil.pid_exists(int(slow_plugin.read_text()))
+    assert kube_context.ask_context(lambda api: "asked") is None
 
 
 def test_without_a_host_a_cluster_must_be_known():
