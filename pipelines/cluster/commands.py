@@ -182,27 +182,29 @@ def fetch(
 
 def _follow(run_id: str, host: str, namespace: str, ca_cert: str) -> None:
     """Shows a run until its end, and ends this command with the exit code for it."""
-    from kfp_vision.pipelines.cluster.connection import connect
+    from kfp_vision.pipelines.cluster.connection import BackendError, connect
     from kfp_vision.pipelines.cluster.ending import UNFINISHED, print_ending
     from kfp_vision.pipelines.cluster.following import StuckError, follow_run
 
     def again(command: str) -> str:
         return _command(command, run_id, host, namespace, ca_cert)
 
+    def reconnect() -> Any:
+        return connect(host, namespace, ca_cert)
+
     leaves = f"The run goes on. To see it again: {again('status')} --follow\n"
     leaves += f"To end it: {again('cancel')}"
-    console = Console()
+    console, client = Console(), reconnect()
     try:
-        run = follow_run(lambda: connect(host, namespace, ca_cert), run_id, console)
-    except StuckError as error:
+        run = follow_run(client, reconnect, run_id, console)
+    except (BackendError, StuckError) as error:
         console.print(f"\n{error}", style="red", markup=False, highlight=False, soft_wrap=True)
         console.print(leaves, markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(UNFINISHED) from error
     except Stopped as stop:
         console.print(f"\n{leaves}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(128 + stop.number) from stop
-    client = connect(host, namespace, ca_cert)
-    raise typer.Exit(print_ending(client, run, again("status"), console))
+    raise typer.Exit(print_ending(reconnect(), run, again("status"), console))
 
 
 def _command(name: str, run_id: str, host: str, namespace: str, ca_cert: str) -> str:

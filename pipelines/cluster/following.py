@@ -28,6 +28,8 @@ _REST = 10.0
 _PATIENCE_S = 15.0
 # A tag that does not exist is tried again by Kubernetes for ever.
 _HOPELESS_S = 30.0
+# By then a workflow controller has made the first pod.
+_UNBEGUN_S = 45.0
 # A server that is restarted, or a laptop that changes its network.
 _SILENCE_S = 900.0
 
@@ -42,6 +44,7 @@ class _Seen:
 
     Attributes:
         waiting_since: Of the pod that waits, by this machine's clock.
+        hopeless_since: Of a reason that time does not mend; 0 where there is none now.
         trouble: The kind of reason why it waits, as shown.
         notes: Lines of the log that were shown, of the attempt `pod`.
         failures: Attempts whose failure was shown.
@@ -51,17 +54,21 @@ class _Seen:
     ended: bool = False
     pod: str = ""
     waiting_since: float = 0.0
+    hopeless_since: float = 0.0
     trouble: str = ""
     notes: int = 0
     failures: int = 0
     read_again_at: float = 0.0
 
 
-def follow_run(connect: Callable[[], kfp.Client], run_id: str, console: Console) -> Run:
+def follow_run(
+    client: kfp.Client, connect: Callable[[], kfp.Client], run_id: str, console: Console
+) -> Run:
     """Shows a run until it has ended, and returns it.
 
     Args:
-        connect: Returns a client; called again when the credentials have expired.
+        client: Of the server.
+        connect: Returns another one, for when the credentials have expired.
         run_id: Of the run.
         console: Shows the progress.
 
@@ -70,7 +77,7 @@ def follow_run(connect: Callable[[], kfp.Client], run_id: str, console: Console)
         BackendError: The server has refused, or been away for a quarter of an hour.
         StuckError: A pod cannot start, for a reason that time does not mend.
     """
-    reader = _Reader(connect, run_id, console)
+    reader = _Reader(client, connect, run_id, console)
     with open_display(console) as display:
         follower = _Follower(display)
         while True:
@@ -84,21 +91,29 @@ def follow_run(connect: Callable[[], kfp.Client], run_id: str, console: Console)
 class _Reader:
     """Reads a run from a server that may be away for some time."""
 
-    def __init__(self, connect: Callable[[], kfp.Client], run_id: str, console: Console) -> None:
+    def __init__(
+        self,
+        client: kfp.Client,
+        connect: Callable[[], kfp.Client],
+        run_id: str,
+        console: Console,
+    ) -> None:
+        self.client = client
         self._connect, self._run_id, self._console = connect, run_id, console
-        self.client = connect()
 
     def read(self) -> Run:
         """Returns the run, waiting for a server that is away; asks for new credentials once."""
-        silent_since, renewed = time.monotonic(), False
+        silent_since, refused = time.monotonic(), False
         told = False
         while True:
             try:
+                if refused:
+                    self.client = self._connect()
                 return read_run(self.client, self._run_id)
             except BackendError as error:
                 away = error.status == 0 or error.status >= 500
-                if error.status == 401 and not renewed:
-                    self.client, renewed = self._connect(), True
+                if error.status == 401 and not refused:
+                    refused = True
                 elif not away or time.monotonic() - silent_since > _SILENCE_S:
                     raise
                 elif not told:
@@ -113,14 +128,19 @@ class _Follower:
     def __init__(self, display: Display) -> None:
         self._display = display
         self._stages: dict[str, _Seen] = {}
+        self._since, self._told = time.monotonic(), False
 
     def show(self, run: Run, pods: Pods) -> None:
         """Shows a run; its stages keep their lines."""
+        unbegun = not (run.workflow.stages or self._stages or run.ended or self._told)
+        if unbegun and time.monotonic() - self._since > _UNBEGUN_S:
+            self._told = True
+            self._display.note("run", "waits: no stage has begun. Is the workflow controller up?")
         for stage in run.workflow.stages:
             seen = self._stages.get(stage.name)
             if seen is None and (stage.attempts or stage.state == "cached"):
                 seen = self._stages[stage.name] = _Seen()
-                if stage.state != "cached":
+                if stage.state not in ("starting", "cached"):
                     self._display.start(stage.name)
             if seen and not seen.ended:
                 self._show_stage(stage, seen, pods, run.ended)
@@ -143,7 +163,7 @@ class _Follower:
         last = stage.attempts[-1]
         if seen.pod != last.pod:
             seen.pod, seen.waiting_since = last.pod, time.monotonic()
-            seen.trouble, seen.notes = "", 0
+            seen.hopeless_since, seen.trouble, seen.notes = 0.0, "", 0
         failures = [each for each in stage.attempts if each.failed]
         if len(failures) > seen.failures:
             seen.failures = len(failures)
@@ -157,17 +177,20 @@ class _Follower:
             self._show_log(stage, seen, pods)
 
     def _show_waiting(self, stage: Stage, seen: _Seen, pods: Pods) -> None:
-        waited, last = time.monotonic() - seen.waiting_since, stage.attempts[-1]
-        reason = pods.why_waiting(last.pod, last.message) if waited > _PATIENCE_S else last.message
-        if not reason or (waited <= _PATIENCE_S and not is_hopeless(reason)):
+        now, last = time.monotonic(), stage.attempts[-1]
+        patient = now - seen.waiting_since <= _PATIENCE_S
+        reason = last.message if patient else pods.why_waiting(last.pod, last.message)
+        hopeless = is_hopeless(reason)
+        seen.hopeless_since = (seen.hopeless_since or now) if hopeless else 0.0
+        if not reason or (patient and not hopeless):
             return
         # The same trouble is told in changing words: only its kind makes a new line.
-        kind = "cannot start" if is_hopeless(reason) else reason.partition(":")[0]
+        kind = "cannot start" if hopeless else reason.partition(":")[0]
         if kind != seen.trouble:
             seen.trouble = kind
-            verb = "cannot start" if is_hopeless(reason) else "waits"
+            verb = "cannot start" if hopeless else "waits"
             self._display.note(stage.name, f"{verb}: {reason}")
-        if is_hopeless(reason) and waited > _HOPELESS_S:
+        if hopeless and now - seen.hopeless_since > _HOPELESS_S:
             raise StuckError(f"{stage.name} cannot start: {reason}")
 
     def _show_log(self, stage: Stage, seen: _Seen, pods: Pods) -> None:

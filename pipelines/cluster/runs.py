@@ -67,7 +67,7 @@ def read_run(client: kfp.Client, run_id: str) -> Run:
         if error.status != 404:
             raise
         raise ValueError(f"The run must be one of the server. Received: {run_id!r}") from error
-    except HTTPError as error:  # The body is read after the request.
+    except (HTTPError, json.JSONDecodeError) as error:  # The body is read after the request.
         raise BackendError(f"The connection broke while the run was read: {error}") from error
     manifest = detail.get("pipeline_runtime", {}).get("workflow_manifest", "")
     history = [each.state for each in found.state_history or []]

@@ -54,12 +54,13 @@ class Stage:
     Attributes:
         name: As the DAG shows it; tasks of one loop are numbered `.2`, `.3`, ...
         state: `waiting` before its pod runs and between two attempts; then `running`; `done`,
-            `cached` or `failed` at the end.
+            `cached` or `failed` at the end. A part of the DAG, or all of it, is one while its own
+            driver waits (`starting`), and where that has failed.
         attempts: Its pods, in their order; those of its driver where that has failed.
     """
 
     name: str
-    state: Literal["waiting", "running", "done", "cached", "failed"]
+    state: Literal["starting", "waiting", "running", "done", "cached", "failed"]
     attempts: tuple[Attempt, ...] = ()
 
     @property
@@ -124,7 +125,7 @@ def _stage(
     retried: Mapping[str, str],
     name_pod: Any,
 ) -> Stage | None:
-    """Returns a stage; None for a part of the DAG that is none, unless it has failed."""
+    """Returns a stage; None for a part of the DAG whose driver has done its work, or is at it."""
     name = task.rpartition(".")[2]
 
     def stage(state: Any, pods: list[dict[str, Any]]) -> Stage:
@@ -141,7 +142,9 @@ def _stage(
     last = driver[-1]
     if retried.get(task + _DRIVER, last["phase"]) in _ENDED_BADLY:
         return stage("failed", driver)
-    if last["templateName"] != "system-container-driver" or _output(last, "condition") == "false":
+    if last["templateName"] != "system-container-driver":
+        return stage("starting", driver) if last["phase"] == "Pending" else None
+    if _output(last, "condition") == "false":
         return None
     if _output(last, "cached-decision") == "true":
         return Stage(name, "cached")

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 from http_answers import Answer, Asked
 
-__all__ = ["KfpServer", "driver_of", "pod_of", "stage"]
+__all__ = ["KfpServer", "driver_of", "pod_of", "stage", "waiting_root"]
 
 WORKFLOW = "kfp-vision-training-abcde"
 TIME = "2026-11-27T00:00:00Z"
@@ -69,6 +69,14 @@ def stage(
             for number, phase in enumerate(attempts)
         ]
     return nodes
+
+
+def waiting_root(message: str) -> list[dict[str, Any]]:
+    """Returns the nodes of a run whose first pod, the driver of the whole DAG, waits."""
+    return [
+        _node(f"(0).root-driver{end}", kind, "Pending", "system-dag-driver", message=message)
+        for end, kind in (("", "Retry"), ("(0)", "Pod"))
+    ]
 
 
 def pod_of(name: str, attempt: int = 0) -> str:

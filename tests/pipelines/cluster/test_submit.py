@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from http_answers import Answer, serving
-from kfp_server import KfpServer, driver_of, pod_of, stage
+from kfp_server import KfpServer, driver_of, pod_of, stage, waiting_root
 
 from kfp_vision.components.shared.runtime.storage import open_folder, publish
-from kfp_vision.pipelines.cluster import following
+from kfp_vision.pipelines.cluster import following, kube_context
 
 RESULTS = ["artifacts.json", "recipe.json", "report.html", "report.json"]
 NOT_FOUND = 'ImagePullBackOff: Back-off pulling image "ghcr.io/team/kfp-vision/python-cpu:no"'
@@ -31,6 +31,8 @@ def _fast(monkeypatch, tmp_path):
     monkeypatch.setattr(following, "_POLL_S", 0.01)
     monkeypatch.setattr(following, "_PATIENCE_S", 0.05)
     monkeypatch.setattr(following, "_HOPELESS_S", 0.1)
+    monkeypatch.setattr(following, "_UNBEGUN_S", 0.1)
+    kube_context._api.cache_clear()
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
     monkeypatch.setattr(
         "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config")
@@ -229,6 +231,55 @@ def test_an_image_that_cannot_be_pulled_ends_the_wait(server, submit):
     assert "kfp-vision status run-0 --follow\nTo end it: kfp-vision cancel run-0" in end.stdout
 
 
+def test_a_driver_of_the_whole_run_that_cannot_start_is_named(server, submit):
+    server.states, server.nodes = ["RUNNING"], [waiting_root(NOT_FOUND)]
+    end = submit()
+    assert end.returncode == 2
+    assert f"\nroot cannot start: {NOT_FOUND}\nThe run goes on. " in end.stdout
+    # In its first seconds it waits without a word.
+    passed(server)
+    server.nodes = [waiting_root("PodInitializing"), *server.nodes]
+    end = submit()
+    assert end.returncode == 0
+    assert "root" not in end.stdout
+
+
+def test_a_run_without_a_pod_is_told_of(server, submit):
+    passed(server)
+    server.states = ["PENDING"] * 40 + server.states
+    server.nodes = [[]] * 40 + server.nodes
+    end = submit()
+    assert end.returncode == 0
+    assert end.stdout.count("waits: no stage has begun. Is the workflow controller up?") == 1
+
+
+class Clock:
+    """Time passes while nobody looks."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def test_an_image_that_comes_at_last_is_waited_for(server, submit, monkeypatch):
+    """The time for a node, and that of an earlier trouble, are none of this one's."""
+    monkeypatch.setattr(following, "time", Clock())
+    told = ["Unschedulable: 0/3 nodes"] * 30
+    told += [*[NOT_FOUND] * 7, *["PodInitializing"] * 2, *[NOT_FOUND] * 7]
+    passed(server)
+    server.nodes[:1] = [
+        stage("publish", "Succeeded", "Running", ["Pending"], message=message) for message in told
+    ]
+    server.states = ["RUNNING"] * (len(told) + 1) + ["SUCCEEDED"]
+    end = submit()
+    assert end.returncode == 0
+    assert end.stdout.count("cannot start: ImagePullBackOff") == 1
+
+
 def test_a_pod_that_waits_for_a_node_is_named_once_and_waited_for(server, submit):
     waiting = "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
     server.states = ["RUNNING"] * 30 + ["CANCELED"]
@@ -277,6 +328,27 @@ def test_a_server_that_is_away_is_waited_for(server, submit, monkeypatch):
     end = submit()
     assert end.returncode == 0
     assert end.stdout.count("Asking again.") == 1
+
+
+LOGIN = Answer(b"<html><form>Log in <input type=password>", content_type="text/html")
+REFUSED = Answer(b'{"code": 16, "message": "Unauthenticated"}', 401)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(LOGIN, "shows a login page"), (REFUSED, "does not accept")]
+)
+def test_credentials_that_expire_are_read_anew_once(server, submit, monkeypatch, answer, reason):
+    passed(server)
+    read, refusals = server._get_run, [answer]
+    monkeypatch.setattr(server, "_get_run", lambda *a: refusals.pop() if refusals else read(*a))
+    end = submit()
+    assert end.returncode == 0
+    assert reason not in end.stdout
+    monkeypatch.setattr(server, "_get_run", lambda *a: answer)
+    end = submit()
+    assert end.returncode == 2
+    assert reason in end.stdout
+    assert "The run goes on. To see it again: kfp-vision status run-0 --follow" in end.stdout
 
 
 def test_ctrl_c_leaves_the_run_and_says_how_to_return(server, submit, monkeypatch):
