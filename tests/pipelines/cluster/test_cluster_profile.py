@@ -44,6 +44,12 @@ def test_without_accelerators_every_stage_has_the_smaller_image(tmp_path):
     assert {profile.resources(stage).image for stage in STAGES} == {"cpu"}
 
 
+def test_two_runs_leave_a_small_machine_room_for_their_drivers():
+    """A node of 2 CPUs; a driver asks for 0.1."""
+    local = read_profile("local")
+    assert 2 * (max(local.resources(stage).cpus for stage in STAGES) + 0.1) <= 2
+
+
 def test_a_digest_may_come_from_the_file_and_its_registry_from_the_command_line(tmp_path):
     digest = f"sha256:{'0' * 64}"
     path = written(tmp_path, f"digests: {{cpu: '{digest}'}}")
