@@ -18,7 +18,13 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from kfp_vision.pipelines.champions import commands as champion_commands
-from kfp_vision.pipelines.cluster.commands import add_commands
+from kfp_vision.pipelines.cluster.commands import (
+    ClusterProfile,
+    Registry,
+    Secret,
+    add_commands,
+    profile_of,
+)
 from kfp_vision.pipelines.local.processes import Stopped, raise_on_signals
 from kfp_vision.pipelines.options import (
     PARAMETERS,
@@ -143,15 +149,9 @@ def init(
 @app.command(name="compile")
 def compile_pipeline(
     path: Annotated[Path, typer.Argument(help="YAML file to write.")] = Path("kfp-vision.yaml"),
-    profile: Annotated[
-        str, typer.Option(help="The cluster: gke, eks, aks, local or a YAML file.")
-    ] = "local",
-    registry: Annotated[
-        str | None, typer.Option(help="Host and path of the images, as in ghcr.io/team.")
-    ] = None,
-    secret: Annotated[
-        str | None, typer.Option(help="Kubernetes secret with the access to the storage.")
-    ] = None,
+    profile: ClusterProfile = None,
+    registry: Registry = None,
+    secret: Secret = None,
     trial_workers: Annotated[
         int, typer.Option(min=1, help="Number of tasks that share the trials of a search round.")
     ] = 1,
@@ -162,10 +162,8 @@ def compile_pipeline(
 ) -> None:
     """Write the pipeline as YAML for a Kubeflow Pipelines server."""
     from kfp_vision.pipelines.cluster.compiling import compile_pipeline
-    from kfp_vision.pipelines.cluster.profile import read_profile
 
-    changes = given_options({"registry": registry, "secret": secret})
-    cluster = read_profile(profile, changes)
+    cluster = profile_of(profile, registry, secret)
     compile_pipeline(path, cluster, trial_workers, scheduled)
     print(f"{path} is written.")
     if cluster.service_account:

@@ -1,7 +1,7 @@
 """The commands for a Kubeflow Pipelines server: `submit`, `status`, `cancel` and `fetch`."""
 
 import shlex
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,7 +15,19 @@ from kfp_vision.pipelines.options import (
 )
 from kfp_vision.pipelines.parameter_file import read_parameters
 
-__all__ = ["CaCert", "Host", "Namespace", "add_commands"]
+if TYPE_CHECKING:
+    from kfp_vision.pipelines.cluster.profile import Profile
+
+__all__ = [
+    "CaCert",
+    "ClusterProfile",
+    "Host",
+    "Namespace",
+    "Registry",
+    "Secret",
+    "add_commands",
+    "profile_of",
+]
 
 Host = Annotated[
     str,
@@ -32,7 +44,25 @@ CaCert = Annotated[
     str,
     typer.Option(help="File of the server's certificate authority.", show_default=False),
 ]
+ClusterProfile = Annotated[
+    str | None,
+    typer.Option(help="The cluster: gke, eks, aks, local (the default) or a YAML file."),
+]
+Registry = Annotated[
+    str | None, typer.Option(help="Host and path of the images, as in ghcr.io/team.")
+]
+Secret = Annotated[
+    str | None, typer.Option(help="Kubernetes secret with the access to the storage.")
+]
 _RunId = Annotated[str, typer.Argument(metavar="RUN", help="ID of the run, as `submit` prints it.")]
+
+
+def profile_of(profile: str | None, registry: str | None, secret: str | None) -> "Profile":
+    """Returns the profile that the three options describe."""
+    from kfp_vision.pipelines.cluster.profile import read_profile
+
+    changes = given_options({"registry": registry, "secret": secret})
+    return read_profile(profile or "local", changes)
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -47,16 +77,9 @@ def submit(
     host: Host = "",
     namespace: Namespace = "",
     ca_cert: CaCert = "",
-    profile: Annotated[
-        str | None,
-        typer.Option(help="The cluster: gke, eks, aks, local (the default) or a YAML file."),
-    ] = None,
-    registry: Annotated[
-        str | None, typer.Option(help="Host and path of the images, as in ghcr.io/team.")
-    ] = None,
-    secret: Annotated[
-        str | None, typer.Option(help="Kubernetes secret with the access to the storage.")
-    ] = None,
+    profile: ClusterProfile = None,
+    registry: Registry = None,
+    secret: Secret = None,
     version: Annotated[
         str, typer.Option(help="A published version of the pipeline, instead of compiling one.")
     ] = "",
@@ -82,7 +105,6 @@ def submit(
     stopped this command.
     """
     from kfp_vision.pipelines.cluster.connection import connect
-    from kfp_vision.pipelines.cluster.profile import read_profile
     from kfp_vision.pipelines.cluster.runs import run_page
     from kfp_vision.pipelines.cluster.submission import Submission, make_arguments, start_run
 
@@ -92,8 +114,7 @@ def submit(
             "`version` names a pipeline that is compiled already. Received: it, and "
             f"{', '.join(compiled)}. Leave one of the two out."
         )
-    changes = given_options({"registry": registry, "secret": secret})
-    cluster = read_profile(profile or "local", changes)
+    cluster = profile_of(profile, registry, secret)
     arguments = make_arguments(read_parameters(params, given_options(options)), checkpoint_uri)
     account = cluster.service_account if service_account is None else service_account
     submission = Submission(arguments, cluster, version, experiment, account, pipeline_root)
