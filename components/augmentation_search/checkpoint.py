@@ -59,16 +59,17 @@ def train_checkpoint(
         watch.resume(restored[1]["seconds"])
     steps = plan.steps
     rates = plan.peak_rate * np.minimum(1.0, np.arange(1, steps + 1) / plan.warmup_steps)
-    progress = Progress("search", steps, "steps", step)
-    for done, losses in run_steps(trainer, train, subset, rates, plan.batch_size, seed, step):
-        if not np.isfinite(losses).all():
-            return (
-                f"the loss of its checkpoint was no longer finite after {done:,} of {steps:,} steps"
-            )
-        progress.update(done)
-        if done * _SAVES // steps > step * _SAVES // steps:
-            write_checkpoint(path, trainer.state(), {"step": done, "seconds": watch.seconds})
-        step = done
+    with Progress("train the checkpoint", steps, "steps", step) as progress:
+        for done, losses in run_steps(trainer, train, subset, rates, plan.batch_size, seed, step):
+            if not np.isfinite(losses).all():
+                return (
+                    f"the loss of its checkpoint was no longer finite after {done:,} of "
+                    f"{steps:,} steps"
+                )
+            progress.update(done)
+            if done * _SAVES // steps > step * _SAVES // steps:
+                write_checkpoint(path, trainer.state(), {"step": done, "seconds": watch.seconds})
+            step = done
     return ""
 
 

@@ -33,6 +33,7 @@ from kfp_vision.components.shared.datasets.store import write_thin_split
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.runtime.atomic_files import write_atomically
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.search.held_out import Rows, divide_held_out
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.training.checkpoints import Stopwatch, write_checkpoint
@@ -112,7 +113,8 @@ def measure_transforms(
             return table
         regularisers = _regularisers(recipe, task, len(info.classes))
         table = dataclasses.replace(table, regularisers=regularisers)
-        _write_examples(train, table.kept, checkpoint_dir / _EXAMPLES_FILE, seed)
+        with Progress("examples of transforms"):
+            _write_examples(train, table.kept, checkpoint_dir / _EXAMPLES_FILE, seed)
         write_atomically(measured, json_text(_Measured(table, watch.seconds)).encode())
     shutil.copyfile(checkpoint_dir / _EXAMPLES_FILE, output_dir / _EXAMPLES_FILE)
     write_checkpoint(output_dir / "checkpoint.npz", trainer.state(), {"steps": learned.steps})

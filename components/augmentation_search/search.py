@@ -25,6 +25,7 @@ from kfp_vision.components.shared.report.records import StageReport, write_stage
 from kfp_vision.components.shared.runtime.atomic_files import write_atomically
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import kept_folder
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 
@@ -35,6 +36,7 @@ _PLAN_FILE = "plan.json"
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
+@Progress("measure transforms")
 def search_augmentation(
     dataset_dir: Path,
     recipe_path: Path,
@@ -74,7 +76,8 @@ def search_augmentation(
         table = AugmentationTable(skipped=skipped, plan=plan)
         if not skipped:
             # Imported here: a run without a search must not start the framework.
-            from kfp_vision.components.augmentation_search.measure import measure_transforms
+            with Progress("start TensorFlow"):
+                from kfp_vision.components.augmentation_search.measure import measure_transforms
 
             features = checkpoint_dir / "features"
             table = measure_transforms(

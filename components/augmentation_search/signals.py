@@ -134,16 +134,17 @@ def _measure(
     The last value says why the measurement ended early; empty when it did not.
     """
     names = [name for name in PIXEL_TRANSFORMS if colours or name not in ("saturation", "hue")]
-    clean, metric = look(IDENTITY)
+    with Progress("compile"):
+        clean, metric = look(IDENTITY)
     rows: list[Signals] = []
-    progress = Progress("measure transforms", len(names), "transforms")
-    for done, name in enumerate(names, start=1):
-        for magnitude in (1.0,) if TRANSFORMS[name].chance else _MAGNITUDES:
-            features, kept = look(Policy(always=(Operation(name, magnitude, magnitude),)))
-            if not np.isfinite(features).all():
-                return rows, 0.0, f"the features of its checkpoint under {name} are not finite"
-            # The loss of the metric on the same images, over its excess above chance.
-            affinity = 1 + (kept - metric) / above_chance
-            rows.append(Signals(name, magnitude, frechet_distance(features, clean), affinity))
-        progress.update(done)
+    with Progress("measure transforms", len(names), "transforms") as progress:
+        for done, name in enumerate(names, start=1):
+            for magnitude in (1.0,) if TRANSFORMS[name].chance else _MAGNITUDES:
+                features, kept = look(Policy(always=(Operation(name, magnitude, magnitude),)))
+                if not np.isfinite(features).all():
+                    return rows, 0.0, f"the features of its checkpoint under {name} are not finite"
+                # The loss of the metric on the same images, over its excess above chance.
+                affinity = 1 + (kept - metric) / above_chance
+                rows.append(Signals(name, magnitude, frechet_distance(features, clean), affinity))
+            progress.update(done)
     return rows, null_distance(clean, seed), ""

@@ -31,12 +31,15 @@ def probe_batch_size(
     """
     from pathlib import Path
 
-    from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
     from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.page import write_stage_page
     from kfp_vision.components.shared.report.records import costs_before, hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
+    from kfp_vision.components.shared.runtime.progress import Progress
+
+    with Progress("start TensorFlow"):
+        from kfp_vision.components.batch_size_probe.probe import ProbeConfig, probe_batch_size
 
     config = ProbeConfig(
         learn=learn_batch_size,

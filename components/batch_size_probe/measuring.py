@@ -29,6 +29,7 @@ from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION, learn, resolve
 from kfp_vision.components.shared.recipe.stage_times import EVALUATION_SHARE
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.setup import build_trainer
 
 __all__ = ["BATCH_SIZES", "LEARNING_SHARE", "PROBE_SHARE", "measure_settings"]
@@ -64,7 +65,7 @@ def measure_settings(
         affordable: Images of a plain training of which the usual share fits into the budget.
         seed: Of weights and order.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Progress("time batch sizes"):
         path = Path(folder) / "recipe.json"
         write_recipe(recipe, path)
         sizes = sorted({batch_size, *(size for size in BATCH_SIZES if size <= len(images) // 4)})

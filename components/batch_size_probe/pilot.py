@@ -105,8 +105,20 @@ def run_pilot(
         NotFiniteError: The loss is not finite from the start.
         ValueError: No rate keeps the loss finite.
     """
+    with Progress("try learning rates", lengths.total, "steps") as progress:
+        return _run_pilot(trainer, images, optimizer, batch_size, lengths, seed, progress)
+
+
+def _run_pilot(
+    trainer: Trainer,
+    images: LabelledImages,
+    optimizer: str,
+    batch_size: int,
+    lengths: Lengths,
+    seed: int,
+    progress: Progress,
+) -> Pilot:
     initial = trainer.state()
-    progress = Progress("probe", lengths.total, "steps")
     done = 0
 
     def report(num_steps: int) -> None:

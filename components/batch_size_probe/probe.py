@@ -42,7 +42,7 @@ from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
-from kfp_vision.components.shared.runtime.progress import show_note
+from kfp_vision.components.shared.runtime.progress import Progress, show_note
 from kfp_vision.components.shared.training.setup import (
     build_trainer,
     complete_recipe,
@@ -79,6 +79,7 @@ class ProbeConfig(UserChoices):
 
 
 @explains_full_disk("output_dir")
+@Progress("probe")
 def probe_batch_size(
     dataset_dir: Path,
     recipe_path: Path,

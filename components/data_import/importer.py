@@ -150,10 +150,12 @@ def _import(
         )
     notes.append(f"Task: {task}, {len(classes)} classes.")
     signatures = np.frombuffer(staged.signatures, np.uint8).reshape(-1, SIGNATURE_BYTES)
-    near = near_duplicate_groups(signatures)
+    with Progress("find near duplicates"):
+        near = near_duplicate_groups(signatures)
     splits, made = complete_splits(staged, near, config.seed, known)
     notes += made
-    counts, fingerprint = distribute(work_dir, staged, splits, classes, _schema(listing))
+    with Progress("write the splits"):
+        counts, fingerprint = distribute(work_dir, staged, splits, classes, _schema(listing))
     order = np.concatenate([np.flatnonzero(splits == name) for name in counts])
     np.save(work_dir / NEAR_DUPLICATES_FILE, smallest_rows(near[order]))
     notes += [f"{count} images {CHANGES[name]}." for name, count in staged.changes.most_common()]
@@ -199,11 +201,14 @@ def _stage(uri: str, work_dir: Path, config: ImportConfig) -> tuple[Staged, List
 def _stage_once(
     uri: str, work_dir: Path, config: ImportConfig, white: int
 ) -> tuple[Staged, Listing, str]:
-    listing, source_format, is_local = list_source(
-        uri, config.dataset_format, config.unlabeled_uri, config.follow_links
-    )
-    progress = Progress(STAGE, listing.total, "images")
-    staged = stage(listing.samples, work_dir, is_local, progress.update, white, _schema(listing))
+    with Progress("list the source"):
+        listing, source_format, is_local = list_source(
+            uri, config.dataset_format, config.unlabeled_uri, config.follow_links
+        )
+    with Progress("read images", listing.total, "images") as progress:
+        staged = stage(
+            listing.samples, work_dir, is_local, progress.update, white, _schema(listing)
+        )
     return staged, listing, source_format
 
 

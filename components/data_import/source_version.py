@@ -29,6 +29,7 @@ from kfp_vision.components.shared.runtime.identity import (
     digest_of_versions,
     file_versions,
 )
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import Folder, open_folder, record_reads
 
 __all__ = [
@@ -61,6 +62,7 @@ class Versions(NamedTuple):
     split_version: str
 
 
+@Progress("list the sources")
 def list_source_files(
     dataset_uri: str,
     dataset_format: str,

@@ -31,12 +31,15 @@ def profile_dataset(
     import shutil
     from pathlib import Path
 
-    from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
     from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.recipe.budget import with_budget
     from kfp_vision.components.shared.recipe.document import Recipe, fetch_recipe
     from kfp_vision.components.shared.report.records import costs_before, hand_on
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
+    from kfp_vision.components.shared.runtime.progress import Progress
+
+    with Progress("load the libraries"):
+        from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
 
     spent = costs_before(dataset_info)
     recipe = fetch_recipe(recipe_uri) if recipe_uri else Recipe()

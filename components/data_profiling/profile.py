@@ -72,6 +72,7 @@ class ProfileConfig:
 
 
 @explains_full_disk("output_dir")
+@Progress("profile")
 def profile_images(
     dataset_dir: Path,
     recipe: Recipe,
@@ -114,7 +115,8 @@ def profile_images(
     measured = _measure(images, info, counts, primary, dataset_dir)
     figures, sentences = count_figures(images, measured, config.beta, config.seed)
     rows = _sample(images, config)
-    pixels = pixel_figures(images, rows, Progress(_STAGE, len(rows), "images"))
+    with Progress("look at pixels", len(rows), "images") as progress:
+        pixels = pixel_figures(images, rows, progress)
     profile = Profile(
         findings=find(measured, images, info.classes),
         class_counts={

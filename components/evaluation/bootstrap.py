@@ -15,6 +15,7 @@ from kfp_vision.components.shared.metrics.intervals import (
     difference_interval,
     wilson_interval,
 )
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks import Records, Task
 from kfp_vision.components.shared.tasks.calibration import chance_gap
 from kfp_vision.components.shared.tasks.records import whole_set_metrics
@@ -112,10 +113,14 @@ def _resample(task: Task, records: Records, num_resamples: int, seed: int) -> di
     """Returns metric -> values [R], NaN where a resample (no image of a class) has none."""
     affordable = max(_MIN_RESAMPLES, _MAX_WORK // max(values.size for values in records.values()))
     values: dict[str, list[np.ndarray]] = defaultdict(list)
-    num_images = len(next(iter(records.values())))
-    for counts in draw_counts(num_images, min(num_resamples, affordable), seed):
-        for name, metric in task.metrics(records, counts).items():
-            values[name].append(metric)
+    num_images, total = len(next(iter(records.values()))), min(num_resamples, affordable)
+    with Progress("intervals", total, "resamples") as progress:
+        done = 0
+        for counts in draw_counts(num_images, total, seed):
+            for name, metric in task.metrics(records, counts).items():
+                values[name].append(metric)
+            done += counts.shape[1]
+            progress.update(done)
     return {name: np.concatenate(parts) for name, parts in values.items()}
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from kfp_vision.components.shared.datasets.store import open_split, write_thin_split
 from kfp_vision.components.shared.datasets.train_sample import sampled_rows
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.runtime.progress import Progress
 
 __all__ = ["calibration_rows", "write_calibration_images"]
 
@@ -20,6 +21,7 @@ def calibration_rows(num_train: int) -> np.ndarray:
 
 
 @explains_full_disk("output_dir")
+@Progress("write the images that int8 is calibrated on")
 def write_calibration_images(dataset_dir: Path, output_dir: Path) -> None:
     """Writes `train` with the images alone that the export draws."""
     output_dir.mkdir(parents=True, exist_ok=True)

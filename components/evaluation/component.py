@@ -29,17 +29,20 @@ def evaluate_model(
     """
     from pathlib import Path
 
-    from kfp_vision.components.evaluation import server_page
-    from kfp_vision.components.evaluation.calibration_images import write_calibration_images
-    from kfp_vision.components.evaluation.champion import fetched_champion
-    from kfp_vision.components.evaluation.champion_rules import Gate
-    from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
     from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import hand_on, mlflow_run_before
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
+    from kfp_vision.components.shared.runtime.progress import Progress
     from kfp_vision.components.shared.runtime.tracking import tracked
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
+
+    with Progress("start TensorFlow"):
+        from kfp_vision.components.evaluation import server_page
+        from kfp_vision.components.evaluation.calibration_images import write_calibration_images
+        from kfp_vision.components.evaluation.champion import fetched_champion
+        from kfp_vision.components.evaluation.champion_rules import Gate
+        from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
 
     with (
         join_parts(dataset_info, train_sample, validation, test) as dataset_dir,
@@ -90,10 +93,13 @@ def export_model(
     """
     from pathlib import Path
 
-    from kfp_vision.components.evaluation.export import ExportConfig, export_model
     from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
     from kfp_vision.components.shared.datasets.image_cache import image_cache
     from kfp_vision.components.shared.report.records import copy_records, hand_on
+    from kfp_vision.components.shared.runtime.progress import Progress
+
+    with Progress("start TensorFlow"):
+        from kfp_vision.components.evaluation.export import ExportConfig, export_model
 
     with join_parts(dataset_info, calibration, test) as dataset_dir:
         results = export_model(

@@ -32,6 +32,7 @@ from kfp_vision.components.shared.datasets.labelled import open_labelled
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.records import join_records
 
@@ -67,6 +68,7 @@ class EvaluateConfig:
 
 
 @explains_full_disk("output_dir")
+@Progress("evaluate")
 def evaluate_model(
     dataset_dir: Path,
     model_dir: Path,
@@ -129,9 +131,10 @@ def evaluate_model(
         is_frozen=_model_setting(recipe, "trainable").value == "head",
         is_users=_model_setting(recipe, "architecture").source == "user",
     )
-    explained, table = task.explain(
-        images["test"], outputs["test"], temperature, info.classes, config.num_mistakes
-    )
+    with Progress("mistakes and curves"):
+        explained, table = task.explain(
+            images["test"], outputs["test"], temperature, info.classes, config.num_mistakes
+        )
     output_dir.mkdir(parents=True, exist_ok=True)
     task.decoding_model(model, temperature).save(output_dir / "model.keras")
     comparison = None

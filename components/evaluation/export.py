@@ -28,6 +28,7 @@ from kfp_vision.components.shared.datasets.labelled import LabelledImages, open_
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk, is_disk_full
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks import Outputs, Task, task_of
 from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
 
@@ -75,6 +76,7 @@ class _TestSet:
 
 
 @explains_full_disk("output_dir")
+@Progress("export")
 def export_model(
     dataset_dir: Path,
     evaluation_dir: Path,
@@ -136,9 +138,11 @@ def _export(
 ) -> Export:
     path = output_dir / FORMATS[name].path
     try:
-        with _output_to(output_dir / _LOG_FILE):
+        with _output_to(output_dir / _LOG_FILE), Progress(f"write {name}"):
             FORMATS[name].write(source, path)
-        return _measure(name, path, FORMATS[name].open(path), test, config)
+        with Progress(f"open {name}"):
+            infer = FORMATS[name].open(path)
+        return _measure(name, path, infer, test, config)
     # Converters and runtimes raise what they like, and one format must not cost the others.
     except Exception as error:
         if is_disk_full(error):
@@ -151,7 +155,7 @@ def _export(
 
 def _measure(name: str, path: Path, infer: Infer, test: _TestSet, config: ExportConfig) -> Export:
     measured_records, expected_records, difference = [], [], 0.0
-    predicted = SplitOutputs(infer, test.images, test.rows, f"export {name}")
+    predicted = SplitOutputs(infer, test.images, test.rows, f"check {name}")
     for (targets, theirs), (_, ours) in zip(predicted, test.reference, strict=True):
         difference = max(difference, _largest_difference(theirs, ours))
         measured_records.append(test.task.record(targets, theirs))
@@ -176,11 +180,14 @@ def _measure(name: str, path: Path, infer: Infer, test: _TestSet, config: Export
             f"A prediction differs by {difference:.2g} from Keras; allowed are "
             f"{config.max_difference}."
         )
+    with Progress(f"time {name}"):
+        image = test.images.source.take(test.rows[:1])
+        latency_ms = _latency_ms(infer, image, config.latency_calls)
     return Export(
         format=name,
         path=path.name,
         size_bytes=_size_bytes(path),
-        latency_ms=_latency_ms(infer, test.images.source.take(test.rows[:1]), config.latency_calls),
+        latency_ms=latency_ms,
         metrics=metrics,
         max_abs_difference=difference,
         passed=not reasons,
@@ -254,11 +261,17 @@ def _size_bytes(path: Path) -> int:
 
 @contextlib.contextmanager
 def _output_to(log_path: Path) -> Iterator[None]:
-    """Appends what this process prints to a file: converters write to the descriptors from C++."""
+    """Appends what converters print to a file: they write to the descriptors, from C++.
+
+    What Python prints, such as the progress, still goes where it went.
+    """
     with log_path.open("ab") as log, contextlib.ExitStack() as stack:
         for descriptor in (1, 2):
             kept = os.dup(descriptor)
             stack.callback(os.close, kept)
             stack.callback(os.dup2, kept, descriptor)
+            if descriptor == 1:
+                spoken = stack.enter_context(os.fdopen(os.dup(kept), "w"))
+                stack.enter_context(contextlib.redirect_stdout(spoken))
             os.dup2(log.fileno(), descriptor)
         yield

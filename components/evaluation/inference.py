@@ -49,17 +49,18 @@ class SplitOutputs:
         if self._kept is not None:
             yield from self._kept
             return
-        progress, done, num_bytes = Progress(self._stage, len(self._rows), "images"), 0, 0
+        done, num_bytes = 0, 0
         kept: list[tuple[Targets, Outputs]] = []
-        for pixels, targets in self._images.batches(self._rows):
-            outputs = self._infer(pixels)
-            arrays = [*targets.values(), *tf.nest.flatten(outputs)]
-            num_bytes += sum(array.nbytes for array in arrays)
-            kept.append((targets, outputs))
-            if num_bytes > _KEPT_BYTES:
-                kept.clear()
-            done += len(pixels)
-            progress.update(done)
-            yield targets, outputs
+        with Progress(self._stage, len(self._rows), "images") as progress:
+            for pixels, targets in self._images.batches(self._rows):
+                outputs = self._infer(pixels)
+                arrays = [*targets.values(), *tf.nest.flatten(outputs)]
+                num_bytes += sum(array.nbytes for array in arrays)
+                kept.append((targets, outputs))
+                if num_bytes > _KEPT_BYTES:
+                    kept.clear()
+                done += len(pixels)
+                progress.update(done)
+                yield targets, outputs
         if num_bytes <= _KEPT_BYTES:
             self._kept = kept

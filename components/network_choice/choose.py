@@ -20,6 +20,7 @@ from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import architecture_digest
+from kfp_vision.components.shared.runtime.progress import Progress
 
 __all__ = ["choose_network"]
 
@@ -27,6 +28,7 @@ _MODEL = ("architecture", "initial_weights", "image_size", "trainable")
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
+@Progress("compare networks")
 def choose_network(
     dataset_dir: Path,
     recipe_path: Path,
@@ -58,7 +60,8 @@ def choose_network(
     result = NetworkChoice(skipped=_reason_to_skip(recipe, config.architecture))
     if not result.skipped:
         # Imported here: a run without a choice must not start the framework.
-        from kfp_vision.components.network_choice.choosing import choose_by_trials
+        with Progress("start TensorFlow"):
+            from kfp_vision.components.network_choice.choosing import choose_by_trials
 
         seconds = remaining_seconds(recipe, spent)
         start_up_s = start_up_seconds(spent)

@@ -164,7 +164,18 @@ def compare(
         can_tune: Returns whether there is time to fine-tune a network of so many multiply-adds.
         limit_s: When the trials together have taken so long, no second one begins.
     """
-    progress = Progress("choose_network", 0, "trials")
+    with Progress("compare networks", unit="trials") as progress:
+        return _compare(trials, candidates, recipe_of, can_tune, limit_s, progress)
+
+
+def _compare(
+    trials: Trials,
+    candidates: LineUp,
+    recipe_of: Callable[[Candidate], Recipe],
+    can_tune: Callable[[int], bool],
+    limit_s: float,
+    progress: Progress,
+) -> Field:
     losses: list[float] = []
     seconds: list[float] = []
 

@@ -27,6 +27,7 @@ from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.search.scoring import calibrated_losses
 from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.tasks import get_task
@@ -219,17 +220,20 @@ class Trials:
         rates = warmup_cosine(
             np.arange(steps), settings.learning_rate, min(settings.warmup_steps, steps // 2), steps
         )
-        for _, losses in run_steps(trainer, train, known, rates, batch_size, self._seed):
-            if not np.isfinite(losses).all():
-                break
+        with Progress(f"try {candidate.name}", steps, "steps") as progress:
+            for done, losses in run_steps(trainer, train, known, rates, batch_size, self._seed):
+                progress.update(done)
+                if not np.isfinite(losses).all():
+                    break
         sample = known[: min(len(known), STATISTICS_BATCHES * batch_size)]
         trainer.recalibrate_batch_norm(images for images, _ in train.batches_of(sample))
-        logits = [
-            trainer.outputs(images)
-            for split, rows in zip((validation, train), self._division.held_out, strict=True)
-            if len(rows)
-            for images, _ in split.batches(rows)
-        ]
+        with Progress(f"score {candidate.name}"):
+            logits = [
+                trainer.outputs(images)
+                for split, rows in zip((validation, train), self._division.held_out, strict=True)
+                if len(rows)
+                for images, _ in split.batches(rows)
+            ]
         return np.concatenate(logits), steps * batch_size, pace, cost
 
     def _prepare(self, candidate: Candidate, recipe: Recipe, train: LabelledImages) -> _Prepared:

@@ -13,6 +13,7 @@ from kfp_vision.components.shared.recipe.document import read_recipe
 from kfp_vision.components.shared.report.page import RECIPE, dataset_name, render_page
 from kfp_vision.components.shared.report.records import Section, StageRecord, read_stages
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.runtime.progress import Progress
 
 __all__ = ["build_report", "gap_closed", "reproduction_command"]
 
@@ -22,6 +23,7 @@ _LAST = ("exports", "recipe", "cost", "reproduce")
 
 
 @explains_full_disk("output_dir")
+@Progress("build the report")
 def build_report(stages_dir: Path, output_dir: Path) -> dict[str, Any]:
     """Writes `report.html`, `report.json` and `cost.json` to `output_dir`.
 

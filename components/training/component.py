@@ -34,9 +34,12 @@ def train_model(
     from kfp_vision.components.shared.report.page import write_stage_page
     from kfp_vision.components.shared.report.records import costs_before, hand_on, plan_before
     from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
+    from kfp_vision.components.shared.runtime.progress import Progress
     from kfp_vision.components.shared.runtime.tracking import tracked
     from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
-    from kfp_vision.components.training.train import train_model
+
+    with Progress("start TensorFlow"):
+        from kfp_vision.components.training.train import train_model
 
     spent = costs_before(recipe)
     with (

@@ -24,6 +24,7 @@ from kfp_vision.components.shared.recipe.stage_times import (
     trainings,
 )
 from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
 from kfp_vision.components.shared.training.history import EVALUATIONS, CurveRow, History
@@ -77,8 +78,9 @@ def open_run(
     train = open_split(dataset_dir, "train", recipe, cache)
     validation = open_split(dataset_dir, "validation", recipe, cache)
     # Every image is needed: the first epoch is as fast as the others.
-    for images in (train, validation):
-        images.source.load_all()
+    for split, images in (("train", train), ("validation", validation)):
+        with Progress(f"read {split} images"):
+            images.source.load_all()
     is_tuned = starts_pretrained(recipe)
 
     def start(settings: Hyperparameters) -> History:
@@ -95,7 +97,8 @@ def open_run(
             initial = trainer.mean_loss(images, targets)
             checks = {"initial_loss": initial, "expected_initial_loss": expected}
         else:
-            checks = check_one_batch(trainer, images, targets, settings.learning_rate, expected)
+            with Progress("learn one batch by heart"):
+                checks = check_one_batch(trainer, images, targets, settings.learning_rate, expected)
         setup_seconds = watch.seconds
         share = 1.0
         if policy is not None:

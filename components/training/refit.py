@@ -15,6 +15,7 @@ from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import fit
 from kfp_vision.components.shared.training.history import History
@@ -89,7 +90,8 @@ def fit_again(
         return fit_head_again(dataset_dir, recipe, info, features, seed)
     trainer, task, _ = build_trainer(recipe, info, seed, recipe_policy(recipe))
     joined = open_split(dataset_dir, _JOINED, recipe, cache)
-    joined.source.load_all()
+    with Progress("read all labelled images"):
+        joined.source.load_all()
     steps = max(2, round(best_step * len(joined) / info.splits["train"]))
 
     def start(settings: Hyperparameters) -> History:

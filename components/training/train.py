@@ -29,6 +29,7 @@ from kfp_vision.components.shared.report.page import dataset_name
 from kfp_vision.components.shared.report.records import MLFLOW, write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.tracking import Tracker
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import fit
@@ -50,6 +51,7 @@ _MUCH_WAITING, _LONG_WAITING_S = 0.2, 60.0
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
+@Progress("prepare the training")
 def train_model(
     dataset_dir: Path,
     recipe_path: Path,

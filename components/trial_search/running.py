@@ -84,8 +84,10 @@ class TrialProcess:
             self._journal.mkdir(parents=True, exist_ok=True)
             # Workers of one round share the folder, each with a file of its own.
             name = hashlib.sha256(json_text(missing).encode()).hexdigest()[:16]
-            progress = Progress(f"trials of the {missing[0].round}", len(missing), "trials")
-            with (self._journal / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+            with (
+                (self._journal / f"{name}.jsonl").open("a", encoding="utf-8") as file,
+                Progress(f"trials of the {missing[0].round}", len(missing), "trials") as progress,
+            ):
                 for done, trial in enumerate(missing, start=1):
                     known[trial.key] = result = self._attempt(trial)
                     # Another machine, or this one at another time, may have the memory.
@@ -105,7 +107,8 @@ class TrialProcess:
     def _attempt(self, trial: Trial) -> Trial:
         """Returns a trial with its losses or why there are none; out of memory, it is run twice."""
         # Imported here: a process without work must not start the framework.
-        import tensorflow as tf
+        with Progress("start TensorFlow"):
+            import tensorflow as tf
 
         from kfp_vision.components.trial_search.regularisation import read_candidate
 

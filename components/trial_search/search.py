@@ -18,6 +18,7 @@ from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.document import read_recipe, write_recipe
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.trial_search.proposing import SearchSpace, next_trials, read_space
 from kfp_vision.components.trial_search.recording import record_policy, summarise
 from kfp_vision.components.trial_search.running import TrialProcess, merge_trials
@@ -64,6 +65,7 @@ def read_search(table: AugmentationTable) -> tuple[SearchPlan, SearchSpace] | No
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
+@Progress("search by trials")
 def search_trials(
     inputs: Inputs, results: Sequence[Path], output_dir: Path, checkpoint_dir: Path, seed: int
 ) -> SearchResult:
@@ -141,6 +143,7 @@ def propose_trials(
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
+@Progress("search by trials")
 def run_trials(
     inputs: Inputs, proposal: Path, worker: int, output_dir: Path, checkpoint_dir: Path
 ) -> None:

@@ -47,6 +47,7 @@ class _Seen:
         hopeless_since: Of a reason that time does not mend; 0 where there is none now.
         trouble: The kind of reason why it waits, as shown.
         notes: Lines of the log that were shown, of the attempt `pod`.
+        progress: The line of the log that was shown.
         failures: Attempts whose failure was shown.
         read_again_at: When the log may be read again.
     """
@@ -57,6 +58,7 @@ class _Seen:
     hopeless_since: float = 0.0
     trouble: str = ""
     notes: int = 0
+    progress: str = ""
     failures: int = 0
     read_again_at: float = 0.0
 
@@ -207,7 +209,7 @@ class _Follower:
         for event in notes[seen.notes :]:
             self._display.note(stage.name, event.text)
         seen.notes = max(seen.notes, len(notes))
-        for event in reversed(events):
-            if event.kind == "progress":
-                self._display.advance(stage.name, event.figures)
-                break
+        newest = next((each for each in reversed(events) if each.kind == "progress"), None)
+        if newest and newest.text != seen.progress:
+            seen.progress = newest.text
+            self._display.advance(stage.name, newest.figures)

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from typing import Any, Literal, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 
 __all__ = ["Display", "Outcome", "format_duration", "open_display"]
 
 Outcome = Literal["done", "cached", "failed", "stopped"]
 
-# Often enough for a log file.
-_PLAIN_INTERVAL_S = 15.0
+# Often enough for a log file: of the lines of a long phase, which come every ten seconds, each.
+_PLAIN_INTERVAL_S = 9.0
 _NAME_WIDTH = 20
-_OWN_FIGURES = ("stage", "done", "total", "unit", "per_second")
+_OWN_FIGURES = ("stage", "seconds", "done", "total", "unit", "per_second")
 
 
 class Display(Protocol):
@@ -51,12 +51,15 @@ def format_duration(seconds: float) -> str:
 
 
 def _describe(figures: dict[str, Any]) -> str:
-    """Returns `train 640/9380 steps, 92.1 steps/s, 1:34 left, loss 0.41`."""
-    done, total, unit = figures["done"], figures["total"], figures["unit"]
-    parts = [f"{figures['stage']} {done}{f'/{total}' if total else ''} {unit}"]
-    if rate := figures.get("per_second"):
-        parts.append(f"{rate:,.1f} {unit}/s" if rate < 100 else f"{rate:,.0f} {unit}/s")
-        if total > done:
+    """Returns `train 640/9380 steps, 92.1 steps/s, 1:34 left, loss 0.41`, or the phase alone."""
+    parts = [figures["stage"]]
+    if unit := figures.get("unit"):
+        done, total, rate = figures["done"], figures["total"], figures["per_second"]
+        parts[0] += f" {done}{f'/{total}' if total else ''} {unit}"
+        # Of slower ones, the time that is left says more.
+        if rate >= 1:
+            parts.append(f"{rate:,.1f} {unit}/s" if rate < 100 else f"{rate:,.0f} {unit}/s")
+        if rate and total > done:
             parts.append(f"{format_duration((total - done) / rate)} left")
     parts += [
         f"{name.replace('_', ' ')} {f'{value:.4g}' if isinstance(value, float) else value}"
@@ -76,18 +79,17 @@ def _describe_end(outcome: Outcome, seconds: float) -> str:
 class _LiveDisplay:
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
+        self._tasks: dict[str, Task] = {}
 
     def start(self, stage: str) -> None:
-        self._tasks[stage] = self._bars.add_task(stage, total=None, note="")
+        added = self._bars.add_task(stage, total=None, note="")
+        self._tasks[stage] = next(task for task in self._bars.tasks if task.id == added)
 
     def advance(self, stage: str, figures: dict[str, Any]) -> None:
-        self._bars.update(
-            self._tasks[stage],
-            completed=figures["done"],
-            total=figures["total"] or None,
-            note=_describe(figures),
-        )
+        # Not by `update`: that cannot take a total away, and stops the clock at the end of a phase.
+        task = self._tasks[stage]
+        task.completed, task.total = figures.get("done", 0), figures.get("total") or None
+        task.fields["note"] = _describe(figures)
 
     def note(self, stage: str, sentence: str) -> None:
         self._bars.console.print(
@@ -97,7 +99,7 @@ class _LiveDisplay:
     def end(self, stage: str, outcome: Outcome, seconds: float) -> None:
         # One line per finished stage above the bars: a run has more stages than a screen has lines.
         if stage in self._tasks:
-            self._bars.remove_task(self._tasks[stage])
+            self._bars.remove_task(self._tasks[stage].id)
         self._bars.console.print(
             f"  {stage:<{_NAME_WIDTH}} {_describe_end(outcome, seconds)}",
             style="red" if outcome == "failed" else None,
@@ -122,7 +124,10 @@ class _PlainDisplay:
 
     def advance(self, stage: str, figures: dict[str, Any]) -> None:
         if time.monotonic() - self._printed >= _PLAIN_INTERVAL_S:
-            self._print(stage, _describe(figures))
+            text = _describe(figures)
+            if not figures.get("unit"):
+                text += f", {format_duration(figures['seconds'])} so far"
+            self._print(stage, text)
 
     def note(self, stage: str, sentence: str) -> None:
         self._print(stage, sentence)

@@ -30,7 +30,9 @@ def test_what_nobody_has_marked_is_text():
 
 
 def test_progress_arrives_as_it_was_sent(capsys):
-    Progress("train", 10, "steps").update(10, loss=0.5)
+    progress = Progress("train", 10, "steps")
+    progress.update(10, loss=0.5)
+    progress.show()
     event = read_event(mark_line(capsys.readouterr().out, 7, "task"))
     assert event.kind == "progress"
     assert (event.figures["done"], event.figures["loss"]) == (10, 0.5)

@@ -51,18 +51,18 @@ def read_features(
     # Images of equal pixels have one key, and are computed once.
     _, first, same = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     missing = np.sort(first[~is_known[first]])
-    progress = Progress(f"features {split}", len(missing), "images")
-    for start in range(0, len(missing), _ROWS_PER_FILE):
-        part = missing[start : start + _ROWS_PER_FILE]
-        done = start
-        for places, images in prefetch(
-            lambda places: (places, source.take(rows[places])), _batches(part, source)
-        ):
-            features[places] = backbone(images)
-            done += len(places)
-            progress.update(done)
-        if cache:
-            cache.add(keys[part], features[part])
+    with Progress(f"features {split}", len(missing), "images") as progress:
+        for start in range(0, len(missing), _ROWS_PER_FILE):
+            part = missing[start : start + _ROWS_PER_FILE]
+            done = start
+            for places, images in prefetch(
+                lambda places: (places, source.take(rows[places])), _batches(part, source)
+            ):
+                features[places] = backbone(images)
+                done += len(places)
+                progress.update(done)
+            if cache:
+                cache.add(keys[part], features[part])
     spread: np.ndarray = features[first[same.ravel()]]
     return spread
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from kfp_vision.components.shared.datasets.store import open_split, write_thin_split
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.runtime.progress import Progress
 
 __all__ = ["SAMPLE_IMAGES", "sampled_rows", "write_train_sample"]
 
@@ -20,6 +21,7 @@ def sampled_rows(num_train: int) -> np.ndarray:
 
 
 @explains_full_disk("output_dir")
+@Progress("write the training images that baselines see")
 def write_train_sample(dataset_dir: Path, output_dir: Path) -> None:
     """Writes `train` with the images of `sampled_rows` alone, and all else of every row."""
     output_dir.mkdir(parents=True, exist_ok=True)

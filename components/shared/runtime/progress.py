@@ -1,43 +1,140 @@
-"""Progress of a long stage as lines on standard output: a launcher turns them into bars.
+"""What a process does, as lines on standard output: a launcher turns them into bars.
 
-One line: `progress {"stage", "done", "total", "unit", ...figures}`, or `note ` and a sentence that
-the launcher shows as it is. On a cluster they are the log.
+One line: `progress {"stage", "seconds"}`, with `"done", "total", "unit", "per_second"` where steps
+are counted and with figures; or `note ` and a sentence that the launcher shows as it is. On a
+cluster they are the log.
 """
 
+import contextlib
 import json
+import threading
 import time
+from types import TracebackType
+from typing import Any
 
 __all__ = ["NOTE_PREFIX", "PREFIX", "Progress", "show_note"]
 
 PREFIX = "progress "
 NOTE_PREFIX = "note "
 
+# A phase that is over by then prints nothing.
+_QUIET_S = 2.0
+# At most, and at least, so often does a longer one print its line.
+_COUNTED_S, _REPEATED_S = 1.0, 10.0
+
 
 def show_note(sentence: str) -> None:
     """Prints a line that the launcher shows beside the progress."""
-    print(NOTE_PREFIX + sentence, flush=True)
+    _print(NOTE_PREFIX + sentence)
 
 
-class Progress:
-    """Prints at most one line a second, and always the last one."""
+def _print(line: str) -> None:
+    # In one piece: two threads print.
+    print(line + "\n", end="", flush=True)
 
-    def __init__(self, stage: str, total: int, unit: str, done: int = 0) -> None:
+
+class Progress(contextlib.ContextDecorator):
+    """A phase of a process, from `with` to its end: the innermost one that is open is shown.
+
+    Nothing in its first two seconds; then its line at once and after every ten seconds of silence,
+    from a thread that lives as long as a phase is open, and what `update` counts once a second.
+    """
+
+    def __init__(self, stage: str, total: int = 0, unit: str = "", done: int = 0) -> None:
+        """Prints nothing yet.
+
+        Args:
+            stage: What is being done, in a few words.
+            total: Number of units; 0 where it is not known.
+            unit: What is counted; empty where nothing is.
+            done: Units done before.
+        """
         self._stage, self._total, self._unit = stage, total, unit
-        self._first, self._started, self._printed = done, time.monotonic(), 0.0
+        self._first = self._done = done
+        self._began = self._updated = self._shown = time.monotonic()
+        self._figures: dict[str, float | str] = {}
+        self.due = 0.0
+
+    def __enter__(self) -> "Progress":
+        """Opens the phase."""
+        self._began = self._updated = self._shown = time.monotonic()
+        _HEARTBEAT.open(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Closes it, however it ended."""
+        _HEARTBEAT.close(self)
 
     def update(self, done: int, **figures: float | str) -> None:
-        """Reports that `done` of `total` units are done; `total` 0 means not known."""
+        """Reports that `done` units are done."""
         now = time.monotonic()
-        if now - self._printed < 1.0 and done != self._total:
-            return
-        self._printed = now
-        per_second = (done - self._first) / max(now - self._started, 1e-9)
-        line = {
-            "stage": self._stage,
-            "done": done,
-            "total": self._total,
-            "unit": self._unit,
-            "per_second": round(per_second, 3),
-            **figures,
-        }
-        print(PREFIX + json.dumps(line), flush=True)
+        self._done, self._updated, self._figures = done, now, figures
+        is_next = now - self._shown >= _COUNTED_S or done == self._total
+        if is_next and now - self._began >= _QUIET_S:
+            self.show()
+
+    def show(self) -> None:
+        """Prints the line of the phase as it is now."""
+        now = time.monotonic()
+        self._shown, self.due = now, now + _REPEATED_S
+        line: dict[str, Any] = {"stage": self._stage, "seconds": round(now - self._began, 1)}
+        if self._unit:
+            seconds = max(self._updated - self._began, 1e-9)
+            line |= {"done": self._done, "total": self._total, "unit": self._unit}
+            line["per_second"] = round((self._done - self._first) / seconds, 3)
+        _print(PREFIX + json.dumps(line | self._figures))
+
+
+class _Heartbeat:
+    """The thread that shows the innermost phase when it is due."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._open: list[Progress] = []
+        self._thread: threading.Thread | None = None
+
+    def open(self, phase: Progress) -> None:
+        with self._changed:
+            self._open.append(phase)
+            self._await(phase, time.monotonic() + _QUIET_S)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+                self._thread.start()
+
+    def close(self, phase: Progress) -> None:
+        with self._changed:
+            self._open.remove(phase)
+            if self._open:
+                # What was shown last is over.
+                outer = self._open[-1]
+                self._await(outer, min(outer.due, time.monotonic() + _QUIET_S))
+                return
+            self._changed.notify()
+            ended, self._thread = self._thread, None
+        if ended:
+            ended.join()
+
+    def _await(self, phase: Progress, due: float) -> None:
+        """Lets the thread show a phase at a time, or does so where that is now."""
+        phase.due = due
+        if due <= time.monotonic():
+            phase.show()
+        self._changed.notify()
+
+    def _run(self) -> None:
+        with self._changed:
+            while self._open and self._thread is threading.current_thread():
+                phase = self._open[-1]
+                wait_s = phase.due - time.monotonic()
+                if wait_s > 0:
+                    self._changed.wait(wait_s)
+                else:
+                    phase.show()
+
+
+_HEARTBEAT = _Heartbeat()

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kfp_vision.components.shared.runtime.progress import Progress
+
 __all__ = ["Tracker", "take_tracking_failures", "tracked"]
 
 _EXPERIMENT = "kfp-vision"
@@ -122,13 +124,15 @@ class Tracker:
         """Waits for what is under way, half a minute at most; returns the run, if there is one."""
         done = threading.Event()
         self._calls.put(done.set)
-        done.wait(_PATIENCE_S)
+        with Progress("wait for the MLflow server"):
+            done.wait(_PATIENCE_S)
         return self.run_id
 
     def close(self) -> None:
         """Waits for what is left, half a minute at most, and names what has failed."""
         self._calls.put(None)
-        self._thread.join(_PATIENCE_S)
+        with Progress("wait for the MLflow server"):
+            self._thread.join(_PATIENCE_S)
         if self._thread.is_alive():
             self._errors[f"no answer within {_PATIENCE_S:g} s"] += 1
         if self._errors:

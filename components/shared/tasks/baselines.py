@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.labelled import open_labelled
 from kfp_vision.components.shared.datasets.train_sample import sampled_rows
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks.calibration import (
     activate,
     fit_temperature,
@@ -233,7 +234,8 @@ def predict_baselines(
         chosen = sampled_rows(len(images)) if split == "train" else np.arange(len(images))
         if split != "test" and len(chosen) > _MAX_IMAGES:
             chosen = np.sort(generator.choice(chosen, _MAX_IMAGES, replace=False))
-        taken, targets = images.take(chosen)
+        with Progress(f"baselines: read {split}"):
+            taken, targets = images.take(chosen)
         pixels[split], labels[split] = taken.reshape(len(chosen), -1), targets["label"]
 
     mean, deviation = pixels["train"].mean(axis=0), pixels["train"].std() + 1e-6
@@ -243,11 +245,12 @@ def predict_baselines(
     }
     records = {}
     for name, fit in BASELINES.items():
-        predict = fit(samples["train"], samples["validation"], len(info.classes), balanced)
-        temperature = fit_temperature(
-            samples["validation"].labels, predict(samples["validation"].features)
-        )
-        logits = predict(samples["test"].features)
+        with Progress(f"baselines: {name.replace('_', ' ')}"):
+            predict = fit(samples["train"], samples["validation"], len(info.classes), balanced)
+            temperature = fit_temperature(
+                samples["validation"].labels, predict(samples["validation"].features)
+            )
+            logits = predict(samples["test"].features)
         records[name] = task.record({"label": labels["test"]}, task.decode(logits, temperature))
     return records
 

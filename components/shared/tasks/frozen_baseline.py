@@ -16,6 +16,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.image_features import read_features
 from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.datasets.train_sample import sampled_rows
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks.baselines import Samples, fit_linear
 from kfp_vision.components.shared.tasks.calibration import fit_temperature
 from kfp_vision.components.shared.tasks.protocol import Records, Task
@@ -109,7 +110,8 @@ def fit_head(
         for held in (train, validation)
     )
     assert scaled is not None
-    weights = fit_linear(scaled, held_out, num_classes, balanced)
+    with Progress("fit a head"):
+        weights = fit_linear(scaled, held_out, num_classes, balanced)
     kernel = weights[:-1] / deviation[:, None]
     return LinearHead(kernel, weights[-1] - mean @ kernel)
 

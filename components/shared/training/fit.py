@@ -14,6 +14,7 @@ import tensorflow as tf
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import kept_folder
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
@@ -49,10 +50,14 @@ def evaluate(trainer: Trainer, task: Task, images: LabelledImages) -> dict[str, 
     There are none where the loss is not finite.
     """
     losses, records = [], []
-    for pixels, targets in images.batches():
-        outputs = trainer.outputs(pixels)
-        losses.append(np.asarray(task.loss(targets, outputs)))
-        records.append(task.record(targets, task.decode(outputs)))
+    with Progress("validate", len(images), "images") as progress:
+        done = 0
+        for pixels, targets in images.batches():
+            outputs = trainer.outputs(pixels)
+            losses.append(np.asarray(task.loss(targets, outputs)))
+            records.append(task.record(targets, task.decode(outputs)))
+            done += len(pixels)
+            progress.update(done)
     loss = float(np.concatenate(losses).mean())
     if not np.isfinite(loss):
         return {}
@@ -75,23 +80,27 @@ def fit(run: TrainingRun, settings: Hyperparameters) -> History:
     kept_folder(run.checkpoint_dir)
     history = _start_or_resume(run, settings)
     run.on_curves(history.curves, True)
-    chunks = read_chunks(run, history)
     while history.step < history.total_steps:
         try:
-            rows = _advance(run, history, chunks)
+            _train(run, history)
         except _REPAIRABLE as error:
             history = _restore(run)
             history.settings = _halved(run, history.settings, error, history.repairs)
             # The same position in the same order of images: twice the steps of half the size.
             history.double_steps()
-            chunks = read_chunks(run, history)
             run.on_curves(history.curves, True)
-        else:
-            run.on_curves(rows, False)
-        _save(run, history)
-        _drop_others(run, history)
+            _save_and_tidy(run, history)
     _load_best(run, history)
     return history
+
+
+def _train(run: TrainingRun, history: History) -> None:
+    """Trains to the end, and keeps `history` and its checkpoint up to date."""
+    chunks = read_chunks(run, history)
+    with Progress("train", history.total_steps, "steps", history.step) as progress:
+        while history.step < history.total_steps:
+            run.on_curves(_advance(run, history, chunks, progress), False)
+            _save_and_tidy(run, history)
 
 
 def _start_or_resume(run: TrainingRun, settings: Hyperparameters) -> History:
@@ -129,6 +138,11 @@ def _load_best(run: TrainingRun, history: History) -> None:
     run.trainer.set_variables(best[0])
 
 
+def _save_and_tidy(run: TrainingRun, history: History) -> None:
+    _save(run, history)
+    _drop_others(run, history)
+
+
 def _save(run: TrainingRun, history: History) -> None:
     history.stage_seconds = run.watch.seconds
     write_checkpoint(run.state_path, run.trainer.state(), dataclasses.asdict(history))
@@ -156,11 +170,13 @@ def _halved(
     return repaired
 
 
-def _advance(run: TrainingRun, history: History, chunks: Iterator[Chunk]) -> list[CurveRow]:
+def _advance(
+    run: TrainingRun, history: History, chunks: Iterator[Chunk], progress: Progress
+) -> list[CurveRow]:
     """Trains up to the next evaluation, evaluates, and returns the new rows of the curves."""
     began = time.monotonic()
     end = next_evaluation(history.step, history.total_steps, history.num_evaluations)
-    figures = train_until(end, run, chunks, history)
+    figures = train_until(end, run, chunks, history, progress)
     rows = _evaluate_and_keep(run, history, figures)
     history.curves += rows
     history.seconds += time.monotonic() - began

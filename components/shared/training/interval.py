@@ -29,7 +29,7 @@ Chunk = tuple[np.ndarray, tf.Tensor, dict[str, tf.Tensor]]
 
 
 def train_until(
-    end: int, run: TrainingRun, chunks: Iterator[Chunk], history: History
+    end: int, run: TrainingRun, chunks: Iterator[Chunk], history: History, progress: Progress
 ) -> dict[str, float]:
     """Takes steps `history.step` to `end` and returns the training figures of that interval.
 
@@ -38,12 +38,12 @@ def train_until(
         run: The training.
         chunks: From `history.step` on.
         history: Is kept up to date.
+        progress: Of the training.
 
     Raises:
         DivergenceError: The loss is NaN or infinite, or ten times the initial one.
     """
     settings = history.settings
-    progress = Progress("train", history.total_steps, "steps", history.step)
     losses, norms, rates = np.empty(0), np.empty(0), np.empty(0)
     began, before = time.monotonic(), history.step_seconds
     while history.step < end:

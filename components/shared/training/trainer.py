@@ -19,6 +19,7 @@ from kfp_vision.components.shared.augmentation.augment import Augmented, augment
 from kfp_vision.components.shared.augmentation.draw import draw_seed
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy, policy_tensors
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks import Outputs, Targets, Task
 from kfp_vision.components.shared.training.optimizer import build_optimizer
 from kfp_vision.components.shared.training.replicas import (
@@ -60,6 +61,9 @@ class Traced:
         if self._compiled is None:
             signature = tf.nest.map_structure(self._free, tensors)
             self._compiled = tf.function(self._function, input_signature=signature)
+            # The first call compiles: of a large network for a minute.
+            with Progress("compile"):
+                return self._compiled(*tensors)
         return self._compiled(*tensors)
 
     def _free(self, tensor: tf.Tensor) -> tf.TensorSpec:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from kfp_vision.components.shared.runtime.progress import show_note
+from kfp_vision.components.shared.runtime.progress import Progress, show_note
 from kfp_vision.components.shared.runtime.storage.buckets import open_bucket
 from kfp_vision.components.shared.runtime.storage.errors import explained
 from kfp_vision.components.shared.runtime.storage.kept_folders import Exclusive, Shared
@@ -48,7 +48,8 @@ def mirrored(uri: str) -> Iterator[Path]:
         finally:
             del _OPEN[root]
             os.write(told, bytes([_END]))
-            mirror.wait()
+            with Progress(f"copy what is new to {uri}"):
+                mirror.wait()
             _FAILURES.extend(mirror.tell_failures())
 
 
@@ -72,7 +73,8 @@ def kept_folder(path: Path, shared: bool = False) -> Path:
     """
     for root in path.parents:
         if root in _OPEN:
-            _OPEN[root].keep(path.relative_to(root).as_posix(), shared)
+            with Progress("look for a checkpoint in the bucket"):
+                _OPEN[root].keep(path.relative_to(root).as_posix(), shared)
     return path
 
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage.buckets import Bucket, open_bucket
 from kfp_vision.components.shared.runtime.storage.errors import StorageError, explained
 from kfp_vision.components.shared.runtime.storage.manifests import (
@@ -53,7 +54,7 @@ def publish(files: Mapping[str, Path], uri: str) -> None:
             copy_local(source, local_path(uri, "uri") / name)
         return
     name, key = bucket_and_key(uri)
-    with explained(uri, scheme):
+    with explained(uri, scheme), Progress(f"upload to {uri}"):
         _publish(single, open_bucket(scheme, name), f"{key}/" if key else "")
 
 

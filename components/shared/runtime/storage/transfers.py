@@ -30,8 +30,6 @@ from kfp_vision.components.shared.runtime.storage.uris import (
 __all__ = ["download", "move", "remove", "upload"]
 
 _MIB = 2**20
-# What takes less than a second says nothing of its progress.
-_SHOWN_MIB = 64
 
 
 def download(uri: str, target: Path) -> None:
@@ -51,11 +49,10 @@ def download(uri: str, target: Path) -> None:
     sizes = folder.list_sizes()
     _check_names(sizes, uri)
     total = sum(sizes.values()) // _MIB
-    progress = Progress(f"download {uri.rstrip('/').rpartition('/')[2]}", total, "MiB")
-    done = 0
-    for path in _fetch_all(folder, sizes, target):
-        done += sizes[path]
-        if total >= _SHOWN_MIB:
+    with Progress(f"download {uri.rstrip('/').rpartition('/')[2]}", total, "MiB") as progress:
+        done = 0
+        for path in _fetch_all(folder, sizes, target):
+            done += sizes[path]
             progress.update(done // _MIB)
 
 
