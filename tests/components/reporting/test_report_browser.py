@@ -81,6 +81,32 @@ def test_the_page_fits_the_screen(
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
+# Words of which letters stand in several lines.
+BROKEN_WORDS = """
+const found = [];
+for (const cell of document.querySelectorAll(".scroll :is(th, td)")) {
+  const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    for (const word of walker.currentNode.data.matchAll(/\\w+/g)) {
+      const range = document.createRange();
+      range.setStart(walker.currentNode, word.index);
+      range.setEnd(walker.currentNode, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map(each => each.top)).size > 1) found.push(word[0]);
+    }
+  }
+}
+return found;
+"""
+
+
+def test_a_table_that_is_wider_than_the_frame_is_scrolled_and_breaks_no_word(
+    browser: webdriver.Chrome, pages: dict[str, str]
+) -> None:
+    """The frame in which a Kubeflow Pipelines server shows a page is about as narrow."""
+    show(browser, pages["plain"], 390)
+    assert browser.execute_script(BROKEN_WORDS) == []
+
+
 def test_nothing_is_loaded_but_the_file(browser: webdriver.Chrome, pages: dict[str, str]) -> None:
     browser.get_log("performance")
     show(browser, pages["plain"])
