@@ -115,7 +115,10 @@ def submit(
             f"{', '.join(compiled)}. Leave one of the two out."
         )
     cluster = profile_of(profile, registry, secret)
-    arguments = make_arguments(read_parameters(params, given_options(options)), checkpoint_uri)
+    parameters = read_parameters(params, given_options(options))
+    # What is mounted in a published version, the server knows.
+    mounted = bool(version or cluster.workspace)
+    arguments = make_arguments(parameters, checkpoint_uri, mounted)
     account = cluster.service_account if service_account is None else service_account
     submission = Submission(arguments, cluster, version, experiment, account, pipeline_root)
     client = connect(host, namespace, ca_cert)

@@ -15,12 +15,13 @@ from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.runtime.storage import is_remote
 from kfp_vision.pipelines.arguments import SHAPE, Arguments
 from kfp_vision.pipelines.cluster.compiling import compile_pipeline
+from kfp_vision.pipelines.cluster.placement import WORKSPACE
 from kfp_vision.pipelines.cluster.profile import Profile
 from kfp_vision.pipelines.cluster.versions import Version, find_version, publish_version
 from kfp_vision.pipelines.local.architecture_check import check_architecture
 from kfp_vision.pipelines.parameters import Parameters
 
-__all__ = ["Submission", "check_arguments", "inputs_for", "make_arguments", "start_run"]
+__all__ = ["Submission", "check_places", "inputs_for", "make_arguments", "start_run"]
 
 _TFDS = "tfds:"
 
@@ -46,8 +47,13 @@ class Submission:
     pipeline_root: str = ""
 
 
-def make_arguments(parameters: Parameters, checkpoint_uri: str) -> Arguments:
+def make_arguments(parameters: Parameters, checkpoint_uri: str, workspace: bool) -> Arguments:
     """Returns the arguments of a pipeline; checkpoints lie in the output unless placed elsewhere.
+
+    Args:
+        parameters: Of the user.
+        checkpoint_uri: Empty: in the output.
+        workspace: Whether tasks may see the volume of a profile.
 
     Raises:
         ValueError: A URI names what pods cannot see, or a code of a finding is unknown, or the
@@ -55,25 +61,38 @@ def make_arguments(parameters: Parameters, checkpoint_uri: str) -> Arguments:
     """
     checkpoints = checkpoint_uri or f"{parameters.output_uri.rstrip('/')}/checkpoints"
     arguments = Arguments(**dataclasses.asdict(parameters), checkpoint_uri=checkpoints)
-    check_arguments(arguments)
+    check_places(arguments, workspace)
+    check_codes(arguments.accept_findings)
+    if not is_user_model(arguments.architecture):
+        check_architecture(arguments.architecture, arguments.image_size)
     return arguments
 
 
-def check_arguments(arguments: Arguments) -> None:
-    """Refuses before anything is started what is certain to fail on a cluster.
+def check_places(arguments: Arguments, workspace: bool) -> None:
+    """Refuses what pods cannot see.
+
+    Args:
+        arguments: Of the pipeline.
+        workspace: Whether its tasks see the volume of a profile.
 
     Raises:
-        ValueError: See `make_arguments`.
+        ValueError: A URI names a path of this machine, or one on a volume that is not there.
     """
     for name, value in _uris(arguments):
-        if value and not value.startswith(_TFDS) and not is_remote(value):
+        if not value or value.startswith(_TFDS) or is_remote(value):
+            continue
+        path = PurePosixPath(value.removeprefix("file://"))
+        if not path.is_relative_to(WORKSPACE) or ".." in path.parts:
             raise ValueError(
                 f"`{name}` must be in a bucket: the pods of a cluster do not see the files of this "
                 f"machine. Received: {value!r}. Use gs:// or s3://, or `kfp-vision run` here."
             )
-    check_codes(arguments.accept_findings)
-    if not is_user_model(arguments.architecture):
-        check_architecture(arguments.architecture, arguments.image_size)
+        if not workspace:
+            raise ValueError(
+                f"`{name}` must be where pods see it: they have a {WORKSPACE} when the pipeline is "
+                f"compiled with the claim of a volume. Received: {value!r}. Set `workspace` in "
+                "the file of `--profile`, or use gs:// or s3://."
+            )
 
 
 def _uris(arguments: Arguments) -> list[tuple[str, str]]:
@@ -96,6 +115,7 @@ def start_run(client: kfp.Client, submission: Submission) -> tuple[str, Version]
     arguments = submission.arguments
     if submission.version:
         version = find_version(client, submission.version)
+        check_places(arguments, version.workspace)
     else:
         with tempfile.TemporaryDirectory() as scratch:
             package = Path(scratch, "pipeline.yaml")

@@ -15,6 +15,7 @@ import yaml
 from kfp_server_api import V2beta1Pipeline
 
 from kfp_vision.pipelines.cluster.connection import BackendError
+from kfp_vision.pipelines.cluster.placement import WORKSPACE
 
 __all__ = ["PIPELINE", "Version", "find_version", "publish_version"]
 
@@ -30,12 +31,14 @@ class Version:
 
     Attributes:
         inputs: Names of its parameters.
+        workspace: Whether its tasks see a volume at `placement.WORKSPACE`.
     """
 
     pipeline_id: str
     version_id: str
     name: str
     inputs: frozenset[str]
+    workspace: bool
 
 
 def publish_version(client: kfp.Client, package: Path) -> Version:
@@ -120,14 +123,25 @@ def _create(client: kfp.Client, name: str) -> str:
 def _version(client: kfp.Client, pipeline_id: str, name: str) -> Version | None:
     listed = client.list_pipeline_versions(pipeline_id, filter=_named(name))
     for found in listed.pipeline_versions or []:
+        spec = found.pipeline_spec or {}
         return Version(
-            pipeline_id, found.pipeline_version_id, found.display_name, _inputs(found.pipeline_spec)
+            pipeline_id,
+            found.pipeline_version_id,
+            found.display_name,
+            _inputs(spec),
+            _mounts_workspace(spec),
         )
     return None
 
 
-def _inputs(spec: Mapping[str, Any] | None) -> frozenset[str]:
+def _inputs(spec: Mapping[str, Any]) -> frozenset[str]:
     # With a second document, for Kubernetes, the first one lies a level deeper.
-    pipeline = (spec or {}).get("pipeline_spec", spec) or {}
-    root = pipeline.get("root", {})
+    root = spec.get("pipeline_spec", spec).get("root", {})
     return frozenset(root.get("inputDefinitions", {}).get("parameters", {}))
+
+
+def _mounts_workspace(spec: Mapping[str, Any]) -> bool:
+    kubernetes = spec.get("platform_spec", {}).get("platforms", {}).get("kubernetes", {})
+    executors = kubernetes.get("deploymentSpec", {}).get("executors", {}).values()
+    mounts = [mount for each in executors for mount in each.get("pvcMount", [])]
+    return any(mount.get("mountPath") == WORKSPACE for mount in mounts)

@@ -18,7 +18,7 @@ from kfp_server_api import V2beta1RecurringRun
 
 from kfp_vision.pipelines.cluster.compiling import compile_pipeline
 from kfp_vision.pipelines.cluster.profile import Profile, read_profile
-from kfp_vision.pipelines.cluster.submission import inputs_for, make_arguments
+from kfp_vision.pipelines.cluster.submission import check_places, inputs_for, make_arguments
 from kfp_vision.pipelines.cluster.versions import Version, find_version, publish_version
 from kfp_vision.pipelines.retraining.cron import read_zone, server_cron
 from kfp_vision.pipelines.retraining.schedule_file import Schedule
@@ -83,8 +83,10 @@ def list_schedules(client: kfp.Client) -> Iterator[V2beta1RecurringRun]:
 
 def _wanted(client: kfp.Client, schedule: Schedule, profile: Profile) -> dict[str, Any]:
     """Returns the `_facts` of the recurring run that a schedule asks for."""
-    arguments = make_arguments(schedule.parameters, schedule.checkpoint_uri)
+    mounted = bool(schedule.version or profile.workspace)
+    arguments = make_arguments(schedule.parameters, schedule.checkpoint_uri, mounted)
     version = _version(client, schedule, profile, arguments.trial_workers)
+    check_places(arguments, version.workspace)
     # The SDK prints a link.
     with contextlib.redirect_stdout(io.StringIO()):
         experiment = client.create_experiment(

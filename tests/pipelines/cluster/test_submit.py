@@ -155,6 +155,31 @@ def test_what_pods_cannot_see_is_refused(submit, arguments, name):
     assert f"`{name}` must be in a bucket: the pods of a cluster do not see" in end.stderr
 
 
+def test_a_volume_of_the_cluster_is_no_path_of_this_machine(server, submit, tmp_path):
+    (tmp_path / "own.yaml").write_text("workspace: claim")
+    own = ("--profile", tmp_path / "own.yaml")
+    places = {"data": "/workspace/photos", "output": "/workspace/out"}
+    end = submit("--no-follow", **places)
+    assert end.returncode == 2
+    assert "Set `workspace` in the file of `--profile`" in end.stderr
+    assert submit("--no-follow", *own, **places).returncode == 0
+    parameters = server.run["runtime_config"]["parameters"]
+    assert parameters["checkpoint_uri"] == "/workspace/out/checkpoints"
+    [mounted] = server.versions
+    assert submit("--no-follow", "--version", mounted, **places).returncode == 0
+    submit("--no-follow")
+    other = next(name for name in server.versions if name != mounted)
+    end = submit("--no-follow", "--version", other, **places)
+    assert end.returncode == 2
+    assert "compiled with the claim of a volume. Received: '/workspace/photos'" in end.stderr
+    end = submit("--no-follow", *own, data="/workspace/../etc", output="/workspace/out")
+    assert "do not see the files of this machine. Received: '/workspace/../etc'" in end.stderr
+    passed(server)
+    end = submit(*own, **places)
+    assert end.returncode == 0
+    assert "/workspace/out/report.html, not read here: Results must be in a bucket" in end.stdout
+
+
 def test_a_rejected_model_is_told_as_run_tells_it(server, submit, s3, tmp_path):
     output = f"{s3}/rejected"
     write_results(output, tmp_path, "rejected: no better than chance")
