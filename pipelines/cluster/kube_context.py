@@ -12,10 +12,16 @@ from typing import Any
 
 import kubernetes
 import psutil
+import yaml
 from urllib3.exceptions import HTTPError
 
-__all__ = ["PLUGIN_S", "ask_context", "limited_plugin"]
+__all__ = ["PLUGIN_S", "UNUSABLE", "ask_context", "limited_plugin"]
 
+# What a kubeconfig that is none, or of another shape, makes its reader raise.
+UNUSABLE = (
+    kubernetes.config.ConfigException,
+    *(yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError),
+)
 # A person may have to log in.
 PLUGIN_S = 45.0
 # Nobody has asked for this login: a run is being followed.
@@ -62,7 +68,7 @@ def ask_context(question: Callable[[kubernetes.client.CoreV1Api], Any]) -> Any:
     try:
         with limited_plugin(_SIDE_PLUGIN_S):
             return question(_api())
-    except (kubernetes.config.ConfigException, kubernetes.client.ApiException, HTTPError, OSError):
+    except (*UNUSABLE, kubernetes.client.ApiException, HTTPError, OSError):
         return None
 
 

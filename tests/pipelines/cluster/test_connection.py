@@ -87,6 +87,65 @@ def test_the_token_itself_is_never_shown(monkeypatch):
     assert "KFP_EXISTING_TOKEN" in str(refused.value)
 
 
+@pytest.mark.parametrize("token", ["two\nsecrets", "sécret", "sec ret", "\x00secret", " \n"])
+def test_what_is_no_token_is_neither_sent_nor_shown(monkeypatch, tmp_path, token):
+    (tmp_path / "token").write_text(token)
+    asked = []
+
+    def answer(request):
+        asked.append(request)
+        return api()(request)
+
+    with serving(answer) as host:
+        if "\x00" not in token:
+            monkeypatch.setenv("KFP_EXISTING_TOKEN", token)
+            with pytest.raises(ValueError, match="KFP_EXISTING_TOKEN must hold a token") as refused:
+                connect(host)
+            assert "cret" not in str(refused.value)
+            monkeypatch.delenv("KFP_EXISTING_TOKEN")
+        monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
+        with pytest.raises(ValueError, match="token must hold a token") as refused:
+            connect(host)
+        assert "cret" not in str(refused.value)
+    assert not [request for request in asked if "authorization" in request.headers]
+
+
+def test_a_line_that_ends_is_the_same_token(monkeypatch):
+    monkeypatch.setenv("KFP_EXISTING_TOKEN", "new\n")
+    with serving(api(token="new")) as host:
+        connect(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("ftp://server", "://", "http://", "http://my server", "http://server:http"),
+        *("http://server:99999", "http://server/\n", "http://[::1", "http://me:secret@server"),
+        *("https://server/pipeline/#/runs", "https://server?x=1"),
+    ],
+)
+def test_what_is_no_address_is_refused(host):
+    with pytest.raises(ValueError, match="`host` must be a URL") as refused:
+        connect(host)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["{oops", "[]", "{}"])
+def test_a_file_of_the_sdk_that_is_none_is_named(tmp_path, content):
+    (tmp_path / "context.json").write_text(content)
+    with pytest.raises(ValueError, match=r"file of the KFP SDK.*context.json.*Remove it"):
+        connect("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("content", ["{oops: [", "- a list", "\x00"])
+def test_a_kubeconfig_that_is_none_is_no_cluster(tmp_path, content):
+    (tmp_path / "config").write_text(content)
+    with pytest.raises(ValueError, match="no host, and no kube context"):
+        connect()
+    kube_context._api.cache_clear()
+    assert kube_context.ask_context(lambda api: "asked") is None
+
+
 def test_users_share_a_server_by_namespaces():
     with serving(api(multi_user=True)) as host:
         assert connect(host, "team").get_user_namespace() == "team"
@@ -116,6 +175,9 @@ def test_an_address_without_a_server_is_named(host, reason):
         (Answer(b"404 page not found\n", 404, "text/plain"), "is no Kubeflow Pipelines server"),
         (Answer(b'{"status": "ok"}'), "is no Kubeflow Pipelines server"),
         (Answer(b"ok", content_type="text/plain"), "is no Kubeflow Pipelines server"),
+        (Answer(b"null"), "is no Kubeflow Pipelines server"),
+        (Answer(b'{"multi_user": f'), "is no Kubeflow Pipelines server"),
+        (Answer(b"\xff\x00"), "is no Kubeflow Pipelines server"),
         (Answer(b"<html>Welcome", content_type="text/html"), "is no Kubeflow Pipelines server"),
         (Answer(LOGIN, content_type="text/html; charset=utf-8"), "login page"),
         (Answer(b"upstream connect error", 503, "text/plain"), "503 .*upstream connect error"),
@@ -148,6 +210,9 @@ def test_certificates_are_verified(tmp_path, monkeypatch):
         with pytest.raises(BackendError, match="not accepted: self-signed.*--ca-cert"):
             connect(host)
         connect(host, ca_cert=str(certificate))
+        (tmp_path / "garbage.pem").write_text("no certificate")
+        with pytest.raises(BackendError, match=r"TLS.*failed"):
+            connect(host, ca_cert=str(tmp_path / "garbage.pem"))
         monkeypatch.setenv("SSL_CA_CERT", str(certificate))
         connect(host)
     with serving(api()) as host, pytest.raises(BackendError, match="without TLS"):
