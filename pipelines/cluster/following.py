@@ -113,7 +113,8 @@ class _Reader:
                     self.client = self._connect()
                 return read_run(self.client, self._run_id)
             except BackendError as error:
-                away = error.status == 0 or error.status >= 500
+                # 429: too many requests.
+                away = error.status in (0, 429) or error.status >= 500
                 if error.status == 401 and not refused:
                     refused = True
                 elif not away or time.monotonic() - silent_since > _SILENCE_S:

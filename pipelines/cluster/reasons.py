@@ -11,6 +11,8 @@ from kfp_vision.pipelines.publishing.publish import REJECTED
 
 __all__ = ["attempt_reason", "failed_stage", "rejection_of"]
 
+# Of the last words, which may be a line of data.
+_LENGTH = 500
 # Lines of KFP's launcher and of Argo's executor, which come after those of the task.
 _FOREIGN = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d|time=\"?\d{4}-|Error: exit status \d")
 # The last words of KFP's driver.
@@ -26,7 +28,7 @@ def attempt_reason(pods: Pods, attempt: Attempt) -> str:
         fatal = [match[1] for line in log if (match := _FATAL.match(line))]
         last = next((line for line in reversed([*fatal, *lines]) if line.strip()), "")
         reason = attempt.message or "no reason is given"
-        return f"{reason}. Its last words: {last}" if last else reason
+        return f"{reason}. Its last words: {last[:_LENGTH]}" if last else reason
     return failure_reason(lines)
 
 

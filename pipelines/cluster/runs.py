@@ -1,6 +1,7 @@
 """One run on a server: its state, its stages, and how it ended."""
 
 import dataclasses
+import gzip
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,6 +15,11 @@ from kfp_vision.pipelines.cluster.workflow import Workflow, read_workflow
 
 __all__ = ["Run", "read_run", "run_page"]
 
+# What an answer of another shape makes its reader raise.
+_UNREADABLE = (
+    *(AttributeError, KeyError, TypeError, gzip.BadGzipFile),
+    *(json.JSONDecodeError, UnicodeDecodeError),
+)
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
@@ -60,15 +66,28 @@ def read_run(client: kfp.Client, run_id: str) -> Run:
         ValueError: There is no such run.
         BackendError: The server does not answer, or refuses.
     """
+    if not run_id.strip():
+        raise ValueError(f"The run must be one of the server. Received: {run_id!r}")
     try:
         found = client.get_run(run_id)
-        detail = json.loads(get(client, f"/apis/v1beta1/runs/{run_id}").data)
+        return _run(found, json.loads(get(client, f"/apis/v1beta1/runs/{run_id}").data))
     except BackendError as error:
         if error.status != 404:
             raise
         raise ValueError(f"The run must be one of the server. Received: {run_id!r}") from error
-    except (HTTPError, json.JSONDecodeError) as error:  # The body is read after the request.
+    except HTTPError as error:  # The body is read after the request.
         raise BackendError(f"The connection broke while the run was read: {error}") from error
+    except _UNREADABLE as error:
+        raise BackendError(
+            f"A run must be told as Kubeflow Pipelines 2.17 tells it. Received: {run_id} otherwise "
+            f"({type(error).__name__}: {error}). Check `--host` and the server's version."
+        ) from error
+
+
+def _run(found: Any, detail: Mapping[str, Any]) -> Run:
+    """Returns a run, from what the two versions of the API say of it."""
+    if found.run_id is None:  # The SDK makes this of what is no JSON.
+        raise KeyError("run_id")
     manifest = detail.get("pipeline_runtime", {}).get("workflow_manifest", "")
     history = [each.state for each in found.state_history or []]
     config = found.runtime_config
