@@ -163,6 +163,8 @@ def compile_pipeline(
     """Write the pipeline as YAML for a Kubeflow Pipelines server."""
     from kfp_vision.pipelines.cluster.compiling import compile_pipeline
 
+    if path.suffix != ".yaml" or not path.parent.is_dir() or path.is_dir():
+        raise ValueError(f"`path` must be a .yaml file in a folder that exists. Received: {path}")
     cluster = profile_of(profile, registry, secret)
     compile_pipeline(path, cluster, trial_workers, scheduled)
     print(f"{path} is written.")

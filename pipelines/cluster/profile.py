@@ -1,6 +1,7 @@
 """A profile: where the tasks of a pipeline run on one kind of cluster, read from a YAML file."""
 
 import dataclasses
+import re
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +13,40 @@ import yaml
 from kfp_vision.pipelines.parameters import check_names
 from kfp_vision.pipelines.resources import STAGES, Resources
 
-__all__ = ["PROFILES", "GpuPool", "Pool", "Profile", "Toleration", "read_profile", "typed"]
+__all__ = [
+    "PROFILES",
+    "GpuPool",
+    "Pool",
+    "Profile",
+    "Toleration",
+    "check_object",
+    "read_profile",
+    "typed",
+]
 
 _FOLDER = Path(__file__).with_name("profiles")
 PROFILES = sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+_PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
+_REGISTRY = re.compile(rf"(?:[a-zA-Z0-9.-]+(?::\d+)?(?:/{_PART})*/?)?")
+_OBJECT = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+# Fields of a profile that name objects in Kubernetes.
+_OBJECTS = (
+    *("secret", "google_secret", "image_pull_secret", "service_account", "queue", "workspace"),
+)
 _EFFECTS = ("", "NoSchedule", "PreferNoSchedule", "NoExecute")
+
+
+def check_object(field: str, name: str) -> None:
+    """Refuses what Kubernetes gives no object as its name; empty is none.
+
+    Raises:
+        ValueError: It is no such name.
+    """
+    if name and not _OBJECT.fullmatch(name):
+        raise ValueError(
+            f"`{field}` must be the name of an object in Kubernetes: small letters, digits, `-` "
+            f"and `.`. Received: {name!r}. `kubectl get` shows the names that there are."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +135,14 @@ class Profile:
     stages: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuses unknown targets, stages and resources."""
+        """Refuses unknown targets, stages and resources, and names that nothing can have."""
+        if not _REGISTRY.fullmatch(self.registry):
+            raise ValueError(
+                "`registry` must be host and path of the images, as in ghcr.io/team. Received: "
+                f"{self.registry!r}. Leave out https://, tags and capitals."
+            )
+        for field in _OBJECTS:
+            check_object(field, getattr(self, field))
         check_names(self.digests, ("cpu", "gpu"), "Target")
         for target, digest in self.digests.items():
             if not digest.startswith("sha256:") or len(digest) != len("sha256:") + 64:

@@ -13,12 +13,14 @@ import kfp
 from kfp_vision.components.data_profiling.component import check_codes
 from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.runtime.storage import is_remote
+from kfp_vision.components.shared.runtime.storage.uris import bucket_and_key
 from kfp_vision.pipelines.arguments import SHAPE, Arguments
 from kfp_vision.pipelines.cluster.compiling import compile_pipeline
 from kfp_vision.pipelines.cluster.placement import WORKSPACE
-from kfp_vision.pipelines.cluster.profile import Profile
+from kfp_vision.pipelines.cluster.profile import Profile, check_object
 from kfp_vision.pipelines.cluster.versions import Version, find_version, publish_version
 from kfp_vision.pipelines.local.architecture_check import check_architecture
+from kfp_vision.pipelines.local.run_record import check_apart
 from kfp_vision.pipelines.parameters import Parameters
 
 __all__ = ["Submission", "check_places", "inputs_for", "make_arguments", "start_run"]
@@ -46,6 +48,17 @@ class Submission:
     service_account: str = ""
     pipeline_root: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuses what the server, or the first pod, would refuse."""
+        if not self.experiment.strip():
+            raise ValueError(f"`experiment` must be a name. Received: {self.experiment!r}")
+        check_object("service_account", self.service_account)
+        if self.pipeline_root and not is_remote(self.pipeline_root):
+            raise ValueError(
+                "`pipeline_root` must be in a bucket: artifacts of all pods go there. Received: "
+                f"{self.pipeline_root!r}. Use gs:// or s3://."
+            )
+
 
 def make_arguments(parameters: Parameters, checkpoint_uri: str, workspace: bool) -> Arguments:
     """Returns the arguments of a pipeline; checkpoints lie in the output unless placed elsewhere.
@@ -62,6 +75,7 @@ def make_arguments(parameters: Parameters, checkpoint_uri: str, workspace: bool)
     checkpoints = checkpoint_uri or f"{parameters.output_uri.rstrip('/')}/checkpoints"
     arguments = Arguments(**dataclasses.asdict(parameters), checkpoint_uri=checkpoints)
     check_places(arguments, workspace)
+    check_apart(arguments.dataset_uri, arguments.output_uri)
     check_codes(arguments.accept_findings)
     if not is_user_model(arguments.architecture):
         check_architecture(arguments.architecture, arguments.image_size)
@@ -76,10 +90,14 @@ def check_places(arguments: Arguments, workspace: bool) -> None:
         workspace: Whether its tasks see the volume of a profile.
 
     Raises:
-        ValueError: A URI names a path of this machine, or one on a volume that is not there.
+        ValueError: A URI names no bucket, a path of this machine, or one on a volume that is not
+            there; or the output lies in the dataset.
     """
     for name, value in _uris(arguments):
-        if not value or value.startswith(_TFDS) or is_remote(value):
+        if not value or value.startswith(_TFDS):
+            continue
+        if is_remote(value):
+            bucket_and_key(value)
             continue
         path = PurePosixPath(value.removeprefix("file://"))
         if not path.is_relative_to(WORKSPACE) or ".." in path.parts:

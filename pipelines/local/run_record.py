@@ -10,7 +10,14 @@ from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.runtime.storage import is_remote, local_path, upload
 from kfp_vision.pipelines.local.display import Outcome
 
-__all__ = ["RunResult", "StageResult", "check_output", "local_folder", "write_record"]
+__all__ = [
+    "RunResult",
+    "StageResult",
+    "check_apart",
+    "check_output",
+    "local_folder",
+    "write_record",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +90,25 @@ def check_output(dataset_uri: str, output_uri: str) -> None:
     for path in (folder, *folder.parents):
         if path.is_file():
             raise ValueError(f"The output must be a folder. Received: {folder}; {path} is a file.")
-    if is_remote(dataset_uri):
+    check_apart(dataset_uri, output_uri)
+
+
+def check_apart(dataset_uri: str, output_uri: str) -> None:
+    """Refuses an output that lies in the dataset.
+
+    Raises:
+        ValueError: It does.
+    """
+    if is_remote(dataset_uri) != is_remote(output_uri):
         return
-    source = local_path(dataset_uri, "dataset_uri")
-    if source.is_dir() and folder.is_relative_to(source):
+    source, place = (
+        uri.rstrip("/") if is_remote(uri) else str(local_path(uri, name))
+        for name, uri in (("dataset_uri", dataset_uri), ("output_uri", output_uri))
+    )
+    if f"{place}/".startswith(f"{source}/"):
         raise ValueError(
             "The output must not lie in the dataset: a later run would read it as data. "
-            f"Received: dataset_uri={source}, output_uri={folder}"
+            f"Received: dataset_uri={source}, output_uri={place}. Choose a folder beside it."
         )
 
 

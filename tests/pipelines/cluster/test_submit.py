@@ -155,6 +155,51 @@ def test_what_pods_cannot_see_is_refused(submit, arguments, name):
     assert f"`{name}` must be in a bucket: the pods of a cluster do not see" in end.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--registry", "https://ghcr.io/team"), "`registry` must be host and path"),
+        (("--registry", "ghcr.io/Team"), "Leave out https://, tags and capitals"),
+        (("--secret", "My Secret"), "`secret` must be the name of an object in Kubernetes"),
+        (("--service-account", "a_b"), "`service_account` must be the name of an object"),
+        (("--experiment", " "), "`experiment` must be a name"),
+        (("--pipeline-root", "/data"), "`pipeline_root` must be in a bucket"),
+        (("--dataset-uri", "s3://"), "must name it. Received: 's3://'"),
+        (("--dataset-uri", "https://x/photos.zip"), "must be a local path or start with"),
+        (("--output", "s3://team/photos/out"), "must not lie in the dataset"),
+        (("--output", "s3://team/photos"), "must not lie in the dataset"),
+    ],
+)
+def test_what_is_certain_to_fail_is_not_submitted(submit, arguments, said):
+    end = submit("--host", "http://127.0.0.1:1", *arguments)
+    assert end.returncode == 2
+    assert said in end.stderr
+
+
+@pytest.mark.parametrize("path", ["pipeline.txt", "missing/pipeline.yaml", "."])
+def test_a_pipeline_is_compiled_to_a_yaml_file(kfp_vision_here, tmp_path, path):
+    end = kfp_vision_here("compile", tmp_path / path)
+    assert end.returncode == 2
+    assert "`path` must be a .yaml file in a folder that exists" in end.stderr
+
+
+MANIFESTS = ["{oops", "[]", '{"status": null}', '{"status": {"nodes": {"a": {}}}}']
+MANIFESTS += ['{"status": {"compressedNodes": "QUJD"}}']
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS)
+def test_a_run_that_is_told_otherwise_is_no_traceback(
+    server, submit, kfp_vision_here, monkeypatch, manifest
+):
+    submit("--no-follow")
+    body = json.dumps({"pipeline_runtime": {"workflow_manifest": manifest}})
+    monkeypatch.setattr(server, "_get_detail", lambda *a: Answer(body.encode()))
+    end = kfp_vision_here("status", "run-0")
+    assert end.returncode == 2
+    assert "must be told as Kubeflow Pipelines 2.17 tells it. Received: run-0" in end.stderr
+    assert "must be one of the server. Received: ''" in kfp_vision_here("status", "").stderr
+
+
 def test_a_volume_of_the_cluster_is_no_path_of_this_machine(server, submit, tmp_path):
     (tmp_path / "own.yaml").write_text("workspace: claim")
     own = ("--profile", tmp_path / "own.yaml")
