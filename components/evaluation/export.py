@@ -5,6 +5,7 @@ import dataclasses
 import os
 import shutil
 import statistics
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -270,7 +271,7 @@ def _output_to(log_path: Path) -> Iterator[None]:
             kept = os.dup(descriptor)
             stack.callback(os.close, kept)
             stack.callback(os.dup2, kept, descriptor)
-            if descriptor == 1:
+            if descriptor == 1 and sys.stdout is sys.__stdout__:
                 spoken = stack.enter_context(os.fdopen(os.dup(kept), "w"))
                 stack.enter_context(contextlib.redirect_stdout(spoken))
             os.dup2(log.fileno(), descriptor)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 __all__ = ["Display", "Outcome", "format_duration", "open_display"]
 
@@ -51,16 +52,16 @@ def format_duration(seconds: float) -> str:
 
 
 def _describe(figures: dict[str, Any]) -> str:
-    """Returns `train 640/9380 steps, 92.1 steps/s, 1:34 left, loss 0.41`, or the phase alone."""
+    """Returns `train 640/9380 steps, 1:34 left, 92.1 steps/s, loss 0.41`, or the phase alone."""
     parts = [figures["stage"]]
     if unit := figures.get("unit"):
         done, total, rate = figures["done"], figures["total"], figures["per_second"]
         parts[0] += f" {done}{f'/{total}' if total else ''} {unit}"
+        if rate and total > done:
+            parts.append(f"{format_duration((total - done) / rate)} left")
         # Of slower ones, the time that is left says more.
         if rate >= 1:
             parts.append(f"{rate:,.1f} {unit}/s" if rate < 100 else f"{rate:,.0f} {unit}/s")
-        if rate and total > done:
-            parts.append(f"{format_duration((total - done) / rate)} left")
     parts += [
         f"{name.replace('_', ' ')} {f'{value:.4g}' if isinstance(value, float) else value}"
         for name, value in figures.items()
@@ -145,9 +146,11 @@ def open_display(console: Console) -> Iterator[Display]:
     with Progress(
         SpinnerColumn(),
         TextColumn(f"{{task.description:<{_NAME_WIDTH}}}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=16),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        # It alone is cut where the terminal is narrow.
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, ratio=1)),
         console=console,
+        expand=True,
     ) as bars:
         yield _LiveDisplay(bars)

@@ -161,14 +161,21 @@ def test_what_the_caller_ignores_stays_ignored_and_clearing_is_not_disturbed(ign
         assert process.stdout.readline() == "cleared\n"
 
 
+@pytest.fixture
+def trained(small_model):
+    """Options of a run that trains by steps, and has the time for a search on a busy machine."""
+    return "--architecture", small_model, "--preset", "best"
+
+
 @pytest.mark.slow
-def test_a_killed_training_goes_on_to_the_same_result(start, tmp_path):
+def test_a_killed_training_goes_on_to_the_same_result(start, trained, tmp_path):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    assert start(straight, "--no-search-augmentation").wait() == 0
-    launcher = start(killed, "--no-search-augmentation")
-    assert wait_until(lambda: training_is_under_way(killed), 200)
+    options = (*trained, "--no-search-augmentation")
+    assert start(straight, *options).wait() == 0
+    launcher = start(killed, *options)
+    assert wait_until(lambda: training_is_under_way(killed), 1200)
     os.kill(launcher.pid, signal.SIGKILL)
-    second = start(killed, "--no-search-augmentation")
+    second = start(killed, *options)
     assert second.wait() == 0
     stages = json.loads((killed / "run.json").read_text())["stages"]
     done = {stage["name"]: stage["outcome"] for stage in stages}
@@ -188,14 +195,14 @@ def tried(output):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_killed_search_repeats_no_trial(start, tmp_path, workers):
+def test_a_killed_search_repeats_no_trial(start, trained, tmp_path, workers):
     output = tmp_path / "out"
-    launcher = start(output, "--trial-workers", workers)
-    assert wait_until(lambda: len(tried(output)) > 2, 300)
+    launcher = start(output, *trained, "--trial-workers", workers)
+    assert wait_until(lambda: len(tried(output)) > 2, 1200)
     os.kill(launcher.pid, signal.SIGKILL)
     assert wait_until(lambda: not descendants_of(output), 60)
     before = tried(output)
-    second = start(output, "--trial-workers", workers)
+    second = start(output, *trained, "--trial-workers", workers)
     assert second.wait() == 0
     trials = json.loads((output / "report.json").read_text())["search"]["trials"]
     after = tried(output)

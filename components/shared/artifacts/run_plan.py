@@ -31,6 +31,6 @@ class RunPlan:
         parts = [f"{name.replace('_', '-')} {s / 60:.1f}" for name, s in self.stages.items()]
         total = (self.spent_s + sum(self.stages.values())) / 60
         return (
-            f"estimate in minutes: {', '.join(parts)}; with {self.spent_s / 60:.1f} so far "
-            f"{total:.1f} of {self.minutes:g}"
+            f"estimate in minutes: {', '.join(parts)}; with the {self.spent_s / 60:.1f} so far "
+            f"{total:.1f} in all, of a budget of {self.minutes:g}"
         )

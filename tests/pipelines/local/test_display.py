@@ -39,7 +39,7 @@ def log(monkeypatch):
 
 def test_what_is_counted_says_how_long_it_takes(log):
     (line,) = log(TRAIN)
-    assert line.endswith("train 16/64 steps, 2.0 steps/s, 24.0 s left, loss 0.41")
+    assert line.endswith("train 16/64 steps, 24.0 s left, 2.0 steps/s, loss 0.41")
 
 
 def test_what_is_slow_says_what_is_left_and_no_rate(log):
@@ -50,6 +50,16 @@ def test_what_is_slow_says_what_is_left_and_no_rate(log):
 def test_what_is_not_counted_says_how_long_it_has_been(log):
     (line,) = log(COMPILE)
     assert line.endswith("compile, 12.3 s so far")
+
+
+def test_a_narrow_terminal_cuts_the_note_alone():
+    written = io.StringIO()
+    with open_display(Console(file=written, force_terminal=True, width=80)) as shown:
+        shown.start("train-model")
+        shown.advance("train-model", TRAIN)
+    last = written.getvalue().rsplit("\r", 1)[-1]
+    for part in ("train-model", "━", "0:00:00", "train 16/64 steps, 24.0 s left"):
+        assert part in last
 
 
 def test_a_live_bar_forgets_the_phase_before():
