@@ -1,8 +1,11 @@
 """Real digits (scikit-learn, 8x8) as a small dataset, and a dataset as its artifacts."""
 
+import contextlib
 import hashlib
+import io
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from kfp_vision.components.shared.artifacts.artifact_parts import move_files
 from kfp_vision.components.shared.artifacts.dataset_info import SPLITS, DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
+from kfp_vision.components.shared.runtime import progress
 
 
 def write_digits(
@@ -116,6 +120,29 @@ def trained_models(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -
     for name, each in files.items():
         each.save(folder / f"{name}.keras")
     return {name: str(folder / f"{name}.keras") for name in files}
+
+
+class Phases:
+    """The phases that stages have named, by the name of the stage."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, set[str]] = {}
+
+    @contextlib.contextmanager
+    def heard(self, stage: str) -> Iterator[None]:
+        """Listens to a stage, for which no phase is too short to be named."""
+        said = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+            patch.setattr(progress, "_QUIET_S", 0.0)
+            yield
+        lines = [line for line in said.getvalue().splitlines() if line.startswith(progress.PREFIX)]
+        named = {json.loads(line.removeprefix(progress.PREFIX))["stage"] for line in lines}
+        self.of.setdefault(stage, set()).update(named)
+
+
+@pytest.fixture(scope="session")
+def phases() -> Phases:
+    return Phases()
 
 
 @pytest.fixture

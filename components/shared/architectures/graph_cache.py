@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kfp_vision.components.shared.runtime.atomic_files import write_atomically
+from kfp_vision.components.shared.runtime.progress import Progress
 
 __all__ = ["load_graph"]
 
@@ -20,7 +21,7 @@ def load_graph(path: Path | None, identity: str, convert: Callable[[], bytes]) -
         convert: Makes the graph.
     """
     if path is None:
-        return convert()
+        return _converted(convert)
     try:
         content = path.read_bytes()
     except OSError:
@@ -28,12 +29,17 @@ def load_graph(path: Path | None, identity: str, convert: Callable[[], bytes]) -
     graph = content[_DIGEST_BYTES:]
     if content[:_DIGEST_BYTES] == _digest(identity, graph):
         return graph
-    graph = convert()
+    graph = _converted(convert)
     try:
         write_atomically(path, _digest(identity, graph) + graph)
     except OSError as error:
         print(f"The converted network is not kept: {error}")
     return graph
+
+
+def _converted(convert: Callable[[], bytes]) -> bytes:
+    with Progress("convert the network"):
+        return convert()
 
 
 def _digest(identity: str, graph: bytes) -> bytes:

@@ -18,14 +18,18 @@ NAMES = ["keras", "saved_model", "onnx", "tflite", "tflite_int8"]
 
 
 @pytest.fixture(scope="module")
-def exported(evaluated, tmp_path_factory):
+def exported(evaluated, tmp_path_factory, phases):
     trained, _, evaluation_dir = evaluated
     folder = tmp_path_factory.mktemp("exports")
-    return (
-        trained,
-        export_model(trained.dataset_dir, evaluation_dir, folder, ExportConfig()),
-        folder,
-    )
+    with phases.heard("export"):
+        exports = export_model(trained.dataset_dir, evaluation_dir, folder, ExportConfig())
+    return trained, exports, folder
+
+
+@pytest.mark.usefixtures("exported")
+def test_every_format_is_named_while_it_is_written_and_checked(phases):
+    for name in NAMES:
+        assert {f"{verb} {name}" for verb in ("write", "check", "time")} <= phases.of["export"]
 
 
 def test_all_formats_pass(exported):

@@ -56,12 +56,21 @@ def _recipe(path: Path, **training: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(digits_dir: Path, small_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(
+    digits_dir: Path, small_model: str, tmp_path_factory: pytest.TempPathFactory, phases: Any
+) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     recipe = _recipe(folder / "in.json", ema_momentum=0.9, dropout=0.1)
     config = UserChoices(architecture=small_model, epochs=12, batch_size=50)
-    train_model(digits_dir, recipe, folder / "model", folder / "checkpoints", config)
+    with phases.heard("train"):
+        train_model(digits_dir, recipe, folder / "model", folder / "checkpoints", config)
     return folder / "model"
+
+
+@pytest.mark.usefixtures("trained")
+def test_every_long_phase_names_itself(phases: Any) -> None:
+    expected = {"read train images", "compile", "learn one batch by heart", "train", "validate"}
+    assert expected <= phases.of["train"]
 
 
 def _curve(folder: Path, split: str, metric: str) -> list[float]:
