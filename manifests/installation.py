@@ -89,9 +89,14 @@ def apply_overlay(kubectl: Kubectl, name: str) -> list[str]:
     those that our files do not name.
 
     Raises:
-        ClusterError: There is no such overlay, or the cluster refuses it.
+        ClusterError: There is no such overlay or no server, or the cluster refuses it.
     """
     objects = read_overlay(kubectl, name)
+    if kubectl.get("namespace", NAMESPACE) is None:
+        raise ClusterError(
+            f"The cluster must have Kubeflow Pipelines. Received: no namespace {NAMESPACE}. `make "
+            f"run-local CONTEXT=... OVERLAY={name}` installs it."
+        )
     missing = []
     for each in objects.copy():
         kind, label = each["kind"], f"{each['kind']}/{each['metadata']['name']}"

@@ -243,6 +243,12 @@ def test_an_overlay_that_does_not_exist(kubectl):
         installation.apply_overlay(kubectl, "azure")
 
 
+def test_a_cluster_without_a_server(kubectl, plane):
+    """Here nothing has asked for the fixture `server` yet."""
+    with pytest.raises(ClusterError, match="Received: no namespace kubeflow"):
+        installation.apply_overlay(kubectl, "kind")
+
+
 def test_objects_that_a_server_does_not_have_are_left_out_and_named(server, plane):
     """As where the workflow controller is in another namespace."""
     assert installation.apply_overlay(server, "kind") == ["Deployment/workflow-controller"]
