@@ -7,11 +7,13 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import PurePath
 
 import docker
 import pytest
 from docker.errors import DockerException, ImageNotFound
 from storage_servers import KEYS, FakeGcs, SeaweedFs, free_ports, running
+from xdist.scheduler import LoadFileScheduling
 
 from kfp_vision.components.shared.runtime.container_images import CPU_IMAGE
 from kfp_vision.components.shared.runtime.storage.buckets import open_bucket
@@ -29,6 +31,8 @@ _LONGEST = (
     "test_api",
     "test_prediction",
 )
+# The files that look at `finished_run`, which takes minutes; some of their tests run it again.
+_OF_FINISHED_RUN = ("test_local_run", "test_task_transfers", "test_api")
 _SLOW_TIMEOUT_S = 7200
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _THREADS = max(1, (os.cpu_count() or 1) // _WORKERS)
@@ -39,6 +43,19 @@ if _WORKERS > 1:
         os.environ.setdefault(_name, str(_THREADS))
 
 
+class _FileScheduling(LoadFileScheduling):
+    """Keeps the tests of a file in one process, and those of all files that share a run."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "finished_run" if PurePath(file).stem in _OF_FINISHED_RUN else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _FileScheduling:
+    """Distributes the tests; `--dist loadfile` alone would make the run once in each process."""
+    return _FileScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Starts with the tests that take longest; the slow ones may take longer before they time out.
 
@@ -47,6 +64,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
     for item in items:
+        if "finished_run" in getattr(item, "fixturenames", ()):
+            assert item.path.stem in _OF_FINISHED_RUN, f"{item.path} shares a run"
         if item.get_closest_marker("slow") or item.get_closest_marker("e2e"):
             item.add_marker(pytest.mark.timeout(_SLOW_TIMEOUT_S))
 

@@ -1,6 +1,7 @@
 """The Python interface: the same runs, results and messages as on the command line."""
 
 import inspect
+import json
 import subprocess
 import sys
 
@@ -10,16 +11,10 @@ import kfp_vision
 
 _SCRIPT = """
 import kfp_vision
-found = kfp_vision.inspect(DATASET)
+parameters = PARAMETERS
+found = kfp_vision.inspect(parameters["dataset_uri"])
 found.show()
-run = kfp_vision.train(
-    DATASET,
-    architecture="separable",
-    epochs=1,
-    search_augmentation=False,
-    learn_batch_size=False,
-    quiet=True,
-)
+run = kfp_vision.train(**parameters, quiet=True)
 print(run.status, run.output_uri)
 """
 
@@ -48,17 +43,27 @@ def test_the_signature_names_every_parameter():
     assert "epochs" not in inspect.signature(kfp_vision.inspect).parameters
 
 
-def test_a_plain_script_inspects_and_trains(tmp_path, digits_folder):
-    (tmp_path / "photos").symlink_to(digits_folder)
+def test_a_plain_script_inspects_and_trains_as_the_command_does(
+    tmp_path, finished_run, run_arguments
+):
+    """Its run is that of the command line, down to the keys of the cache."""
+    given = (*run_arguments, "--output-uri", finished_run)
+    parameters = {
+        name.removeprefix("--").replace("-", "_"): value if isinstance(value, int) else str(value)
+        for name, value in zip(given[::2], given[1::2], strict=True)
+    }
     script = tmp_path / "script.py"
-    script.write_text(_SCRIPT.replace("DATASET", "'photos/'"))
+    script.write_text(_SCRIPT.replace("PARAMETERS", repr(parameters)))
     answer = subprocess.run(
         [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert answer.returncode == 0, answer.stderr
     lines = answer.stdout.splitlines()
     assert lines[0].endswith(": multiclass, 10 classes, class_folders")
-    assert lines[-2:] == ["This dataset can be trained.", "passed out/photos"]
+    assert lines[-2:] == ["This dataset can be trained.", f"passed {finished_run}"]
+    stages = json.loads((finished_run / "run.json").read_text())["stages"]
+    done = [stage["name"] for stage in stages if stage["outcome"] != "cached"]
+    assert done == ["list-sources", "publish"]
 
 
 @pytest.mark.parametrize(
