@@ -16,7 +16,7 @@ def noise_folder(tmp_path_factory):
     for index in range(300):
         folder = root / ("heads" if index % 2 else "tails")
         folder.mkdir(exist_ok=True)
-        pixels = random.integers(0, 256, (8, 8), dtype=np.uint8)
+        pixels = random.integers(0, 256, (16, 16), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{index}.png")
     return root
 
@@ -33,9 +33,9 @@ def output(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def answer(kfp_vision, noise_folder, output):
+def answer(kfp_vision, noise_folder, output, small_model):
     switches = ("--no-learn-batch-size", "--no-search-augmentation", "--epochs", 1)
-    network = ("--architecture", "separable")
+    network = ("--architecture", small_model)
     return kfp_vision("run", "--dataset-uri", noise_folder, "--output", output, *switches, *network)
 
 
