@@ -31,7 +31,7 @@ def documents(
     """Compiles the pipeline; returns it, and what Kubernetes has to know."""
     file = folder / "pipeline.yaml"
     compile_pipeline(file, profile, trial_workers, scheduled)
-    pipeline, platform = yaml.safe_load_all(file.read_text())
+    pipeline, platform = yaml.load_all(file.read_text(), yaml.CSafeLoader)
     return pipeline, platform["platforms"]["kubernetes"]
 
 
