@@ -13,7 +13,8 @@ from kfp_vision.components.shared.datasets.near_duplicates import smallest_rows
 
 __all__ = ["complete_splits", "keep_splits"]
 
-# Of the training images of each class, for each split that the source does not have.
+# Of the training images of each class, known and new ones together, for each split that the source
+# does not have.
 _FRACTION = 0.1
 
 
@@ -49,10 +50,7 @@ def complete_splits(
     groups = smallest_rows(near[pool])[first[copy]]
     before = known.splits_of(pa.array(found.tolist(), pa.binary(32)))[copy]
     kept = keep_splits(before, groups, {*missing, "train"})
-    new = np.flatnonzero(kept == "")
-    drawn = kept.copy()
-    if len(new):
-        drawn[new] = draw_splits(stratum[new], groups[new], missing, seed)
+    drawn = draw_splits(stratum, groups, missing, seed, kept)
     short = sorted(set(missing) - set(drawn))
     if short:
         reasons = Counter(row.code for row in staged.rejections)
@@ -63,13 +61,13 @@ def complete_splits(
         )
     splits[pool] = drawn
     notes = [_describe_made(staged, splits, pool, sorted(missing), seed)]
-    if num_kept := len(pool) - len(new):
+    if num_kept := np.count_nonzero(kept):
         joined = num_kept - np.count_nonzero(before)
         counts = Counter(kept[kept != ""].tolist())
         parts = ", ".join(f"{name} {counts[name]}" for name in GRAVEST_FIRST if counts[name])
         notes.append(
             f"Kept in the split that they had for the champion: {num_kept} images ({parts}), "
-            f"{joined} of them new near duplicates of such; {len(new)} images are new."
+            f"{joined} of them new near duplicates of such; {len(pool) - num_kept} images are new."
         )
     return splits, notes
 
@@ -77,8 +75,8 @@ def complete_splits(
 def keep_splits(before: np.ndarray, groups: np.ndarray, allowed: Collection[str]) -> np.ndarray:
     """Returns the split that each row keeps, names [N]; empty where it is new.
 
-    A new row of a group joins the known ones: those in train, if there is one, else those in
-    validation. So no new image of the test split looks like one that a model has learned.
+    A new row of a group joins the known ones: those in test, if there is one, else those in
+    validation. So no new image that is learned looks like one of the frozen test set.
 
     Args:
         before: The split that each row had, names [N]; empty where it is not known.
@@ -87,12 +85,12 @@ def keep_splits(before: np.ndarray, groups: np.ndarray, allowed: Collection[str]
     """
     allowed = [*allowed]
     kept = np.where((before != "") & ~np.isin(before, allowed), "train", before)
-    rank_of = {name: rank for rank, name in enumerate(GRAVEST_FIRST)}
-    ranks = np.array([rank_of.get(name, len(rank_of)) for name in kept.tolist()])
+    rank_of = {name: rank for rank, name in enumerate(("", *GRAVEST_FIRST))}
+    ranks = np.array([rank_of[name] for name in kept.tolist()])
     _, member = np.unique(groups, return_inverse=True)
-    gravest = np.full(member.max() + 1, len(rank_of))
-    np.minimum.at(gravest, member, ranks)
-    joined = np.array([*GRAVEST_FIRST, ""], "<U10")[gravest[member]]
+    highest = np.zeros(member.max() + 1, int)
+    np.maximum.at(highest, member, ranks)
+    joined = np.array([*rank_of], "<U10")[highest[member]]
     return np.where(kept == "", joined, kept)
 
 

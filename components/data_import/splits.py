@@ -34,7 +34,11 @@ def strata(label_sets: Sequence[tuple[str, ...]], rows: np.ndarray) -> np.ndarra
 
 
 def draw_splits(
-    stratum: np.ndarray, group: np.ndarray, fractions: Mapping[str, float], seed: int
+    stratum: np.ndarray,
+    group: np.ndarray,
+    fractions: Mapping[str, float],
+    seed: int,
+    kept: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns the split of each row, an array of names [N]; what is in no fraction is `train`.
 
@@ -44,16 +48,27 @@ def draw_splits(
     unless a split would then hold fewer than two strata. A stratum of fewer groups than
     `len(fractions) + 1` stays in train: a class that is not in train cannot be learned.
 
+    The fractions are those of kept and new rows together, also where images come one at a time: new
+    rows fill up what the kept ones lack. A group is not split up for it, and none is given where it
+    would be further off than nothing.
+
     Args:
         stratum: int64 [N].
         group: int64 [N]; a group is never divided and belongs to the stratum of its first row.
         fractions: Split -> fraction of the images of each stratum.
         seed: Of the order of the groups.
+        kept: The split of each row that has one already, names [N], empty for a new one; the rows
+            of a group are all kept or all new. None: all are new.
     """
+    kept = np.full(len(group), "", "<U10") if kept is None else kept
     _, first_row, group_of_row, sizes = np.unique(
         group, return_index=True, return_inverse=True, return_counts=True
     )
-    group_stratum = stratum[first_row]
+    group_stratum, is_new = stratum[first_row], kept[first_row] == ""
+    kept_sizes = {
+        name: np.bincount(group_of_row[kept == name], minlength=len(sizes))
+        for name in (*fractions, "train")
+    }
     group_split = np.full(len(sizes), "train", dtype="<U10")
     order = np.random.default_rng(seed).permutation(len(sizes))
     # Stable: within a stratum the order stays random.
@@ -66,30 +81,40 @@ def draw_splits(
     share = sum(fractions.values())
     is_small = [round(share * sizes[each].sum()) < len(fractions) for each in strata_groups]
     strata_a_split = is_small.count(False) + is_small.count(True) // len(fractions)
-    given = dict.fromkeys(fractions, 0)
+    given = {name: int(kept_sizes[name].sum()) for name in fractions}
     for members, small in zip(strata_groups, is_small, strict=True):
         total = int(sizes[members].sum())
+        held = {name: int(counts[members].sum()) for name, counts in kept_sizes.items()}
         wanted = {name: max(1, round(part * total)) for name, part in fractions.items()}
         if small and strata_a_split >= 2:
-            least = min(wanted, key=lambda name: given[name] / fractions[name])
+            least = min(wanted, key=lambda name: (not held[name], given[name] / fractions[name]))
             wanted = {least: wanted[least]}
-        for name, chosen in _choose_groups(members, sizes[members], wanted):
+        lacking = {name: count - held[name] for name, count in wanted.items() if count > held[name]}
+        new = members[is_new[members]]
+        if not lacking or not len(new):
+            continue
+        for name, chosen in _choose_groups(new, sizes[new], lacking, held):
             group_split[chosen] = name
             given[name] += int(sizes[chosen].sum())
-    return group_split[group_of_row]
+    drawn: np.ndarray = np.where(kept == "", group_split[group_of_row], kept)
+    return drawn
 
 
 def _choose_groups(
-    members: np.ndarray, sizes: np.ndarray, wanted: Mapping[str, int]
+    members: np.ndarray, sizes: np.ndarray, lacking: Mapping[str, int], held: Mapping[str, int]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields each split with the groups of one stratum that come closest to what it wants."""
-    # Groups larger than a whole split would be most of it: they come last, to fall to train.
-    excess = np.maximum(sizes - min(wanted.values()), 0)
+    """Yields each split with the groups of one stratum that come closest to what it lacks."""
+    # Groups larger than all that a split lacks come last, to fall to train.
+    excess = np.maximum(sizes - min(lacking.values()), 0)
     order = np.argsort(excess, kind="stable")
     members, sizes = members[order], sizes[order]
-    position, kept_back = 0, len(wanted)
-    for name, count in wanted.items():
-        nearest = np.abs(np.cumsum(sizes[position:]) - count).argmin()
-        end = min(position + int(nearest) + 1, len(members) - kept_back)
+    # One group for each split that follows, and one for a train that has none.
+    position, kept_back = 0, len(lacking) - (held["train"] > 0)
+    for name, count in lacking.items():
+        distances = np.abs(np.append(0, np.cumsum(sizes[position:])) - count)
+        # A split that has nothing of the stratum is given at least one group.
+        fewest = 0 if held[name] or position == len(members) else 1
+        nearest = fewest + int(distances[fewest:].argmin())
+        end = max(position, min(position + nearest, len(members) - kept_back))
         yield name, members[position:end]
         position, kept_back = end, kept_back - 1

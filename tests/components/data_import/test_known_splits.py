@@ -56,6 +56,20 @@ def test_a_source_grows(tmp_path, save_images, noise):
     assert any("170 images" in note and "0 images are new" in note for note in third.notes)
 
 
+def test_images_that_come_one_a_night_reach_all_splits(tmp_path, save_images, noise):
+    source = tmp_path / "photos"
+    for name in ("cat", "dog"):
+        save_images(source / name, 20)
+    info, known = import_known(source, tmp_path / "0", KnownImages(), seed=0)
+    for night in range(1, 21):
+        before = info.splits
+        Image.fromarray(noise()).save(source / "cat" / f"new-{night}.png")
+        info, known = import_known(source, tmp_path / str(night), known, seed=0)
+        assert all(info.splits[name] >= before[name] for name in SPLITS)
+    # 10 % of 40 and of 20.
+    assert info.splits == {"train": 48, "validation": 6, "test": 6}
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_new_near_duplicate_goes_where_the_known_image_is(tmp_path, split):
     source, random = tmp_path / "photos", np.random.default_rng(0)

@@ -95,6 +95,42 @@ def test_one_split_alone_takes_its_share_of_small_classes():
     assert (splits == "validation").sum() == 50
 
 
+@pytest.mark.parametrize("a_night", [1, 3, 40])
+@pytest.mark.parametrize("first", [3, 60])
+def test_images_that_come_a_few_at_a_time_reach_every_split(first, a_night):
+    """Two classes, the second of which gets one image for five of the first."""
+    kept = np.array([], "<U10")
+    for total in range(first, 601, a_night):
+        stratum = np.where(np.arange(total) % 6 < 5, 0, 1)
+        before = np.append(kept, np.full(total - len(kept), "", "<U10"))
+        kept = draw_splits(stratum, np.arange(total), FRACTIONS, total, before)
+        assert (kept[before != ""] == before[before != ""]).all()
+        for label in (0, 1):
+            counts = {name: int((kept[stratum == label] == name).sum()) for name in FRACTIONS}
+            images = int((stratum == label).sum())
+            assert max(counts.values()) <= max(1, round(0.1 * images))
+            # One of two splits may be an image behind where one image comes.
+            assert min(counts.values()) >= round(0.1 * images) - 1
+            assert "train" in kept[stratum == label] or not images
+    for label, images in ((0, kept[stratum == 0]), (1, kept[stratum == 1])):
+        shares = [(images == name).mean() for name in FRACTIONS]
+        np.testing.assert_allclose(shares, 0.1, atol=1.5 / len(images), err_msg=str(label))
+
+
+def test_a_large_group_that_comes_later_stays_in_train():
+    kept = np.repeat(["train", "test", "validation", ""], [85, 10, 10, 40])
+    group = np.append(np.arange(105), np.full(40, 105))
+    # Each split lacks 4 or 5 images: a film of 40 is further from it than nothing.
+    splits = draw_splits(np.zeros(145, int), group, FRACTIONS, 0, kept)
+    assert set(splits[105:]) == {"train"}
+
+
+def test_a_class_whose_known_images_are_all_held_out_gets_its_training_images():
+    kept = np.array(["test", "test", "validation", "", ""])
+    splits = draw_splits(np.zeros(5, int), np.arange(5), FRACTIONS, 0, kept)
+    assert splits.tolist() == ["test", "test", "validation", "train", "train"]
+
+
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
@@ -103,10 +139,11 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
     [
         # Who is alone keeps its split, or is new.
         ([TRAIN, VALIDATION, TEST, ""], [0, 1, 2, 3], [TRAIN, VALIDATION, TEST, ""]),
-        # A new near duplicate joins, gravest first; known ones stay where they are.
+        # A new near duplicate joins, those in test first; known ones stay where they are.
         (["", TEST], [0, 0], [TEST, TEST]),
-        (["", TEST, VALIDATION], [0, 0, 0], [VALIDATION, TEST, VALIDATION]),
-        (["", TEST, TRAIN], [0, 0, 0], [TRAIN, TEST, TRAIN]),
+        (["", TEST, VALIDATION], [0, 0, 0], [TEST, TEST, VALIDATION]),
+        (["", TEST, TRAIN], [0, 0, 0], [TEST, TEST, TRAIN]),
+        (["", VALIDATION, TRAIN], [0, 0, 0], [VALIDATION, VALIDATION, TRAIN]),
         (["", "", TRAIN, TEST], [5, 7, 7, 9], ["", TRAIN, TRAIN, TEST]),
     ],
 )
