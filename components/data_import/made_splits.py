@@ -46,9 +46,10 @@ def complete_splits(
     stratum = strata(list(staged.label_sets), labels)
     # Flat images have no near duplicates, but exact copies of them must not be parted either.
     digests = np.frombuffer(staged.digests, "V32")[pool]
-    found, first, copy = np.unique(digests, return_index=True, return_inverse=True)
+    _, first, copy = np.unique(digests, return_index=True, return_inverse=True)
     groups = smallest_rows(near[pool])[first[copy]]
-    before = known.splits_of(pa.array(found.tolist(), pa.binary(32)))[copy]
+    sources = np.frombuffer(staged.source_digests, "V32")[pool]
+    before = known.splits_of(pa.array(sources.tolist(), pa.binary(32)))
     kept = keep_splits(before, groups, {*missing, "train"})
     drawn = draw_splits(stratum, groups, missing, seed, kept)
     short = sorted(set(missing) - set(drawn))

@@ -58,6 +58,7 @@ class _Row:
     encoding: str
     shape: tuple[int, int, int]
     sha256: bytes
+    source_sha256: bytes
     signature: bytes
     changes: tuple[str, ...]
     peak: int
@@ -75,6 +76,7 @@ class Staged:
         sizes: Height and width of each row, in pixels.
         signatures: 64 bytes a row.
         digests: SHA-256 of the pixels, 32 bytes a row.
+        source_digests: The same before 16 bits were scaled; these do not depend on other images.
         is_gray: Whether every image has one channel.
         rejections: What was left out.
         changes: Key of `decoding.CHANGES` -> number of images.
@@ -87,6 +89,7 @@ class Staged:
     sizes: "array.array[int]" = dataclasses.field(default_factory=lambda: array.array("i"))
     signatures: bytearray = dataclasses.field(default_factory=bytearray)
     digests: bytearray = dataclasses.field(default_factory=bytearray)
+    source_digests: bytearray = dataclasses.field(default_factory=bytearray)
     is_gray: bool = True
     rejections: list[Rejection] = dataclasses.field(default_factory=list)
     changes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -104,6 +107,7 @@ class Staged:
         self.sizes.extend(row.shape[:2])
         self.signatures += row.signature
         self.digests += row.sha256
+        self.source_digests += row.source_sha256
         self.is_gray = self.is_gray and row.shape[2] == 1
         self.changes.update(row.changes)
         self.peak = max(self.peak, row.peak)
@@ -230,20 +234,26 @@ def _decode(sample: Sample, white: int) -> _Row | Rejection:
         target = sample.read_target(*decoded.pixels.shape[:2])
     if isinstance(target, Rejection):
         return target
-    digest = hashlib.sha256(repr(decoded.pixels.shape).encode())
-    digest.update(decoded.pixels.tobytes())
+    digest = _pixel_digest(decoded.pixels)
     # Without the pixels: many of these wait to be written.
     return _Row(
         Sample(sample.path, sample.labels, sample.split, b""),
         decoded.content,
         decoded.encoding,
         decoded.pixels.shape,
-        digest.digest(),
+        digest,
+        digest if decoded.wide is None else _pixel_digest(decoded.wide),
         image_signature(_thin(decoded.pixels)),
         decoded.changes,
         decoded.peak,
         target,
     )
+
+
+def _pixel_digest(pixels: np.ndarray) -> bytes:
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(pixels.tobytes())
+    return digest.digest()
 
 
 def _thin(pixels: np.ndarray) -> np.ndarray:
@@ -262,6 +272,7 @@ def _batch(rows: list[_Row], schema: pa.Schema) -> pa.RecordBatch:
         "labels": [[]] * len(rows),  # Known when all classes are: `distribute` fills them in.
         "path": [row.sample.path for row in rows],
         "sha256": [row.sha256 for row in rows],
+        "source_sha256": [row.source_sha256 for row in rows],
         "signature": [row.signature for row in rows],
         **{
             name: [row.target.columns[name] for row in rows] for name in schema.names[len(SCHEMA) :]

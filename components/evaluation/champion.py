@@ -95,10 +95,10 @@ class ScoredTest:
     cache: ImageCache | None = None
 
     def digests(self, split: str) -> pa.Array:
-        """Returns the digests of the images of a split; of none where there is no such split."""
+        """Returns the `source_sha256` of the images of a split; none where there is no such split."""
         if split not in self.info.splits:
             return pa.array([], pa.binary(32))
-        return open_split(self.dataset_dir, split)["sha256"].combine_chunks()
+        return open_split(self.dataset_dir, split)["source_sha256"].combine_chunks()
 
     def compared(self, known: KnownImages) -> dict[str, np.ndarray]:
         """Returns the rows, int, of the images to compare: of `all`, `frozen` and `newest`."""

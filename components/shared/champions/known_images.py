@@ -20,7 +20,8 @@ __all__ = ["GRAVEST_FIRST", "IMAGES_FILE", "KnownImages", "read_known_images"]
 IMAGES_FILE = "images.parquet"
 # An image that is in two splits belongs to the first of them: what was learned cannot be unlearned.
 GRAVEST_FIRST = ("train", "validation", "test")
-_SCHEMA = pa.schema([("sha256", pa.binary(32)), ("split", pa.dictionary(pa.int8(), pa.string()))])
+_DIGEST = "source_sha256"
+_SCHEMA = pa.schema([(_DIGEST, pa.binary(32)), ("split", pa.dictionary(pa.int8(), pa.string()))])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class KnownImages:
     """Images and their splits.
 
     Attributes:
-        table: `sha256` of the pixels, as in the store, and `split`; every image once.
+        table: `source_sha256`, as in the store, and `split`; every image once.
     """
 
     table: pa.Table = dataclasses.field(default_factory=lambda: _SCHEMA.empty_table())
@@ -45,7 +46,7 @@ class KnownImages:
         """
         if not len(self) or not len(digests):
             return np.full(len(digests), "", "<U10")
-        rows = pc.index_in(digests, self.table["sha256"])
+        rows = pc.index_in(digests, self.table[_DIGEST])
         splits = self.table["split"].cast(pa.string()).take(rows).fill_null("")
         return np.array(splits.to_pylist(), "<U10")
 
@@ -57,13 +58,13 @@ class KnownImages:
             splits: Those that it has.
         """
         parts = [
-            (open_split(dataset_dir, name)["sha256"].combine_chunks(), name)
+            (open_split(dataset_dir, name)[_DIGEST].combine_chunks(), name)
             for name in GRAVEST_FIRST
             if name in splits
         ]
         parts += [
             (
-                self.table["sha256"].filter(pc.equal(self.table["split"].cast(pa.string()), name)),
+                self.table[_DIGEST].filter(pc.equal(self.table["split"].cast(pa.string()), name)),
                 name,
             )
             for name in GRAVEST_FIRST
@@ -74,16 +75,16 @@ class KnownImages:
         names = np.repeat([name for _, name in parts], [len(held) for held, _ in parts])
         # The first of equal ones: the split of now before that of the past, then the gravest.
         found, first = np.unique(digests, return_index=True)
-        sha256 = pa.FixedSizeBinaryArray.from_buffers(
+        digest = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(32), len(found), [None, pa.py_buffer(found.tobytes())]
         )
         split = pa.array(names[first].tolist(), pa.string()).dictionary_encode()
-        return KnownImages(pa.table([sha256, split.cast(_SCHEMA.field("split").type)], _SCHEMA))
+        return KnownImages(pa.table([digest, split.cast(_SCHEMA.field("split").type)], _SCHEMA))
 
     def write(self, path: Path) -> None:
         """Writes the file."""
         # Digests are random: nothing compresses them.
-        pq.write_table(self.table, path, compression={"sha256": "none", "split": "zstd"})
+        pq.write_table(self.table, path, compression={_DIGEST: "none", "split": "zstd"})
 
 
 def read_known_images(path: Path) -> KnownImages:

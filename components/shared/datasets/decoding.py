@@ -86,6 +86,7 @@ class Decoded:
         encoding: `png`, `jpeg` or `raw`.
         changes: Keys of `CHANGES`.
         peak: The largest value of 16-bit pixels; 0 when there are none.
+        wide: 16-bit pixels before they were scaled, uint16 [height, width, ...]; None without any.
     """
 
     pixels: np.ndarray
@@ -93,6 +94,7 @@ class Decoded:
     encoding: str
     changes: tuple[str, ...]
     peak: int = 0
+    wide: np.ndarray | None = None
 
 
 def decode_file(content: bytes, white: int = FULL_WHITE) -> Decoded:
@@ -134,7 +136,7 @@ def _decode(content: bytes, white: int, mended: tuple[str, ...] = ()) -> Decoded
             is_wide = has_wide_channels(image)
             lower = open_lower_bits(content, _FORMATS) if is_wide else None
             image.load()
-            upright, changes, peak = _normalise(image, lower, white, is_wide)
+            upright, changes, wide = _normalise(image, lower, white, is_wide)
             changes += mended
             is_plain = image.format in ("PNG", "JPEG", "MPO") and not changes
             encoding = "png" if image.format == "PNG" or not is_plain else "jpeg"
@@ -150,7 +152,9 @@ def _decode(content: bytes, white: int, mended: tuple[str, ...] = ()) -> Decoded
         message = f"The image cannot be decoded to its end: {error}"
         raise UnreadableImageError(code, message) from error
     stored = content if is_plain else _as_png(upright)
-    return Decoded(pixels, stored, encoding, tuple(changes), peak)
+    # Without alpha.
+    peak = 0 if wide is None else int(_with_channels(wide)[..., :3].max())
+    return Decoded(pixels, stored, encoding, tuple(changes), peak, wide)
 
 
 def _unidentified(content: bytes) -> UnreadableImageError:
@@ -167,10 +171,10 @@ def _unidentified(content: bytes) -> UnreadableImageError:
 
 def decode_array(pixels: np.ndarray, white: int = FULL_WHITE) -> Decoded:
     """Takes uint8 or uint16 [height, width] or [height, width, 1, 3 or 4 channels] as it is."""
-    changes, peak = [], 0
+    changes, peak, wide = [], 0, None
     _check_size(pixels.shape[1], pixels.shape[0])
     if pixels.dtype == np.uint16:
-        peak = int(pixels.max())
+        peak, wide = int(pixels.max()), pixels
         pixels = to_eight_bits(pixels, white)
         changes = sixteen_bit_changes(pixels)
     pixels = _with_channels(pixels)
@@ -178,7 +182,7 @@ def decode_array(pixels: np.ndarray, white: int = FULL_WHITE) -> Decoded:
         changes.append("alpha")
         pixels = np.asarray(on_white(Image.fromarray(pixels, "RGBA")))
     pixels = np.ascontiguousarray(pixels)
-    return Decoded(pixels, pixels.tobytes(), "raw", tuple(changes), peak)
+    return Decoded(pixels, pixels.tobytes(), "raw", tuple(changes), peak, wide)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -195,8 +199,8 @@ def _with_channels(pixels: np.ndarray) -> np.ndarray:
 
 def _normalise(
     image: Image.Image, lower: Image.Image | None, white: int, is_wide: bool
-) -> tuple[Image.Image, list[str], int]:
-    """Returns an upright image of mode L or RGB, how it differs from the file, and its peak.
+) -> tuple[Image.Image, list[str], np.ndarray | None]:
+    """Returns an upright image of mode L or RGB, how it differs from the file, and its wide pixels.
 
     Args:
         image: As Pillow reads it.
@@ -220,10 +224,10 @@ def _normalise(
     if upright.mode.startswith("I;16") or (upright.mode == "I" and image.format == "PPM"):
         values = np.asarray(upright).astype(np.uint16)
         pixels = to_eight_bits(values, white)
-        return Image.fromarray(pixels), changes + sixteen_bit_changes(pixels), int(values.max())
-    peak = 0
+        return Image.fromarray(pixels), changes + sixteen_bit_changes(pixels), values
+    wide = None
     if lower is not None:
-        upright, peak = join_bits(upright, ImageOps.exif_transpose(lower), white)
+        upright, wide = join_bits(upright, ImageOps.exif_transpose(lower), white)
     if is_wide:
         colours = np.asarray(upright)[..., : 1 if upright.mode == "LA" else 3]  # Without alpha.
         changes += sixteen_bit_changes(colours)
@@ -234,7 +238,7 @@ def _normalise(
             "whose range is unknown. Convert them to 8 bits.",
         )
     gray_or_rgb, change = to_gray_or_rgb(upright)
-    return gray_or_rgb, changes + change, peak
+    return gray_or_rgb, changes + change, wide
 
 
 def _as_png(image: Image.Image) -> bytes:

@@ -82,8 +82,8 @@ def open_lower_bits(content: bytes, formats: tuple[str, ...]) -> ImageFile.Image
     return image
 
 
-def join_bits(upper: Image.Image, lower: Image.Image, white: int) -> tuple[Image.Image, int]:
-    """Returns an 8-bit image of RGB or RGBA, and the largest value of its colours.
+def join_bits(upper: Image.Image, lower: Image.Image, white: int) -> tuple[Image.Image, np.ndarray]:
+    """Returns an 8-bit image of RGB or RGBA, and its 16-bit values [height, width, 3 or 4].
 
     Args:
         upper: Of the upper 8 bits of each channel.
@@ -93,4 +93,4 @@ def join_bits(upper: Image.Image, lower: Image.Image, white: int) -> tuple[Image
     values = np.asarray(upper).astype(np.uint16) << 8 | np.asarray(lower)
     colours, alpha = values[..., :3], values[..., 3:]
     pixels = [to_eight_bits(colours, white), to_eight_bits(alpha, FULL_WHITE)]
-    return Image.fromarray(np.concatenate(pixels, axis=-1)), int(colours.max())
+    return Image.fromarray(np.concatenate(pixels, axis=-1)), values

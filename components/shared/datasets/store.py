@@ -33,7 +33,8 @@ __all__ = [
 # image shows: splits are made and balance is judged by them, whatever the task.
 # `image` holds uint8 [height, width, channels] pixels when `encoding` is `raw`, else a JPEG or PNG
 # file that decodes to 8-bit gray or RGB as it is: import has already applied EXIF rotation, colour
-# conversion and so on.
+# conversion and so on. `sha256` is of shape and pixels; `source_sha256` of those before 16 bits were
+# scaled by the brightest pixel of the set, so that it stays when other images come.
 SCHEMA = pa.schema(
     [
         ("image", pa.binary()),
@@ -44,6 +45,7 @@ SCHEMA = pa.schema(
         ("labels", pa.list_(pa.int32())),
         ("path", pa.string()),
         ("sha256", pa.binary(32)),
+        ("source_sha256", pa.binary(32)),
         ("signature", pa.binary(64)),
     ]
 )

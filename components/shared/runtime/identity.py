@@ -32,7 +32,7 @@ __all__ = [
 # What trainings read; the images of the other splits change no weight.
 _TRAINED_ON = ("train", "validation")
 # Columns that say nothing about targets.
-_NO_TARGETS = (*PIXEL_COLUMNS, "path", "sha256", "signature")
+_NO_TARGETS = (*PIXEL_COLUMNS, "path", "sha256", "source_sha256", "signature")
 _SHORT = 16
 
 

@@ -20,7 +20,7 @@ def split_of_digests(folder):
     return {
         digest: split
         for split in SPLITS
-        for digest in open_split(folder, split)["sha256"].to_pylist()
+        for digest in open_split(folder, split)["source_sha256"].to_pylist()
     }
 
 
@@ -87,6 +87,27 @@ def test_a_new_near_duplicate_goes_where_the_known_image_is(tmp_path, split):
     import_known(source, tmp_path / "2", known, seed=1)
     held = open_split(tmp_path / "2", split)["path"].to_pylist()
     assert copy.relative_to(source).as_posix() in held
+
+
+def test_a_brighter_image_leaves_the_others_known(tmp_path):
+    source, random = tmp_path / "photos", np.random.default_rng(0)
+
+    def save(name, brightest):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, brightest, (16, 16), np.uint16)).save(source / name)
+
+    for index in range(60):
+        save(f"{'cat' if index % 2 else 'dog'}/{index}.png", 2**10)
+    first, known = import_known(source, tmp_path / "1", KnownImages(), seed=0)
+    before = split_of_digests(tmp_path / "1")
+    for index in range(4):
+        save(f"cat/bright-{index}.png", 2**14)
+    # Another white level for all images, and another seed.
+    second, _ = import_known(source, tmp_path / "2", known, seed=1)
+    assert (first.white_level, second.white_level) == (2**10 - 1, 2**14 - 1)
+    after = split_of_digests(tmp_path / "2")
+    assert before.items() <= after.items()
+    assert len(after) == 64
 
 
 def test_splits_that_the_source_gives_go_before(tmp_path, save_images):

@@ -61,6 +61,7 @@ def write_dataset(
     for split, rows in rows_of.items():
         with SplitWriter(folder, split) as writer:
             for index in rows:
+                digest = hashlib.sha256(images[index].tobytes()).digest()
                 writer.write(
                     {
                         "image": encode_raw(images[index]),
@@ -70,7 +71,8 @@ def write_dataset(
                         "channels": 1,
                         "labels": labels[index],
                         "path": f"{split}/{index}.png",
-                        "sha256": hashlib.sha256(images[index].tobytes()).digest(),
+                        "sha256": digest,
+                        "source_sha256": digest,
                         "signature": bytes(64),
                     }
                 )

@@ -100,7 +100,7 @@ def test_the_first_model_is_the_champion(compare, evaluated, tmp_path):
     held = evaluation.champion
     assert (held.decision, held.promotes, held.champion) == ("first", True, "")
     known = read_known_images(tmp_path / "out" / IMAGES_FILE)
-    digests = open_split(evaluated[0].dataset_dir, "test")["sha256"]
+    digests = open_split(evaluated[0].dataset_dir, "test")["source_sha256"]
     assert set(known.splits_of(digests)) == {"test"}
     model = (tmp_path / "out/model.keras").read_bytes()
     assert held.version.endswith(f"-{hashlib.sha256(model).hexdigest()[:8]}")

@@ -20,7 +20,7 @@ def write(folder, **splits):
         with SplitWriter(folder, split) as writer:
             for number in numbers:
                 empty = dict.fromkeys(SCHEMA.names)
-                writer.write({**empty, "sha256": digest(number)})
+                writer.write({**empty, "source_sha256": digest(number)})
     return folder
 
 
@@ -55,7 +55,7 @@ def test_the_file_holds_33_bytes_an_image_and_comes_back(tmp_path):
     dataset = write(tmp_path / "1", train=[1])
     drawn = np.frombuffer(os.urandom(32 * 20_000), "V32")
     batch = pa.RecordBatch.from_pydict(
-        dict.fromkeys(SCHEMA.names, [None] * len(drawn)) | {"sha256": drawn.tolist()}, SCHEMA
+        dict.fromkeys(SCHEMA.names, [None] * len(drawn)) | {"source_sha256": drawn.tolist()}, SCHEMA
     )
     with SplitWriter(dataset, "test") as writer:
         writer.write_batch(batch)
