@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from kfp_vision.components.shared.runtime.atomic_files import whole_file
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage.buckets import Bucket, open_bucket
 from kfp_vision.components.shared.runtime.storage.errors import StorageError, explained
@@ -70,13 +71,8 @@ def files_below(name: str, source: Path) -> Iterator[tuple[str, Path]]:
 
 def copy_local(source: Path, target: Path) -> None:
     """Copies a local file over another; who reads it sees either of them whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{uuid.uuid4().hex}")
-    try:
+    with whole_file(target) as partial:
         shutil.copyfile(source, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _publish(files: Mapping[str, Path], bucket: Bucket, prefix: str) -> None:
