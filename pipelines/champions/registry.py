@@ -16,13 +16,15 @@ from kfp_vision.components.shared.champions.store import (
     version_uri,
 )
 
-__all__ = ["lineage_properties", "register_version"]
+__all__ = ["lineage_properties", "model_artifact", "register_version"]
 
 # In the order in which a server would serve them.
 _FORMATS = {
     "model/model.onnx": "onnx",
     "model/saved_model": "saved_model",
     "model/model.keras": "keras",
+    "model/model.tflite": "tflite",
+    "model/model_int8.tflite": "tflite",
 }
 _PORTS = {"http": 80, "https": 443}
 
@@ -51,7 +53,8 @@ def register_version(uri: str, version: str, registry: str, name: str) -> str:
     if not version:
         raise ValueError(f"A version must be named, or be the champion. Received: none in {uri!r}")
     lineage = read_lineage(uri, version)
-    properties = lineage_properties(lineage, version_uri(uri, version))
+    place = version_uri(uri, version)
+    properties, artifact = lineage_properties(lineage, place), model_artifact(lineage, place)
     try:
         from model_registry import ModelRegistry
         from model_registry.exceptions import StoreError
@@ -70,9 +73,7 @@ def register_version(uri: str, version: str, registry: str, name: str) -> str:
                 is_secure=address.scheme == "https",
                 log_level=logging.ERROR,
             )
-        is_there = client.get_registered_model(name) is not None
-        if not (is_there and client.get_model_version(name, version)):
-            _register(client, uri, lineage, name, properties)
+        _register(client, lineage, name, artifact, properties)
         for each in client.get_model_versions(name):
             held = {**each.custom_properties, **(properties if each.name == version else {})}
             held["champion"] = each.name == champion
@@ -89,19 +90,45 @@ def register_version(uri: str, version: str, registry: str, name: str) -> str:
 
 
 def _register(
-    client: Any, uri: str, lineage: Lineage, name: str, properties: dict[str, Any]
+    client: Any,
+    lineage: Lineage,
+    name: str,
+    artifact: tuple[str, str],
+    properties: dict[str, Any],
 ) -> None:
-    place = version_uri(uri, lineage.version)
-    path = next(path for path in _FORMATS if any(file.startswith(path) for file in lineage.files))
-    client.register_model(
-        name,
-        f"{place}/{path}",
-        version=lineage.version,
-        model_format_name=_FORMATS[path],
-        model_format_version="1",
-        version_description=lineage.comparison["sentence"],
-        metadata=properties,
-    )
+    """Writes a version and its artifact; either may be there already, of a call that was killed."""
+    uri, model_format = artifact
+    kind = {"model_format_name": model_format, "model_format_version": "1"}
+    is_there = client.get_registered_model(name) is not None
+    held = client.get_model_version(name, lineage.version) if is_there else None
+    if held is None:
+        client.register_model(
+            name,
+            uri,
+            version=lineage.version,
+            version_description=lineage.comparison["sentence"],
+            metadata=properties,
+            **kind,
+        )
+    elif client.get_model_artifact(name, lineage.version) is None:
+        # The client has no public call for an artifact alone.
+        client.async_runner(client._register_model_artifact(held, name, uri, **kind))
+
+
+def model_artifact(lineage: Lineage, place: str) -> tuple[str, str]:
+    """Returns the URI of the model of a version that a server would take, and its format.
+
+    Args:
+        lineage: Of the version.
+        place: URI of the version.
+
+    Raises:
+        ValueError: It has no model.
+    """
+    for path, name in _FORMATS.items():
+        if any(file == path or file.startswith(f"{path}/") for file in lineage.files):
+            return f"{place}/{path}", name
+    raise ValueError(f"A version must have one of {', '.join(_FORMATS)}. Received: {place}")
 
 
 def lineage_properties(lineage: Lineage, place: str) -> dict[str, Any]:

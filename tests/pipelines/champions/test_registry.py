@@ -1,9 +1,11 @@
 """Versions in a Kubeflow Model Registry: a running one, where MODEL_REGISTRY_URL names it."""
 
+import dataclasses
 import json
 import os
 import urllib.request
 import uuid
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,8 +14,10 @@ from kfp_vision.components.shared.champions.store import (
     Lineage,
     add_version,
     promote,
+    read_lineage,
 )
-from kfp_vision.pipelines.champions.registry import register_version
+from kfp_vision.components.shared.runtime.storage.manifests import FileRecord
+from kfp_vision.pipelines.champions.registry import model_artifact, register_version
 
 
 @pytest.fixture
@@ -70,6 +74,45 @@ def test_lineage_reaches_the_registry(uri, registry):
     assert len(versions["v2"]["sha256 model/model.onnx"]["string_value"]) == 64
     artifacts = {each["uri"] for each in found(registry, "model_artifacts")}
     assert {f"{uri}/versions/{version}/model/model.onnx" for version in versions} <= artifacts
+
+
+def test_a_version_without_its_artifact_is_repaired(uri, registry):
+    from model_registry import ModelRegistry
+
+    name, address = f"photos-{uuid.uuid4().hex}", urlsplit(registry)
+    client = ModelRegistry(
+        f"http://{address.hostname}", address.port, author="test", is_secure=False
+    )
+    # As a call that is killed between the two leaves it.
+    model = client.async_runner(client._register_model(name, owner="test"))
+    client.async_runner(client._register_new_version(model, "v1", "test"))
+    assert client.get_model_artifact(name, "v1") is None
+    register_version(uri, "v1", registry, name)
+    assert client.get_model_artifact(name, "v1").uri == f"{uri}/versions/v1/model/model.onnx"
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["model/model.tflite"], ("versions/v1/model/model.tflite", "tflite")),
+        (["model/model_int8.tflite", "report.html"], ("model_int8.tflite", "tflite")),
+        (["model/saved_model/saved_model.pb"], ("versions/v1/model/saved_model", "saved_model")),
+        (["model/model.keras", "model/model.onnx"], ("model/model.onnx", "onnx")),
+    ],
+)
+def test_the_artifact_is_the_model_that_there_is(uri, files, found):
+    lineage = dataclasses.replace(
+        read_lineage(uri, "v1"), files=dict.fromkeys(files, FileRecord(0, ""))
+    )
+    artifact, model_format = model_artifact(lineage, f"{uri}/versions/v1")
+    assert artifact.endswith(found[0])
+    assert model_format == found[1]
+
+
+def test_a_version_without_a_model_is_refused(uri):
+    lineage = dataclasses.replace(read_lineage(uri, "v1"), files={})
+    with pytest.raises(ValueError, match="A version must have one of"):
+        model_artifact(lineage, uri)
 
 
 @pytest.mark.parametrize("url", ["registry:8080", "ftp://registry", ""])
