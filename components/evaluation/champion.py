@@ -1,7 +1,8 @@
 """The gate: a model and the champion on the same test images, N of them.
 
 The frozen test set are the test images of the champion that are still in the test split, the newest
-those that it has not known. Images that either model was trained on are left out.
+those that it has not known. Images that either model was trained on are left out. Where the model
+has more classes, the images of those that the champion knows are judged on their own, too.
 """
 
 import contextlib
@@ -9,10 +10,9 @@ import dataclasses
 import hashlib
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,7 @@ from kfp_vision.components.shared.artifacts.champion_comparison import (
     ChampionComparison,
     ComparedPart,
     Decision,
+    PartName,
 )
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
@@ -62,12 +63,14 @@ class Champion:
         uri: The folder of champions.
         version: Name of the champion; empty without one.
         folder: Holds its files; None without one.
+        below_best: What it is below the best champion of its line, see `champion_rules.py`.
     """
 
     gate: Gate
     uri: str
     version: str = ""
     folder: Path | None = None
+    below_best: float = 0.0
 
     def known_images(self) -> KnownImages:
         """Returns the images that the champion has known; none without one."""
@@ -95,18 +98,29 @@ class ScoredTest:
     cache: ImageCache | None = None
 
     def digests(self, split: str) -> pa.Array:
-        """Returns the `source_sha256` of the images of a split; none where there is no such split."""
+        """Returns `source_sha256` of the images of a split; none where there is no such split."""
         if split not in self.info.splits:
             return pa.array([], pa.binary(32))
         return open_split(self.dataset_dir, split)["source_sha256"].combine_chunks()
 
-    def compared(self, known: KnownImages) -> dict[str, np.ndarray]:
-        """Returns the rows, int, of the images to compare: of `all`, `frozen` and `newest`."""
+    def compared(self, known: KnownImages, classes: Collection[str]) -> dict[PartName, np.ndarray]:
+        """Returns the rows, int, of the images to compare: of all parts.
+
+        Args:
+            known: To the champion.
+            classes: That it knows.
+        """
         tested = self.digests("test")
         trained = pa.concat_arrays([self.digests("train"), self.digests("validation")])
         before, own = known.splits_of(tested), pc.is_in(tested, value_set=trained).to_numpy(False)
         frozen, newest = (before == "test") & ~own, (before == "") & ~own
-        masks = {"all": frozen | newest, "frozen": frozen, "newest": newest}
+        masks: dict[PartName, np.ndarray] = {"all": frozen | newest, "frozen": frozen}
+        masks["newest"] = newest
+        added = {index for index, name in enumerate(self.info.classes) if name not in classes}
+        if added:
+            labels = open_split(self.dataset_dir, "test")["labels"].to_pylist()
+            old = np.array([added.isdisjoint(each) for each in labels], bool)
+            masks["old_classes"] = masks["all"] & old
         return {name: np.flatnonzero(mask) for name, mask in masks.items()}
 
 
@@ -129,8 +143,11 @@ def fetched_champion(uri: str, version: str, gate: Gate) -> Iterator[Champion | 
         yield Champion(gate, uri)
     else:
         with tempfile.TemporaryDirectory(prefix="kfp-vision-") as scratch:
-            fetch_version(uri, version, (*CHAMPION_FILES, IMAGES_FILE), Path(scratch))
-            yield Champion(gate, uri, version, Path(scratch))
+            names = (*CHAMPION_FILES, IMAGES_FILE)
+            comparison = fetch_version(uri, version, names, Path(scratch)).comparison
+            # Who promotes a model by hand, against its comparison, begins a new line.
+            below = comparison.get("below_best", 0.0) if comparison.get("promotes") else 0.0
+            yield Champion(gate, uri, version, Path(scratch), below)
 
 
 def version_name(model: Path) -> str:
@@ -161,7 +178,7 @@ def compare_with_champion(
     if TASKS[card.task].one_class != TASKS[test.info.task].one_class:
         tasks = f"it is for {card.task}, the model for {test.info.task}."
         return _not_comparable(champion, version, test, tasks)
-    rows = test.compared(champion.known_images())
+    rows = test.compared(champion.known_images(), card.classes)
     left_out = test.info.splits["test"] - len(rows["all"])
     if not len(rows["all"]):
         reason = f"one of the two was trained on all {left_out} test images."
@@ -189,20 +206,22 @@ def compare_with_champion(
         theirs = ours
     parts = [
         _score_part(test, name, ours, theirs, np.isin(rows["all"], rows[name]), bootstrap)
-        for name in ("all", "frozen", "newest")
+        for name in rows
         if len(rows[name])
     ]
     whole = parts[0]
     if whole.difference is None:
         reason = f"{test.primary} is not defined on the {whole.num_images} images to compare."
         return _not_comparable(champion, version, test, reason, left_out=left_out)
-    decision: Decision = "same"
-    if not is_same:
-        low, high = whole.difference["ci95"]
-        decision = decide(low, high, champion.gate.margin)
-    sentence = explain(decision, champion.gate, champion.version, test.primary, whole)
+    decision, deciding, below = _judge(champion, parts)
+    if is_same:
+        decision = "same"
+    sentence = explain(
+        decision, champion.gate, champion.version, test.primary, deciding, champion.below_best
+    )
     return dataclasses.replace(
         _comparison(champion, version, test, decision, sentence),
+        below_best=below,
         parts=parts,
         left_out=left_out,
         classes_added=[name for name in classes if name not in card.classes],
@@ -211,9 +230,34 @@ def compare_with_champion(
     )
 
 
+def _judge(
+    champion: Champion, parts: Sequence[ComparedPart]
+) -> tuple[Decision, ComparedPart, float]:
+    """Returns the decision, the part that has made it, and what the model is below the best.
+
+    The champion gets no image of a class right that it does not know: that must not make up for a
+    fall on the others, which are judged first.
+
+    Args:
+        champion: With its rule.
+        parts: The first one of all images, with a difference.
+    """
+    judged = [each for each in parts if each.name == "old_classes" and each.difference]
+    judged.append(parts[0])
+    differences = [each.difference or {} for each in judged]
+    margin, below = champion.gate.margin, champion.below_best
+    decisions = [
+        decide(held["ci95"][0], held["ci95"][1], margin, held["value"], below)
+        for held in differences
+    ]
+    failed = (n for n, each in enumerate(decisions) if each not in ("better", "not_worse"))
+    number = next(failed, len(judged) - 1)
+    return decisions[number], judged[number], max(0.0, below - differences[0]["value"])
+
+
 def _score_part(
     test: ScoredTest,
-    name: Literal["all", "frozen", "newest"],
+    name: PartName,
     ours: Records,
     theirs: Records,
     mask: np.ndarray,

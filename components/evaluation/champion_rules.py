@@ -3,6 +3,10 @@
 d is the primary metric of the model minus that of the champion, [l, h] its 95 % interval, m the
 margin. `better`: l > 0. `not_worse`: l > -m, a test of non-inferiority at 2.5 %. `worse`: h < 0.
 `undecided`: none of these, the images are too few to tell.
+
+b is what the champion is below the best of its line: 0 for a first or hand-picked one, and
+max(0, b - d) for the one that follows it. `drifted`: not worse, but d - b < -m. So the champions of
+a year together lose no more than the margin of one, as far as the test images can measure it.
 """
 
 import dataclasses
@@ -48,22 +52,33 @@ class Gate:
         return decision in ("first", "better", self.rule)
 
 
-def decide(low: float, high: float, margin: float) -> Decision:
+def decide(
+    low: float, high: float, margin: float, difference: float = 0.0, below: float = 0.0
+) -> Decision:
     """Returns the decision.
 
     Args:
         low: l.
         high: h.
         margin: m.
+        difference: d.
+        below: b.
     """
     if low > 0:
         return "better"
     if low > -margin:
-        return "not_worse"
+        return "drifted" if difference - below < -margin else "not_worse"
     return "worse" if high < 0 else "undecided"
 
 
-def explain(decision: Decision, gate: Gate, champion: str, primary: str, part: ComparedPart) -> str:
+def explain(
+    decision: Decision,
+    gate: Gate,
+    champion: str,
+    primary: str,
+    part: ComparedPart,
+    below: float = 0.0,
+) -> str:
     """Returns the decision and its figures in one or two sentences.
 
     Args:
@@ -71,7 +86,8 @@ def explain(decision: Decision, gate: Gate, champion: str, primary: str, part: C
         gate: The rule.
         champion: Name of the version.
         primary: The metric.
-        part: All images that were compared.
+        part: The images that have decided.
+        below: b.
     """
     figures = _figures(primary, part)
     if decision == "same":
@@ -84,6 +100,11 @@ def explain(decision: Decision, gate: Gate, champion: str, primary: str, part: C
         return f"{start} It is not worse, but not clearly better, as the rule `better` asks."
     if decision == "worse":
         return f"{start} It is clearly worse."
+    if decision == "drifted":
+        return (
+            f"{start} The champion is {below:.4f} below the best one before it: together that is "
+            f"more than {gate.margin:g}."
+        )
     return f"{start} {_more_images(gate, part)}"
 
 
@@ -92,9 +113,10 @@ def _figures(primary: str, part: ComparedPart) -> str:
     assert part.champion
     assert part.difference
     low, high = part.difference["ci95"]
+    which = " of the classes that the champion knows" if part.name == "old_classes" else ""
     return (
         f"{primary} {part.model['value']:.4f} against {part.champion['value']:.4f} on "
-        f"{part.num_images:,} images, difference {part.difference['value']:+.4f} "
+        f"{part.num_images:,} images{which}, difference {part.difference['value']:+.4f} "
         f"(95 % interval {low:+.4f} to {high:+.4f})."
     )
 

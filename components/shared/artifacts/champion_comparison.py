@@ -3,10 +3,13 @@
 import dataclasses
 from typing import Any, Literal
 
-__all__ = ["ChampionComparison", "ChampionRule", "ComparedPart", "Decision"]
+__all__ = ["ChampionComparison", "ChampionRule", "ComparedPart", "Decision", "PartName"]
 
 ChampionRule = Literal["not_worse", "better"]
-Decision = Literal["first", "same", "better", "not_worse", "undecided", "worse", "not_comparable"]
+Decision = Literal[
+    "first", "same", "better", "not_worse", "drifted", "undecided", "worse", "not_comparable"
+]
+PartName = Literal["all", "frozen", "newest", "old_classes"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,14 +17,14 @@ class ComparedPart:
     """Both models on the same images.
 
     Attributes:
-        name: `all` compared images, those of the `frozen` test set, or the `newest`: test images
-            that the champion has not known.
+        name: `all` compared images, those of the `frozen` test set, the `newest` (test images that
+            the champion has not known), or those of the `old_classes`, which the champion knows.
         num_images: How many.
         model, champion: `{"value", "ci95"}` of the primary metric; None where it is not defined.
         difference: The same of the model minus the champion, by paired resamples.
     """
 
-    name: Literal["all", "frozen", "newest"]
+    name: PartName
     num_images: int
     model: dict[str, Any] | None = None
     champion: dict[str, Any] | None = None
@@ -38,12 +41,16 @@ class ChampionComparison:
         created_at: When it was compared; UTC, ISO 8601.
         champion: The version that it was compared with; empty without one.
         decision: `first` (there is no champion), `same` (the model is the champion), `better`,
-            `not_worse`, `undecided`, `worse`, or `not_comparable`.
+            `not_worse`, `drifted` (not worse than the champion, but, with what the champions have
+            lost before, by more than the margin), `undecided`, `worse`, or `not_comparable`.
         promotes: Whether the model is to replace the champion, by the rule.
         sentence: The decision with its figures.
         rule, margin: Of the run.
         primary: The metric that decides.
-        parts: `all`, then those of `frozen` and `newest` that have images.
+        below_best: What the champions have lost since the best of them, this model being one: of
+            the primary metric, at least 0.
+        parts: `all`, then those of `frozen`, `newest` and, where the model knows more classes than
+            the champion, `old_classes` that have images.
         left_out: Test images that either model was trained on.
         classes_added, classes_removed: Those that the champion does not know, and those that only
             it knows.
@@ -60,6 +67,7 @@ class ChampionComparison:
     rule: str
     margin: float
     primary: str
+    below_best: float = 0.0
     parts: list[ComparedPart] = dataclasses.field(default_factory=list)
     left_out: int = 0
     classes_added: list[str] = dataclasses.field(default_factory=list)

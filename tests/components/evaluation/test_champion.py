@@ -16,12 +16,15 @@ from digits_artifacts import Trained, write_dataset
 from kfp_vision.components.evaluation.champion import (
     Champion,
     ScoredTest,
+    _judge,
+    _score_part,
     compare_with_champion,
     fetched_champion,
 )
 from kfp_vision.components.evaluation.champion_model import map_classes, open_champion
 from kfp_vision.components.evaluation.champion_rules import Gate
 from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
+from kfp_vision.components.shared.artifacts.champion_comparison import PartName
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
@@ -157,6 +160,43 @@ def test_a_model_that_is_known_to_be_worse_is_refused(evaluated, crown, gate, de
 
 
 @pytest.mark.parametrize("trained", ["multiclass"], indirect=True)
+def test_what_the_champions_have_lost_counts(evaluated, crown):
+    trained, evaluation, _ = evaluated
+    accuracy = evaluation.metrics["test"]["accuracy"]["value"]
+    champion = dataclasses.replace(crown(), gate=Gate("not_worse", 0.5))
+    model = answers(trained, trained.dataset_dir, share_wrong=0.3)
+    first: Any = compare_with_champion(champion, "v2", model, (200, 0))
+    lost = -first.parts[0].difference["value"]
+    assert first.below_best == pytest.approx(lost)
+    assert lost == pytest.approx(accuracy - first.parts[0].model["value"])
+    fallen = dataclasses.replace(champion, below_best=0.5 - lost / 2)
+    second = compare_with_champion(fallen, "v2", model, (200, 0))
+    assert (second.decision, second.promotes) == ("drifted", False)
+
+
+@pytest.mark.parametrize("trained", ["multiclass"], indirect=True)
+def test_added_classes_do_not_make_up_for_a_fall(evaluated, tmp_path):
+    """The champion knows eight digits, all right; the model ten, with a tenth wrong."""
+    trained, _, _ = evaluated
+    info = read_json(DatasetInfo, trained.dataset_dir / "dataset.json")
+    test = answers(trained, trained.dataset_dir, share_wrong=0.1)
+    labels = test.records["label"]
+    parts: list[Any] = []
+    rows = test.compared(KnownImages(), info.classes[:8])
+    assert set(labels[rows["old_classes"]]) == set(range(8))
+    assert len(rows["old_classes"]) < len(rows["all"]) == len(labels)
+    knows = np.eye(10, dtype=np.float32)[np.where(labels < 8, labels, 0)]
+    theirs = {"label": labels, "probabilities": knows}
+    names: tuple[PartName, ...] = ("all", "old_classes")
+    for name in names:
+        mask = np.isin(np.arange(len(labels)), rows[name])
+        parts.append(_score_part(test, name, test.records, theirs, mask, (200, 0)))
+    decision, deciding, _ = _judge(Champion(Gate(), "champions", "v1", tmp_path), parts)
+    assert parts[0].difference["ci95"][0] > 0
+    assert (decision, deciding.name) == ("worse", "old_classes")
+
+
+@pytest.mark.parametrize("trained", ["multiclass"], indirect=True)
 def test_classes_are_found_by_their_names(compare, crown, evaluated):
     trained, _, folder = evaluated
     order = np.random.default_rng(0).permutation(10)
@@ -180,6 +220,7 @@ def test_added_and_removed_classes_are_named(compare, crown, evaluated):
     assert held.classes_added == ["digit 8", "digit 9"]
     assert held.classes_removed == ["letter"]
     assert held.decision == "better"
+    assert [part.name for part in held.parts] == ["all", "frozen", "old_classes"]
 
 
 def test_probabilities_by_name():
@@ -284,10 +325,11 @@ def test_a_champion_comes_from_its_folder(crown, tmp_path):
     none: Any
     champion, uri = crown(), str(tmp_path / "champions")
     imported = ImportFacts("", "", 0)
-    lineage = Lineage("v1", "", "", "", imported, "", {}, "accuracy", {}, {}, {})
+    comparison = {"promotes": True, "below_best": 0.01}
+    lineage = Lineage("v1", "", "", "", imported, "", {}, "accuracy", {}, comparison, {})
     add_version(uri, {"": champion.folder}, lineage)
     with fetched_champion(uri, "v1", Gate()) as fetched:
-        assert fetched.version == "v1"
+        assert (fetched.version, fetched.below_best) == ("v1", 0.01)
         assert len(fetched.known_images()) == 1797
         open_champion(fetched.folder)
     with fetched_champion(uri, "", Gate()) as none:

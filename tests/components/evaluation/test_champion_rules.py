@@ -26,6 +26,20 @@ def test_the_interval_decides(low, high, decision, not_worse, better):
     assert Gate("better", 0.02).opens(decision) == better
 
 
+def test_champions_of_a_year_lose_no_more_than_the_margin():
+    """Each model is 0.008 below the one before, and surely within the margin of it."""
+    metric, best, below, promoted = 0.9, 0.9, 0.0, 0
+    for _ in range(50):
+        decision = decide(-0.018, 0.002, 0.02, -0.008, below)
+        if Gate("not_worse", 0.02).opens(decision):
+            metric, below, promoted = metric - 0.008, below + 0.008, promoted + 1
+    assert promoted == 2
+    assert best - metric <= 0.02
+    # What is as good as the champion, or better, still replaces it.
+    assert decide(-0.01, 0.01, 0.02, 0.0, below) == "not_worse"
+    assert decide(0.001, 0.02, 0.02, 0.01, below) == "better"
+
+
 def test_what_was_not_compared_opens_no_gate_but_the_first():
     for gate in (Gate("not_worse"), Gate("better")):
         assert gate.opens("first")
@@ -103,7 +117,13 @@ def part(value, low, high, num_images=100):
         # Half a width of 0.06 must become one of 0.02: nine times the images.
         ("undecided", "not_worse", part(0.0, -0.06, 0.06), "takes about 900 test images"),
         ("same", "not_worse", part(0.0, 0.0, 0.0), "predicts the same of every image"),
+        (
+            "drifted",
+            "not_worse",
+            part(-0.015, -0.019, 0.0),
+            "0.0100 below the best one before it: together that is more than 0.02",
+        ),
     ],
 )
 def test_the_sentence_says_why(decision, rule, figures, message):
-    assert message in explain(decision, Gate(rule, 0.02), "v1", "accuracy", figures)
+    assert message in explain(decision, Gate(rule, 0.02), "v1", "accuracy", figures, 0.01)
