@@ -171,7 +171,7 @@ def inputs_for(arguments: Any, version: Version) -> dict[str, Any]:
         elif field.name != SHAPE and value != field.default:
             raise ValueError(
                 f"A parameter must be one of the version {version.name}. Received: {field.name}="
-                f"{value!r}. Leave `--version` out: `submit` publishes one that knows it."
+                f"{value!r}. Without a version, that of this package is published, which knows it."
             )
     return given
 

@@ -79,7 +79,7 @@ def find_version(client: kfp.Client, name: str, pipeline: str = PIPELINE) -> Ver
     if not pipeline_id:
         raise ValueError(
             f"A version must be one of the pipeline {pipeline}. Received: {name!r}, and a server "
-            "without that pipeline. Leave `--version` out: `submit` publishes one."
+            "without that pipeline. Without a version, that of this package is published."
         )
     found = _version(client, pipeline_id, name)
     if found is None:

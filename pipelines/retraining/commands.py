@@ -79,7 +79,13 @@ def apply_schedules(
     schedules = read_schedules(file)
     client = connect(host, namespace, ca_cert)
     for schedule in schedules:
-        print(f"{schedule.name}: {apply_schedule(client, schedule)}")
+        outcome, going_on = apply_schedule(client, schedule)
+        print(f"{schedule.name}: {outcome}")
+        for run in going_on:
+            print(
+                f"{schedule.name}: run {run} of the schedule before goes on, and the next one does "
+                f"not wait for it. `kfp-vision cancel {run}` ends it."
+            )
 
 
 def list_schedules(host: Host = "", namespace: Namespace = "", ca_cert: CaCert = "") -> None:

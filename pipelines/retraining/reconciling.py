@@ -22,7 +22,7 @@ from kfp_vision.pipelines.cluster.submission import check_places, inputs_for, ma
 from kfp_vision.pipelines.cluster.versions import Version, find_version, publish_version
 from kfp_vision.pipelines.retraining.cron import read_zone, server_cron
 from kfp_vision.pipelines.retraining.schedule_file import Schedule
-from kfp_vision.pipelines.retraining.triggers import LocalTime
+from kfp_vision.pipelines.retraining.triggers import CREATED_AT, LocalTime
 
 __all__ = ["Outcome", "apply_schedule", "delete_schedule", "list_schedules"]
 
@@ -32,12 +32,17 @@ _PIPELINE = "kfp-vision-retraining"
 # Starts the description of every schedule that is made here; those of others are left alone.
 _MADE_HERE = "Made by `kfp-vision schedule apply`"
 _PAGE = 100
+_ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
-def apply_schedule(client: kfp.Client, schedule: Schedule) -> Outcome:
+def apply_schedule(client: kfp.Client, schedule: Schedule) -> tuple[Outcome, list[str]]:
     """Makes a schedule on the server what its file says.
 
-    Runs that are under way go on; those to come are the new one's.
+    Runs that are under way go on; those to come are the new one's, for which the server does not
+    count them: one of each may run at the same time.
+
+    Returns:
+        What was done, and the IDs of the runs under way of schedules that were deleted.
 
     Raises:
         ValueError: A parameter cannot be used on a cluster, there is no such version, or a
@@ -54,9 +59,10 @@ def apply_schedule(client: kfp.Client, schedule: Schedule) -> Outcome:
     if not same:
         _create(client, wanted, profile.service_account)
     stale = [each for each in found if each not in same[:1]]
+    going_on = [run for each in stale for run in _under_way(client, each)]
     for each in stale:
         _delete(client, each)
-    return "created" if not found else "replaced" if stale else "unchanged"
+    return "created" if not found else "replaced" if stale else "unchanged", going_on
 
 
 def delete_schedule(client: kfp.Client, name: str) -> bool:
@@ -94,7 +100,7 @@ def _wanted(client: kfp.Client, schedule: Schedule, profile: Profile) -> dict[st
         )
     cron, times = schedule.cron, LocalTime()
     if schedule.time_zone:
-        times = LocalTime(schedule.cron, schedule.time_zone)
+        times = LocalTime(schedule.cron, schedule.time_zone, CREATED_AT)
         cron = server_cron(schedule.cron, read_zone(schedule.time_zone), datetime.now(UTC))
     account = profile.service_account or "that of the server"
     return {
@@ -164,6 +170,21 @@ def _delete(client: kfp.Client, found: V2beta1RecurringRun) -> None:
     client._recurring_run_api.recurring_run_service_delete_recurring_run(
         recurring_run_id=found.recurring_run_id, propagation_policy="ORPHAN"
     )
+
+
+def _under_way(client: kfp.Client, found: V2beta1RecurringRun) -> list[str]:
+    """Returns the IDs of the newest runs of a schedule that have not ended."""
+    equals = {
+        "operation": "EQUALS",
+        "key": "recurring_run_id",
+        "stringValue": found.recurring_run_id,
+    }
+    listed = client.list_runs(
+        sort_by="created_at desc",
+        namespace=client.get_user_namespace() or None,
+        filter=json.dumps({"predicates": [equals]}),
+    )
+    return [each.run_id for each in listed.runs or [] if each.state not in _ENDED]
 
 
 def _found(client: kfp.Client, name: str) -> list[V2beta1RecurringRun]:

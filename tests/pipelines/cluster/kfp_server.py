@@ -137,6 +137,7 @@ class KfpServer:
         objects: `STORE/BUCKET/KEY` -> what the UI hands out of a store.
         recurring: Of the recurring runs.
         deleted: Recurring run -> how its runs were to be dealt with.
+        runs: Of recurring runs, the newest first.
         host: Where it listens, for the tests.
         ui: Whether this is the UI's server, in front of the API.
         away: How many requests are answered as by a gateway without a server behind it.
@@ -155,6 +156,7 @@ class KfpServer:
     objects: dict[str, bytes] = dataclasses.field(default_factory=dict)
     recurring: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     deleted: dict[str, str] = dataclasses.field(default_factory=dict)
+    runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     host: str = ""
     ui: bool = False
     away: int = 0
@@ -191,6 +193,7 @@ class KfpServer:
             ("POST", f"{v2}/recurringruns", self._create_recurring),
             ("DELETE", f"{v2}/recurringruns/([^/:]+)", self._delete_recurring),
             ("POST", f"{v2}/runs", self._create_run),
+            ("GET", f"{v2}/runs", self._list_runs),
             ("GET", f"{v2}/runs/([^/:]+)", self._get_run),
             ("POST", f"{v2}/runs/([^/:]+):terminate", self._terminate),
             ("GET", "/apis/v1beta1/runs/([^/:]+)", self._get_detail),
@@ -297,6 +300,11 @@ class KfpServer:
         self.run = {**body, "run_id": "run-0", "created_at": TIME, "state": "PENDING"}
         return _json(self.run)
 
+    def _list_runs(self, asked: Asked, query: dict[str, str]) -> Answer:
+        wanted = _wanted(query, "recurring_run_id")
+        found = [each for each in self.runs if each["recurring_run_id"] == wanted]
+        return _json({"runs": found, "total_size": len(found)} if found else {})
+
     def _get_run(self, asked: Asked, query: dict[str, str], run_id: str) -> Answer:
         if run_id != self.run.get("run_id"):
             return _error(f"Run {run_id} not found", 404)
@@ -352,12 +360,12 @@ def _error(message: str, status: int) -> Answer:
     return _json({"error": message, "code": 3, "message": message, "details": []}, status)
 
 
-def _wanted(query: dict[str, str]) -> str | None:
-    """Returns the name that a list is filtered by."""
+def _wanted(query: dict[str, str], key: str = "display_name") -> str | None:
+    """Returns the value of the key that a list is filtered by."""
     if not query.get("filter"):
         return None
     [predicate] = json.loads(query["filter"])["predicates"]
-    assert predicate["key"] == "display_name"
+    assert predicate["key"] == key
     return str(predicate.get("stringValue") or predicate.get("string_value"))
 
 

@@ -102,6 +102,23 @@ def test_what_differs_is_made_anew_and_the_old_one_deleted(server, schedule, old
     assert schedule("apply", text) == "photos: unchanged\n"
 
 
+def test_a_run_under_way_of_the_one_before_is_named(server, schedule):
+    schedule("apply")
+    (before,) = server.recurring
+    server.runs = [
+        {"run_id": name, "recurring_run_id": recurring, "state": state}
+        for name, recurring, state in (
+            ("run-3", before, "RUNNING"),
+            ("run-2", "other", "RUNNING"),
+            ("run-1", before, "SUCCEEDED"),
+        )
+    ]
+    replaced, named = schedule("apply", SCHEDULE.replace("0.05", "0.06")).splitlines()
+    assert replaced == "photos: replaced"
+    assert "run run-3 of the schedule before goes on" in named
+    assert "`kfp-vision cancel run-3`" in named
+
+
 def test_one_that_was_switched_off_by_hand_is_what_its_file_says_again(server, schedule):
     schedule("apply")
     for each in server.recurring.values():
@@ -128,6 +145,8 @@ def test_a_zone_is_given_to_the_server_as_hours_of_utc(server, schedule):
     assert made["trigger"]["cron_schedule"]["cron"] == "0 0 1,2 * * *"
     given = made["runtime_config"]["parameters"]
     assert (given["cron"], given["time_zone"]) == ("0 0 3 * * *", "Europe/Berlin")
+    # The server puts the time at which it makes a run in its place.
+    assert given["created_at"] == "[[CurrentTime]]"
 
 
 def test_those_of_others_are_left_alone(server, schedule):
@@ -150,6 +169,15 @@ def test_deleted_it_is_gone_and_deleted_again_it_is_not_there(server, schedule):
     assert schedule("delete", text) == "photos: not there\nbirds: not there\n"
 
 
+def test_a_version_on_a_server_without_the_pipeline_is_refused_in_words_of_the_file(
+    server, schedule
+):
+    server.pipelines.clear()
+    said = schedule("apply", code=2)
+    assert "Without a version, that of this package is published" in said
+    assert "submit" not in said
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -160,5 +188,9 @@ def test_deleted_it_is_gone_and_deleted_again_it_is_not_there(server, schedule):
     ],
 )
 def test_a_file_that_cannot_be_applied_changes_nothing(server, schedule, old, new, message):
-    assert message in schedule("apply", SCHEDULE.replace(old, new), code=2)
+    said = schedule("apply", SCHEDULE.replace(old, new), code=2)
+    assert message in said
+    # Words of another command.
+    assert "submit" not in said
+    assert "--version" not in said
     assert not [each for each in changes(server) if "recurringruns" in each]
