@@ -51,6 +51,7 @@ def scheduled_pipeline(trial_workers: int) -> Any:
         """Trains a model if there is anything new."""
         decision = _add(decide_retraining, arguments).set_caching_options(enable_caching=False)
         given = dict(decision.outputs)
+        given["seed"] = given.pop("run_seed")
         with dsl.If(given.pop("train") == True, name="train"):  # noqa: E712 - of a channel.
             _add_stages({**arguments, **given}, trial_workers)
 

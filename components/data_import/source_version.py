@@ -107,14 +107,15 @@ def list_source_files(
         for part, files in (("dataset", dataset), ("unlabeled", unlabeled))
         for path, version in (files or {}).items()
     )
-    return source_files(versions._asdict(), hashes)
+    # Versions are of names below the URI: those of another dataset may be the same.
+    return source_files({"dataset_uri": dataset_uri.rstrip("/"), **versions._asdict()}, hashes)
 
 
 def write_sources(folder: Path, *uris: Any) -> Versions:
     """Writes what `list_source_files` finds into a folder; returns the versions."""
     found = list_source_files(*uris)
     write_source_files(found, folder)
-    return Versions(**found.versions)
+    return Versions(*(found.versions[name] for name in Versions._fields))
 
 
 def labelled_files(
@@ -122,6 +123,7 @@ def labelled_files(
 ) -> Iterator[tuple[str, tuple[str, ...], int]]:
     """Yields the path, the labels and the `file_hash` of each image file of a dataset.
 
+    Images without a label are among them, where the source says that they show none of the classes.
     None of a set whose images lie in tables or arrays: its files say nothing of single images.
 
     Args:
@@ -134,7 +136,7 @@ def labelled_files(
     for sample in listing.samples:
         if isinstance(sample, Sample) and not isinstance(sample.content, Folder):
             break
-        if isinstance(sample, Sample) and sample.labels:
+        if isinstance(sample, Sample) and sample.split != "unlabeled":
             labels[sample.path] = sample.labels
     if labels:
         for path, version in file_versions(open_folder(uri)[0], labels).items():

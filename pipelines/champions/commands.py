@@ -19,7 +19,10 @@ _UriOption = Annotated[
     str, typer.Option("--champion-uri", help="Folder of champions; local, gs:// or s3://.")
 ]
 _Reason = Annotated[str, typer.Option(help="One sentence for the history.")]
-_WORDS = {"promoted": "promoted", "kept": "kept as a challenger", "rolled_back": "rolled back"}
+_WORDS = {
+    **{"promoted": "promoted", "kept": "kept as a challenger", "rolled_back": "rolled back"},
+    "overtaken": "kept, to be compared again",
+}
 
 
 def add_commands(app: typer.Typer) -> None:

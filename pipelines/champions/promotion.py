@@ -9,6 +9,7 @@ from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.champions.known_images import IMAGES_FILE
 from kfp_vision.components.shared.champions.store import (
+    SOURCES_FOLDER,
     ImportFacts,
     Lineage,
     add_version,
@@ -28,11 +29,12 @@ def enter_champions(
     evaluation_dir: Path,
     exports_dir: Path,
     report_dir: Path,
+    sources_dir: Path,
     champion_uri: str,
     output_uri: str,
     imported: ImportFacts,
     split_version: str,
-) -> None:
+) -> bool:
     """Publishes the model as a version, and then makes it the champion or not; says which.
 
     A model that is rejected, and one that is the champion already, are not published again.
@@ -41,19 +43,23 @@ def enter_champions(
         evaluation_dir: The `evaluation` artifact, with the decision.
         exports_dir: The `exports` artifact.
         report_dir: The `report` artifact.
+        sources_dir: The `sources` artifact: which files the run has read.
         champion_uri: The folder of champions.
         output_uri: Of the run.
         imported: How the images were imported.
         split_version: The version whose images kept their split.
+
+    Returns:
+        Whether nothing is left to do: the model has passed, and was not overtaken by another one.
     """
     evaluation = read_json(Evaluation, evaluation_dir / "evaluation.json")
     comparison = evaluation.champion
     if comparison is None or rejection(report_dir):
         show_note("A rejected model is no challenger: the folder of champions stays as it is.")
-        return
+        return False
     if comparison.decision == "same":
         show_note(comparison.sentence)
-        return
+        return True
     report = json.loads((report_dir / "report.json").read_text(encoding="utf-8"))
     entries = read_champions(champion_uri)
     if entries.last_entry(comparison.version) is None:
@@ -71,11 +77,11 @@ def enter_champions(
             files={},
         )
         files = result_files(evaluation_dir, exports_dir, report_dir)
-        files[IMAGES_FILE] = evaluation_dir / IMAGES_FILE
+        files |= {IMAGES_FILE: evaluation_dir / IMAGES_FILE, SOURCES_FOLDER: sources_dir}
         folders = () if is_remote(champion_uri) else (local_path(champion_uri, "champion_uri"),)
         with explain_full_disk(*folders):
             add_version(champion_uri, files, lineage)
-    record(
+    entry = record(
         champion_uri,
         comparison.version,
         comparison.promotes,
@@ -83,6 +89,7 @@ def enter_champions(
         comparison.sentence,
     )
     show_note(describe_outcome(comparison))
+    return entry.kind != "overtaken"
 
 
 def describe_outcome(comparison: ChampionComparison) -> str:

@@ -32,7 +32,7 @@ def publish(
     from kfp_vision.components.shared.report.records import mlflow_run_before
     from kfp_vision.components.shared.runtime.tracking import take_tracking_failures, tracked
     from kfp_vision.pipelines.champions.promotion import enter_champions
-    from kfp_vision.pipelines.publishing.publish import publish_results, rejection
+    from kfp_vision.pipelines.publishing.publish import publish_results
     from kfp_vision.pipelines.retraining.last_success import record_success
 
     build_report.python_func(stages=records, report=report, page=page)
@@ -48,9 +48,10 @@ def publish(
         print(failure)
     if champion_uri:
         imported = ImportFacts(dataset_uri, dataset_version, seed)
-        enter_champions(*folders, champion_uri, output_uri, imported, split_version)
-        if not rejection(Path(report.path)):
-            record_success(champion_uri, Path(sources.path))
+        read = Path(sources.path)
+        # Without a record the next look tries again.
+        if enter_champions(*folders, read, champion_uri, output_uri, imported, split_version):
+            record_success(champion_uri, read)
 
 
 @component

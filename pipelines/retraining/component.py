@@ -25,11 +25,13 @@ def decide_retraining(
     max_metric_drop: float,
     cron: str,
     time_zone: str,
+    created_at: str,
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Decision",
     [
         ("train", bool),
         ("reason", str),
+        ("run_seed", int),
         ("dataset_version", str),
         ("unlabeled_version", str),
         ("recipe_version", str),
@@ -39,26 +41,23 @@ def decide_retraining(
     ],
 ):
     """Does what `list_sources` does, and says whether a run on these sources is due, and why."""
-    from pathlib import Path
-
-    from kfp_vision.components.data_import.component import list_sources
-    from kfp_vision.pipelines.retraining.deciding import decide_run
+    from kfp_vision.pipelines.retraining.deciding import plan_run
     from kfp_vision.pipelines.retraining.triggers import LocalTime, Triggers
 
-    versions = list_sources.python_func(
-        sources=sources,
-        dataset_uri=dataset_uri,
-        dataset_format=dataset_format,
-        unlabeled_uri=unlabeled_uri,
-        follow_links=follow_links,
-        recipe_uri=recipe_uri,
-        architecture=architecture,
-        champion_uri=champion_uri,
-        seed=seed,
+    plan = plan_run(
+        sources,
+        {
+            "dataset_uri": dataset_uri,
+            "dataset_format": dataset_format,
+            "unlabeled_uri": unlabeled_uri,
+            "follow_links": follow_links,
+            "recipe_uri": recipe_uri,
+            "architecture": architecture,
+            "champion_uri": champion_uri,
+            "seed": seed,
+        },
+        Triggers(min_new_share, max_age_days, max_metric_drop),
+        LocalTime(cron, time_zone, created_at),
     )
-    images = (dataset_uri, dataset_format, follow_links)
-    triggers = Triggers(min_new_share, max_age_days, max_metric_drop)
-    times = LocalTime(cron, time_zone)
-    decision = decide_run(Path(sources.path), champion_uri, images, triggers, times)
-    print(decision.reason)
-    return (decision.train, decision.reason, *versions)
+    print(plan.reason)
+    return (plan.train, plan.reason, plan.seed, *plan.versions)

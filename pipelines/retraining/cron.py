@@ -3,7 +3,9 @@
 A Kubeflow Pipelines server reads all of its schedules in one zone (`cronScheduleTimezone` of its
 installation, UTC unless set) and with robfig/cron 1.2, which knows no `TZ=`. So the server is given
 the times of day in UTC that a schedule may have over a year, 01:00 and 02:00 for 03:00 in Berlin,
-and the first task of a run ends it where the hour is not the one of the season.
+and the first task of a run ends it where the hour is not the one of the season: where the server
+has made the run right after such a time. What it has made at another one, by hand or late, is not
+ended.
 
 The fields mean what they mean there (github.com/robfig/cron, v1.2.0, parser.go and spec.go): `*`,
 `?`, `1,2`, `1-5`, `*/15`, `10/15`, names of months and days; the day must match both fields of days
@@ -11,11 +13,11 @@ where one of them begins with `*` or `?`, and one of the two where both are rest
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-__all__ = ["Cron", "is_due", "read_cron", "read_zone", "server_cron"]
+__all__ = ["Cron", "missed_time", "read_cron", "read_zone", "server_cron"]
 
 _NAMES = ("second", "minute", "hour", "day", "month", "weekday")
 _LIMITS = {
@@ -29,6 +31,8 @@ _WORDS: Mapping[str, Mapping[str, int]] = {
     "weekday": {name: number for number, name in enumerate(_DAYS)},
 }
 _DAY_MINUTES, _YEAR_DAYS = 24 * 60, 366
+# That a server takes from the time of a schedule to its run.
+_LATE_MINUTES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,22 +161,18 @@ def _offsets(zone: ZoneInfo, at: datetime) -> set[int]:
     return {int(offset.total_seconds()) // 60 for offset in found if offset is not None}
 
 
-def is_due(text: str, zone: ZoneInfo, at: datetime) -> bool:
-    """Returns whether the server's last time before `at` is one of the expression in its zone.
+def missed_time(text: str, zone: ZoneInfo, at: datetime) -> datetime | None:
+    """Returns the time of the server that a run was made for, if the zone has none there; or None.
 
     Args:
         text: The expression in the zone.
         zone: Its zone.
-        at: The time at which a run of the schedule has begun: a while after the time it is for.
+        at: When the run was made.
     """
     cron, served = read_cron(text), read_cron(server_cron(text, zone, at))
-    for minute in _minutes_before(at):
-        if served.matches(minute):
-            return cron.matches(minute.astimezone(zone))
-    return True
-
-
-def _minutes_before(at: datetime) -> Iterator[datetime]:
     last = at.astimezone(UTC).replace(second=0, microsecond=0)
-    for minutes in range(_YEAR_DAYS * _DAY_MINUTES):
-        yield last - timedelta(minutes=minutes)
+    for minutes in range(_LATE_MINUTES + 1):
+        minute = last - timedelta(minutes=minutes)
+        if served.matches(minute):
+            return None if cron.matches(minute.astimezone(zone)) else minute
+    return None

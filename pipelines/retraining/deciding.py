@@ -1,5 +1,6 @@
 """The decision on a run, with all that it looks at."""
 
+import dataclasses
 import functools
 import tempfile
 from collections.abc import Mapping
@@ -11,29 +12,42 @@ from kfp import dsl
 
 from kfp_vision.components.data_import.component import list_sources
 from kfp_vision.components.shared.artifacts.source_files import read_source_files
+from kfp_vision.components.shared.champions.store import read_champions
 from kfp_vision.pipelines.arguments import inputs_of
-from kfp_vision.pipelines.retraining.cron import is_due, read_zone
-from kfp_vision.pipelines.retraining.decision import Decision, decide
+from kfp_vision.pipelines.retraining.cron import missed_time, read_zone
+from kfp_vision.pipelines.retraining.decision import Decision, decide, seed_anew
 from kfp_vision.pipelines.retraining.last_success import read_last_success
 from kfp_vision.pipelines.retraining.newest_images import measure_champion
 from kfp_vision.pipelines.retraining.triggers import LocalTime, Triggers
 
-__all__ = ["decide_here", "decide_run"]
+__all__ = ["Plan", "plan_here", "plan_run"]
 
 
-def decide_run(
-    sources_dir: Path,
-    champion_uri: str,
-    images: tuple[str, str, bool],
-    triggers: Triggers,
-    times: LocalTime,
-) -> Decision:
-    """Returns whether there is anything to train.
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        train: Whether to train.
+        reason: One sentence.
+        seed: Of the run.
+        versions: Outputs of `list_sources`.
+    """
+
+    train: bool
+    reason: str
+    seed: int
+    versions: tuple[str, ...]
+
+
+def plan_run(
+    sources: dsl.Artifact, uris: Mapping[str, Any], triggers: Triggers, times: LocalTime
+) -> Plan:
+    """Returns whether there is anything to train, and from what.
 
     Args:
-        sources_dir: The `sources` artifact: what lies behind the URIs now.
-        champion_uri: Folder of champions, where the last success is recorded.
-        images: `dataset_uri`, `dataset_format` and `follow_links`.
+        sources: The `sources` artifact, which is written.
+        uris: The inputs of `list_sources`.
         triggers: Of the schedule.
         times: At which a run of the schedule may begin.
 
@@ -41,27 +55,47 @@ def decide_run(
         ValueError: There is no folder of champions, or what is in it is not by kfp-vision.
         StorageError: The folder, or the newest images, cannot be reached.
     """
-    if not champion_uri:
+    if not uris["champion_uri"]:
         raise ValueError(
             "A run that asks whether there is anything new needs `champion_uri`, where the last "
             "success is recorded. Received: none."
         )
+    versions, seed = list_sources.python_func(sources=sources, **uris), uris["seed"]
+    decision = _decide(Path(sources.path), uris, triggers, times)
+    if decision.anew and (last := read_last_success(uris["champion_uri"])):
+        # Which images keep their split depends on the seed.
+        seed = seed_anew(seed, last)
+        versions = list_sources.python_func(sources=sources, **{**uris, "seed": seed})
+    return Plan(decision.train, decision.reason, seed, versions)
+
+
+def _decide(
+    sources_dir: Path, uris: Mapping[str, Any], triggers: Triggers, times: LocalTime
+) -> Decision:
     now = datetime.now(UTC)
-    if times.time_zone and not is_due(times.cron, zone := read_zone(times.time_zone), now):
-        return Decision(
-            False,
-            f"Nothing is looked for at {now.astimezone(zone):%H:%M} in {times.time_zone}: the "
-            f"schedule is {times.cron!r} there.",
-        )
-    measure = functools.partial(measure_champion, champion_uri, *images)
-    last = read_last_success(champion_uri)
-    return decide(last, read_source_files(sources_dir), now, triggers, measure)
+    if times.time_zone:
+        zone = read_zone(times.time_zone)
+        if missed := missed_time(times.cron, zone, times.created(now)):
+            return Decision(
+                False,
+                f"Nothing is looked for at {missed.astimezone(zone):%H:%M} in {times.time_zone}: "
+                f"the schedule is {times.cron!r} there. To run now, clone this run with an empty "
+                "`time_zone`.",
+            )
+    champion_uri = uris["champion_uri"]
+    images = (uris["dataset_uri"], uris["dataset_format"], uris["follow_links"])
+    return decide(
+        read_last_success(champion_uri),
+        read_source_files(sources_dir),
+        now,
+        triggers,
+        read_champions(champion_uri),
+        functools.partial(measure_champion, champion_uri, *images),
+    )
 
 
-def decide_here(arguments: Mapping[str, Any], triggers: Triggers) -> Decision:
+def plan_here(arguments: Mapping[str, Any], triggers: Triggers) -> Plan:
     """Returns the same on this machine, for the parameters of a run."""
     with tempfile.TemporaryDirectory(prefix="kfp-vision-") as scratch:
-        sources = dsl.Artifact(uri=scratch)
-        list_sources.python_func(sources=sources, **inputs_of(list_sources, arguments))
-        images = (arguments["dataset_uri"], arguments["dataset_format"], arguments["follow_links"])
-        return decide_run(Path(scratch), arguments["champion_uri"], images, triggers, LocalTime())
+        uris = inputs_of(list_sources, arguments)
+        return plan_run(dsl.Artifact(uri=scratch), uris, triggers, LocalTime())

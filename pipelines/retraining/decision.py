@@ -1,8 +1,8 @@
 """Whether there is anything to train: what is there now against the last run that succeeded.
 
-The triggers are asked in the order of their cost: no record, another recipe or model file, the age
-of the record, the share of new files; then, where the share is too small to decide, the champion is
-measured on the newest images.
+The triggers are asked in the order of their cost: no record, a model that was overtaken, another
+dataset, recipe or model file, the age of the record, the share of new files; then, where the share
+is too small to decide, the champion is measured on the newest images.
 """
 
 import dataclasses
@@ -11,28 +11,34 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from kfp_vision.components.shared.artifacts.source_files import SourceFiles, changed_share
+from kfp_vision.components.shared.champions.history import Champions
+from kfp_vision.components.shared.runtime.seeds import MAX_SEED
 from kfp_vision.pipelines.retraining.last_success import LastSuccess
 from kfp_vision.pipelines.retraining.triggers import Triggers
 
-__all__ = ["Decision", "NewestScore", "decide", "drop_interval"]
+__all__ = ["Decision", "NewestScore", "decide", "drop_interval", "seed_anew"]
 
 # Whose change says that new files are there; the others mean another training.
 _FILES = ("dataset_version", "unlabeled_version")
-_SETTINGS = {"recipe_version": "recipe", "architecture_version": "architecture"}
+_SETTINGS = {
+    "dataset_uri": "URI of the dataset",
+    "recipe_version": "recipe",
+    "architecture_version": "architecture",
+}
 _DAY = timedelta(days=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class NewestScore:
-    """The champion on images that it has not seen, beside its test.
+    """The champion on images that it has not seen, beside its test in the same mix of classes.
 
     Attributes:
         metric: That decides.
-        tested: Value on its test images.
+        tested: Value on its test images, each class as frequent as in the newest images.
         tested_ci95: (low, high).
         newest: Value on the newest images.
         newest_ci95: (low, high).
-        num_images: Newest images that were predicted.
+        num_images: Newest images that were compared: the test has some of their classes.
         unknown: Classes of theirs that the champion does not know.
     """
 
@@ -47,10 +53,18 @@ class NewestScore:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """Whether to train, and why, in one sentence."""
+    """Whether to train, and why.
+
+    Attributes:
+        train: Whether.
+        reason: One sentence.
+        anew: Whether nothing that a run reads has changed: with the same seed all of it would come
+            from the cache.
+    """
 
     train: bool
     reason: str
+    anew: bool = False
 
 
 def decide(
@@ -58,7 +72,8 @@ def decide(
     now: SourceFiles,
     at: datetime,
     triggers: Triggers,
-    measure: Callable[[LastSuccess], NewestScore | None],
+    champions: Champions,
+    measure: Callable[[], NewestScore | None],
 ) -> Decision:
     """Returns whether there is anything to train.
 
@@ -67,20 +82,31 @@ def decide(
         now: What lies behind the URIs.
         at: The time, UTC.
         triggers: Of the schedule.
-        measure: Scores the champion on files that are not in the record; None where there is
-            nothing to measure. Called last, when nothing else decides.
+        champions: Of the folder in which the record lies.
+        measure: Scores the champion on files that it has not read; None where there is nothing to
+            measure. Called last, when nothing else decides.
     """
     if last is None:
         return Decision(True, "No run has succeeded yet: there is no record of one.")
+    newest = champions.history[-1] if champions.history else None
+    if (
+        newest
+        and newest.kind == "overtaken"
+        and datetime.fromisoformat(newest.at) > last.finished_at
+    ):
+        text = f"{newest.version} was compared with a champion that had been replaced meanwhile"
+        return Decision(True, f"{text}: it is compared with the present one.")
     before, since = last.sources.versions, f"since {last.finished_at:%Y-%m-%d %H:%M} UTC"
     for version, what in _SETTINGS.items():
-        if now.versions[version] != before[version]:
+        if now.versions[version] != before.get(version):
             return Decision(True, f"The {what} has changed {since}.")
+    is_same = all(now.versions[name] == before[name] for name in _FILES)
     age_days = (at - last.finished_at) / _DAY
     if 0 < triggers.max_age_days <= age_days:
-        text = f"The last success is {age_days:.3g} days old"
-        return Decision(True, f"{text}, at least {triggers.max_age_days:g}.")
-    if all(now.versions[name] == before[name] for name in _FILES):
+        text = f"The last success is {age_days:.3g} days old, at least {triggers.max_age_days:g}"
+        same = "; no file has changed, so another seed is used" if is_same else ""
+        return Decision(True, f"{text}{same}.", anew=is_same)
+    if is_same:
         return Decision(False, f"Nothing new: no file has changed {since}.")
     # A file that a sample has missed is one file.
     share = changed_share(last.sources, now) or 1 / max(1, now.num_files)
@@ -88,21 +114,29 @@ def decide(
     if share >= triggers.min_new_share:
         return Decision(True, f"{found}.")
     found = f"{found}, below {triggers.min_new_share:.2%}"
-    score = measure(last) if triggers.max_metric_drop else None
+    score = measure() if triggers.max_metric_drop else None
     if score is None:
         return Decision(False, f"Nothing new: {found}.")
     if score.unknown:
         names = ", ".join(score.unknown[:3])
         return Decision(True, f"The champion does not know the newest images' classes: {names}.")
     said = (
-        f"{score.metric} of the champion is {score.newest:.3f} on {score.num_images} of the newest "
-        f"images, {score.tested:.3f} in its test"
+        f"{score.metric} of the champion is {score.newest:.3f} on {score.num_images} images that "
+        f"it has not read, {score.tested:.3f} on its test images in the same mix of classes"
     )
     limit = f"a drop above {triggers.max_metric_drop:g}"
     low, _ = drop_interval(score)
     if low > triggers.max_metric_drop:
         return Decision(True, f"{said}: surely {limit}.")
     return Decision(False, f"Nothing new: {found}; {said}: not surely {limit}.")
+
+
+def seed_anew(seed: int, last: LastSuccess) -> int:
+    """Returns the seed of a run for which nothing has changed.
+
+    The same again after a failure, so that the training goes on: a success makes another one.
+    """
+    return (seed + int(last.finished_at.timestamp())) % (MAX_SEED + 1)
 
 
 def drop_interval(score: NewestScore) -> tuple[float, float]:

@@ -2,9 +2,14 @@
 
 import dataclasses
 import math
+from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["LocalTime", "Triggers"]
+__all__ = ["CREATED_AT", "LocalTime", "Triggers"]
+
+# The server replaces it in parameters of a run by the time, UTC, at which it makes that.
+# Source: KFP 2.17, backend/src/common/util/parameter_formatter.go.
+CREATED_AT = "[[CurrentTime]]"
 
 
 def _field(default: Any, text: str) -> Any:
@@ -18,11 +23,16 @@ class Triggers:
     min_new_share: float = _field(
         0.0, "Files that are new, changed or gone, as a share of all; 0: any change is enough."
     )
-    max_age_days: float = _field(0.0, "Train when the last success is that old, in days; 0: never.")
+    max_age_days: float = _field(
+        0.0,
+        "Train when the last success is that old, in days, with another seed where nothing is new; "
+        "0: never.",
+    )
     max_metric_drop: float = _field(
         0.0,
-        "Train when the champion's metric on the newest images is surely more than this below its "
-        "test, where there are too few new files; 0: it is not measured.",
+        "Train when the champion's metric on files that it has not read is surely more than this "
+        "below that of its test in the same mix of classes, where there are too few new files; 0: "
+        "it is not measured.",
     )
 
     def __post_init__(self) -> None:
@@ -35,9 +45,22 @@ class Triggers:
 
 @dataclasses.dataclass(frozen=True)
 class LocalTime:
-    """The times of a schedule in a zone that is not the server's; `cron.py` says why."""
+    """When a schedule of a zone that is not the server's has a run; `cron.py` says why."""
 
     cron: str = _field(
         "", "Set by `schedule apply`: a run that starts at another time ends at once."
     )
     time_zone: str = _field("", "Set by `schedule apply`: zone of `cron`; empty: any time.")
+    created_at: str = _field(
+        "", "Set by `schedule apply`: the server puts the time here at which it makes the run."
+    )
+
+    def created(self, now: datetime) -> datetime:
+        """Returns when the server has made the run; `now` where it does not say.
+
+        A pod may start long afterwards.
+        """
+        try:
+            return datetime.strptime(self.created_at, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        except ValueError:
+            return now

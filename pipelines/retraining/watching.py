@@ -13,13 +13,12 @@ from datetime import datetime
 
 from rich.console import Console
 
-from kfp_vision.components.shared.runtime.storage import StorageError
 from kfp_vision.pipelines.local.closing_lines import describe_failure, print_summary
 from kfp_vision.pipelines.local.container_settings import Limits
 from kfp_vision.pipelines.local.launcher import Runner, run_locally
 from kfp_vision.pipelines.local.run_record import check_output, local_folder
 from kfp_vision.pipelines.parameters import Parameters
-from kfp_vision.pipelines.retraining.deciding import decide_here
+from kfp_vision.pipelines.retraining.deciding import plan_here
 from kfp_vision.pipelines.retraining.triggers import Triggers
 
 __all__ = ["watch"]
@@ -47,19 +46,27 @@ def watch(
 
     Returns:
         Whether the last look found nothing new, or ended in a model that is not rejected; never,
-        with a pause, but by a signal.
+        with a pause, but by a signal. A look that fails is said and counted.
 
     Raises:
-        ValueError: A parameter cannot be used.
+        ValueError: The output cannot be used for the dataset.
         RuntimeError: Another watch uses the output.
     """
     check_output(parameters.dataset_uri, parameters.output_uri)
     if not parameters.champion_uri:
         champions = f"{parameters.output_uri.rstrip('/')}/{_CHAMPIONS}"
         parameters = dataclasses.replace(parameters, champion_uri=champions)
+    failures = 0
     with _alone(parameters.output_uri):
         while True:
-            succeeded = _look(parameters, triggers, console, runner, limits)
+            try:
+                succeeded, failures = _look(parameters, triggers, console, runner, limits), 0
+            # Of one look: a file that is being written, or a share that is not mounted, may be
+            # there at the next.
+            except (ValueError, OSError, RuntimeError) as error:
+                succeeded, failures = False, failures + 1
+                again = f" ({failures} looks in a row have failed)" if failures > 1 else ""
+                _say(console, f"{error}{again}")
             if not pause_s:
                 return succeeded
             time.sleep(pause_s)
@@ -88,23 +95,18 @@ def _look(
     runner: Runner,
     limits: Limits | None,
 ) -> bool:
-    """Looks once; what may be over at the next look is said and does not end the watch."""
-
-    def say(text: str) -> None:
-        line = f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    try:
-        decision = decide_here(dataclasses.asdict(parameters), triggers)
-        say(decision.reason)
-        if not decision.train:
-            return True
-        result = run_locally(parameters, console, runner, limits)
-    except (StorageError, RuntimeError) as error:
-        say(str(error))
-        return False
+    """Looks once; returns whether nothing is new, or the model is not rejected."""
+    plan = plan_here(dataclasses.asdict(parameters), triggers)
+    _say(console, plan.reason)
+    if not plan.train:
+        return True
+    result = run_locally(dataclasses.replace(parameters, seed=plan.seed), console, runner, limits)
     if result.status == "failed":
-        say(describe_failure(result))
-        return False
+        raise RuntimeError(describe_failure(result))
     print_summary(result, parameters.output_uri, console)
     return result.status == "passed"
+
+
+def _say(console: Console, text: str) -> None:
+    line = f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -226,7 +226,15 @@ def test_the_first_task_of_a_schedule_says_what_that_of_a_run_says(scheduled, co
         for each, name in ((compiled, "list-sources"), (scheduled, "decide-retraining"))
     )
     assert decided["artifacts"] == listed["artifacts"]
-    assert decided["parameters"].keys() == {"train", "reason", *listed["parameters"]}
+    assert decided["parameters"].keys() == {*("train", "reason", "run_seed", *listed["parameters"])}
+    # Every stage has the seed of the decision.
+    (condition,) = (each for name, each in scheduled["components"].items() if "condition" in name)
+    seeds = {
+        task["inputs"]["parameters"]["seed"]["componentInputParameter"]
+        for task in condition["dag"]["tasks"].values()
+        if "seed" in task.get("inputs", {}).get("parameters", {})
+    }
+    assert seeds == {"pipelinechannel--decide-retraining-run_seed"}
 
 
 def test_every_trigger_is_an_input_of_a_schedule_and_of_no_run(scheduled, compiled):

@@ -38,7 +38,7 @@ class SourceFiles:
     """What lay behind the URIs of a run.
 
     Attributes:
-        versions: Name -> version of what a URI leads to, of `list_sources`.
+        versions: Name -> version of what a URI leads to, of `list_sources`; and `dataset_uri`.
         num_files: N of the dataset and of the images without labels.
         hashes: The smallest ones of N, uint64 [min(N, 2^20)], ascending.
     """

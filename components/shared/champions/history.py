@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 __all__ = ["Champions", "Entry", "Kind", "parse_champions"]
 
-Kind = Literal["promoted", "kept", "rolled_back"]
+Kind = Literal["promoted", "kept", "overtaken", "rolled_back"]
 _FORMAT = 1
 
 
@@ -21,7 +21,8 @@ class Entry:
 
     Attributes:
         at: UTC, ISO 8601.
-        kind: `promoted` to champion, `kept` as a challenger, or `rolled_back`.
+        kind: `promoted` to champion, `kept` as a challenger, `overtaken` (kept, because the
+            champion that it would have replaced was replaced meanwhile), or `rolled_back`.
         version: Its name.
         reason: One sentence.
     """

@@ -37,6 +37,7 @@ from kfp_vision.components.shared.runtime.storage.publishing import files_below
 
 __all__ = [
     "LINEAGE_FILE",
+    "SOURCES_FOLDER",
     "ImportFacts",
     "Lineage",
     "add_version",
@@ -52,6 +53,8 @@ __all__ = [
 ]
 
 LINEAGE_FILE = "lineage.json"
+# Of a version: the `sources` artifact of its run.
+SOURCES_FOLDER = "sources"
 _POINTER = "champion.json"
 
 
@@ -237,10 +240,10 @@ def record(uri: str, version: str, is_better: bool, compared_with: str, reason: 
         kind: Kind = "promoted" if is_better else "kept"
         because = reason
         if is_better and champions.champion != compared_with:
-            kind = "kept"
+            kind = "overtaken"
             because = (
                 f"It was compared with {compared_with or 'no champion'}, but meanwhile "
-                f"{champions.champion or 'none'} has become the champion. Run again to compare "
+                f"{champions.champion or 'none'} has become the champion. The next run compares "
                 f"with that. {reason}"
             )
         return Entry(_now(), kind, version, because)

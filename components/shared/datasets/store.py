@@ -33,8 +33,8 @@ __all__ = [
 # image shows: splits are made and balance is judged by them, whatever the task.
 # `image` holds uint8 [height, width, channels] pixels when `encoding` is `raw`, else a JPEG or PNG
 # file that decodes to 8-bit gray or RGB as it is: import has already applied EXIF rotation, colour
-# conversion and so on. `sha256` is of shape and pixels; `source_sha256` of those before 16 bits were
-# scaled by the brightest pixel of the set, so that it stays when other images come.
+# conversion and so on. `sha256` is of shape and pixels; `source_sha256` of those before 16 bits
+# were scaled by the brightest pixel of the set, so that it stays when other images come.
 SCHEMA = pa.schema(
     [
         ("image", pa.binary()),

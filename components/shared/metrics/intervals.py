@@ -57,7 +57,7 @@ def difference_interval(
     return max(-1.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def images_worth(metric: str, counts: np.ndarray, num_images: int) -> float:
+def images_worth(metric: str, counts: np.ndarray, num_images: float) -> float:
     """Returns how many images measure a metric: fewer than N where every class counts the same.
 
     A mean over C classes that have images is measured as well by C^2 / sum(1 / n_c) images,

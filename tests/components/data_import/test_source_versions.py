@@ -53,7 +53,7 @@ def _versions(sources: Path | str, **changes: str) -> Versions:
     }
     given |= changes
     found = list_source_files(**given, dataset_format="auto", follow_links=False, seed=0)
-    return Versions(**found.versions)
+    return Versions(*(found.versions[name] for name in Versions._fields))
 
 
 def _changed(before: Versions, after: Versions) -> set[str]:

@@ -8,6 +8,7 @@ import pytest
 from kfp_vision.components.shared.artifacts.champion_comparison import ChampionComparison
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
 from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.artifacts.source_files import source_files, write_source_files
 from kfp_vision.components.shared.champions.known_images import KnownImages
 from kfp_vision.components.shared.champions.store import (
     ImportFacts,
@@ -72,8 +73,10 @@ def uri(request, tmp_path):
 
 
 def enter(folders, uri):
+    sources = folders[0].parent / "sources"
+    write_source_files(source_files({}, [1]), sources)
     evaluation, exports, report = folders
-    enter_champions(evaluation, exports, report, uri, "out", FACTS, "base")
+    return enter_champions(evaluation, exports, report, sources, uri, "out", FACTS, "base")
 
 
 def test_generations_of_models(results, uri, capsys):
@@ -95,9 +98,8 @@ def test_generations_of_models(results, uri, capsys):
     assert (lineage.imported, lineage.split_version) == (FACTS, "base")
     assert lineage.metrics == {"accuracy": {"value": 0.9, "ci95": [0.8, 0.95]}}
     assert lineage.comparison == dataclasses.asdict(better)
-    assert {"report.html", "report.json", "recipe.json", "model/model.onnx", "model/model.json"} < {
-        *lineage.files
-    }
+    names = {"report.html", "report.json", "recipe.json", "model/model.onnx", "model/model.json"}
+    assert names | {"sources/files.u64"} < {*lineage.files}
     assert len(fetch_known_images(uri, "v2")) == 0
     folder, _ = open_folder(f"{uri}/versions/v2")
     assert folder.read("model/model.onnx") == b"v2"
@@ -110,16 +112,17 @@ def test_generations_of_models(results, uri, capsys):
 
 @pytest.mark.parametrize("uri", ["disk"], indirect=True)
 def test_a_rejected_model_does_not_enter(results, uri):
-    enter(results(None, "rejected"), uri)
+    assert not enter(results(None, "rejected"), uri)
     # No format could be exported, although the evaluation has passed it.
-    enter(results(compared(uri, "v1", "", "first", True), "rejected"), uri)
+    assert not enter(results(compared(uri, "v1", "", "first", True), "rejected"), uri)
     assert read_champions(uri).history == ()
 
 
 @pytest.mark.parametrize("uri", ["disk"], indirect=True)
 def test_a_challenger_of_another_champion_says_so(results, uri):
-    for name in ("v1", "v2"):
-        enter(results(compared(uri, name, "", "first", True)), uri)
+    assert enter(results(compared(uri, "v1", "", "first", True)), uri)
+    # No success is recorded: the next run compares it with v1.
+    assert not enter(results(compared(uri, "v2", "", "first", True)), uri)
     assert read_champions(uri).champion == "v1"
     second = compared(uri, "v2", "", "first", True)
     assert "meanwhile v1 has become the champion" in describe_outcome(second)

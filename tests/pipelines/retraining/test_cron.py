@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kfp_vision.pipelines.retraining.cron import is_due, read_cron, read_zone, server_cron
+from kfp_vision.pipelines.retraining.cron import missed_time, read_cron, read_zone, server_cron
+from kfp_vision.pipelines.retraining.triggers import CREATED_AT, LocalTime
 
 
 # The rows of six fields in spec_test.go of github.com/robfig/cron, v1.2.0.
@@ -75,11 +76,30 @@ def test_the_times_of_the_server_that_are_due_are_those_of_the_zone(zone, text):
             wanted = cron.matches(minute.astimezone(zone))
             seen += wanted
             if served.matches(minute):
-                # The pod starts a while later.
-                assert is_due(text, zone, minute + timedelta(seconds=100)) == wanted
+                # The server makes the run a while later.
+                missed = missed_time(text, zone, minute + timedelta(seconds=100))
+                assert missed == (None if wanted else minute)
             else:
                 assert not wanted, minute
     assert seen >= 3
+
+
+def test_a_run_that_was_made_at_no_time_of_the_server_has_missed_none():
+    zone, text = read_zone("Europe/Berlin"), "0 0 3 * * *"
+    summer = datetime(2026, 7, 1, 2, 0, 30, tzinfo=UTC)
+    assert missed_time(text, zone, summer) == datetime(2026, 7, 1, 2, tzinfo=UTC)
+    # A clone at noon, and one that had to wait for the run before it.
+    for minutes in (11, 600):
+        assert missed_time(text, zone, summer + timedelta(minutes=minutes)) is None
+
+
+def test_the_time_of_a_run_is_that_of_the_server():
+    now = datetime(2026, 11, 27, 3, tzinfo=UTC)
+    made = LocalTime("", "", "20260701020003").created(now)
+    assert made == datetime(2026, 7, 1, 2, 0, 3, tzinfo=UTC)
+    # By a server that does not know it, and by hand.
+    for text in (CREATED_AT, ""):
+        assert LocalTime("", "", text).created(now) == now
 
 
 def test_a_server_is_asked_at_the_hours_of_summer_and_winter():

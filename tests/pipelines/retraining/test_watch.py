@@ -7,10 +7,15 @@ import subprocess
 import time
 
 import pytest
+from rich.console import Console
 
 from kfp_vision.components.data_import.source_version import list_source_files
 from kfp_vision.components.shared.artifacts.source_files import write_source_files
+from kfp_vision.pipelines.parameters import make_parameters
+from kfp_vision.pipelines.retraining import watching
+from kfp_vision.pipelines.retraining.deciding import plan_here
 from kfp_vision.pipelines.retraining.last_success import read_last_success, record_success
+from kfp_vision.pipelines.retraining.triggers import Triggers
 
 
 @pytest.fixture
@@ -66,6 +71,62 @@ def test_one_watch_at_a_time(arguments, tmp_path, kfp_vision_here):
         answer = kfp_vision_here(*arguments, "--once")
     assert answer.returncode == 2
     assert "One watch at a time" in answer.stderr
+
+
+def test_looks_that_fail_are_said_and_counted_and_the_watch_goes_on(
+    photos, tmp_path, small_model, monkeypatch
+):
+    parameters = make_parameters(
+        {
+            "dataset_uri": str(photos),
+            "output_uri": str(tmp_path / "out"),
+            "architecture": str(small_model),
+        }
+    )
+    record_run(photos, tmp_path, small_model)
+    champions, hidden = tmp_path / "out/champions", tmp_path / "away"
+    record = (champions / "last_success.json").read_text()
+    (champions / "last_success.json").write_text("half a rec")
+
+    def second_pause(_):
+        (champions / "last_success.json").write_text(record)
+        photos.rename(hidden)
+
+    def third_pause(_):
+        hidden.rename(photos)
+        # The folder's time is another one: the files are those that were recorded.
+
+    pauses = iter([lambda _: None, second_pause, third_pause])
+
+    def pause(seconds):
+        step = next(pauses, None)
+        if step is None:
+            raise KeyboardInterrupt
+        step(seconds)
+
+    monkeypatch.setattr(time, "sleep", pause)
+    console = Console(record=True, width=400)
+    with pytest.raises(KeyboardInterrupt):
+        watching.watch(parameters, Triggers(), 1.0, console)
+    said = console.export_text().strip().splitlines()
+    assert "must be written by kfp-vision" in said[0]
+    assert "(2 looks in a row have failed)" in said[1]
+    assert "(3 looks in a row have failed)" in said[2]
+    assert "Nothing new" in said[3]
+
+
+def test_an_old_success_is_trained_with_another_seed(photos, tmp_path, small_model):
+    record_run(photos, tmp_path, small_model)
+    uris = {
+        **{"dataset_uri": str(photos), "dataset_format": "auto", "unlabeled_uri": ""},
+        **{"follow_links": False, "recipe_uri": "", "architecture": str(small_model)},
+        **{"champion_uri": str(tmp_path / "out/champions"), "seed": 5},
+    }
+    assert not plan_here(uris, Triggers()).train
+    plan = plan_here(uris, Triggers(max_age_days=1e-9))
+    assert plan.train
+    assert plan.seed not in (0, 5)
+    assert "another seed" in plan.reason
 
 
 @pytest.mark.slow

@@ -111,7 +111,7 @@ def test_a_model_that_beat_another_champion_is_a_challenger(uri, add):
     record(uri, "a", True, "", "first")
     record(uri, "b", True, "a", "better")
     entry = record(uri, "c", True, "a", "It is better.")
-    assert entry.kind == "kept"
+    assert entry.kind == "overtaken"
     assert "meanwhile b has become the champion" in entry.reason
     assert read_champions(uri).champion == "b"
 
