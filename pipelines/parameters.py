@@ -105,7 +105,9 @@ class Parameters:
         "not_worse", "What a model must be to replace the champion, with 95 % confidence."
     )
     champion_margin: float = _parameter(
-        0.02, "How far below the champion a model may be that is not worse, in the primary metric."
+        0.02,
+        "How far below the champion, or the best before it, a model may be that is not worse, in "
+        "the primary metric.",
     )
     accept_findings: str = _parameter(
         "", "Codes of failing data findings to accept, separated by commas."

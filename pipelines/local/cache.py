@@ -6,25 +6,27 @@ folder per run. An entry may use artifacts of an earlier run.
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["keep_metrics", "remove_unfinished", "remove_unused"]
+__all__ = ["keep_metrics", "remove_earlier", "remove_unfinished", "remove_unused"]
 
+# Of the checkpoints: what trainings on other data use, too.
+_SHARED = ("features", "images")
 _METRICS = ("system.Metrics", "system.ClassificationMetrics")
 
 
-def _artifacts(cache_root: Path) -> Iterator[tuple[str, Path]]:
-    """Yields schema and path of every artifact that the cache refers to."""
-    for entry in cache_root.glob("*.json"):
+def _artifacts(cache_root: Path) -> Iterator[tuple[Path, str, Path]]:
+    """Yields entry, schema and path of every artifact that the cache refers to."""
+    for entry in list(cache_root.glob("*.json")):
         for output in json.loads(entry.read_text(encoding="utf-8")).values():
             if isinstance(output, dict) and "uri" in output:
-                yield output["schema_title"], Path(output["uri"])
+                yield entry, output["schema_title"], Path(output["uri"])
 
 
 def keep_metrics(cache_root: Path) -> None:
     """Creates a file for every metrics artifact: KFP drops entries whose files are missing."""
-    for schema, path in _artifacts(cache_root):
+    for _, schema, path in _artifacts(cache_root):
         if schema in _METRICS and path.parent.is_dir():
             path.touch()
 
@@ -39,7 +41,7 @@ def remove_unused(pipeline_root: Path, cache_root: Path) -> None:
             shutil.rmtree(cache)
     used = {
         path.relative_to(pipeline_root).parts[0]
-        for _, path in _artifacts(cache_root)
+        for _, _, path in _artifacts(cache_root)
         # The output folder may have been moved since.
         if path.is_relative_to(pipeline_root)
     }
@@ -48,6 +50,29 @@ def remove_unused(pipeline_root: Path, cache_root: Path) -> None:
     for run in runs[:-1]:
         if run.name not in used:
             shutil.rmtree(run)
+
+
+def remove_earlier(state: Path, cache_root: Path, used: Iterable[str], since: float) -> None:
+    """Removes what runs before the last one have left, but for what that has used.
+
+    Each run on more data keeps the decoded dataset, its models and its checkpoints: without end.
+
+    Args:
+        state: The folder that holds `artifacts` and `checkpoints`; no run may be using it.
+        cache_root: Of this code.
+        used: URIs of the artifacts of the last run.
+        since: When that began, seconds of the epoch.
+    """
+    root = state / "artifacts"
+    runs = [Path(uri).relative_to(root).parts[0] for uri in used if Path(uri).is_relative_to(root)]
+    for entry, _, path in _artifacts(cache_root):
+        if path.is_relative_to(root) and path.relative_to(root).parts[0] not in runs:
+            entry.unlink(missing_ok=True)
+    remove_unused(root, cache_root)
+    for folder in (state / "checkpoints").iterdir():
+        changed = [path.stat().st_mtime for path in folder.rglob("*")]
+        if folder.name not in _SHARED and max(changed, default=0.0) < since:
+            shutil.rmtree(folder)
 
 
 def remove_unfinished(state: Path) -> None:

@@ -7,17 +7,23 @@ run that has succeeded is recorded.
 import contextlib
 import dataclasses
 import fcntl
+import json
 import time
 from collections.abc import Iterator
 from datetime import datetime
 
 from rich.console import Console
 
+from kfp_vision.components.shared.runtime.code_version import code_digest
+from kfp_vision.components.shared.runtime.storage import read_document
+from kfp_vision.pipelines.local.cache import remove_earlier
 from kfp_vision.pipelines.local.closing_lines import describe_failure, print_summary
 from kfp_vision.pipelines.local.container_settings import Limits
 from kfp_vision.pipelines.local.launcher import Runner, run_locally
+from kfp_vision.pipelines.local.processes import hold_folder
 from kfp_vision.pipelines.local.run_record import check_output, local_folder
 from kfp_vision.pipelines.parameters import Parameters
+from kfp_vision.pipelines.publishing.publish import ARTIFACTS_FILE
 from kfp_vision.pipelines.retraining.deciding import plan_here
 from kfp_vision.pipelines.retraining.triggers import Triggers
 
@@ -100,11 +106,24 @@ def _look(
     _say(console, plan.reason)
     if not plan.train:
         return True
+    started = time.time()
     result = run_locally(dataclasses.replace(parameters, seed=plan.seed), console, runner, limits)
     if result.status == "failed":
         raise RuntimeError(describe_failure(result))
+    _tidy(parameters.output_uri, console, started)
     print_summary(result, parameters.output_uri, console)
     return result.status == "passed"
+
+
+def _tidy(output_uri: str, console: Console, since: float) -> None:
+    """Removes what earlier runs have left: no other data are asked for again."""
+    content = read_document(f"{output_uri.rstrip('/')}/{ARTIFACTS_FILE}")
+    if content is None:
+        return
+    state = local_folder(output_uri) / ".kfp-vision"
+    with hold_folder(state, console):
+        uris = json.loads(content).values()
+        remove_earlier(state, state / "cache" / code_digest(), uris, since)
 
 
 def _say(console: Console, text: str) -> None:

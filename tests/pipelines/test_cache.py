@@ -1,10 +1,16 @@
 """KFP's cache on disk: metrics stay cached, and only what is in use stays at all."""
 
 import json
+import os
 
 import pytest
 
-from kfp_vision.pipelines.local.cache import keep_metrics, remove_unfinished, remove_unused
+from kfp_vision.pipelines.local.cache import (
+    keep_metrics,
+    remove_earlier,
+    remove_unfinished,
+    remove_unused,
+)
 
 
 @pytest.fixture
@@ -48,6 +54,31 @@ def test_only_what_the_current_cache_refers_to_and_the_last_run_stay(state):
     left = sorted(path.name for path in (state / "artifacts").iterdir())
     assert left == ["first", "second", "third"]
     assert [path.name for path in (state / "cache").iterdir()] == ["new"]
+
+
+def test_after_a_run_on_more_data_only_what_it_has_used_stays(state):
+    third = state / "artifacts/third/train-model"
+    third.mkdir(parents=True)
+    model = {"model": {"schema_title": "system.Model", "uri": str(third)}}
+    (state / "cache/new/third.json").write_text(json.dumps(model))
+    files = [
+        *("features/a/x.npz", "images/b.images"),
+        *("0123456789abcdef/state.npz", "trials-1/deep/x.jsonl", "fedcba9876543210/state.npz"),
+    ]
+    for age, name in enumerate(files):
+        path = state / "checkpoints" / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+        for each in (path, *path.parents[: len(path.parents) - len(state.parents) - 2]):
+            os.utime(each, (1000 + age, 1000 + age))
+    # The last of the trainings is the one of the run.
+    uris = [str(third), str(state / "artifacts/second/import-dataset"), "s3://bucket/other"]
+    remove_earlier(state, state / "cache/new", uris, since=1004)
+    assert sorted(path.name for path in (state / "artifacts").iterdir()) == ["second", "third"]
+    # The entry that refers to the first run, too, is gone as a whole.
+    assert [path.name for path in (state / "cache/new").iterdir()] == ["third.json"]
+    left = {path.name for path in (state / "checkpoints").iterdir()}
+    assert left == {"features", "images", "fedcba9876543210"}
 
 
 def test_what_a_stopped_task_was_writing_is_removed(tmp_path):
