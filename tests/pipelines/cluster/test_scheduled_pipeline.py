@@ -70,10 +70,12 @@ def test_nothing_new_ends_as_success_with_the_first_task(schedule):
 
 
 def test_another_hour_of_the_zone_ends_it_before_anything_is_looked_for(schedule):
-    # In all months but one.
-    month = (datetime.now(UTC).month + 5) % 12 + 1
-    assert schedule.fire(cron=f"0 0 3 1 {month} ?", time_zone="Asia/Tokyo") == FIRST
-    assert "Nothing is looked for" in schedule.logs["01-decide-retraining"]
+    # Made by the server for 18:00 in UTC, the 3rd of July in Tokyo.
+    times = {"cron": "0 0 3 1 * ?", "time_zone": "Asia/Tokyo", "created_at": "20260702180005"}
+    assert schedule.fire(**times) == FIRST
+    said = schedule.logs["01-decide-retraining"]
+    assert "Nothing is looked for at 03:00 in Asia/Tokyo" in said
+    assert "clone this run with an empty `time_zone`" in said
 
 
 def test_new_images_start_the_others(schedule, digits_folder):
