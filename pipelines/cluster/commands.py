@@ -154,6 +154,11 @@ def status(
     from kfp_vision.pipelines.cluster.overview import print_log, print_stages
     from kfp_vision.pipelines.cluster.runs import read_run
 
+    if follow and log:
+        raise ValueError(
+            "A run is followed, or the log of a stage printed. Received: `--follow` and `--log "
+            f"{log}`. Leave one of the two out."
+        )
     if follow:
         _follow(run_id, host, namespace, ca_cert)
         return

@@ -62,7 +62,7 @@ def describe_status(error: ApiException, host: str) -> str:
         return f"TLS with {host} failed: {error.reason}"
     if error.status == 401:
         sent = describe_credentials()
-        return f"{host} does not accept the credentials ({sent}): expired? {said}".strip()
+        return f"{host} does not accept the credentials ({sent}): expired? Get new ones. {said}"
     if error.status == 403:
         return (
             f"{host} forbids this ({describe_credentials()}; check `--namespace`). {said}".strip()
@@ -92,7 +92,7 @@ def page_error(page: bytes, host: str) -> BackendError:
     if any(word in lower for word in (b"password", b"log in", b"login", b"sign in", b"signin")):
         return BackendError(
             f"{host} shows a login page: the credentials ({describe_credentials()}) are missing or "
-            "expired.",
+            "expired. Get new ones.",
             status=401,
         )
     return BackendError(no_api(host, "a web page"))

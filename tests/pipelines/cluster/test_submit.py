@@ -259,6 +259,8 @@ def test_a_failed_stage_gives_its_reason_and_its_log(server, submit, kfp_vision_
     assert command in end.stdout
     assert kfp_vision_here(*command.split()[1:]).stdout == FAILED_LOG
     assert "import-dataset" in kfp_vision_here("status", "run-0", "--log", "train").stderr
+    both = kfp_vision_here("status", "run-0", "--log", "import-dataset", "--follow")
+    assert "Leave one of the two out" in both.stderr
 
 
 @pytest.mark.parametrize(
