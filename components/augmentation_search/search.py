@@ -36,7 +36,7 @@ _PLAN_FILE = "plan.json"
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
-@Progress("measure transforms")
+@Progress("prepare the search")
 def search_augmentation(
     dataset_dir: Path,
     recipe_path: Path,

@@ -28,7 +28,7 @@ _MODEL = ("architecture", "initial_weights", "image_size", "trainable")
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
-@Progress("compare networks")
+@Progress("prepare the comparison")
 def choose_network(
     dataset_dir: Path,
     recipe_path: Path,

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -37,11 +38,19 @@ def _recipe(folder: Path, **training: Setting) -> Path:
 
 
 @pytest.fixture(scope="module")
-def probed(digits_dir: Path, small_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def probed(
+    digits_dir: Path, small_model: str, tmp_path_factory: pytest.TempPathFactory, phases: Any
+) -> Path:
     folder = tmp_path_factory.mktemp("probed")
     config = ProbeConfig(architecture=small_model, epochs=_EPOCHS, seed=1)
-    probe_batch_size(digits_dir, _recipe(folder), folder / "probe", config)
+    with phases.heard("probe"):
+        probe_batch_size(digits_dir, _recipe(folder), folder / "probe", config)
     return folder / "probe"
+
+
+@pytest.mark.usefixtures("probed")
+def test_every_long_phase_names_itself(phases: Any) -> None:
+    assert {"compile", "time batch sizes", "try learning rates"} <= phases.of["probe"]
 
 
 def test_what_is_learned_has_a_method_and_evidence(probed: Path) -> None:
