@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kfp_backend import SMALL_RUN, Backend, NoBackendError, uploaded, write_digits
+from kfp_backend import RUN_S, SMALL_RUN, Backend, NoBackendError, uploaded, write_digits
 
 from kfp_vision.pipelines.cluster.runs import Run
-
-# A run of a few minutes, on a machine that does other things too.
-RUN_S = 3600
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,10 +27,16 @@ from kfp_vision.components.shared.runtime.storage import open_folder, remove, up
 from kfp_vision.pipelines.cluster.connection import BackendError, connect
 from kfp_vision.pipelines.cluster.runs import Run, read_run
 
-__all__ = ["SMALL_RUN", "Backend", "Measured", "NoBackendError", "uploaded", "write_digits"]
+__all__ = [
+    *("COMMAND", "RUN_S", "SMALL_RUN"),
+    *("Backend", "Measured", "NoBackendError"),
+    *("metrics", "uploaded", "write_digits"),
+]
 
-_COMMAND = str(Path(sys.executable).with_name("kfp-vision"))
+COMMAND = str(Path(sys.executable).with_name("kfp-vision"))
 _POLL_S = 1.0
+# A run of a few minutes, on a machine that does other things too.
+RUN_S = 3600
 # Trains for a minute or two and takes nothing from the clock: equal wherever it runs.
 SMALL_RUN = (
     *("--architecture", "separable", "--epochs", "500", "--preset", "best"),
@@ -115,7 +121,7 @@ class Backend:
         """
         host = changes.get("host", self.host)
         server = ("--host", host, "--namespace", self.namespace)
-        return [_COMMAND, name, *map(str, arguments), *server]
+        return [COMMAND, name, *map(str, arguments), *server]
 
     def call(self, name: str, *arguments: object, **changes: Any) -> "Answer":
         """Runs a command of kfp-vision until its end."""
@@ -192,12 +198,19 @@ class Backend:
 Answer = subprocess.CompletedProcess[str]
 
 
-def write_digits(folder: Path, images: int) -> None:
-    """Writes so many digits of each class of scikit-learn as PNG files, 16 x 16 pixels."""
+def write_digits(folder: Path, images: int, first: int = 0) -> None:
+    """Writes so many digits of each class of scikit-learn as PNG files, 16 x 16 pixels.
+
+    Args:
+        folder: With a folder of each class.
+        images: Of each class.
+        first: Those before it are left out.
+    """
     digits = load_digits()
     for label in range(10):
         (folder / f"digit {label}").mkdir(parents=True)
-        for index, pixels in enumerate(digits.images[digits.target == label][:images]):
+        found = digits.images[digits.target == label][first : first + images]
+        for index, pixels in enumerate(found, first):
             image = Image.fromarray((pixels * 255 / 16).astype("uint8"))
             image = image.resize((16, 16), Image.Resampling.NEAREST)
             image.save(folder / f"digit {label}" / f"{index}.png")

@@ -100,6 +100,12 @@ def test_a_version_that_does_not_exist(backend: Backend, root):
     refused(backend.call("submit", *places(root), "--version", "none"), "Received: 'none'")
 
 
+def test_a_schedule_file_with_an_unknown_key(backend: Backend, root, tmp_path):
+    file = tmp_path / "schedule.yaml"
+    file.write_text("name: photos\ncorn: 0 0 3 * * *\nparameters: {}\n")
+    refused(backend.call("schedule", "apply", file), "'corn'. Did you mean cron")
+
+
 def test_an_image_that_cannot_be_pulled_is_named_within_a_minute(backend: Backend, root):
     registry = "registry.invalid/team"
     options = [*places(root), "--registry", registry]
