@@ -1,6 +1,7 @@
 """The digits as every task, a network trained on them, and its evaluation."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from digits_artifacts import CLASSES, Trained, write_trained
@@ -16,8 +17,10 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="session")
 def evaluated(
-    trained: Trained, tmp_path_factory: pytest.TempPathFactory
+    trained: Trained, tmp_path_factory: pytest.TempPathFactory, phases: Any
 ) -> tuple[Trained, Evaluation, Path]:
     folder = tmp_path_factory.mktemp("evaluation")
     config = EvaluateConfig(num_resamples=200, num_mistakes=5)
-    return trained, evaluate_model(trained.dataset_dir, trained.model_dir, folder, config), folder
+    with phases.heard("evaluate"):
+        evaluation = evaluate_model(trained.dataset_dir, trained.model_dir, folder, config)
+    return trained, evaluation, folder

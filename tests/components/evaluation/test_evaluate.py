@@ -24,6 +24,14 @@ def test_file_says_what_was_returned(evaluated):
     assert read_json(Evaluation, folder / "evaluation.json") == evaluation
 
 
+@pytest.mark.usefixtures("evaluated")
+def test_every_long_phase_names_itself(phases):
+    expected = {"evaluate validation", "evaluate test", "intervals", "fit a head"}
+    expected |= {f"features {split}" for split in ("train", "validation", "test")}
+    expected |= {"baselines: read train", "baselines: linear", "mistakes and curves"}
+    assert expected <= phases.of["evaluate"]
+
+
 def test_model_file_gives_the_probabilities_of_the_table_without_our_code(evaluated):
     trained, _, folder = evaluated
     table = pq.read_table(folder / "predictions.parquet")
