@@ -1,15 +1,28 @@
 """The champion on the newest images: against its test in the same mix of classes."""
 
+import dataclasses
+import json
 from typing import Any
 
 import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 
-from kfp_vision.components.data_import.source_version import labelled_files
+from kfp_vision.components.data_import.source_version import labelled_files, list_source_files
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
+from kfp_vision.components.shared.artifacts.source_files import write_source_files
+from kfp_vision.components.shared.champions.store import (
+    ImportFacts,
+    Lineage,
+    add_version,
+    promote,
+)
 from kfp_vision.components.shared.metrics.intervals import wilson_interval
-from kfp_vision.pipelines.retraining.newest_images import _Answers, _compare
+from kfp_vision.pipelines.retraining.newest_images import _Answers, _compare, measure_champion
 
 CARD = ModelCard("multiclass", ["easy", "hard", "rare"], [8, 8], 1)
 
@@ -85,3 +98,66 @@ def test_images_of_no_class_are_listed(tmp_path):
     (tmp_path / "labels.csv").write_text("path,labels\n0.png,a|b\n1.png,\n2.png,b\n")
     found = {path: labels for path, labels, _ in labelled_files(str(tmp_path), "auto", False)}
     assert found == {"0.png": ("a", "b"), "1.png": (), "2.png": ("b",)}
+
+
+def brightness_model(path):
+    """Writes a model: the probability of `bright` is the mean of the pixels over 255."""
+    nodes = [
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("Div", ["mean", "white"], ["bright"]),
+        helper.make_node("Sub", ["one", "bright"], ["dark"]),
+        helper.make_node("Concat", ["bright", "dark"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 8, 8, 1])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2])],
+        [
+            helper.make_tensor("white", TensorProto.FLOAT, [1], [255.0]),
+            helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]),
+        ],
+    )
+    opset = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+
+
+def test_the_champion_is_measured_on_what_it_has_not_read(tmp_path):
+    photos, files, uri = tmp_path / "photos", tmp_path / "files", str(tmp_path / "champions")
+
+    def save(name, count, gray):
+        (photos / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            path = photos / name / f"{gray}-{number}.png"
+            Image.new("L", (8, 8), gray).save(path)
+
+    save("bright", 20, 200)
+    save("dark", 20, 50)
+    card = ModelCard("multiclass", ["bright", "dark"], [8, 8], 1)
+    (files / "model").mkdir(parents=True)
+    brightness_model(files / "model/model.onnx")
+    (files / "model/model.json").write_text(json.dumps(dataclasses.asdict(card)))
+    report = {"metrics": {"primary": "accuracy", "positive_class": None}}
+    (files / "report.json").write_text(json.dumps(report))
+    labels = ["bright"] * 10 + ["dark"] * 10
+    # Of the bright ones half are right, of the dark ones all.
+    bright = [0.8] * 5 + [0.2] * 5 + [0.2] * 10
+    table = {"label": labels, "p_bright": bright, "p_dark": [1 - each for each in bright]}
+    pq.write_table(pa.table(table), files / "predictions.parquet")
+    uris = (str(photos), "auto", "", False, "", "auto", "", 0)
+    write_source_files(list_source_files(*uris), files / "sources")
+    facts = ImportFacts(str(photos), "", 0)
+    add_version(uri, {"": files}, Lineage("v1", "", "", "", facts, "", {}, "", {}, {}, {}))
+    promote(uri, "v1", "test")
+    images = (str(photos), "auto", False)
+    assert measure_champion(uri, *images) is None
+    # Three dark ones that look bright, and one bright one.
+    save("dark", 3, 210)
+    save("bright", 1, 220)
+    score: Any = measure_champion(uri, *images)
+    assert (score.metric, score.num_images) == ("accuracy", 4)
+    assert score.newest == pytest.approx(0.25)
+    assert score.tested == pytest.approx((3 * 1.0 + 1 * 0.5) / 4)
+    save("blue", 1, 100)
+    score = measure_champion(uri, *images)
+    assert score.unknown == ["blue"]
