@@ -6,7 +6,7 @@ folder per run. An entry may use artifacts of an earlier run.
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 __all__ = ["keep_metrics", "remove_earlier", "remove_unfinished", "remove_unused"]
@@ -31,19 +31,27 @@ def keep_metrics(cache_root: Path) -> None:
             path.touch()
 
 
-def remove_unused(pipeline_root: Path, cache_root: Path) -> None:
+def remove_unused(pipeline_root: Path, cache_root: Path, in_use: Collection[str] = ()) -> None:
     """Removes the caches of other code versions, and runs that no entry of this cache uses.
 
     The last run stays: tasks that are never cached have written to it, too.
+
+    Args:
+        pipeline_root: Holds a folder for each run.
+        cache_root: Of this code.
+        in_use: Folders of runs that stay, too.
     """
     for cache in cache_root.parent.iterdir():
         if cache != cache_root:
             shutil.rmtree(cache)
     used = {
-        path.relative_to(pipeline_root).parts[0]
-        for _, _, path in _artifacts(cache_root)
-        # The output folder may have been moved since.
-        if path.is_relative_to(pipeline_root)
+        *in_use,
+        *(
+            path.relative_to(pipeline_root).parts[0]
+            for _, _, path in _artifacts(cache_root)
+            # The output folder may have been moved since.
+            if path.is_relative_to(pipeline_root)
+        ),
     }
     # Their names end in the time.
     runs = sorted(pipeline_root.iterdir())
@@ -68,7 +76,7 @@ def remove_earlier(state: Path, cache_root: Path, used: Iterable[str], since: fl
     for entry, _, path in _artifacts(cache_root):
         if path.is_relative_to(root) and path.relative_to(root).parts[0] not in runs:
             entry.unlink(missing_ok=True)
-    remove_unused(root, cache_root)
+    remove_unused(root, cache_root, runs)
     for folder in (state / "checkpoints").iterdir():
         changed = [path.stat().st_mtime for path in folder.rglob("*")]
         if folder.name not in _SHARED and max(changed, default=0.0) < since:

@@ -143,6 +143,9 @@ def test_every_stage_that_writes_a_folder_explains_a_full_disk(module, verb):
     named = {
         each.value
         for decorator in functions[verb].decorator_list
-        for each in getattr(decorator, "args", ())
+        if isinstance(decorator, ast.Call)
+        and ast.unparse(decorator.func) == explains_full_disk.__name__
+        for each in decorator.args
+        if isinstance(each, ast.Constant)
     }
     assert named == written
