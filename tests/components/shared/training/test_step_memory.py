@@ -1,6 +1,10 @@
 """The estimate of a training step's memory in closed form."""
 
+import subprocess
+import sys
+
 import keras
+import numpy as np
 import psutil
 import pytest
 from keras import layers
@@ -45,3 +49,17 @@ def test_the_least_grows_by_the_outputs_of_the_layers_that_know_their_size() -> 
     growth = least_memory_mib(_convolution(8), 20) - least_memory_mib(_convolution(8), 10)
     assert growth == pytest.approx(0.65 * 10 * (64 + 128) * 4 / MIB)
     assert 0 < least_memory_mib(_convolution(None), 1) < 1
+
+
+def test_what_a_parent_has_held_is_no_memory_of_the_program_it_starts() -> None:
+    code = (
+        "from kfp_vision.components.shared.training.step_memory import peak_memory_mib\n"
+        "print(peak_memory_mib())"
+    )
+    held = np.ones(2**27)  # 1 GiB, written.
+    own = peak_memory_mib()
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert own > held.nbytes / MIB
+    assert 10 < float(answer.stdout) < 1000
