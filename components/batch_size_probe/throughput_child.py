@@ -31,6 +31,8 @@ __all__ = ["Orders", "run_child"]
 
 # A day: a pipe cannot be waited for longer than a month.
 _LONGEST_S = 86_400.0
+# Exit status of glibc's loader when a thread that starts finds no memory for its variables.
+_NO_THREAD = 127
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +84,12 @@ def run_child(orders: Orders, time_limit_s: float | None) -> Iterator[tuple[str,
             yield kind, value
     except EOFError:
         child.join()
-        if child.exitcode is None or child.exitcode >= 0:
+        if child.exitcode is None or (child.exitcode >= 0 and child.exitcode != _NO_THREAD):
             raise RuntimeError(
                 "The throughput measurement must end with a result. Received: exit status "
                 f"{child.exitcode}; the log of this stage has its error."
             ) from None
-        # A signal has killed it: at an allocation, or the kernel, short of memory.
+        # A signal has killed it, at an allocation, or the kernel, short of memory; or the loader.
         yield "killed", None
     finally:
         child.kill()
