@@ -5,7 +5,6 @@ Every step accumulates two micro-batches, so that the gradient noise scale costs
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -105,51 +104,19 @@ def run_pilot(
         NotFiniteError: The loss is not finite from the start.
         ValueError: No rate keeps the loss finite.
     """
-    with Progress("try learning rates", lengths.total, "steps") as progress:
-        return _run_pilot(trainer, images, optimizer, batch_size, lengths, seed, progress)
-
-
-def _run_pilot(
-    trainer: Trainer,
-    images: LabelledImages,
-    optimizer: str,
-    batch_size: int,
-    lengths: Lengths,
-    seed: int,
-    progress: Progress,
-) -> Pilot:
-    initial = trainer.state()
-    done = 0
-
-    def report(num_steps: int) -> None:
-        nonlocal done
-        done += num_steps
-        progress.update(min(done, lengths.total))
-
     low, high = learning_rate.RANGES[optimizer]
     rates = learning_rate.exponential_rates(low, high, lengths.range_steps)
-    steps = MicroBatchSteps(trainer)
-    losses = _run(steps, images, BatchOrder(len(images), batch_size, seed), rates, report).losses
-    trainer.restore(initial)
-    if not np.isfinite(losses[0]):
-        raise NotFiniteError(
-            "The loss of the untrained model must be finite. "
-            f"Received: {losses[0]} on the first batch. Check the weights of the architecture for "
-            "NaN and that it takes pixels from 0 to 255."
-        )
-    test = learning_rate.read_range_test(rates[: len(losses)], losses)
-
-    trials: dict[float, GradientFigures] = {}
-    rate: float | None = test.plateau_rate
-    while rate is not None and len(trials) < _MAX_TRIALS:
-        if trials and done + lengths.trial_steps > lengths.total:
-            break
-        warmup = np.minimum(1.0, np.arange(1, lengths.trial_steps + 1) / _WARMUP_STEPS)
-        # Another order than that of the range test, the same one for all trials.
-        order = BatchOrder(len(images), batch_size, seed + 1)
-        trials[rate] = _run(steps, images, order, (rate * warmup).astype(np.float32), report)
-        trainer.restore(initial)
-        rate = learning_rate.next_rate({key: value.losses for key, value in trials.items()})
+    with Progress("try learning rates", lengths.total, "steps") as progress:
+        steps = _Steps(trainer, images, batch_size, lengths.total, progress)
+        losses = steps.run(rates, seed).losses
+        if not np.isfinite(losses[0]):
+            raise NotFiniteError(
+                "The loss of the untrained model must be finite. "
+                f"Received: {losses[0]} on the first batch. Check the weights of the architecture "
+                "for NaN and that it takes pixels from 0 to 255."
+            )
+        test = learning_rate.read_range_test(rates[: len(losses)], losses)
+        trials = _try_rates(steps, test.plateau_rate, lengths, seed + 1)
     choice = learning_rate.choose_rate({key: value.losses for key, value in trials.items()})
     best = trials[min(choice.losses, key=lambda key: choice.losses[key])]
     micro_batch = batch_size // _MICRO_BATCHES
@@ -170,33 +137,69 @@ def _run_pilot(
         raw_noise_scale=estimate_noise_scale(sq_norm[half:], trace[half:]),
         raw=moving_noise_scale(sq_norm, trace),
         scaled=scaled_curve,
-        images_seen=done * batch_size,
+        images_seen=steps.num_taken * batch_size,
     )
 
 
-def _run(
-    steps: MicroBatchSteps,
-    images: LabelledImages,
-    order: BatchOrder,
-    rates: np.ndarray,
-    report: Callable[[int], None],
-) -> GradientFigures:
-    """Takes one step per rate; ends early, with what it has, when the loss is not finite."""
-    chunks: list[GradientFigures] = []
-    for start in range(0, len(rates), _STEPS_PER_CALL):
-        chunk = rates[start : start + _STEPS_PER_CALL]
-        pixels, targets = images.take(order.indices(start, len(chunk)))
-        figures = steps.run(
-            _split(pixels), {name: _split(value) for name, value in targets.items()}, chunk
+class _Steps:
+    """Runs of steps, each from the weights at the beginning; counts all of them."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        images: LabelledImages,
+        batch_size: int,
+        total: int,
+        progress: Progress,
+    ) -> None:
+        self._trainer, self._initial = trainer, trainer.state()
+        self._steps = MicroBatchSteps(trainer)
+        self._images, self._batch_size = images, batch_size
+        self._total, self._progress = total, progress
+        self.num_taken = 0
+
+    def run(self, rates: np.ndarray, seed: int) -> GradientFigures:
+        """Takes one step per rate; ends early, with what it has, when the loss is not finite."""
+        order = BatchOrder(len(self._images), self._batch_size, seed)
+        chunks: list[GradientFigures] = []
+        for start in range(0, len(rates), _STEPS_PER_CALL):
+            chunk = rates[start : start + _STEPS_PER_CALL]
+            pixels, targets = self._images.take(order.indices(start, len(chunk)))
+            figures = self._steps.run(
+                _split(pixels), {name: _split(value) for name, value in targets.items()}, chunk
+            )
+            chunks.append(figures)
+            self.num_taken += len(chunk)
+            self._progress.update(min(self.num_taken, self._total))
+            if not np.isfinite(figures.losses).all():
+                break
+        self._trainer.restore(self._initial)
+        names = [field.name for field in dataclasses.fields(GradientFigures)]
+        return GradientFigures(
+            **{name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in names}
         )
-        chunks.append(figures)
-        report(len(chunk))
-        if not np.isfinite(figures.losses).all():
+
+
+def _try_rates(
+    steps: _Steps, first: float, lengths: Lengths, seed: int
+) -> dict[float, GradientFigures]:
+    """Returns rate -> figures of its trial, until the best rate has a neighbour on either side.
+
+    Args:
+        steps: Has done the range test.
+        first: Rate of the first trial.
+        lengths: As of `run_pilot`.
+        seed: Of the order of all trials, another than that of the range test.
+    """
+    warmup = np.minimum(1.0, np.arange(1, lengths.trial_steps + 1) / _WARMUP_STEPS)
+    trials: dict[float, GradientFigures] = {}
+    rate: float | None = first
+    while rate is not None and len(trials) < _MAX_TRIALS:
+        if trials and steps.num_taken + lengths.trial_steps > lengths.total:
             break
-    names = [field.name for field in dataclasses.fields(GradientFigures)]
-    return GradientFigures(
-        **{name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in names}
-    )
+        trials[rate] = steps.run((rate * warmup).astype(np.float32), seed)
+        rate = learning_rate.next_rate({key: value.losses for key, value in trials.items()})
+    return trials
 
 
 def _split(values: np.ndarray) -> np.ndarray:

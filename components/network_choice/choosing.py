@@ -23,6 +23,7 @@ from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import kept_folder
 from kfp_vision.components.shared.training.pretrained_head import MAX_HEAD_IMAGES
 from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe
@@ -114,7 +115,9 @@ def choose_by_trials(
                 images_seen=2 * trials.num_head_images,
             )
     left = TimeLeft(info, seconds, start_up_s)
-    field = compare(trials, candidates, recipe_of, left.can_tune, _SECOND_ROUND_SHARE * limit_s)
+    last_start = _SECOND_ROUND_SHARE * limit_s
+    with Progress("compare networks", unit="trials") as progress:
+        field = compare(trials, candidates, recipe_of, left.can_tune, last_start, progress)
     planned = functools.partial(_planned_images, left=left)
     can_select = info.splits["validation"] >= MIN_VALIDATION
     chosen, results = field.summarise(planned, can_select)

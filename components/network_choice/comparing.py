@@ -148,6 +148,7 @@ def compare(
     recipe_of: Callable[[Candidate], Recipe],
     can_tune: Callable[[int], bool],
     limit_s: float,
+    progress: Progress,
 ) -> Field:
     """Runs all trials.
 
@@ -163,19 +164,8 @@ def compare(
         recipe_of: Returns the complete recipe of a candidate.
         can_tune: Returns whether there is time to fine-tune a network of so many multiply-adds.
         limit_s: When the trials together have taken so long, no second one begins.
+        progress: Counts the trials.
     """
-    with Progress("compare networks", unit="trials") as progress:
-        return _compare(trials, candidates, recipe_of, can_tune, limit_s, progress)
-
-
-def _compare(
-    trials: Trials,
-    candidates: LineUp,
-    recipe_of: Callable[[Candidate], Recipe],
-    can_tune: Callable[[int], bool],
-    limit_s: float,
-    progress: Progress,
-) -> Field:
     losses: list[float] = []
     seconds: list[float] = []
 

@@ -9,7 +9,6 @@ import contextlib
 import json
 import threading
 import time
-from types import TracebackType
 from typing import Any
 
 __all__ = ["NOTE_PREFIX", "PREFIX", "Progress", "show_note"]
@@ -61,12 +60,7 @@ class Progress(contextlib.ContextDecorator):
         _HEARTBEAT.open(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Closes it, however it ended."""
         _HEARTBEAT.close(self)
 
