@@ -19,7 +19,7 @@ from kfp_vision.components.shared.artifacts.augmentation_table import (
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json
 from kfp_vision.components.shared.augmentation.augment import augment
-from kfp_vision.components.shared.augmentation.draw import draw_seed
+from kfp_vision.components.shared.augmentation.draw import batch_keys, draw_seed
 from kfp_vision.components.shared.augmentation.policy import (
     IDENTITY,
     Operation,
@@ -147,12 +147,13 @@ def _write_examples(train: LabelledImages, kept: list[Kept], path: Path, seed: i
     images, _ = train.take(np.random.default_rng(seed).integers(0, len(train), 1))
     arrays = {"original": images[0]}
     transform = tf.function(augment)
+    keys = batch_keys(draw_seed(seed, 0), len(images))
     for each in kept:
         levels = []
         for level in each.levels:
             magnitude = 1.0 if TRANSFORMS[each.transform].chance else level
             policy = Policy(always=(Operation(each.transform, magnitude, magnitude),))
-            pixels = transform(images, policy_tensors(policy), draw_seed(seed, 0)).images
+            pixels = transform(images, policy_tensors(policy), keys).images
             levels.append(np.clip(np.rint(pixels[0]), 0, 255).astype(np.uint8))
         arrays[each.transform] = np.stack(levels)
     np.savez_compressed(path, **arrays)

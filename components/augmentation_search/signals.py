@@ -15,7 +15,7 @@ from kfp_vision.components.shared.artifacts.augmentation_table import (
     Signals,
 )
 from kfp_vision.components.shared.augmentation.augment import augment
-from kfp_vision.components.shared.augmentation.draw import draw_seed
+from kfp_vision.components.shared.augmentation.draw import batch_keys, draw_seed
 from kfp_vision.components.shared.augmentation.policy import (
     IDENTITY,
     Operation,
@@ -113,8 +113,10 @@ def _look_through(
     predict = tf.function(lambda pixels: outputs(pixels, training=False))
     transform = tf.function(augment, jit_compile=True)
 
+    keys = batch_keys(draw_seed(seed, 0), len(images))
+
     def look(policy: Policy) -> tuple[np.ndarray, float]:
-        pixels = transform(images, policy_tensors(policy), draw_seed(seed, 0)).images
+        pixels = transform(images, policy_tensors(policy), keys).images
         features, logits = predict(pixels)
         records = task.record(targets, task.decode(logits))
         metric = whole_set_metrics(task, records).get(primary, 0.0)

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.augmentation.augment import augment
+from kfp_vision.components.shared.augmentation.draw import batch_keys
 from kfp_vision.components.shared.augmentation.known_policies import trivial_augment
 from kfp_vision.components.shared.augmentation.policy import (
     Branch,
@@ -104,7 +105,7 @@ compiled = tf.function(augment, jit_compile=True)
 def ours(policy: Policy) -> Callable[[np.ndarray], object]:
     tensors = policy_tensors(policy)
     seeds = iter(range(10**6))
-    return lambda images: compiled(images, tensors, tf.constant([0, next(seeds)]))[0]
+    return lambda images: compiled(images, tensors, batch_keys(tf.constant([0, next(seeds)]), len(images)))[0]
 
 
 def keras_layer(layer: keras.Layer) -> Callable[[np.ndarray], object]:

@@ -50,18 +50,18 @@ class Augmented(NamedTuple):
     shares: tf.Tensor
 
 
-def augment(images: tf.Tensor, policy: Mapping[str, tf.Tensor], seed: tf.Tensor) -> Augmented:
+def augment(images: tf.Tensor, policy: Mapping[str, tf.Tensor], keys: tf.Tensor) -> Augmented:
     """Returns augmented images and what happened to them.
 
     Args:
         images: uint8 or float 0..255.
         policy: As `policy_tensors` returns it.
-        seed: int32 [2]; the same seed draws the same.
+        keys: int32 [B, 2], of `batch_keys` or `view_keys`; the same keys draw the same.
     """
-    batch, height, width, _ = images.shape
-    drawn = draw_transforms(seed, policy, batch, height, width)
+    _, height, width, _ = images.shape
+    drawn = draw_transforms(keys, policy, height, width)
     transformed = apply_transforms(images, drawn)
-    mixing = draw_mix(seed, policy, batch, height, width)
+    mixing = draw_mix(keys, policy, height, width)
     weights = label_weights(mixing.weights, mixing.boxes, height, width)
     result = tf.cond(
         tf.reduce_any(weights < 1.0), lambda: mix(transformed, *mixing), lambda: transformed

@@ -1,4 +1,4 @@
-"""Draw: everything random about a batch, as a function of a seed.
+"""Draw: everything random about a batch, as a function of a key for each image.
 
 Shapes: B images, D draws of a branch, L operations in one, T pixel transforms.
 """
@@ -12,14 +12,16 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.augmentation.mixing import centred_boxes
 from kfp_vision.components.shared.augmentation.policy import MAX_DRAWS
-from kfp_vision.components.shared.augmentation.threefry import uniform
+from kfp_vision.components.shared.augmentation.threefry import hash_words, uniform
 from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS, TRANSFORMS
 from kfp_vision.components.shared.runtime.seeds import seed_word
 
-__all__ = ["Drawn", "Mix", "draw_mix", "draw_seed", "draw_transforms"]
+__all__ = ["Drawn", "Mix", "batch_keys", "draw_mix", "draw_seed", "draw_transforms", "view_keys"]
 
 # Streams of random numbers.
 _MIXING, _TRANSFORMS = 0, 2
+# Of the hash that makes a key: places of a batch, or views of an image.
+_PLACES, _VIEWS = 0, 1
 
 _NUM_TRANSFORMS = len(PIXEL_TRANSFORMS)
 _ERASE = TRANSFORMS["erase"]
@@ -63,25 +65,46 @@ def draw_seed(seed: int, draw: int) -> tf.Tensor:
     return tf.bitcast(tf.constant([seed_word(seed), draw], tf.uint32), tf.int32)
 
 
+def batch_keys(seed: tf.Tensor, batch: int) -> tf.Tensor:
+    """Returns a key for each image of a batch, int32 [B, 2].
+
+    Args:
+        seed: int32 [2], of the batch.
+        batch: B.
+    """
+    places = tf.range(batch)
+    return hash_words(seed, tf.stack([places, tf.fill([batch], _PLACES)], -1))
+
+
+def view_keys(seed: tf.Tensor, images: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+    """Returns a key for each image that is the same in whatever batch the image is, int32 [B, 2].
+
+    Args:
+        seed: int32, a scalar.
+        images: Numbers of the images, int32 [B].
+        views: Which of its views is drawn of each, int32 [B].
+    """
+    keys = tf.stack([tf.broadcast_to(seed, views.shape), views], -1)
+    return hash_words(keys, tf.stack([images, tf.fill(images.shape, _VIEWS)], -1))
+
+
 def draw_transforms(
-    seed: tf.Tensor,
+    keys: tf.Tensor,
     policy: Mapping[str, tf.Tensor],
-    batch: int,
     height: int,
     width: int,
 ) -> Drawn:
     """Returns what happens to each image of a batch before mixing.
 
     Args:
-        seed: int32 [2].
+        keys: int32 [B, 2], of `batch_keys` or `view_keys`.
         policy: As `policy_tensors` returns it.
-        batch: Number of images.
         height: Image height, pixels.
         width: Image width, pixels.
     """
     slots = (MAX_DRAWS + 1) * policy["transforms"].shape[1]
     sizes = [MAX_DRAWS, 1, slots, slots, _NUM_TRANSFORMS, _NUM_TRANSFORMS, 2]
-    numbers = uniform(seed, _TRANSFORMS, (batch, sum(sizes)))
+    numbers = uniform(keys, _TRANSFORMS, sum(sizes))
     branch, length, chance, strength, on, side, centres = tf.split(numbers, sizes, -1)
     magnitudes = _magnitudes(policy, branch, length, chance, strength)
     switched = tf.constant([TRANSFORMS[name].chance for name in PIXEL_TRANSFORMS])
@@ -148,19 +171,17 @@ def _branches(ends: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     return block * side + passed(tf.gather(blocks[:, :-1], block))
 
 
-def draw_mix(
-    seed: tf.Tensor, policy: Mapping[str, tf.Tensor], batch: int, height: int, width: int
-) -> Mix:
+def draw_mix(keys: tf.Tensor, policy: Mapping[str, tf.Tensor], height: int, width: int) -> Mix:
     """Returns whom each image is mixed with, and how.
 
     Args:
-        seed: int32 [2].
+        keys: As of `draw_transforms`.
         policy: As `policy_tensors` returns it.
-        batch: Number of images.
         height: Image height, pixels.
         width: Image width, pixels.
     """
-    numbers = uniform(seed, _MIXING, (batch, 5))
+    batch = keys.shape[0]
+    numbers = uniform(keys, _MIXING, 5)
     # The batch turned by a random number of places: nobody is mixed with itself.
     turn = 1 + tf.cast(numbers[0, 0] * (batch - 1), tf.int32)
     partners = (tf.range(batch) + turn) % batch

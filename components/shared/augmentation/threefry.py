@@ -4,11 +4,9 @@ TensorFlow's stateless generators draw other numbers under XLA than without it. 
 20 rounds: Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3", section 4.2.
 """
 
-import math
-
 import tensorflow as tf
 
-__all__ = ["threefry", "uniform"]
+__all__ = ["hash_words", "threefry", "uniform"]
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -35,18 +33,28 @@ def threefry(
     return x, y
 
 
-def uniform(seed: tf.Tensor, stream: tf.Tensor | int, shape: tuple[int, ...]) -> tf.Tensor:
-    """Returns float32 numbers in [0, 1), multiples of 2^-24.
+def hash_words(key: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
+    """Returns 64 random bits for each row of two words, int32 [B, 2].
 
     Args:
-        seed: int32 [2].
-        stream: Numbers of different streams are independent.
-        shape: Shape of the result.
+        key: int32 [2] or [B, 2].
+        counter: int32 [B, 2].
     """
-    size = math.prod(shape)
-    first, second = tf.unstack(tf.bitcast(seed, tf.uint32))
-    places = tf.cast(tf.range((size + 1) // 2), tf.uint32)
-    words = threefry((first, second), (places, tf.zeros_like(places) + tf.cast(stream, tf.uint32)))
+    words = (tf.unstack(tf.bitcast(each, tf.uint32), axis=-1) for each in (key, counter))
+    return tf.bitcast(tf.stack(threefry(*map(tuple, words)), -1), tf.int32)
+
+
+def uniform(keys: tf.Tensor, stream: int, num: int) -> tf.Tensor:
+    """Returns float32 numbers [B, num] in [0, 1), multiples of 2^-24.
+
+    Args:
+        keys: int32 [B, 2]; each has numbers of its own.
+        stream: Numbers of different streams are independent.
+        num: How many of each key.
+    """
+    first, second = tf.unstack(tf.bitcast(keys, tf.uint32)[:, None], axis=-1)
+    places = tf.cast(tf.range((num + 1) // 2), tf.uint32)[None]
+    words = threefry((first, second), (places, tf.fill([1, places.shape[1]], _word(stream))))
     # The upper 24 bits, which is what float32 holds.
-    top = tf.bitwise.right_shift(tf.concat(words, 0)[:size], _word(8))
-    return tf.reshape(tf.cast(tf.bitcast(top, tf.int32), tf.float32) * 2.0**-24, shape)
+    top = tf.bitwise.right_shift(tf.concat(words, 1)[:, :num], _word(8))
+    return tf.cast(tf.bitcast(top, tf.int32), tf.float32) * 2.0**-24

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.architectures.norms import fuse_norms, norm_layers
 from kfp_vision.components.shared.augmentation.augment import Augmented, augment
-from kfp_vision.components.shared.augmentation.draw import draw_seed
+from kfp_vision.components.shared.augmentation.draw import batch_keys, draw_seed, view_keys
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy, policy_tensors
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.runtime.progress import Progress
@@ -204,12 +204,18 @@ class Trainer:
         if self._policy is None:
             loss, gradients = self.gradients(images, targets)
         else:
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            draw = tf.cast(self.optimizer.iterations, tf.int32) * self._num_replicas + replica
-            seed = tf.stack([self._seed, draw])
-            augmented = _compiled_augment(images, self._policy, seed)
+            augmented = _compiled_augment(images, self._policy, self._keys(targets))
             loss, gradients = self.gradients(augmented.images, targets, augmented)
         return loss, self.apply(gradients, learning_rate)
+
+    def _keys(self, targets: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Returns what the augmentation of each image is drawn from, int32 [B, 2]."""
+        if "view" in targets:
+            return view_keys(self._seed, targets["row"], targets["view"])
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        draw = tf.cast(self.optimizer.iterations, tf.int32) * self._num_replicas + replica
+        batch = next(iter(targets.values())).shape[0]
+        return batch_keys(tf.stack([self._seed, draw]), batch)
 
     def gradients(
         self,
@@ -370,9 +376,9 @@ class Trainer:
         return [*self.model.variables, *self.optimizer.variables, *self._average]
 
 
-def _augment(images: tf.Tensor, policy: Mapping[str, tf.Tensor], seed: tf.Tensor) -> Augmented:
+def _augment(images: tf.Tensor, policy: Mapping[str, tf.Tensor], keys: tf.Tensor) -> Augmented:
     return augment(
-        images, {name: tf.convert_to_tensor(value) for name, value in policy.items()}, seed
+        images, {name: tf.convert_to_tensor(value) for name, value in policy.items()}, keys
     )
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.augmentation import known_policies as published
 from kfp_vision.components.shared.augmentation.augment import augment
-from kfp_vision.components.shared.augmentation.draw import draw_mix, draw_transforms
+from kfp_vision.components.shared.augmentation.draw import batch_keys, draw_mix, draw_transforms, view_keys
 from kfp_vision.components.shared.augmentation.policy import (
     IDENTITY,
     MAX_BRANCHES,
@@ -37,10 +37,13 @@ POLICIES = {
     "mixing": Policy(mixing=Mixing(0.3, 0.4, 0.6, 1.0)),
 }
 SEED = tf.constant([3, 14])
+KEYS = batch_keys(SEED, 8)
 
 
 def magnitudes(policy: Policy, batch: int = 4000) -> dict[str, np.ndarray]:
-    drawn = draw_transforms(SEED, policy_tensors(policy), batch, 32, 32).magnitudes.numpy()
+    drawn = draw_transforms(
+        batch_keys(SEED, batch), policy_tensors(policy), 32, 32
+    ).magnitudes.numpy()
     return dict(zip(PIXEL_TRANSFORMS, drawn.T, strict=True))
 
 
@@ -55,8 +58,8 @@ def test_one_trace_serves_every_policy_and_draws_the_same_as_without_xla():
     for policy in POLICIES.values():
         tensors = policy_tensors(policy)
         for ours, expected in zip(
-            tf.nest.flatten(compiled(images, tensors, SEED)),
-            tf.nest.flatten(augment(images, tensors, SEED)),
+            tf.nest.flatten(compiled(images, tensors, KEYS)),
+            tf.nest.flatten(augment(images, tensors, KEYS)),
             strict=True,
         ):
             np.testing.assert_allclose(ours, expected, atol=0.05)
@@ -65,7 +68,7 @@ def test_one_trace_serves_every_policy_and_draws_the_same_as_without_xla():
 
 def test_the_identity_policy_changes_nothing():
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (8, 12, 16, 3), np.uint8))
-    same = augment(images, policy_tensors(IDENTITY), SEED)
+    same = augment(images, policy_tensors(IDENTITY), KEYS)
     np.testing.assert_array_equal(same.images, images)
     np.testing.assert_array_equal(same.shares, 1.0)
 
@@ -73,11 +76,32 @@ def test_the_identity_policy_changes_nothing():
 def test_the_same_seed_draws_the_same_and_another_does_not():
     tensors = policy_tensors(published.trivial_augment())
     first, again, other = (
-        draw_transforms(tf.constant(seed), tensors, 64, 32, 32).magnitudes.numpy()
+        draw_transforms(batch_keys(tf.constant(seed), 64), tensors, 32, 32).magnitudes.numpy()
         for seed in ((1, 2), (1, 2), (1, 3))
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_a_view_of_an_image_is_the_same_in_every_batch_and_no_other_view():
+    images = np.random.default_rng(0).integers(0, 256, (8, 12, 16, 3), np.uint8)
+    tensors = policy_tensors(published.trivial_augment())
+    rows, views = tf.range(8), tf.constant([0, 0, 0, 0, 1, 1, 2, 2])
+
+    def look(order: np.ndarray, change: int) -> np.ndarray:
+        keys = view_keys(SEED[0], tf.gather(rows, order), tf.gather(views, order) + change)
+        return augment(tf.constant(images[order]), tensors, keys).images.numpy()
+
+    whole, order = look(np.arange(8), 0), np.array([6, 1, 4])
+    np.testing.assert_array_equal(look(order, 0), whole[order])
+    others = look(np.arange(8), 1)
+    assert [(one != other).any() for one, other in zip(whole, others, strict=True)].count(True) > 4
+
+
+def test_the_keys_of_places_and_views_are_all_different():
+    places = [batch_keys(tf.constant([3, draw]), 64).numpy() for draw in range(8)]
+    drawn = [view_keys(SEED[0], tf.range(64), tf.fill([64], view)).numpy() for view in range(8)]
+    assert len({tuple(key) for keys in (*places, *drawn) for key in keys}) == 16 * 64
 
 
 def test_branches_are_drawn_by_their_weights():
@@ -113,7 +137,7 @@ def test_rand_augment_draws_n_times():
 def test_mixing_happens_as_often_and_as_strongly_as_said():
     policy = Policy(mixing=Mixing(0.3, 0.4, 0.6, 1.0))
     partners, weights, boxes = (
-        value.numpy() for value in draw_mix(SEED, policy_tensors(policy), 6000, 64, 64)
+        value.numpy() for value in draw_mix(batch_keys(SEED, 6000), policy_tensors(policy), 64, 64)
     )
     assert (partners != np.arange(6000)).all()
     assert sorted(partners) == list(range(6000))
@@ -139,7 +163,8 @@ def test_threefry_gives_the_known_answers(key, counter, expected):
 
 
 def test_uniform_numbers_are_uniform_and_those_of_streams_unrelated():
-    first, second = (uniform(SEED, stream, (9999,)).numpy() for stream in (0, 1))
+    keys = batch_keys(SEED, 11)
+    first, second = (uniform(keys, stream, 909).numpy().ravel() for stream in (0, 1))
     assert first.min() >= 0.0
     assert first.max() < 1.0
     np.testing.assert_allclose(np.histogram(first, 10, (0, 1))[0] / 9999, 0.1, atol=0.015)

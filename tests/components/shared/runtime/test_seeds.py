@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
-from kfp_vision.components.shared.augmentation.draw import draw_seed
+from kfp_vision.components.shared.augmentation.draw import batch_keys, draw_seed
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Operation, Policy
 from kfp_vision.components.shared.augmentation.threefry import uniform
 from kfp_vision.components.shared.datasets.loader import BatchOrder
@@ -30,10 +30,13 @@ def test_small_seeds_stand_for_themselves_and_large_ones_for_different_words() -
 
 
 def test_every_seed_draws_its_own_numbers() -> None:
-    drawn = [uniform(draw_seed(seed, 3), 0, (64,)).numpy() for seed in _SEEDS]
+    def draw(seed: tf.Tensor) -> np.ndarray:
+        return uniform(batch_keys(seed, 1), 0, 64).numpy()[0]
+
+    drawn = [draw(draw_seed(seed, 3)) for seed in _SEEDS]
     for one, other in itertools.combinations(drawn, 2):
         assert abs(np.corrcoef(one, other)[0, 1]) < 0.5
-    np.testing.assert_array_equal(drawn[1], uniform(tf.constant([5, 3]), 0, (64,)).numpy())
+    np.testing.assert_array_equal(drawn[1], draw(tf.constant([5, 3])))
 
 
 def test_an_epoch_of_one_seed_is_not_that_of_another() -> None:
