@@ -11,6 +11,7 @@ import gc
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -147,7 +148,7 @@ class TrialRunner:
             parts = math.ceil(len(rows) / self._scoring_batch)
             yield from map(split.take, np.array_split(rows, parts) if parts else [])
 
-    def _build(self, changes: dict[str, float]) -> Trainer:
+    def _build(self, changes: dict[str, Any]) -> Trainer:
         # Not the seed of a trial: no trial may depend on which one came first.
         trainer, _, _ = build_trainer(
             self._recipe, self._info, 0, IDENTITY, ema_momentum=0.0, **changes

@@ -18,18 +18,30 @@ Batch = tuple[np.ndarray, dict[str, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImages:
-    """N images and what reads their targets; both are made a batch at a time."""
+    """N images and what reads their targets; both are made a batch at a time.
+
+    Attributes:
+        source: The images of a split.
+        read_targets: Positions in [0, N) -> their targets.
+        rows: Which image of the source is at each position, int [N], in any order and number; None
+            for all of them in order.
+    """
 
     source: ImageSource
     read_targets: ReadTargets
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Returns N."""
-        return len(self.source)
+        return len(self.source if self.rows is None else self.rows)
+
+    def pixels(self, indices: np.ndarray) -> np.ndarray:
+        """Returns images uint8 [*S, H, W, C]; S: shape of indices."""
+        return self.source.take(indices if self.rows is None else self.rows[indices])
 
     def take(self, indices: np.ndarray) -> Batch:
         """Returns images uint8 [*S, H, W, C], targets {name: [*S, ...]}; S: shape of indices."""
-        return self.source.take(indices), self.read_targets(indices)
+        return self.pixels(indices), self.read_targets(indices)
 
     def batches_of(self, rows: np.ndarray) -> Iterator[Batch]:
         """Yields images and targets of some rows [N], N > 0, in parts of bounded memory."""

@@ -98,6 +98,15 @@ class MulticlassClassification:
             loss = loss * keras.ops.take(class_weights, targets["label"], axis=0)
         return loss
 
+    def taught_loss(self, teacher: Any, logits: Any, temperature: float) -> Any:
+        """Returns T^2 KL(teacher || student) of the softened probabilities, [B]."""
+        log_t, log_s = (
+            keras.ops.log_softmax(keras.ops.cast(each, "float32") / temperature, axis=-1)
+            for each in (teacher, logits)
+        )
+        divergence = keras.ops.sum(keras.ops.exp(log_t) * (log_t - log_s), axis=-1)
+        return temperature**2 * divergence
+
     def initial_loss(self, targets: Targets, num_classes: int) -> float:
         """Returns ln C, whatever the labels."""
         return float(np.log(num_classes))

@@ -58,6 +58,15 @@ class MultilabelClassification(MulticlassClassification):
             loss = loss * class_weights
         return keras.ops.mean(loss, axis=-1)
 
+    def taught_loss(self, teacher: Any, logits: Any, temperature: float) -> Any:
+        """Returns T^2 KL(teacher || student) of each class, the mean over classes, [B]."""
+        held, scaled = (keras.ops.cast(each, "float32") / temperature for each in (teacher, logits))
+        # log p(z) - log p(z') of the present and of the absent class, for logits of any size.
+        present = keras.ops.softplus(-scaled) - keras.ops.softplus(-held)
+        absent = keras.ops.softplus(scaled) - keras.ops.softplus(held)
+        p = keras.ops.sigmoid(held)
+        return temperature**2 * keras.ops.mean(p * present + (1.0 - p) * absent, axis=-1)
+
     def initial_loss(self, targets: Targets, num_classes: int) -> float:
         """Returns ln 2, whatever the labels."""
         return float(np.log(2.0))

@@ -78,6 +78,19 @@ class Task(Protocol):
         """Returns the loss of each image, [B], in nats."""
         ...
 
+    def taught_loss(self, teacher: Outputs, outputs: Outputs, temperature: float) -> Any:
+        """Returns the divergence of each image from what a teacher says of it, [B], in nats.
+
+        Times the square of the temperature: so its gradients do not shrink as that rises (Hinton et
+        al., 2015, arXiv:1503.02531, section 2.1).
+
+        Args:
+            teacher: Its raw outputs.
+            outputs: Those of the student.
+            temperature: Both are divided by it.
+        """
+        ...
+
     def initial_loss(self, targets: Targets, num_classes: int) -> float:
         """Returns the mean loss in nats of a model that knows nothing: all outputs zero."""
         ...

@@ -218,8 +218,7 @@ def _evaluate_average(
         return evaluate(trainer, run.task, run.validation), trainer.model_variables()
     order = BatchOrder(len(run.train), batch_size, run.seed)
     batches = (
-        run.train.source.take(order.indices(step + offset)[0])
-        for offset in range(STATISTICS_BATCHES)
+        run.train.pixels(order.indices(step + offset)[0]) for offset in range(STATISTICS_BATCHES)
     )
     before = trainer.average_weights(batches)
     metrics, weights = evaluate(trainer, run.task, run.validation), trainer.model_variables()

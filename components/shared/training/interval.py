@@ -89,7 +89,7 @@ def read_chunks(run: TrainingRun, history: History) -> Iterator[Chunk]:
     """
     settings, total, train = history.settings, history.total_steps, run.train
     order = BatchOrder(len(train), settings.batch_size, run.seed)
-    batch_bytes = train.source.take(np.zeros(settings.batch_size, np.int64)).nbytes
+    batch_bytes = train.pixels(np.zeros(settings.batch_size, np.int64)).nbytes
     per_call = max(1, min(settings.steps_per_call, _CHUNK_BYTES // batch_bytes))
 
     def starts() -> Iterator[int]:

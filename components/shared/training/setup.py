@@ -38,12 +38,14 @@ from kfp_vision.components.shared.training.precision import (
     set_precision,
 )
 from kfp_vision.components.shared.training.replicas import node_strategy
+from kfp_vision.components.shared.training.soft_targets import TaughtTask, Teaching
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = [
     "build_trainer",
     "complete_recipe",
     "example_targets",
+    "image_shape",
     "open_split",
     "recipe_policy",
 ]
@@ -121,7 +123,12 @@ def _check_trainable(recipe: Recipe, info: DatasetInfo) -> None:
 
 
 def build_trainer(
-    recipe: Recipe, info: DatasetInfo, seed: int, policy: Policy | None = None, **changes: Any
+    recipe: Recipe,
+    info: DatasetInfo,
+    seed: int,
+    policy: Policy | None = None,
+    teaching: Teaching | None = None,
+    **changes: Any,
 ) -> tuple[Trainer, Task, Hyperparameters]:
     """Returns a trainer with the model of a complete recipe, its task and its settings.
 
@@ -132,6 +139,7 @@ def build_trainer(
         info: Of the dataset.
         seed: Of the weights, dropout and augmentation.
         policy: Of the augmentation; None for none.
+        teaching: By a teacher; the batches then have its outputs. None for labels alone.
         changes: Settings that replace those of the recipe.
     """
     positive = recipe.get("data", "positive_class")
@@ -144,14 +152,15 @@ def build_trainer(
         model = build_model(
             recipe.value("model", "architecture"),
             task,
-            _image_shape(recipe, info),
+            image_shape(recipe, info),
             len(info.classes),
             dropout=settings.dropout,
             stochastic_depth=settings.stochastic_depth,
             frozen_norms=starts_pretrained(recipe),
         )
         set_precision(model, choose_precision(settings.precision, *find_accelerator()))
-        trainer = Trainer(model, task, settings, class_weights, policy, seed)
+        learned = TaughtTask(task, teaching) if teaching else task
+        trainer = Trainer(model, learned, settings, class_weights, policy, seed)
     return trainer, task, settings
 
 
@@ -178,7 +187,7 @@ def open_split(
 ) -> LabelledImages:
     """Opens a split of the dataset at the size that the recipe names."""
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-    shape = _image_shape(recipe, info)
+    shape = image_shape(recipe, info)
     task = get_task(info.task)
     return open_labelled(dataset_dir, split, shape, task, len(info.classes), cache=cache)
 
@@ -187,11 +196,12 @@ def example_targets(dataset_dir: Path, recipe: Recipe, count: int) -> dict[str, 
     """Returns the targets of `count` training images, repeated where there are fewer."""
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     table = store.open_split(dataset_dir, "train")
-    size = _image_shape(recipe, info)[:2]
+    size = image_shape(recipe, info)[:2]
     read = get_task(info.task).open_targets(table, size, len(info.classes))
     return read(np.arange(count) % table.num_rows)
 
 
-def _image_shape(recipe: Recipe, info: DatasetInfo) -> tuple[int, int, int]:
+def image_shape(recipe: Recipe, info: DatasetInfo) -> tuple[int, int, int]:
+    """Returns (height, width, channels) of what the network of a recipe takes."""
     height, width = recipe.value("model", "image_size")
     return height, width, info.channels

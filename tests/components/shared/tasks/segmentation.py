@@ -123,6 +123,12 @@ class SemanticSegmentation:
             tf.nn.sigmoid_cross_entropy_with_logits(present, outputs["stuff"]), -1
         )
 
+    def taught_loss(self, teacher, outputs, temperature):
+        softened = (tf.nn.log_softmax(each["mask"] / temperature) for each in (teacher, outputs))
+        log_t, log_s = softened
+        pixels = tf.reduce_sum(tf.exp(log_t) * (log_t - log_s), -1)
+        return temperature**2 * tf.reduce_mean(pixels, [1, 2])
+
     def initial_loss(self, targets, num_classes):
         return float(np.log(num_classes) + np.log(2))
 

@@ -1,0 +1,105 @@
+"""Training by what a teacher says: its outputs beside the labels, and in place of missing ones.
+
+Shapes: N images of a split, those with labels first; M views, each of one of them; C outputs; B
+images of a batch.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.datasets.loader import ImageSource
+from kfp_vision.components.shared.tasks import Outputs, Targets, Task
+
+__all__ = ["TaughtTask", "Teaching", "Views", "taught_images"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Teaching:
+    """How much a teacher counts.
+
+    Attributes:
+        temperature: T, that softens the outputs of teacher and student.
+        label_share: Share of the label in the loss of an image that has one, in [0, 1].
+    """
+
+    temperature: float = 1.0
+    label_share: float = 0.5
+
+
+class TaughtTask:
+    """A task whose loss follows a teacher; in all else the task.
+
+    Its targets are those of `taught_images`.
+    """
+
+    def __init__(self, task: Task, teaching: Teaching) -> None:
+        """Wraps a task."""
+        self._task, self._teaching = task, teaching
+
+    def __getattr__(self, name: str) -> Any:
+        """Returns what the task has."""
+        return getattr(self._task, name)
+
+    def loss(
+        self,
+        targets: Targets,
+        outputs: Outputs,
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Any | None = None,
+    ) -> Any:
+        """Returns share * label loss + (1 - share) * taught loss, [B]; no label has no share.
+
+        Source: Hinton et al., 2015, arXiv:1503.02531, section 2.
+        """
+        labels = self._task.loss(
+            targets, outputs, label_smoothing=label_smoothing, class_weights=class_weights
+        )
+        taught = self._task.taught_loss(targets["teacher"], outputs, self._teaching.temperature)
+        share = self._teaching.label_share * targets["is_labelled"]
+        return share * labels + (1.0 - share) * taught
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """The views that a student sees, and what a teacher says of each.
+
+    Attributes:
+        rows: Which image each is of, int32 [M].
+        views: Which view of that image, int32 [M].
+        outputs: Raw, of the teacher, float16 [M, C]; may be memory-mapped.
+    """
+
+    rows: np.ndarray
+    views: np.ndarray
+    outputs: np.ndarray
+
+
+def taught_images(source: ImageSource, labelled: LabelledImages, views: Views) -> LabelledImages:
+    """Returns M views as images with the targets of a `TaughtTask`.
+
+    Beside those of the task, which are of the first image where there is no label, these are
+    `teacher` float32 [B, C], `is_labelled` float32 [B], and what the augmentation is drawn from,
+    `row` and `view` int32 [B].
+
+    Args:
+        source: Images, those with a label first.
+        labelled: The images that have one.
+        views: Of images of the source.
+    """
+
+    def read(positions: np.ndarray) -> dict[str, np.ndarray]:
+        rows = views.rows[positions]
+        is_labelled = rows < len(labelled)
+        return {
+            **labelled.read_targets(np.where(is_labelled, rows, 0)),
+            "teacher": views.outputs[positions].astype(np.float32),
+            "is_labelled": is_labelled.astype(np.float32),
+            "row": rows,
+            "view": views.views[positions],
+        }
+
+    return LabelledImages(source, read, views.rows)

@@ -1,0 +1,87 @@
+"""Learning from a teacher: its loss against closed forms, and which image each target is of."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import expit, rel_entr, softmax
+
+from kfp_vision.components.shared.datasets.labelled import open_labelled
+from kfp_vision.components.shared.datasets.loader import ImageSource
+from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training.soft_targets import (
+    TaughtTask,
+    Teaching,
+    Views,
+    taught_images,
+)
+
+_GENERATOR = np.random.default_rng(0)
+_TEACHER, _STUDENT = (
+    _GENERATOR.normal(0, 3, (16, 5)).astype(np.float32) for _ in ("teacher", "student")
+)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_taught_loss_is_the_divergence_of_softened_probabilities(temperature: float) -> None:
+    losses = get_task("multiclass").taught_loss(_TEACHER, _STUDENT, temperature)
+    p, q = (softmax(each / temperature, axis=1) for each in (_TEACHER, _STUDENT))
+    np.testing.assert_allclose(losses, temperature**2 * rel_entr(p, q).sum(axis=1), rtol=2e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_taught_loss_of_many_labels_is_that_of_each_class(temperature: float) -> None:
+    losses = get_task("multilabel").taught_loss(_TEACHER, _STUDENT, temperature)
+    p, q = (expit(each / temperature) for each in (_TEACHER, _STUDENT))
+    expected = temperature**2 * (rel_entr(p, q) + rel_entr(1 - p, 1 - q)).mean(axis=1)
+    np.testing.assert_allclose(losses, expected, rtol=2e-3)
+
+
+def test_gradient_at_a_high_temperature_is_the_difference_of_the_logits() -> None:
+    # Hinton et al., 2015, equation 4: (z - v) / C for logits of mean 0.
+    teacher, student = (each - each.mean(axis=1, keepdims=True) for each in (_TEACHER, _STUDENT))
+    outputs = tf.Variable(student)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(get_task("multiclass").taught_loss(teacher, outputs, 1000.0))
+    gradient = tape.gradient(loss, outputs)
+    np.testing.assert_allclose(gradient, (student - teacher) / 5, atol=0.01)
+
+
+def test_label_and_teacher_share_the_loss_and_no_label_has_no_share() -> None:
+    plain = get_task("multiclass")
+    task = TaughtTask(plain, Teaching(temperature=2.0, label_share=0.25))
+    is_labelled = np.arange(16) % 2 == 0
+    targets = {
+        "label": np.zeros(16, np.int32),
+        "teacher": _TEACHER,
+        "is_labelled": is_labelled.astype(np.float32),
+    }
+    label = np.asarray(plain.loss(targets, _STUDENT))
+    taught = np.asarray(plain.taught_loss(_TEACHER, _STUDENT, 2.0))
+    expected = np.where(is_labelled, 0.25 * label + 0.75 * taught, taught)
+    np.testing.assert_allclose(task.loss(targets, _STUDENT), expected, rtol=1e-6)
+    assert task.name == "multiclass"
+    assert keras.ops.shape(task.decode(_STUDENT)) == (16, 5)
+
+
+def test_targets_are_those_of_the_image_of_each_view(digits_dir: Path) -> None:
+    labelled = open_labelled(digits_dir, "train", (16, 16, 1), get_task("multiclass"), 10)
+    source = ImageSource(digits_dir, "train+test", (16, 16), 1)
+    last = len(source) - 1
+    rows = np.array([3, last, 3, 0], np.int32)
+    outputs = _GENERATOR.normal(size=(4, 10)).astype(np.float16)
+    views = Views(rows, np.array([0, 0, 1, 2], np.int32), outputs)
+    taught = taught_images(source, labelled, views)
+    assert len(taught) == 4
+    order = np.array([[2, 1], [3, 0]])
+    images, targets = taught.take(order)
+    np.testing.assert_array_equal(images, source.take(rows[order]))
+    np.testing.assert_array_equal(targets["teacher"], outputs[order].astype(np.float32))
+    np.testing.assert_array_equal(targets["is_labelled"], [[1, 0], [1, 1]])
+    np.testing.assert_array_equal(targets["row"], rows[order])
+    np.testing.assert_array_equal(targets["view"], [[1, 0], [2, 0]])
+    with_label = targets["is_labelled"] == 1
+    expected = labelled.read_targets(rows[order][with_label])["label"]
+    np.testing.assert_array_equal(targets["label"][with_label], expected)
