@@ -26,8 +26,8 @@ from kfp_vision.components.shared.recipe.stage_times import (
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
 from kfp_vision.components.shared.training.history import EVALUATIONS, CurveRow, History
+from kfp_vision.components.shared.training.length import measure_pace
 from kfp_vision.components.shared.training.pretrained_head import (
     fits_head,
     head_rows,
@@ -40,9 +40,8 @@ from kfp_vision.components.shared.training.setup import (
     open_split,
     recipe_policy,
 )
-from kfp_vision.components.shared.training.step_time import seconds_per_forward, seconds_per_step
+from kfp_vision.components.shared.training.step_time import seconds_per_step
 from kfp_vision.components.shared.training.trainer import Trainer
-from kfp_vision.components.training.length import evaluations_within, steps_within
 
 __all__ = ["open_run", "plain_steps", "repair"]
 
@@ -105,19 +104,13 @@ def open_run(
             share = _share_without(policy, trainer, images, targets)
         steps, evaluations = settings.steps, EVALUATIONS
         if may_cut(recipe):
-            step_s = seconds_per_step(trainer, images, targets)
-            forward_s = seconds_per_forward(trainer, images)
-            batches = len(validation) / len(images)
-            if trainer.averages and trainer.has_statistics:
-                batches += STATISTICS_BATCHES
+            pace = measure_pace(trainer, images, targets, len(validation))
             now = StageCost("train", watch.seconds, 0)
             seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
-                info, start_up_seconds(spent, plan), forward_s / len(images)
+                info, start_up_seconds(spent, plan), pace.forward_s
             )
-            seconds /= trainings(recipe, info)
-            evaluation_s = batches * forward_s
-            evaluations = evaluations_within(seconds, evaluation_s, EVALUATIONS)
-            steps = min(steps, steps_within(seconds, step_s, evaluation_s, evaluations))
+            seconds /= trainings(recipe, info, steps * settings.batch_size)
+            steps, evaluations = pace.length_within(seconds, steps, evaluations)
         history = History(settings, steps, checks, num_evaluations=evaluations)
         history.setup_seconds = setup_seconds
         history.plain_share = share * min(steps, plain_steps(recipe, settings)) / steps

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from kfp_vision.components.training.length import evaluations_within, steps_within
+from kfp_vision.components.shared.training.length import evaluations_within, steps_within
 
 
 def taken(steps, step_s, evaluation_s, evaluations):
