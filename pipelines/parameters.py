@@ -16,6 +16,7 @@ from kfp_vision.components.shared.artifacts.champion_comparison import ChampionR
 from kfp_vision.components.shared.artifacts.dataset_info import SourceFormat
 from kfp_vision.components.shared.recipe.budget import Preset
 from kfp_vision.components.shared.recipe.training_values import Optimizer
+from kfp_vision.components.shared.recipe.unlabeled import SelfTraining
 from kfp_vision.components.shared.runtime.seeds import MAX_SEED
 from kfp_vision.components.shared.tasks import TaskName
 
@@ -96,6 +97,9 @@ class Parameters:
     )
     use_validation_for_training: bool = _parameter(
         False, "Train the final model once more, on training and validation images together."
+    )
+    self_train: SelfTraining = _parameter(
+        "auto", "Learn images without labels; what does not help is not kept."
     )
     recipe_uri: str = _parameter("", "recipe.json of an earlier run to start from.")
     champion_uri: str = _parameter(

@@ -10,8 +10,8 @@ from kfp_vision.components.data_import.component import import_dataset, list_sou
 from kfp_vision.components.data_profiling.component import check_profile, profile_dataset
 from kfp_vision.components.evaluation.component import evaluate_model, export_model
 from kfp_vision.components.network_choice.component import choose_network
-from kfp_vision.components.training.component import train_model
 from kfp_vision.pipelines.arguments import inputs_of, takes_arguments
+from kfp_vision.pipelines.learning.component import train_model
 from kfp_vision.pipelines.publishing.component import check_model, publish
 from kfp_vision.pipelines.retraining.component import decide_retraining
 from kfp_vision.pipelines.retraining.triggers import LocalTime, Triggers

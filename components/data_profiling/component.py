@@ -22,6 +22,7 @@ def profile_dataset(
     max_minutes: float,
     cost_multiple: float,
     use_validation_for_training: bool,
+    self_train: str,
     recipe_version: str = "",
 ) -> None:
     """Measures balance, entropy, duplicates and leakage, and starts the recipe.
@@ -49,6 +50,7 @@ def profile_dataset(
         architecture=architecture,
         positive_class=positive_class,
         use_validation_for_training=use_validation_for_training,
+        self_train=self_train,
     )
     with join_parts(dataset_info, train, validation, test, unlabeled) as dataset_dir:
         result = profile_images(dataset_dir, recipe, output_dir, config, spent)

@@ -24,10 +24,12 @@ def with_data_settings(
     beta: float,
     positive_class: str,
     use_validation_for_training: bool,
+    self_train: str,
 ) -> Recipe:
     """Returns the recipe with its section `data`; what a user has set stays.
 
-    It holds `class_weights`, `primary_metric`, `positive_class` and `use_validation_for_training`.
+    It holds `class_weights`, `primary_metric`, `positive_class`, `use_validation_for_training` and
+    `self_train`.
 
     Args:
         recipe: What a user or an earlier run has set.
@@ -37,6 +39,7 @@ def with_data_settings(
         beta: See `balance.effective_number`.
         positive_class: The user's; empty for the recipe's, or the rarer class.
         use_validation_for_training: The user's.
+        self_train: The user's.
 
     Raises:
         ValueError: The user's class weights are not one a class, no metric of the task is called
@@ -70,7 +73,12 @@ def with_data_settings(
     joined = Setting(use_validation_for_training, "pipeline parameter", source="default")
     if use_validation_for_training:
         joined = dataclasses.replace(joined, source="user")
-    recipe = recipe.with_settings("data", {"use_validation_for_training": joined})
+    taught = Setting(self_train, "pipeline parameter", source="default")
+    if self_train != "auto":
+        taught = dataclasses.replace(taught, source="user")
+    recipe = recipe.with_settings(
+        "data", {"use_validation_for_training": joined, "self_train": taught}
+    )
     held = recipe.get("data", "positive_class")
     users = held if held and held.source == "user" else None
     return recipe.with_settings(

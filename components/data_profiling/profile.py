@@ -51,6 +51,7 @@ class ProfileConfig:
         architecture: The user's; the plan counts a comparison of networks.
         positive_class: The user's; empty for the recipe's, or the rarer class.
         use_validation_for_training: Whether the final model trains on the validation images, too.
+        self_train: Whether images without labels are learned.
         seed: Of the samples.
     """
 
@@ -61,6 +62,7 @@ class ProfileConfig:
     architecture: str = "auto"
     positive_class: str = ""
     use_validation_for_training: bool = False
+    self_train: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -110,6 +112,7 @@ def profile_images(
         config.beta,
         config.positive_class,
         config.use_validation_for_training,
+        config.self_train,
     )
     primary = recipe.value("data", "primary_metric")
     measured = _measure(images, info, counts, primary, dataset_dir)

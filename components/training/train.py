@@ -23,7 +23,7 @@ from kfp_vision.components.shared.recipe import budget, hyperparameters
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
-from kfp_vision.components.shared.recipe.stage_times import trainings
+from kfp_vision.components.shared.recipe.stage_times import trains_again
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.page import dataset_name
 from kfp_vision.components.shared.report.records import MLFLOW, write_stage_report
@@ -100,7 +100,7 @@ def train_model(
         if tracker:
             tracker.write(rows, anew)
 
-    is_joined, history = trainings(recipe, info) > 1, None
+    is_joined, history = trains_again(recipe), None
     features = checkpoint_dir / "features"
     if recipe.value("model", "trainable") == "head":
         model, summary, curves = train_head(dataset_dir, recipe, info, features, config.seed)

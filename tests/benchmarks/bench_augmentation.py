@@ -105,7 +105,9 @@ compiled = tf.function(augment, jit_compile=True)
 def ours(policy: Policy) -> Callable[[np.ndarray], object]:
     tensors = policy_tensors(policy)
     seeds = iter(range(10**6))
-    return lambda images: compiled(images, tensors, batch_keys(tf.constant([0, next(seeds)]), len(images)))[0]
+    return lambda images: compiled(
+        images, tensors, batch_keys(tf.constant([0, next(seeds)]), len(images))
+    )[0]
 
 
 def keras_layer(layer: keras.Layer) -> Callable[[np.ndarray], object]:

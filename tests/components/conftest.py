@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from kfp_vision.components.shared.artifacts.artifact_parts import move_files
 from kfp_vision.components.shared.artifacts.dataset_info import SPLITS, DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
 from kfp_vision.components.shared.runtime import progress
 
@@ -24,6 +25,8 @@ def write_digits(
     folder: Path, sizes: dict[str, int], side: int = 16, by_class: bool = False
 ) -> Path:
     """Writes digits as a dataset; `sizes` names the splits in the order in which they are cut.
+
+    Those of `unlabeled` have no label.
 
     By class, the images of a split lie in the order of their classes, as folders of classes do.
     """
@@ -45,13 +48,14 @@ def write_digits(
                         "height": side,
                         "width": side,
                         "channels": 1,
-                        "labels": [int(digits.target[index])],
+                        "labels": [] if split == "unlabeled" else [int(digits.target[index])],
                         "path": f"{split}/{index}.png",
                         "sha256": hashlib.sha256(images[index].tobytes()).digest(),
                         "signature": bytes(64),
                     }
                 )
         start += size
+    np.save(folder / NEAR_DUPLICATES_FILE, np.arange(start))
     info = DatasetInfo(
         task="multiclass",
         classes=[str(digit) for digit in range(10)],
@@ -74,6 +78,12 @@ def write_digits(
 def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes = {"train": 1000, "validation": 300, "test": 497}
     return write_digits(tmp_path_factory.mktemp("digits") / "dataset", sizes)
+
+
+@pytest.fixture(scope="session")
+def few_labels_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("few_labels") / "dataset"
+    return write_digits(folder, {"train": 60, "validation": 200, "unlabeled": 1000, "test": 537})
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import SPLITS
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS
 from kfp_vision.components.shared.recipe.budget import PRESETS
 from kfp_vision.components.shared.recipe.training_values import OPTIMIZERS
+from kfp_vision.components.shared.recipe.unlabeled import SelfTraining
 from kfp_vision.components.shared.tasks import TASKS
 from kfp_vision.pipelines.retraining.triggers import LocalTime, Triggers
 
@@ -122,7 +124,7 @@ def test_a_task_downloads_the_images_that_it_reads_and_no_others(compiled, share
         "run-trials": {"dataset_info", "trial_start"},
         "search-policy": trained,
         "decide-trials": {"dataset_info"},
-        "train-model": trained,
+        "train-model": trained | {"unlabeled"},
         "evaluate-model": {"dataset_info", "train_sample", "validation", "test"},
         "export-model": {"dataset_info", "calibration", "test"},
     }
@@ -134,6 +136,7 @@ def test_the_form_shows_the_values_of_a_parameter_as_a_menu(compiled):
     assert menus.pop("task") == ["auto", *TASKS]
     assert menus.pop("optimizer") == ["auto", *OPTIMIZERS]
     assert menus.pop("preset") == list(PRESETS)
+    assert menus.pop("self_train") == list(get_args(SelfTraining))
     assert menus.pop("champion_rule") == ["not_worse", "better"]
     assert "manifest" in menus.pop("dataset_format")
     switches = {name for name, each in inputs.items() if each["parameterType"] == "BOOLEAN"}

@@ -15,6 +15,7 @@ from kfp_vision.components.shared.recipe import budget
 from kfp_vision.components.shared.recipe.budget import remaining_seconds
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
+from kfp_vision.components.shared.recipe.unlabeled import lesson_images, why_no_self_training
 
 __all__ = [
     "EVALUATION_SHARE",
@@ -24,8 +25,10 @@ __all__ = [
     "may_cut",
     "plan_stages",
     "search_images",
+    "self_training_seconds",
     "start_up_seconds",
     "trainings",
+    "trains_again",
 ]
 
 # Evaluations and checkpoints of a training, over its steps.
@@ -123,15 +126,48 @@ def may_cut(recipe: Recipe) -> bool:
     return budget.is_users(recipe) or not users
 
 
-def trainings(recipe: Recipe, info: DatasetInfo) -> float:
-    """Returns the images of the whole stage of training over those of its first training.
-
-    A second one takes the validation images, too, where the user wants that.
-    """
+def trains_again(recipe: Recipe) -> bool:
+    """Returns whether a second training takes the validation images, too: the user wants that."""
     joined = recipe.get("data", "use_validation_for_training")
-    if joined is None or not joined.value:
-        return 1.0
-    return 2.0 + info.splits["validation"] / info.splits["train"]
+    return joined is not None and bool(joined.value)
+
+
+def trainings(recipe: Recipe, info: DatasetInfo, plain_images: float) -> float:
+    """Returns the images of all that follows the start of a training over those of the training.
+
+    Args:
+        recipe: With the section `data`.
+        info: Of the dataset.
+        plain_images: Of the training, with repetition.
+    """
+    total = 1.0 + _lessons(recipe, info, plain_images)
+    if trains_again(recipe):
+        total += 1.0 + info.splits["validation"] / info.splits["train"]
+    return total
+
+
+def _lessons(recipe: Recipe, info: DatasetInfo, plain_images: float) -> float:
+    """Returns the images of self-training over those of a plain training; 0 without it."""
+    if why_no_self_training(recipe, info):
+        return 0.0
+    return lesson_images(info.splits["unlabeled"], plain_images) / plain_images
+
+
+def self_training_seconds(
+    recipe: Recipe, spent: Sequence[StageCost], info: DatasetInfo, plan: RunPlan | None
+) -> float:
+    """Returns what self-training may take: it ends in time for evaluation and export.
+
+    Args:
+        recipe: Of the run.
+        spent: So far.
+        info: Of the dataset.
+        plan: Of the run; None where there is none.
+    """
+    seconds = remaining_seconds(recipe, spent)
+    if plan is None:
+        return seconds
+    return seconds - closing_seconds(info, plan.start_up_s, _FORWARD_SHARE * plan.image_s)
 
 
 def plan_stages(
@@ -148,7 +184,8 @@ def plan_stages(
 
     The training has what the closing stages leave or what it needs, and at least two thirds of the
     former where the budget may cut it. Probe and search have the rest, each its share of a plain
-    training at most; where the rest is not enough for their start, they are left out.
+    training at most; where the rest is not enough for their start, they are left out. The training
+    shares its time with what images without labels are learned in.
 
     Args:
         recipe: So far.
@@ -172,7 +209,8 @@ def plan_stages(
     taken = sum(choice.values()) + closing_seconds(info, start_up_s, forward_s)
     room = max(0.0, remaining - taken)
     plain = plain_images * image_s
-    training = _TRAIN_STARTS * start_up_s + trainings(recipe, info) * plain
+    needed = trainings(recipe, info, plain_images)
+    training = _TRAIN_STARTS * start_up_s + needed * plain
     rest = max(room - training, room / 3 if may_cut(recipe) else 0.0)
     # Of both, without their starts.
     learned = (recipe.value(budget.SECTION, "cost_multiple") - 1) * plain
@@ -187,7 +225,9 @@ def plan_stages(
     if may_cut(recipe):
         left = room - sum(learning.values())
         training = max(_TRAIN_STARTS * start_up_s, min(training, left))
-    stages = {**choice, **learning, "train": training, **closing}
+    taught = training * _lessons(recipe, info, plain_images) / needed
+    own = {"train": training - taught, **({"self_train": taught} if taught else {})}
+    stages = {**choice, **learning, **own, **closing}
     minutes = recipe.value(budget.SECTION, "minutes")
     return RunPlan(minutes, 60 * minutes - remaining, image_s, start_up_s, stages)
 

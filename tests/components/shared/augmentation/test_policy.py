@@ -8,7 +8,12 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.augmentation import known_policies as published
 from kfp_vision.components.shared.augmentation.augment import augment
-from kfp_vision.components.shared.augmentation.draw import batch_keys, draw_mix, draw_transforms, view_keys
+from kfp_vision.components.shared.augmentation.draw import (
+    batch_keys,
+    draw_mix,
+    draw_transforms,
+    view_keys,
+)
 from kfp_vision.components.shared.augmentation.policy import (
     IDENTITY,
     MAX_BRANCHES,

@@ -1,0 +1,51 @@
+"""The KFP component of the self-training stage."""
+
+from kfp import dsl
+
+from kfp_vision.components.shared.runtime.container_images import component
+
+
+@component
+def self_train(
+    dataset_info: dsl.Input[dsl.Artifact],
+    train: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
+    unlabeled: dsl.Input[dsl.Dataset],
+    trained: dsl.Input[dsl.Model],
+    model: dsl.Output[dsl.Model],
+    page: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+    checkpoint_uri: str,
+    image_cache_gib: float,
+    seed: int,
+) -> None:
+    """Teaches the network again with images that have no label, and keeps it where it is better."""
+    from pathlib import Path
+
+    from kfp_vision.components.self_training.self_train import self_train
+    from kfp_vision.components.shared.artifacts.artifact_parts import join_parts
+    from kfp_vision.components.shared.datasets.image_cache import image_cache
+    from kfp_vision.components.shared.report.page import write_stage_page
+    from kfp_vision.components.shared.report.records import costs_before, hand_on, plan_before
+    from kfp_vision.components.shared.runtime.logged_metrics import log_metrics
+    from kfp_vision.components.shared.training.checkpoints import checkpoint_folder
+
+    spent = costs_before(trained)
+    with (
+        join_parts(dataset_info, train, validation, unlabeled) as dataset_dir,
+        checkpoint_folder(checkpoint_uri) as checkpoints,
+    ):
+        result = self_train(
+            dataset_dir,
+            Path(trained.path),
+            Path(model.path),
+            checkpoints,
+            seed,
+            image_cache(checkpoint_uri, image_cache_gib),
+            spent,
+            plan_before(trained),
+        )
+    hand_on(model, "student", trained)
+    if not result.skipped:
+        write_stage_page(Path(model.path), Path(page.path))
+        log_metrics(metrics, {"self_training_rounds_kept": result.num_accepted})

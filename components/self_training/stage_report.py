@@ -1,0 +1,63 @@
+"""What self-training tells the report: what was learned of images without labels, and was kept."""
+
+from kfp_vision.components.shared.artifacts.self_training_result import SelfTrainingResult
+from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
+
+__all__ = ["self_training_report"]
+
+# Of the images without labels: above, they may be those of something else.
+_MANY_FOREIGN = 0.25
+
+
+def self_training_report(result: SelfTrainingResult) -> StageReport:
+    """Returns `self_training` of `report.json`, the warnings and the section.
+
+    There is no section where there are no images without labels.
+    """
+    rounds = [
+        {
+            "images": each.images,
+            "images_seen": each.images_seen,
+            "loss": each.loss,
+            "gain": each.gain.value,
+            "ci95": [each.gain.low, each.gain.high],
+            "kept": each.gain.is_accepted,
+            "seconds": each.seconds,
+        }
+        for each in result.rounds
+    ]
+    names = ("skipped", "unlabeled", "copies", "foreign", "foreign_distance", "loss", "seconds")
+    summary = {**{name: getattr(result, name) for name in names}, "rounds": rounds}
+    data = {"result": result, "rounds": rounds}
+    section = Section("self-training", "No labels", "self_training/stage_report.html", data)
+    return StageReport(
+        summary={"self_training": summary},
+        warnings=_warnings(result),
+        sections=[section] if result.unlabeled else [],
+    )
+
+
+def _warnings(result: SelfTrainingResult) -> list[ReportWarning]:
+    warnings = []
+    if result.copies:
+        warnings.append(
+            ReportWarning(
+                "unlabeled_copies",
+                f"{result.copies:,} images without labels are near duplicates of validation or "
+                "test images. They were not learned: the model would be judged by what it knows.",
+                result.copies,
+                "data",
+            )
+        )
+    if result.foreign > _MANY_FOREIGN * max(1, result.unlabeled):
+        warnings.append(
+            ReportWarning(
+                "unlabeled_foreign",
+                f"{result.foreign:,} of {result.unlabeled:,} images without labels are unlike the "
+                "training images and were not learned. Look at the examples: they may show "
+                "something else.",
+                result.foreign,
+                "data",
+            )
+        )
+    return warnings

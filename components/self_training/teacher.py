@@ -1,0 +1,84 @@
+"""A trained model that is asked about images: what it says of them, and how it sees them.
+
+Shapes: B images of a batch, C outputs, F features.
+"""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kfp_vision.components.shared.datasets.computed_rows import compute_rows
+from kfp_vision.components.shared.datasets.loader import ImageSource
+
+__all__ = ["Teacher", "nearest_distances"]
+
+
+class Teacher:
+    """Raw outputs of a model, and its features before the last layer, scaled to unit length."""
+
+    def __init__(self, model: keras.Model) -> None:
+        """Compiles at the first call.
+
+        Args:
+            model: float32 pixels 0..255 in, raw outputs of the task out.
+        """
+        self.model = model
+        both = keras.Model(model.inputs, [model.outputs[0], model.layers[-1].input])
+
+        def ask(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            outputs, features = both(tf.cast(images, tf.float32), training=False)
+            flat = tf.reshape(features, [tf.shape(features)[0], -1])
+            return outputs, tf.math.l2_normalize(tf.cast(flat, tf.float32), axis=-1)
+
+        shape = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
+        self._ask = tf.function(ask, input_signature=[shape])
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns outputs [B, C] and features [B, F] of images uint8 [B, H, W, K]."""
+        outputs, features = self._ask(images)
+        return outputs.numpy(), features.numpy()
+
+    def features(self, source: ImageSource, rows: np.ndarray) -> np.ndarray:
+        """Returns the features of some images, float32 [N, F]; all are held in memory."""
+        parts = [self(source.take(part))[1] for part in _batches(rows, source)]
+        return np.concatenate(parts)
+
+    def say(self, source: ImageSource, folder: Path, bank: np.ndarray | None = None) -> np.ndarray:
+        """Returns the outputs of all images of a source, float32 [N, C].
+
+        Args:
+            source: The images.
+            folder: Of this model, source and bank alone; outlives a killed task.
+            bank: Features [M, F]; the distance to the nearest one is then a last column.
+        """
+
+        def compute(rows: np.ndarray) -> np.ndarray:
+            parts = []
+            for part in _batches(rows, source):
+                outputs, features = self(source.take(part))
+                if bank is not None:
+                    outputs = np.column_stack([outputs, nearest_distances(features, bank)])
+                parts.append(outputs.astype(np.float32))
+            return np.concatenate(parts)
+
+        return compute_rows(compute, len(source), folder, "ask the teacher")
+
+
+def nearest_distances(features: np.ndarray, bank: np.ndarray) -> np.ndarray:
+    """Returns 1 - the largest cosine to a feature of the bank, float32 [B], in [0, 2].
+
+    Args:
+        features: Of unit length, [B, F].
+        bank: Of unit length, [M, F].
+
+    Reference: Sun et al., 2022, arXiv:2204.06507, section 3, with the first neighbour.
+    """
+    distances: np.ndarray = 1.0 - (features @ bank.T).max(axis=1)
+    return distances
+
+
+def _batches(rows: np.ndarray, source: ImageSource) -> list[np.ndarray]:
+    size = source.images_per_batch
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

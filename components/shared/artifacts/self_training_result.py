@@ -1,0 +1,73 @@
+"""What was learned of images without labels, and whether it was kept."""
+
+import dataclasses
+
+from kfp_vision.components.shared.metrics.acceptance import Gain
+
+__all__ = ["ForeignImage", "RoundResult", "SelfTrainingResult"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ForeignImage:
+    """An image that is unlike those with labels.
+
+    Attributes:
+        path: Relative to the folder of images without labels.
+        distance: Of its features to the nearest training image, 0 to 2.
+        thumbnail: A data URI.
+    """
+
+    path: str
+    distance: float
+    thumbnail: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundResult:
+    """A student, taught by the model before it.
+
+    Attributes:
+        images: Images without labels that it was taught by.
+        images_seen: With repetition, those with labels included.
+        loss: Calibrated, on the validation images, in nats.
+        gain: Over the model that was the best before.
+        seconds: Of everything.
+    """
+
+    images: int
+    images_seen: int
+    loss: float
+    gain: Gain
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfTrainingResult:
+    """`self_training.json` of the `model` artifact.
+
+    Attributes:
+        skipped: Why nothing was tried; empty where something was.
+        unlabeled: Images without labels.
+        copies: Of these, near duplicates of validation or test images, which are never learned.
+        foreign: Of these, unlike the training images.
+        foreign_distance: From which distance on, 0 to 2.
+        foreign_images: Some of them, the most distant first.
+        loss: Of the model before, calibrated, on the validation images, in nats.
+        rounds: In their order; the last one need not be accepted.
+        seconds: Of the stage.
+    """
+
+    skipped: str = ""
+    unlabeled: int = 0
+    copies: int = 0
+    foreign: int = 0
+    foreign_distance: float = 0.0
+    foreign_images: list[ForeignImage] = dataclasses.field(default_factory=list)
+    loss: float = 0.0
+    rounds: list[RoundResult] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def num_accepted(self) -> int:
+        """Rounds that were kept."""
+        return sum(each.gain.is_accepted for each in self.rounds)

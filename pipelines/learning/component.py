@@ -1,0 +1,56 @@
+"""The KFP component of all that trains the model."""
+
+from kfp import dsl
+
+from kfp_vision.components.shared.runtime.container_images import component
+
+
+@component
+def train_model(
+    dataset_info: dsl.Input[dsl.Artifact],
+    train: dsl.Input[dsl.Dataset],
+    validation: dsl.Input[dsl.Dataset],
+    unlabeled: dsl.Input[dsl.Dataset],
+    recipe: dsl.Input[dsl.Artifact],
+    model: dsl.Output[dsl.Model],
+    train_sample: dsl.Output[dsl.Dataset],
+    page: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+    checkpoint_uri: str,
+    image_cache_gib: float,
+    seed: int,
+) -> None:
+    """Trains the architecture by the recipe, then with images that have no label.
+
+    Two stages in one task: the framework starts once, and a model that is replaced is not kept.
+    `train_sample` holds the training images that the evaluation reads. Without a `checkpoint_uri`,
+    a folder that outlives the task, a retry starts anew.
+    """
+    import gc
+    import tempfile
+    from pathlib import Path
+    from types import SimpleNamespace
+
+    from kfp_vision.components.self_training import component as teaching
+    from kfp_vision.components.training import component as training
+
+    shared = {
+        "dataset_info": dataset_info,
+        "train": train,
+        "validation": validation,
+        "page": page,
+        "metrics": metrics,
+        "checkpoint_uri": checkpoint_uri,
+        "image_cache_gib": image_cache_gib,
+        "seed": seed,
+    }
+    folder = Path(model.path).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".trained-") as plain:
+        trained = SimpleNamespace(path=plain, uri=model.uri)
+        training.train_model.python_func(
+            **shared, recipe=recipe, model=trained, train_sample=train_sample
+        )
+        # What the training holds in memory goes before a teacher comes.
+        gc.collect()
+        teaching.self_train.python_func(**shared, unlabeled=unlabeled, trained=trained, model=model)

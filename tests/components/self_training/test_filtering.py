@@ -1,0 +1,61 @@
+"""Which images without labels are learned: no copies of held-out ones, none that are foreign."""
+
+import numpy as np
+import pytest
+
+from kfp_vision.components.self_training.filtering import filter_images, held_out_copies
+from kfp_vision.components.self_training.student import soft_labels
+
+
+def test_copies_of_validation_and_test_images_are_found_and_those_of_training_images_are_not():
+    splits = {"train": 2, "validation": 1, "test": 2, "unlabeled": 4}
+    groups = np.array([0, 1, 2, 3, 3, 0, 2, 3, 8])
+    np.testing.assert_array_equal(held_out_copies(groups, splits), [False, True, True, False])
+
+
+def test_the_splits_may_stand_in_any_order():
+    groups = np.array([5, 6, 6, 7])
+    copies = held_out_copies(groups, {"unlabeled": 2, "test": 1, "train": 1})
+    np.testing.assert_array_equal(copies, [False, True])
+
+
+def test_images_beyond_the_distance_of_95_in_100_validation_images_are_foreign():
+    alike = np.linspace(0.01, 1.0, 100)
+    filtered = filter_images(np.zeros(4, bool), np.array([0.5, 0.95, 0.97, 1.5]), alike)
+    assert filtered.limit == pytest.approx(0.96)
+    np.testing.assert_array_equal(filtered.rows, [0, 1])
+    np.testing.assert_array_equal(filtered.is_foreign, [False, False, True, True])
+
+
+def test_of_few_validation_images_all_are_alike():
+    filtered = filter_images(np.zeros(2, bool), np.array([0.3, 0.31]), np.array([0.1, 0.3]))
+    np.testing.assert_array_equal(filtered.rows, [0])
+
+
+def test_a_copy_is_counted_once_and_never_learned():
+    filtered = filter_images(np.array([True, True, False]), np.array([0.0, 9.0, 0.0]), np.ones(9))
+    assert filtered.is_copy.sum() == 2
+    assert filtered.is_foreign.sum() == 0
+    np.testing.assert_array_equal(filtered.rows, [2])
+
+
+@pytest.mark.parametrize(("labelled", "repeats"), [(10, 5), (100, 1), (50, 1), (25, 2)])
+def test_a_fifth_of_a_lesson_has_labels_or_every_image_is_there_once(labelled, repeats):
+    lesson = soft_labels(np.zeros((300, 4)), labelled, np.arange(100, 300))
+    has_label = lesson.rows < labelled
+    assert has_label.sum() == repeats * labelled
+    assert len(lesson.rows) == repeats * labelled + 200
+    np.testing.assert_array_equal(
+        np.unique(lesson.rows[~has_label]), labelled + np.arange(100, 300)
+    )
+    # Of the same image each is another view.
+    pairs = np.stack([lesson.rows, lesson.views])
+    assert len(np.unique(pairs, axis=1).T) == len(lesson.rows)
+
+
+def test_soft_labels_are_the_sharpened_outputs_of_the_images_that_are_left():
+    outputs = np.random.default_rng(0).normal(0, 3, (5, 3))
+    lesson = soft_labels(outputs, 2, np.array([4, 1]))
+    taught = lesson.outputs[lesson.rows >= 2]
+    np.testing.assert_allclose(taught, 2 * outputs[[4, 1]], rtol=1e-3)
+    assert np.isfinite(soft_labels(np.full((1, 3), 1e9), 1, np.array([0])).outputs).all()

@@ -1,0 +1,251 @@
+"""Learning digits without labels: what helps is kept, what does not is refused."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from kfp_vision.components.self_training import student
+from kfp_vision.components.self_training.self_train import self_train
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.run_plan import RunPlan
+from kfp_vision.components.shared.datasets.labelled import open_labelled
+from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
+from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
+from kfp_vision.components.shared.recipe.budget import with_budget
+from kfp_vision.components.shared.recipe.document import (
+    Recipe,
+    Setting,
+    read_recipe,
+    write_recipe,
+)
+from kfp_vision.components.shared.recipe.user_choices import UserChoices
+from kfp_vision.components.shared.report.page import write_stage_page
+from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training.length import Pace
+from kfp_vision.components.shared.training.soft_targets import taught_images
+from kfp_vision.components.training.train import train_model
+
+_SEED = 2
+
+
+@pytest.fixture(scope="module")
+def trained(
+    few_labels_dir: Path, small_model: str, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    values = {
+        "class_weights": None,
+        "primary_metric": "accuracy",
+        "positive_class": None,
+        "use_validation_for_training": False,
+        "self_train": "auto",
+    }
+    recipe = Recipe({"data": {name: Setting(value, "test") for name, value in values.items()}})
+    write_recipe(recipe, folder / "in.json")
+    config = UserChoices(architecture=small_model, epochs=200, batch_size=32, seed=_SEED)
+    train_model(
+        few_labels_dir, folder / "in.json", folder / "model", folder / "checkpoints", config
+    )
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.fixture(scope="module")
+def taught(few_labels_dir: Path, trained: Path, checkpoints: Path, phases: Any) -> Path:
+    with phases.heard("self_training"):
+        self_train(few_labels_dir, trained, checkpoints / "out", checkpoints / "kept", _SEED)
+    return checkpoints / "out"
+
+
+def weights(folder: Path) -> list[np.ndarray]:
+    model = keras.models.load_model(folder / "model.keras", compile=False, safe_mode=True)
+    return model.get_weights()
+
+
+def are_equal(first: Path, second: Path) -> bool:
+    pairs = zip(weights(first), weights(second), strict=True)
+    return all(np.array_equal(one, other) for one, other in pairs)
+
+
+def accuracy(dataset: Path, folder: Path) -> float:
+    model = keras.models.load_model(folder / "model.keras", compile=False, safe_mode=True)
+    images, targets = (
+        test := open_labelled(dataset, "test", (16, 16, 1), get_task("multiclass"), 10)
+    ).take(np.arange(len(test)))
+    predicted = model.predict(images.astype(np.float32), verbose=0).argmax(axis=1)
+    return float((predicted == targets["label"]).mean())
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    held: dict[str, Any] = json.loads((folder / "self_training.json").read_text())
+    return held
+
+
+def test_what_images_without_labels_teach_is_kept_and_the_test_images_agree(
+    few_labels_dir: Path, trained: Path, taught: Path
+) -> None:
+    rounds = result_of(taught)["rounds"]
+    assert rounds[0]["gain"]["low"] > 0
+    assert rounds[0]["loss"] < result_of(taught)["loss"]
+    assert accuracy(few_labels_dir, taught) > accuracy(few_labels_dir, trained) + 0.02
+    # The last round is the one that was refused, or the last that may be.
+    assert all(each["gain"]["low"] > 0 for each in rounds[:-1])
+
+
+def test_the_artifact_is_that_of_the_training_with_another_model(
+    trained: Path, taught: Path
+) -> None:
+    before = {path.relative_to(trained) for path in trained.rglob("*") if path.is_file()}
+    after = {path.relative_to(taught) for path in taught.rglob("*") if path.is_file()}
+    assert before <= after
+    assert read_recipe(taught / "recipe.json").value("model", "trainable") == "all"
+    cost = read_json(StageCost, taught / COST_FILE)
+    assert cost.name == "self_train"
+    assert cost.images_seen == sum(each["images_seen"] for each in result_of(taught)["rounds"])
+
+
+def test_a_task_that_is_started_again_trains_nothing_again(
+    few_labels_dir: Path, trained: Path, taught: Path, checkpoints: Path, tmp_path: Path
+) -> None:
+    states = sorted((checkpoints / "kept").rglob("state.npz"))
+    changed = [path.stat().st_mtime_ns for path in states]
+    assert len(states) == len(result_of(taught)["rounds"])
+    self_train(few_labels_dir, trained, tmp_path / "out", checkpoints / "kept", _SEED)
+    assert are_equal(tmp_path / "out", taught)
+    assert [path.stat().st_mtime_ns for path in states] == changed
+
+
+def test_the_page_shows_every_round(taught: Path, tmp_path: Path) -> None:
+    write_stage_page(taught, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "Images without labels" in page
+    assert page.count("<td>kept</td>") == sum(
+        each["gain"]["low"] > 0 for each in result_of(taught)["rounds"]
+    )
+
+
+def _changed(dataset: Path, folder: Path, images: np.ndarray) -> Path:
+    """Returns the dataset with other images without labels, uint8 [U, 16, 16]."""
+    shutil.copytree(dataset, folder)
+    (folder / "unlabeled.arrow").unlink()
+    with SplitWriter(folder, "unlabeled") as writer:
+        for index, pixels in enumerate(images):
+            row = {"encoding": "raw", "height": 16, "width": 16, "channels": 1, "labels": []}
+            row |= {"path": f"{index}.png", "sha256": index.to_bytes(32), "signature": bytes(64)}
+            writer.write({"image": encode_raw(pixels[..., None]), **row})
+    info = json.loads((dataset / "dataset.json").read_text())
+    info["splits"]["unlabeled"] = len(images)
+    (folder / "dataset.json").write_text(json.dumps(info))
+    np.save(folder / NEAR_DUPLICATES_FILE, np.arange(sum(info["splits"].values())))
+    return folder
+
+
+def test_images_of_something_else_are_found_counted_shown_and_refused(
+    few_labels_dir: Path, trained: Path, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 16, 16), np.uint8)
+    dataset = _changed(few_labels_dir, tmp_path / "wrong", noise)
+    result = self_train(dataset, trained, tmp_path / "out", tmp_path / "kept", _SEED)
+    assert result.foreign > 240
+    assert len(result.foreign_images) == 12
+    assert not result.num_accepted
+    assert are_equal(tmp_path / "out", trained)
+    report = json.loads((tmp_path / "out/stage_report.json").read_text())
+    (warning,) = report["warnings"]
+    assert (warning["code"], warning["count"]) == ("unlabeled_foreign", result.foreign)
+
+
+def test_copies_of_held_out_images_are_never_learned(
+    few_labels_dir: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = tmp_path / "dataset"
+    shutil.copytree(few_labels_dir, dataset)
+    # Validation images are rows 60 to 259, those without labels 260 to 1259.
+    groups = np.arange(1797)
+    groups[260:300] = np.arange(60, 100)
+    np.save(dataset / NEAR_DUPLICATES_FILE, groups)
+    learned: set[int] = set()
+    def listens(*given: Any) -> Any:
+        rows = taught_images(*given).rows
+        assert rows is not None
+        learned.update((rows[rows >= 60] - 60).tolist())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(student, "taught_images", listens)
+    with pytest.raises(KeyboardInterrupt):
+        self_train(dataset, trained, tmp_path / "out", tmp_path / "kept", _SEED)
+    assert len(learned) > 800
+    assert min(learned) >= 40
+
+
+@pytest.mark.parametrize(
+    ("data", "minutes", "reason"),
+    [
+        ({"self_train": "never"}, 0.0, "`self_train` is `never`"),
+        ({"use_validation_for_training": True}, 0.0, "leaves no images to judge it by"),
+        ({}, 0.01, "the budget leaves 0 s"),
+    ],
+)
+def test_why_nothing_was_learned_is_said_and_the_model_is_the_one_before(
+    few_labels_dir: Path, trained: Path, tmp_path: Path, data: Any, minutes: float, reason: str
+) -> None:
+    shutil.copytree(trained, tmp_path / "model")
+    recipe = read_recipe(trained / "recipe.json")
+    changed = {name: Setting(value, "test", source="user") for name, value in data.items()}
+    recipe = recipe.with_settings("data", changed)
+    if minutes:
+        recipe = with_budget(recipe, "balanced", minutes)
+    write_recipe(recipe, tmp_path / "model/recipe.json")
+    spent = [StageCost("train", 60.0, 100)]
+    plan = RunPlan(minutes, 60.0, 1e-3, 10.0, {})
+    result = self_train(
+        few_labels_dir,
+        tmp_path / "model",
+        tmp_path / "out",
+        tmp_path / "kept",
+        0,
+        None,
+        spent,
+        plan,
+    )
+    assert reason in result.skipped
+    assert are_equal(tmp_path / "out", trained)
+
+
+def test_without_images_nothing_is_said_of_them(
+    few_labels_dir: Path, trained: Path, tmp_path: Path
+) -> None:
+    dataset = tmp_path / "dataset"
+    shutil.copytree(few_labels_dir, dataset)
+    info = read_json(DatasetInfo, dataset / "dataset.json")
+    del info.splits["unlabeled"]
+    write_json(info, dataset / "dataset.json")
+    (dataset / "unlabeled.arrow").unlink()
+    result = self_train(dataset, trained, tmp_path / "out", tmp_path / "kept", 0)
+    assert result.skipped == "there are no images without labels"
+    report = json.loads((tmp_path / "out/stage_report.json").read_text())
+    assert report["sections"] == []
+
+
+def test_a_student_has_the_time_that_the_budget_leaves(
+    few_labels_dir: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Steps of a second, of 40 that are left.
+    monkeypatch.setattr(student, "measure_pace", lambda *_: Pace(1.0, 1e-6, 0.0))
+    shutil.copytree(trained, tmp_path / "model")
+    recipe = with_budget(read_recipe(trained / "recipe.json"), "balanced", 1.0)
+    write_recipe(recipe, tmp_path / "model/recipe.json")
+    given = (tmp_path / "model", tmp_path / "out", tmp_path / "kept", 0, None)
+    result = self_train(few_labels_dir, *given, [StageCost("train", 20.0, 100)])
+    assert 32 * 20 < result.rounds[0].images_seen <= 32 * 40
