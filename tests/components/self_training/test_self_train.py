@@ -176,6 +176,7 @@ def test_copies_of_held_out_images_are_never_learned(
     groups[260:300] = np.arange(60, 100)
     np.save(dataset / NEAR_DUPLICATES_FILE, groups)
     learned: set[int] = set()
+
     def listens(*given: Any) -> Any:
         rows = taught_images(*given).rows
         assert rows is not None
