@@ -15,7 +15,12 @@ from kfp_vision.components.self_training.filtering import (
     filter_images,
     held_out_copies,
 )
-from kfp_vision.components.self_training.student import Images, soft_labels, train_student
+from kfp_vision.components.self_training.student import (
+    Images,
+    soft_labels,
+    train_plain,
+    train_student,
+)
 from kfp_vision.components.self_training.teacher import Teacher, nearest_distances
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.self_training_result import (
@@ -28,7 +33,7 @@ from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
 from kfp_vision.components.shared.datasets.store import class_strata, iterate_images
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
-from kfp_vision.components.shared.metrics.acceptance import measure_gain
+from kfp_vision.components.shared.metrics.acceptance import Gain, measure_gain
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.code_version import code_digest
@@ -36,14 +41,17 @@ from kfp_vision.components.shared.search.held_out import stratified_order
 from kfp_vision.components.shared.search.scoring import calibrated_losses
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.precision import set_precision
 from kfp_vision.components.shared.training.setup import complete_recipe, image_shape, open_split
+from kfp_vision.components.shared.training.soft_targets import Views
+from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["School"]
 
 _MAX_ROUNDS = 3
-# With fewer images left over by the filter nothing is learned.
-_LEAST_IMAGES = 32
+# With fewer images left over by the filter nothing is learned; fewer validation images tell little.
+_LEAST_IMAGES, _ENOUGH_JUDGES = 32, 100
 # Training images that a distance is measured to: their features are held in memory.
 _BANK, _EXAMPLES = 4096, 12
 
@@ -75,6 +83,7 @@ class School:
             cache: Keeps decoded images for other stages and runs; None keeps none.
         """
         self._dataset_dir, self._info, self._seed = dataset_dir, info, seed
+        self._given = recipe
         self._checkpoint_dir, self._task = checkpoint_dir, get_task(info.task)
         every = {"trainable": Setting("all", "a student learns in every layer")}
         self.recipe = complete_recipe(
@@ -93,38 +102,37 @@ class School:
     def teach(self, model_path: Path, seconds: float, watch: Stopwatch) -> SelfTrainingResult:
         """Replaces the model while students are better, and returns what was seen.
 
+        Where there are few validation images, half of those with labels judge, too, a student that
+        was taught by a model of the other half. If that helps, the model is replaced by its student
+        without another test.
+
         Args:
             model_path: The model.
             seconds: For everything.
             watch: Of the stage.
         """
         teacher = Teacher(keras.models.load_model(model_path, compile=False, safe_mode=True))
-        losses = first = self._losses(teacher)
-        said, filtered, examples = self._filter(teacher)
+        every, none = np.arange(len(self._images.train)), np.zeros(0, int)
+        said, filtered, examples = self._ask(teacher, every)
+        trial: RoundResult | None = None
+        if len(filtered.rows) >= _LEAST_IMAGES and len(self._images.validation) < _ENOUGH_JUDGES:
+            trial = self._try(seconds / 2, watch)
+        losses = first = self._losses(teacher, none)
         rounds: list[RoundResult] = []
-        while self._goes_on(rounds, filtered, seconds - watch.seconds):
+        while self._goes_on(trial, rounds, filtered, seconds - watch.seconds):
             began = watch.seconds
-            trainer, history = train_student(
-                self._dataset_dir,
-                self.recipe,
-                self._info,
-                self._images,
-                teacher,
-                soft_labels(said, len(self._images.train), filtered.rows),
-                self._checkpoint_dir,
-                self._seed,
-                seconds - began,
-            )
+            lesson = soft_labels(said, every, len(every), filtered.rows)
+            trainer, history = self._train(teacher, lesson, seconds - began)
             teacher = Teacher(trainer.model)
-            before, losses = losses, self._losses(teacher)
+            before, losses = losses, self._losses(teacher, none)
             gain = measure_gain(before[None], losses[None], _MAX_ROUNDS)
-            if gain.is_accepted:
+            is_kept = trial is not None or gain.is_accepted
+            if is_kept:
                 set_precision(trainer.model, "float32")
                 trainer.model.save(model_path)
                 said = teacher.say(self._unlabeled, self._folder(teacher))
-            seen, taken = history.step * history.settings.batch_size, watch.seconds - began
-            number = len(filtered.rows)
-            rounds.append(RoundResult(number, seen, float(losses.mean()), gain, taken))
+            taken = watch.seconds - began
+            rounds.append(_result(filtered, history, losses, gain, taken, is_kept=is_kept))
         return SelfTrainingResult(
             unlabeled=len(self._unlabeled),
             copies=int(filtered.is_copy.sum()),
@@ -132,29 +140,79 @@ class School:
             foreign_distance=filtered.limit,
             foreign_images=examples,
             loss=float(first.mean()),
+            trial=trial,
             rounds=rounds,
         )
 
-    def _goes_on(self, rounds: Sequence[RoundResult], filtered: Filtered, left_s: float) -> bool:
+    def _try(self, seconds: float, watch: Stopwatch) -> RoundResult:
+        """Returns what a student gains over a model of half of the labels, on the other half."""
+        began, train = watch.seconds, self._images.train
+        order = stratified_order(class_strata(train.source.table))
+        known, judging = np.sort(order[::2]), np.sort(order[1::2])
+        features = self._checkpoint_dir / "features"
+        plain = train_plain(self._dataset_dir, self._given, self._info, train, known, features)
+        teacher = Teacher(plain.model)
+        said, filtered, _ = self._ask(teacher, known)
+        before = self._losses(teacher, judging)
+        lesson = soft_labels(said, known, len(train), filtered.rows)
+        trainer, history = self._train(teacher, lesson, seconds - watch.seconds)
+        losses = self._losses(Teacher(trainer.model), judging)
+        gain = measure_gain(before[None], losses[None])
+        taken = watch.seconds - began
+        return _result(filtered, history, losses, gain, taken, is_kept=gain.is_accepted)
+
+    def _train(self, teacher: Teacher, lesson: Views, seconds: float) -> tuple[Trainer, History]:
+        given = (self._dataset_dir, self.recipe, self._info, self._images, teacher, lesson)
+        return train_student(*given, self._checkpoint_dir, self._seed, seconds)
+
+    def _goes_on(
+        self,
+        trial: RoundResult | None,
+        rounds: Sequence[RoundResult],
+        filtered: Filtered,
+        left_s: float,
+    ) -> bool:
         """Returns whether another round may begin."""
         if len(filtered.rows) < _LEAST_IMAGES or len(rounds) == _MAX_ROUNDS:
             return False
-        return not rounds or (rounds[-1].gain.is_accepted and rounds[-1].seconds < left_s)
+        if trial is not None:
+            return trial.is_kept and not rounds
+        return not rounds or (rounds[-1].is_kept and rounds[-1].seconds < left_s)
 
-    def _losses(self, teacher: Teacher) -> np.ndarray:
-        """Returns the calibrated losses of a model on the validation images, [V]."""
-        images = self._images.validation
-        rows = np.arange(len(images))
-        outputs = np.concatenate([teacher(pixels)[0] for pixels, _ in images.batches()])
-        order = stratified_order(class_strata(images.source.table))
-        halves = order[::2], order[1::2]
-        return calibrated_losses(self._task, images.read_targets(rows), outputs, halves)
+    def _losses(self, teacher: Teacher, judging: np.ndarray) -> np.ndarray:
+        """Returns the calibrated losses of a model on held-out images.
 
-    def _filter(self, teacher: Teacher) -> tuple[np.ndarray, Filtered, list[ForeignImage]]:
-        """Returns what a model says of the images without labels, and which of them are used."""
+        Args:
+            teacher: The model.
+            judging: Those of the training images that count as held out, beside the validation
+                images.
+        """
+        outputs, labels = [], []
+        for images, rows in (
+            (self._images.validation, np.arange(len(self._images.validation))),
+            (self._images.train, judging),
+        ):
+            if len(rows):
+                outputs += [teacher(pixels)[0] for pixels, _ in images.batches(rows)]
+                labels.append(images.read_targets(rows)["label"])
+        targets = {"label": np.concatenate(labels)}
+        order = np.random.default_rng(0).permutation(len(targets["label"]))
+        return calibrated_losses(
+            self._task, targets, np.concatenate(outputs), (order[::2], order[1::2])
+        )
+
+    def _ask(
+        self, teacher: Teacher, known: np.ndarray
+    ) -> tuple[np.ndarray, Filtered, list[ForeignImage]]:
+        """Returns what a model says of the images without labels, and which of them are used.
+
+        Args:
+            teacher: The model.
+            known: Training images that it has learned.
+        """
         train, validation = self._images.train, self._images.validation
-        known = np.random.default_rng(0).permutation(len(train))[:_BANK]
-        bank = teacher.features(train.source, np.sort(known))
+        sample = np.random.default_rng(0).permutation(known)[:_BANK]
+        bank = teacher.features(train.source, np.sort(sample))
         alike = nearest_distances(
             teacher.features(validation.source, np.arange(len(validation))[:_BANK]), bank
         )
@@ -178,3 +236,24 @@ class School:
         for each in (*teacher.model.get_weights(), *self._unlabeled.table["sha256"].to_pylist()):
             digest.update(each)
         return self._checkpoint_dir / f"said-{digest.hexdigest()[:16]}"
+
+
+def _result(
+    filtered: Filtered,
+    history: History,
+    losses: np.ndarray,
+    gain: Gain,
+    seconds: float,
+    *,
+    is_kept: bool,
+) -> RoundResult:
+    seen = history.step * history.settings.batch_size
+    return RoundResult(
+        images=len(filtered.rows),
+        images_seen=seen,
+        judges=len(losses),
+        loss=float(losses.mean()),
+        gain=gain,
+        is_kept=is_kept,
+        seconds=seconds,
+    )

@@ -1,6 +1,11 @@
 """What self-training tells the report: what was learned of images without labels, and was kept."""
 
-from kfp_vision.components.shared.artifacts.self_training_result import SelfTrainingResult
+from typing import Any
+
+from kfp_vision.components.shared.artifacts.self_training_result import (
+    RoundResult,
+    SelfTrainingResult,
+)
 from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
 
 __all__ = ["self_training_report"]
@@ -14,27 +19,31 @@ def self_training_report(result: SelfTrainingResult) -> StageReport:
 
     There is no section where there are no images without labels.
     """
-    rounds = [
-        {
-            "images": each.images,
-            "images_seen": each.images_seen,
-            "loss": each.loss,
-            "gain": each.gain.value,
-            "ci95": [each.gain.low, each.gain.high],
-            "kept": each.gain.is_accepted,
-            "seconds": each.seconds,
-        }
-        for each in result.rounds
-    ]
+    rounds = [_row(each) for each in result.rounds]
+    trial = None if result.trial is None else _row(result.trial)
     names = ("skipped", "unlabeled", "copies", "foreign", "foreign_distance", "loss", "seconds")
-    summary = {**{name: getattr(result, name) for name in names}, "rounds": rounds}
-    data = {"result": result, "rounds": rounds}
+    held = {name: getattr(result, name) for name in names}
+    summary = {**held, "trial": trial, "rounds": rounds}
+    data = {"result": result, "trial": trial, "rounds": rounds}
     section = Section("self-training", "No labels", "self_training/stage_report.html", data)
     return StageReport(
         summary={"self_training": summary},
         warnings=_warnings(result),
         sections=[section] if result.unlabeled else [],
     )
+
+
+def _row(each: RoundResult) -> dict[str, Any]:
+    return {
+        "images": each.images,
+        "images_seen": each.images_seen,
+        "judges": each.judges,
+        "loss": each.loss,
+        "gain": each.gain.value,
+        "ci95": [each.gain.low, each.gain.high],
+        "kept": each.is_kept,
+        "seconds": each.seconds,
+    }
 
 
 def _warnings(result: SelfTrainingResult) -> list[ReportWarning]:

@@ -20,16 +20,20 @@ from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.recipe.unlabeled import LABELLED_SHARE, lesson_images
 from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.runtime.progress import Progress
+from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.fit import fit
+from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES, fit
 from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.length import measure_pace
+from kfp_vision.components.shared.training.pretrained_head import fits_head, start_from_features
 from kfp_vision.components.shared.training.run import TrainingRun
+from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import build_trainer, recipe_policy
 from kfp_vision.components.shared.training.soft_targets import Teaching, Views, taught_images
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["Images", "soft_labels", "train_student"]
+__all__ = ["Images", "soft_labels", "train_plain", "train_student"]
 
 # The labels alone are learned of images that have one; of the others the sharpened outputs: what a
 # model takes for likely is more often right than it says (the card has the comparison).
@@ -55,24 +59,63 @@ class Images:
     validation: LabelledImages
 
 
-def soft_labels(outputs: np.ndarray, num_labelled: int, rows: np.ndarray) -> Views:
+def soft_labels(
+    outputs: np.ndarray, known: np.ndarray, num_labelled: int, rows: np.ndarray
+) -> Views:
     """Returns what a student sees: every image once a pass, and those with labels more often.
 
     Args:
         outputs: Of the teacher, for all images without labels, [U, C].
+        known: Which of the images with labels, int [N'].
         num_labelled: N.
         rows: Which of the images without labels, int [K].
     """
     wanted = LABELLED_SHARE / (1 - LABELLED_SHARE) * len(rows)
-    repeats = max(1, round(wanted / num_labelled))
-    labelled = np.tile(np.arange(num_labelled), repeats)
-    views = np.repeat(np.arange(repeats), num_labelled)
+    repeats = max(1, round(wanted / len(known)))
+    labelled = np.tile(known, repeats)
+    views = np.repeat(np.arange(repeats), len(known))
     taught = np.clip(_SHARPENING * outputs[rows], -_LARGEST, _LARGEST)
     return Views(
         np.concatenate([labelled, num_labelled + rows]).astype(np.int32),
         np.concatenate([views, np.zeros(len(rows), int)]).astype(np.int32),
         np.concatenate([np.zeros((len(labelled), outputs.shape[1])), taught]).astype(np.float16),
     )
+
+
+def train_plain(
+    dataset_dir: Path,
+    recipe: Recipe,
+    info: DatasetInfo,
+    train: LabelledImages,
+    rows: np.ndarray,
+    feature_dir: Path,
+) -> Trainer:
+    """Returns the network of a recipe, trained on some of the images with labels alone.
+
+    As long as by the recipe, in passes over the images; the last weights count.
+
+    Args:
+        dataset_dir: Folder of the dataset.
+        recipe: Of the training.
+        info: Of the dataset.
+        train: Training images.
+        rows: Which of them, int [N'].
+        feature_dir: As of `start_from_features`.
+    """
+    trainer, _, settings = build_trainer(recipe, info, 0, recipe_policy(recipe), ema_momentum=0.0)
+    if fits_head(recipe, info):
+        start_from_features(trainer, recipe, info, dataset_dir, rows, feature_dir)
+    if recipe.value("model", "trainable") == "head":
+        return trainer
+    steps = max(2, round(settings.steps * len(rows) / len(train)))
+    warmup = min(settings.warmup_steps, steps // 2)
+    rates = warmup_cosine(np.arange(steps), settings.learning_rate, warmup, steps)
+    with Progress("train on half of the labels", steps, "steps") as progress:
+        for done, _ in run_steps(trainer, train, rows, rates, settings.batch_size, 0):
+            progress.update(done)
+    sample = rows[: STATISTICS_BATCHES * settings.batch_size]
+    trainer.recalibrate_batch_norm(images for images, _ in train.batches_of(sample))
+    return trainer
 
 
 def train_student(

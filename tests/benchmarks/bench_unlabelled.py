@@ -11,11 +11,13 @@ the benchmark that FILE holds are not run again.
 """
 
 import argparse
+import dataclasses
 import json
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -103,8 +105,8 @@ def accuracy(dataset: Path, model_dir: Path, classes: int) -> float:
     return float(np.concatenate(right).mean())
 
 
-def run(name: str, labels: int, kind: str, seed: int) -> dict[str, float]:
-    """Returns the accuracies of the three models, and how many rounds were kept."""
+def run(name: str, labels: int, kind: str, seed: int) -> dict[str, Any]:
+    """Returns the accuracies of the three models, rounds kept, and gains with their intervals."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         labelled, unlabeled = divide(SETS[name](folder), folder, labels, kind, seed)
@@ -129,7 +131,10 @@ def run(name: str, labels: int, kind: str, seed: int) -> dict[str, float]:
             each: accuracy(dataset, folder / each, len(info.classes))
             for each in ("plain", "taught", "longer")
         }
-        return {**measured, "kept": result.num_accepted, "foreign": result.foreign}
+        held = [*([result.trial] if result.trial else []), *result.rounds]
+        gains = [round(number, 3) for each in held for number in dataclasses.astuple(each.gain)]
+        counts = {"kept": result.num_accepted, "foreign": result.foreign}
+        return {**measured, **counts, "gains": gains}
 
 
 def _recipe(name: str) -> Recipe:
@@ -151,7 +156,7 @@ def _recipe(name: str) -> Recipe:
     )
 
 
-def summary(cells: dict[str, dict[str, float]]) -> dict[str, dict[str, list[float]]]:
+def summary(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
     """Returns set -> labels a class, and kind -> mean and standard error of the gain."""
     found: dict[str, dict[str, list[float]]] = {}
     for key in cells:

@@ -87,6 +87,12 @@ def few_labels_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def few_judges_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("few_judges") / "dataset"
+    return write_digits(folder, {"train": 100, "validation": 30, "unlabeled": 1000, "test": 667})
+
+
+@pytest.fixture(scope="session")
 def digits_by_class_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits_by_class") / "dataset"
     return write_digits(folder, {"train": 600, "validation": 100}, by_class=True)

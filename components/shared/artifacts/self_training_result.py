@@ -29,15 +29,19 @@ class RoundResult:
     Attributes:
         images: Images without labels that it was taught by.
         images_seen: With repetition, those with labels included.
-        loss: Calibrated, on the validation images, in nats.
-        gain: Over the model that was the best before.
+        judges: Held-out images.
+        loss: Calibrated, on these, in nats.
+        gain: Over the model that taught it.
+        is_kept: Whether the student takes its place.
         seconds: Of everything.
     """
 
     images: int
     images_seen: int
+    judges: int
     loss: float
     gain: Gain
+    is_kept: bool
     seconds: float
 
 
@@ -53,7 +57,9 @@ class SelfTrainingResult:
         foreign_distance: From which distance on, 0 to 2.
         foreign_images: Some of them, the most distant first.
         loss: Of the model before, calibrated, on the validation images, in nats.
-        rounds: In their order; the last one need not be accepted.
+        trial: A round on half of the labels, where the validation images are few: its gain, which
+            the other half judges, too, decides whether there is a round at all.
+        rounds: In their order; the last one need not be kept.
         seconds: Of the stage.
     """
 
@@ -64,10 +70,11 @@ class SelfTrainingResult:
     foreign_distance: float = 0.0
     foreign_images: list[ForeignImage] = dataclasses.field(default_factory=list)
     loss: float = 0.0
+    trial: RoundResult | None = None
     rounds: list[RoundResult] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
 
     @property
     def num_accepted(self) -> int:
         """Rounds that were kept."""
-        return sum(each.gain.is_accepted for each in self.rounds)
+        return sum(each.is_kept for each in self.rounds)

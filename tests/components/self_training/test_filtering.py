@@ -41,7 +41,7 @@ def test_a_copy_is_counted_once_and_never_learned():
 
 @pytest.mark.parametrize(("labelled", "repeats"), [(10, 5), (100, 1), (50, 1), (25, 2)])
 def test_a_fifth_of_a_lesson_has_labels_or_every_image_is_there_once(labelled, repeats):
-    lesson = soft_labels(np.zeros((300, 4)), labelled, np.arange(100, 300))
+    lesson = soft_labels(np.zeros((300, 4)), np.arange(labelled), labelled, np.arange(100, 300))
     has_label = lesson.rows < labelled
     assert has_label.sum() == repeats * labelled
     assert len(lesson.rows) == repeats * labelled + 200
@@ -55,7 +55,8 @@ def test_a_fifth_of_a_lesson_has_labels_or_every_image_is_there_once(labelled, r
 
 def test_soft_labels_are_the_sharpened_outputs_of_the_images_that_are_left():
     outputs = np.random.default_rng(0).normal(0, 3, (5, 3))
-    lesson = soft_labels(outputs, 2, np.array([4, 1]))
+    lesson = soft_labels(outputs, np.arange(2), 2, np.array([4, 1]))
     taught = lesson.outputs[lesson.rows >= 2]
     np.testing.assert_allclose(taught, 2 * outputs[[4, 1]], rtol=1e-3)
-    assert np.isfinite(soft_labels(np.full((1, 3), 1e9), 1, np.array([0])).outputs).all()
+    huge = soft_labels(np.full((1, 3), 1e9), np.arange(1), 1, np.zeros(1, int))
+    assert np.isfinite(huge.outputs).all()

@@ -35,11 +35,7 @@ from kfp_vision.components.training.train import train_model
 _SEED = 2
 
 
-@pytest.fixture(scope="module")
-def trained(
-    few_labels_dir: Path, small_model: str, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
+def _train(dataset: Path, model: str, folder: Path, seed: int) -> Path:
     values = {
         "class_weights": None,
         "primary_metric": "accuracy",
@@ -49,11 +45,16 @@ def trained(
     }
     recipe = Recipe({"data": {name: Setting(value, "test") for name, value in values.items()}})
     write_recipe(recipe, folder / "in.json")
-    config = UserChoices(architecture=small_model, epochs=200, batch_size=32, seed=_SEED)
-    train_model(
-        few_labels_dir, folder / "in.json", folder / "model", folder / "checkpoints", config
-    )
+    config = UserChoices(architecture=model, epochs=200, batch_size=32, seed=seed)
+    train_model(dataset, folder / "in.json", folder / "model", folder / "checkpoints", config)
     return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def trained(
+    few_labels_dir: Path, small_model: str, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return _train(few_labels_dir, small_model, tmp_path_factory.mktemp("trained"), _SEED)
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +97,14 @@ def test_what_images_without_labels_teach_is_kept_and_the_test_images_agree(
     few_labels_dir: Path, trained: Path, taught: Path
 ) -> None:
     rounds = result_of(taught)["rounds"]
+    assert rounds[0]["is_kept"]
     assert rounds[0]["gain"]["low"] > 0
+    assert result_of(taught)["trial"] is None
     assert rounds[0]["loss"] < result_of(taught)["loss"]
     assert accuracy(few_labels_dir, taught) > accuracy(few_labels_dir, trained) + 0.02
     # The last round is the one that was refused, or the last that may be.
-    assert all(each["gain"]["low"] > 0 for each in rounds[:-1])
+    assert all(each["is_kept"] == (each["gain"]["low"] > 0) for each in rounds)
+    assert all(each["is_kept"] for each in rounds[:-1])
 
 
 def test_the_artifact_is_that_of_the_training_with_another_model(
@@ -131,8 +135,28 @@ def test_the_page_shows_every_round(taught: Path, tmp_path: Path) -> None:
     page = (tmp_path / "page.html").read_text()
     assert "Images without labels" in page
     assert page.count("<td>kept</td>") == sum(
-        each["gain"]["low"] > 0 for each in result_of(taught)["rounds"]
+        each["is_kept"] for each in result_of(taught)["rounds"]
     )
+
+
+def test_where_few_images_judge_half_of_the_labels_do_too(
+    few_judges_dir: Path, small_model: str, tmp_path: Path
+) -> None:
+    trained = _train(few_judges_dir, small_model, tmp_path, 0)
+    result = self_train(few_judges_dir, trained, tmp_path / "out", tmp_path / "kept", 0)
+    assert result.trial is not None
+    assert result.trial.judges == 50 + 30
+    assert result.trial.gain.low > 0
+    (only,) = result.rounds
+    # 30 images alone would not have told.
+    assert only.judges == 30
+    assert only.gain.low < 0
+    assert only.is_kept
+    assert accuracy(few_judges_dir, tmp_path / "out") > accuracy(few_judges_dir, trained) + 0.01
+    write_stage_page(tmp_path / "out", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<td>helps</td>" in page
+    assert "<td>kept</td>" in page
 
 
 def _changed(dataset: Path, folder: Path, images: np.ndarray) -> Path:
