@@ -47,7 +47,7 @@ from kfp_vision.components.shared.training.setup import complete_recipe, image_s
 from kfp_vision.components.shared.training.soft_targets import Views
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["School"]
+__all__ = ["School", "halves"]
 
 _MAX_ROUNDS = 3
 # With fewer images left over by the filter nothing is learned; fewer validation images tell little.
@@ -147,8 +147,7 @@ class School:
     def _try(self, seconds: float, watch: Stopwatch) -> RoundResult:
         """Returns what a student gains over a model of half of the labels, on the other half."""
         began, train = watch.seconds, self._images.train
-        order = stratified_order(class_strata(train.source.table))
-        known, judging = np.sort(order[::2]), np.sort(order[1::2])
+        known, judging = halves(class_strata(train.source.table))
         features = self._checkpoint_dir / "features"
         plain = train_plain(self._dataset_dir, self._given, self._info, train, known, features)
         teacher = Teacher(plain.model)
@@ -236,6 +235,17 @@ class School:
         for each in (*teacher.model.get_weights(), *self._unlabeled.table["sha256"].to_pylist()):
             digest.update(each)
         return self._checkpoint_dir / f"said-{digest.hexdigest()[:16]}"
+
+
+def halves(strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns two halves of the rows of N images, each with half of every stratum.
+
+    Args:
+        strata: As of `stratified_order`, of which every other row would be those of some strata.
+    """
+    order = stratified_order(strata)
+    middle = (len(order) + 1) // 2
+    return np.sort(order[:middle]), np.sort(order[middle:])
 
 
 def _result(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kfp_vision.components.self_training.filtering import filter_images, held_out_copies
+from kfp_vision.components.self_training.rounds import halves
 from kfp_vision.components.self_training.student import soft_labels
 
 
@@ -60,3 +61,12 @@ def test_soft_labels_are_the_sharpened_outputs_of_the_images_that_are_left():
     np.testing.assert_allclose(taught, 2 * outputs[[4, 1]], rtol=1e-3)
     huge = soft_labels(np.full((1, 3), 1e9), np.arange(1), 1, np.zeros(1, int))
     assert np.isfinite(huge.outputs).all()
+
+
+@pytest.mark.parametrize("sizes", [[18] * 10, [7, 3, 2], [40, 1]])
+def test_both_halves_of_the_labels_have_half_of_every_class(sizes):
+    strata = np.repeat(np.arange(len(sizes)), sizes)
+    first, second = halves(strata)
+    np.testing.assert_array_equal(np.sort(np.concatenate([first, second])), np.arange(sum(sizes)))
+    counts = (np.bincount(strata[half], minlength=len(sizes)) for half in (first, second))
+    assert np.abs(np.subtract(*counts)).max() <= 1
