@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kfp_vision.components.self_training.filtering import (
     Filtered,
@@ -43,6 +44,7 @@ from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.precision import set_precision
+from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.shared.training.setup import complete_recipe, image_shape, open_split
 from kfp_vision.components.shared.training.soft_targets import Views
 from kfp_vision.components.shared.training.trainer import Trainer
@@ -52,6 +54,8 @@ __all__ = ["School", "halves"]
 _MAX_ROUNDS = 3
 # With fewer images left over by the filter nothing is learned; fewer validation images tell little.
 _LEAST_IMAGES, _ENOUGH_JUDGES = 32, 100
+# Of a student: the model before it is as good as it was.
+_FAILURES = (DivergenceError, MemoryError, tf.errors.ResourceExhaustedError)
 # Training images that a distance is measured to: their features are held in memory.
 _BANK, _EXAMPLES = 4096, 12
 
@@ -116,13 +120,22 @@ class School:
         said, filtered, examples = self._ask(teacher, every)
         trial: RoundResult | None = None
         if len(filtered.rows) >= _LEAST_IMAGES and len(self._images.validation) < _ENOUGH_JUDGES:
-            trial = self._try(seconds / 2, watch)
+            try:
+                trial = self._try(seconds / 2, watch)
+            except _FAILURES as error:
+                reason = str(error).splitlines()[0]
+                return SelfTrainingResult(unlabeled=len(self._unlabeled), failed=reason)
         losses = first = self._losses(teacher, none)
         rounds: list[RoundResult] = []
+        failed = ""
         while self._goes_on(trial, rounds, filtered, seconds - watch.seconds):
             began = watch.seconds
             lesson = soft_labels(said, every, len(every), filtered.rows)
-            trainer, history = self._train(teacher, lesson, seconds - began)
+            try:
+                trainer, history = self._train(teacher, lesson, seconds - began)
+            except _FAILURES as error:
+                failed = str(error).splitlines()[0]
+                break
             teacher = Teacher(trainer.model)
             before, losses = losses, self._losses(teacher, none)
             gain = measure_gain(before[None], losses[None], _MAX_ROUNDS)
@@ -130,7 +143,7 @@ class School:
             if is_kept:
                 set_precision(trainer.model, "float32")
                 trainer.model.save(model_path)
-                said = teacher.say(self._unlabeled, self._folder(teacher))
+                said = teacher.say(self._unlabeled, self._folder(teacher, None))
             taken = watch.seconds - began
             rounds.append(_result(filtered, history, losses, gain, taken, is_kept=is_kept))
         return SelfTrainingResult(
@@ -142,6 +155,7 @@ class School:
             loss=float(first.mean()),
             trial=trial,
             rounds=rounds,
+            failed=failed,
         )
 
     def _try(self, seconds: float, watch: Stopwatch) -> RoundResult:
@@ -175,7 +189,8 @@ class School:
         if len(filtered.rows) < _LEAST_IMAGES or len(rounds) == _MAX_ROUNDS:
             return False
         if trial is not None:
-            return trial.is_kept and not rounds
+            # What is kept without another test has at least the time of what was tested.
+            return trial.is_kept and not rounds and trial.seconds < left_s
         return not rounds or (rounds[-1].is_kept and rounds[-1].seconds < left_s)
 
     def _losses(self, teacher: Teacher, judging: np.ndarray) -> np.ndarray:
@@ -215,7 +230,7 @@ class School:
         alike = nearest_distances(
             teacher.features(validation.source, np.arange(len(validation))[:_BANK]), bank
         )
-        said = teacher.say(self._unlabeled, self._folder(teacher), bank)
+        said = teacher.say(self._unlabeled, self._folder(teacher, bank), bank)
         groups = np.load(self._dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
         copies = held_out_copies(groups, self._info.splits)
         outputs, distances = said[:, :-1], said[:, -1]
@@ -229,11 +244,12 @@ class School:
         ]
         return outputs, filtered, examples
 
-    def _folder(self, teacher: Teacher) -> Path:
+    def _folder(self, teacher: Teacher, bank: np.ndarray | None) -> Path:
         """Returns where what a model says of these images is kept."""
         digest = hashlib.sha256(f"{code_digest()} {teacher.model.input_shape}".encode())
         for each in (*teacher.model.get_weights(), *self._unlabeled.table["sha256"].to_pylist()):
             digest.update(each)
+        digest.update(b"" if bank is None else bank.tobytes())
         return self._checkpoint_dir / f"said-{digest.hexdigest()[:16]}"
 
 

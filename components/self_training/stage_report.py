@@ -21,7 +21,16 @@ def self_training_report(result: SelfTrainingResult) -> StageReport:
     """
     rounds = [_row(each) for each in result.rounds]
     trial = None if result.trial is None else _row(result.trial)
-    names = ("skipped", "unlabeled", "copies", "foreign", "foreign_distance", "loss", "seconds")
+    names = (
+        "skipped",
+        "failed",
+        "unlabeled",
+        "copies",
+        "foreign",
+        "foreign_distance",
+        "loss",
+        "seconds",
+    )
     held = {name: getattr(result, name) for name in names}
     summary = {**held, "trial": trial, "rounds": rounds}
     data = {"result": result, "trial": trial, "rounds": rounds}
@@ -48,6 +57,14 @@ def _row(each: RoundResult) -> dict[str, Any]:
 
 def _warnings(result: SelfTrainingResult) -> list[ReportWarning]:
     warnings = []
+    if result.failed:
+        warnings.append(
+            ReportWarning(
+                "self_training_failed",
+                "A student of the images without labels could not be trained; the model before it "
+                f"stays. {result.failed}",
+            )
+        )
     if result.copies:
         warnings.append(
             ReportWarning(

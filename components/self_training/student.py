@@ -35,8 +35,8 @@ from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["Images", "soft_labels", "train_plain", "train_student"]
 
-# The labels alone are learned of images that have one; of the others the sharpened outputs: what a
-# model takes for likely is more often right than it says (the card has the comparison).
+# The labels alone are learned of images that have one; of the others the outputs at temperature 1/2
+# (MixMatch: Berthelot et al., 2019, arXiv:1905.02249, equation 7 and section 3.5).
 _TEACHING, _SHARPENING = Teaching(temperature=1.0, label_share=1.0), 2.0
 _EVALUATIONS = 3
 # Without a policy of the recipe: no label depends on where in the image the object is.

@@ -60,6 +60,7 @@ class SelfTrainingResult:
         trial: A round on half of the labels, where the validation images are few: its gain, which
             the other half judges, too, decides whether there is a round at all.
         rounds: In their order; the last one need not be kept.
+        failed: Why a student could not be trained; empty where all could.
         seconds: Of the stage.
     """
 
@@ -72,6 +73,7 @@ class SelfTrainingResult:
     loss: float = 0.0
     trial: RoundResult | None = None
     rounds: list[RoundResult] = dataclasses.field(default_factory=list)
+    failed: str = ""
     seconds: float = 0.0
 
     @property

@@ -190,6 +190,25 @@ def test_images_of_something_else_are_found_counted_shown_and_refused(
     assert (warning["code"], warning["count"]) == ("unlabeled_foreign", result.foreign)
 
 
+def test_a_student_that_diverges_costs_a_warning_and_not_the_model(
+    few_labels_dir: Path, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "model")
+    recipe = read_recipe(trained / "recipe.json")
+    rate = {"learning_rate": Setting(1e20, "test", source="user")}
+    off = {name: Setting(0.0, "test", source="user") for name in ("clip_norm", "ema_momentum")}
+    optimizer = {"optimizer": Setting("sgd", "test", source="user")}
+    changed = recipe.with_settings("training", rate | off | optimizer)
+    write_recipe(changed, tmp_path / "model/recipe.json")
+    given = (tmp_path / "model", tmp_path / "out", tmp_path / "kept", _SEED)
+    result = self_train(few_labels_dir, *given)
+    assert "loss" in result.failed
+    assert result.rounds == []
+    assert are_equal(tmp_path / "out", trained)
+    report = json.loads((tmp_path / "out/stage_report.json").read_text())
+    assert [each["code"] for each in report["warnings"]] == ["self_training_failed"]
+
+
 def test_copies_of_held_out_images_are_never_learned(
     few_labels_dir: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
