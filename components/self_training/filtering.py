@@ -31,20 +31,24 @@ class Filtered:
     limit: float
 
 
-def held_out_copies(groups: np.ndarray, splits: Mapping[str, int]) -> np.ndarray:
-    """Returns which images without labels are near duplicates of validation or test images.
+def held_out_copies(
+    groups: np.ndarray, splits: Mapping[str, int], judging: np.ndarray
+) -> np.ndarray:
+    """Returns which images without labels are near duplicates of held-out images.
 
     A model that has learned them would be judged by what it knows.
 
     Args:
         groups: Near duplicates share a number, int [N], over the splits in order.
         splits: Split -> number of images, in that order; without labels are those of `unlabeled`.
+        judging: Which of the training images judge as validation images do, int.
 
     Returns:
         bool [U].
     """
     names = np.repeat(list(splits), list(splits.values()))
     held_out = np.isin(names, ("validation", "test"))
+    held_out[np.flatnonzero(names == "train")[judging]] = True
     copies: np.ndarray = np.isin(groups[names == "unlabeled"], groups[held_out])
     return copies
 

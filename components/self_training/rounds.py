@@ -232,7 +232,8 @@ class School:
         )
         said = teacher.say(self._unlabeled, self._folder(teacher, bank), bank)
         groups = np.load(self._dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
-        copies = held_out_copies(groups, self._info.splits)
+        judging = np.setdiff1d(np.arange(len(train)), known)
+        copies = held_out_copies(groups, self._info.splits, judging)
         outputs, distances = said[:, :-1], said[:, -1]
         filtered = filter_images(copies, distances, alike)
         foreign = np.flatnonzero(filtered.is_foreign)

@@ -11,12 +11,17 @@ from kfp_vision.components.self_training.student import soft_labels
 def test_copies_of_validation_and_test_images_are_found_and_those_of_training_images_are_not():
     splits = {"train": 2, "validation": 1, "test": 2, "unlabeled": 4}
     groups = np.array([0, 1, 2, 3, 3, 0, 2, 3, 8])
-    np.testing.assert_array_equal(held_out_copies(groups, splits), [False, True, True, False])
+    none, first = np.zeros(0, int), np.array([0])
+    copies = held_out_copies(groups, splits, none)
+    np.testing.assert_array_equal(copies, [False, True, True, False])
+    # A training image that judges is held out, too.
+    copies = held_out_copies(groups, splits, first)
+    np.testing.assert_array_equal(copies, [True, True, True, False])
 
 
 def test_the_splits_may_stand_in_any_order():
     groups = np.array([5, 6, 6, 7])
-    copies = held_out_copies(groups, {"unlabeled": 2, "test": 1, "train": 1})
+    copies = held_out_copies(groups, {"unlabeled": 2, "test": 1, "train": 1}, np.zeros(0, int))
     np.testing.assert_array_equal(copies, [False, True])
 
 
