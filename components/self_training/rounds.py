@@ -39,7 +39,7 @@ from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.code_version import code_digest
 from kfp_vision.components.shared.search.held_out import stratified_order
-from kfp_vision.components.shared.search.scoring import calibrated_losses
+from kfp_vision.components.shared.search.scoring import held_out_losses
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.history import History
@@ -201,19 +201,9 @@ class School:
             judging: Those of the training images that count as held out, beside the validation
                 images.
         """
-        outputs, labels = [], []
-        for images, rows in (
-            (self._images.validation, np.arange(len(self._images.validation))),
-            (self._images.train, judging),
-        ):
-            if len(rows):
-                outputs += [teacher(pixels)[0] for pixels, _ in images.batches(rows)]
-                labels.append(images.read_targets(rows)["label"])
-        targets = {"label": np.concatenate(labels)}
-        order = np.random.default_rng(0).permutation(len(targets["label"]))
-        return calibrated_losses(
-            self._task, targets, np.concatenate(outputs), (order[::2], order[1::2])
-        )
+        every = np.arange(len(self._images.validation))
+        held_out = ((self._images.validation, every), (self._images.train, judging))
+        return held_out_losses(self._task, lambda pixels: teacher(pixels)[0], held_out)
 
     def _ask(
         self, teacher: Teacher, known: np.ndarray

@@ -5,14 +5,15 @@ number mends after the training, and not for their errors.
 Shapes: N held-out images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.metrics.temperature import best_temperature
 from kfp_vision.components.shared.tasks import Task
 
-__all__ = ["calibrated_losses"]
+__all__ = ["calibrated_losses", "held_out_losses"]
 
 
 def calibrated_losses(
@@ -46,3 +47,25 @@ def calibrated_losses(
         others = {name: value[read] for name, value in targets.items()}
         losses[read] = np.asarray(task.loss(others, scaled.astype(np.float32)))
     return losses
+
+
+def held_out_losses(
+    task: Task,
+    ask: Callable[[np.ndarray], np.ndarray],
+    held_out: Sequence[tuple[LabelledImages, np.ndarray]],
+) -> np.ndarray:
+    """Returns the calibrated loss of a model on every held-out image, in nats, [N].
+
+    Args:
+        task: Of the model.
+        ask: Images uint8 [B, H, W, C] -> raw outputs [B, ...].
+        held_out: Images, and which of them, int; together N.
+    """
+    outputs, targets = [], []
+    for images, rows in held_out:
+        if len(rows):
+            outputs += [ask(pixels) for pixels, _ in images.batches(rows)]
+            targets.append(images.read_targets(rows))
+    joined = {name: np.concatenate([each[name] for each in targets]) for name in targets[0]}
+    order = np.random.default_rng(0).permutation(sum(map(len, outputs)))
+    return calibrated_losses(task, joined, np.concatenate(outputs), (order[::2], order[1::2]))
