@@ -1,9 +1,9 @@
-"""The rounds: a student is taught by the model, and is the model where that clears zero.
+"""The rounds: students are taught by the model, and one is the model where that clears zero.
 
 Shapes: N training images, U without labels, V validation images, C outputs.
 """
 
-import hashlib
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,43 +11,26 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kfp_vision.components.self_training.filtering import (
-    Filtered,
-    filter_images,
-    held_out_copies,
-)
-from kfp_vision.components.self_training.student import (
-    Images,
-    soft_labels,
-    train_plain,
-    train_student,
-)
-from kfp_vision.components.self_training.teacher import Teacher, nearest_distances
+from kfp_vision.components.self_training.arm import Arm
+from kfp_vision.components.self_training.fixmatch import FIXMATCH
+from kfp_vision.components.self_training.noisy_student import NOISY_STUDENT
+from kfp_vision.components.self_training.pool import Pool, Said
+from kfp_vision.components.self_training.student import soft_labels, train_plain, train_student
+from kfp_vision.components.self_training.teacher import Teacher
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.self_training_result import (
-    ForeignImage,
     RoundResult,
     SelfTrainingResult,
 )
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
-from kfp_vision.components.shared.datasets.loader import ImageSource
-from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
-from kfp_vision.components.shared.datasets.store import class_strata, iterate_images
-from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.metrics.acceptance import Gain, measure_gain
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
-from kfp_vision.components.shared.runtime.code_version import code_digest
 from kfp_vision.components.shared.search.held_out import stratified_order
-from kfp_vision.components.shared.search.scoring import held_out_losses
-from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.precision import set_precision
 from kfp_vision.components.shared.training.sanity import DivergenceError
-from kfp_vision.components.shared.training.setup import complete_recipe, image_shape, open_split
-from kfp_vision.components.shared.training.soft_targets import Views
-from kfp_vision.components.shared.training.trainer import Trainer
+from kfp_vision.components.shared.training.setup import complete_recipe
 
 __all__ = ["School", "halves"]
 
@@ -56,8 +39,29 @@ _MAX_ROUNDS = 3
 _LEAST_IMAGES, _ENOUGH_JUDGES = 32, 100
 # Of a student: the model before it is as good as it was.
 _FAILURES = (DivergenceError, MemoryError, tf.errors.ResourceExhaustedError)
-# Training images that a distance is measured to: their features are held in memory.
-_BANK, _EXAMPLES = 4096, 12
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lesson:
+    """What students are taught.
+
+    Attributes:
+        teacher: Where they start.
+        known: Training images whose labels they see.
+        judging: Other training images, which judge, beside the validation images.
+        said: Of the images, refined where that is better.
+        losses: Of the teacher, on the images that judge.
+        refined: What that gains over the teacher; None where it was not tried.
+        is_refined: Whether it is what is taught.
+    """
+
+    teacher: Teacher
+    known: np.ndarray
+    judging: np.ndarray
+    said: Said
+    losses: np.ndarray
+    refined: Gain | None
+    is_refined: bool
 
 
 class School:
@@ -87,161 +91,175 @@ class School:
             cache: Keeps decoded images for other stages and runs; None keeps none.
         """
         self._dataset_dir, self._info, self._seed = dataset_dir, info, seed
-        self._given = recipe
-        self._checkpoint_dir, self._task = checkpoint_dir, get_task(info.task)
+        self._checkpoint_dir = checkpoint_dir
         every = {"trainable": Setting("all", "a student learns in every layer")}
         self.recipe = complete_recipe(
             recipe.with_settings("model", every), info, UserChoices(seed=seed)
         )
-        height, width, channels = image_shape(recipe, info)
-        self._unlabeled, joined = (
-            ImageSource(dataset_dir, split, (height, width), channels, cache=cache)
-            for split in ("unlabeled", "train+unlabeled")
-        )
-        train, validation = (
-            open_split(dataset_dir, split, recipe, cache) for split in ("train", "validation")
-        )
-        self._images = Images(joined, train, validation)
+        is_thorough = recipe.value("data", "self_train") == "always"
+        self._arms = [NOISY_STUDENT, *([FIXMATCH] if is_thorough else [])]
+        self._pool = Pool(dataset_dir, info, recipe, checkpoint_dir, cache)
 
     def teach(self, model_path: Path, seconds: float, watch: Stopwatch) -> SelfTrainingResult:
         """Replaces the model while students are better, and returns what was seen.
 
-        Where there are few validation images, half of those with labels judge, too, a student that
-        was taught by a model of the other half. If that helps, the model is replaced by its student
-        without another test.
+        Where there are few validation images, half of those with labels judge, too, students that
+        were taught by a model of the other half. If one of them is better, the model is replaced by
+        a student of its kind, unless the validation images object.
 
         Args:
             model_path: The model.
             seconds: For everything.
             watch: Of the stage.
         """
-        teacher = Teacher(keras.models.load_model(model_path, compile=False, safe_mode=True))
-        every, none = np.arange(len(self._images.train)), np.zeros(0, int)
-        said, filtered, examples = self._ask(teacher, every)
-        trial: RoundResult | None = None
-        if len(filtered.rows) >= _LEAST_IMAGES and len(self._images.validation) < _ENOUGH_JUDGES:
-            try:
-                trial = self._try(seconds / 2, watch)
-            except _FAILURES as error:
-                reason = str(error).splitlines()[0]
-                return SelfTrainingResult(unlabeled=len(self._unlabeled), failed=reason)
-        losses = first = self._losses(teacher, none)
+        model = keras.models.load_model(model_path, compile=False, safe_mode=True)
+        every, none = np.arange(len(self._pool.train)), np.zeros(0, int)
+        lesson = first = self._lesson(Teacher(model), every, none)
+        trials: list[RoundResult] = []
         rounds: list[RoundResult] = []
-        failed = ""
-        while self._goes_on(trial, rounds, filtered, seconds - watch.seconds):
-            began = watch.seconds
-            lesson = soft_labels(said, every, len(every), filtered.rows)
-            try:
-                trainer, history = self._train(teacher, lesson, seconds - began)
-            except _FAILURES as error:
-                failed = str(error).splitlines()[0]
+        failures: list[str] = []
+        arms, is_tested = self._arms, len(self._pool.validation) >= _ENOUGH_JUDGES
+        if len(first.said.filtered.rows) < _LEAST_IMAGES:
+            arms = []
+        elif not is_tested:
+            known, judging = halves(self._pool.strata)
+            half = self._lesson(self._plain(known), known, judging)
+            # A round is to have as much time as each trial.
+            until = seconds * len(arms) / (len(arms) + 1)
+            trials, _ = self._round(half, arms, 0, until, watch, failures)
+            kept = [each.arm for each in trials if each.is_kept]
+            arms = [arm for arm in arms if arm.name in kept]
+            if arms:
+                lesson = self._lesson(self._plain(every), every, none, half.is_refined)
+        last = _MAX_ROUNDS if is_tested else 1
+        for number in range(1, last + 1):
+            taken = sum(each.seconds for each in trials + rounds if each.number == number - 1)
+            if not arms or seconds - watch.seconds < taken:
                 break
-            teacher = Teacher(trainer.model)
-            before, losses = losses, self._losses(teacher, none)
-            gain = measure_gain(before[None], losses[None], _MAX_ROUNDS)
-            is_kept = trial is not None or gain.is_accepted
-            if is_kept:
-                set_precision(trainer.model, "float32")
-                trainer.model.save(model_path)
-                said = teacher.say(self._unlabeled, self._folder(teacher, None))
-            taken = watch.seconds - began
-            rounds.append(_result(filtered, history, losses, gain, taken, is_kept=is_kept))
+            given = (lesson, arms, number, seconds, watch, failures)
+            found, student = self._round(*given, is_tested=is_tested)
+            rounds += found
+            if student is None:
+                break
+            set_precision(student.model, "float32")
+            student.model.save(model_path)
+            if number < last:
+                lesson = self._lesson(student, every, none)
+        filtered = first.said.filtered
         return SelfTrainingResult(
-            unlabeled=len(self._unlabeled),
+            unlabeled=len(filtered.is_copy),
             copies=int(filtered.is_copy.sum()),
             foreign=int(filtered.is_foreign.sum()),
             foreign_distance=filtered.limit,
-            foreign_images=examples,
-            loss=float(first.mean()),
-            trial=trial,
+            foreign_images=first.said.foreign,
+            loss=float(first.losses.mean()),
+            trials=trials,
             rounds=rounds,
-            failed=failed,
+            failed=" ".join(failures),
         )
 
-    def _try(self, seconds: float, watch: Stopwatch) -> RoundResult:
-        """Returns what a student gains over a model of half of the labels, on the other half."""
-        began, train = watch.seconds, self._images.train
-        known, judging = halves(class_strata(train.source.table))
-        features = self._checkpoint_dir / "features"
-        plain = train_plain(self._dataset_dir, self._given, self._info, train, known, features)
-        teacher = Teacher(plain.model)
-        said, filtered, _ = self._ask(teacher, known)
-        before = self._losses(teacher, judging)
-        lesson = soft_labels(said, known, len(train), filtered.rows)
-        trainer, history = self._train(teacher, lesson, seconds - watch.seconds)
-        losses = self._losses(Teacher(trainer.model), judging)
-        gain = measure_gain(before[None], losses[None])
-        taken = watch.seconds - began
-        return _result(filtered, history, losses, gain, taken, is_kept=gain.is_accepted)
+    def _plain(self, rows: np.ndarray) -> Teacher:
+        """Returns a model that was trained on some of the images with labels alone."""
+        given = (self._dataset_dir, self.recipe, self._info, self._pool.train, rows)
+        return Teacher(train_plain(*given, self._checkpoint_dir / "features").model)
 
-    def _train(self, teacher: Teacher, lesson: Views, seconds: float) -> tuple[Trainer, History]:
-        given = (self._dataset_dir, self.recipe, self._info, self._images, teacher, lesson)
-        return train_student(*given, self._checkpoint_dir, self._seed, seconds)
-
-    def _goes_on(
+    def _lesson(
         self,
-        trial: RoundResult | None,
-        rounds: Sequence[RoundResult],
-        filtered: Filtered,
-        left_s: float,
-    ) -> bool:
-        """Returns whether another round may begin."""
-        if len(filtered.rows) < _LEAST_IMAGES or len(rounds) == _MAX_ROUNDS:
-            return False
-        if trial is not None:
-            # What is kept without another test has at least the time of what was tested.
-            return trial.is_kept and not rounds and trial.seconds < left_s
-        return not rounds or (rounds[-1].is_kept and rounds[-1].seconds < left_s)
-
-    def _losses(self, teacher: Teacher, judging: np.ndarray) -> np.ndarray:
-        """Returns the calibrated losses of a model on held-out images.
-
-        Args:
-            teacher: The model.
-            judging: Those of the training images that count as held out, beside the validation
-                images.
-        """
-        every = np.arange(len(self._images.validation))
-        held_out = ((self._images.validation, every), (self._images.train, judging))
-        return held_out_losses(self._task, lambda pixels: teacher(pixels)[0], held_out)
-
-    def _ask(
-        self, teacher: Teacher, known: np.ndarray
-    ) -> tuple[np.ndarray, Filtered, list[ForeignImage]]:
-        """Returns what a model says of the images without labels, and which of them are used.
+        teacher: Teacher,
+        known: np.ndarray,
+        judging: np.ndarray,
+        is_refined: bool | None = None,
+    ) -> _Lesson:
+        """Returns what a teacher says, refined where that is better.
 
         Args:
             teacher: The model.
             known: Training images that it has learned.
+            judging: The others.
+            is_refined: None where the images that judge tell.
         """
-        train, validation = self._images.train, self._images.validation
-        sample = np.random.default_rng(0).permutation(known)[:_BANK]
-        bank = teacher.features(train.source, np.sort(sample))
-        alike = nearest_distances(
-            teacher.features(validation.source, np.arange(len(validation))[:_BANK]), bank
-        )
-        said = teacher.say(self._unlabeled, self._folder(teacher, bank), bank)
-        groups = np.load(self._dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
-        judging = np.setdiff1d(np.arange(len(train)), known)
-        copies = held_out_copies(groups, self._info.splits, judging)
-        outputs, distances = said[:, :-1], said[:, -1]
-        filtered = filter_images(copies, distances, alike)
-        foreign = np.flatnonzero(filtered.is_foreign)
-        shown = foreign[np.argsort(-distances[foreign], kind="stable")][:_EXAMPLES]
-        pictures = iterate_images(self._unlabeled.table, shown)
-        examples = [
-            ForeignImage(self._unlabeled.paths[row], float(distances[row]), thumbnail(pixels))
-            for row, pixels in zip(shown, pictures, strict=True)
-        ]
-        return outputs, filtered, examples
+        said = self._pool.ask(teacher, known)
+        losses, gain = self._pool.losses(said.held, judging), None
+        better = None if is_refined is False else self._pool.refine(said, known)
+        if better is not None:
+            gain = measure_gain(losses[None], self._pool.losses(better.held, judging)[None])
+            is_refined = gain.is_accepted if is_refined is None else is_refined
+            said = better if is_refined else said
+        return _Lesson(teacher, known, judging, said, losses, gain, bool(is_refined))
 
-    def _folder(self, teacher: Teacher, bank: np.ndarray | None) -> Path:
-        """Returns where what a model says of these images is kept."""
-        digest = hashlib.sha256(f"{code_digest()} {teacher.model.input_shape}".encode())
-        for each in (*teacher.model.get_weights(), *self._unlabeled.table["sha256"].to_pylist()):
-            digest.update(each)
-        digest.update(b"" if bank is None else bank.tobytes())
-        return self._checkpoint_dir / f"said-{digest.hexdigest()[:16]}"
+    def _round(
+        self,
+        lesson: _Lesson,
+        arms: Sequence[Arm],
+        number: int,
+        until: float,
+        watch: Stopwatch,
+        failures: list[str],
+        is_tested: bool = True,
+    ) -> tuple[list[RoundResult], Teacher | None]:
+        """Returns a student of each arm, and the one that is better than its teacher.
+
+        Args:
+            lesson: What they are taught.
+            arms: How.
+            number: Of the round; 0 for a trial.
+            until: When it ends, in seconds of the stage.
+            watch: Of the stage.
+            failures: Is added to: of students that could not be trained.
+            is_tested: Whether the gain has to clear zero; else it must not be a loss that does.
+        """
+        students: dict[str, Teacher] = {}
+        results: list[RoundResult] = []
+        for place, arm in enumerate(arms):
+            began = watch.seconds
+            try:
+                student, seen = self._train(lesson, arm, (until - began) / (len(arms) - place))
+            except _FAILURES as error:
+                failures.append(f"{arm.name}: {str(error).splitlines()[0]}")
+                continue
+            losses = self._pool.losses(self._pool.hear(student), lesson.judging)
+            tried = len(arms) * (_MAX_ROUNDS if number else 1)
+            gain = measure_gain(lesson.losses[None], losses[None], tried)
+            result = RoundResult(
+                number=number,
+                arm=arm.name,
+                images=len(lesson.said.filtered.rows),
+                images_seen=seen,
+                judges=len(losses),
+                loss=float(losses.mean()),
+                gain=gain,
+                is_kept=gain.is_accepted if is_tested else gain.high >= 0,
+                refined=lesson.refined,
+                is_refined=lesson.is_refined,
+                seconds=watch.seconds - began,
+            )
+            students[arm.name] = student
+            results.append(result)
+        better = [each for each in results if each.is_kept]
+        if not better:
+            return results, None
+        best = max(better, key=lambda each: each.gain.value)
+        marked = [dataclasses.replace(each, is_kept=each is best) for each in results]
+        return marked, students[best.arm]
+
+    def _train(self, lesson: _Lesson, arm: Arm, seconds: float) -> tuple[Teacher, int]:
+        """Returns a student, and how many images it has seen."""
+        pool, said = self._pool, lesson.said
+        rows = said.filtered.rows
+        views = soft_labels(said.unlabeled, lesson.known, len(pool.train), rows, arm)
+        trainer, history = train_student(
+            self._dataset_dir,
+            self.recipe,
+            self._info,
+            pool,
+            lesson.teacher,
+            views,
+            arm,
+            self._checkpoint_dir,
+            self._seed,
+            seconds,
+        )
+        return Teacher(trainer.model), history.step * history.settings.batch_size
 
 
 def halves(strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -253,24 +271,3 @@ def halves(strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order = stratified_order(strata)
     middle = (len(order) + 1) // 2
     return np.sort(order[:middle]), np.sort(order[middle:])
-
-
-def _result(
-    filtered: Filtered,
-    history: History,
-    losses: np.ndarray,
-    gain: Gain,
-    seconds: float,
-    *,
-    is_kept: bool,
-) -> RoundResult:
-    seen = history.step * history.settings.batch_size
-    return RoundResult(
-        images=len(filtered.rows),
-        images_seen=seen,
-        judges=len(losses),
-        loss=float(losses.mean()),
-        gain=gain,
-        is_kept=is_kept,
-        seconds=seconds,
-    )

@@ -20,7 +20,7 @@ def self_training_report(result: SelfTrainingResult) -> StageReport:
     There is no section where there are no images without labels.
     """
     rounds = [_row(each) for each in result.rounds]
-    trial = None if result.trial is None else _row(result.trial)
+    trials = [_row(each) for each in result.trials]
     names = (
         "skipped",
         "failed",
@@ -32,8 +32,8 @@ def self_training_report(result: SelfTrainingResult) -> StageReport:
         "seconds",
     )
     held = {name: getattr(result, name) for name in names}
-    summary = {**held, "trial": trial, "rounds": rounds}
-    data = {"result": result, "trial": trial, "rounds": rounds}
+    summary = {**held, "trials": trials, "rounds": rounds}
+    data = {"result": result, "trials": trials, "rounds": rounds}
     section = Section("self-training", "No labels", "self_training/stage_report.html", data)
     return StageReport(
         summary={"self_training": summary},
@@ -43,7 +43,10 @@ def self_training_report(result: SelfTrainingResult) -> StageReport:
 
 
 def _row(each: RoundResult) -> dict[str, Any]:
+    gain = each.refined
     return {
+        "round": each.number,
+        "arm": each.arm,
         "images": each.images,
         "images_seen": each.images_seen,
         "judges": each.judges,
@@ -51,6 +54,9 @@ def _row(each: RoundResult) -> dict[str, Any]:
         "gain": each.gain.value,
         "ci95": [each.gain.low, each.gain.high],
         "kept": each.is_kept,
+        "refined": each.is_refined,
+        "refined_gain": gain and gain.value,
+        "refined_ci95": gain and [gain.low, gain.high],
         "seconds": each.seconds,
     }
 
@@ -61,7 +67,7 @@ def _warnings(result: SelfTrainingResult) -> list[ReportWarning]:
         warnings.append(
             ReportWarning(
                 "self_training_failed",
-                "A student of the images without labels could not be trained; the model before it "
+                "Students of the images without labels could not be trained; the model before them "
                 f"stays. {result.failed}",
             )
         )

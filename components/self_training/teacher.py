@@ -3,6 +3,8 @@
 Shapes: B images of a batch, C outputs, F features.
 """
 
+import functools
+import hashlib
 from pathlib import Path
 
 import keras
@@ -35,6 +37,14 @@ class Teacher:
         shape = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
         self._ask = tf.function(ask, input_signature=[shape])
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of its weights, and of the size of the images."""
+        digest = hashlib.sha256(str(self.model.input_shape).encode())
+        for array in self.model.get_weights():
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns outputs [B, C] and features [B, F] of images uint8 [B, H, W, K]."""
         outputs, features = self._ask(images)
@@ -45,21 +55,20 @@ class Teacher:
         parts = [self(source.take(part))[1] for part in _batches(rows, source)]
         return np.concatenate(parts)
 
-    def say(self, source: ImageSource, folder: Path, bank: np.ndarray | None = None) -> np.ndarray:
-        """Returns the outputs of all images of a source, float32 [N, C].
+    def say(self, source: ImageSource, folder: Path, bank: np.ndarray) -> np.ndarray:
+        """Returns the outputs of all images of a source, float32 [N, C + 1].
 
         Args:
             source: The images.
             folder: Of this model, source and bank alone; outlives a killed task.
-            bank: Features [M, F]; the distance to the nearest one is then a last column.
+            bank: Features [M, F]; the distance to the nearest one is the last column.
         """
 
         def compute(rows: np.ndarray) -> np.ndarray:
             parts = []
             for part in _batches(rows, source):
                 outputs, features = self(source.take(part))
-                if bank is not None:
-                    outputs = np.column_stack([outputs, nearest_distances(features, bank)])
+                outputs = np.column_stack([outputs, nearest_distances(features, bank)])
                 parts.append(outputs.astype(np.float32))
             return np.concatenate(parts)
 

@@ -27,21 +27,30 @@ class RoundResult:
     """A student, taught by the model before it.
 
     Attributes:
+        number: Of the round; 0 for a trial.
+        arm: How it was taught.
         images: Images without labels that it was taught by.
         images_seen: With repetition, those with labels included.
         judges: Held-out images.
         loss: Calibrated, on these, in nats.
         gain: Over the model that taught it.
         is_kept: Whether the student takes its place.
+        refined: What labels by neighbours and shares of classes gain over what that model says, on
+            these images; None where there were none.
+        is_refined: Whether they have taught it.
         seconds: Of everything.
     """
 
+    number: int
+    arm: str
     images: int
     images_seen: int
     judges: int
     loss: float
     gain: Gain
     is_kept: bool
+    refined: Gain | None
+    is_refined: bool
     seconds: float
 
 
@@ -57,10 +66,10 @@ class SelfTrainingResult:
         foreign_distance: From which distance on, 0 to 2.
         foreign_images: Some of them, the most distant first.
         loss: Of the model before, calibrated, on the validation images, in nats.
-        trial: A round on half of the labels, where the validation images are few: its gain, which
+        trials: A round on half of the labels, where the validation images are few: its gain, which
             the other half judges, too, decides whether there is a round at all.
-        rounds: In their order; the last one need not be kept.
-        failed: Why a student could not be trained; empty where all could.
+        rounds: In their order, one of each arm; those of the last round need not be kept.
+        failed: Why students could not be trained; empty where all could.
         seconds: Of the stage.
     """
 
@@ -71,7 +80,7 @@ class SelfTrainingResult:
     foreign_distance: float = 0.0
     foreign_images: list[ForeignImage] = dataclasses.field(default_factory=list)
     loss: float = 0.0
-    trial: RoundResult | None = None
+    trials: list[RoundResult] = dataclasses.field(default_factory=list)
     rounds: list[RoundResult] = dataclasses.field(default_factory=list)
     failed: str = ""
     seconds: float = 0.0

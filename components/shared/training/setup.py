@@ -128,6 +128,7 @@ def build_trainer(
     seed: int,
     policy: Policy | None = None,
     teaching: Teaching | None = None,
+    kind: type[Trainer] = Trainer,
     **changes: Any,
 ) -> tuple[Trainer, Task, Hyperparameters]:
     """Returns a trainer with the model of a complete recipe, its task and its settings.
@@ -140,6 +141,7 @@ def build_trainer(
         seed: Of the weights, dropout and augmentation.
         policy: Of the augmentation; None for none.
         teaching: By a teacher; the batches then have its outputs. None for labels alone.
+        kind: Of trainer.
         changes: Settings that replace those of the recipe.
     """
     positive = recipe.get("data", "positive_class")
@@ -160,7 +162,7 @@ def build_trainer(
         )
         set_precision(model, choose_precision(settings.precision, *find_accelerator()))
         learned = TaughtTask(task, teaching) if teaching else task
-        trainer = Trainer(model, learned, settings, class_weights, policy, seed)
+        trainer = kind(model, learned, settings, class_weights, policy, seed)
     return trainer, task, settings
 
 

@@ -7,6 +7,7 @@ images of a batch.
 import dataclasses
 from typing import Any
 
+import keras
 import numpy as np
 
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
@@ -14,6 +15,9 @@ from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.tasks import Outputs, Targets, Task
 
 __all__ = ["TaughtTask", "Teaching", "Views", "taught_images"]
+
+# Times outputs: the likeliest answer has a probability of 1 then.
+_CERTAIN = 1e4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +27,13 @@ class Teaching:
     Attributes:
         temperature: T, that softens the outputs of teacher and student.
         label_share: Share of the label in the loss of an image that has one, in [0, 1].
+        threshold: Of its confidence: where it is sure, what it holds likeliest is a label, and
+            elsewhere it teaches nothing. 0 for what it says, as it says it.
     """
 
     temperature: float = 1.0
     label_share: float = 0.5
+    threshold: float = 0.0
 
 
 class TaughtTask:
@@ -53,14 +60,26 @@ class TaughtTask:
     ) -> Any:
         """Returns share * label loss + (1 - share) * taught loss, [B]; no label has no share.
 
-        Source: Hinton et al., 2015, arXiv:1503.02531, section 2.
+        Source: Hinton et al., 2015, arXiv:1503.02531, section 2. With a threshold: Sohn et al.,
+        2020, arXiv:2001.07685, equation 4.
         """
         labels = self._task.loss(
             targets, outputs, label_smoothing=label_smoothing, class_weights=class_weights
         )
-        taught = self._task.taught_loss(targets["teacher"], outputs, self._teaching.temperature)
+        taught = self._taught(targets["teacher"], outputs)
         share = self._teaching.label_share * targets["is_labelled"]
         return share * labels + (1.0 - share) * taught
+
+    def _taught(self, teacher: Outputs, outputs: Outputs) -> Any:
+        temperature, threshold = self._teaching.temperature, self._teaching.threshold
+        if not threshold:
+            return self._task.taught_loss(teacher, outputs, temperature)
+        hard = _CERTAIN * teacher
+        # The divergence from a certain answer is the logarithm of its probability; of several
+        # labels the mean.
+        confidence = keras.ops.exp(-self._task.taught_loss(hard, teacher, 1.0))
+        is_sure = keras.ops.cast(confidence >= threshold, "float32")
+        return is_sure * self._task.taught_loss(hard, outputs, temperature)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kfp_vision.components.self_training.filtering import filter_images, held_out_copies
+from kfp_vision.components.self_training.noisy_student import NOISY_STUDENT, balance
 from kfp_vision.components.self_training.rounds import halves
 from kfp_vision.components.self_training.student import soft_labels
 
@@ -47,7 +48,9 @@ def test_a_copy_is_counted_once_and_never_learned():
 
 @pytest.mark.parametrize(("labelled", "repeats"), [(10, 5), (100, 1), (50, 1), (25, 2)])
 def test_a_fifth_of_a_lesson_has_labels_or_every_image_is_there_once(labelled, repeats):
-    lesson = soft_labels(np.zeros((300, 4)), np.arange(labelled), labelled, np.arange(100, 300))
+    lesson = soft_labels(
+        np.zeros((300, 4)), np.arange(labelled), labelled, np.arange(100, 300), NOISY_STUDENT
+    )
     has_label = lesson.rows < labelled
     assert has_label.sum() == repeats * labelled
     assert len(lesson.rows) == repeats * labelled + 200
@@ -61,10 +64,10 @@ def test_a_fifth_of_a_lesson_has_labels_or_every_image_is_there_once(labelled, r
 
 def test_soft_labels_are_the_sharpened_outputs_of_the_images_that_are_left():
     outputs = np.random.default_rng(0).normal(0, 3, (5, 3))
-    lesson = soft_labels(outputs, np.arange(2), 2, np.array([4, 1]))
+    lesson = soft_labels(outputs, np.arange(2), 2, np.array([4, 1]), NOISY_STUDENT)
     taught = lesson.outputs[lesson.rows >= 2]
     np.testing.assert_allclose(taught, 2 * outputs[[4, 1]], rtol=1e-3)
-    huge = soft_labels(np.full((1, 3), 1e9), np.arange(1), 1, np.zeros(1, int))
+    huge = soft_labels(np.full((1, 3), 1e9), np.arange(1), 1, np.zeros(1, int), NOISY_STUDENT)
     assert np.isfinite(huge.outputs).all()
 
 
@@ -75,3 +78,15 @@ def test_both_halves_of_the_labels_have_half_of_every_class(sizes):
     np.testing.assert_array_equal(np.sort(np.concatenate([first, second])), np.arange(sum(sizes)))
     counts = (np.bincount(strata[half], minlength=len(sizes)) for half in (first, second))
     assert np.abs(np.subtract(*counts)).max() <= 1
+
+
+def test_balanced_labels_have_the_shares_of_the_labels_and_a_right_model_is_left_alone():
+    generator = np.random.default_rng(0)
+    said = generator.dirichlet([1.0, 1.0, 4.0], 4000)
+    shares = np.array([0.5, 0.3, 0.2])
+    rows = np.arange(1000, 4000)
+    balanced = balance(said, shares, rows)
+    np.testing.assert_allclose(balanced.sum(axis=1), 1.0)
+    before, after = (np.abs(each[rows].mean(axis=0) - shares).sum() for each in (said, balanced))
+    assert after < before / 2
+    np.testing.assert_allclose(balance(said, said[rows].mean(axis=0), rows), said, rtol=1e-9)

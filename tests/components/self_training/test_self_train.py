@@ -99,7 +99,8 @@ def test_what_images_without_labels_teach_is_kept_and_the_test_images_agree(
     rounds = result_of(taught)["rounds"]
     assert rounds[0]["is_kept"]
     assert rounds[0]["gain"]["low"] > 0
-    assert result_of(taught)["trial"] is None
+    assert result_of(taught)["trials"] == []
+    assert all(each["is_refined"] == (each["refined"]["low"] > 0) for each in rounds)
     assert rounds[0]["loss"] < result_of(taught)["loss"]
     assert accuracy(few_labels_dir, taught) > accuracy(few_labels_dir, trained) + 0.02
     # The last round is the one that was refused, or the last that may be.
@@ -144,9 +145,10 @@ def test_where_few_images_judge_half_of_the_labels_do_too(
 ) -> None:
     trained = _train(few_judges_dir, small_model, tmp_path, 0)
     result = self_train(few_judges_dir, trained, tmp_path / "out", tmp_path / "kept", 0)
-    assert result.trial is not None
-    assert result.trial.judges == 50 + 30
-    assert result.trial.gain.low > 0
+    (trial,) = result.trials
+    assert trial.number == 0
+    assert trial.judges == 50 + 30
+    assert trial.gain.low > 0
     (only,) = result.rounds
     # 30 images alone would not have told.
     assert only.judges == 30
@@ -157,6 +159,24 @@ def test_where_few_images_judge_half_of_the_labels_do_too(
     page = (tmp_path / "page.html").read_text()
     assert "<td>helps</td>" in page
     assert "<td>kept</td>" in page
+
+
+def test_always_compares_both_arms_and_keeps_one_at_most(
+    few_labels_dir: Path, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "model")
+    recipe = read_recipe(trained / "recipe.json")
+    recipe = recipe.with_settings("data", {"self_train": Setting("always", "test", source="user")})
+    short = {"epochs": Setting(20, "test", source="user")}
+    write_recipe(recipe.with_settings("training", short), tmp_path / "model/recipe.json")
+    given = (tmp_path / "model", tmp_path / "out", tmp_path / "kept", _SEED)
+    rounds = self_train(few_labels_dir, *given).rounds
+    first = [each for each in rounds if each.number == 1]
+    assert [each.arm for each in first] == ["noisy student", "FixMatch"]
+    assert len({each.loss for each in first}) == 2
+    accepted = [each.gain.value for each in first if each.gain.low > 0]
+    kept = [each.gain.value for each in first if each.is_kept]
+    assert kept == sorted(accepted)[-1:]
 
 
 def _changed(dataset: Path, folder: Path, images: np.ndarray) -> Path:

@@ -85,3 +85,20 @@ def test_targets_are_those_of_the_image_of_each_view(digits_dir: Path) -> None:
     with_label = targets["is_labelled"] == 1
     expected = labelled.read_targets(rows[order][with_label])["label"]
     np.testing.assert_array_equal(targets["label"][with_label], expected)
+
+
+@pytest.mark.parametrize("name", ["multiclass", "multilabel"])
+def test_with_a_threshold_a_sure_teacher_labels_and_another_teaches_nothing(name: str) -> None:
+    plain = get_task(name)
+    task = TaughtTask(plain, Teaching(label_share=1.0, threshold=0.9))
+    sure, unsure = np.array([[6.0, -6.0, -6.0]]), np.array([[1.0, -6.0, 0.5]])
+    outputs = np.array([[0.3, -0.2, 0.4]], np.float32)
+    label = np.array([0]) if name == "multiclass" else np.array([[1, 0, 0]], np.uint8)
+    targets = {"label": label, "is_labelled": np.zeros(1, np.float32)}
+    expected = plain.loss(targets, outputs)
+    losses = [
+        np.asarray(task.loss({**targets, "teacher": each.astype(np.float32)}, outputs))
+        for each in (sure, unsure)
+    ]
+    np.testing.assert_allclose(losses[0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(losses[1], 0.0)

@@ -1,0 +1,217 @@
+"""All images of a dataset, with labels and without, and what models say of them.
+
+Shapes: N training images, V validation images, U without labels, C outputs.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.special import logit
+
+from kfp_vision.components.self_training.filtering import Filtered, filter_images, held_out_copies
+from kfp_vision.components.self_training.graph import MAX_NODES, neighbour_graph, spread
+from kfp_vision.components.self_training.noisy_student import balance
+from kfp_vision.components.self_training.teacher import Teacher, nearest_distances
+from kfp_vision.components.shared.architectures.frozen_features import open_backbone
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.self_training_result import ForeignImage
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
+from kfp_vision.components.shared.datasets.image_features import read_features
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.datasets.loader import ImageSource
+from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
+from kfp_vision.components.shared.datasets.store import class_strata, iterate_images
+from kfp_vision.components.shared.datasets.thumbnails import thumbnail
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
+from kfp_vision.components.shared.runtime.code_version import code_digest
+from kfp_vision.components.shared.search.scoring import calibrated_losses
+from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks.calibration import activate
+from kfp_vision.components.shared.training.setup import image_shape, open_split
+
+__all__ = ["SHARPENING", "Pool", "Said"]
+
+# Outputs are multiplied by it: soft labels at temperature 1/2 (MixMatch: Berthelot et al., 2019,
+# arXiv:1905.02249, equation 7 and section 3.5).
+SHARPENING = 2.0
+# Training images that a distance is measured to: their features are held in memory.
+_BANK, _EXAMPLES = 4096, 12
+_LEAST_PROBABILITY = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Said:
+    """What a model says of the images.
+
+    Attributes:
+        held: Raw outputs for training and validation images, [N + V, C].
+        unlabeled: For those without labels, [U, C].
+        filtered: Which of these are used.
+        foreign: Some of those that are not.
+    """
+
+    held: np.ndarray
+    unlabeled: np.ndarray
+    filtered: Filtered
+    foreign: list[ForeignImage]
+
+
+class Pool:
+    """The images, at the size of a network.
+
+    Attributes:
+        joined: Those with labels, then those without.
+        train: Those with labels.
+        validation: Those that judge.
+        unlabeled: Those without labels.
+    """
+
+    def __init__(
+        self,
+        dataset_dir: Path,
+        info: DatasetInfo,
+        recipe: Recipe,
+        checkpoint_dir: Path,
+        cache: ImageCache | None,
+    ) -> None:
+        """Opens them.
+
+        Args:
+            dataset_dir: Folder of the dataset, `unlabeled` included.
+            info: Of the dataset.
+            recipe: Of the training of the network.
+            checkpoint_dir: Outlives a killed task.
+            cache: Keeps decoded images for other stages and runs; None keeps none.
+        """
+        self._dataset_dir, self._info, self._recipe = dataset_dir, info, recipe
+        self._checkpoint_dir, self._task = checkpoint_dir, get_task(info.task)
+        height, width, channels = image_shape(recipe, info)
+        self.unlabeled, self.joined = (
+            ImageSource(dataset_dir, split, (height, width), channels, cache=cache)
+            for split in ("unlabeled", "train+unlabeled")
+        )
+        self.train: LabelledImages
+        self.train, self.validation = (
+            open_split(dataset_dir, split, recipe, cache) for split in ("train", "validation")
+        )
+
+    def ask(self, teacher: Teacher, known: np.ndarray) -> Said:
+        """Returns what a model says, and which of the images without labels are used.
+
+        Args:
+            teacher: The model.
+            known: Training images that it has learned.
+        """
+        train, validation = self.train.source, self.validation.source
+        sample = np.random.default_rng(0).permutation(known)[:_BANK]
+        bank = teacher.features(train, np.sort(sample))
+        alike = nearest_distances(
+            teacher.features(validation, np.arange(len(validation))[:_BANK]), bank
+        )
+        said = teacher.say(self.unlabeled, self._folder(teacher, bank), bank)
+        groups = np.load(self._dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
+        judging = np.setdiff1d(np.arange(len(train)), known)
+        copies = held_out_copies(groups, self._info.splits, judging)
+        outputs, distances = said[:, :-1], said[:, -1]
+        filtered = filter_images(copies, distances, alike)
+        foreign = np.flatnonzero(filtered.is_foreign)
+        shown = foreign[np.argsort(-distances[foreign], kind="stable")][:_EXAMPLES]
+        pictures = iterate_images(self.unlabeled.table, shown)
+        examples = [
+            ForeignImage(self.unlabeled.paths[row], float(distances[row]), thumbnail(pixels))
+            for row, pixels in zip(shown, pictures, strict=True)
+        ]
+        return Said(self.hear(teacher), outputs, filtered, examples)
+
+    def hear(self, teacher: Teacher) -> np.ndarray:
+        """Returns what a model says of the images with labels, [N + V, C]."""
+        held = (self.train, self.validation)
+        return np.concatenate([teacher(pixels)[0] for each in held for pixels, _ in each.batches()])
+
+    def losses(self, held: np.ndarray, judging: np.ndarray) -> np.ndarray:
+        """Returns the calibrated losses on held-out images.
+
+        Args:
+            held: Of `hear`.
+            judging: Those of the training images that count as held out, beside the validation
+                images.
+        """
+        rows = np.concatenate([judging, np.arange(len(self.train), len(held))])
+        targets = {"label": self._labels[rows]}
+        order = np.random.default_rng(0).permutation(len(rows))
+        return calibrated_losses(self._task, targets, held[rows], (order[::2], order[1::2]))
+
+    def refine(self, said: Said, known: np.ndarray) -> Said | None:
+        """Returns what is made of what a model says: by neighbours, and by the shares of classes.
+
+        There is nothing to make of several labels an image without a graph: None.
+
+        Args:
+            said: By the model.
+            known: Training images that it has learned.
+        """
+        has_many = self._labels.ndim == 2
+        if self._graph is None and has_many:
+            return None
+        outputs = np.concatenate([said.held, said.unlabeled])
+        found = activate(SHARPENING * outputs, has_many)
+        present = self._labels if has_many else np.eye(found.shape[1])[self._labels]
+        if self._graph is not None:
+            found[known] = present[known]
+            found = spread(self._graph, found)
+        if not has_many:
+            rows = len(said.held) + said.filtered.rows
+            found = balance(found, present[known].mean(axis=0), rows)
+        found = np.clip(found, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+        outputs = (logit(found) if has_many else np.log(found)).astype(np.float32)
+        held, unlabeled = np.split(outputs, [len(said.held)])
+        return dataclasses.replace(said, held=held, unlabeled=unlabeled)
+
+    @functools.cached_property
+    def strata(self) -> np.ndarray:
+        """Alike for training images of the same classes, [N]."""
+        return class_strata(self.train.source.table)
+
+    @functools.cached_property
+    def _labels(self) -> np.ndarray:
+        held = (self.train, self.validation)
+        return np.concatenate([each.read_targets(np.arange(len(each)))["label"] for each in held])
+
+    @functools.cached_property
+    def _graph(self) -> csr_array | None:
+        """The graph of all images in the features of the network before it was trained."""
+        sources = {
+            "train": self.train.source,
+            "validation": self.validation.source,
+            "unlabeled": self.unlabeled,
+        }
+        if not starts_pretrained(self._recipe) or sum(map(len, sources.values())) > MAX_NODES:
+            return None
+        height, width, channels = image_shape(self._recipe, self._info)
+        backbone = open_backbone(self._recipe.value("model", "architecture"))
+        features = [
+            read_features(
+                backbone,
+                self._dataset_dir,
+                split,
+                np.arange(len(source)),
+                (height, width),
+                channels,
+                self._checkpoint_dir / "features",
+            )
+            for split, source in sources.items()
+        ]
+        return neighbour_graph(np.concatenate(features))
+
+    def _folder(self, teacher: Teacher, bank: np.ndarray) -> Path:
+        """Returns where what a model says of these images is kept."""
+        digest = hashlib.sha256(f"{code_digest()} {teacher.digest}".encode())
+        for each in self.unlabeled.table["sha256"].to_pylist():
+            digest.update(each)
+        digest.update(bank.tobytes())
+        return self._checkpoint_dir / f"said-{digest.hexdigest()[:16]}"
