@@ -99,7 +99,7 @@ class Parameters:
         False, "Train the final model once more, on training and validation images together."
     )
     self_train: SelfTraining = _parameter(
-        "auto", "Learn images without labels; what does not help is not kept."
+        "auto", "Learn images without labels where that helps; `always`: however few, by every arm."
     )
     recipe_uri: str = _parameter("", "recipe.json of an earlier run to start from.")
     champion_uri: str = _parameter(
