@@ -16,7 +16,7 @@ from kfp_vision.components.shared.artifacts.champion_comparison import ChampionR
 from kfp_vision.components.shared.artifacts.dataset_info import SourceFormat
 from kfp_vision.components.shared.recipe.budget import Preset
 from kfp_vision.components.shared.recipe.training_values import Optimizer
-from kfp_vision.components.shared.recipe.unlabeled import SelfTraining
+from kfp_vision.components.shared.recipe.unlabeled import Arm
 from kfp_vision.components.shared.runtime.seeds import MAX_SEED
 from kfp_vision.components.shared.tasks import TaskName
 
@@ -98,8 +98,11 @@ class Parameters:
     use_validation_for_training: bool = _parameter(
         False, "Train the final model once more, on training and validation images together."
     )
-    self_train: SelfTraining = _parameter(
+    self_train: Arm = _parameter(
         "auto", "Learn images without labels where that helps; `always`: however few, by every arm."
+    )
+    distill: Arm = _parameter(
+        "auto", "Teach the network by a better one; what does not help is not kept."
     )
     recipe_uri: str = _parameter("", "recipe.json of an earlier run to start from.")
     champion_uri: str = _parameter(

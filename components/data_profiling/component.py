@@ -23,6 +23,7 @@ def profile_dataset(
     cost_multiple: float,
     use_validation_for_training: bool,
     self_train: str,
+    distill: str,
     recipe_version: str = "",
 ) -> None:
     """Measures balance, entropy, duplicates and leakage, and starts the recipe.
@@ -51,6 +52,7 @@ def profile_dataset(
         positive_class=positive_class,
         use_validation_for_training=use_validation_for_training,
         self_train=self_train,
+        distill=distill,
     )
     with join_parts(dataset_info, train, validation, test, unlabeled) as dataset_dir:
         result = profile_images(dataset_dir, recipe, output_dir, config, spent)

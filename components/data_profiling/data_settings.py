@@ -25,11 +25,12 @@ def with_data_settings(
     positive_class: str,
     use_validation_for_training: bool,
     self_train: str,
+    distill: str,
 ) -> Recipe:
     """Returns the recipe with its section `data`; what a user has set stays.
 
-    It holds `class_weights`, `primary_metric`, `positive_class`, `use_validation_for_training` and
-    `self_train`.
+    It holds `class_weights`, `primary_metric`, `positive_class`, `use_validation_for_training`,
+    `self_train` and `distill`.
 
     Args:
         recipe: What a user or an earlier run has set.
@@ -40,6 +41,7 @@ def with_data_settings(
         positive_class: The user's; empty for the recipe's, or the rarer class.
         use_validation_for_training: The user's.
         self_train: The user's.
+        distill: The user's.
 
     Raises:
         ValueError: The user's class weights are not one a class, no metric of the task is called
@@ -73,12 +75,11 @@ def with_data_settings(
     joined = Setting(use_validation_for_training, "pipeline parameter", source="default")
     if use_validation_for_training:
         joined = dataclasses.replace(joined, source="user")
-    taught = Setting(self_train, "pipeline parameter", source="default")
-    if self_train != "auto":
-        taught = dataclasses.replace(taught, source="user")
-    recipe = recipe.with_settings(
-        "data", {"use_validation_for_training": joined, "self_train": taught}
-    )
+    arms = {
+        name: Setting(value, "pipeline parameter", source="default" if value == "auto" else "user")
+        for name, value in (("self_train", self_train), ("distill", distill))
+    }
+    recipe = recipe.with_settings("data", {"use_validation_for_training": joined, **arms})
     held = recipe.get("data", "positive_class")
     users = held if held and held.source == "user" else None
     return recipe.with_settings(

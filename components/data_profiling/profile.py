@@ -20,7 +20,6 @@ from kfp_vision.components.data_profiling.statistics import (
     pixel_figures,
     size_histograms,
 )
-from kfp_vision.components.shared.architectures.names import is_compared
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.data_profile import Profile
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -48,10 +47,11 @@ class ProfileConfig:
         thumbnails: Images shown of each class, and of how many classes.
         beta: Of the effective number of samples; 0.9999 was best on long-tailed CIFAR-10 (Cui et
             al., 2019, section 5).
-        architecture: The user's; the plan counts a comparison of networks.
+        architecture: The user's; the plan counts a comparison of networks, or a teacher.
         positive_class: The user's; empty for the recipe's, or the rarer class.
         use_validation_for_training: Whether the final model trains on the validation images, too.
         self_train: Whether images without labels are learned.
+        distill: Whether the network is taught by a better one.
         seed: Of the samples.
     """
 
@@ -63,6 +63,7 @@ class ProfileConfig:
     positive_class: str = ""
     use_validation_for_training: bool = False
     self_train: str = "auto"
+    distill: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -113,6 +114,7 @@ def profile_images(
         config.positive_class,
         config.use_validation_for_training,
         config.self_train,
+        config.distill,
     )
     primary = recipe.value("data", "primary_metric")
     measured = _measure(images, info, counts, primary, dataset_dir)
@@ -133,7 +135,7 @@ def profile_images(
     write_json(profile, output_dir / "profile.json")
     write_recipe(recipe, output_dir / "recipe.json")
     now = StageCost(_STAGE, time.monotonic() - started, len(rows))
-    plan = first_plan(recipe, info, [*spent, now], is_compared(config.architecture))
+    plan = first_plan(recipe, info, [*spent, now], config.architecture)
     if plan:
         show_note(plan.sentence())
     report = profile_report(info, profile, plan)

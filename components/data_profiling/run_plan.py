@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from kfp_vision.components.shared.architectures.names import is_compared
 from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
-from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.hyperparameters import default_epochs
 from kfp_vision.components.shared.recipe.stage_times import plan_stages, start_up_seconds
 
@@ -18,7 +19,7 @@ _START_UPS = 3.5
 
 
 def first_plan(
-    recipe: Recipe, info: DatasetInfo, spent: Sequence[StageCost], with_choice: bool
+    recipe: Recipe, info: DatasetInfo, spent: Sequence[StageCost], architecture: str
 ) -> RunPlan | None:
     """Returns the plan of a run whose network is the smallest one; None without a budget.
 
@@ -26,8 +27,11 @@ def first_plan(
         recipe: With the section `budget`.
         info: Of the dataset.
         spent: So far.
-        with_choice: Whether networks are compared first.
+        architecture: The user's; `auto` where there is none.
     """
+    if architecture != "auto":
+        wanted = Setting(architecture, "pipeline parameter", source="user")
+        recipe = recipe.with_settings("model", {"architecture": wanted})
     epochs, images = recipe.get("training", "epochs"), info.splits["train"]
     if epochs is None or epochs.source != "user":
         plain_images = default_epochs(images) * images
@@ -41,5 +45,5 @@ def first_plan(
         1 / _IMAGES_PER_SECOND,
         _START_UPS * start_up_seconds(spent),
         with_probe=True,
-        with_choice=with_choice,
+        with_choice=is_compared(architecture),
     )

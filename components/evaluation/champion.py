@@ -25,7 +25,6 @@ from kfp_vision.components.evaluation.champion_model import (
     open_champion,
 )
 from kfp_vision.components.evaluation.champion_rules import Gate, decide, explain
-from kfp_vision.components.evaluation.inference import SplitOutputs
 from kfp_vision.components.shared.artifacts.champion_comparison import (
     ChampionComparison,
     ComparedPart,
@@ -46,6 +45,7 @@ from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.runtime.disk import is_disk_full
 from kfp_vision.components.shared.tasks import TASKS, Records, Task
 from kfp_vision.components.shared.tasks.records import join_records
+from kfp_vision.components.shared.training.inference import SplitOutputs
 
 __all__ = ["Champion", "ScoredTest", "compare_with_champion", "fetched_champion", "version_name"]
 

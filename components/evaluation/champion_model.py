@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kfp_vision.components.evaluation.inference import Infer
 from kfp_vision.components.evaluation.runtimes import open_keras, open_onnx
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.runtime.disk import is_disk_full
+from kfp_vision.components.shared.training.inference import Infer
 
 __all__ = ["CARD_FILE", "CHAMPION_FILES", "map_classes", "open_champion"]
 

@@ -18,7 +18,6 @@ from kfp_vision.components.evaluation.champion import (
     compare_with_champion,
     version_name,
 )
-from kfp_vision.components.evaluation.inference import SplitOutputs, compile_inference
 from kfp_vision.components.evaluation.stage_report import evaluation_report
 from kfp_vision.components.evaluation.verdict import judge
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
@@ -35,6 +34,7 @@ from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.records import join_records
+from kfp_vision.components.shared.training.inference import SplitOutputs, compile_inference
 
 __all__ = ["EvaluateConfig", "evaluate_model"]
 

@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from kfp_vision.components.evaluation.calibration_images import calibration_rows
 from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
-from kfp_vision.components.evaluation.inference import Infer, SplitOutputs, compile_inference
 from kfp_vision.components.evaluation.stage_report import exports_report
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -32,6 +31,7 @@ from kfp_vision.components.shared.runtime.disk import explains_full_disk, is_dis
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks import Outputs, Task, task_of
 from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
+from kfp_vision.components.shared.training.inference import Infer, SplitOutputs, compile_inference
 
 __all__ = ["ExportConfig", "export_model"]
 

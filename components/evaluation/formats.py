@@ -14,8 +14,8 @@ import onnx
 import tensorflow as tf
 
 from kfp_vision.components.evaluation import runtimes
-from kfp_vision.components.evaluation.inference import Infer
 from kfp_vision.components.shared.architectures.onnx_graph import convert_to_onnx
+from kfp_vision.components.shared.training.inference import Infer
 
 __all__ = ["FORMATS", "ExportSource", "Format"]
 

@@ -11,9 +11,9 @@ import onnxruntime
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from kfp_vision.components.evaluation.inference import Infer, compile_inference
 from kfp_vision.components.shared.runtime.processes import usable_cpus
 from kfp_vision.components.shared.tasks import Outputs
+from kfp_vision.components.shared.training.inference import Infer, compile_inference
 
 __all__ = ["open_keras", "open_onnx", "open_saved_model", "open_tflite"]
 

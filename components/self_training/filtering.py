@@ -4,11 +4,10 @@ Shapes: U images without labels.
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["Filtered", "filter_images", "held_out_copies"]
+__all__ = ["Filtered", "filter_images"]
 
 # Of the validation images: so many are within the distance that still counts as alike.
 _ALIKE = 0.95
@@ -29,28 +28,6 @@ class Filtered:
     is_copy: np.ndarray
     is_foreign: np.ndarray
     limit: float
-
-
-def held_out_copies(
-    groups: np.ndarray, splits: Mapping[str, int], judging: np.ndarray
-) -> np.ndarray:
-    """Returns which images without labels are near duplicates of held-out images.
-
-    A model that has learned them would be judged by what it knows.
-
-    Args:
-        groups: Near duplicates share a number, int [N], over the splits in order.
-        splits: Split -> number of images, in that order; without labels are those of `unlabeled`.
-        judging: Which of the training images judge as validation images do, int.
-
-    Returns:
-        bool [U].
-    """
-    names = np.repeat(list(splits), list(splits.values()))
-    held_out = np.isin(names, ("validation", "test"))
-    held_out[np.flatnonzero(names == "train")[judging]] = True
-    copies: np.ndarray = np.isin(groups[names == "unlabeled"], groups[held_out])
-    return copies
 
 
 def filter_images(is_copy: np.ndarray, distances: np.ndarray, alike: np.ndarray) -> Filtered:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import logit
 
-from kfp_vision.components.self_training.filtering import Filtered, filter_images, held_out_copies
+from kfp_vision.components.self_training.filtering import Filtered, filter_images
 from kfp_vision.components.self_training.graph import MAX_NODES, neighbour_graph, spread
 from kfp_vision.components.self_training.noisy_student import balance
 from kfp_vision.components.self_training.teacher import Teacher, nearest_distances
@@ -23,7 +23,10 @@ from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.image_features import read_features
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import ImageSource
-from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
+from kfp_vision.components.shared.datasets.near_duplicates import (
+    NEAR_DUPLICATES_FILE,
+    held_out_copies,
+)
 from kfp_vision.components.shared.datasets.store import class_strata, iterate_images
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe

@@ -13,7 +13,7 @@ from kfp_vision.components.self_training.arm import Arm
 from kfp_vision.components.self_training.pool import SHARPENING, Pool
 from kfp_vision.components.self_training.teacher import Teacher
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
-from kfp_vision.components.shared.augmentation.policy import Operation, Policy
+from kfp_vision.components.shared.augmentation.known_policies import shifts
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.document import Recipe
@@ -36,8 +36,6 @@ from kfp_vision.components.shared.training.trainer import Trainer
 __all__ = ["soft_labels", "train_plain", "train_student"]
 
 _EVALUATIONS = 3
-# Without a policy of the recipe: no label depends on where in the image the object is.
-_SHIFTS = Policy(always=(Operation("translate_x", 0.0, 0.25), Operation("translate_y", 0.0, 0.25)))
 _LARGEST = 6e4  # Of float16, nearly.
 
 
@@ -128,7 +126,7 @@ def train_student(
         seed: Of weights, order and augmentation.
         seconds: For steps, evaluations and checkpoints.
     """
-    policy = recipe_policy(recipe) or _SHIFTS
+    policy = recipe_policy(recipe) or shifts()
     trainer, task, settings = build_trainer(recipe, info, seed, policy, arm.teaching, arm.trainer)
     taught = taught_images(pool.joined, pool.train, lesson)
     watch = Stopwatch()

@@ -21,7 +21,7 @@ from kfp_vision.components.shared.recipe.stage_times import (
     closing_seconds,
     may_cut,
     start_up_seconds,
-    trainings,
+    training_share,
 )
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress
@@ -109,7 +109,7 @@ def open_run(
             seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
                 info, start_up_seconds(spent, plan), pace.forward_s
             )
-            seconds /= trainings(recipe, info, steps * settings.batch_size)
+            seconds *= training_share(recipe, info, steps * settings.batch_size, plan)
             steps, evaluations = pace.length_within(seconds, steps, evaluations)
         history = History(settings, steps, checks, num_evaluations=evaluations)
         history.setup_seconds = setup_seconds

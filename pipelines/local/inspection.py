@@ -153,6 +153,7 @@ def _run_stages(parameters: Parameters, folder: Path) -> None:
             cost_multiple=parameters.cost_multiple,
             use_validation_for_training=parameters.use_validation_for_training,
             self_train=parameters.self_train,
+            distill=parameters.distill,
         )
     check_profile.python_func(profile=profile, accept_findings=parameters.accept_findings)
 

@@ -21,11 +21,11 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
-from kfp_vision.components.evaluation.inference import compile_inference
 from kfp_vision.components.shared.architectures.frozen_features import (
     build_backbone,
     open_backbone,
 )
+from kfp_vision.components.shared.training.inference import compile_inference
 
 NAME = "efficientnet_lite0_imagenet"
 BATCH_SIZES = (1, 8, 32, 64)

@@ -43,7 +43,7 @@ from kfp_vision.components.shared.training.checkpoints import read_checkpoint
 from kfp_vision.components.training.train import train_model
 
 # Sides that the comparison of networks finds good for these sets in minutes.
-_SIDES = {"cifar10-10k": 96, "fashion-mnist": 64}
+SIDES = {"cifar10-10k": 96, "fashion-mnist": 64}
 # Of each class of the large set, labels included; and of the test split.
 _MOST, _TEST = 800, 200
 
@@ -117,8 +117,7 @@ def run(name: str, labels: int, kind: str, seed: int, arms: str) -> dict[str, An
         dataset = folder / "dataset"
         config = ImportConfig(unlabeled_uri=str(unlabeled), seed=seed)
         info = import_dataset(str(labelled), dataset, config)
-        recipe = _recipe(name, arms)
-        write_recipe(recipe, folder / "in.json")
+        write_recipe(recipe(SIDES[name], arms), folder / "in.json")
 
         def train(epochs: int, output: str) -> TrainingResult:
             choices = UserChoices(architecture=DEFAULT_PRETRAINED, epochs=epochs, seed=seed)
@@ -158,23 +157,20 @@ def _rounded(gain: Gain | None) -> list[float]:
     return [round(number, 3) for number in dataclasses.astuple(gain)] if gain else []
 
 
-def _recipe(name: str, arms: str) -> Recipe:
+def recipe(side: int | None, arms: str = "always") -> Recipe:
+    """Returns what the trainings start from; without a side, in the size of the images."""
     values = {
         "class_weights": None,
         "primary_metric": "accuracy",
         "positive_class": None,
         "use_validation_for_training": False,
         "self_train": arms,
+        "distill": "always",
     }
-    size = [_SIDES[name]] * 2
     policy = Setting(flip_and_crop().to_json(), "benchmark", source="user")
-    return Recipe(
-        {
-            "data": {key: Setting(value, "benchmark") for key, value in values.items()},
-            "model": {"image_size": Setting(size, "benchmark", source="user")},
-            AUGMENTATION: {POLICY: policy},
-        }
-    )
+    data = {key: Setting(value, "benchmark") for key, value in values.items()}
+    model = {"image_size": Setting([side] * 2, "benchmark", source="user")} if side else {}
+    return Recipe({"data": data, "model": model, AUGMENTATION: {POLICY: policy}})
 
 
 def summary(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, list[float]]]:

@@ -12,7 +12,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import SPLITS
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS
 from kfp_vision.components.shared.recipe.budget import PRESETS
 from kfp_vision.components.shared.recipe.training_values import OPTIMIZERS
-from kfp_vision.components.shared.recipe.unlabeled import SelfTraining
+from kfp_vision.components.shared.recipe.unlabeled import Arm
 from kfp_vision.components.shared.tasks import TASKS
 from kfp_vision.pipelines.retraining.triggers import LocalTime, Triggers
 
@@ -136,7 +136,7 @@ def test_the_form_shows_the_values_of_a_parameter_as_a_menu(compiled):
     assert menus.pop("task") == ["auto", *TASKS]
     assert menus.pop("optimizer") == ["auto", *OPTIMIZERS]
     assert menus.pop("preset") == list(PRESETS)
-    assert menus.pop("self_train") == list(get_args(SelfTraining))
+    assert menus.pop("self_train") == menus.pop("distill") == list(get_args(Arm))
     assert menus.pop("champion_rule") == ["not_worse", "better"]
     assert "manifest" in menus.pop("dataset_format")
     switches = {name for name, each in inputs.items() if each["parameterType"] == "BOOLEAN"}

@@ -7,7 +7,7 @@ applied once, translations stop at half the image, and what comes in repeats the
 
 from kfp_vision.components.shared.augmentation.policy import Branch, Operation, Policy
 
-__all__ = ["flip_and_crop", "rand_augment", "trivial_augment"]
+__all__ = ["flip_and_crop", "rand_augment", "shifts", "trivial_augment"]
 
 # Level 10 of RandAugment as a magnitude; None for transforms without a level.
 _FULL_LEVEL: dict[str, float | None] = {
@@ -27,18 +27,19 @@ _FULL_LEVEL: dict[str, float | None] = {
 }
 
 
+def shifts(shift: float = 0.125) -> Policy:
+    """Returns shifts by up to `shift` of the sides: no label depends on where an object is."""
+    move = 2.0 * shift
+    return Policy(always=(Operation("translate_x", 0.0, move), Operation("translate_y", 0.0, move)))
+
+
 def flip_and_crop(shift: float = 0.125) -> Policy:
     """Returns a horizontal flip of half of the images and shifts by up to `shift` of the sides.
 
     4 pixels of 32 are the CIFAR baseline (He et al., 2016, arXiv:1512.03385, section 4.2).
     """
-    move = 2.0 * shift
-    operations = (
-        Operation("horizontal_flip", 0.5, 0.5),
-        Operation("translate_x", 0.0, move),
-        Operation("translate_y", 0.0, move),
-    )
-    return Policy(always=operations)
+    flip = Operation("horizontal_flip", 0.5, 0.5)
+    return Policy(always=(flip, *shifts(shift).always))
 
 
 def rand_augment(num_operations: int = 2, level: float = 9.0) -> Policy:

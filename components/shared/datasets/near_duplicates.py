@@ -6,7 +6,7 @@ are found by locality-sensitive hashing (Datar et al., 2004) and every pair is t
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 __all__ = [
     "NEAR_DUPLICATES_FILE",
     "SIGNATURE_BYTES",
+    "held_out_copies",
     "image_signature",
     "near_duplicate_groups",
     "smallest_rows",
@@ -160,3 +161,25 @@ def _candidate_pairs(
             same = np.flatnonzero(bucket[step:] == bucket[:-step])
             for chunk in _chunks(len(same)):
                 yield ordered[same[chunk]], ordered[same[chunk] + step]
+
+
+def held_out_copies(
+    groups: np.ndarray, splits: Mapping[str, int], judging: np.ndarray
+) -> np.ndarray:
+    """Returns which images without labels are near duplicates of held-out images.
+
+    A model that has learned them would be judged by what it knows.
+
+    Args:
+        groups: Near duplicates share a number, int [N], over the splits in order.
+        splits: Split -> number of images, in that order; without labels are those of `unlabeled`.
+        judging: Which of the training images judge as validation images do, int.
+
+    Returns:
+        bool [U].
+    """
+    names = np.repeat(list(splits), list(splits.values()))
+    held_out = np.isin(names, ("validation", "test"))
+    held_out[np.flatnonzero(names == "train")[judging]] = True
+    copies: np.ndarray = np.isin(groups[names == "unlabeled"], groups[held_out])
+    return copies

@@ -13,6 +13,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.recipe import budget
 from kfp_vision.components.shared.recipe.budget import remaining_seconds
+from kfp_vision.components.shared.recipe.distilled import distilled_images, why_no_distillation
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.recipe.unlabeled import lesson_images, why_no_self_training
@@ -22,12 +23,13 @@ __all__ = [
     "SEARCH",
     "affordable_images",
     "closing_seconds",
+    "distillation_seconds",
     "may_cut",
     "plan_stages",
     "search_images",
     "self_training_seconds",
     "start_up_seconds",
-    "trainings",
+    "training_share",
     "trains_again",
 ]
 
@@ -132,31 +134,47 @@ def trains_again(recipe: Recipe) -> bool:
     return joined is not None and bool(joined.value)
 
 
-def trainings(recipe: Recipe, info: DatasetInfo, plain_images: float) -> float:
-    """Returns the images of all that follows the start of a training over those of the training.
+def training_share(
+    recipe: Recipe, info: DatasetInfo, plain_images: float, plan: RunPlan | None
+) -> float:
+    """Returns the share of a training in the time until evaluation and export.
 
     Args:
         recipe: With the section `data`.
         info: Of the dataset.
         plain_images: Of the training, with repetition.
+        plan: Of the run; None where there is none.
     """
-    total = 1.0 + _lessons(recipe, info, plain_images)
-    if trains_again(recipe):
-        total += 1.0 + info.splits["validation"] / info.splits["train"]
-    return total
+    again = _refit(recipe, info)
+    lessons = _lessons(recipe, info, plain_images)
+    if plan is None or not plan.stages.get("train"):
+        return 1 / (again + sum(lessons.values()))
+    later = sum(plan.stages.get(name, 0.0) for name in lessons)
+    return plan.stages["train"] / (plan.stages["train"] + later) / again
 
 
-def _lessons(recipe: Recipe, info: DatasetInfo, plain_images: float) -> float:
-    """Returns the images of self-training over those of a plain training; 0 without it."""
-    if why_no_self_training(recipe, info):
-        return 0.0
-    return lesson_images(info.splits["unlabeled"], plain_images) / plain_images
+def _refit(recipe: Recipe, info: DatasetInfo) -> float:
+    """Returns the images of a training, and of the second one if there is, over those of it."""
+    if not trains_again(recipe):
+        return 1.0
+    return 2.0 + info.splits["validation"] / info.splits["train"]
 
 
-def self_training_seconds(
+def _lessons(recipe: Recipe, info: DatasetInfo, plain_images: float) -> dict[str, float]:
+    """Returns stage -> images over those of a plain training, of the stages that come after it."""
+    lessons = {}
+    if not why_no_self_training(recipe, info):
+        images = lesson_images(info.splits["unlabeled"], plain_images)
+        lessons["self_train"] = images / plain_images
+    if not why_no_distillation(recipe):
+        lessons["distill"] = distilled_images(plain_images) / plain_images
+    return lessons
+
+
+def distillation_seconds(
     recipe: Recipe, spent: Sequence[StageCost], info: DatasetInfo, plan: RunPlan | None
 ) -> float:
-    """Returns what self-training may take: it ends in time for evaluation and export.
+    """Returns what distillation may take: it ends in time for evaluation and export.
 
     Args:
         recipe: Of the run.
@@ -168,6 +186,21 @@ def self_training_seconds(
     if plan is None:
         return seconds
     return seconds - closing_seconds(info, plan.start_up_s, _FORWARD_SHARE * plan.image_s)
+
+
+def self_training_seconds(
+    recipe: Recipe, spent: Sequence[StageCost], info: DatasetInfo, plan: RunPlan | None
+) -> float:
+    """Returns what self-training may take: it ends in time for the stages after it.
+
+    Args:
+        recipe: Of the run.
+        spent: So far.
+        info: Of the dataset.
+        plan: Of the run; None where there is none.
+    """
+    seconds = distillation_seconds(recipe, spent, info, plan)
+    return seconds if plan is None else seconds - plan.stages.get("distill", 0.0)
 
 
 def plan_stages(
@@ -185,7 +218,7 @@ def plan_stages(
     The training has what the closing stages leave or what it needs, and at least two thirds of the
     former where the budget may cut it. Probe and search have the rest, each its share of a plain
     training at most; where the rest is not enough for their start, they are left out. The training
-    shares its time with what images without labels are learned in.
+    shares its time with what comes after it: images without labels, and a teacher.
 
     Args:
         recipe: So far.
@@ -209,7 +242,8 @@ def plan_stages(
     taken = sum(choice.values()) + closing_seconds(info, start_up_s, forward_s)
     room = max(0.0, remaining - taken)
     plain = plain_images * image_s
-    needed = trainings(recipe, info, plain_images)
+    lessons = _lessons(recipe, info, plain_images)
+    needed = _refit(recipe, info) + sum(lessons.values())
     training = _TRAIN_STARTS * start_up_s + needed * plain
     rest = max(room - training, room / 3 if may_cut(recipe) else 0.0)
     # Of both, without their starts.
@@ -225,9 +259,8 @@ def plan_stages(
     if may_cut(recipe):
         left = room - sum(learning.values())
         training = max(_TRAIN_STARTS * start_up_s, min(training, left))
-    taught = training * _lessons(recipe, info, plain_images) / needed
-    own = {"train": training - taught, **({"self_train": taught} if taught else {})}
-    stages = {**choice, **learning, **own, **closing}
+    own = {name: training * images / needed for name, images in lessons.items()}
+    stages = {**choice, **learning, "train": training - sum(own.values()), **own, **closing}
     minutes = recipe.value(budget.SECTION, "minutes")
     return RunPlan(minutes, 60 * minutes - remaining, image_s, start_up_s, stages)
 

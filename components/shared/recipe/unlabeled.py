@@ -5,9 +5,9 @@ from typing import Literal
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.recipe.document import Recipe
 
-__all__ = ["LABELLED_SHARE", "SelfTraining", "lesson_images", "why_no_self_training"]
+__all__ = ["LABELLED_SHARE", "Arm", "lesson_images", "why_no_self_training"]
 
-SelfTraining = Literal["auto", "always", "never"]
+Arm = Literal["auto", "always", "never"]
 # Of the images that a student sees, at least: those with a label are repeated.
 LABELLED_SHARE = 0.2
 # Over the images without labels, where those of the plain training are not more.

@@ -22,7 +22,7 @@ _CERTAIN = 1e4
 
 @dataclasses.dataclass(frozen=True)
 class Teaching:
-    """How much a teacher counts.
+    """How much a teacher counts; variables in place of numbers serve a compiled step for all.
 
     Attributes:
         temperature: T, that softens the outputs of teacher and student.
@@ -31,8 +31,8 @@ class Teaching:
             elsewhere it teaches nothing. 0 for what it says, as it says it.
     """
 
-    temperature: float = 1.0
-    label_share: float = 0.5
+    temperature: Any = 1.0
+    label_share: Any = 0.5
     threshold: float = 0.0
 
 

@@ -261,6 +261,7 @@ def test_components_warm_start_and_gate(
         cost_multiple=2.5,
         use_validation_for_training=True,
         self_train="never",
+        distill="always",
     )
     recipe = json.loads((tmp_path / "profile/recipe.json").read_text())
     assert set(recipe["sections"]) == {"training", "budget", "data"}

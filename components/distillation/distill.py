@@ -1,0 +1,90 @@
+"""The stage: the network learns from a teacher, and is replaced where that makes it better."""
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from kfp_vision.components.distillation.stage_report import distillation_report
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.distillation_result import DistillationResult
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.run_plan import RunPlan
+from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
+from kfp_vision.components.shared.recipe.distilled import why_no_distillation
+from kfp_vision.components.shared.recipe.document import read_recipe
+from kfp_vision.components.shared.recipe.stage_times import distillation_seconds
+from kfp_vision.components.shared.report.records import (
+    STAGE_REPORT_FILE,
+    STAGES_FILE,
+    write_stage_report,
+)
+from kfp_vision.components.shared.runtime.disk import explains_full_disk
+from kfp_vision.components.shared.runtime.progress import Progress
+from kfp_vision.components.shared.training.checkpoints import Stopwatch
+
+__all__ = ["TEACHER_FILE", "distill"]
+
+TEACHER_FILE = "ensemble.keras"
+
+# With less time than this nothing is learned.
+_LEAST_SECONDS = 30.0
+
+
+@explains_full_disk("output_dir", "checkpoint_dir")
+@Progress("look at the teacher")
+def distill(
+    dataset_dir: Path,
+    trained_dir: Path,
+    output_dir: Path,
+    checkpoint_dir: Path,
+    seed: int,
+    cache: ImageCache | None = None,
+    spent: Sequence[StageCost] = (),
+    plan: RunPlan | None = None,
+) -> DistillationResult:
+    """Writes what is in `trained_dir`, with another model where that is better.
+
+    Args:
+        dataset_dir: Folder of the dataset.
+        trained_dir: The `model` artifact so far; `ensemble.keras` in it is the teacher: float32
+            pixels 0..255 in, raw outputs of the task out. Where there is none, the network is its
+            own teacher if the user wants to distil always.
+        output_dir: Is created.
+        checkpoint_dir: Outlives a killed task.
+        seed: Of order and augmentation.
+        cache: Keeps decoded images for other stages and runs; None keeps none.
+        spent: Of the budget, by the stages before and by the start of this task.
+        plan: Of the run; None where there is none.
+    """
+    watch = Stopwatch()
+    own = (STAGE_REPORT_FILE, STAGES_FILE, COST_FILE, TEACHER_FILE)
+    records = shutil.ignore_patterns(*own)
+    shutil.copytree(trained_dir, output_dir, ignore=records, dirs_exist_ok=True)
+    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
+    recipe = read_recipe(trained_dir / "recipe.json")
+    seconds = distillation_seconds(recipe, spent, info, plan)
+    skipped = why_no_distillation(recipe)
+    teacher_path = trained_dir / TEACHER_FILE
+    is_own = not teacher_path.exists()
+    if not skipped and is_own and recipe.value("data", "distill") != "always":
+        skipped = "no teacher is better than the network itself"
+    if not skipped and seconds < _LEAST_SECONDS:
+        skipped = f"the budget leaves {max(0.0, seconds):.0f} s, and it takes {_LEAST_SECONDS:.0f}"
+    if skipped:
+        result = DistillationResult(skipped)
+    else:
+        # Imported here: where nothing is learned the framework need not start.
+        from kfp_vision.components.distillation.teaching import teach
+
+        model_path = output_dir / MODEL_FILE
+        asked = None if is_own else teacher_path
+        given = (dataset_dir, info, recipe, asked, model_path, checkpoint_dir)
+        result = teach(*given, seed, cache, seconds, watch)
+    result = dataclasses.replace(result, seconds=watch.seconds)
+    write_json(result, output_dir / "distillation.json")
+    write_stage_report(distillation_report(result), output_dir)
+    write_json(StageCost("distill", result.seconds, result.images_seen), output_dir / COST_FILE)
+    return result

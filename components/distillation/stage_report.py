@@ -1,0 +1,56 @@
+"""What distillation tells the report: who taught, how it was followed, and what was kept."""
+
+from kfp_vision.components.shared.artifacts.distillation_result import DistillationResult
+from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
+
+__all__ = ["distillation_report"]
+
+
+def distillation_report(result: DistillationResult) -> StageReport:
+    """Returns `distillation` of `report.json`, the warnings and the section.
+
+    There is no section where nothing was tried.
+    """
+    gain = result.gain
+    summary = {
+        name: getattr(result, name)
+        for name in (
+            "skipped",
+            "failed",
+            "is_own_teacher",
+            "judges",
+            "loss",
+            "teacher_loss",
+            "student_loss",
+            "images",
+            "copies",
+            "views",
+            "images_seen",
+            "temperature",
+            "label_share",
+            "seconds",
+        )
+    }
+    summary |= {
+        "kept": result.is_kept,
+        "gain": None if gain is None else gain.value,
+        "ci95": None if gain is None else [gain.low, gain.high],
+        "trials": [vars(each) for each in result.trials],
+    }
+    warnings = []
+    if result.failed:
+        warnings.append(
+            ReportWarning(
+                "distillation_failed",
+                "The student could not be trained by its teacher; the model before it stays. "
+                f"{result.failed}",
+            )
+        )
+    section = Section(
+        "distillation", "Teacher", "distillation/stage_report.html", {"result": result}
+    )
+    return StageReport(
+        summary={"distillation": summary},
+        warnings=warnings,
+        sections=[section] if gain is not None else [],
+    )

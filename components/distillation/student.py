@@ -1,0 +1,213 @@
+"""The student: the user's network, taught by the outputs of a teacher.
+
+Hinton et al., 2015, arXiv:1503.02531, section 2; long, and by what the teacher says of the very
+views that the student sees: Beyer et al., 2022, arXiv:2106.05237.
+"""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from kfp_vision.components.distillation.lesson import ViewTeacher, list_views
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.distillation_result import TeachingTrial
+from kfp_vision.components.shared.artifacts.json_files import json_text
+from kfp_vision.components.shared.augmentation.policy import Policy
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.datasets.loader import BatchOrder, ImageSource
+from kfp_vision.components.shared.recipe.distilled import distilled_images
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.runtime.atomic_files import write_atomically
+from kfp_vision.components.shared.runtime.progress import Progress
+from kfp_vision.components.shared.runtime.storage import kept_folder
+from kfp_vision.components.shared.search.scoring import held_out_losses
+from kfp_vision.components.shared.search.short_training import run_steps
+from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.fit import fit
+from kfp_vision.components.shared.training.history import EVALUATIONS, History
+from kfp_vision.components.shared.training.length import Pace, measure_pace
+from kfp_vision.components.shared.training.run import TrainingRun
+from kfp_vision.components.shared.training.schedules import warmup_cosine
+from kfp_vision.components.shared.training.setup import build_trainer
+from kfp_vision.components.shared.training.soft_targets import Teaching, Views, taught_images
+from kfp_vision.components.shared.training.trainer import Trainer
+
+__all__ = ["Student", "Taught"]
+
+# Of the time, at most: for the teacher, and for the short trainings that choose how it is followed.
+_TEACHER_SHARE, _TRIALS_SHARE = 0.3, 0.2
+# Temperatures with the teacher alone, then the best of them with so much of the label.
+_TEMPERATURES, _LABEL_SHARE = (1.0, 2.0, 4.0), 0.3
+_WITHOUT_TRIALS = Teaching(temperature=2.0, label_share=0.0)
+# Of the steps of the student; fewer than so many tell nothing.
+_TRIAL_LENGTH, _LEAST_STEPS = 0.1, 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Taught:
+    """A student at its last step.
+
+    Attributes:
+        trainer: Holds it.
+        teaching: How it followed its teacher.
+        trials: What chose that.
+        num_views: Views that the teacher was asked about.
+        images_seen: With repetition, trials included.
+    """
+
+    trainer: Trainer
+    teaching: Teaching
+    trials: list[TeachingTrial]
+    num_views: int
+    images_seen: int
+
+
+class Student:
+    """A network that is trained once more, from its weights, by what a teacher says."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        info: DatasetInfo,
+        source: ImageSource,
+        train: LabelledImages,
+        validation: LabelledImages,
+        policy: Policy,
+        checkpoint_dir: Path,
+        seed: int,
+    ) -> None:
+        """Builds the network; compiles at the first step.
+
+        Args:
+            recipe: Complete.
+            info: Of the dataset.
+            source: Images with labels, then those without, in the size that the student takes.
+            train: Those with labels.
+            validation: Those that choose, and judge.
+            policy: Augments the images of teacher and student alike.
+            checkpoint_dir: Of this student alone; outlives a killed task.
+            seed: Of weights, order and augmentation.
+        """
+        self._recipe, self._source, self._train = recipe, source, train
+        self._validation, self._seed = validation, seed
+        self._checkpoint_dir = kept_folder(checkpoint_dir)
+        # Variables, so that a compiled step serves every trial.
+        self._teaching = Teaching(*(tf.Variable(0.0, trainable=False) for _ in range(2)))
+        given = (recipe, info, seed, policy, self._teaching)
+        self._trainer, self._task, self._settings = build_trainer(*given)
+
+    def learn(
+        self,
+        teacher: ViewTeacher,
+        weights: list[np.ndarray],
+        rows: np.ndarray,
+        seconds: float,
+        watch: Stopwatch,
+    ) -> Taught:
+        """Returns the student, taught by the teacher.
+
+        Args:
+            teacher: Of the images of the source.
+            weights: Of the network as it was trained before.
+            rows: Images of the source that may be learned, int.
+            seconds: For everything.
+            watch: Of the stage.
+        """
+        self._trainer.model.set_weights(weights)
+        self._trainer.restart_average()
+        batch, plain = self._settings.batch_size, self._settings.steps
+        steps = math.ceil(distilled_images(plain * batch) / batch)
+        lesson = self._ask(teacher, rows, steps * batch, seconds)
+        taught = taught_images(self._source, self._train, lesson)
+        order = BatchOrder(len(taught), batch, self._seed)
+        pixels, targets = taught.take(order.indices(0)[0])
+        pace = measure_pace(self._trainer, pixels, targets, len(self._validation))
+        trials, tried = self._choose(taught, pace, steps, seconds - watch.seconds)
+        best = min(trials, key=lambda each: each.loss, default=None)
+        teaching = Teaching(best.temperature, best.label_share) if best else _WITHOUT_TRIALS
+        self._follow(teaching)
+
+        def start(_: object) -> History:
+            length = pace.length_within(seconds - watch.seconds, steps, EVALUATIONS)
+            checks = {"initial_loss": self._trainer.mean_loss(pixels, targets)}
+            return History(self._settings, length[0], checks, num_evaluations=length[1])
+
+        run = TrainingRun(
+            self._trainer,
+            self._task,
+            taught,
+            self._validation,
+            primary_metric=self._recipe.value("data", "primary_metric"),
+            checkpoint_dir=self._checkpoint_dir / "student",
+            start=start,
+            keeps_last=True,
+            seed=self._seed,
+            watch=watch,
+        )
+        history = fit(run, self._settings)
+        seen = history.step * batch + tried
+        return Taught(self._trainer, teaching, trials, len(lesson.rows), seen)
+
+    def _ask(self, teacher: ViewTeacher, rows: np.ndarray, count: int, seconds: float) -> Views:
+        """Returns the lesson: at most so many views as there is time to ask about."""
+        most = teacher.largest_lesson(self._trainer.model.output_shape[-1])
+        listed = list_views(rows, min(count, most), self._seed)
+        path = self._checkpoint_dir / "lesson.json"
+        if not path.exists():
+            affordable = len(listed[0])
+            if seconds < math.inf:
+                pace_s = teacher.seconds_per_view(*listed)
+                affordable = min(affordable, max(1, int(_TEACHER_SHARE * seconds / pace_s)))
+            write_atomically(path, json_text({"views": affordable}).encode())
+        num_views = json.loads(path.read_text())["views"]
+        images, views = (each[:num_views] for each in listed)
+        return teacher.teach(images, views, self._checkpoint_dir)
+
+    def _choose(
+        self, taught: LabelledImages, pace: Pace, steps: int, seconds: float
+    ) -> tuple[list[TeachingTrial], int]:
+        """Returns short trainings with temperatures and shares of the label, and their images."""
+        path, trials = self._checkpoint_dir / "trials.json", []
+        num_trials = len(_TEMPERATURES) + 1
+        length = int(_TRIAL_LENGTH * steps)
+        if seconds < math.inf:
+            each_s = _TRIALS_SHARE * seconds / num_trials - pace.evaluation_s
+            length = min(length, int(each_s / pace.step_s))
+        if path.exists():
+            held = json.loads(path.read_text())
+            length, trials = held["steps"], [TeachingTrial(**each) for each in held["trials"]]
+        if length < _LEAST_STEPS:
+            return [], 0
+        initial = self._trainer.state()
+        with Progress("choose how to follow the teacher", num_trials, "trials") as progress:
+            for number in range(len(trials), num_trials):
+                if number < len(_TEMPERATURES):
+                    teaching = Teaching(_TEMPERATURES[number], 0.0)
+                else:
+                    warmest = min(trials, key=lambda each: each.loss).temperature
+                    teaching = Teaching(warmest, _LABEL_SHARE)
+                trials.append(self._try(taught, teaching, length))
+                self._trainer.restore(initial)
+                content = {"steps": length, "trials": [dataclasses.asdict(t) for t in trials]}
+                write_atomically(path, json_text(content).encode())
+                progress.update(number + 1)
+        return trials, num_trials * length * self._settings.batch_size
+
+    def _try(self, taught: LabelledImages, teaching: Teaching, steps: int) -> TeachingTrial:
+        self._follow(teaching)
+        peak, warmup = self._settings.learning_rate, steps // 10
+        rates = warmup_cosine(np.arange(steps), peak, warmup, steps)
+        rows, batch = np.arange(len(taught)), self._settings.batch_size
+        for _ in run_steps(self._trainer, taught, rows, rates, batch, self._seed):
+            pass
+        judging = [(self._validation, np.arange(len(self._validation)))]
+        losses = held_out_losses(self._task, self._trainer.outputs, judging)
+        return TeachingTrial(teaching.temperature, teaching.label_share, float(losses.mean()))
+
+    def _follow(self, teaching: Teaching) -> None:
+        self._teaching.temperature.assign(teaching.temperature)
+        self._teaching.label_share.assign(teaching.label_share)

@@ -1,0 +1,45 @@
+"""Whether a network is taught by another one, and how many images that takes."""
+
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.initial_weights import (
+    PRETRAINED,
+    starts_pretrained,
+    weights_of_name,
+)
+
+__all__ = ["distilled_images", "why_no_distillation"]
+
+# Of the images of the plain training: a student is patient.
+_PASSES = 2.0
+
+
+def why_no_distillation(recipe: Recipe) -> str:
+    """Returns why no teacher is followed; empty where one is.
+
+    Args:
+        recipe: With the section `data`, and the user's architecture.
+    """
+    wanted, joined = (
+        recipe.get("data", name) for name in ("distill", "use_validation_for_training")
+    )
+    if wanted is None or wanted.value == "never":
+        return "`distill` is `never`"
+    if joined is not None and joined.value:
+        return "`use_validation_for_training` leaves no images to judge it by"
+    if wanted.value == "always":
+        return ""
+    architecture = recipe.get("model", "architecture")
+    if architecture is None or architecture.source != "user":
+        return "the network was chosen among all, and no other one could teach it"
+    if starts_pretrained(recipe) or weights_of_name(architecture.value) == PRETRAINED:
+        return "the network starts from pretrained weights, as its teacher would"
+    return ""
+
+
+def distilled_images(plain_images: float) -> float:
+    """Returns the images, with repetition, that a student learns from a teacher.
+
+    Args:
+        plain_images: Of a plain training, with repetition.
+    """
+    return _PASSES * plain_images
