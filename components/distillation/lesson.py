@@ -68,19 +68,13 @@ class ViewTeacher:
         for each in (*model.get_weights(), *source.table["sha256"].to_pylist()):
             self._digest.update(each)
         tensors, word = policy_tensors(plain), draw_seed(seed, 0)[0]
+        transform = tf.function(augment, jit_compile=True)
 
         def ask(images: tf.Tensor, rows: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-            seen = augment(images, tensors, view_keys(word, rows, views)).images
+            seen = transform(images, tensors, view_keys(word, rows, views)).images
             return tf.cast(model(seen, training=False), tf.float32)
 
-        self._ask = tf.function(
-            ask,
-            input_signature=[
-                tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8),
-                tf.TensorSpec([None], tf.int32),
-                tf.TensorSpec([None], tf.int32),
-            ],
-        )
+        self._ask = tf.function(ask)
 
     @property
     def digest(self) -> str:
@@ -91,10 +85,12 @@ class ViewTeacher:
         """Returns the raw outputs of some views, float16 [B, C]."""
         size, parts = self._source.images_per_batch, []
         for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            outputs = self._ask(self._source.take(part), part, views[start : start + size])
-            parts.append(np.clip(outputs.numpy(), -_LARGEST, _LARGEST).astype(np.float16))
-        return np.concatenate(parts)
+            # The augmentation is compiled for one size: the last batch is filled up.
+            part = np.arange(start, start + size).clip(max=len(rows) - 1)
+            images = self._source.take(rows[part])
+            outputs = self._ask(images, tf.constant(rows[part]), tf.constant(views[part])).numpy()
+            parts.append(np.clip(outputs, -_LARGEST, _LARGEST).astype(np.float16))
+        return np.concatenate(parts)[: len(rows)]
 
     def seconds_per_view(self, rows: np.ndarray, views: np.ndarray) -> float:
         """Returns the time of a view, measured on a batch of them after what is compiled."""

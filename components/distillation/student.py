@@ -31,6 +31,7 @@ from kfp_vision.components.shared.training.fit import fit
 from kfp_vision.components.shared.training.history import EVALUATIONS, History
 from kfp_vision.components.shared.training.length import Pace, measure_pace
 from kfp_vision.components.shared.training.run import TrainingRun
+from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import build_trainer
 from kfp_vision.components.shared.training.soft_targets import Teaching, Views, taught_images
@@ -205,8 +206,13 @@ class Student:
         for _ in run_steps(self._trainer, taught, rows, rates, batch, self._seed):
             pass
         judging = [(self._validation, np.arange(len(self._validation)))]
-        losses = held_out_losses(self._task, self._trainer.outputs, judging)
-        return TeachingTrial(teaching.temperature, teaching.label_share, float(losses.mean()))
+        loss = float(held_out_losses(self._task, self._trainer.outputs, judging).mean())
+        if not math.isfinite(loss):
+            raise DivergenceError(
+                "A short training by the teacher must end with a finite loss on the validation "
+                f"images. Received: {loss}, at the learning rate {peak:g}"
+            )
+        return TeachingTrial(teaching.temperature, teaching.label_share, loss)
 
     def _follow(self, teaching: Teaching) -> None:
         self._teaching.temperature.assign(teaching.temperature)

@@ -20,9 +20,9 @@ def train_model(
     image_cache_gib: float,
     seed: int,
 ) -> None:
-    """Trains the architecture by the recipe, then with images that have no label.
+    """Trains the architecture by the recipe, then with images without labels, then by a teacher.
 
-    Two stages in one task: the framework starts once, and a model that is replaced is not kept.
+    All stages in one task: the framework starts once, and a model that is replaced is not kept.
     `train_sample` holds the training images that the evaluation reads. Without a `checkpoint_uri`,
     a folder that outlives the task, a retry starts anew.
     """
@@ -31,10 +31,11 @@ def train_model(
     from pathlib import Path
     from types import SimpleNamespace
 
-    from kfp_vision.components.self_training import component as teaching
+    from kfp_vision.components.distillation import component as distillation
+    from kfp_vision.components.self_training import component as self_training
     from kfp_vision.components.training import component as training
 
-    shared = {
+    given = {
         "dataset_info": dataset_info,
         "train": train,
         "validation": validation,
@@ -46,11 +47,16 @@ def train_model(
     }
     folder = Path(model.path).parent
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".trained-") as plain:
-        trained = SimpleNamespace(path=plain, uri=model.uri)
-        training.train_model.python_func(
-            **shared, recipe=recipe, model=trained, train_sample=train_sample
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".trained-") as scratch:
+        plain, taught = (
+            SimpleNamespace(path=f"{scratch}/{name}", uri=model.uri) for name in ("plain", "taught")
         )
-        # What the training holds in memory goes before a teacher comes.
+        training.train_model.python_func(
+            **given, recipe=recipe, model=plain, train_sample=train_sample
+        )
+        given["unlabeled"] = unlabeled
+        # What a stage holds in memory goes before the next one begins.
         gc.collect()
-        teaching.self_train.python_func(**shared, unlabeled=unlabeled, trained=trained, model=model)
+        self_training.self_train.python_func(**given, trained=plain, model=taught)
+        gc.collect()
+        distillation.distill.python_func(**given, trained=taught, model=model)

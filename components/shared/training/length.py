@@ -38,10 +38,12 @@ class Pace:
         """Returns the steps and evaluations of a training that ends in time.
 
         Args:
-            seconds: Of the whole training.
+            seconds: Of the whole training; infinite where time is no limit.
             steps: Where time is no limit.
             evaluations: The same.
         """
+        if seconds == math.inf:
+            return steps, evaluations
         evaluations = evaluations_within(seconds, self.evaluation_s, evaluations)
         affordable = steps_within(seconds, self.step_s, self.evaluation_s, evaluations)
         return min(steps, affordable), evaluations
