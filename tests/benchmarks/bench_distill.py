@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from bench_unlabelled import SETS, SIDES, accuracy, recipe
 
@@ -28,6 +29,11 @@ from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.training.train import train_model
 
 _STUDENT = "separable"
+
+
+def load(path: Path) -> keras.Model:
+    """Returns a model of a file."""
+    return keras.models.load_model(path, compile=False, safe_mode=True)
 
 
 def run(name: str, seed: int) -> dict[str, Any]:
@@ -51,7 +57,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
         epochs = round((plain.images_seen + result.images_seen) / info.splits["train"])
         train("student", _STUDENT, "longer", epochs)
         measured = {
-            each: accuracy(dataset, folder / each, len(info.classes))
+            each: accuracy(dataset, load(folder / each / MODEL_FILE), len(info.classes))
             for each in ("plain", "teacher", "taught", "longer")
         }
         seconds = {"distill_s": result.seconds, "plain_s": plain.seconds}
