@@ -98,6 +98,9 @@ class Parameters:
     use_validation_for_training: bool = _parameter(
         False, "Train the final model once more, on training and validation images together."
     )
+    pretrain: Arm = _parameter(
+        "auto", "Learn from images before from labels; what does not help is not kept."
+    )
     self_train: Arm = _parameter(
         "auto", "Learn images without labels where that helps; `always`: however few, by every arm."
     )

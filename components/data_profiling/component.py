@@ -22,6 +22,7 @@ def profile_dataset(
     max_minutes: float,
     cost_multiple: float,
     use_validation_for_training: bool,
+    pretrain: str,
     self_train: str,
     distill: str,
     recipe_version: str = "",
@@ -51,6 +52,7 @@ def profile_dataset(
         architecture=architecture,
         positive_class=positive_class,
         use_validation_for_training=use_validation_for_training,
+        pretrain=pretrain,
         self_train=self_train,
         distill=distill,
     )

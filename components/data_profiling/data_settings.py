@@ -24,13 +24,14 @@ def with_data_settings(
     beta: float,
     positive_class: str,
     use_validation_for_training: bool,
+    pretrain: str,
     self_train: str,
     distill: str,
 ) -> Recipe:
     """Returns the recipe with its section `data`; what a user has set stays.
 
     It holds `class_weights`, `primary_metric`, `positive_class`, `use_validation_for_training`,
-    `self_train` and `distill`.
+    `pretrain`, `self_train` and `distill`.
 
     Args:
         recipe: What a user or an earlier run has set.
@@ -40,6 +41,7 @@ def with_data_settings(
         beta: See `balance.effective_number`.
         positive_class: The user's; empty for the recipe's, or the rarer class.
         use_validation_for_training: The user's.
+        pretrain: The user's.
         self_train: The user's.
         distill: The user's.
 
@@ -77,7 +79,11 @@ def with_data_settings(
         joined = dataclasses.replace(joined, source="user")
     arms = {
         name: Setting(value, "pipeline parameter", source="default" if value == "auto" else "user")
-        for name, value in (("self_train", self_train), ("distill", distill))
+        for name, value in (
+            ("pretrain", pretrain),
+            ("self_train", self_train),
+            ("distill", distill),
+        )
     }
     recipe = recipe.with_settings("data", {"use_validation_for_training": joined, **arms})
     held = recipe.get("data", "positive_class")

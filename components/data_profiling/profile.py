@@ -50,6 +50,7 @@ class ProfileConfig:
         architecture: The user's; the plan counts a comparison of networks, or a teacher.
         positive_class: The user's; empty for the recipe's, or the rarer class.
         use_validation_for_training: Whether the final model trains on the validation images, too.
+        pretrain: Whether images are learned before their labels.
         self_train: Whether images without labels are learned.
         distill: Whether the network is taught by a better one.
         seed: Of the samples.
@@ -62,6 +63,7 @@ class ProfileConfig:
     architecture: str = "auto"
     positive_class: str = ""
     use_validation_for_training: bool = False
+    pretrain: str = "auto"
     self_train: str = "auto"
     distill: str = "auto"
     seed: int = 0
@@ -113,6 +115,7 @@ def profile_images(
         config.beta,
         config.positive_class,
         config.use_validation_for_training,
+        config.pretrain,
         config.self_train,
         config.distill,
     )

@@ -5,7 +5,9 @@ all second ones. Features [N, F] are what the head reads, embeddings [N, D] what
 of them.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -25,11 +27,19 @@ _WIDTH = 256
 
 
 class TwinTask:
-    """The loss of two views as that of a task; it has no labels."""
+    """The loss of two views as that of a task; it has no labels.
 
-    def __init__(self, loss: TwinLoss) -> None:
-        """Takes the loss of a batch."""
-        self._loss = loss
+    One compiled step serves all losses.
+    """
+
+    def __init__(self, losses: Sequence[TwinLoss]) -> None:
+        """Takes losses of a batch, of which the first one counts."""
+        self._losses = losses
+        self._used = tf.Variable(0, trainable=False)
+
+    def use(self, place: int) -> None:
+        """Makes another of the losses count in the steps to come."""
+        self._used.assign(place)
 
     def augment_targets(
         self, targets: Targets, augmented: Augmented
@@ -40,7 +50,8 @@ class TwinTask:
     def loss(self, targets: Targets, outputs: Outputs, **regularisation: Any) -> tf.Tensor:
         """Returns the loss of the batch for each view, [2B]."""
         first, second = tf.split(outputs, 2)
-        return tf.fill(tf.shape(outputs)[:1], self._loss(first, second))
+        branches = [functools.partial(each, first, second) for each in self._losses]
+        return tf.fill(tf.shape(outputs)[:1], tf.switch_case(tf.identity(self._used), branches))
 
 
 def add_projector(model: keras.Model) -> keras.Model:
@@ -74,8 +85,12 @@ class TwinImages:
             seed: Of the order.
         """
         self._source, self._rows = source, rows
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._order = BatchOrder(len(rows), batch_size, seed)
+
+    def __len__(self) -> int:
+        """Returns M."""
+        return len(self._rows)
 
     def take(self, step: int, num_steps: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Returns the batches from `step` on: images uint8 [K, 2B, H, W, C], and `row`, `view`.
@@ -83,8 +98,19 @@ class TwinImages:
         The views of an image have other numbers in each pass over the images.
         """
         places = self._order.indices(step, num_steps)
-        positions = step * self._batch_size + np.arange(places.size).reshape(places.shape)
+        positions = step * self.batch_size + np.arange(places.size).reshape(places.shape)
         passes = positions // len(self._rows)
         rows = self._rows[np.concatenate([places, places], 1)].astype(np.int32)
         views = np.concatenate([2 * passes, 2 * passes + 1], 1).astype(np.int32)
         return self._source.take(rows), {"row": rows, "view": views}
+
+    def sample(self, count: int) -> Iterator[np.ndarray]:
+        """Yields so many images as they are, or all there are, always the same."""
+        chosen = np.sort(np.random.default_rng(0).permutation(self._rows)[:count])
+        parts = math.ceil(len(chosen) / self._source.images_per_batch)
+        yield from map(self._source.take, np.array_split(chosen, parts))
+
+    def plain_batches(self, count: int) -> Iterator[np.ndarray]:
+        """Yields the first batches of the order, one view of each image, as it is."""
+        for step in range(count):
+            yield self._source.take(self._rows[self._order.indices(step)[0]])

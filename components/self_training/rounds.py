@@ -26,13 +26,13 @@ from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.metrics.acceptance import Gain, measure_gain
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
-from kfp_vision.components.shared.search.held_out import stratified_order
+from kfp_vision.components.shared.search.held_out import halves
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.precision import set_precision
 from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.shared.training.setup import complete_recipe
 
-__all__ = ["School", "halves"]
+__all__ = ["School"]
 
 _MAX_ROUNDS = 3
 # With fewer images left over by the filter nothing is learned; fewer validation images tell little.
@@ -79,6 +79,7 @@ class School:
         checkpoint_dir: Path,
         seed: int,
         cache: ImageCache | None,
+        start: Sequence[np.ndarray] | None = None,
     ) -> None:
         """Opens the images.
 
@@ -89,6 +90,7 @@ class School:
             checkpoint_dir: Outlives a killed task.
             seed: Of weights, order and augmentation.
             cache: Keeps decoded images for other stages and runs; None keeps none.
+            start: Weights of a pretraining that the training has started from; None for none.
         """
         self._dataset_dir, self._info, self._seed = dataset_dir, info, seed
         self._checkpoint_dir = checkpoint_dir
@@ -98,6 +100,7 @@ class School:
         )
         is_thorough = recipe.value("data", "self_train") == "always"
         self._arms = [NOISY_STUDENT, *([FIXMATCH] if is_thorough else [])]
+        self._start = start
         self._pool = Pool(dataset_dir, info, recipe, checkpoint_dir, cache)
 
     def teach(self, model_path: Path, seconds: float, watch: Stopwatch) -> SelfTrainingResult:
@@ -161,7 +164,8 @@ class School:
     def _plain(self, rows: np.ndarray) -> Teacher:
         """Returns a model that was trained on some of the images with labels alone."""
         given = (self._dataset_dir, self.recipe, self._info, self._pool.train, rows)
-        return Teacher(train_plain(*given, self._checkpoint_dir / "features").model)
+        plain = train_plain(*given, self._checkpoint_dir / "features", self._start)
+        return Teacher(plain.model)
 
     def _lesson(
         self,
@@ -260,14 +264,3 @@ class School:
             seconds,
         )
         return Teacher(trainer.model), history.step * history.settings.batch_size
-
-
-def halves(strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns two halves of the rows of N images, each with half of every stratum.
-
-    Args:
-        strata: As of `stratified_order`, of which every other row would be those of some strata.
-    """
-    order = stratified_order(strata)
-    middle = (len(order) + 1) // 2
-    return np.sort(order[:middle]), np.sort(order[middle:])

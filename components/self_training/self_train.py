@@ -11,7 +11,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.self_training_result import SelfTrainingResult
-from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE
+from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE, START_FILE
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.document import read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.stage_times import self_training_seconds
@@ -56,7 +56,7 @@ def self_train(
         plan: Of the run; None where there is none.
     """
     watch = Stopwatch()
-    records = shutil.ignore_patterns(STAGE_REPORT_FILE, STAGES_FILE, COST_FILE)
+    records = shutil.ignore_patterns(STAGE_REPORT_FILE, STAGES_FILE, COST_FILE, START_FILE)
     shutil.copytree(trained_dir, output_dir, ignore=records, dirs_exist_ok=True)
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     recipe = read_recipe(trained_dir / "recipe.json")
@@ -69,8 +69,10 @@ def self_train(
     else:
         # Imported here: where nothing is learned the framework need not start.
         from kfp_vision.components.self_training.rounds import School
+        from kfp_vision.components.shared.training.start_weights import read_start
 
-        school = School(dataset_dir, info, recipe, checkpoint_dir, seed, cache)
+        start = read_start(recipe, trained_dir)
+        school = School(dataset_dir, info, recipe, checkpoint_dir, seed, cache, start)
         result = school.teach(output_dir / MODEL_FILE, seconds, watch)
         if result.num_accepted:
             write_recipe(school.recipe, output_dir / "recipe.json")

@@ -5,6 +5,7 @@ Shapes: N training images, K without labels.
 
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import build_trainer, recipe_policy
 from kfp_vision.components.shared.training.soft_targets import Views, taught_images
+from kfp_vision.components.shared.training.start_weights import start_from
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["soft_labels", "train_plain", "train_student"]
@@ -70,6 +72,7 @@ def train_plain(
     train: LabelledImages,
     rows: np.ndarray,
     feature_dir: Path,
+    start: Sequence[np.ndarray] | None,
 ) -> Trainer:
     """Returns the network of a recipe, trained on some of the images with labels alone.
 
@@ -82,9 +85,12 @@ def train_plain(
         train: Training images.
         rows: Which of them, int [N'].
         feature_dir: As of `start_from_features`.
+        start: Weights of a pretraining that the training has started from; None for none.
     """
     trainer, _, settings = build_trainer(recipe, info, 0, recipe_policy(recipe), ema_momentum=0.0)
-    if fits_head(recipe, info):
+    if start is not None:
+        start_from(trainer, start, recipe, info, train, rows)
+    elif fits_head(recipe, info):
         start_from_features(trainer, recipe, info, dataset_dir, rows, feature_dir)
     if recipe.value("model", "trainable") == "head":
         return trainer

@@ -40,6 +40,7 @@ from kfp_vision.components.shared.training.setup import (
     open_split,
     recipe_policy,
 )
+from kfp_vision.components.shared.training.start_weights import start_from
 from kfp_vision.components.shared.training.step_time import seconds_per_step
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -57,6 +58,7 @@ def open_run(
     plan: RunPlan | None,
     watch: Stopwatch,
     on_curves: Callable[[Sequence[CurveRow], bool], None],
+    weights: Sequence[np.ndarray] | None = None,
 ) -> tuple[TrainingRun, Hyperparameters]:
     """Returns the training of a complete recipe, before its first step, and its settings.
 
@@ -71,6 +73,7 @@ def open_run(
         plan: As of `train_model`.
         watch: Stopwatch of the stage.
         on_curves: As of `TrainingRun`.
+        weights: Of a pretraining, to start from; None for the start that the recipe has.
     """
     policy = recipe_policy(recipe)
     trainer, task, settings = build_trainer(recipe, info, seed, policy)
@@ -80,7 +83,7 @@ def open_run(
     for split, images in (("train", train), ("validation", validation)):
         with Progress(f"read {split} images"):
             images.source.load_all()
-    is_tuned = starts_pretrained(recipe)
+    is_tuned = starts_pretrained(recipe) or weights is not None
 
     def start(settings: Hyperparameters) -> History:
         # In the order of training: on disk the images of a class lie together.
@@ -89,7 +92,9 @@ def open_run(
         expected = task.initial_loss(targets, len(info.classes))
         if is_tuned:
             # That the labels belong to the images shows in the start.
-            if fits_head(recipe, info):
+            if weights is not None:
+                start_from(trainer, weights, recipe, info, train, np.arange(len(train)))
+            elif fits_head(recipe, info):
                 rows = head_rows(np.arange(len(train)), trainer.model)
                 features = checkpoint_dir / "features"
                 start_from_features(trainer, recipe, info, dataset_dir, rows, features)

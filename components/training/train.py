@@ -23,6 +23,7 @@ from kfp_vision.components.shared.recipe import budget, hyperparameters
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.recipe.initial_weights import without_start
 from kfp_vision.components.shared.recipe.stage_times import trains_again
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.page import dataset_name
@@ -38,6 +39,7 @@ from kfp_vision.components.shared.training.precision import read_precision, set_
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import describe_check
 from kfp_vision.components.shared.training.setup import complete_recipe
+from kfp_vision.components.shared.training.start_weights import read_start, write_start
 from kfp_vision.components.training.events import EventFiles
 from kfp_vision.components.training.head import train_head
 from kfp_vision.components.training.opening import open_run
@@ -70,7 +72,8 @@ def train_model(
 
     Args:
         dataset_dir: Folder of the dataset.
-        recipe_path: The recipe so far.
+        recipe_path: The recipe so far; where it names weights to start from, they lie beside it and
+            are copied to the output.
         output_dir: Is created.
         checkpoint_dir: Checkpoints of all runs; each run has a folder named after what it depends
             on, so that only the same training goes on from them.
@@ -88,7 +91,11 @@ def train_model(
     watch = Stopwatch()
     output_dir.mkdir(parents=True, exist_ok=True)
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-    recipe = complete_recipe(read_recipe(recipe_path), info, config)
+    given = read_recipe(recipe_path)
+    weights = read_start(given, recipe_path.parent)
+    recipe = complete_recipe(given if weights else without_start(given), info, config)
+    if weights:
+        write_start(weights, output_dir)
     events = EventFiles(output_dir / "tensorboard")
     if tracker:
         identity = training_identity(dataset_dir, recipe, seed=config.seed)
@@ -117,6 +124,7 @@ def train_model(
             plan,
             watch,
             show,
+            weights,
         )
         history = fit(run, settings)
         recipe, curves = _as_trained(recipe, info, history), history.curves

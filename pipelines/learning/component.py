@@ -20,7 +20,7 @@ def train_model(
     image_cache_gib: float,
     seed: int,
 ) -> None:
-    """Trains the architecture by the recipe, then with images without labels, then by a teacher.
+    """Learns before labels, by the recipe, from images without labels again, then by a teacher.
 
     All stages in one task: the framework starts once, and a model that is replaced is not kept.
     `train_sample` holds the training images that the evaluation reads. Without a `checkpoint_uri`,
@@ -32,6 +32,7 @@ def train_model(
     from types import SimpleNamespace
 
     from kfp_vision.components.distillation import component as distillation
+    from kfp_vision.components.pretraining import component as pretraining
     from kfp_vision.components.self_training import component as self_training
     from kfp_vision.components.training import component as training
 
@@ -48,14 +49,19 @@ def train_model(
     folder = Path(model.path).parent
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".trained-") as scratch:
-        plain, taught = (
-            SimpleNamespace(path=f"{scratch}/{name}", uri=model.uri) for name in ("plain", "taught")
+        started, plain, taught = (
+            SimpleNamespace(path=f"{scratch}/{name}", uri=model.uri)
+            for name in ("started", "plain", "taught")
         )
+        pretraining.pretrain.python_func(
+            **given, unlabeled=unlabeled, recipe=recipe, pretrained=started
+        )
+        # What a stage holds in memory goes before the next one begins.
+        gc.collect()
         training.train_model.python_func(
-            **given, recipe=recipe, model=plain, train_sample=train_sample
+            **given, recipe=started, model=plain, train_sample=train_sample
         )
         given["unlabeled"] = unlabeled
-        # What a stage holds in memory goes before the next one begins.
         gc.collect()
         self_training.self_train.python_func(**given, trained=plain, model=taught)
         gc.collect()

@@ -152,6 +152,7 @@ def _run_stages(parameters: Parameters, folder: Path) -> None:
             max_minutes=parameters.max_minutes,
             cost_multiple=parameters.cost_multiple,
             use_validation_for_training=parameters.use_validation_for_training,
+            pretrain=parameters.pretrain,
             self_train=parameters.self_train,
             distill=parameters.distill,
         )

@@ -136,7 +136,8 @@ def test_the_form_shows_the_values_of_a_parameter_as_a_menu(compiled):
     assert menus.pop("task") == ["auto", *TASKS]
     assert menus.pop("optimizer") == ["auto", *OPTIMIZERS]
     assert menus.pop("preset") == list(PRESETS)
-    assert menus.pop("self_train") == menus.pop("distill") == list(get_args(Arm))
+    arms = [menus.pop(name) for name in ("pretrain", "self_train", "distill")]
+    assert arms == [list(get_args(Arm))] * 3
     assert menus.pop("champion_rule") == ["not_worse", "better"]
     assert "manifest" in menus.pop("dataset_format")
     switches = {name for name, each in inputs.items() if each["parameterType"] == "BOOLEAN"}

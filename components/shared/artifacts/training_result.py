@@ -2,9 +2,11 @@
 
 import dataclasses
 
-__all__ = ["JUDGED_FILE", "MODEL_FILE", "TrainingResult"]
+__all__ = ["JUDGED_FILE", "MODEL_FILE", "START_FILE", "TrainingResult"]
 
 MODEL_FILE, JUDGED_FILE = "model.keras", "judged.keras"
+# Weights that a pretraining has found, beside the recipe that names them.
+START_FILE = "start.npz"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,13 +10,17 @@ from kfp_vision.components.shared.recipe.document import Recipe, Setting
 __all__ = [
     "PRETRAINED",
     "RANDOM",
+    "START_WEIGHTS",
     "check_initial_weights",
     "default_initial_weights",
     "starts_pretrained",
     "weights_of_name",
+    "without_start",
 ]
 
 RANDOM, PRETRAINED = "random", "pretrained"
+# Of the section `model`: the digest of weights that a pretraining of the run has found.
+START_WEIGHTS = "start_weights"
 
 
 def starts_pretrained(recipe: Recipe) -> bool:
@@ -57,3 +61,12 @@ def check_initial_weights(recipe: Recipe) -> None:
             f"`architecture` {architecture}. Received: {value!r}. Remove it, or name a model file "
             "or another network."
         )
+
+
+def without_start(recipe: Recipe) -> Recipe:
+    """Returns a recipe that names no weights of a pretraining: those of an earlier run are gone."""
+    if recipe.get("model", START_WEIGHTS) is None:
+        return recipe
+    held = recipe.sections["model"]
+    model = {name: setting for name, setting in held.items() if name != START_WEIGHTS}
+    return Recipe({**recipe.sections, "model": model})

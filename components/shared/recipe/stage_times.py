@@ -16,7 +16,15 @@ from kfp_vision.components.shared.recipe.budget import remaining_seconds
 from kfp_vision.components.shared.recipe.distilled import distilled_images, why_no_distillation
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
-from kfp_vision.components.shared.recipe.unlabeled import lesson_images, why_no_self_training
+from kfp_vision.components.shared.recipe.unlabeled import (
+    affordable_passes,
+    fewest_passes,
+    lesson_images,
+    pretraining_images,
+    pretraining_passes,
+    why_no_pretraining,
+    why_no_self_training,
+)
 
 __all__ = [
     "EVALUATION_SHARE",
@@ -26,6 +34,7 @@ __all__ = [
     "distillation_seconds",
     "may_cut",
     "plan_stages",
+    "pretraining_seconds",
     "search_images",
     "self_training_seconds",
     "start_up_seconds",
@@ -63,6 +72,7 @@ _LEARNING = {
     # In the process of the stage before it.
     "search_trials": _Learning(2.0, 0.4),
 }
+_BEFORE_TRAINING = ("choose_network", *_LEARNING, "pretrain")
 # Of what remains when it begins, at most.
 _CHOICE_SHARE, _LONGEST_CHOICE_S = 0.25, 300.0
 # A fraction of a search is no search.
@@ -171,6 +181,34 @@ def _lessons(recipe: Recipe, info: DatasetInfo, plain_images: float) -> dict[str
     return lessons
 
 
+def pretraining_seconds(recipe: Recipe, spent: Sequence[StageCost], plan: RunPlan | None) -> float:
+    """Returns what pretraining may take: what the training and all after it leave.
+
+    Args:
+        recipe: Of the run.
+        spent: So far.
+        plan: Of the run; None where there is none.
+    """
+    seconds = remaining_seconds(recipe, spent)
+    if plan is None:
+        return seconds
+    later = (held for name, held in plan.stages.items() if name not in _BEFORE_TRAINING)
+    return seconds - _fixed(_UNCOUNTED, plan.start_up_s) - sum(later)
+
+
+def _pretraining(
+    recipe: Recipe, info: DatasetInfo, plain_images: float, spare_images: float
+) -> float:
+    """Returns the images of pretraining, of those that there is time for; 0 without it."""
+    if why_no_pretraining(recipe, info):
+        return 0.0
+    passes = affordable_passes(info, spare_images, plain_images)
+    if passes <= 0 or passes < fewest_passes(recipe, info):
+        return 0.0
+    most = pretraining_passes(info.splits["train"] + info.splits["unlabeled"])
+    return pretraining_images(info, min(most, passes), plain_images)
+
+
 def distillation_seconds(
     recipe: Recipe, spent: Sequence[StageCost], info: DatasetInfo, plan: RunPlan | None
 ) -> float:
@@ -218,7 +256,8 @@ def plan_stages(
     The training has what the closing stages leave or what it needs, and at least two thirds of the
     former where the budget may cut it. Probe and search have the rest, each its share of a plain
     training at most; where the rest is not enough for their start, they are left out. The training
-    shares its time with what comes after it: images without labels, and a teacher.
+    shares its time with what comes after it: images without labels, and a teacher. Pretraining has
+    what is left over.
 
     Args:
         recipe: So far.
@@ -256,11 +295,13 @@ def plan_stages(
             learning |= held
             rest -= sum(held.values())
             learned -= sum(_LEARNING[name].share * plain for name in held)
+    left = room - sum(learning.values())
     if may_cut(recipe):
-        left = room - sum(learning.values())
         training = max(_TRAIN_STARTS * start_up_s, min(training, left))
     own = {name: training * images / needed for name, images in lessons.items()}
-    stages = {**choice, **learning, "train": training - sum(own.values()), **own, **closing}
+    pretrained = image_s * _pretraining(recipe, info, plain_images, (left - training) / image_s)
+    before = {**choice, **learning, **({"pretrain": pretrained} if pretrained else {})}
+    stages = {**before, "train": training - sum(own.values()), **own, **closing}
     minutes = recipe.value(budget.SECTION, "minutes")
     return RunPlan(minutes, 60 * minutes - remaining, image_s, start_up_s, stages)
 

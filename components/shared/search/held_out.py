@@ -10,7 +10,7 @@ import numpy as np
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.store import class_strata
 
-__all__ = ["HeldOut", "Rows", "divide_held_out", "stratified_order"]
+__all__ = ["HeldOut", "Rows", "divide_held_out", "halves", "stratified_order"]
 
 # Rising rows of the validation and of the training images.
 Rows = tuple[np.ndarray, np.ndarray]
@@ -64,6 +64,17 @@ def divide_held_out(
         train=others[: ends[1]],
         confirming=(np.sort(order[ends[0] :]), np.sort(others[ends[1] :])),
     )
+
+
+def halves(strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns two halves of the rows of N images, each with half of every stratum.
+
+    Args:
+        strata: As of `stratified_order`, of which every other row would be those of some strata.
+    """
+    order = stratified_order(strata)
+    middle = (len(order) + 1) // 2
+    return np.sort(order[:middle]), np.sort(order[middle:])
 
 
 def stratified_order(strata: np.ndarray) -> np.ndarray:

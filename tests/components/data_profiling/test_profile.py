@@ -260,6 +260,7 @@ def test_components_warm_start_and_gate(
         max_minutes=0.0,
         cost_multiple=2.5,
         use_validation_for_training=True,
+        pretrain="never",
         self_train="never",
         distill="always",
     )

@@ -45,7 +45,7 @@ def test_the_projector_learns_through_every_layer_below_the_head(kind, trained_m
     pixels = tf.constant(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 1)), tf.float32)
     with tf.GradientTape() as tape:
         outputs = twin(pixels, training=True)
-        loss = tf.reduce_mean(TwinTask(nt_xent_loss).loss({}, outputs))
+        loss = tf.reduce_mean(TwinTask([nt_xent_loss]).loss({}, outputs))
     assert outputs.shape == (6, 256)
     first, second = tf.split(outputs, 2)
     assert float(loss) == pytest.approx(float(nt_xent_loss(first, second)))

@@ -5,9 +5,9 @@ import pytest
 
 from kfp_vision.components.self_training.filtering import filter_images
 from kfp_vision.components.self_training.noisy_student import NOISY_STUDENT, balance
-from kfp_vision.components.self_training.rounds import halves
 from kfp_vision.components.self_training.student import soft_labels
 from kfp_vision.components.shared.datasets.near_duplicates import held_out_copies
+from kfp_vision.components.shared.search.held_out import halves
 
 
 def test_copies_of_validation_and_test_images_are_found_and_those_of_training_images_are_not():

@@ -13,6 +13,7 @@ from kfp_vision.components.shared.recipe.stage_times import (
     affordable_images,
     may_cut,
     plan_stages,
+    pretraining_seconds,
     search_images,
 )
 
@@ -109,3 +110,30 @@ def test_a_preset_leaves_the_length_of_the_user_alone_and_minutes_do_not(name):
     users = plain.with_settings("training", length)
     assert not may_cut(with_budget(users, "fast"))
     assert may_cut(with_budget(users, "fast", max_minutes=1.0))
+
+
+def test_pretraining_has_what_is_left_over_and_no_stage_is_shorter_for_it(monkeypatch):
+    monkeypatch.setitem(INFO.splits, "unlabeled", 4000)
+    data = {"pretrain": Setting("auto", "test"), "self_train": Setting("never", "test")}
+    start = {"initial_weights": Setting("random", "test")}
+    with_it = Recipe({"data": data, "model": start})
+    without = with_it.with_settings("data", {"pretrain": Setting("never", "test")})
+    both = {
+        minutes: (plan(minutes, 1e-3, with_it), plan(minutes, 1e-3, without))
+        for minutes in (4, 8, 60)
+    }
+    for made, plain in both.values():
+        others = {name: s for name, s in made.stages.items() if name != "pretrain"}
+        assert others == plain.stages
+    # Fewer passes than are worth it do not begin, unless the user wants them.
+    assert all("pretrain" not in both[minutes][0].stages for minutes in (4, 8))
+    always = with_it.with_settings("data", {"pretrain": Setting("always", "test", source="user")})
+    assert plan(8, 1e-3, always).stages["pretrain"] > 0
+    made, recipe = both[60][0], with_budget(with_it, "fast", 60)
+    # Fifty passes of two views, by one loss and a third of them by the other; two trainings.
+    images = 50 * 2 * 4800 * 4 / 3 + 2 * 20_000
+    assert made.stages["pretrain"] == pytest.approx(images * 1e-3 * 7 / 6)
+    left = pretraining_seconds(recipe, SPENT, made)
+    assert left > made.stages["pretrain"]
+    later = sum(made.stages[name] for name in list(made.stages)[-4:])
+    assert left + later < 3600 - made.spent_s

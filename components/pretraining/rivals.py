@@ -1,0 +1,194 @@
+"""Both arms against each other, the better one against the start without it.
+
+Shapes: N training images, U without labels, V validation images.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from kfp_vision.components.pretraining.learner import ARMS, Learner
+from kfp_vision.components.pretraining.probes import Probe
+from kfp_vision.components.pretraining.trial import Trial
+from kfp_vision.components.pretraining.twins import TwinImages
+from kfp_vision.components.pretraining.views import choose_views
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.pretraining_result import ArmResult, PretrainingResult
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
+from kfp_vision.components.shared.datasets.loader import ImageSource
+from kfp_vision.components.shared.datasets.near_duplicates import (
+    NEAR_DUPLICATES_FILE,
+    held_out_copies,
+)
+from kfp_vision.components.shared.datasets.store import class_strata
+from kfp_vision.components.shared.metrics.acceptance import measure_gain
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.unlabeled import pretraining_passes
+from kfp_vision.components.shared.runtime.identity import training_identity
+from kfp_vision.components.shared.search.held_out import halves
+from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.sanity import DivergenceError, MemorizationError
+from kfp_vision.components.shared.training.setup import image_shape, open_split, recipe_policy
+from kfp_vision.components.shared.training.start_weights import weights_digest
+
+__all__ = ["FAILURES", "Rivals"]
+
+# The training starts as it would have without the stage.
+FAILURES = (DivergenceError, MemorizationError, MemoryError, tf.errors.ResourceExhaustedError)
+# Fewer validation images tell little: then half of the labels judges, too.
+_ENOUGH_JUDGES = 100
+# Images of a batch, of each two views: the losses compare them with each other.
+_MOST, _FEWEST = 256, 32
+# Of the steps of an arm: then the worse one ends.
+_TRYOUT = 1 / 3
+# Of the time, for both arms; the rest is for the two trainings that decide.
+_ARMS_SHARE, _SAFETY = 0.6, 0.9
+
+
+class Rivals:
+    """A network before its training, and the images that it may learn without labels."""
+
+    def __init__(
+        self,
+        dataset_dir: Path,
+        info: DatasetInfo,
+        recipe: Recipe,
+        checkpoint_dir: Path,
+        seed: int,
+        cache: ImageCache | None,
+    ) -> None:
+        """Opens the images.
+
+        Args:
+            dataset_dir: Folder of the dataset, `unlabeled` included.
+            info: Of the dataset.
+            recipe: Complete.
+            checkpoint_dir: Outlives a killed task.
+            seed: Of weights, order and augmentation.
+            cache: Keeps decoded images for other stages and runs; None keeps none.
+        """
+        self._dataset_dir, self._info, self._recipe = dataset_dir, info, recipe
+        self._checkpoint_dir, self._seed = checkpoint_dir, seed
+        height, width, channels = image_shape(recipe, info)
+        split = "train+unlabeled"
+        self._source = ImageSource(dataset_dir, split, (height, width), channels, cache=cache)
+        self._train, self._validation = (
+            open_split(dataset_dir, each, recipe, cache) for each in ("train", "validation")
+        )
+        known, judging = np.arange(len(self._train)), np.zeros(0, int)
+        if len(self._validation) < _ENOUGH_JUDGES:
+            known, judging = halves(class_strata(self._train.source.table))
+        self._known = known
+        self._judges = [
+            (self._validation, np.arange(len(self._validation))),
+            (self._train, judging),
+        ]
+        groups = np.load(dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
+        self._copies = held_out_copies(groups, info.splits, judging)
+        unlabeled = len(self._train) + np.flatnonzero(~self._copies)
+        self._rows = np.concatenate([known, unlabeled])
+
+    def learn(self, seconds: float, watch: Stopwatch) -> tuple[PretrainingResult, list[np.ndarray]]:
+        """Returns what was seen, and the weights that a training should start from, if any.
+
+        Args:
+            seconds: For everything.
+            watch: Of the stage.
+
+        Raises:
+            One of `FAILURES`.
+        """
+        policy, views = choose_views(recipe_policy(self._recipe))
+        batch = min(_MOST, max(_FEWEST, self._source.images_per_batch // 2), len(self._rows))
+        images = TwinImages(self._source, self._rows, batch, self._seed)
+        trial = Trial(
+            self._dataset_dir,
+            self._recipe,
+            self._info,
+            self._train,
+            self._known,
+            self._validation,
+            self._judges,
+            self._checkpoint_dir,
+            self._seed,
+        )
+        metric = self._recipe.value("data", "primary_metric")
+        balanced = self._recipe.value("data", "class_weights") is not None
+        task, classes = get_task(self._info.task), len(self._info.classes)
+        probe = Probe(task, classes, metric, balanced, trial.learned, self._judges)
+        about = {"seed": self._seed, "views": policy.to_json(), "images": self._digest()}
+        folder = self._checkpoint_dir / training_identity(self._dataset_dir, self._recipe, **about)
+        given = (self._recipe, self._info, images, policy, probe, folder, self._seed, watch)
+        learner = Learner(*given)
+        arms, chosen = self._compete(learner, images, seconds, watch)
+        result = PretrainingResult(
+            unlabeled=self._info.splits["unlabeled"],
+            copies=int(self._copies.sum()),
+            images=len(self._rows),
+            views=views,
+            metric=metric,
+            arms=arms,
+            chosen=chosen,
+            judges=sum(len(rows) for _, rows in self._judges),
+        )
+        if not chosen:
+            return result, []
+        weights = learner.weights(chosen)
+        return self._decide(trial, weights, result, seconds, watch), weights
+
+    def _compete(
+        self, learner: Learner, images: TwinImages, seconds: float, watch: Stopwatch
+    ) -> tuple[list[ArmResult], str]:
+        """Returns the arms and the name of the better one; none where both have stopped."""
+        wanted = math.ceil(pretraining_passes(len(images)) * len(images) / images.batch_size)
+
+        def share() -> float:
+            left = _SAFETY * (_ARMS_SHARE * seconds - watch.seconds)
+            return left / (1 + _TRYOUT * (len(ARMS) - 1))
+
+        total = learner.plan(wanted, share)
+        arms = {name: learner.advance(name, _TRYOUT, total) for name in ARMS}
+        going = [name for name, arm in arms.items() if not arm.stopped]
+        if going:
+            best = min(going, key=lambda name: arms[name].points[-1].loss)
+            arms[best] = learner.advance(best, 1.0, total)
+            going = [] if arms[best].stopped else [best]
+        return list(arms.values()), "".join(going)
+
+    def _decide(
+        self,
+        trial: Trial,
+        weights: Sequence[np.ndarray],
+        result: PretrainingResult,
+        seconds: float,
+        watch: Stopwatch,
+    ) -> PretrainingResult:
+        """Returns the result with what both trainings say."""
+        most = 2**31
+        half = (seconds - watch.seconds) / 2
+        before, plain = trial.run(None, most, half, watch)
+        after, tuned = trial.run(weights, plain.total_steps, math.inf, watch)
+        gain = measure_gain(before[None], after[None], len(result.arms))
+        return dataclasses.replace(
+            result,
+            trial_steps=tuned.total_steps,
+            trial_share=plain.total_steps
+            * len(self._train)
+            / (plain.settings.steps * len(self._known)),
+            scratch_loss=float(before.mean()),
+            pretrained_loss=float(after.mean()),
+            gain=gain,
+            is_kept=gain.is_accepted,
+            trial_images=sum(each.step * each.settings.batch_size for each in (plain, tuned)),
+        )
+
+    def _digest(self) -> list[str]:
+        """Returns what tells other images, or others of them, apart."""
+        content = b"".join(self._source.table["sha256"].to_pylist())
+        rows = np.frombuffer(content, np.uint8), self._rows
+        return [weights_digest([each]) for each in rows]

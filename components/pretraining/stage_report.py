@@ -1,0 +1,43 @@
+"""What pretraining tells the report: what was learned without labels, and what came of it."""
+
+import dataclasses
+from typing import Any
+
+from kfp_vision.components.shared.artifacts.pretraining_result import PretrainingResult
+from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
+
+__all__ = ["pretraining_report"]
+
+
+def pretraining_report(result: PretrainingResult) -> StageReport:
+    """Returns `pretraining` of `report.json`, the warnings and the section.
+
+    There is no section where there are no images without labels.
+    """
+    summary: dict[str, Any] = dataclasses.asdict(result)
+    section = Section("pretraining", "Before labels", "pretraining/stage_report.html", summary)
+    return StageReport(
+        summary={"pretraining": summary},
+        warnings=_warnings(result),
+        sections=[section] if result.unlabeled else [],
+    )
+
+
+def _warnings(result: PretrainingResult) -> list[ReportWarning]:
+    warnings = [
+        ReportWarning(
+            "pretraining_stopped",
+            f"{arm.name}, a pretraining without labels, was stopped: {arm.stopped}.",
+        )
+        for arm in result.arms
+        if arm.stopped
+    ]
+    if result.failed:
+        warnings.append(
+            ReportWarning(
+                "pretraining_failed",
+                "The pretraining without labels could not go on; the training starts as it would "
+                f"have without it. {result.failed}",
+            )
+        )
+    return warnings
