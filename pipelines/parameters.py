@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 from kfp_vision.components.shared.artifacts.champion_comparison import ChampionRule
 from kfp_vision.components.shared.artifacts.dataset_info import SourceFormat
 from kfp_vision.components.shared.recipe.budget import Preset
+from kfp_vision.components.shared.recipe.teachers import Deployed
 from kfp_vision.components.shared.recipe.training_values import Optimizer
 from kfp_vision.components.shared.recipe.unlabeled import Arm
 from kfp_vision.components.shared.runtime.seeds import MAX_SEED
@@ -106,6 +107,12 @@ class Parameters:
     )
     distill: Arm = _parameter(
         "auto", "Teach the network by a better one; what does not help is not kept."
+    )
+    teachers: int = _parameter(
+        0, "Networks trained beside the model, to teach it; 0: one where that is worth it."
+    )
+    deploy: Deployed = _parameter(
+        "model", "`ensemble`: the model and its teachers together, where that is better."
     )
     recipe_uri: str = _parameter("", "recipe.json of an earlier run to start from.")
     champion_uri: str = _parameter(

@@ -25,6 +25,8 @@ def profile_dataset(
     pretrain: str,
     self_train: str,
     distill: str,
+    teachers: int,
+    deploy: str,
     recipe_version: str = "",
 ) -> None:
     """Measures balance, entropy, duplicates and leakage, and starts the recipe.
@@ -55,6 +57,8 @@ def profile_dataset(
         pretrain=pretrain,
         self_train=self_train,
         distill=distill,
+        teachers=teachers,
+        deploy=deploy,
     )
     with join_parts(dataset_info, train, validation, test, unlabeled) as dataset_dir:
         result = profile_images(dataset_dir, recipe, output_dir, config, spent)

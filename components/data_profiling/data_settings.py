@@ -27,11 +27,13 @@ def with_data_settings(
     pretrain: str,
     self_train: str,
     distill: str,
+    teachers: int,
+    deploy: str,
 ) -> Recipe:
     """Returns the recipe with its section `data`; what a user has set stays.
 
     It holds `class_weights`, `primary_metric`, `positive_class`, `use_validation_for_training`,
-    `pretrain`, `self_train` and `distill`.
+    `pretrain`, `self_train`, `distill`, `teachers` and `deploy`.
 
     Args:
         recipe: What a user or an earlier run has set.
@@ -44,6 +46,8 @@ def with_data_settings(
         pretrain: The user's.
         self_train: The user's.
         distill: The user's.
+        teachers: The user's.
+        deploy: The user's.
 
     Raises:
         ValueError: The user's class weights are not one a class, no metric of the task is called
@@ -78,11 +82,13 @@ def with_data_settings(
     if use_validation_for_training:
         joined = dataclasses.replace(joined, source="user")
     arms = {
-        name: Setting(value, "pipeline parameter", source="default" if value == "auto" else "user")
-        for name, value in (
-            ("pretrain", pretrain),
-            ("self_train", self_train),
-            ("distill", distill),
+        name: Setting(value, "pipeline parameter", source="default" if value == default else "user")
+        for name, value, default in (
+            ("pretrain", pretrain, "auto"),
+            ("self_train", self_train, "auto"),
+            ("distill", distill, "auto"),
+            ("teachers", teachers, 0),
+            ("deploy", deploy, "model"),
         )
     }
     recipe = recipe.with_settings("data", {"use_validation_for_training": joined, **arms})

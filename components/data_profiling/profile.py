@@ -53,6 +53,8 @@ class ProfileConfig:
         pretrain: Whether images are learned before their labels.
         self_train: Whether images without labels are learned.
         distill: Whether the network is taught by a better one.
+        teachers: Networks that are trained beside it; 0 as `shared.recipe.teachers` decides.
+        deploy: `ensemble` where these are to be deployed with it, else `model`.
         seed: Of the samples.
     """
 
@@ -66,6 +68,8 @@ class ProfileConfig:
     pretrain: str = "auto"
     self_train: str = "auto"
     distill: str = "auto"
+    teachers: int = 0
+    deploy: str = "model"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -118,6 +122,8 @@ def profile_images(
         config.pretrain,
         config.self_train,
         config.distill,
+        config.teachers,
+        config.deploy,
     )
     primary = recipe.value("data", "primary_metric")
     measured = _measure(images, info, counts, primary, dataset_dir)

@@ -1,22 +1,20 @@
 """The networks that are compared for a set of images."""
 
 import dataclasses
-import math
 from typing import Any, Literal
 
-from kfp_vision.components.shared.architectures.input_size import size_of_area
 from kfp_vision.components.shared.architectures.names import is_user_model
-from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES, choose_input, keeps_head
+from kfp_vision.components.shared.architectures.zoo import (
+    choose_input,
+    keeps_head,
+    useful_sizes,
+)
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED, RANDOM
 from kfp_vision.components.shared.tasks import get_task
 
 __all__ = ["Candidate", "LineUp", "from_scratch", "frozen_candidates", "line_up"]
-
-# Sides over that of the images up to which they are enlarged (`make bench-frozen_sides`), and the
-# smaller sides beside the largest useful one.
-_ENLARGEMENT, _SHARES, _STEP = 4, (0.5, 0.7, 1.0), 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,15 +108,9 @@ def frozen_candidates(
     if is_user_model(architecture):
         alone = from_scratch(info, architecture, image_size)
         return [dataclasses.replace(alone, trainable="head", initial_weights=PRETRAINED)]
-    row = ARCHITECTURES[architecture]
     if image_size:
         return [Candidate(architecture, image_size[0], image_size[1], "head")]
-    useful = min(row.auto_size, _ENLARGEMENT * math.sqrt(info.median_height * info.median_width))
-    sides = {max(row.min_size, _STEP * round(share * useful / _STEP)) for share in _SHARES}
-    sizes = [
-        size_of_area(info.median_height, info.median_width, side, row.min_size)
-        for side in sorted(sides)
-    ]
+    sizes = useful_sizes(architecture, info.median_height, info.median_width)
     return [Candidate(architecture, *size, "head") for size in sizes]
 
 

@@ -11,7 +11,11 @@ from typing import Protocol
 import numpy as np
 
 from kfp_vision.components.shared.tasks.baselines import Samples
-from kfp_vision.components.shared.tasks.calibration import activate, negative_log_likelihood
+from kfp_vision.components.shared.tasks.calibration import (
+    activate,
+    fit_temperature,
+    negative_log_likelihood,
+)
 from kfp_vision.components.shared.tasks.frozen_baseline import fit_head
 
 __all__ = [
@@ -45,20 +49,22 @@ class Combination(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Average:
-    """The mean probability.
+    """The mean of calibrated probabilities: nobody counts more because of being bold.
 
     Attributes:
         weights: Of the members, [M], sum 1.
+        temperatures: That their outputs are divided by, [M].
         multilabel: Whether classes are independent.
     """
 
     weights: np.ndarray
+    temperatures: np.ndarray
     multilabel: bool
 
     def __call__(self, outputs: np.ndarray) -> np.ndarray:
         """Returns raw outputs [N, C]."""
-        probabilities = [activate(each, self.multilabel) for each in outputs]
-        return log_mean(np.stack(probabilities), self.weights, self.multilabel)
+        probabilities = _probabilities(outputs, self.temperatures, self.multilabel)
+        return log_mean(probabilities, self.weights, self.multilabel)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +105,8 @@ def log_mean(probabilities: np.ndarray, weights: np.ndarray, multilabel: bool) -
 
 def average(outputs: np.ndarray, labels: np.ndarray) -> Average:
     """Returns the mean in which every member counts the same."""
-    return Average(np.full(len(outputs), 1 / len(outputs)), labels.ndim == 2)
+    weights = np.full(len(outputs), 1 / len(outputs))
+    return Average(weights, _temperatures(outputs, labels), labels.ndim == 2)
 
 
 def select_greedily(outputs: np.ndarray, labels: np.ndarray) -> Average:
@@ -111,7 +118,8 @@ def select_greedily(outputs: np.ndarray, labels: np.ndarray) -> Average:
     Reference: Caruana et al., 2004, Ensemble Selection from Libraries of Models, sections 2.1-2.2.
     """
     multilabel = labels.ndim == 2
-    probabilities = np.stack([activate(each, multilabel) for each in outputs])
+    temperatures = _temperatures(outputs, labels)
+    probabilities = _probabilities(outputs, temperatures, multilabel)
     counts, best, lowest = np.zeros(len(outputs)), np.zeros(len(outputs)), np.inf
     for pick in range(1, _PICKS + 1):
         losses = [
@@ -122,7 +130,7 @@ def select_greedily(outputs: np.ndarray, labels: np.ndarray) -> Average:
         counts[chosen] += 1
         if losses[chosen] < lowest - _LOWER:
             best, lowest = counts / pick, losses[chosen]
-    return Average(best, multilabel)
+    return Average(best, temperatures, multilabel)
 
 
 def stack(outputs: np.ndarray, labels: np.ndarray) -> Stack:
@@ -160,6 +168,16 @@ def disagreement(outputs: np.ndarray, multilabel: bool) -> np.ndarray:
     decided = outputs > 0 if multilabel else outputs.argmax(axis=-1)[..., None]
     differ: np.ndarray = (decided[:, None] != decided[None]).mean(axis=(2, 3))
     return differ
+
+
+def _temperatures(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.array([fit_temperature(labels, each) for each in outputs])
+
+
+def _probabilities(outputs: np.ndarray, temperatures: np.ndarray, multilabel: bool) -> np.ndarray:
+    return np.stack(
+        [activate(each / t, multilabel) for each, t in zip(outputs, temperatures, strict=True)]
+    )
 
 
 def _said(outputs: np.ndarray, multilabel: bool) -> np.ndarray:

@@ -29,15 +29,19 @@ def build_ensemble(
     pixels = keras.Input((*size, models[0].input_shape[-1]), name="pixels")
     if isinstance(combination, Average):
         used = [at for at, weight in enumerate(combination.weights) if weight > 0]
-        weights = [float(combination.weights[at]) for at in used]
-        said = _say([models[at] for at in used], pixels, combination.multilabel)
+        weights, temperatures = (
+            [float(values[at]) for at in used]
+            for values in (combination.weights, combination.temperatures)
+        )
+        chosen = [models[at] for at in used]
+        said = _say(chosen, pixels, temperatures, combination.multilabel)
         parts = [
             keras.layers.Rescaling(weight, name=f"weight_{at}")(each)
             for at, weight, each in zip(used, weights, said, strict=True)
         ]
         mean = keras.layers.Add(name="mean")(parts) if len(parts) > 1 else parts[0]
         return keras.Model(pixels, _raw(mean, combination.multilabel), name="ensemble")
-    said = _say(models, pixels, combination.multilabel)
+    said = _say(models, pixels, [1.0] * len(models), combination.multilabel)
     features = keras.layers.Concatenate(name="said")(
         [_raw(each, combination.multilabel) for each in said]
     )
@@ -47,15 +51,18 @@ def build_ensemble(
     return model
 
 
-def _say(models: Sequence[keras.Model], pixels: Any, multilabel: bool) -> list[Any]:
+def _say(
+    models: Sequence[keras.Model], pixels: Any, temperatures: Sequence[float], multilabel: bool
+) -> list[Any]:
     """Returns the probabilities of each member, [B, C]."""
     said = []
-    for at, model in enumerate(models):
+    for at, (model, temperature) in enumerate(zip(models, temperatures, strict=True)):
         # Another name: those of two networks of one architecture are the same.
         member = keras.Model(model.inputs, model.outputs[0], name=f"member_{at}")
         outputs = member(_resized(pixels, model.input_shape[1:3], at))
+        scaled = keras.layers.Rescaling(1.0 / temperature, name=f"temperature_{at}")(outputs)
         activation = "sigmoid" if multilabel else "softmax"
-        said.append(keras.layers.Activation(activation, name=f"probabilities_{at}")(outputs))
+        said.append(keras.layers.Activation(activation, name=f"probabilities_{at}")(scaled))
     return said
 
 

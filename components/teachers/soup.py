@@ -30,24 +30,23 @@ def mean_weights(networks: Sequence[Weights]) -> list[np.ndarray]:
     ]
 
 
-def greedy_soup(
-    networks: Sequence[Weights], loss: Callable[[Weights], float]
-) -> tuple[list[np.ndarray], list[int]]:
-    """Returns the mean of those networks that lower the loss of the mean, and which these are.
+def greedy_soup(num_networks: int, loss: Callable[[tuple[int, ...]], float]) -> tuple[int, ...]:
+    """Returns of which networks the mean is taken, the best one first.
 
     They are tried once each, the best first; one that raises the loss is left out.
 
     Args:
-        networks: M networks.
-        loss: Of a network, on held-out images.
+        num_networks: M.
+        loss: Of the mean of some of them, on held-out images.
 
     Reference: Wortsman et al., 2022, Model soups, arXiv:2203.05482, recipe 1.
     """
-    alone = [loss(weights) for weights in networks]
-    order = np.argsort(alone, kind="stable").tolist()
-    chosen, lowest = order[:1], alone[order[0]]
-    for at in order[1:]:
-        tried = loss(mean_weights([networks[each] for each in [*chosen, at]]))
+    alone = [loss((at,)) for at in range(num_networks)]
+    first, *others = np.argsort(alone, kind="stable").tolist()
+    chosen: tuple[int, ...] = (first,)
+    lowest = alone[first]
+    for at in others:
+        tried = loss((*chosen, at))
         if tried <= lowest:
-            chosen, lowest = [*chosen, at], tried
-    return mean_weights([networks[each] for each in chosen]), chosen
+            chosen, lowest = (*chosen, at), tried
+    return chosen

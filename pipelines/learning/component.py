@@ -34,6 +34,7 @@ def train_model(
     from kfp_vision.components.distillation import component as distillation
     from kfp_vision.components.pretraining import component as pretraining
     from kfp_vision.components.self_training import component as self_training
+    from kfp_vision.components.teachers import component as teachers
     from kfp_vision.components.training import component as training
 
     given = {
@@ -49,9 +50,9 @@ def train_model(
     folder = Path(model.path).parent
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".trained-") as scratch:
-        started, plain, taught = (
+        started, plain, taught, joined = (
             SimpleNamespace(path=f"{scratch}/{name}", uri=model.uri)
-            for name in ("started", "plain", "taught")
+            for name in ("started", "plain", "taught", "joined")
         )
         pretraining.pretrain.python_func(
             **given, unlabeled=unlabeled, recipe=recipe, pretrained=started
@@ -61,8 +62,11 @@ def train_model(
         training.train_model.python_func(
             **given, recipe=started, model=plain, train_sample=train_sample
         )
-        given["unlabeled"] = unlabeled
         gc.collect()
-        self_training.self_train.python_func(**given, trained=plain, model=taught)
+        self_training.self_train.python_func(
+            **given, unlabeled=unlabeled, trained=plain, model=taught
+        )
         gc.collect()
-        distillation.distill.python_func(**given, trained=taught, model=model)
+        teachers.train_teachers.python_func(**given, trained=taught, model=joined)
+        gc.collect()
+        distillation.distill.python_func(**given, unlabeled=unlabeled, trained=joined, model=model)

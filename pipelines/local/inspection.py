@@ -155,6 +155,8 @@ def _run_stages(parameters: Parameters, folder: Path) -> None:
             pretrain=parameters.pretrain,
             self_train=parameters.self_train,
             distill=parameters.distill,
+            teachers=parameters.teachers,
+            deploy=parameters.deploy,
         )
     check_profile.python_func(profile=profile, accept_findings=parameters.accept_findings)
 

@@ -93,6 +93,12 @@ def few_judges_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def many_judges_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many_judges") / "dataset"
+    return write_digits(folder, {"train": 400, "validation": 800, "test": 597})
+
+
+@pytest.fixture(scope="session")
 def digits_by_class_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits_by_class") / "dataset"
     return write_digits(folder, {"train": 600, "validation": 100}, by_class=True)

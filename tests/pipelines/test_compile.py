@@ -11,6 +11,7 @@ import yaml
 from kfp_vision.components.shared.artifacts.dataset_info import SPLITS
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS
 from kfp_vision.components.shared.recipe.budget import PRESETS
+from kfp_vision.components.shared.recipe.teachers import Deployed
 from kfp_vision.components.shared.recipe.training_values import OPTIMIZERS
 from kfp_vision.components.shared.recipe.unlabeled import Arm
 from kfp_vision.components.shared.tasks import TASKS
@@ -138,6 +139,7 @@ def test_the_form_shows_the_values_of_a_parameter_as_a_menu(compiled):
     assert menus.pop("preset") == list(PRESETS)
     arms = [menus.pop(name) for name in ("pretrain", "self_train", "distill")]
     assert arms == [list(get_args(Arm))] * 3
+    assert menus.pop("deploy") == list(get_args(Deployed))
     assert menus.pop("champion_rule") == ["not_worse", "better"]
     assert "manifest" in menus.pop("dataset_format")
     switches = {name for name, each in inputs.items() if each["parameterType"] == "BOOLEAN"}

@@ -37,10 +37,14 @@ __all__ = [
     "choose_input",
     "keeps_head",
     "optional_regularisers",
+    "useful_sizes",
 ]
 
 # Of a model file that takes any size; that of the pretrained networks.
 USER_AUTO_SIZE = 224
+# Of a pretrained network: sides over those of the images up to which they are enlarged (`make
+# bench-frozen_sides`), and the smaller sides beside the largest useful one.
+_ENLARGEMENT, _SHARES, _STEP = 4, (0.5, 0.7, 1.0), 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +164,17 @@ def choose_input(
     found = _find(name)
     height, width = _shrunk(median_height, median_width, found.auto_size, found.min_size)
     return name, height, width
+
+
+def useful_sizes(architecture: str, median_height: int, median_width: int) -> list[tuple[int, int]]:
+    """Returns up to three (height, width) for a pretrained network of the zoo, smallest first.
+
+    Images of this median size keep their shape, and are enlarged up to four times.
+    """
+    row = _find(architecture)
+    useful = min(row.auto_size, _ENLARGEMENT * math.sqrt(median_height * median_width))
+    sides = {max(row.min_size, _STEP * round(share * useful / _STEP)) for share in _SHARES}
+    return [size_of_area(median_height, median_width, side, row.min_size) for side in sorted(sides)]
 
 
 def _shrunk(height: int, width: int, auto_size: int, min_size: int = 1) -> tuple[int, int]:

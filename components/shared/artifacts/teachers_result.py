@@ -20,12 +20,12 @@ class Member:
         image_size: [height, width] in pixels.
         parameters: Number of weights.
         images_seen: In its training, with repetition.
+        seconds: Of its training.
         loss: Calibrated, on the validation images, in nats.
         value: Primary metric on the same images; None where they leave it undefined.
-        calibration_error: The same, before calibration.
-        weight: Its share of the average or of the soup, in [0, 1]; 1 of a stack; 0 where it is not
+        calibration_error: Gap between confidence and accuracy on these, before calibration.
+        weight: Its share of the average or of the soup, in [0, 1]; 1 in a stack; 0 where it is not
             used.
-        seconds: Of its training.
     """
 
     kind: str
@@ -33,11 +33,11 @@ class Member:
     image_size: list[int]
     parameters: int
     images_seen: int
-    loss: float
-    value: float | None
-    calibration_error: float | None
-    weight: float
     seconds: float
+    loss: float = 0.0
+    value: float | None = None
+    calibration_error: float = 0.0
+    weight: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class TeachersResult:
         tried: What was made of the members.
         kept: Which of these is the ensemble; empty where none clears zero.
         disagreement: Share of decisions in which two members differ, of each with each.
-        calibration_error: Of the ensemble, on the validation images; None where it is undefined.
+        calibration_error: Of the ensemble, on the validation images; None where none is kept.
         image_size: [height, width] of the ensemble in pixels; empty where none is kept.
         parameters: Of the ensemble.
         is_deployed: Whether the ensemble takes the place of the trained model.

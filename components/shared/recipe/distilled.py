@@ -7,10 +7,16 @@ from kfp_vision.components.shared.recipe.initial_weights import (
     weights_of_name,
 )
 
-__all__ = ["distilled_images", "why_no_distillation"]
+__all__ = ["distilled_images", "is_ensemble_wanted", "why_no_distillation"]
 
 # Of the images of the plain training: a student is patient.
 _PASSES = 2.0
+
+
+def is_ensemble_wanted(recipe: Recipe) -> bool:
+    """Returns whether the user wants to deploy the ensemble in place of the model."""
+    deployed = recipe.get("data", "deploy")
+    return deployed is not None and deployed.value == "ensemble"
 
 
 def why_no_distillation(recipe: Recipe) -> str:
@@ -26,6 +32,8 @@ def why_no_distillation(recipe: Recipe) -> str:
         return "`distill` is `never`"
     if joined is not None and joined.value:
         return "`use_validation_for_training` leaves no images to judge it by"
+    if is_ensemble_wanted(recipe):
+        return "`deploy` is `ensemble`: its members stay together"
     if wanted.value == "always":
         return ""
     architecture = recipe.get("model", "architecture")

@@ -16,6 +16,7 @@ from kfp_vision.components.shared.recipe.budget import remaining_seconds
 from kfp_vision.components.shared.recipe.distilled import distilled_images, why_no_distillation
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
+from kfp_vision.components.shared.recipe.teachers import teacher_images, why_no_teachers
 from kfp_vision.components.shared.recipe.unlabeled import (
     affordable_passes,
     fewest_passes,
@@ -38,6 +39,7 @@ __all__ = [
     "search_images",
     "self_training_seconds",
     "start_up_seconds",
+    "teachers_seconds",
     "training_share",
     "trains_again",
 ]
@@ -176,6 +178,8 @@ def _lessons(recipe: Recipe, info: DatasetInfo, plain_images: float) -> dict[str
     if not why_no_self_training(recipe, info):
         images = lesson_images(info.splits["unlabeled"], plain_images)
         lessons["self_train"] = images / plain_images
+    if not why_no_teachers(recipe):
+        lessons["train_teachers"] = teacher_images(recipe, plain_images) / plain_images
     if not why_no_distillation(recipe):
         lessons["distill"] = distilled_images(plain_images) / plain_images
     return lessons
@@ -226,6 +230,21 @@ def distillation_seconds(
     return seconds - closing_seconds(info, plan.start_up_s, _FORWARD_SHARE * plan.image_s)
 
 
+def teachers_seconds(
+    recipe: Recipe, spent: Sequence[StageCost], info: DatasetInfo, plan: RunPlan | None
+) -> float:
+    """Returns what teachers may take: they end in time for the stages after them.
+
+    Args:
+        recipe: Of the run.
+        spent: So far.
+        info: Of the dataset.
+        plan: Of the run; None where there is none.
+    """
+    seconds = distillation_seconds(recipe, spent, info, plan)
+    return seconds if plan is None else seconds - plan.stages.get("distill", 0.0)
+
+
 def self_training_seconds(
     recipe: Recipe, spent: Sequence[StageCost], info: DatasetInfo, plan: RunPlan | None
 ) -> float:
@@ -237,8 +256,8 @@ def self_training_seconds(
         info: Of the dataset.
         plan: Of the run; None where there is none.
     """
-    seconds = distillation_seconds(recipe, spent, info, plan)
-    return seconds if plan is None else seconds - plan.stages.get("distill", 0.0)
+    seconds = teachers_seconds(recipe, spent, info, plan)
+    return seconds if plan is None else seconds - plan.stages.get("train_teachers", 0.0)
 
 
 def plan_stages(
@@ -256,8 +275,8 @@ def plan_stages(
     The training has what the closing stages leave or what it needs, and at least two thirds of the
     former where the budget may cut it. Probe and search have the rest, each its share of a plain
     training at most; where the rest is not enough for their start, they are left out. The training
-    shares its time with what comes after it: images without labels, and a teacher. Pretraining has
-    what is left over.
+    shares its time with what comes after it: images without labels, teachers, what they teach.
+    Pretraining has what is left over.
 
     Args:
         recipe: So far.

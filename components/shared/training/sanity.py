@@ -8,10 +8,12 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import tensorflow as tf
 
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = [
+    "TRAINING_FAILURES",
     "DivergenceError",
     "MemorizationError",
     "NotFiniteError",
@@ -39,6 +41,10 @@ class NotFiniteError(ArithmeticError):
 
 class DivergenceError(ArithmeticError):
     """The loss has become NaN, infinite or far larger than that of a model that knows nothing."""
+
+
+# Of a training that may fail without harm: there is a model without it.
+TRAINING_FAILURES = (DivergenceError, MemoryError, tf.errors.ResourceExhaustedError)
 
 
 class MemorizationError(ValueError):

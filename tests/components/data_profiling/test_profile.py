@@ -263,12 +263,16 @@ def test_components_warm_start_and_gate(
         pretrain="never",
         self_train="never",
         distill="always",
+        teachers=3,
+        deploy="ensemble",
     )
     recipe = json.loads((tmp_path / "profile/recipe.json").read_text())
     assert set(recipe["sections"]) == {"training", "budget", "data"}
     assert recipe["sections"]["budget"]["cost_multiple"]["value"] == 2.5
     assert recipe["sections"]["data"]["use_validation_for_training"]["source"] == "user"
     assert recipe["sections"]["data"]["self_train"]["value"] == "never"
+    assert recipe["sections"]["data"]["teachers"]["value"] == 3
+    assert recipe["sections"]["data"]["deploy"]["source"] == "user"
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
     assert logged["imbalance_ratio"] == 7.0
     (record,) = read_stages(tmp_path / "profile")

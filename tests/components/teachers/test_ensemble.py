@@ -5,7 +5,10 @@ import pytest
 from scipy.special import expit, log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
-from kfp_vision.components.shared.tasks.calibration import negative_log_likelihood
+from kfp_vision.components.shared.tasks.calibration import (
+    fit_temperature,
+    negative_log_likelihood,
+)
 from kfp_vision.components.teachers.ensemble import (
     Average,
     average,
@@ -32,29 +35,29 @@ def test_an_average_has_the_mean_probability():
     outputs, _ = noisy_members([1.0, 2.0, 0.0])
     weights = np.array([0.5, 0.3, 0.2])
     expected = np.tensordot(weights, softmax(outputs, axis=-1), 1)
-    raw = Average(weights, multilabel=False)(outputs)
+    raw = Average(weights, np.ones(3), multilabel=False)(outputs)
     np.testing.assert_allclose(softmax(raw, axis=-1), expected, rtol=1e-6)
     np.testing.assert_allclose(np.exp(raw), expected, rtol=1e-6)
 
 
 def test_an_average_of_independent_classes_has_the_mean_of_each():
     outputs, _ = noisy_members([1.0, 3.0])
-    raw = Average(np.array([0.25, 0.75]), multilabel=True)(outputs)
+    raw = Average(np.array([0.25, 0.75]), np.array([1.0, 2.0]), multilabel=True)(outputs)
     np.testing.assert_allclose(
-        expit(raw), 0.25 * expit(outputs[0]) + 0.75 * expit(outputs[1]), rtol=1e-5
+        expit(raw), 0.25 * expit(outputs[0]) + 0.75 * expit(outputs[1] / 2), rtol=1e-5
     )
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_an_average_of_equals_is_what_each_says(multilabel):
     outputs = np.repeat(noisy_members([2.0])[0], 3, axis=0)
-    raw = Average(np.full(3, 1 / 3), multilabel)(outputs)
+    raw = Average(np.full(3, 1 / 3), np.ones(3), multilabel)(outputs)
     expected = outputs[0] if multilabel else log_softmax(outputs[0], axis=-1)
     np.testing.assert_allclose(raw, expected, atol=1e-6)
 
 
 def test_a_certain_member_is_certain_within_reason():
-    raw = Average(np.ones(1), multilabel=False)(np.array([[[1e4, 0.0]]]))
+    raw = Average(np.ones(1), np.ones(1), multilabel=False)(np.array([[[1e4, 0.0]]]))
     assert np.isfinite(raw).all()
 
 
@@ -62,8 +65,8 @@ def test_greedy_selection_is_no_worse_than_the_best_member_or_the_plain_average(
     outputs, labels = noisy_members([2.0, 1.5, 0.5, -1.0])
     chosen = select_greedily(outputs, labels)
     loss = negative_log_likelihood(labels, chosen(outputs))
-    alone = [negative_log_likelihood(labels, log_softmax(each, axis=-1)) for each in outputs]
-    assert loss <= min(alone)
+    scaled = outputs / chosen.temperatures[:, None, None]
+    assert loss <= min(negative_log_likelihood(labels, each) for each in scaled)
     assert loss <= negative_log_likelihood(labels, average(outputs, labels)(outputs))
     assert chosen.weights.sum() == pytest.approx(1)
     assert chosen.weights[3] == 0
@@ -71,7 +74,8 @@ def test_greedy_selection_is_no_worse_than_the_best_member_or_the_plain_average(
 
 def test_greedy_selection_follows_the_algorithm_of_the_paper():
     outputs, labels = noisy_members([1.2, 1.0, 1.1], num_images=60)
-    probabilities = softmax(outputs, axis=-1)
+    scaled = np.stack([each / fit_temperature(labels, each) for each in outputs])
+    probabilities = softmax(scaled, axis=-1)
     bag: list[int] = []
     seen = []
     for _ in range(20):
@@ -138,6 +142,23 @@ def test_boosting_leaves_the_members_before_no_better_than_a_guess(num_classes, 
     assert is_wrong[drawn].mean() == pytest.approx(1 - 1 / num_classes, abs=0.05)
 
 
+def test_boosting_shrinks_to_bagging():
+    is_wrong = np.arange(100) < 10
+    odds = [
+        weights[0] / weights[-1]
+        for weights in (boosting_weights(is_wrong, 10, share) for share in (0.0, 0.5, 1.0))
+    ]
+    np.testing.assert_allclose(odds, [1, 9, 81])
+
+
+def test_a_bold_member_counts_no_more_than_a_timid_one():
+    outputs, labels = noisy_members([1.5, 1.5], num_images=2000)
+    outputs *= np.array([10.0, 0.1])[:, None, None]
+    chosen = select_greedily(outputs, labels)
+    assert chosen.weights.min() > 0.3
+    assert chosen.temperatures[0] / chosen.temperatures[1] == pytest.approx(100, rel=0.2)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 1.0])
 def test_boosting_is_bagging_where_there_is_nothing_to_learn_from_mistakes(share):
     weights = boosting_weights(np.arange(10) < 10 * share, 2)
@@ -148,20 +169,18 @@ def test_a_soup_has_what_lowers_the_loss_of_the_mean():
     target = np.array([1.0, 1.0])
     networks = [[target + each] for each in ([0.0, 1.0], [0.0, -0.9], [5.0, 5.0])]
 
-    def loss(weights):
-        return float(((weights[0] - target) ** 2).sum())
+    def loss(chosen):
+        mean = mean_weights([networks[at] for at in chosen])
+        return float(((mean[0] - target) ** 2).sum())
 
-    soup, chosen = greedy_soup(networks, loss)
-    assert chosen == [1, 0]
-    np.testing.assert_allclose(soup[0], [1.0, 1.05])
-    assert loss(soup) < min(map(loss, networks))
+    chosen = greedy_soup(3, loss)
+    assert chosen == (1, 0)
+    np.testing.assert_allclose(mean_weights([networks[at] for at in chosen])[0], [1.0, 1.05])
+    assert loss(chosen) < min(loss((at,)) for at in range(3))
 
 
 def test_a_soup_of_what_gets_worse_together_is_the_best_one():
-    networks = [[np.array([-1.0])], [np.array([1.0])]]
-    soup, chosen = greedy_soup(networks, lambda weights: -abs(weights[0][0] - 0.1))
-    assert chosen == [0]
-    assert soup[0].tolist() == [-1.0]
+    assert greedy_soup(2, lambda chosen: 0.9 if len(chosen) > 1 else 0.1 * chosen[0]) == (0,)
 
 
 def test_a_soup_keeps_number_types_and_wants_one_architecture():

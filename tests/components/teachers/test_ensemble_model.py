@@ -41,12 +41,12 @@ def photographs() -> np.ndarray:
     return np.stack([fit_image(each, 24, 24, 3) for each in noise])
 
 
-WEIGHTS = np.array([0.5, 0.2, 0.3])
+WEIGHTS, TEMPERATURES = np.array([0.5, 0.2, 0.3]), np.array([1.0, 0.7, 2.0])
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_the_model_says_what_the_average_of_its_members_is(members, photographs, multilabel):
-    combination = Average(WEIGHTS, multilabel)
+    combination = Average(WEIGHTS, TEMPERATURES, multilabel)
     model = build_ensemble(members, combination, (24, 24))
     matrix = resize_weights(24, 12)
     small = np.einsum("bhwc,hg,wv->bgvc", photographs.astype(np.float32), matrix, matrix)
@@ -75,7 +75,7 @@ def test_the_model_says_what_the_stack_of_its_members_is(members, photographs):
 
 
 def test_a_member_without_weight_is_not_in_the_model(members):
-    model = build_ensemble(members, Average(np.array([0.0, 1.0, 0.0]), False), (24, 24))
+    model = build_ensemble(members, Average(np.array([0.0, 1.0, 0.0]), np.ones(3), False), (24, 24))
     assert model.count_params() == members[1].count_params()
 
 
@@ -105,7 +105,7 @@ def test_nothing_that_a_member_sees_is_lost_before_it(sizes, median, expected):
 def test_every_format_takes_the_model(members, photographs, tmp_path: Path, multilabel):
     task = get_task("multilabel" if multilabel else "multiclass")
     path = tmp_path / "ensemble.keras"
-    build_ensemble(members, Average(WEIGHTS, multilabel), (24, 24)).save(path)
+    build_ensemble(members, Average(WEIGHTS, TEMPERATURES, multilabel), (24, 24)).save(path)
     model = task.decoding_model(keras.models.load_model(path, safe_mode=True), temperature=1.3)
     source = ExportSource(model, photographs, tmp_path / FORMATS["saved_model"].path)
     expected = model.predict(photographs.astype(np.float32), verbose=0)

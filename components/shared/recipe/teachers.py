@@ -1,0 +1,76 @@
+"""Whether networks are trained beside the model, to teach it or to be deployed with it."""
+
+from typing import Literal
+
+from kfp_vision.components.shared.recipe.distilled import (
+    is_ensemble_wanted,
+    why_no_distillation,
+)
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.initial_weights import (
+    PRETRAINED,
+    starts_pretrained,
+    weights_of_name,
+)
+
+__all__ = [
+    "Deployed",
+    "count_teachers",
+    "teacher_images",
+    "why_no_teachers",
+]
+
+Deployed = Literal["model", "ensemble"]
+# Beside the model, where the user wants an ensemble and says no number.
+_IN_ENSEMBLE = 2
+# Of the images of a plain training, for each network: most are larger than the model.
+_PASSES = 2.0
+
+
+def count_teachers(recipe: Recipe) -> int:
+    """Returns how many networks are trained beside the model; 0 for none.
+
+    Those of the user; else one, where a network from scratch is to be taught, or two where an
+    ensemble is to be deployed.
+
+    Args:
+        recipe: With the section `data`, and the user's architecture.
+    """
+    wanted = recipe.get("data", "teachers")
+    if wanted is not None and wanted.value:
+        return int(wanted.value)
+    if is_ensemble_wanted(recipe):
+        return _IN_ENSEMBLE
+    return 0 if why_no_distillation(recipe) or _starts_pretrained(recipe) else 1
+
+
+def _starts_pretrained(recipe: Recipe) -> bool:
+    """Returns whether the network is, or may become, one that starts from pretrained weights."""
+    architecture = recipe.get("model", "architecture")
+    if architecture is None:
+        return True
+    return starts_pretrained(recipe) or weights_of_name(architecture.value) == PRETRAINED
+
+
+def why_no_teachers(recipe: Recipe) -> str:
+    """Returns why no network is trained beside the model; empty where one is.
+
+    Args:
+        recipe: As of `count_teachers`.
+    """
+    joined = recipe.get("data", "use_validation_for_training")
+    if joined is not None and joined.value:
+        return "`use_validation_for_training` leaves no images to judge them by"
+    if count_teachers(recipe):
+        return ""
+    return why_no_distillation(recipe) or "the network starts from pretrained weights already"
+
+
+def teacher_images(recipe: Recipe, plain_images: float) -> float:
+    """Returns what the networks beside the model cost, in images that the model learns.
+
+    Args:
+        recipe: As of `count_teachers`.
+        plain_images: Of a plain training, with repetition.
+    """
+    return 0.0 if why_no_teachers(recipe) else _PASSES * count_teachers(recipe) * plain_images

@@ -1,0 +1,167 @@
+"""The members are trained one after the other, and one teacher is made of them."""
+
+import dataclasses
+import gc
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.artifacts.teachers_result import Member, TeachersResult
+from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE, TrainingResult
+from kfp_vision.components.shared.datasets.image_cache import ImageCache
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
+from kfp_vision.components.shared.runtime.progress import Progress, show_note
+from kfp_vision.components.shared.tasks import task_of
+from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.inference import compile_inference
+from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES
+from kfp_vision.components.shared.training.setup import open_split, recipe_policy
+from kfp_vision.components.teachers.ensemble_model import choose_size
+from kfp_vision.components.teachers.judges import Judges
+from kfp_vision.components.teachers.member_training import TrainedMember, train_member
+from kfp_vision.components.teachers.members import (
+    BOOSTED,
+    BOOTSTRAP,
+    PlannedMember,
+    plan_members,
+)
+from kfp_vision.components.teachers.resampling import boosting_weights, bootstrap_rows
+from kfp_vision.components.teachers.teacher import AskedMember, choose_teacher
+
+__all__ = ["Gathering"]
+
+_MODEL = "model"
+# Of boosting: few images that are wrong by their label would else be most of what a member sees.
+_SHRINKAGE = 0.5
+
+
+class Gathering:
+    """A trained model, and what other networks are trained with."""
+
+    def __init__(
+        self,
+        dataset_dir: Path,
+        info: DatasetInfo,
+        recipe: Recipe,
+        checkpoint_dir: Path,
+        seed: int,
+        cache: ImageCache | None,
+    ) -> None:
+        """Opens the images.
+
+        Args:
+            dataset_dir: Folder of the dataset.
+            info: Of the dataset.
+            recipe: Of the training of the model.
+            checkpoint_dir: Outlives a killed task.
+            seed: Of the model.
+            cache: Keeps decoded images for other stages and runs; None keeps none.
+        """
+        self._dataset_dir, self._info, self._recipe = dataset_dir, info, recipe
+        self._checkpoint_dir, self._seed, self._cache = checkpoint_dir, seed, cache
+        self._policy = recipe_policy(recipe)
+        positive = recipe.get("data", "positive_class")
+        self._task = task_of(info, positive.value if positive else None)
+
+    def gather(
+        self, trained_dir: Path, number: int, seconds: float, watch: Stopwatch
+    ) -> tuple[TeachersResult, keras.Model | None]:
+        """Returns what was seen, and the teacher; None where nothing is better than the model.
+
+        Args:
+            trained_dir: The `model` artifact.
+            number: Networks that are trained beside the model.
+            seconds: For everything; networks that are left share what is left of it.
+            watch: Of the stage.
+        """
+        model = keras.models.load_model(trained_dir / MODEL_FILE, compile=False, safe_mode=True)
+        validation = self._open("validation", self._recipe)
+        judges = Judges(
+            self._task,
+            validation.read_targets(np.arange(len(validation))),
+            self._recipe.value("data", "primary_metric"),
+        )
+        members, failed = [self._of_model(model, trained_dir, validation)], []
+        planned = plan_members(self._recipe, self._info, number, self._seed)
+        for at, each in enumerate(planned):
+            left = (seconds - watch.seconds) / (len(planned) - at)
+            try:
+                with Progress(f"train a teacher ({each.kind})"):
+                    members.append(self._train(each, model, left))
+            except TRAINING_FAILURES as error:
+                failed.append(f"{each.kind}: {str(error).splitlines()[0]}")
+                show_note(f"A teacher could not be trained. {failed[-1]}")
+            # What a training holds in memory goes before the next one begins.
+            gc.collect()
+        if len(members) == 1:
+            return TeachersResult(failed=failed, judges=len(judges)), None
+        sizes = [each.model.input_shape[1:3] for each in members]
+        size = choose_size(sizes, self._info.median_height, self._info.median_width)
+        result, teacher = choose_teacher(
+            members, judges, lambda network: _outputs(network, validation), size
+        )
+        return dataclasses.replace(result, failed=failed), teacher
+
+    def _open(self, split: str, recipe: Recipe) -> LabelledImages:
+        return open_split(self._dataset_dir, split, recipe, self._cache)
+
+    def _of_model(
+        self, model: keras.Model, trained_dir: Path, validation: LabelledImages
+    ) -> AskedMember:
+        """Returns the trained model as a member."""
+        training = read_json(TrainingResult, trained_dir / "training.json")
+        outputs, is_mixed = _outputs(model, validation), starts_pretrained(self._recipe)
+        trained = TrainedMember(model, training.images_seen, training.seconds)
+        return AskedMember(_told(_MODEL, self._recipe, trained), model, outputs, is_mixed)
+
+    def _train(self, planned: PlannedMember, model: keras.Model, seconds: float) -> AskedMember:
+        """Returns a member after its training."""
+        given = (self._dataset_dir, self._info, planned, self._policy)
+        rows = self._draw(planned, model)
+        trained = train_member(*given, rows, self._checkpoint_dir, seconds, self._cache)
+        recipe = planned.recipe
+        outputs = _outputs(trained.model, self._open("validation", recipe))
+        is_mixed = starts_pretrained(self._recipe) and all(
+            recipe.value("model", name) == self._recipe.value("model", name)
+            for name in ("architecture", "image_size")
+        )
+        return AskedMember(_told(planned.kind, recipe, trained), trained.model, outputs, is_mixed)
+
+    def _draw(self, planned: PlannedMember, model: keras.Model) -> np.ndarray | None:
+        """Returns the training images that a member sees; None for all."""
+        if planned.kind not in (BOOTSTRAP, BOOSTED):
+            return None
+        weights, number = None, self._info.splits["train"]
+        if planned.kind == BOOSTED:
+            train = self._open("train", self._recipe)
+            decided = self._task.decode(_outputs(model, train))
+            labels = train.read_targets(np.arange(number))["label"]
+            if labels.ndim == 2:
+                is_wrong, outcomes = ((decided >= 0.5) != labels).any(axis=1), 2
+            else:
+                is_wrong = decided.argmax(axis=1) != labels
+                outcomes = len(self._info.classes)
+            weights = boosting_weights(is_wrong, outcomes, _SHRINKAGE)
+        return bootstrap_rows(number, planned.seed, weights)
+
+
+def _outputs(model: keras.Model, images: LabelledImages) -> np.ndarray:
+    """Returns the raw outputs of a model for all images, [N, C]."""
+    infer = compile_inference(model)
+    return np.concatenate([infer(pixels) for pixels, _ in images.batches()])
+
+
+def _told(kind: str, recipe: Recipe, trained: TrainedMember) -> Member:
+    return Member(
+        kind,
+        recipe.value("model", "architecture"),
+        list(trained.model.input_shape[1:3]),
+        trained.model.count_params(),
+        trained.images_seen,
+        trained.seconds,
+    )

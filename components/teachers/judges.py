@@ -1,0 +1,94 @@
+"""The validation images, which judge what is made of the members.
+
+Shapes: N validation images, C classes.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from kfp_vision.components.shared.artifacts.teachers_result import Tried
+from kfp_vision.components.shared.metrics.acceptance import measure_gain
+from kfp_vision.components.shared.search.scoring import calibrated_losses
+from kfp_vision.components.shared.tasks import Task
+from kfp_vision.components.shared.tasks.calibration import calibration_gap
+from kfp_vision.components.shared.tasks.records import whole_set_metrics
+
+__all__ = ["Fit", "Judges"]
+
+# From rows to the outputs, for all images, of what was fitted on these rows: int [K] -> [N, C].
+Fit = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judges:
+    """The validation images.
+
+    Attributes:
+        task: Of the images.
+        targets: {name: [N, ...]}.
+        primary: The metric that decides.
+    """
+
+    task: Task
+    targets: Mapping[str, np.ndarray]
+    primary: str
+
+    def __len__(self) -> int:
+        """Returns N."""
+        return len(self.labels)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels int [N], or uint8 [N, C]."""
+        return self.targets["label"]
+
+    @property
+    def halves(self) -> tuple[np.ndarray, np.ndarray]:
+        """Two parts, always the same: what is fitted on one is judged by the other."""
+        order = np.random.default_rng(0).permutation(len(self))
+        return order[::2], order[1::2]
+
+    def losses(self, outputs: np.ndarray) -> np.ndarray:
+        """Returns the calibrated loss of each image in nats, [N], of raw outputs [N, C]."""
+        return calibrated_losses(self.task, self.targets, outputs, self.halves)
+
+    def held_out_losses(self, fit: Fit) -> np.ndarray:
+        """Returns the same of what is fitted: on each half, and read from the other one."""
+        losses = np.empty(len(self))
+        for fitted, read in (self.halves, self.halves[::-1]):
+            given = (self.task, self.targets, fit(fitted), (fitted, read))
+            losses[read] = calibrated_losses(*given)[read]
+        return losses
+
+    def try_ways(self, outputs: np.ndarray, ways: Mapping[str, Fit]) -> tuple[list[Tried], str]:
+        """Returns what each way gains over a model, and the name of the one that is kept, or "".
+
+        Of those whose gain clears zero it is the one that gains most.
+
+        Args:
+            outputs: Of the model, [N, C].
+            ways: By name.
+        """
+        reference, tried = self.losses(outputs), []
+        for name, fit in ways.items():
+            losses = self.held_out_losses(fit)
+            gain = measure_gain(reference[None], losses[None], len(ways))
+            tried.append(Tried(name, float(losses.mean()), gain))
+        accepted = [each for each in tried if each.gain.is_accepted]
+        best = max(accepted, key=lambda each: each.gain.value, default=None)
+        return tried, best.way if best else ""
+
+    def value(self, outputs: np.ndarray) -> float | None:
+        """Returns the metric that decides, or None where it is undefined, of outputs [N, C]."""
+        records = self.task.record(self.targets, self.task.decode(outputs))
+        return whole_set_metrics(self.task, records).get(self.primary)
+
+    def calibration_error(self, outputs: np.ndarray) -> float:
+        """Returns the gap between confidence and accuracy, in [0, 1], of outputs [N, C]."""
+        probabilities = self.task.decode(outputs)
+        if self.labels.ndim == 2:
+            return calibration_gap(probabilities.ravel(), self.labels.ravel())[0]
+        is_right = probabilities.argmax(axis=1) == self.labels
+        return calibration_gap(probabilities.max(axis=1), is_right)[0]
