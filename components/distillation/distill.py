@@ -11,6 +11,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.distillation_result import DistillationResult
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
+from kfp_vision.components.shared.artifacts.teachers_result import ENSEMBLE_FILE
 from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.distilled import why_no_distillation
@@ -25,9 +26,7 @@ from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 
-__all__ = ["TEACHER_FILE", "distill"]
-
-TEACHER_FILE = "ensemble.keras"
+__all__ = ["distill"]
 
 # With less time than this nothing is learned.
 _LEAST_SECONDS = 30.0
@@ -60,14 +59,14 @@ def distill(
         plan: Of the run; None where there is none.
     """
     watch = Stopwatch()
-    own = (STAGE_REPORT_FILE, STAGES_FILE, COST_FILE, TEACHER_FILE)
+    own = (STAGE_REPORT_FILE, STAGES_FILE, COST_FILE, ENSEMBLE_FILE)
     records = shutil.ignore_patterns(*own)
     shutil.copytree(trained_dir, output_dir, ignore=records, dirs_exist_ok=True)
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     recipe = read_recipe(trained_dir / "recipe.json")
     seconds = distillation_seconds(recipe, spent, info, plan)
     skipped = why_no_distillation(recipe)
-    teacher_path = trained_dir / TEACHER_FILE
+    teacher_path = trained_dir / ENSEMBLE_FILE
     is_own = not teacher_path.exists()
     if not skipped and is_own and recipe.value("data", "distill") != "always":
         skipped = "no teacher is better than the network itself"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kfp_vision.components.distillation.lesson import ViewTeacher
 from kfp_vision.components.distillation.student import Student
@@ -29,7 +28,7 @@ from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.inference import compile_inference
 from kfp_vision.components.shared.training.precision import set_precision
-from kfp_vision.components.shared.training.sanity import DivergenceError
+from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES
 from kfp_vision.components.shared.training.setup import (
     complete_recipe,
     open_split,
@@ -37,9 +36,6 @@ from kfp_vision.components.shared.training.setup import (
 )
 
 __all__ = ["teach"]
-
-# Of a student: the model before it is as good as it was.
-_FAILURES = (DivergenceError, MemoryError, tf.errors.ResourceExhaustedError)
 
 
 def teach(
@@ -117,7 +113,7 @@ def teach(
             seed,
         )
         taught = student.learn(asker, weights, rows, seconds, watch)
-    except _FAILURES as error:
+    except TRAINING_FAILURES as error:
         return dataclasses.replace(result, failed=str(error).splitlines()[0])
     model = taught.trainer.model
     judged = losses(model)

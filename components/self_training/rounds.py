@@ -9,7 +9,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from kfp_vision.components.self_training.arm import Arm
 from kfp_vision.components.self_training.fixmatch import FIXMATCH
@@ -29,7 +28,7 @@ from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.search.held_out import halves
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.precision import set_precision
-from kfp_vision.components.shared.training.sanity import DivergenceError
+from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES
 from kfp_vision.components.shared.training.setup import complete_recipe
 
 __all__ = ["School"]
@@ -37,8 +36,6 @@ __all__ = ["School"]
 _MAX_ROUNDS = 3
 # With fewer images left over by the filter nothing is learned; fewer validation images tell little.
 _LEAST_IMAGES, _ENOUGH_JUDGES = 32, 100
-# Of a student: the model before it is as good as it was.
-_FAILURES = (DivergenceError, MemoryError, tf.errors.ResourceExhaustedError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +215,7 @@ class School:
             began = watch.seconds
             try:
                 student, seen = self._train(lesson, arm, (until - began) / (len(arms) - place))
-            except _FAILURES as error:
+            except TRAINING_FAILURES as error:
                 failures.append(f"{arm.name}: {str(error).splitlines()[0]}")
                 continue
             losses = self._pool.losses(self._pool.hear(student), lesson.judging)

@@ -21,8 +21,9 @@ import numpy as np
 from bench_unlabelled import SETS, SIDES, accuracy, recipe
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
-from kfp_vision.components.distillation.distill import TEACHER_FILE, distill
+from kfp_vision.components.distillation.distill import distill
 from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED
+from kfp_vision.components.shared.artifacts.teachers_result import ENSEMBLE_FILE
 from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE, TrainingResult
 from kfp_vision.components.shared.recipe.document import write_recipe
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
@@ -52,7 +53,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
 
         plain = train("student", _STUDENT, "plain")
         train("teacher", DEFAULT_PRETRAINED, "teacher")
-        shutil.copyfile(folder / "teacher" / MODEL_FILE, folder / "plain" / TEACHER_FILE)
+        shutil.copyfile(folder / "teacher" / MODEL_FILE, folder / "plain" / ENSEMBLE_FILE)
         result = distill(dataset, folder / "plain", folder / "taught", checkpoints, seed)
         epochs = round((plain.images_seen + result.images_seen) / info.splits["train"])
         train("student", _STUDENT, "longer", epochs)

@@ -9,10 +9,11 @@ import keras
 import numpy as np
 import pytest
 
-from kfp_vision.components.distillation.distill import TEACHER_FILE, distill
+from kfp_vision.components.distillation.distill import distill
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.distillation_result import DistillationResult
 from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.artifacts.teachers_result import ENSEMBLE_FILE
 from kfp_vision.components.shared.augmentation.known_policies import shifts
 from kfp_vision.components.shared.datasets.labelled import open_labelled
 from kfp_vision.components.shared.recipe.budget import with_budget
@@ -55,7 +56,7 @@ def teacher(digits_dir: Path, small_model: str, tmp_path_factory: pytest.TempPat
     folder = _train(digits_dir, small_model, tmp_path_factory.mktemp("teacher"), 60)
     model = keras.models.load_model(folder / "model.keras", compile=False, safe_mode=True)
     inputs = keras.Input((32, 32, 1))
-    path = folder / TEACHER_FILE
+    path = folder / ENSEMBLE_FILE
     keras.Model(inputs, model(keras.layers.Resizing(16, 16)(inputs))).save(path)
     return path
 
@@ -72,7 +73,7 @@ def before(trained: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactor
     """The artifact of a network that has a teacher."""
     folder = tmp_path_factory.mktemp("before") / "model"
     shutil.copytree(trained, folder)
-    shutil.copyfile(teacher, folder / TEACHER_FILE)
+    shutil.copyfile(teacher, folder / ENSEMBLE_FILE)
     return folder
 
 
@@ -131,7 +132,7 @@ def test_images_without_labels_are_taught_too(taught: Path) -> None:
 def test_the_artifact_is_the_one_before_without_the_teacher(before: Path, taught: Path) -> None:
     held = {path.relative_to(before) for path in before.rglob("*") if path.is_file()}
     after = {path.relative_to(taught / "out") for path in (taught / "out").rglob("*")}
-    assert held - after == {Path(TEACHER_FILE)}
+    assert held - after == {Path(ENSEMBLE_FILE)}
     cost = read_json(StageCost, taught / "out" / COST_FILE)
     assert (cost.name, cost.images_seen) == ("distill", result_of(taught / "out").images_seen)
 
@@ -160,7 +161,7 @@ def test_a_teacher_that_knows_nothing_is_refused(
     shutil.copytree(before, tmp_path / "model")
     inputs = keras.Input((16, 16, 1))
     outputs = keras.layers.Dense(10)(keras.layers.Flatten()(inputs / 255))
-    keras.Model(inputs, outputs).save(tmp_path / "model" / TEACHER_FILE)
+    keras.Model(inputs, outputs).save(tmp_path / "model" / ENSEMBLE_FILE)
     distill(few_labels_dir, tmp_path / "model", tmp_path / "out", tmp_path / "kept", _SEED)
     assert not result_of(tmp_path / "out").is_kept
     assert are_equal(tmp_path / "out", before)
