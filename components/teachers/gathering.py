@@ -36,6 +36,8 @@ from kfp_vision.components.teachers.teacher import AskedMember, choose_teacher
 __all__ = ["Gathering"]
 
 _MODEL = "model"
+# Of the time; the rest is for what is made of the members.
+_MEMBERS_SHARE = 0.85
 # Of boosting: few images that are wrong by their label would else be most of what a member sees.
 _SHRINKAGE = 0.5
 
@@ -89,7 +91,7 @@ class Gathering:
         members, failed = [self._of_model(model, trained_dir, validation)], []
         planned = plan_members(self._recipe, self._info, number, self._seed)
         for at, each in enumerate(planned):
-            left = (seconds - watch.seconds) / (len(planned) - at)
+            left = (_MEMBERS_SHARE * seconds - watch.seconds) / (len(planned) - at)
             try:
                 with Progress(f"train a teacher ({each.kind})"):
                     members.append(self._train(each, model, left))
