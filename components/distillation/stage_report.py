@@ -24,7 +24,7 @@ def distillation_report(result: DistillationResult) -> StageReport:
             "student_loss",
             "images",
             "copies",
-            "views",
+            "pictures",
             "images_seen",
             "temperature",
             "label_share",

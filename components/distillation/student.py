@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kfp_vision.components.distillation.lesson import ViewTeacher, list_views
+from kfp_vision.components.distillation.lesson import ViewTeacher, largest_lesson
+from kfp_vision.components.distillation.pictures import PictureImages, list_pictures
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.distillation_result import TeachingTrial
 from kfp_vision.components.shared.artifacts.json_files import json_text
@@ -56,14 +57,14 @@ class Taught:
         trainer: Holds it.
         teaching: How it followed its teacher.
         trials: What chose that.
-        num_views: Views that the teacher was asked about.
+        num_pictures: Pictures that the teacher was asked about.
         images_seen: With repetition, trials included.
     """
 
     trainer: Trainer
     teaching: Teaching
     trials: list[TeachingTrial]
-    num_views: int
+    num_pictures: int
     images_seen: int
 
 
@@ -122,8 +123,7 @@ class Student:
         self._trainer.restart_average()
         batch, plain = self._settings.batch_size, self._settings.steps
         steps = math.ceil(distilled_images(plain * batch) / batch)
-        lesson = self._ask(teacher, rows, steps * batch, seconds)
-        taught = taught_images(self._source, self._train, lesson)
+        taught = self._ask(teacher, rows, steps * batch, seconds)
         order = BatchOrder(len(taught), batch, self._seed)
         pixels, targets = taught.take(order.indices(0)[0])
         pace = measure_pace(self._trainer, pixels, targets, len(self._validation))
@@ -151,22 +151,33 @@ class Student:
         )
         history = fit(run, self._settings)
         seen = history.step * batch + tried
-        return Taught(self._trainer, teaching, trials, len(lesson.rows), seen)
+        return Taught(self._trainer, teaching, trials, len(taught), seen)
 
-    def _ask(self, teacher: ViewTeacher, rows: np.ndarray, count: int, seconds: float) -> Views:
-        """Returns the lesson: at most so many views as there is time to ask about."""
-        most = teacher.largest_lesson(self._trainer.model.output_shape[-1])
-        listed = list_views(rows, min(count, most), self._seed)
+    def _ask(
+        self, teacher: ViewTeacher, rows: np.ndarray, count: int, seconds: float
+    ) -> LabelledImages:
+        """Returns the lesson: at most so many pictures as there is time to ask about."""
+        most = largest_lesson(self._trainer.model.output_shape[-1])
+        pictures = list_pictures(rows, min(count, most), self._seed)
         path = self._checkpoint_dir / "lesson.json"
         if not path.exists():
-            affordable = len(listed[0])
+            affordable = len(pictures)
             if seconds < math.inf:
-                pace_s = teacher.seconds_per_view(*listed)
+                pace_s = teacher.seconds_per_picture(pictures)
                 affordable = min(affordable, max(1, int(_TEACHER_SHARE * seconds / pace_s)))
-            write_atomically(path, json_text({"views": affordable}).encode())
-        num_views = json.loads(path.read_text())["views"]
-        images, views = (each[:num_views] for each in listed)
-        return teacher.teach(images, views, self._checkpoint_dir)
+            write_atomically(path, json_text({"pictures": affordable}).encode())
+        pictures = pictures.first(json.loads(path.read_text())["pictures"])
+        said = teacher.teach(pictures, self._checkpoint_dir)
+        views = Views(pictures.rows, pictures.views, said)
+        taught = taught_images(self._source, self._train, views)
+
+        def read(numbers: np.ndarray) -> dict[str, np.ndarray]:
+            targets = taught.read_targets(numbers)
+            # The label of a mix is not that of the image.
+            is_whole = (pictures.shares[numbers] == 1).astype(np.float32)
+            return {**targets, "is_labelled": targets["is_labelled"] * is_whole}
+
+        return PictureImages(self._source, read, pictures.rows, pictures=pictures)
 
     def _choose(
         self, taught: LabelledImages, pace: Pace, steps: int, seconds: float

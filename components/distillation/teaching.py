@@ -126,7 +126,7 @@ def teach(
         student_loss=float(judged.mean()),
         images=len(rows),
         copies=int(is_copy.sum()),
-        views=taught.num_views,
+        pictures=taught.num_pictures,
         images_seen=taught.images_seen,
         trials=taught.trials,
         temperature=taught.teaching.temperature,

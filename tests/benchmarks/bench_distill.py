@@ -63,7 +63,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
         }
         seconds = {"distill_s": result.seconds, "plain_s": plain.seconds}
         how = {"temperature": result.temperature, "label_share": result.label_share}
-        return {**measured, **how, "views": result.views, "kept": result.is_kept, **seconds}
+        return {**measured, **how, "pictures": result.pictures, "kept": result.is_kept, **seconds}
 
 
 def summary(cells: dict[str, dict[str, Any]]) -> dict[str, dict[str, list[float]]]:

@@ -36,7 +36,7 @@ class DistillationResult:
         student_loss: Of the student, the same.
         images: With and without labels, that were taught.
         copies: Images without labels that were left out: near duplicates of held-out images.
-        views: Views of these, each with what the teacher says of it.
+        pictures: Views of these, alone and mixed, each with what the teacher says of it.
         images_seen: By the student, with repetition, short trainings included.
         trials: That chose temperature and share; none where there was no time.
         temperature: T, of the student.
@@ -55,7 +55,7 @@ class DistillationResult:
     student_loss: float = 0.0
     images: int = 0
     copies: int = 0
-    views: int = 0
+    pictures: int = 0
     images_seen: int = 0
     trials: list[TeachingTrial] = dataclasses.field(default_factory=list)
     temperature: float = 0.0

@@ -123,7 +123,7 @@ def test_a_teacher_makes_the_network_better_and_leaves_its_size(
 def test_images_without_labels_are_taught_too(taught: Path) -> None:
     result = result_of(taught / "out")
     assert (result.images, result.copies) == (60 + 1000, 0)
-    assert result.views >= result.images
+    assert result.pictures >= result.images
     assert len(result.trials) == 4
     best = min(result.trials, key=lambda each: each.loss)
     assert (result.temperature, result.label_share) == (best.temperature, best.label_share)
