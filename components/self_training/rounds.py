@@ -24,6 +24,7 @@ from kfp_vision.components.shared.artifacts.self_training_result import (
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.metrics.acceptance import Gain, measure_gain
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.unlabeled import ENOUGH_JUDGES
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.search.held_out import halves
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
@@ -34,8 +35,8 @@ from kfp_vision.components.shared.training.setup import complete_recipe
 __all__ = ["School"]
 
 _MAX_ROUNDS = 3
-# With fewer images left over by the filter nothing is learned; fewer validation images tell little.
-_LEAST_IMAGES, _ENOUGH_JUDGES = 32, 100
+# With fewer images left over by the filter nothing is learned.
+_LEAST_IMAGES = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +119,7 @@ class School:
         trials: list[RoundResult] = []
         rounds: list[RoundResult] = []
         failures: list[str] = []
-        arms, is_tested = self._arms, len(self._pool.validation) >= _ENOUGH_JUDGES
+        arms, is_tested = self._arms, len(self._pool.validation) >= ENOUGH_JUDGES
         if len(first.said.filtered.rows) < _LEAST_IMAGES:
             arms = []
         elif not is_tested:

@@ -11,7 +11,11 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.self_training_result import SelfTrainingResult
-from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE, START_FILE
+from kfp_vision.components.shared.artifacts.training_result import (
+    MODEL_FILE,
+    START_FILE,
+    TrainingResult,
+)
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.document import read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.stage_times import self_training_seconds
@@ -60,7 +64,13 @@ def self_train(
     shutil.copytree(trained_dir, output_dir, ignore=records, dirs_exist_ok=True)
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     recipe = read_recipe(trained_dir / "recipe.json")
-    seconds = self_training_seconds(recipe, spent, info, plan)
+    trained = read_json(TrainingResult, trained_dir / "training.json")
+    # What its task has taken beside the stage: records begin with the process.
+    stage = read_json(StageCost, trained_dir / COST_FILE)
+    whole = sum(cost.seconds for cost in spent if cost.name == stage.name)
+    start_up_s = max(0.0, whole - stage.seconds)
+    image_s = 1 / trained.images_per_second
+    seconds = self_training_seconds(recipe, spent, info, plan, start_up_s, image_s)
     skipped = why_no_self_training(recipe, info)
     if not skipped and seconds < _LEAST_SECONDS:
         skipped = f"the budget leaves {max(0.0, seconds):.0f} s, and it takes {_LEAST_SECONDS:.0f}"

@@ -21,6 +21,7 @@ from kfp_vision.components.shared.recipe.unlabeled import (
     affordable_passes,
     fewest_passes,
     lesson_images,
+    num_lessons,
     pretraining_images,
     pretraining_passes,
     why_no_pretraining,
@@ -176,7 +177,7 @@ def _lessons(recipe: Recipe, info: DatasetInfo, plain_images: float) -> dict[str
     """Returns stage -> images over those of a plain training, of the stages that come after it."""
     lessons = {}
     if not why_no_self_training(recipe, info):
-        images = lesson_images(info.splits["unlabeled"], plain_images)
+        images = num_lessons(info) * lesson_images(info.splits["unlabeled"], plain_images)
         lessons["self_train"] = images / plain_images
     if not why_no_teachers(recipe):
         lessons["train_teachers"] = teacher_images(recipe, plain_images) / plain_images
@@ -214,20 +215,32 @@ def _pretraining(
 
 
 def distillation_seconds(
-    recipe: Recipe, spent: Sequence[StageCost], info: DatasetInfo, plan: RunPlan | None
+    recipe: Recipe,
+    spent: Sequence[StageCost],
+    info: DatasetInfo,
+    plan: RunPlan | None,
+    start_up_s: float = 0.0,
+    image_s: float = math.inf,
 ) -> float:
     """Returns what distillation may take: it ends in time for evaluation and export.
+
+    What follows is estimated as the training has estimated it, which left the rest: by what is
+    shorter, the plan or what was measured.
 
     Args:
         recipe: Of the run.
         spent: So far.
         info: Of the dataset.
         plan: Of the run; None where there is none.
+        start_up_s: Of the task that has trained; 0 where that is not known.
+        image_s: Seconds of an image in that training.
     """
     seconds = remaining_seconds(recipe, spent)
     if plan is None:
         return seconds
-    return seconds - closing_seconds(info, plan.start_up_s, _FORWARD_SHARE * plan.image_s)
+    start_up_s = min(start_up_s or math.inf, plan.start_up_s)
+    forward_s = _FORWARD_SHARE * min(image_s, plan.image_s)
+    return seconds - closing_seconds(info, start_up_s, forward_s)
 
 
 def teachers_seconds(
@@ -246,7 +259,12 @@ def teachers_seconds(
 
 
 def self_training_seconds(
-    recipe: Recipe, spent: Sequence[StageCost], info: DatasetInfo, plan: RunPlan | None
+    recipe: Recipe,
+    spent: Sequence[StageCost],
+    info: DatasetInfo,
+    plan: RunPlan | None,
+    start_up_s: float,
+    image_s: float,
 ) -> float:
     """Returns what self-training may take: it ends in time for the stages after it.
 
@@ -255,9 +273,13 @@ def self_training_seconds(
         spent: So far.
         info: Of the dataset.
         plan: Of the run; None where there is none.
+        start_up_s: As of `distillation_seconds`.
+        image_s: The same.
     """
-    seconds = teachers_seconds(recipe, spent, info, plan)
-    return seconds if plan is None else seconds - plan.stages.get("train_teachers", 0.0)
+    seconds = distillation_seconds(recipe, spent, info, plan, start_up_s, image_s)
+    if plan is None:
+        return seconds
+    return seconds - sum(plan.stages.get(name, 0.0) for name in ("train_teachers", "distill"))
 
 
 def plan_stages(

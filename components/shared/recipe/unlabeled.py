@@ -7,11 +7,13 @@ from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.initial_weights import RANDOM
 
 __all__ = [
-    "LABELLED_SHARE",
     "Arm",
+    "ENOUGH_JUDGES",
+    "LABELLED_SHARE",
     "affordable_passes",
     "fewest_passes",
     "lesson_images",
+    "num_lessons",
     "pretraining_images",
     "pretraining_passes",
     "why_no_pretraining",
@@ -19,6 +21,8 @@ __all__ = [
 ]
 
 Arm = Literal["auto", "always", "never"]
+# Fewer validation images tell little: a trial on half of the labels comes first.
+ENOUGH_JUDGES = 100
 # Of the images that a student sees, at least: those with a label are repeated.
 LABELLED_SHARE = 0.2
 # Over the images without labels, where those of the plain training are not more.
@@ -153,3 +157,8 @@ def affordable_passes(info: DatasetInfo, images: float, plain_images: float) -> 
     """
     one = pretraining_images(info, 1.0, 0.0)
     return max(0.0, images - _TRIALS * plain_images) / one
+
+
+def num_lessons(info: DatasetInfo) -> int:
+    """Returns how many students have to be trained before one is kept."""
+    return 1 if info.splits.get("validation", 0) >= ENOUGH_JUDGES else 2

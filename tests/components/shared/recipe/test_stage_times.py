@@ -1,20 +1,24 @@
 """The plan of a run keeps to its budget, and leaves out what does not fit."""
 
+import dataclasses
 import itertools
 
 import pytest
 
 from kfp_vision.components.shared.artifacts.cost import START_UP, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.stage_times import (
     SEARCH,
     affordable_images,
+    closing_seconds,
     may_cut,
     plan_stages,
     pretraining_seconds,
     search_images,
+    self_training_seconds,
 )
 
 INFO = DatasetInfo(
@@ -137,3 +141,30 @@ def test_pretraining_has_what_is_left_over_and_no_stage_is_shorter_for_it(monkey
     assert left > made.stages["pretrain"]
     later = sum(made.stages[name] for name in list(made.stages)[-4:])
     assert left + later < 3600 - made.spent_s
+
+
+def test_self_training_has_what_the_training_has_left_it_however_slow_the_plan_was():
+    recipe = with_budget(Recipe(), "fast", 12)
+    spent = [*SPENT, StageCost("train", 300.0, 1)]
+    # Made while the machine had other things to do.
+    made = RunPlan(12.0, 100.0, 0.5, 60.0, {})
+    given = (recipe, spent, INFO, made)
+    left = 12 * 60 - sum(cost.seconds for cost in spent)
+    assert self_training_seconds(*given, 0.0, 1.0) == pytest.approx(
+        left - closing_seconds(INFO, 60.0, 0.1)
+    )
+    expected = left - closing_seconds(INFO, 10.0, 0.002)
+    assert self_training_seconds(*given, 10.0, 0.01) == pytest.approx(expected)
+    assert expected > 250
+    assert self_training_seconds(recipe, spent, INFO, None, 10.0, 0.01) == left
+
+
+@pytest.mark.parametrize(("validation", "lessons"), [(99, 2), (100, 1)])
+def test_a_trial_has_its_share_of_the_plan(validation, lessons):
+    splits = {**INFO.splits, "validation": validation, "unlabeled": 8_000}
+    info = dataclasses.replace(INFO, splits=splits)
+    data = {"self_train": Setting("auto", "test")}
+    recipe = with_budget(Recipe({"data": data}), "fast", 600)
+    made = plan_stages(recipe, SPENT, info, 20_000, 1e-2, 10.0)
+    # As many images as the training a lesson.
+    assert made.stages["self_train"] == pytest.approx(lessons * made.stages["train"])
