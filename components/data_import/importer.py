@@ -160,6 +160,8 @@ def _import(
     np.save(work_dir / NEAR_DUPLICATES_FILE, smallest_rows(near[order]))
     notes += [f"{count} images {CHANGES[name]}." for name, count in staged.changes.most_common()]
     rejected = collections.Counter(row.code for row in staged.rejections)
+    if config.unlabeled_uri and not counts.get("unlabeled"):
+        notes.append("`unlabeled_uri` holds no image that can be used: none is learned.")
     notes += [f"Left out: {count} x {code}." for code, count in rejected.most_common()]
     _write_rejections(staged.rejections, work_dir / "rejected.parquet")
     sizes = np.frombuffer(staged.sizes, np.int32).reshape(-1, 2)[splits == "train"]

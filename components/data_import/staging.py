@@ -77,7 +77,8 @@ class Staged:
         signatures: 64 bytes a row.
         digests: SHA-256 of the pixels, 32 bytes a row.
         source_digests: The same before 16 bits were scaled; these do not depend on other images.
-        is_gray: Whether every image has one channel.
+        is_gray: Whether every image has one channel; like the peak, those without labels do not
+            count: they change nothing about the images with labels.
         rejections: What was left out.
         changes: Key of `decoding.CHANGES` -> number of images.
         peak: The largest value of 16-bit pixels; 0 without any.
@@ -108,9 +109,10 @@ class Staged:
         self.signatures += row.signature
         self.digests += row.sha256
         self.source_digests += row.source_sha256
-        self.is_gray = self.is_gray and row.shape[2] == 1
         self.changes.update(row.changes)
-        self.peak = max(self.peak, row.peak)
+        if row.sample.split != "unlabeled":
+            self.is_gray = self.is_gray and row.shape[2] == 1
+            self.peak = max(self.peak, row.peak)
 
 
 def stage(

@@ -152,14 +152,15 @@ class Pool:
     def refine(self, said: Said, known: np.ndarray) -> Said | None:
         """Returns what is made of what a model says: by neighbours, and by the shares of classes.
 
-        There is nothing to make of several labels an image without a graph: None.
+        There is nothing to make of several labels an image without a graph, nor where no image is
+        left: None.
 
         Args:
             said: By the model.
             known: Training images that it has learned.
         """
         has_many = self._labels.ndim == 2
-        if self._graph is None and has_many:
+        if not len(said.filtered.rows) or (self._graph is None and has_many):
             return None
         outputs = np.concatenate([said.held, said.unlabeled])
         found = activate(SHARPENING * outputs, has_many)

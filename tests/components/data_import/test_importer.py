@@ -336,3 +336,36 @@ def test_large_arrays_are_imported_in_constant_memory(tmp_path, import_into, mon
     assert sum(info.splits.values()) == 64
     # Of 64 MiB: two images a thread that wait, and some copies of those in work.
     assert held < 2**20 * (16 + 12 * (os.cpu_count() or 1))
+
+
+def test_images_without_labels_change_nothing_about_those_with_labels(tmp_path, import_into):
+    generator = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "labelled" / name).mkdir(parents=True)
+        for index in range(10):
+            # Of a camera of twelve bits.
+            pixels = generator.integers(0, 4096, (12, 12), np.uint16)
+            Image.fromarray(pixels).save(tmp_path / "labelled" / name / f"{index}.png")
+    (tmp_path / "more").mkdir()
+    Image.fromarray(generator.integers(0, 65536, (12, 12), np.uint16)).save(tmp_path / "more/1.png")
+    colours = generator.integers(0, 256, (12, 12, 3), np.uint8)
+    Image.fromarray(colours).save(tmp_path / "more/2.png")
+    plain, plain_dir = import_into(tmp_path / "labelled")
+    info, output_dir = import_into(tmp_path / "labelled", unlabeled_uri=str(tmp_path / "more"))
+    assert info.splits["unlabeled"] == 2
+    assert (info.channels, info.white_level) == (plain.channels, plain.white_level)
+    assert info.channels == 1
+    for split in ("train", "validation", "test"):
+        held = (open_split(each, split)["sha256"].to_pylist() for each in (plain_dir, output_dir))
+        assert np.array_equal(*held)
+
+
+def test_a_folder_without_images_for_those_without_labels_is_named(
+    tmp_path, save_images, import_into
+):
+    for name in ("a", "b"):
+        save_images(tmp_path / "labelled" / name, 10)
+    (tmp_path / "more").mkdir()
+    info, _ = import_into(tmp_path / "labelled", unlabeled_uri=str(tmp_path / "more"))
+    assert info.splits.get("unlabeled", 0) == 0
+    assert [note for note in info.notes if "`unlabeled_uri` holds no image" in note]

@@ -253,6 +253,21 @@ def test_copies_of_held_out_images_are_never_learned(
     assert min(learned) >= 40
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_of_nothing_but_copies_of_held_out_images_nothing_is_learned(
+    few_labels_dir: Path, trained: Path, tmp_path: Path
+) -> None:
+    dataset = tmp_path / "dataset"
+    shutil.copytree(few_labels_dir, dataset)
+    groups = np.arange(1797)
+    # Each is a near duplicate of a validation image.
+    groups[260:1260] = 60 + np.arange(1000) % 200
+    np.save(dataset / NEAR_DUPLICATES_FILE, groups)
+    result = self_train(dataset, trained, tmp_path / "out", tmp_path / "kept", _SEED)
+    assert (result.copies, result.rounds, result.failed) == (1000, [], "")
+    assert are_equal(tmp_path / "out", trained)
+
+
 @pytest.mark.parametrize(
     ("data", "minutes", "reason"),
     [

@@ -166,5 +166,6 @@ def test_a_trial_has_its_share_of_the_plan(validation, lessons):
     data = {"self_train": Setting("auto", "test")}
     recipe = with_budget(Recipe({"data": data}), "fast", 600)
     made = plan_stages(recipe, SPENT, info, 20_000, 1e-2, 10.0)
+    assert made is not None
     # As many images as the training a lesson.
     assert made.stages["self_train"] == pytest.approx(lessons * made.stages["train"])
