@@ -45,6 +45,8 @@ __all__ = [
     "trains_again",
 ]
 
+# The framework alone takes longer to start.
+_LEAST_START_S = 1.0
 # Evaluations and checkpoints of a training, over its steps.
 EVALUATION_SHARE = 1 / 6
 # Start-ups and seconds of what does not follow the number of images; fitted to runs whose start-ups
@@ -91,7 +93,12 @@ def start_up_seconds(spent: Sequence[StageCost], plan: RunPlan | None = None) ->
             machine does in one moment need not last.
     """
     own = sum(cost.seconds for cost in spent if cost.name == START_UP)
-    return own if plan is None else min(own, plan.start_up_s)
+    return own if plan is None else _shorter_start(own, plan)
+
+
+def _shorter_start(own: float, plan: RunPlan) -> float:
+    """Returns the start-up of a task or that of the plan: a later stage of a task has none."""
+    return plan.start_up_s if own < _LEAST_START_S else min(own, plan.start_up_s)
 
 
 def _closing_stages(info: DatasetInfo, start_up_s: float, forward_s: float) -> dict[str, float]:
@@ -238,7 +245,7 @@ def distillation_seconds(
     seconds = remaining_seconds(recipe, spent)
     if plan is None:
         return seconds
-    start_up_s = min(start_up_s or math.inf, plan.start_up_s)
+    start_up_s = _shorter_start(start_up_s, plan)
     forward_s = _FORWARD_SHARE * min(image_s, plan.image_s)
     return seconds - closing_seconds(info, start_up_s, forward_s)
 

@@ -19,6 +19,7 @@ from kfp_vision.components.shared.recipe.stage_times import (
     pretraining_seconds,
     search_images,
     self_training_seconds,
+    start_up_seconds,
 )
 
 INFO = DatasetInfo(
@@ -150,9 +151,12 @@ def test_self_training_has_what_the_training_has_left_it_however_slow_the_plan_w
     made = RunPlan(12.0, 100.0, 0.5, 60.0, {})
     given = (recipe, spent, INFO, made)
     left = 12 * 60 - sum(cost.seconds for cost in spent)
-    assert self_training_seconds(*given, 0.0, 1.0) == pytest.approx(
-        left - closing_seconds(INFO, 60.0, 0.1)
-    )
+    # Of a stage that is not the first of its task nothing is known.
+    for unknown in (0.0, 0.5):
+        assert self_training_seconds(*given, unknown, 1.0) == pytest.approx(
+            left - closing_seconds(INFO, 60.0, 0.1)
+        )
+        assert start_up_seconds([StageCost(START_UP, unknown, 0)], made) == 60.0
     expected = left - closing_seconds(INFO, 10.0, 0.002)
     assert self_training_seconds(*given, 10.0, 0.01) == pytest.approx(expected)
     assert expected > 250
