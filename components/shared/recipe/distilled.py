@@ -41,6 +41,9 @@ def why_no_distillation(recipe: Recipe) -> str:
         return "the network was chosen among all, and no other one could teach it"
     if starts_pretrained(recipe) or weights_of_name(architecture.value) == PRETRAINED:
         return "the network starts from pretrained weights, as its teacher would"
+    lengths = (recipe.get("training", name) for name in ("epochs", "steps"))
+    if any(each is not None and each.source == "user" for each in lengths):
+        return "the length of the training is the user's; `distill: always` adds to it"
     return ""
 
 

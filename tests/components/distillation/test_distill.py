@@ -38,7 +38,7 @@ def _train(dataset: Path, model: str, folder: Path, epochs: int) -> Path:
         "primary_metric": "accuracy",
         "positive_class": None,
         "use_validation_for_training": False,
-        "distill": "auto",
+        "distill": "always",
     }
     recipe = Recipe({"data": {name: Setting(value, "test") for name, value in values.items()}})
     # Of teacher and student: the views of the lesson are new to neither.
@@ -213,7 +213,13 @@ def test_why_nothing_was_taught_is_said_and_the_model_is_the_one_before(
 def test_nobody_teaches_where_there_is_no_teacher(
     few_labels_dir: Path, trained: Path, tmp_path: Path
 ) -> None:
-    result = distill(few_labels_dir, trained, tmp_path / "out", tmp_path / "kept", _SEED)
+    model = _changed(trained, tmp_path / "model", {"distill": "auto"})
+    result = distill(few_labels_dir, model, tmp_path / "out", tmp_path / "kept", _SEED)
+    assert "the length of the training is the user's" in result.skipped
+    sections = read_recipe(model / "recipe.json").sections
+    training = {**sections["training"], "epochs": Setting(200, "test")}
+    write_recipe(Recipe({**sections, "training": training}), model / "recipe.json")
+    result = distill(few_labels_dir, model, tmp_path / "again", tmp_path / "kept", _SEED)
     assert result.skipped == "no teacher is better than the network itself"
 
 
