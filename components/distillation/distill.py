@@ -1,35 +1,27 @@
 """The stage: the network learns from a teacher, and is replaced where that makes it better."""
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from kfp_vision.components.distillation.stage_report import distillation_report
-from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
-from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.artifacts.distillation_result import DistillationResult
-from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.teachers_result import ENSEMBLE_FILE
 from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.distilled import why_no_distillation
-from kfp_vision.components.shared.recipe.document import read_recipe
-from kfp_vision.components.shared.recipe.stage_times import distillation_seconds
-from kfp_vision.components.shared.report.records import (
-    STAGE_REPORT_FILE,
-    STAGES_FILE,
-    write_stage_report,
-)
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.later_stage import (
+    end_stage,
+    start_stage,
+    why_no_time,
+)
 
 __all__ = ["distill"]
-
-# With less time than this nothing is learned.
-_LEAST_SECONDS = 30.0
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
@@ -59,19 +51,15 @@ def distill(
         plan: Of the run; None where there is none.
     """
     watch = Stopwatch()
-    own = (STAGE_REPORT_FILE, STAGES_FILE, COST_FILE, ENSEMBLE_FILE)
-    records = shutil.ignore_patterns(*own)
-    shutil.copytree(trained_dir, output_dir, ignore=records, dirs_exist_ok=True)
-    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-    recipe = read_recipe(trained_dir / "recipe.json")
-    seconds = distillation_seconds(recipe, spent, info, plan)
+    info, recipe, seconds = start_stage(
+        "distill", dataset_dir, trained_dir, output_dir, spent, plan, without=(ENSEMBLE_FILE,)
+    )
     skipped = why_no_distillation(recipe)
     teacher_path = trained_dir / ENSEMBLE_FILE
     is_own = not teacher_path.exists()
     if not skipped and is_own and recipe.value("data", "distill") != "always":
         skipped = "no teacher is better than the network itself"
-    if not skipped and seconds < _LEAST_SECONDS:
-        skipped = f"the budget leaves {max(0.0, seconds):.0f} s, and it takes {_LEAST_SECONDS:.0f}"
+    skipped = skipped or why_no_time(seconds)
     if skipped:
         result = DistillationResult(skipped)
     else:
@@ -83,7 +71,6 @@ def distill(
         given = (dataset_dir, info, recipe, asked, model_path, checkpoint_dir)
         result = teach(*given, seed, cache, seconds, watch)
     result = dataclasses.replace(result, seconds=watch.seconds)
-    write_json(result, output_dir / "distillation.json")
-    write_stage_report(distillation_report(result), output_dir)
-    write_json(StageCost("distill", result.seconds, result.images_seen), output_dir / COST_FILE)
+    cost = StageCost("distill", result.seconds, result.images_seen)
+    end_stage(result, "distillation.json", distillation_report(result), cost, output_dir)
     return result

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from kfp_vision.components.pretraining.learner import ARMS, Learner
 from kfp_vision.components.pretraining.probes import Probe
@@ -27,21 +26,19 @@ from kfp_vision.components.shared.datasets.near_duplicates import (
 from kfp_vision.components.shared.datasets.store import class_strata
 from kfp_vision.components.shared.metrics.acceptance import measure_gain
 from kfp_vision.components.shared.recipe.document import Recipe
-from kfp_vision.components.shared.recipe.unlabeled import pretraining_passes
+from kfp_vision.components.shared.recipe.unlabeled import ENOUGH_JUDGES, pretraining_passes
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.search.held_out import halves
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.sanity import DivergenceError, MemorizationError
+from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES, MemorizationError
 from kfp_vision.components.shared.training.setup import image_shape, open_split, recipe_policy
 from kfp_vision.components.shared.training.start_weights import weights_digest
 
 __all__ = ["FAILURES", "Rivals"]
 
 # The training starts as it would have without the stage.
-FAILURES = (DivergenceError, MemorizationError, MemoryError, tf.errors.ResourceExhaustedError)
-# Fewer validation images tell little: then half of the labels judges, too.
-_ENOUGH_JUDGES = 100
+FAILURES = (*TRAINING_FAILURES, MemorizationError)
 # Images of a batch, of each two views: the losses compare them with each other.
 _MOST, _FEWEST = 256, 32
 # Of the steps of an arm: then the worse one ends.
@@ -81,7 +78,7 @@ class Rivals:
             open_split(dataset_dir, each, recipe, cache) for each in ("train", "validation")
         )
         known, judging = np.arange(len(self._train)), np.zeros(0, int)
-        if len(self._validation) < _ENOUGH_JUDGES:
+        if len(self._validation) < ENOUGH_JUDGES:
             known, judging = halves(class_strata(self._train.source.table))
         self._known = known
         self._judges = [

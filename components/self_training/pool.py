@@ -32,7 +32,7 @@ from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.runtime.code_version import code_digest
-from kfp_vision.components.shared.search.scoring import calibrated_losses
+from kfp_vision.components.shared.search.scoring import calibrated_losses, random_halves
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.tasks.calibration import activate
 from kfp_vision.components.shared.training.setup import image_shape, open_split
@@ -146,8 +146,7 @@ class Pool:
         """
         rows = np.concatenate([judging, np.arange(len(self.train), len(held))])
         targets = {"label": self._labels[rows]}
-        order = np.random.default_rng(0).permutation(len(rows))
-        return calibrated_losses(self._task, targets, held[rows], (order[::2], order[1::2]))
+        return calibrated_losses(self._task, targets, held[rows], random_halves(len(rows)))
 
     def refine(self, said: Said, known: np.ndarray) -> Said | None:
         """Returns what is made of what a model says: by neighbours, and by the shares of classes.

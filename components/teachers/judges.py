@@ -10,7 +10,7 @@ import numpy as np
 
 from kfp_vision.components.shared.artifacts.teachers_result import Tried
 from kfp_vision.components.shared.metrics.acceptance import measure_gain
-from kfp_vision.components.shared.search.scoring import calibrated_losses
+from kfp_vision.components.shared.search.scoring import calibrated_losses, random_halves
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.tasks.calibration import calibration_gap
 from kfp_vision.components.shared.tasks.records import whole_set_metrics
@@ -47,8 +47,7 @@ class Judges:
     @property
     def halves(self) -> tuple[np.ndarray, np.ndarray]:
         """Two parts, always the same: what is fitted on one is judged by the other."""
-        order = np.random.default_rng(0).permutation(len(self))
-        return order[::2], order[1::2]
+        return random_halves(len(self))
 
     def losses(self, outputs: np.ndarray) -> np.ndarray:
         """Returns the calibrated loss of each image in nats, [N], of raw outputs [N, C]."""

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from kfp_vision.components.shared.artifacts.teachers_result import Member, TeachersResult
+from kfp_vision.components.shared.recipe.unlabeled import ENOUGH_JUDGES
 from kfp_vision.components.shared.tasks.calibration import negative_log_likelihood
 from kfp_vision.components.teachers.ensemble import WAYS, Average, Stack, disagreement
 from kfp_vision.components.teachers.ensemble_model import build_ensemble
@@ -20,7 +21,7 @@ __all__ = ["AskedMember", "choose_teacher"]
 
 # With fewer validation images one way alone is tried, so that its interval need not hold for more:
 # the one that can be each member alone and the average of all.
-_ENOUGH_JUDGES, _WITH_FEW_JUDGES = 100, "greedy"
+_WITH_FEW_JUDGES = "greedy"
 # A stack has a weight for each output of a member, which takes so many images (Peduzzi, 1996).
 _STACK, _IMAGES_PER_OUTPUT = "stacking", 10
 _SOUP = "soup"
@@ -63,7 +64,7 @@ def choose_teacher(
     def by(way: str) -> Fit:
         return lambda rows: WAYS[way](outputs[:, rows], judges.labels[rows])(outputs)
 
-    are_few = len(judges) < _ENOUGH_JUDGES
+    are_few = len(judges) < ENOUGH_JUDGES
     ways = {name: by(name) for name in ((_WITH_FEW_JUDGES,) if are_few else WAYS)}
     if len(judges) < _IMAGES_PER_OUTPUT * len(members) * outputs.shape[-1]:
         ways.pop(_STACK, None)

@@ -1,13 +1,10 @@
 """The stage: trains networks beside the model, and makes one teacher of them where it is better."""
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
-from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
-from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.teachers_result import ENSEMBLE_FILE, TeachersResult
 from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE
@@ -16,25 +13,20 @@ from kfp_vision.components.shared.recipe.distilled import is_ensemble_wanted
 from kfp_vision.components.shared.recipe.document import (
     Recipe,
     Setting,
-    read_recipe,
     write_recipe,
 )
-from kfp_vision.components.shared.recipe.stage_times import teachers_seconds
 from kfp_vision.components.shared.recipe.teachers import count_teachers, why_no_teachers
-from kfp_vision.components.shared.report.records import (
-    STAGE_REPORT_FILE,
-    STAGES_FILE,
-    write_stage_report,
-)
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.later_stage import (
+    end_stage,
+    start_stage,
+    why_no_time,
+)
 from kfp_vision.components.teachers.stage_report import teachers_report
 
 __all__ = ["train_teachers"]
-
-# With less time than this nothing is learned.
-_LEAST_SECONDS = 30.0
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
@@ -64,14 +56,10 @@ def train_teachers(
         plan: Of the run; None where there is none.
     """
     watch = Stopwatch()
-    records = shutil.ignore_patterns(STAGE_REPORT_FILE, STAGES_FILE, COST_FILE)
-    shutil.copytree(trained_dir, output_dir, ignore=records, dirs_exist_ok=True)
-    info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-    recipe = read_recipe(trained_dir / "recipe.json")
-    seconds = teachers_seconds(recipe, spent, info, plan)
-    skipped = why_no_teachers(recipe)
-    if not skipped and seconds < _LEAST_SECONDS:
-        skipped = f"the budget leaves {max(0.0, seconds):.0f} s, and it takes {_LEAST_SECONDS:.0f}"
+    info, recipe, seconds = start_stage(
+        "train_teachers", dataset_dir, trained_dir, output_dir, spent, plan
+    )
+    skipped = why_no_teachers(recipe) or why_no_time(seconds)
     result = TeachersResult(skipped)
     if not skipped:
         # Imported here: where nothing is learned the framework need not start.
@@ -86,10 +74,9 @@ def train_teachers(
     if is_ensemble_wanted(recipe):
         write_recipe(_with_deployed(recipe, result), output_dir / "recipe.json")
     result = dataclasses.replace(result, seconds=watch.seconds)
-    write_json(result, output_dir / "teachers.json")
-    write_stage_report(teachers_report(result), output_dir)
     seen = sum(each.images_seen for each in result.members[1:])
-    write_json(StageCost("train_teachers", result.seconds, seen), output_dir / COST_FILE)
+    cost = StageCost("train_teachers", result.seconds, seen)
+    end_stage(result, "teachers.json", teachers_report(result), cost, output_dir)
     return result
 
 

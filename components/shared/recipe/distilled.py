@@ -1,11 +1,7 @@
 """Whether a network is taught by another one, and how many images that takes."""
 
 from kfp_vision.components.shared.recipe.document import Recipe
-from kfp_vision.components.shared.recipe.initial_weights import (
-    PRETRAINED,
-    starts_pretrained,
-    weights_of_name,
-)
+from kfp_vision.components.shared.recipe.initial_weights import may_start_pretrained
 
 __all__ = ["distilled_images", "is_ensemble_wanted", "why_no_distillation"]
 
@@ -39,7 +35,7 @@ def why_no_distillation(recipe: Recipe) -> str:
     architecture = recipe.get("model", "architecture")
     if architecture is None or architecture.source != "user":
         return "the network was chosen among all, and no other one could teach it"
-    if starts_pretrained(recipe) or weights_of_name(architecture.value) == PRETRAINED:
+    if may_start_pretrained(recipe):
         return "the network starts from pretrained weights, as its teacher would"
     lengths = (recipe.get("training", name) for name in ("epochs", "steps"))
     if any(each is not None and each.source == "user" for each in lengths):

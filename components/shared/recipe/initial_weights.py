@@ -13,6 +13,7 @@ __all__ = [
     "START_WEIGHTS",
     "check_initial_weights",
     "default_initial_weights",
+    "may_start_pretrained",
     "starts_pretrained",
     "weights_of_name",
     "without_start",
@@ -27,6 +28,14 @@ def starts_pretrained(recipe: Recipe) -> bool:
     """Returns whether the network of a recipe is trained as one with pretrained weights."""
     setting = recipe.get("model", "initial_weights")
     return setting is not None and setting.value == PRETRAINED
+
+
+def may_start_pretrained(recipe: Recipe) -> bool:
+    """Returns whether the network is, or may become, one with pretrained weights."""
+    architecture = recipe.get("model", "architecture")
+    if architecture is None:
+        return True
+    return starts_pretrained(recipe) or weights_of_name(architecture.value) == PRETRAINED
 
 
 def weights_of_name(architecture: str) -> str:

@@ -16,7 +16,11 @@ from kfp_vision.components.shared.recipe.budget import remaining_seconds
 from kfp_vision.components.shared.recipe.distilled import distilled_images, why_no_distillation
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
-from kfp_vision.components.shared.recipe.teachers import teacher_images, why_no_teachers
+from kfp_vision.components.shared.recipe.teachers import (
+    teacher_images,
+    wants_teachers,
+    why_no_teachers,
+)
 from kfp_vision.components.shared.recipe.unlabeled import (
     affordable_passes,
     fewest_passes,
@@ -33,14 +37,12 @@ __all__ = [
     "SEARCH",
     "affordable_images",
     "closing_seconds",
-    "distillation_seconds",
+    "later_seconds",
     "may_cut",
     "plan_stages",
     "pretraining_seconds",
     "search_images",
-    "self_training_seconds",
     "start_up_seconds",
-    "teachers_seconds",
     "training_share",
     "trains_again",
 ]
@@ -78,6 +80,7 @@ _LEARNING = {
     "search_trials": _Learning(2.0, 0.4),
 }
 _BEFORE_TRAINING = ("choose_network", *_LEARNING, "pretrain")
+_AFTER_TRAINING = ("self_train", "train_teachers", "distill")
 # Of what remains when it begins, at most.
 _CHOICE_SHARE, _LONGEST_CHOICE_S = 0.25, 300.0
 # A fraction of a search is no search.
@@ -221,20 +224,22 @@ def _pretraining(
     return pretraining_images(info, min(most, passes), plain_images)
 
 
-def distillation_seconds(
+def later_seconds(
+    stage: str,
     recipe: Recipe,
     spent: Sequence[StageCost],
     info: DatasetInfo,
     plan: RunPlan | None,
-    start_up_s: float = 0.0,
-    image_s: float = math.inf,
+    start_up_s: float,
+    image_s: float,
 ) -> float:
-    """Returns what distillation may take: it ends in time for evaluation and export.
+    """Returns what a stage after the training may take: it ends in time for those after it.
 
     What follows is estimated as the training has estimated it, which left the rest: by what is
     shorter, the plan or what was measured.
 
     Args:
+        stage: One of `self_train`, `train_teachers`, `distill`.
         recipe: Of the run.
         spent: So far.
         info: Of the dataset.
@@ -245,48 +250,10 @@ def distillation_seconds(
     seconds = remaining_seconds(recipe, spent)
     if plan is None:
         return seconds
-    start_up_s = _shorter_start(start_up_s, plan)
+    later = _AFTER_TRAINING[_AFTER_TRAINING.index(stage) + 1 :]
     forward_s = _FORWARD_SHARE * min(image_s, plan.image_s)
-    return seconds - closing_seconds(info, start_up_s, forward_s)
-
-
-def teachers_seconds(
-    recipe: Recipe, spent: Sequence[StageCost], info: DatasetInfo, plan: RunPlan | None
-) -> float:
-    """Returns what teachers may take: they end in time for the stages after them.
-
-    Args:
-        recipe: Of the run.
-        spent: So far.
-        info: Of the dataset.
-        plan: Of the run; None where there is none.
-    """
-    seconds = distillation_seconds(recipe, spent, info, plan)
-    return seconds if plan is None else seconds - plan.stages.get("distill", 0.0)
-
-
-def self_training_seconds(
-    recipe: Recipe,
-    spent: Sequence[StageCost],
-    info: DatasetInfo,
-    plan: RunPlan | None,
-    start_up_s: float,
-    image_s: float,
-) -> float:
-    """Returns what self-training may take: it ends in time for the stages after it.
-
-    Args:
-        recipe: Of the run.
-        spent: So far.
-        info: Of the dataset.
-        plan: Of the run; None where there is none.
-        start_up_s: As of `distillation_seconds`.
-        image_s: The same.
-    """
-    seconds = distillation_seconds(recipe, spent, info, plan, start_up_s, image_s)
-    if plan is None:
-        return seconds
-    return seconds - sum(plan.stages.get(name, 0.0) for name in ("train_teachers", "distill"))
+    closing = closing_seconds(info, _shorter_start(start_up_s, plan), forward_s)
+    return seconds - closing - sum(plan.stages.get(name, 0.0) for name in later)
 
 
 def plan_stages(
@@ -304,7 +271,8 @@ def plan_stages(
     The training has what the closing stages leave or what it needs, and at least two thirds of the
     former where the budget may cut it. Probe and search have the rest, each its share of a plain
     training at most; where the rest is not enough for their start, they are left out. The training
-    shares its time with what comes after it: images without labels, teachers, what they teach.
+    shares its time with what comes after it: images without labels, teachers, what they teach; with
+    teachers that `auto` suggests only where there is time for all.
     Pretraining has what is left over.
 
     Args:
@@ -332,6 +300,11 @@ def plan_stages(
     lessons = _lessons(recipe, info, plain_images)
     needed = _refit(recipe, info) + sum(lessons.values())
     training = _TRAIN_STARTS * start_up_s + needed * plain
+    if may_cut(recipe) and training > room and not wants_teachers(recipe):
+        # A training that time cuts is not cut again for a teacher that nobody has asked for.
+        lessons = {name: each for name, each in lessons.items() if name == "self_train"}
+        needed = _refit(recipe, info) + sum(lessons.values())
+        training = _TRAIN_STARTS * start_up_s + needed * plain
     rest = max(room - training, room / 3 if may_cut(recipe) else 0.0)
     # Of both, without their starts.
     learned = (recipe.value(budget.SECTION, "cost_multiple") - 1) * plain

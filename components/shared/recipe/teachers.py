@@ -7,16 +7,13 @@ from kfp_vision.components.shared.recipe.distilled import (
     why_no_distillation,
 )
 from kfp_vision.components.shared.recipe.document import Recipe
-from kfp_vision.components.shared.recipe.initial_weights import (
-    PRETRAINED,
-    starts_pretrained,
-    weights_of_name,
-)
+from kfp_vision.components.shared.recipe.initial_weights import may_start_pretrained
 
 __all__ = [
     "Deployed",
     "count_teachers",
     "teacher_images",
+    "wants_teachers",
     "why_no_teachers",
 ]
 
@@ -41,15 +38,20 @@ def count_teachers(recipe: Recipe) -> int:
         return int(wanted.value)
     if is_ensemble_wanted(recipe):
         return _IN_ENSEMBLE
-    return 0 if why_no_distillation(recipe) or _starts_pretrained(recipe) else 1
+    return 0 if why_no_distillation(recipe) or may_start_pretrained(recipe) else 1
 
 
-def _starts_pretrained(recipe: Recipe) -> bool:
-    """Returns whether the network is, or may become, one that starts from pretrained weights."""
-    architecture = recipe.get("model", "architecture")
-    if architecture is None:
-        return True
-    return starts_pretrained(recipe) or weights_of_name(architecture.value) == PRETRAINED
+def wants_teachers(recipe: Recipe) -> bool:
+    """Returns whether the user has asked for teachers, or for what they are needed for.
+
+    Args:
+        recipe: With the section `data`.
+    """
+    asked = {"distill": "always", "deploy": "ensemble"}
+    held = {name: recipe.get("data", name) for name in (*asked, "teachers")}
+    values = {name: setting.value for name, setting in held.items() if setting is not None}
+    is_asked = any(values.get(name) == value for name, value in asked.items())
+    return is_asked or bool(values.get("teachers"))
 
 
 def why_no_teachers(recipe: Recipe) -> str:

@@ -13,7 +13,7 @@ from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.metrics.temperature import best_temperature
 from kfp_vision.components.shared.tasks import Task
 
-__all__ = ["calibrated_losses", "held_out_losses"]
+__all__ = ["calibrated_losses", "held_out_losses", "random_halves"]
 
 
 def calibrated_losses(
@@ -49,6 +49,12 @@ def calibrated_losses(
     return losses
 
 
+def random_halves(num_images: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns rows of two halves of the images, always the same."""
+    order = np.random.default_rng(0).permutation(num_images)
+    return order[::2], order[1::2]
+
+
 def held_out_losses(
     task: Task,
     ask: Callable[[np.ndarray], np.ndarray],
@@ -67,5 +73,5 @@ def held_out_losses(
             outputs += [ask(pixels) for pixels, _ in images.batches(rows)]
             targets.append(images.read_targets(rows))
     joined = {name: np.concatenate([each[name] for each in targets]) for name in targets[0]}
-    order = np.random.default_rng(0).permutation(sum(map(len, outputs)))
-    return calibrated_losses(task, joined, np.concatenate(outputs), (order[::2], order[1::2]))
+    said = np.concatenate(outputs)
+    return calibrated_losses(task, joined, said, random_halves(len(said)))

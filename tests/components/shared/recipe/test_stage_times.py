@@ -14,11 +14,11 @@ from kfp_vision.components.shared.recipe.stage_times import (
     SEARCH,
     affordable_images,
     closing_seconds,
+    later_seconds,
     may_cut,
     plan_stages,
     pretraining_seconds,
     search_images,
-    self_training_seconds,
     start_up_seconds,
 )
 
@@ -153,14 +153,44 @@ def test_self_training_has_what_the_training_has_left_it_however_slow_the_plan_w
     left = 12 * 60 - sum(cost.seconds for cost in spent)
     # Of a stage that is not the first of its task nothing is known.
     for unknown in (0.0, 0.5):
-        assert self_training_seconds(*given, unknown, 1.0) == pytest.approx(
+        assert later_seconds("self_train", *given, unknown, 1.0) == pytest.approx(
             left - closing_seconds(INFO, 60.0, 0.1)
         )
         assert start_up_seconds([StageCost(START_UP, unknown, 0)], made) == 60.0
     expected = left - closing_seconds(INFO, 10.0, 0.002)
-    assert self_training_seconds(*given, 10.0, 0.01) == pytest.approx(expected)
+    assert later_seconds("self_train", *given, 10.0, 0.01) == pytest.approx(expected)
     assert expected > 250
-    assert self_training_seconds(recipe, spent, INFO, None, 10.0, 0.01) == left
+    assert later_seconds("self_train", recipe, spent, INFO, None, 10.0, 0.01) == left
+
+
+def test_a_stage_after_the_training_leaves_the_later_ones_their_time():
+    recipe = with_budget(Recipe(), "fast", 12)
+    stages = {"train": 90.0, "self_train": 50.0, "train_teachers": 70.0, "distill": 40.0}
+    made = RunPlan(12.0, 100.0, 0.01, 10.0, stages)
+    self_train, teachers, distill = (
+        later_seconds(name, recipe, SPENT, INFO, made, 10.0, 0.01)
+        for name in ("self_train", "train_teachers", "distill")
+    )
+    assert distill - teachers == pytest.approx(40.0)
+    assert teachers - self_train == pytest.approx(70.0)
+
+
+def test_a_training_that_time_cuts_is_not_cut_again_for_a_teacher_nobody_wants():
+    users = {"architecture": Setting("separable", "test", source="user")}
+    wishes = {
+        wish: Recipe({"data": {"distill": Setting(wish, "test")}, "model": users})
+        for wish in ("auto", "always", "never")
+    }
+    short, long = (
+        {wish: plan(minutes, 1e-3, recipe).stages for wish, recipe in wishes.items()}
+        for minutes in (2, 60)
+    )
+    assert short["auto"] == short["never"]
+    assert short["always"]["train"] < short["never"]["train"]
+    # With time for all nothing is cut.
+    assert long["auto"] == long["always"]
+    assert long["auto"]["distill"] > 0
+    assert long["auto"]["train"] >= 0.9 * long["never"]["train"] - 20.0
 
 
 @pytest.mark.parametrize(("validation", "lessons"), [(99, 2), (100, 1)])
