@@ -98,9 +98,9 @@ def _why_too_short(recipe: Recipe, info: DatasetInfo, seconds: float, plan: RunP
     if passes >= fewest:
         return ""
     return (
-        f"there is time for {passes:.1f} passes over the images, and fewer than {fewest:.0f} were "
-        "worse than none where that was measured; `max_minutes` gives it more, `pretrain: always` "
-        "tries it"
+        f"there is time for {passes:.1f} passes over the images, and `auto` wants {fewest:.0f}: "
+        "features that are half learned are no better start; `max_minutes` gives it more, "
+        "`pretrain: always` tries it"
     )
 
 

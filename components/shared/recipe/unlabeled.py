@@ -33,7 +33,7 @@ _LEAST_SHARE = 0.5
 _LEAST_MULTIPLE = 4
 # Of pretraining: so many images, each in two views, within these passes over them.
 _PRETRAINED, _MOST_PASSES, _FEWEST_PASSES = 400_000, 50, 2
-# Of these, `auto` wants so much: a short one is worse than none, as the card says.
+# Of these, `auto` wants so much. Not measured: the card says what would tell.
 _LEAST_LENGTH = 0.8
 # Both losses go a third of the way, one of them all of it; two trainings of labels then decide.
 _ARMS, _VIEWS, _TRIALS = 4 / 3, 2, 2
