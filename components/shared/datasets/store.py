@@ -24,6 +24,7 @@ __all__ = [
     "encode_raw",
     "iterate_images",
     "label_arrays",
+    "list_arrays",
     "open_split",
     "read_batches",
     "write_thin_split",
@@ -181,16 +182,24 @@ def iterate_images(table: pa.Table, indices: Iterable[int]) -> Iterator[np.ndarr
 
 
 def label_arrays(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the labels of all rows one after the other, int32 [L], and where those of each start.
+    """Returns `list_arrays` of the labels: int32 [L], and int64 [N + 1].
 
-    The starts are int64 [N + 1]: row n has `labels[starts[n]:starts[n + 1]]`, none where the image
-    is unlabelled.
+    An unlabelled image has none.
     """
-    lengths, labels = [np.zeros(1, np.int64)], [np.empty(0, np.int32)]
-    for chunk in table["labels"].iterchunks():
+    return list_arrays(table["labels"])
+
+
+def list_arrays(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what the lists of all rows hold, [L], and where those of each start.
+
+    The starts are int64 [N + 1]: row n has `values[starts[n]:starts[n + 1]]`.
+    """
+    dtype = column.type.value_type.to_pandas_dtype()
+    lengths, values = [np.zeros(1, np.int64)], [np.empty(0, dtype)]
+    for chunk in column.iterchunks():
         lengths.append(np.diff(chunk.offsets.to_numpy()).astype(np.int64))
-        labels.append(chunk.flatten().to_numpy(zero_copy_only=False))
-    return np.concatenate(labels), np.cumsum(np.concatenate(lengths))
+        values.append(chunk.flatten().to_numpy(zero_copy_only=False))
+    return np.concatenate(values), np.cumsum(np.concatenate(lengths))
 
 
 def class_strata(table: pa.Table) -> np.ndarray:
