@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Downloads in parallel: minutes less than pip, which stays the fallback.
 UV := 0.13.9
+# Importing TensorFlow takes twice as long where Python keeps no bytecode, in every process of a run.
+unexport PYTHONDONTWRITEBYTECODE
 DEMO ?= out/fashion-mnist
 DEMO_DATA := data/fashion-mnist
 # The first of these that is 3.11 to 3.13; `make PYTHON=/path/to/python` chooses another.
