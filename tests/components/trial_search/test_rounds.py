@@ -46,8 +46,10 @@ _PLAN = SearchPlan(_CHECKPOINT, 64, 16, 0.01, 64, 800, 800, 64, 400, 400, 22, 9)
 _Loss = Callable[[Candidate, int, str], tuple[float, ...]]
 
 
-def _search(loss: _Loss, num_trials: int = 22, num_confirmed: int = 9) -> list[Trial]:
-    """Runs all rounds; between two of them the trials travel as JSON."""
+def _search(
+    loss: _Loss, num_trials: int = 22, num_confirmed: int = 9, travel: bool = True
+) -> list[Trial]:
+    """Runs all rounds; between two of them the trials `travel` as JSON."""
     plan = dataclasses.replace(_PLAN, num_trials=num_trials, num_confirmed=num_confirmed)
     done: list[Trial] = []
     while missing := next_trials(done, _SPACE, plan, seed=7):
@@ -62,7 +64,7 @@ def _search(loss: _Loss, num_trials: int = 22, num_confirmed: int = 9) -> list[T
             else dataclasses.replace(each, error="not finite")
             for each in ended
         ]
-        done = merge_trials([json_text(done), json_text(failed)])
+        done = merge_trials([json_text(done), json_text(failed)]) if travel else [*done, *failed]
     return done
 
 
@@ -262,7 +264,7 @@ def _accepts(
         values = values + rest * generator.normal(size=8) - gain * (candidate != BASELINE)
         return tuple(values.tolist())
 
-    found = confirm(_search(loss, num_confirmed=num_confirmed))
+    found = confirm(_search(loss, num_confirmed=num_confirmed, travel=False))
     return found is not None and found.accepted
 
 
@@ -275,7 +277,7 @@ _SCATTERS = [
 ]
 
 
-@pytest.mark.parametrize("num_confirmed", [4, 6, 9])
+@pytest.mark.parametrize("num_confirmed", [4, 9])
 @pytest.mark.parametrize("scatter", _SCATTERS)
 def test_of_searches_without_a_gain_at_most_a_twentieth_accepts_one(
     num_confirmed: int, scatter: tuple[float, float, float]
@@ -283,14 +285,14 @@ def test_of_searches_without_a_gain_at_most_a_twentieth_accepts_one(
     assert sum(_accepts(draw, num_confirmed, scatter, 0.0) for draw in range(200)) <= 10
 
 
-@pytest.mark.parametrize("num_confirmed", [4, 6, 9])
+@pytest.mark.parametrize("num_confirmed", [4, 9])
 def test_a_clear_gain_is_accepted_almost_always(num_confirmed: int) -> None:
     scatter = (0.05, 0.02, 0.03)
-    assert sum(_accepts(draw, num_confirmed, scatter, 0.15) for draw in range(100)) >= 90
+    assert sum(_accepts(draw, num_confirmed, scatter, 0.15) for draw in range(50)) >= 45
 
 
 def test_harm_is_never_accepted() -> None:
-    assert not any(_accepts(draw, 9, (0.05, 0.02, 0.03), -0.05) for draw in range(100))
+    assert not any(_accepts(draw, 9, (0.05, 0.02, 0.03), -0.05) for draw in range(50))
 
 
 def test_candidates_are_equal_after_a_trip_through_json() -> None:
