@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from pathlib import Path
 
 import pytest
 from strict_backend import Backend
@@ -33,7 +34,39 @@ def backend(s3, digits_folder, tmp_path) -> Backend:
     return Backend(tmp_path / "disks", s3, secret)
 
 
-def test_every_stage_passes_and_the_results_can_be_read_back(backend, package, tmp_path):
+def run(backend, package, architecture, epochs):
+    """Runs all stages; returns the logs of the training."""
+    root = backend.root_uri
+    backend.run(
+        package,
+        {
+            "dataset_uri": f"{root}/digits",
+            "output_uri": f"{root}/out",
+            "checkpoint_uri": f"{root}/checkpoints",
+            "architecture": architecture,
+            "epochs": epochs,
+            "learn_batch_size": False,
+            # The rounds of several workers, without a trial in them.
+            "search_augmentation": False,
+        },
+    )
+    names = {re.sub(r"^\d+-|-\d+$", "", name).replace("-", "_") for name in backend.logs}
+    assert names == set(STAGES) - {"search_policy", "decide_retraining"}
+    return [log for name, log in backend.logs.items() if "train-model" in name]
+
+
+def test_every_stage_passes_and_the_results_can_be_read_back(
+    backend, package, small_model, tmp_path
+):
+    upload(Path(small_model), f"{backend.root_uri}/small.keras")
+    (_,) = run(backend, package, f"{backend.root_uri}/small.keras", epochs=40)
+    check_results(backend.root_uri, tmp_path / "out")
+
+
+# In small: `test_a_killed_task_is_tried_again_with_an_empty_disk`, and the training that is killed
+# and resumed in test_train.py.
+@pytest.mark.slow
+def test_a_killed_training_goes_on_in_another_container(backend, package, tmp_path):
     root = backend.root_uri
 
     def is_under_way(log):
@@ -43,23 +76,9 @@ def test_every_stage_passes_and_the_results_can_be_read_back(backend, package, t
         return any(int(number[1]) >= 3 for number in numbers if number)
 
     backend.preempt["train-model"] = is_under_way
-    backend.run(
-        package,
-        {
-            "dataset_uri": f"{root}/digits",
-            "output_uri": f"{root}/out",
-            "checkpoint_uri": f"{root}/checkpoints",
-            "architecture": "separable",
-            "epochs": 200,
-            "learn_batch_size": False,
-            # The rounds of several workers, without a trial in them.
-            "search_augmentation": False,
-        },
-    )
-    names = {re.sub(r"^\d+-|-\d+$", "", name).replace("-", "_") for name in backend.logs}
-    assert names == set(STAGES) - {"search_policy", "decide_retraining"}
+    logs = run(backend, package, "separable", epochs=200)
     check_results(root, tmp_path / "out")
-    check_training_went_on([log for name, log in backend.logs.items() if "train-model" in name])
+    check_training_went_on(logs)
 
 
 def check_results(root, out):
