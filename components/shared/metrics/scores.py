@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 __all__ = [
     "classification_metrics",
+    "mean_of_defined",
     "multilabel_metrics",
     "of_whole_set",
     "ranking_metrics",
@@ -52,9 +53,9 @@ def classification_metrics(
     auroc, average_precision = zip(*ranking, strict=True)
     return {
         "accuracy": correct_of_class.sum(axis=0) / num_images,
-        "balanced_accuracy": _mean_of_defined(_divide(correct_of_class, images_of_class)),
-        "auroc": _mean_of_defined(np.stack(auroc)),
-        "average_precision": _mean_of_defined(np.stack(average_precision)),
+        "balanced_accuracy": mean_of_defined(_divide(correct_of_class, images_of_class)),
+        "auroc": mean_of_defined(np.stack(auroc)),
+        "average_precision": mean_of_defined(np.stack(average_precision)),
         "ece": np.abs(gaps).sum(axis=0) / num_images,
     }
 
@@ -75,9 +76,9 @@ def multilabel_metrics(
         for c in range(labels.shape[1])
     ]
     return {
-        "mean_average_precision": _mean_of_defined(np.stack(average_precision)),
+        "mean_average_precision": mean_of_defined(np.stack(average_precision)),
         "micro_f1": _divide(2 * hits.sum(axis=0), marked.sum(axis=0)),
-        "macro_f1": _mean_of_defined(np.where(positives > 0, _divide(2 * hits, marked), np.nan)),
+        "macro_f1": mean_of_defined(np.where(positives > 0, _divide(2 * hits, marked), np.nan)),
     }
 
 
@@ -138,7 +139,7 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
         return np.where(denominator > 0, numerator / denominator, np.nan)
 
 
-def _mean_of_defined(values: np.ndarray) -> np.ndarray:
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
     """Returns the mean over classes of [C, R], leaving out NaN."""
     defined = np.isfinite(values)
     return _divide(np.where(defined, values, 0).sum(axis=0), defined.sum(axis=0))
