@@ -102,27 +102,24 @@ def box_similarities(boxes: np.ndarray, truth: np.ndarray, crowd: np.ndarray) ->
 
 
 def match_objects(
-    similarities: np.ndarray, found: Detections, truth: TrueObjects, num_classes: int
+    similarities: np.ndarray, found: Detections, truth: TrueObjects
 ) -> dict[str, np.ndarray]:
     """Returns what the metrics need to know of an image.
 
     `score` float32 [D] and `class` int32 [D] of the detections, by falling score, -1 for those that
-    are not counted; `outcome` int8 [D, A, T]: 1 right, 0 wrong, -1 neither; `positives` int32
-    [C, A], the true objects that are to be found.
+    are not counted; `outcome` int8 [D, A, T]: 1 right, 0 wrong, -1 neither; `true_class` int32 [G]
+    and `wanted` bool [G, A]: which of the true objects are to be found.
 
     Args:
         similarities: [D, G]; those of different classes are not looked at.
         found: By the model.
-        truth: In the image.
-        num_classes: C.
+        truth: In the image. Classes below 0 are no objects.
     """
     order = np.argsort(-found.scores, kind="stable")
     classes = np.full(len(order), -1, np.int32)
     outcome = np.zeros((len(order), len(AREAS), len(THRESHOLDS)), np.int8)
     outside = _outside(found.areas[order])
     is_ignored = _outside(truth.areas) | (truth.crowd | truth.ignored)[:, None]
-    positives = np.zeros((num_classes, len(AREAS)), np.int32)
-    np.add.at(positives, truth.classes, ~is_ignored)
     for number in np.unique(found.classes[found.classes >= 0]):
         places = np.flatnonzero(found.classes[order] == number)[:MAX_DETECTIONS]
         objects = np.flatnonzero(truth.classes == number)
@@ -133,7 +130,8 @@ def match_objects(
         "score": found.scores[order].astype(np.float32),
         "class": classes,
         "outcome": outcome,
-        "positives": positives,
+        "true_class": truth.classes.astype(np.int32),
+        "wanted": ~is_ignored & (truth.classes >= 0)[:, None],
     }
 
 
@@ -173,7 +171,9 @@ def _match(
     return outcome
 
 
-def class_precisions(records: Mapping[str, np.ndarray], counts: np.ndarray) -> np.ndarray:
+def class_precisions(
+    records: Mapping[str, np.ndarray], counts: np.ndarray, num_classes: int
+) -> np.ndarray:
     """Returns the average precisions [C, A, T, R], NaN of classes without an object in the range.
 
     Precision is the largest one at the same or a higher recall, averaged over 101 recalls.
@@ -181,11 +181,14 @@ def class_precisions(records: Mapping[str, np.ndarray], counts: np.ndarray) -> n
     Args:
         records: Of `match_objects`, one after the other: [N, D] and so on.
         counts: [N, R], how often an image is in a resample.
+        num_classes: C.
     """
-    positives = np.einsum("nca,nr->car", records["positives"], counts, dtype=np.float64)
-    shape = (*positives.shape[:2], len(THRESHOLDS), positives.shape[2])
-    result = np.zeros(shape)
-    for number in range(len(positives)):
+    shape = (num_classes, len(AREAS), len(THRESHOLDS), counts.shape[1])
+    result, positives = np.zeros(shape), np.zeros((num_classes, len(AREAS), counts.shape[1]))
+    for number in range(num_classes):
+        is_class = records["true_class"] == number
+        wanted_of_image = (is_class[..., None] & records["wanted"]).sum(axis=1)
+        positives[number] = wanted_of_image.T.astype(np.float64) @ counts
         images, places = np.nonzero(records["class"] == number)
         order = np.argsort(-records["score"][images, places], kind="stable")
         images, places = images[order], places[order]

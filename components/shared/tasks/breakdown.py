@@ -11,9 +11,9 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from kfp_vision.components.shared.metrics.scores import ranking_metrics
 
-__all__ = ["class_rows", "confusion_counts", "ranking_curves"]
+__all__ = ["MAX_CURVES", "class_rows", "confusion_counts", "ranking_curves", "thin_curve"]
 
-_MAX_CURVES = 20
+MAX_CURVES = 20
 _MAX_POINTS = 200
 
 
@@ -69,21 +69,21 @@ def ranking_curves(
         probabilities: [N, C].
     """
     defined = [index for index in columns if rows[index]["auroc"] is not None]
-    weakest = sorted(defined, key=lambda index: rows[index]["average_precision"])[:_MAX_CURVES]
+    weakest = sorted(defined, key=lambda index: rows[index]["average_precision"])[:MAX_CURVES]
     roc, precision_recall = {}, {}
     for index in sorted(weakest):
         truth, scores = present[:, index], probabilities[:, index]
         false_positive, true_positive, thresholds = roc_curve(truth, scores)
         # The first point marks no image at all; its threshold is infinite and JSON has none.
         thresholds = np.minimum(thresholds, 1.0)
-        roc[rows[index]["class"]] = _thin(false_positive, true_positive, thresholds)
+        roc[rows[index]["class"]] = thin_curve(false_positive, true_positive, thresholds)
         precision, recall, thresholds = precision_recall_curve(truth, scores)
         thresholds = np.r_[thresholds, 1.0]
-        precision_recall[rows[index]["class"]] = _thin(recall, precision, thresholds)
+        precision_recall[rows[index]["class"]] = thin_curve(recall, precision, thresholds)
     return {"roc": roc, "precision_recall": precision_recall}
 
 
-def _thin(x: np.ndarray, y: np.ndarray, threshold: np.ndarray) -> dict[str, list[float]]:
+def thin_curve(x: np.ndarray, y: np.ndarray, threshold: np.ndarray) -> dict[str, list[float]]:
     """Keeps all points, or when there are too many, one at every even step along the curve."""
     kept = np.arange(len(x))
     if len(x) > _MAX_POINTS:

@@ -113,11 +113,10 @@ def _record(image):
         image["classes"], image["areas"], image["crowd"], np.zeros(len(image["crowd"]), bool)
     )
     near = box_similarities(image["found_boxes"], image["boxes"], image["crowd"])
-    record = match_objects(near, found, truth, _CLASSES)
-    room = 160 - len(found.scores)
-    fills = {"score": 0.0, "class": -1, "outcome": 0}
+    record = match_objects(near, found, truth)
+    fills = {"score": 0.0, "class": -1, "outcome": 0, "true_class": -1, "wanted": False}
     for name, fill in fills.items():
-        widths = [(0, room)] + [(0, 0)] * (record[name].ndim - 1)
+        widths = [(0, 160 - len(record[name]))] + [(0, 0)] * (record[name].ndim - 1)
         record[name] = np.pad(record[name], widths, constant_values=fill)
     return record
 
@@ -132,7 +131,7 @@ def _records(images):
 def test_precisions_are_those_of_pycocotools(seed, found):
     images = _draw(seed, found=found)
     precision, statistics = _reference(images)
-    ours = class_precisions(_records(images), np.ones((_IMAGES, 1)))[..., 0]
+    ours = class_precisions(_records(images), np.ones((_IMAGES, 1)), _CLASSES)[..., 0]
     theirs = np.where(precision.min(axis=1) < 0, np.nan, precision.mean(axis=1))
     np.testing.assert_allclose(ours, theirs.transpose(1, 2, 0), atol=1e-9)
     means = mean_precisions(ours[..., None])
@@ -149,7 +148,7 @@ def test_a_resample_is_the_set_with_its_images_repeated():
     records = _records(images)
     drawn = random.integers(0, _IMAGES, (4, _IMAGES))
     counts = np.stack([np.bincount(row, minlength=_IMAGES) for row in drawn], -1)
-    ours = mean_precisions(class_precisions(records, counts))
+    ours = mean_precisions(class_precisions(records, counts, _CLASSES))
     for place, row in enumerate(drawn):
         _, statistics = _reference([images[index] for index in np.sort(row)])
         values = [ours[name][place] for name in _STATISTICS]
@@ -165,7 +164,7 @@ def test_similarity_of_a_crowd_is_the_share_of_the_detection_in_it():
 def test_a_range_of_similarities_is_all_that_masks_or_keypoints_need():
     found = Detections(np.array([0.9, 0.8]), np.zeros(2, int), np.full(2, 500.0))
     truth = TrueObjects(np.zeros(1, int), np.array([500.0]), np.zeros(1, bool), np.zeros(1, bool))
-    record = match_objects(np.array([[0.72], [0.99]]), found, truth, 1)
+    record = match_objects(np.array([[0.72], [0.99]]), found, truth)
     thresholds = THRESHOLDS > 0.72
     np.testing.assert_array_equal(record["outcome"][:, 0], [~thresholds, thresholds])
-    assert record["positives"].tolist() == [[1, 1, 0, 0]]
+    assert record["wanted"].tolist() == [[True, True, False, False]]

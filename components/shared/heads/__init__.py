@@ -1,0 +1,1 @@
+"""Heads on the feature maps of a network, one a file."""

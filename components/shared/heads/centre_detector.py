@@ -1,0 +1,145 @@
+"""Detection without anchors: where centres of objects are, and how far their sides from there.
+
+Shapes: maps [B, h, w, F] -> `heat` logits [B, h4, w4, C] and `reach` [B, h4, w4, 4], on a grid of
+cells of 4 x 4 pixels of the image; boxes (left, top, right, bottom) in those pixels.
+References: Zhou et al., 2019, arXiv:1904.07850 (centres as peaks); Tian et al., 2019,
+arXiv:1904.01355 (sides from a place); Lin et al., 2017, arXiv:1612.03144 (the pyramid).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+__all__ = [
+    "CELL",
+    "MAX_DETECTIONS",
+    "PRIOR_LOGIT",
+    "PRIOR_REACH",
+    "boxes_around",
+    "centre_detector",
+    "find_peaks",
+]
+
+# Pixels a side of a cell of the grid.
+CELL = 4
+# Of an image.
+MAX_DETECTIONS = 100
+# An untrained head says this everywhere: no centre, with p = 0.1, and boxes of 36 pixels.
+PRIOR_LOGIT, PRIOR_REACH = -math.log(9.0), math.log(18.0 / CELL)
+_WIDTH = 64
+# A map is at least so many times as high as the next one of the pyramid.
+_HALVED = 1.5
+# exp of it is beyond any image.
+_MAX_REACH = 8.0
+
+
+def centre_detector(features: Sequence[Any], num_classes: int, dropout: float) -> dict[str, Any]:
+    """Returns `heat` and `reach`, float32.
+
+    `heat`: logits of a centre of each class in the cell. `reach`: logarithms of how many cells the
+    four sides are away from the middle of the cell.
+
+    Args:
+        features: As of `Task.build_head`.
+        num_classes: C.
+        dropout: Rate before the last convolutions.
+    """
+    size = [math.ceil(side / CELL) for side in features[0].shape[1:3]]
+    coarse = _levels(features, size[0] + 1)
+    x = _convolve(coarse[-1], 1)
+    for each in reversed(coarse[:-1]):
+        enlarged = _enlarge(x, each.shape[1:3])
+        x = _convolve(layers.Add()([enlarged, _convolve(each, 1)]), 3)
+    x = _enlarge(x, size)
+    outputs = {}
+    for name, width, prior in (("heat", num_classes, PRIOR_LOGIT), ("reach", 4, PRIOR_REACH)):
+        branch = _convolve(x, 3)
+        if dropout > 0:
+            branch = layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(branch)
+        outputs[name] = layers.Conv2D(
+            width,
+            1,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+            bias_initializer=keras.initializers.Constant(prior),
+            dtype="float32",
+            name=name,
+        )(branch)
+    return outputs
+
+
+def _levels(features: Sequence[Any], most: int) -> list[Any]:
+    """Returns the last map of about each halving that is no higher than `most`, finest first.
+
+    Finer ones say little of what is there: they are taken where there is no other.
+    """
+    levels: list[Any] = []
+    for each in [each for each in features if each.shape[1] <= most] or features[-1:]:
+        if levels and levels[-1].shape[1] < _HALVED * each.shape[1]:
+            levels.pop()
+        levels.append(each)
+    return levels
+
+
+def _convolve(x: Any, side: int) -> Any:
+    x = layers.Conv2D(_WIDTH, side, padding="same", use_bias=False)(x)
+    return layers.ReLU()(layers.BatchNormalization()(x))
+
+
+def _enlarge(x: Any, size: Sequence[int]) -> Any:
+    """Returns a map of about a whole fraction of a size at that size.
+
+    Repeated, then cut or padded: a map of 7 resized to 13 is one of 12 in ONNX.
+    """
+    factors = [max(1, round(wanted / has)) for wanted, has in zip(size, x.shape[1:3], strict=True)]
+    if factors != [1, 1]:
+        x = layers.UpSampling2D(factors)(x)
+    missing = [wanted - has for wanted, has in zip(size, x.shape[1:3], strict=True)]
+    if any(each > 0 for each in missing):
+        x = layers.ZeroPadding2D([(0, max(0, each)) for each in missing])(x)
+    if any(each < 0 for each in missing):
+        x = layers.Cropping2D([(0, max(0, -each)) for each in missing])(x)
+    return x
+
+
+def find_peaks(heat: Any, reach: Any) -> dict[str, Any]:
+    """Returns `boxes` [B, N, 4], `scores` [B, N] by falling score, and `classes` int32 [B, N].
+
+    A centre is a cell that no neighbour exceeds, which stands for non-maximum suppression. Works on
+    tensors and on those of a model under construction, with standard operations alone.
+
+    Args:
+        heat: As the head returns it.
+        reach: The same.
+    """
+    ops = keras.ops
+    _, height, width, num_classes = heat.shape
+    p = ops.sigmoid(heat)
+    highest = ops.max_pool(p, 3, strides=1, padding="same")
+    peaks = ops.where(p >= highest, p, ops.zeros_like(p))
+    number = min(MAX_DETECTIONS, height * width * num_classes)
+    scores, places = ops.top_k(ops.reshape(peaks, (-1, height * width * num_classes)), number)
+    cells = places // num_classes
+    near = ops.take_along_axis(
+        ops.reshape(reach, (-1, height * width, 4)), ops.expand_dims(cells, -1), axis=1
+    )
+    middle = ops.stack([cells % width, cells // width] * 2, axis=-1)
+    middle = (ops.cast(middle, "float32") + 0.5) * CELL
+    # Within the image, but for cells that its border cuts.
+    limits = np.array([width, height, width, height], np.float32) * CELL
+    boxes = ops.minimum(ops.maximum(boxes_around(middle, near), 0.0), limits)
+    return {"boxes": boxes, "scores": scores, "classes": places % num_classes}
+
+
+def boxes_around(middle: Any, reach: Any) -> Any:
+    """Returns the boxes [..., 4] that cells say.
+
+    Args:
+        middle: Of the cells, [..., 4] as (x, y, x, y), pixels.
+        reach: Of the head, [..., 4].
+    """
+    sides = keras.ops.exp(keras.ops.minimum(reach, _MAX_REACH))
+    return middle + sides * np.array([-CELL, -CELL, CELL, CELL], np.float32)

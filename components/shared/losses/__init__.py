@@ -1,0 +1,1 @@
+"""Losses of dense outputs, one a file."""

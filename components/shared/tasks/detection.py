@@ -1,0 +1,269 @@
+"""Detection of objects: targets are boxes and their classes, outputs those of centre_detector.py.
+
+Shapes: M objects of an image at most, D detections; boxes [B, M, 4] in pixels of the model's input.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.augmentation.augment import Augmented
+from kfp_vision.components.shared.augmentation.targets import cut_boxes, moves, warp_boxes
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.datasets.store import open_split
+from kfp_vision.components.shared.heads.centre_detector import (
+    CELL,
+    PRIOR_LOGIT,
+    PRIOR_REACH,
+    boxes_around,
+    centre_detector,
+    find_peaks,
+)
+from kfp_vision.components.shared.losses.box_iou import generalised_iou_loss
+from kfp_vision.components.shared.losses.detection import detection_loss
+from kfp_vision.components.shared.metrics.object_precision import (
+    Detections,
+    TrueObjects,
+    box_areas,
+    box_similarities,
+    class_precisions,
+    match_objects,
+    mean_precisions,
+)
+from kfp_vision.components.shared.tasks.box_evidence import BoxEvidence
+from kfp_vision.components.shared.tasks.objects import (
+    BOX_CLASSES,
+    BOXES,
+    CROWD,
+    NO_CLASS,
+    read_objects,
+)
+from kfp_vision.components.shared.tasks.protocol import ReadTargets, Records, Targets
+
+__all__ = ["Detection", "zero_rule_boxes"]
+
+# Logits of heat maps that are the same everywhere, among which the best is looked for.
+_LOGITS = PRIOR_LOGIT + np.arange(-5.0, 2.5, 0.25)
+
+
+class Detection:
+    """A box and a class for every object."""
+
+    name = "detection"
+    columns: Sequence[pa.Field] = (BOXES, BOX_CLASSES, CROWD)
+    is_spatial = True
+
+    def open_targets(self, table: pa.Table, size: tuple[int, int], num_classes: int) -> ReadTargets:
+        """Returns what reads the arrays of `Objects.batch`, and `input_size` float32 [*S, 2]."""
+        objects = read_objects(table)
+
+        def read(rows: np.ndarray) -> dict[str, np.ndarray]:
+            shown = np.broadcast_to(np.array(size, np.float32), (*rows.shape, 2))
+            return {**objects.batch(rows, size), "input_size": shown}
+
+        return read
+
+    def augment_targets(
+        self, targets: Targets, augmented: Augmented
+    ) -> Sequence[tuple[Any, Targets]]:
+        """Returns the moved boxes of each image beside those of its partner.
+
+        In CutMix those of the partner are cut; in MixUp objects count by the share of their image
+        (Zhang et al., 2019, arXiv:1902.04103, section 3.1).
+        """
+        height, width = augmented.images.shape[1:3]
+        classes, crowd = targets["box_classes"], targets["crowd"]
+        boxes, visible = warp_boxes(targets["boxes"], moves(augmented), height, width)
+        visible &= classes >= 0
+        partners, weights, cut = augmented.mixing
+        mixed, shown = cut_boxes(boxes, visible, partners, cut)
+        most = boxes.shape[1]
+        is_blended = (weights < 1.0)[:, None]
+        theirs = tf.where(is_blended[..., None], tf.gather(boxes, partners), mixed[:, most:])
+        there = tf.where(is_blended, tf.gather(visible, partners), shown[:, most:])
+        present = tf.concat([shown[:, :most], there], 1)
+        both = tf.concat([classes, tf.gather(classes, partners)], 1)
+        shares = tf.stack([weights, tf.where(weights < 1.0, 1.0 - weights, 1.0)], 1)
+        moved = {
+            "boxes": tf.concat([boxes, theirs], 1),
+            "box_classes": tf.where(present, both, NO_CLASS),
+            "crowd": tf.concat([crowd, tf.gather(crowd, partners)], 1),
+            "share": tf.repeat(shares, most, axis=1),
+        }
+        return [(tf.ones_like(weights), {**targets, **moved})]
+
+    def build_head(self, features: Sequence[Any], num_classes: int, dropout: float) -> Any:
+        """Returns `heat` and `reach` of the pyramid."""
+        return centre_detector(features, num_classes, dropout)
+
+    def loss(
+        self,
+        targets: Targets,
+        outputs: Any,
+        *,
+        label_smoothing: Any = 0.0,
+        class_weights: Any | None = None,
+    ) -> Any:
+        """Returns focal loss of centres and GIoU loss of boxes, an object, [B].
+
+        The targets of heat maps are smooth by themselves, and every class has its own.
+        """
+        return detection_loss(targets, outputs)
+
+    def taught_loss(self, teacher: Any, outputs: Any, temperature: float) -> Any:
+        """Returns the divergence of the centres and 1 - GIoU where the teacher sees one, [B].
+
+        Both are weighted by the probability of the teacher, and a sum over its sum.
+        """
+        heats = [tf.cast(each["heat"], tf.float32) for each in (teacher, outputs)]
+        log_t, log_s = (tf.math.log_sigmoid(each / temperature) for each in heats)
+        rest_t, rest_s = (tf.math.log_sigmoid(-each / temperature) for each in heats)
+        divergence = tf.exp(log_t) * (log_t - log_s) + tf.exp(rest_t) * (rest_t - rest_s)
+        seen = tf.reduce_max(tf.sigmoid(heats[0]), -1)
+        centre = tf.zeros([4])
+        said = [
+            boxes_around(centre, tf.cast(each["reach"], tf.float32)) for each in (teacher, outputs)
+        ]
+        sides = seen * generalised_iou_loss(*said)
+        total = temperature**2 * tf.reduce_sum(divergence, [1, 2, 3]) + tf.reduce_sum(sides, [1, 2])
+        return total / tf.maximum(tf.reduce_sum(seen, [1, 2]), 1.0)
+
+    def initial_loss(self, targets: Targets, num_classes: int) -> float:
+        """Returns the loss of the head before it has learned anything."""
+        logits, reach = np.full(num_classes, PRIOR_LOGIT), np.full(4, PRIOR_REACH)
+        return _constant_loss(targets, logits, reach)
+
+    def frequency_loss(self, targets: Targets, class_weights: np.ndarray | None) -> float:
+        """Returns the lowest loss of one logit everywhere, with boxes of one size."""
+        classes = np.asarray(targets["box_classes"])
+        boxes = np.asarray(targets["boxes"])[classes >= 0]
+        if not len(boxes):
+            return 0.0
+        half = np.median(boxes[:, 2:] - boxes[:, :2], axis=0) / 2 / CELL
+        usual = np.log(np.maximum(np.tile(half, 2), 0.1))
+        num_classes = int(classes.max()) + 1
+        return min(
+            _constant_loss(targets, np.full(num_classes, logit), reach)
+            for logit in _LOGITS
+            for reach in (usual, np.full(4, PRIOR_REACH))
+        )
+
+    def calibrate(self, batches: Iterable[tuple[Targets, Any]]) -> float:
+        """Returns 1: precision ranks the detections, and a temperature changes no rank."""
+        return 1.0
+
+    def decode(self, outputs: Any, temperature: float = 1.0) -> dict[str, np.ndarray]:
+        """Returns `boxes` float32 [B, D, 4], `scores` [B, D] by falling score, `classes` [B, D]."""
+        heat, reach = (tf.convert_to_tensor(outputs[name]) for name in ("heat", "reach"))
+        return {name: np.asarray(value) for name, value in find_peaks(heat, reach).items()}
+
+    def decoding_model(self, model: keras.Model, temperature: float) -> keras.Model:
+        """Returns the model with `boxes`, `scores` and `classes` as its outputs."""
+        outputs = model.output
+        found = find_peaks(outputs["heat"], outputs["reach"])
+        return keras.Model(model.inputs[0], found, name=model.name)
+
+    def record(self, targets: Targets, predictions: Any) -> Records:
+        """Returns the arrays of `match_objects`, [B, ...]."""
+        found = {name: np.asarray(value) for name, value in predictions.items()}
+        held = {name: np.asarray(value) for name, value in targets.items()}
+        # A pixel of the model's input in pixels of the stored image.
+        pixel = (held["image_size"] / held["input_size"]).prod(-1)
+        parts = [
+            match_objects(
+                box_similarities(found["boxes"][n], held["boxes"][n], held["crowd"][n]),
+                Detections(
+                    found["scores"][n],
+                    found["classes"][n].astype(np.int64),
+                    box_areas(found["boxes"][n]) * pixel[n],
+                ),
+                TrueObjects(
+                    held["box_classes"][n],
+                    box_areas(held["boxes"][n]) * pixel[n],
+                    held["crowd"][n],
+                    np.zeros_like(held["crowd"][n]),
+                ),
+            )
+            for n in range(len(pixel))
+        ]
+        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+
+    def metrics(self, records: Records, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns map, map50, map75, map_small, map_medium and map_large of COCO, each [R]."""
+        num_classes = int(records["true_class"].max(initial=0)) + 1
+        return mean_precisions(class_precisions(records, counts, num_classes))
+
+    def images_worth(self, metric: str, records: Records) -> float:
+        """Returns the number of images: how many show a class is in the resamples."""
+        return float(len(records["true_class"]))
+
+    def baselines(
+        self,
+        dataset_dir: Path,
+        info: DatasetInfo,
+        primary: str,
+        seed: int,
+        feature_dir: Path | None,
+    ) -> tuple[dict[str, Records], list[str]]:
+        """Returns the records of `zero_rule`: the same boxes in every image."""
+        size = info.median_height, info.median_width
+        train, test = (open_split(dataset_dir, split) for split in ("train", "test"))
+        found = zero_rule_boxes(train, size, len(info.classes))
+        targets = self.open_targets(test, size, len(info.classes))(np.arange(len(test)))
+        same = {
+            name: np.broadcast_to(value, (len(test), *value.shape)) for name, value in found.items()
+        }
+        return {"zero_rule": self.record(targets, same)}, []
+
+    def explain(
+        self,
+        test: LabelledImages,
+        batches: Iterable[tuple[Targets, Any]],
+        temperature: float,
+        classes: Sequence[str],
+        num_mistakes: int,
+    ) -> tuple[dict[str, Any], pa.Table]:
+        """Returns figures per class and size, curves; what was found in each image."""
+        evidence = BoxEvidence(classes, test.source.paths)
+        for targets, outputs in batches:
+            found = self.decode(outputs, temperature)
+            evidence.add(targets, found, self.record(targets, found))
+        return evidence.fields(), evidence.table()
+
+
+def zero_rule_boxes(train: pa.Table, size: tuple[int, int], num_classes: int) -> dict[str, Any]:
+    """Returns the median box of each class of the training images, scored by how usual it is.
+
+    Args:
+        train: Rows of the split.
+        size: (height, width) of the images that the boxes are for.
+        num_classes: C.
+    """
+    objects = read_objects(train)
+    image = np.repeat(np.arange(len(objects.sizes)), np.diff(objects.starts))
+    scales = (np.array(size) / objects.sizes)[image][:, [1, 0, 1, 0]]
+    boxes, scores = np.zeros((num_classes, 4), np.float32), np.zeros(num_classes, np.float32)
+    for number in range(num_classes):
+        own = (objects.classes == number) & ~objects.crowd
+        if own.any():
+            boxes[number] = np.median(objects.boxes[own] * scales[own], axis=0)
+            scores[number] = len(np.unique(image[own])) / len(objects.sizes)
+    return {"boxes": boxes, "scores": scores, "classes": np.arange(num_classes)}
+
+
+def _constant_loss(targets: Targets, logits: np.ndarray, reach: np.ndarray) -> float:
+    """Returns the mean loss of outputs that are the same in every cell: logits [C], reach [4]."""
+    held = {name: np.asarray(value) for name, value in targets.items()}
+    height, width = np.ceil(held["input_size"][0] / CELL).astype(int)
+    shape = (len(held["boxes"]), height, width)
+    outputs = {
+        name: tf.broadcast_to(tf.constant(value, tf.float32), (*shape, len(value)))
+        for name, value in (("heat", logits), ("reach", reach))
+    }
+    return float(tf.reduce_mean(detection_loss(held, outputs)))

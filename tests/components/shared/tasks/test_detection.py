@@ -1,0 +1,169 @@
+"""Detection from columns of objects to metrics and exported files."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+
+from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
+from kfp_vision.components.shared.architectures.zoo import build_model
+from kfp_vision.components.shared.augmentation.augment import Augmented
+from kfp_vision.components.shared.augmentation.draw import Drawn, Mix
+from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS
+from kfp_vision.components.shared.tasks.box_evidence import BoxEvidence
+from kfp_vision.components.shared.tasks.detection import Detection, zero_rule_boxes
+from kfp_vision.components.shared.tasks.objects import BOX_CLASSES, BOXES, CROWD
+from kfp_vision.components.shared.tasks.records import whole_set_metrics
+
+_SIZE = (32, 64)
+
+
+def _table():
+    """Returns images of 64 x 128 pixels: two objects, one, none, and a crowd."""
+    columns = {
+        "boxes": [[8, 8, 24, 40, 64, 0, 128, 32], [0, 0, 64, 64], [], [32, 32, 64, 64]],
+        "box_classes": [[1, 0], [1], [], [0]],
+        "crowd": [[False, False], [False], [], [True]],
+        "height": [64] * 4,
+        "width": [128] * 4,
+    }
+    fields = [BOXES, BOX_CLASSES, CROWD, ("height", pa.int32()), ("width", pa.int32())]
+    return pa.table(columns, schema=pa.schema(fields))
+
+
+def _targets():
+    return Detection().open_targets(_table(), _SIZE, 2)(np.arange(4))
+
+
+def _augmented(magnitudes, weights=1.0, cut=(0, 0, 0, 0)):
+    drawn = np.tile([magnitudes.get(name, 0.0) for name in PIXEL_TRANSFORMS], (4, 1))
+    shares = tf.fill([4], float(weights))
+    mix = Mix(tf.constant([1, 2, 3, 0]), shares, tf.constant([cut] * 4))
+    signs = tf.ones(drawn.shape)
+    return Augmented(
+        tf.zeros([4, *_SIZE, 3]),
+        Drawn(tf.constant(drawn, tf.float32), signs, tf.zeros([4, 4], tf.int32)),
+        mix,
+        shares,
+    )
+
+
+def _moved(*args, **kwargs):
+    ((share, moved),) = Detection().augment_targets(_targets(), _augmented(*args, **kwargs))
+    assert share.numpy().tolist() == [1.0] * 4
+    return {name: np.asarray(value) for name, value in moved.items()}
+
+
+def test_targets_are_in_pixels_of_the_input():
+    targets = _targets()
+    assert targets["boxes"][0].tolist() == [[4, 4, 12, 20], [32, 0, 64, 16]]
+    assert targets["input_size"].tolist() == [[32, 64]] * 4
+
+
+def test_boxes_are_mirrored_with_their_image():
+    moved = _moved({"horizontal_flip": 1.0})
+    np.testing.assert_allclose(moved["boxes"][0, :2], [[52, 4, 60, 20], [0, 0, 32, 16]], atol=1e-4)
+    # The places of a partner are empty: nothing is mixed.
+    assert moved["box_classes"].tolist() == [
+        [1, 0, -1, -1],
+        [1, -1, -1, -1],
+        [-1] * 4,
+        [0, -1, -1, -1],
+    ]
+
+
+def test_boxes_that_leave_the_image_are_gone():
+    assert _moved({"translate_x": 1.0})["box_classes"][0].tolist() == [1, -1, -1, -1]
+
+
+def test_cutmix_takes_what_the_cut_shows():
+    moved = _moved({}, cut=(0, 0, 24, 32))
+    assert moved["box_classes"][0].tolist() == [-1, 0, 1, -1]
+    np.testing.assert_allclose(moved["boxes"][0, 2], [0, 0, 24, 32], atol=1e-4)
+
+
+def test_mixup_has_the_objects_of_both_by_their_shares():
+    moved = _moved({}, weights=0.7)
+    assert moved["box_classes"][0].tolist() == [1, 0, 1, -1]
+    np.testing.assert_allclose(moved["share"][0], [0.7, 0.7, 0.3, 0.3], rtol=1e-6)
+
+
+def test_what_is_right_scores_one():
+    task, targets = Detection(), _targets()
+    found = {
+        "boxes": targets["boxes"],
+        "scores": np.tile(np.array([0.9, 0.8], np.float32), (4, 1)),
+        "classes": targets["box_classes"],
+    }
+    records = task.record(targets, found)
+    metrics = whole_set_metrics(task, records)
+    # Of 16 x 32, 64 x 32 and 64 x 64 pixels as stored.
+    assert metrics == pytest.approx(
+        dict.fromkeys(("map", "map50", "map75", "map_small", "map_medium"), 1.0)
+    )
+    shifted = {**found, "boxes": targets["boxes"] + np.array([0, 4, 0, 4], np.float32)}
+    assert whole_set_metrics(task, task.record(targets, shifted))["map75"] < 1.0
+
+
+def test_the_zero_rule_is_the_median_box_of_each_class():
+    found = zero_rule_boxes(_table(), _SIZE, 3)
+    np.testing.assert_allclose(found["boxes"], [[32, 0, 64, 16], [2, 2, 22, 26], [0, 0, 0, 0]])
+    np.testing.assert_allclose(found["scores"], [0.25, 0.5, 0.0])
+
+
+def test_evidence_names_classes_sizes_and_what_was_found():
+    task, targets = Detection(), _targets()
+    found = {
+        "boxes": targets["boxes"],
+        "scores": np.tile(np.array([0.9, 0.01], np.float32), (4, 1)),
+        "classes": targets["box_classes"],
+    }
+    evidence = BoxEvidence(["cell", "dot"], ["a", "b", "c", "d"])
+    evidence.add(targets, found, task.record(targets, found))
+    fields, table = evidence.fields(), evidence.table()
+    assert [row["count"] for row in fields["per_class"]] == [1, 2]
+    assert fields["per_class"][1]["ap_small"] == fields["per_class"][1]["ap50"] == 1.0
+    assert fields["per_class"][0]["ap_small"] is None
+    assert fields["curves"]["precision_recall"]["dot"]["x"] == [0.5, 1.0]
+    first = table.to_pylist()[0]
+    assert (first["path"], first["classes"]) == ("a", ["dot"])
+    # In pixels of the image as it is stored, not of the model's input.
+    assert first["boxes"] == [8, 8, 24, 40]
+
+
+def test_a_student_that_says_the_same_loses_nothing():
+    random = np.random.default_rng(0)
+    teacher = {
+        name: tf.constant(random.normal(0, 1, (2, 4, 5, width)), tf.float32)
+        for name, width in (("heat", 3), ("reach", 4))
+    }
+    loss = Detection().taught_loss
+    np.testing.assert_allclose(loss(teacher, teacher, 2.0), [0.0, 0.0], atol=1e-5)
+    for name in teacher:
+        assert (loss(teacher, {**teacher, name: teacher[name] + 1.0}, 2.0).numpy() > 0.01).all()
+
+
+def test_losses_without_learning_are_in_order():
+    task, targets = Detection(), _targets()
+    assert 0 < task.frequency_loss(targets, None) <= task.initial_loss(targets, 2)
+
+
+def test_exported_files_return_the_detections(tmp_path):
+    task = Detection()
+    model = build_model("separable", task, (36, 44, 3), 2)
+    random = np.random.default_rng(0)
+    for name in ("heat", "reach"):
+        kernel = model.get_layer(name).kernel
+        kernel.assign(random.normal(0.0, 1.0, kernel.shape))
+    images = random.integers(0, 256, (3, 36, 44, 3), np.uint8)
+    expected = task.decode(model(images.astype(np.float32)))
+    source = ExportSource(task.decoding_model(model, 1.0), images, tmp_path / "saved_model")
+    for name in ("keras", "saved_model", "onnx"):
+        path = tmp_path / FORMATS[name].path
+        FORMATS[name].write(source, path)
+        found = FORMATS[name].open(path)(images)
+        assert set(found) == {"boxes", "scores", "classes"}, name
+        for key, values in expected.items():
+            np.testing.assert_allclose(found[key], values, atol=1e-3, err_msg=name)
+    for name in ("tflite", "tflite_int8"):
+        FORMATS[name].write(source, tmp_path / FORMATS[name].path)
