@@ -232,8 +232,11 @@ def _redundant(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 
 @pytest.mark.parametrize(
     ("loss", "name"),
-    [(_attraction, "complete collapse"), (_redundant, "dimensional collapse")],
-    ids=["complete", "dimensional"],
+    [
+        pytest.param(_attraction, "complete collapse", id="complete"),
+        # In small: test_embedding_spread.py.
+        pytest.param(_redundant, "dimensional collapse", id="dimensional", marks=pytest.mark.slow),
+    ],
 )
 def test_a_collapse_stops_an_arm_by_its_name_and_the_training_starts_as_before(
     few_labels_dir: Path,

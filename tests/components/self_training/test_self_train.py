@@ -140,6 +140,8 @@ def test_the_page_shows_every_round(taught: Path, tmp_path: Path) -> None:
     )
 
 
+# In small: `halves` and the copies of judges in test_filtering.py.
+@pytest.mark.slow
 def test_where_few_images_judge_half_of_the_labels_do_too(
     few_judges_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
