@@ -18,6 +18,9 @@ from kfp_vision.components.shared.training.trainer import Trainer
 
 # Those with weights of ImageNet are the same networks; their weights are tested elsewhere.
 NETWORKS = sorted(name for name in ARCHITECTURES if not name.endswith("_imagenet"))
+# The same code as a smaller one of their family.
+LARGER = ("efficientnet_lite1", "efficientnet_lite2", "mobilenet_v3_large")
+EACH = [pytest.param(name, marks=pytest.mark.slow if name in LARGER else ()) for name in NETWORKS]
 TASK = get_task("multiclass")
 SHAPE = (33, 60, 1)
 
@@ -34,7 +37,7 @@ def batch(shape: tuple[int, ...], size: int = 8) -> tuple[np.ndarray, np.ndarray
     return pixels, generator.integers(0, 10, size)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_an_untrained_network_knows_nothing(name):
     pixels, labels = batch(SHAPE)
     logits = network(name)(pixels, training=True)
@@ -43,7 +46,7 @@ def test_an_untrained_network_knows_nothing(name):
     assert loss == pytest.approx(np.log(10), abs=1.5)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_the_gradient_reaches_every_weight(name):
     pixels, labels = batch(SHAPE)
     with tf.GradientTape() as tape:
@@ -70,7 +73,7 @@ def test_a_network_trains_in_the_compiled_step(name):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_a_saved_network_loads_in_safe_mode_and_is_the_same(name, tmp_path):
     pixels, _ = batch(SHAPE, 2)
     network(name).save(tmp_path / "model.keras")
@@ -78,7 +81,7 @@ def test_a_saved_network_loads_in_safe_mode_and_is_the_same(name, tmp_path):
     np.testing.assert_array_equal(loaded(pixels), network(name)(pixels))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EACH)
 def test_every_batch_norm_has_the_short_memory(name):
     norms = [
         layer
