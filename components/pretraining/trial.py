@@ -78,7 +78,7 @@ class Trial:
         """
         recipe, learned = self.recipe, self.learned
         trainer, task, settings = build_trainer(recipe, self.info, self.seed, recipe_policy(recipe))
-        ends = watch.seconds + seconds
+        ends = watch.seconds + seconds if seconds < math.inf else None
 
         def start(settings: Hyperparameters) -> History:
             if weights is not None:
@@ -92,10 +92,10 @@ class Trial:
             checks = {"initial_loss": trainer.mean_loss(pixels, targets)}
             share = len(self.known) / len(self.train)
             steps = min(most_steps, max(2, round(share * settings.steps)))
-            if seconds < math.inf:
+            if ends is not None:
                 pace = measure_pace(trainer, pixels, targets, len(self.validation))
                 steps, _ = pace.length_within(ends - watch.seconds, steps, _EVALUATIONS)
-            return History(settings, steps, checks, num_evaluations=_EVALUATIONS)
+            return History(settings, steps, checks, num_evaluations=_EVALUATIONS, ends=ends)
 
         digest = weights_digest(weights or [])
         about = {"seed": self.seed, "trial": digest, "known": weights_digest([self.known])}

@@ -148,10 +148,12 @@ def train_student(
         unlabeled = int((lesson.rows >= len(pool.train)).sum())
         planned = lesson_images(unlabeled, settings.steps * settings.batch_size)
         steps, evaluations = math.ceil(planned / settings.batch_size), _EVALUATIONS
+        ends = None
         if seconds < math.inf:
             pace = measure_pace(trainer, pixels, targets, len(pool.validation))
             steps, evaluations = pace.length_within(seconds - watch.seconds, steps, evaluations)
-        return History(settings, steps, checks, num_evaluations=evaluations)
+            ends = seconds
+        return History(settings, steps, checks, num_evaluations=evaluations, ends=ends)
 
     run = TrainingRun(
         trainer,

@@ -96,11 +96,12 @@ def train_member(
             known, features = head_rows(every, trainer.model), checkpoint_dir / "features"
             start_from_features(trainer, recipe, info, dataset_dir, known, features)
         checks = {"initial_loss": trainer.mean_loss(pixels, targets)}
-        steps, evaluations = settings.steps, EVALUATIONS
+        steps, evaluations, ends = settings.steps, EVALUATIONS, None
         if seconds < math.inf:
             pace = measure_pace(trainer, pixels, targets, len(validation))
             steps, evaluations = pace.length_within(seconds - watch.seconds, steps, evaluations)
-        return History(settings, steps, checks, num_evaluations=evaluations)
+            ends = seconds
+        return History(settings, steps, checks, num_evaluations=evaluations, ends=ends)
 
     run = TrainingRun(
         trainer,

@@ -107,7 +107,7 @@ def open_run(
         share = 1.0
         if policy is not None:
             share = _share_without(policy, trainer, images, targets)
-        steps, evaluations = settings.steps, EVALUATIONS
+        steps, evaluations, ends = settings.steps, EVALUATIONS, None
         if may_cut(recipe):
             pace = measure_pace(trainer, images, targets, len(validation))
             now = StageCost("train", watch.seconds, 0)
@@ -116,7 +116,8 @@ def open_run(
             )
             seconds *= training_share(recipe, info, steps * settings.batch_size, plan)
             steps, evaluations = pace.length_within(seconds, steps, evaluations)
-        history = History(settings, steps, checks, num_evaluations=evaluations)
+            ends = now.seconds + seconds
+        history = History(settings, steps, checks, num_evaluations=evaluations, ends=ends)
         history.setup_seconds = setup_seconds
         history.plain_share = share * min(steps, plain_steps(recipe, settings)) / steps
         return history

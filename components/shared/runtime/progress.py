@@ -48,7 +48,7 @@ class Progress(contextlib.ContextDecorator):
             unit: What is counted; empty where nothing is.
             done: Units done before.
         """
-        self._stage, self._total, self._unit = stage, total, unit
+        self._stage, self.total, self._unit = stage, total, unit
         self._first = self._done = done
         self._began = self._updated = self._shown = time.monotonic()
         self._figures: dict[str, float | str] = {}
@@ -68,7 +68,7 @@ class Progress(contextlib.ContextDecorator):
         """Reports that `done` units are done."""
         now = time.monotonic()
         self._done, self._updated, self._figures = done, now, figures
-        is_next = now - self._shown >= _COUNTED_S or done == self._total
+        is_next = now - self._shown >= _COUNTED_S or done == self.total
         if is_next and now - self._began >= _QUIET_S:
             self.show()
 
@@ -79,7 +79,7 @@ class Progress(contextlib.ContextDecorator):
         line: dict[str, Any] = {"stage": self._stage, "seconds": round(now - self._began, 1)}
         if self._unit:
             seconds = max(self._updated - self._began, 1e-9)
-            line |= {"done": self._done, "total": self._total, "unit": self._unit}
+            line |= {"done": self._done, "total": self.total, "unit": self._unit}
             line["per_second"] = round((self._done - self._first) / seconds, 3)
         _print(PREFIX + json.dumps(line | self._figures))
 

@@ -22,10 +22,10 @@ from kfp_vision.components.shared.training.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
+from kfp_vision.components.shared.training.deadline import Deadline
 from kfp_vision.components.shared.training.history import CurveRow, History, KeptCheckpoint
 from kfp_vision.components.shared.training.interval import (
     Chunk,
-    next_evaluation,
     read_chunks,
     train_until,
 )
@@ -96,10 +96,10 @@ def fit(run: TrainingRun, settings: Hyperparameters) -> History:
 
 def _train(run: TrainingRun, history: History) -> None:
     """Trains to the end, and keeps `history` and its checkpoint up to date."""
-    chunks = read_chunks(run, history)
+    chunks, deadline = read_chunks(run, history), Deadline(run, history)
     with Progress("train", history.total_steps, "steps", history.step) as progress:
         while history.step < history.total_steps:
-            run.on_curves(_advance(run, history, chunks, progress), False)
+            run.on_curves(_advance(run, history, chunks, deadline, progress), False)
             _save_and_tidy(run, history)
 
 
@@ -171,12 +171,15 @@ def _halved(
 
 
 def _advance(
-    run: TrainingRun, history: History, chunks: Iterator[Chunk], progress: Progress
+    run: TrainingRun,
+    history: History,
+    chunks: Iterator[Chunk],
+    deadline: Deadline,
+    progress: Progress,
 ) -> list[CurveRow]:
     """Trains up to the next evaluation, evaluates, and returns the new rows of the curves."""
     began = time.monotonic()
-    end = next_evaluation(history.step, history.total_steps, history.num_evaluations)
-    figures = train_until(end, run, chunks, history, progress)
+    figures = train_until(run, chunks, history, deadline, progress)
     rows = _evaluate_and_keep(run, history, figures)
     history.curves += rows
     history.seconds += time.monotonic() - began

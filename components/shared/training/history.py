@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 
-__all__ = ["EVALUATIONS", "CurveRow", "History", "KeptCheckpoint"]
+__all__ = ["EVALUATIONS", "CurveRow", "History", "KeptCheckpoint", "next_evaluation"]
 
 # Of a training, where time does not limit them.
 EVALUATIONS = 20
@@ -28,13 +28,25 @@ class KeptCheckpoint(TypedDict):
     file: str
 
 
+def next_evaluation(step: int, total_steps: int, num_evaluations: int) -> int:
+    """Returns the step of the first evaluation after `step`.
+
+    Args:
+        step: Steps done.
+        total_steps: Of the training.
+        num_evaluations: There are about so many, at most one after each step.
+    """
+    interval = max(1, total_steps // num_evaluations)
+    return min((step // interval + 1) * interval, total_steps)
+
+
 @dataclasses.dataclass
 class History:
     """The progress of a training; part of its checkpoint.
 
     Attributes:
         settings: Current hyperparameters; a repair changes them.
-        total_steps: Planned steps, fixed when the training starts.
+        total_steps: Steps until the end.
         checks: Results of the sanity checks.
         step: Steps done.
         seconds: Wall-clock time of the loop.
@@ -48,6 +60,8 @@ class History:
         setup_seconds: Time before the first step.
         plain_share: Share of `step_seconds` that a plain training would take.
         stage_seconds: Time of all processes of the stage up to the last checkpoint.
+        ends: When it has to be over, in seconds of the stage; None where time is no limit.
+        planned_steps: What `total_steps` was when the training started; a slow one is cut.
     """
 
     settings: Hyperparameters
@@ -65,11 +79,20 @@ class History:
     setup_seconds: float = 0.0
     plain_share: float = 1.0
     stage_seconds: float = 0.0
+    ends: float | None = None
+    planned_steps: int = 0
+
+    def __post_init__(self) -> None:
+        self.planned_steps = self.planned_steps or self.total_steps
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> "History":
         """Returns the history whose `dataclasses.asdict` is `document`."""
         return cls(**{**document, "settings": Hyperparameters(**document["settings"])})
+
+    def next_evaluation(self) -> int:
+        """Returns the step of the next evaluation; that of the end where all steps are done."""
+        return next_evaluation(self.step, self.total_steps, self.num_evaluations)
 
     def double_steps(self) -> None:
         """Converts all step counts to steps of half the batch size.
@@ -77,6 +100,7 @@ class History:
         Kept checkpoints keep their file names, which no later evaluation can be given.
         """
         self.step, self.total_steps = 2 * self.step, 2 * self.total_steps
+        self.planned_steps *= 2
         for row in self.curves:
             row["step"] *= 2
         for kept in self.best:

@@ -8,14 +8,14 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.datasets.loader import BatchOrder, prefetch
 from kfp_vision.components.shared.runtime.progress import Progress
-from kfp_vision.components.shared.training.history import History
+from kfp_vision.components.shared.training.deadline import Deadline
+from kfp_vision.components.shared.training.history import History, next_evaluation
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 
 __all__ = [
     "Chunk",
-    "next_evaluation",
     "read_chunks",
     "train_until",
     "wait_for_chunk",
@@ -29,15 +29,19 @@ Chunk = tuple[np.ndarray, tf.Tensor, dict[str, tf.Tensor]]
 
 
 def train_until(
-    end: int, run: TrainingRun, chunks: Iterator[Chunk], history: History, progress: Progress
+    run: TrainingRun,
+    chunks: Iterator[Chunk],
+    history: History,
+    deadline: Deadline,
+    progress: Progress,
 ) -> dict[str, float]:
-    """Takes steps `history.step` to `end` and returns the training figures of that interval.
+    """Takes the steps up to the next evaluation and returns the training figures of these.
 
     Args:
-        end: The step of an evaluation.
         run: The training.
         chunks: From `history.step` on.
         history: Is kept up to date.
+        deadline: Of the training, which may change its length.
         progress: Of the training.
 
     Raises:
@@ -46,6 +50,7 @@ def train_until(
     settings = history.settings
     losses, norms, rates = np.empty(0), np.empty(0), np.empty(0)
     began, before = time.monotonic(), history.step_seconds
+    end = history.next_evaluation()
     while history.step < end:
         steps, images, targets = wait_for_chunk(chunks, history)
         rates = warmup_cosine(
@@ -60,6 +65,8 @@ def train_until(
         norms = np.append(norms, figures.gradient_norms)
         history.step = int(steps[-1]) + 1
         history.step_seconds = before + time.monotonic() - began
+        if deadline.keep():
+            progress.total, end = history.total_steps, history.next_evaluation()
         progress.update(
             history.step,
             images_per_second=round(history.step * settings.batch_size / history.step_seconds),
@@ -83,11 +90,21 @@ def wait_for_chunk(chunks: Iterator[Chunk], history: History) -> Chunk:
 
 
 def read_chunks(run: TrainingRun, history: History) -> Iterator[Chunk]:
-    """Yields the chunks of all steps from `history.step` on, each before it is asked for.
+    """Yields the chunks of all steps from `history.step` on, each read before it is asked for.
 
     No chunk has steps before and after an evaluation, and one is read during every evaluation.
     """
-    settings, total, train = history.settings, history.total_steps, run.train
+    while history.step < history.total_steps:
+        total = history.total_steps
+        for chunk in _chunks_of_length(total, run, history):
+            if history.total_steps != total:
+                # It was read for a training of another length.
+                break
+            yield chunk
+
+
+def _chunks_of_length(total: int, run: TrainingRun, history: History) -> Iterator[Chunk]:
+    settings, train = history.settings, run.train
     order = BatchOrder(len(train), settings.batch_size, run.seed)
     batch_bytes = train.pixels(np.zeros(settings.batch_size, np.int64)).nbytes
     per_call = max(1, min(settings.steps_per_call, _CHUNK_BYTES // batch_bytes))
@@ -107,18 +124,6 @@ def read_chunks(run: TrainingRun, history: History) -> Iterator[Chunk]:
         return steps, *tf.nest.map_structure(tf.constant, batches)
 
     return prefetch(read, starts())
-
-
-def next_evaluation(step: int, total_steps: int, num_evaluations: int) -> int:
-    """Returns the step of the first evaluation after `step`.
-
-    Args:
-        step: Steps done.
-        total_steps: Of the training.
-        num_evaluations: There are about so many, at most one after each step.
-    """
-    interval = max(1, total_steps // num_evaluations)
-    return min((step // interval + 1) * interval, total_steps)
 
 
 def _check_finite(

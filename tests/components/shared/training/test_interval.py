@@ -9,8 +9,8 @@ import pytest
 
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import from_recipe, resolve
-from kfp_vision.components.shared.training.history import History
-from kfp_vision.components.shared.training.interval import next_evaluation, wait_for_chunk
+from kfp_vision.components.shared.training.history import History, next_evaluation
+from kfp_vision.components.shared.training.interval import wait_for_chunk
 
 
 def _history() -> History:
