@@ -17,7 +17,10 @@ from kfp_vision.components.data_import import staging
 from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
-from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
+from kfp_vision.components.shared.datasets.near_duplicates import (
+    NEAR_DUPLICATES_FILE,
+    held_out_copies,
+)
 from kfp_vision.components.shared.datasets.store import iterate_images, open_split
 
 CLASSES = ["cat", "dog", "emu"]
@@ -369,3 +372,34 @@ def test_a_folder_without_images_for_those_without_labels_is_named(
     info, _ = import_into(tmp_path / "labelled", unlabeled_uri=str(tmp_path / "more"))
     assert info.splits.get("unlabeled", 0) == 0
     assert [note for note in info.notes if "`unlabeled_uri` holds no image" in note]
+
+
+def test_copies_of_held_out_images_are_known_among_those_without_labels(
+    tmp_path, noise, import_into
+):
+    def photograph() -> Image.Image:
+        return Image.fromarray(noise(4, 4)).resize((96, 64), Image.Resampling.BICUBIC)
+
+    held_out = []
+    for split, count in (("train", 8), ("val", 4), ("test", 4)):
+        for label in ("a", "b"):
+            (tmp_path / "set" / split / label).mkdir(parents=True)
+            for index in range(count):
+                image = photograph()
+                image.save(tmp_path / "set" / split / label / f"{index}.png")
+                held_out += [image] if split != "train" else []
+    (tmp_path / "more").mkdir()
+    for index, image in enumerate(held_out):
+        # Another size, other bytes, a name that says nothing.
+        small = image.resize((72, 48), Image.Resampling.BICUBIC)
+        small.save(tmp_path / "more" / f"{index}.jpg", quality=85)
+    for index in range(10):
+        photograph().save(tmp_path / "more" / f"new {index}.png")
+    info, output_dir = import_into(tmp_path / "set", unlabeled_uri=str(tmp_path / "more"))
+    groups = np.load(output_dir / NEAR_DUPLICATES_FILE)
+    is_copy = held_out_copies(groups, info.splits, np.zeros(0, int))
+    names = open_split(output_dir, "unlabeled")["path"].to_pylist()
+    assert {Path(name).name: bool(copy) for name, copy in zip(names, is_copy, strict=True)} == {
+        **{f"{index}.jpg": True for index in range(16)},
+        **{f"new {index}.png": False for index in range(10)},
+    }

@@ -1,7 +1,9 @@
 """A source is imported again when any file has changed that the import reads, and only then."""
 
 import gzip
+import os
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kfp_vision.components.data_import.source_version import dataset_version, unlabeled_version
+from kfp_vision.components.data_import.source_version import (
+    dataset_version,
+    list_source_files,
+    unlabeled_version,
+)
 
 
 def _save(path: Path, shade: int) -> None:
@@ -139,3 +145,19 @@ def test_a_changed_image_without_a_label_is_another_version(tmp_path: Path) -> N
 
 def test_a_set_of_tfds_has_its_version_in_its_name() -> None:
     assert dataset_version("tfds:mnist:3.0.1", "auto", follow_links=False) == ""
+
+
+def test_of_a_folder_of_many_files_little_is_held(tmp_path: Path) -> None:
+    count, source = 5_000, _class_folders(tmp_path / "set")
+    _save(tmp_path / "more/0.png", 1)
+    for index in range(1, count):
+        os.link(tmp_path / "more/0.png", tmp_path / "more" / f"{index:07}.png")
+    given = (str(source), "auto", str(tmp_path / "more"), False, "", "separable", "", 0)
+    tracemalloc.start()
+    try:
+        list_source_files(*given)
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # A million files in half a gigabyte.
+    assert held < 500 * count
