@@ -13,8 +13,10 @@ from kfp_vision.components.shared.artifacts.teachers_result import Member, Teach
 from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE, TrainingResult
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.recipe.distilled import is_ensemble_wanted
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
+from kfp_vision.components.shared.recipe.stage_times import closing_images
 from kfp_vision.components.shared.runtime.progress import Progress, show_note
 from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
@@ -23,7 +25,11 @@ from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES
 from kfp_vision.components.shared.training.setup import open_split, recipe_policy
 from kfp_vision.components.teachers.ensemble_model import choose_size
 from kfp_vision.components.teachers.judges import Judges
-from kfp_vision.components.teachers.member_training import TrainedMember, train_member
+from kfp_vision.components.teachers.member_training import (
+    NoTimeError,
+    TrainedMember,
+    train_member,
+)
 from kfp_vision.components.teachers.members import (
     BOOSTED,
     BOOTSTRAP,
@@ -67,6 +73,8 @@ class Gathering:
         self._dataset_dir, self._info, self._recipe = dataset_dir, info, recipe
         self._checkpoint_dir, self._seed, self._cache = checkpoint_dir, seed, cache
         self._policy = recipe_policy(recipe)
+        # What is deployed is evaluated and exported by all of its members.
+        self._num_later = closing_images(info) if is_ensemble_wanted(recipe) else 0
         positive = recipe.get("data", "positive_class")
         self._task = task_of(info, positive.value if positive else None)
 
@@ -90,12 +98,15 @@ class Gathering:
         )
         members, failed = [self._of_model(model, trained_dir, validation)], []
         planned = plan_members(self._recipe, self._info, number, self._seed)
+        ends = _MEMBERS_SHARE * seconds
         for at, each in enumerate(planned):
-            left = (_MEMBERS_SHARE * seconds - watch.seconds) / (len(planned) - at)
             try:
                 with Progress(f"train a teacher ({each.kind})"):
-                    members.append(self._train(each, model, left))
-            except TRAINING_FAILURES as error:
+                    left = (ends - watch.seconds) / (len(planned) - at)
+                    member, forward_s = self._train(each, model, left)
+                members.append(member)
+                ends -= self._num_later * forward_s
+            except (*TRAINING_FAILURES, NoTimeError) as error:
                 failed.append(f"{each.kind}: {str(error).splitlines()[0]}")
                 show_note(f"A teacher could not be trained. {failed[-1]}")
             # What a training holds in memory goes before the next one begins.
@@ -118,21 +129,26 @@ class Gathering:
         """Returns the trained model as a member."""
         training = read_json(TrainingResult, trained_dir / "training.json")
         outputs, is_mixed = _outputs(model, validation), starts_pretrained(self._recipe)
-        trained = TrainedMember(model, training.images_seen, training.seconds)
+        # Its time is in the plan.
+        trained = TrainedMember(model, training.images_seen, training.seconds, forward_s=0.0)
         return AskedMember(_told(_MODEL, self._recipe, trained), model, outputs, is_mixed)
 
-    def _train(self, planned: PlannedMember, model: keras.Model, seconds: float) -> AskedMember:
-        """Returns a member after its training."""
+    def _train(
+        self, planned: PlannedMember, model: keras.Model, seconds: float
+    ) -> tuple[AskedMember, float]:
+        """Returns a member after its training, and what an image takes in it, in seconds."""
         given = (self._dataset_dir, self._info, planned, self._policy)
         rows = self._draw(planned, model)
-        trained = train_member(*given, rows, self._checkpoint_dir, seconds, self._cache)
+        later = (seconds, self._num_later, self._cache)
+        trained = train_member(*given, rows, self._checkpoint_dir, *later)
         recipe = planned.recipe
         outputs = _outputs(trained.model, self._open("validation", recipe))
         is_mixed = starts_pretrained(self._recipe) and all(
             recipe.value("model", name) == self._recipe.value("model", name)
             for name in ("architecture", "image_size")
         )
-        return AskedMember(_told(planned.kind, recipe, trained), trained.model, outputs, is_mixed)
+        told = _told(planned.kind, recipe, trained)
+        return AskedMember(told, trained.model, outputs, is_mixed), trained.forward_s
 
     def _draw(self, planned: PlannedMember, model: keras.Model) -> np.ndarray | None:
         """Returns the training images that a member sees; None for all."""

@@ -29,9 +29,17 @@ from kfp_vision.components.shared.training.pretrained_head import (
 )
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
+from kfp_vision.components.shared.training.step_time import seconds_per_forward
 from kfp_vision.components.teachers.members import PlannedMember
 
-__all__ = ["TrainedMember", "train_member"]
+__all__ = ["NoTimeError", "TrainedMember", "train_member"]
+
+# With less time than this nothing is learned.
+_LEAST_SECONDS = 5.0
+
+
+class NoTimeError(RuntimeError):
+    """There is no time for a network."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +50,13 @@ class TrainedMember:
         model: Works in float32.
         images_seen: With repetition.
         seconds: Of all processes that it took.
+        forward_s: Of one image.
     """
 
     model: keras.Model
     images_seen: int
     seconds: float
+    forward_s: float
 
 
 def train_member(
@@ -57,6 +67,7 @@ def train_member(
     rows: np.ndarray | None,
     checkpoint_dir: Path,
     seconds: float,
+    num_later: int,
     cache: ImageCache | None,
 ) -> TrainedMember:
     """Returns a member, the best of its checkpoints on the validation images.
@@ -70,10 +81,12 @@ def train_member(
         rows: Training images that it sees, with repetition, int [N]; None for all.
         checkpoint_dir: Outlives a killed task; one that had ended is not trained again.
         seconds: For everything.
+        num_later: Images that pass through it later, in the same time.
         cache: Keeps decoded images for other stages and runs; None keeps none.
 
     Raises:
         DivergenceError: The loss became NaN or exploded.
+        NoTimeError: The time is not enough, because it is slow.
         MemoryError, tf.errors.ResourceExhaustedError: It does not fit into memory.
     """
     watch, recipe, seed = Stopwatch(), planned.recipe, planned.seed
@@ -99,8 +112,13 @@ def train_member(
         steps, evaluations, ends = settings.steps, EVALUATIONS, None
         if seconds < math.inf:
             pace = measure_pace(trainer, pixels, targets, len(validation))
-            steps, evaluations = pace.length_within(seconds - watch.seconds, steps, evaluations)
-            ends = seconds
+            ends = seconds - num_later * pace.forward_s
+            if num_later and ends - watch.seconds < _LEAST_SECONDS:
+                raise NoTimeError(
+                    f"its evaluation and export, {num_later:,} images, take {seconds - ends:.0f} s "
+                    "and leave no time to train it; `max_minutes` gives it more"
+                )
+            steps, evaluations = pace.length_within(ends - watch.seconds, steps, evaluations)
         return History(settings, steps, checks, num_evaluations=evaluations, ends=ends)
 
     run = TrainingRun(
@@ -116,9 +134,11 @@ def train_member(
         watch=watch,
     )
     history = fit(run, settings)
+    seen, taken = history.step * history.settings.batch_size, watch.seconds
+    pixels = images.pixels(np.arange(min(len(images), history.settings.batch_size)))
+    forward_s = seconds_per_forward(trainer, pixels) / len(pixels)
     set_precision(trainer.model, "float32")
-    seen = history.step * history.settings.batch_size
-    return TrainedMember(trainer.model, seen, watch.seconds)
+    return TrainedMember(trainer.model, seen, taken, forward_s)
 
 
 def _drawn(images: LabelledImages, rows: np.ndarray) -> LabelledImages:

@@ -23,6 +23,7 @@ from kfp_vision.components.shared.recipe.stage_times import (
     start_up_seconds,
     training_share,
 )
+from kfp_vision.components.shared.recipe.teachers import deployed_networks
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
@@ -112,7 +113,7 @@ def open_run(
             pace = measure_pace(trainer, images, targets, len(validation))
             now = StageCost("train", watch.seconds, 0)
             seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
-                info, start_up_seconds(spent, plan), pace.forward_s
+                info, start_up_seconds(spent, plan), pace.forward_s * deployed_networks(recipe)
             )
             seconds *= training_share(recipe, info, steps * settings.batch_size, plan)
             steps, evaluations = pace.length_within(seconds, steps, evaluations)

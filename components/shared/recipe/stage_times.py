@@ -17,6 +17,7 @@ from kfp_vision.components.shared.recipe.distilled import distilled_images, why_
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.recipe.teachers import (
+    deployed_networks,
     teacher_images,
     wants_teachers,
     why_no_teachers,
@@ -36,6 +37,7 @@ __all__ = [
     "EVALUATION_SHARE",
     "SEARCH",
     "affordable_images",
+    "closing_images",
     "closing_seconds",
     "later_seconds",
     "may_cut",
@@ -105,21 +107,31 @@ def _shorter_start(own: float, plan: RunPlan) -> float:
 
 
 def _closing_stages(info: DatasetInfo, start_up_s: float, forward_s: float) -> dict[str, float]:
-    # The profile, which plans first, may find that a split is missing.
-    validation, test = (info.splits.get(split, 0) for split in ("validation", "test"))
     side = min(
         _FROZEN_SIDE, _FROZEN_ENLARGEMENT * math.sqrt(info.median_height * info.median_width)
     )
     looked_at = sum(info.splits.values()) * side**2
     frozen = _FROZEN_STARTS * min(1.0, looked_at / _FROZEN_PIXELS)
-    exported = _EXPORT_PASSES * min(test, _EXPORTED_IMAGES)
+    evaluated, exported = _passed(info)
     return {
         "evaluate_model": _fixed(_EVALUATE, start_up_s)
         + frozen * start_up_s
-        + (validation + 2 * test) * forward_s,
+        + evaluated * forward_s,
         "export_model": _fixed(_EXPORT, start_up_s) + exported * forward_s,
         "build_report": _fixed(_REPORT, start_up_s),
     }
+
+
+def _passed(info: DatasetInfo) -> tuple[int, int]:
+    """Returns the images that pass through the model in the evaluation, and in the export."""
+    # The profile, which plans first, may find that a split is missing.
+    validation, test = (info.splits.get(split, 0) for split in ("validation", "test"))
+    return validation + 2 * test, _EXPORT_PASSES * min(test, _EXPORTED_IMAGES)
+
+
+def closing_images(info: DatasetInfo) -> int:
+    """Returns the images that pass through the model after the training, with repetition."""
+    return sum(_passed(info))
 
 
 def _fixed(part: tuple[float, float], start_up_s: float) -> float:
@@ -252,6 +264,9 @@ def later_seconds(
         return seconds
     later = _AFTER_TRAINING[_AFTER_TRAINING.index(stage) + 1 :]
     forward_s = _FORWARD_SHARE * min(image_s, plan.image_s)
+    if stage != "train_teachers":
+        # That stage knows its networks, and leaves the time that they will take.
+        forward_s *= deployed_networks(recipe)
     closing = closing_seconds(info, _shorter_start(start_up_s, plan), forward_s)
     return seconds - closing - sum(plan.stages.get(name, 0.0) for name in later)
 
@@ -289,7 +304,7 @@ def plan_stages(
         return None
     image_s *= 1 + EVALUATION_SHARE
     remaining = remaining_seconds(recipe, spent)
-    forward_s = _FORWARD_SHARE * image_s
+    forward_s = _FORWARD_SHARE * image_s * deployed_networks(recipe)
     closing = _closing_stages(info, start_up_s, forward_s)
     choice: dict[str, float] = {}
     if with_choice:

@@ -12,6 +12,7 @@ from kfp_vision.components.shared.recipe.initial_weights import may_start_pretra
 __all__ = [
     "Deployed",
     "count_teachers",
+    "deployed_networks",
     "teacher_images",
     "wants_teachers",
     "why_no_teachers",
@@ -66,6 +67,19 @@ def why_no_teachers(recipe: Recipe) -> str:
     if count_teachers(recipe):
         return ""
     return why_no_distillation(recipe) or "the network starts from pretrained weights already"
+
+
+def deployed_networks(recipe: Recipe) -> float:
+    """Returns what a forward pass of what is deployed takes, in those of the model alone.
+
+    As estimated before an ensemble is there, by the same share as its training.
+
+    Args:
+        recipe: As of `count_teachers`.
+    """
+    if not is_ensemble_wanted(recipe) or why_no_teachers(recipe):
+        return 1.0
+    return 1.0 + _PASSES * count_teachers(recipe)
 
 
 def teacher_images(recipe: Recipe, plain_images: float) -> float:

@@ -25,6 +25,7 @@ from kfp_vision.components.shared.recipe.document import (
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.page import write_stage_page
 from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training.checkpoints import read_checkpoint
 from kfp_vision.components.shared.training.length import Pace
 from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.teachers import gathering, member_training, members
@@ -222,10 +223,34 @@ def test_what_is_not_better_is_refused_and_the_time_is_kept_to(
     assert not result.is_accepted
     assert not (tmp_path / "out/ensemble.keras").exists()
     assert are_equal(tmp_path / "out/model.keras", trained / "model.keras")
+    for path in (tmp_path / "kept").rglob("state.npz"):
+        held = read_checkpoint(path)
+        assert held is not None
+        # Were the machine slower later, each would be cut.
+        assert 0 < held[1]["ends"] < 40
     setting = read_recipe(tmp_path / "out/recipe.json").get("data", "deploy")
     assert setting is not None
     assert setting.value == "model"
     assert "no ensemble is better" in setting.method
+
+
+def test_a_network_that_is_too_slow_to_be_deployed_in_time_is_not_trained(
+    digits_dir: Path,
+    trained: Path,
+    offline: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(member_training, "measure_pace", lambda *_: Pace(0.01, 1e-6, 1.0))
+    wanted = changed(trained, tmp_path / "model", 1.0, deploy="ensemble", teachers=1)
+    given = (wanted, tmp_path / "out", tmp_path / "kept", _SEED, None)
+    result = train_teachers(digits_dir, *given, [StageCost("train", 20.0, 100)])
+    assert result.failed == [
+        "seed: its evaluation and export, 5,267 images, take 5267 s and leave no time to train it; "
+        "`max_minutes` gives it more"
+    ]
+    assert not result.is_deployed
+    assert are_equal(tmp_path / "out/model.keras", trained / "model.keras")
 
 
 @pytest.mark.parametrize(

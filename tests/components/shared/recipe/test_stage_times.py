@@ -203,3 +203,25 @@ def test_a_trial_has_its_share_of_the_plan(validation, lessons):
     assert made is not None
     # As many images as the training a lesson.
     assert made.stages["self_train"] == pytest.approx(lessons * made.stages["train"])
+
+
+def test_what_follows_an_ensemble_is_planned_for_all_of_its_networks():
+    made = {}
+    for deploy in ("model", "ensemble"):
+        data = {"teachers": 2, "deploy": deploy, "distill": "never"}
+        recipe = Recipe({"data": {name: Setting(value, "test") for name, value in data.items()}})
+        made[deploy] = plan(60, 1e-2, recipe)
+    more = {
+        name: made["ensemble"].stages[name] - made["model"].stages[name]
+        for name in ("evaluate_model", "export_model", "build_report")
+    }
+    # Two networks of twice the size beside the model: 4 forward passes more, each a fifth of a
+    # step, whose evaluations take a sixth more.
+    forward_s = 1e-2 * 7 / 6 / 5
+    assert more == pytest.approx(
+        {
+            "evaluate_model": 4 * (100 + 2 * 100) * forward_s,
+            "export_model": 4 * 8 * 100 * forward_s,
+            "build_report": 0.0,
+        }
+    )
