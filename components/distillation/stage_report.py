@@ -1,7 +1,7 @@
 """What distillation tells the report: who taught, how it was followed, and what was kept."""
 
 from kfp_vision.components.shared.artifacts.distillation_result import DistillationResult
-from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
+from kfp_vision.components.shared.report.records import Arm, ReportWarning, Section, StageReport
 
 __all__ = ["distillation_report"]
 
@@ -53,4 +53,5 @@ def distillation_report(result: DistillationResult) -> StageReport:
         summary={"distillation": summary},
         warnings=warnings,
         sections=[section] if gain is not None else [],
+        arms=[Arm("distillation", gain, result.is_kept, result.seconds)] if gain else [],
     )

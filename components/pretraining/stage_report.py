@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from kfp_vision.components.shared.artifacts.pretraining_result import PretrainingResult
-from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
+from kfp_vision.components.shared.report.records import Arm, ReportWarning, Section, StageReport
 
 __all__ = ["pretraining_report"]
 
@@ -20,6 +20,9 @@ def pretraining_report(result: PretrainingResult) -> StageReport:
         summary={"pretraining": summary},
         warnings=_warnings(result),
         sections=[section] if result.unlabeled else [],
+        arms=[Arm(f"pretraining: {result.chosen}", result.gain, result.is_kept, result.seconds)]
+        if result.gain
+        else [],
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kfp_vision.components.reporting.arms import arm_bars
 from kfp_vision.components.reporting.report_json import summarise
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.json_files import write_json
@@ -58,7 +59,11 @@ def _arrange(records: Sequence[StageRecord], report: Mapping[str, Any]) -> list[
     """Returns the sections of the stages and those of the whole run, in the order of the page."""
     opening = {"name": dataset_name(report), "gap_closed": gap_closed(report)}
     command = reproduction_command(report["dataset"]["uri"], report["model"]["seed"])
+    # What one stage alone has tried is in its section.
+    arms = [arm for record in records for arm in record.report.arms]
+    bars = vars(arm_bars(arms)) if len(arms) > 1 else None
     sections = [
+        *([Section("arms", "Gains", "reporting/arms.html", bars)] if bars else []),
         *(section for record in records for section in record.report.sections),
         Section("verdict", "Verdict", "reporting/verdict.html", opening),
         RECIPE,

@@ -80,6 +80,17 @@ def summarise(records: Sequence[StageRecord]) -> dict[str, Any]:
         "status": "rejected" if reason else "passed",
         "reason": reason,
         **held,
+        "arms": [
+            {
+                "name": arm.name,
+                "gain": arm.gain.value,
+                "ci95": [arm.gain.low, arm.gain.high],
+                "kept": arm.is_kept,
+                "seconds": arm.seconds,
+            }
+            for record in records
+            for arm in record.report.arms
+        ],
         "cost": total_cost(records, held["model"]["plain_training_s"]),
         "warnings": collect_warnings(records),
     }

@@ -6,7 +6,7 @@ from kfp_vision.components.shared.artifacts.self_training_result import (
     RoundResult,
     SelfTrainingResult,
 )
-from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
+from kfp_vision.components.shared.report.records import Arm, ReportWarning, Section, StageReport
 
 __all__ = ["self_training_report"]
 
@@ -39,7 +39,15 @@ def self_training_report(result: SelfTrainingResult) -> StageReport:
         summary={"self_training": summary},
         warnings=_warnings(result),
         sections=[section] if result.unlabeled else [],
+        arms=[
+            Arm(f"self-training: {_named(each)}", each.gain, each.is_kept, each.seconds)
+            for each in (*result.trials, *result.rounds)
+        ],
     )
+
+
+def _named(each: RoundResult) -> str:
+    return f"{each.arm}, round {each.number}" if each.number else f"{each.arm}, trial"
 
 
 def _row(each: RoundResult) -> dict[str, Any]:

@@ -1,15 +1,32 @@
 """What the teachers tell the report: who they are, how they differ, and what was made of them."""
 
+from typing import Any
+
 from kfp_vision.components.shared.artifacts.teachers_result import TeachersResult
-from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
+from kfp_vision.components.shared.artifacts.training_result import TrainingResult
+from kfp_vision.components.shared.report.records import Arm, ReportWarning, Section, StageReport
 
 __all__ = ["teachers_report"]
 
+_WORDS = {
+    "average": "average of all",
+    "greedy": "greedy selection",
+    "stacking": "stack",
+    "soup": "soup of weights",
+}
 
-def teachers_report(result: TeachersResult) -> StageReport:
+
+def teachers_report(
+    result: TeachersResult, training: TrainingResult, is_wanted: bool
+) -> StageReport:
     """Returns `teachers` of `report.json`, the warnings and the section.
 
-    There is no section where no network was trained.
+    There is no section where no network was trained. Where the ensemble is deployed, `model` is it.
+
+    Args:
+        result: What was found.
+        training: Of the model.
+        is_wanted: Whether the user has asked for teachers.
     """
     tried = [
         {
@@ -27,6 +44,10 @@ def teachers_report(result: TeachersResult) -> StageReport:
         "tried": tried,
     }
     warnings = []
+    if result.skipped and is_wanted:
+        warnings.append(
+            ReportWarning("teachers_skipped", f"No teacher was trained: {result.skipped}.")
+        )
     if result.failed:
         warnings.append(
             ReportWarning(
@@ -36,11 +57,31 @@ def teachers_report(result: TeachersResult) -> StageReport:
                 len(result.failed),
             )
         )
-    section = Section(
-        "teachers", "Teachers", "teachers/stage_report.html", {"result": result, "tried": tried}
-    )
+    data = {"result": result, "tried": tried, "ways": _WORDS}
+    section = Section("teachers", "Teachers", "teachers/stage_report.html", data)
     return StageReport(
-        summary={"teachers": summary},
+        summary={"teachers": summary, **_deployed(result, training)},
         warnings=warnings,
         sections=[section] if result.tried else [],
+        arms=[_best_arm(result)] if result.tried else [],
     )
+
+
+def _deployed(result: TeachersResult, training: TrainingResult) -> dict[str, Any]:
+    """Returns `model` where that is the ensemble, else nothing."""
+    if not result.is_deployed:
+        return {}
+    used = [each.architecture for each in result.members if each.weight]
+    held = {
+        "architecture": "ensemble of " + ", ".join(used),
+        "parameters": result.parameters,
+        "image_size": result.image_size,
+    }
+    return {"model": training.summary | held}
+
+
+def _best_arm(result: TeachersResult) -> Arm:
+    """Returns the way that was kept, or gains most."""
+    best = max(result.tried, key=lambda each: (each.way == result.kept, each.gain.value))
+    name = f"ensemble: {_WORDS[best.way]}"
+    return Arm(name, best.gain, best.way == result.kept, result.seconds)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kfp_vision.components.shared.artifacts.cost import StageCost
+from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.teachers_result import ENSEMBLE_FILE, TeachersResult
-from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE
+from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE, TrainingResult
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.distilled import is_ensemble_wanted
 from kfp_vision.components.shared.recipe.document import (
@@ -15,7 +16,11 @@ from kfp_vision.components.shared.recipe.document import (
     Setting,
     write_recipe,
 )
-from kfp_vision.components.shared.recipe.teachers import count_teachers, why_no_teachers
+from kfp_vision.components.shared.recipe.teachers import (
+    count_teachers,
+    wants_teachers,
+    why_no_teachers,
+)
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
@@ -76,7 +81,9 @@ def train_teachers(
     result = dataclasses.replace(result, seconds=watch.seconds)
     seen = sum(each.images_seen for each in result.members[1:])
     cost = StageCost("train_teachers", result.seconds, seen)
-    end_stage(result, "teachers.json", teachers_report(result), cost, output_dir)
+    training = read_json(TrainingResult, trained_dir / "training.json")
+    report = teachers_report(result, training, wants_teachers(recipe))
+    end_stage(result, "teachers.json", report, cost, output_dir)
     return result
 
 

@@ -32,15 +32,7 @@ def training_report(
         else training_charts(curves, primary, training.best_step),
     }
     return StageReport(
-        summary={
-            "model": {
-                "architecture": training.architecture,
-                "parameters": training.parameters,
-                "image_size": training.image_size,
-                "seed": training.seed,
-                "plain_training_s": training.plain_seconds,
-            }
-        },
+        summary={"model": training.summary},
         warnings=[ReportWarning("training", sentence) for sentence in training.warnings],
         sections=[Section("training", "Training", "training/stage_report.html", data)],
     )

@@ -10,10 +10,12 @@ from kfp_vision.components.shared.artifacts.search_result import (
     Candidate,
     SearchResult,
 )
+from kfp_vision.components.shared.metrics.acceptance import Gain
 from kfp_vision.components.shared.report.charts import Tick, nice_ticks
 from kfp_vision.components.shared.report.figures import label, number
+from kfp_vision.components.shared.report.records import Arm
 
-__all__ = ["Gains", "TrialChart", "candidate_words", "gain_bars", "trial_chart"]
+__all__ = ["Gains", "TrialChart", "candidate_words", "confirmed_arm", "gain_bars", "trial_chart"]
 
 # Standard errors to either side of a gain.
 _ERRORS = 2.0
@@ -122,6 +124,17 @@ class Gains:
 
     rows: list[dict[str, Any]]
     ticks: list[Tick]
+
+
+def confirmed_arm(search: SearchResult) -> list[Arm]:
+    """Returns what the confirmation found, beside what other stages have tried."""
+    held = search.confirmed
+    if held is None:
+        return []
+    half = _ERRORS * held.error
+    gain = Gain(held.gain, held.gain - half, held.gain + half)
+    seconds = sum(trial.seconds for trial in search.trials)
+    return [Arm("augmentation and regularisation", gain, held.accepted, seconds)]
 
 
 def gain_bars(search: SearchResult, regularisers: Mapping[str, float]) -> Gains | None:

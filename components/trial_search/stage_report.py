@@ -19,6 +19,7 @@ from kfp_vision.components.trial_search.report_transforms import (
 )
 from kfp_vision.components.trial_search.report_trials import (
     candidate_words,
+    confirmed_arm,
     gain_bars,
     trial_chart,
 )
@@ -82,4 +83,5 @@ def search_report(
         summary={"search": dataclasses.asdict(search)},
         warnings=[ReportWarning("search", note) for note in search.notes],
         sections=[Section("search", "Augmentation", "trial_search/stage_report.html", data)],
+        arms=confirmed_arm(search),
     )

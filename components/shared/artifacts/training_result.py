@@ -1,6 +1,7 @@
 """The `model` artifact: the trained model and how its training went."""
 
 import dataclasses
+from typing import Any
 
 __all__ = ["JUDGED_FILE", "MODEL_FILE", "START_FILE", "TrainingResult"]
 
@@ -55,3 +56,14 @@ class TrainingResult:
     warnings: list[str]
     refit_images: int = 0
     refit_steps: int = 0
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """`model` of `report.json`."""
+        return {
+            "architecture": self.architecture,
+            "parameters": self.parameters,
+            "image_size": self.image_size,
+            "seed": self.seed,
+            "plain_training_s": self.plain_seconds,
+        }

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, START_UP, StageCost
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json, write_json
 from kfp_vision.components.shared.artifacts.run_plan import PLAN, RunPlan
+from kfp_vision.components.shared.metrics.acceptance import Gain
 from kfp_vision.components.shared.runtime.processes import end_stage, stage_seconds
 from kfp_vision.components.shared.runtime.storage import take_copy_failures
 from kfp_vision.components.shared.runtime.tracking import take_tracking_failures
@@ -22,6 +23,7 @@ __all__ = [
     "MLFLOW",
     "STAGES_FILE",
     "STAGE_REPORT_FILE",
+    "Arm",
     "ReportWarning",
     "Section",
     "StageRecord",
@@ -78,6 +80,23 @@ class ReportWarning:
 
 
 @dataclasses.dataclass(frozen=True)
+class Arm:
+    """What a stage has tried beside what was there before.
+
+    Attributes:
+        name: What it is, in a few words.
+        gain: In calibrated loss on held-out images.
+        is_kept: Whether it was accepted.
+        seconds: That it took.
+    """
+
+    name: str
+    gain: Gain
+    is_kept: bool
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
 class StageReport:
     """`stage_report.json`: what a stage tells the report.
 
@@ -85,11 +104,13 @@ class StageReport:
         summary: Its keys of `report.json`.
         warnings: In their order.
         sections: Of the page.
+        arms: What was tried, in its order.
     """
 
     summary: dict[str, Any] = dataclasses.field(default_factory=dict)
     warnings: list[ReportWarning] = dataclasses.field(default_factory=list)
     sections: list[Section] = dataclasses.field(default_factory=list)
+    arms: list[Arm] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
