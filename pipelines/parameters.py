@@ -137,6 +137,14 @@ class Parameters:
         if broken:
             raise ValueError("; ".join(broken))
 
+    @property
+    def _judged(self) -> list[str]:
+        """What the user has asked for that validation images judge."""
+        given = {name: getattr(self, name) for name in ("pretrain", "self_train", "distill")}
+        wishes = [f"`{name}: always`" for name, value in given.items() if value == "always"]
+        wishes += [f"`teachers: {self.teachers}`"] if self.teachers else []
+        return wishes + (["`deploy: ensemble`"] if self.deploy == "ensemble" else [])
+
     def _wrong_types(self) -> Iterator[str]:
         for field in dataclasses.fields(self):
             value, kind = getattr(self, field.name), type_of(field)
@@ -155,6 +163,16 @@ class Parameters:
                 for name, choices in limited
             ),
             ("champion_margin", "must be below 1", self.champion_margin < 1),
+            (
+                "deploy",
+                "must be `model` where `distill` is `always`: an ensemble is no student",
+                not (self.deploy == "ensemble" and self.distill == "always"),
+            ),
+            (
+                "use_validation_for_training",
+                f"must be false with {', '.join(self._judged)}: no images are left to judge that",
+                not (self.use_validation_for_training and self._judged),
+            ),
             ("trial_workers", "must be at least 1", self.trial_workers >= 1),
             ("seed", f"must be at most {MAX_SEED}", self.seed <= MAX_SEED),
             *((name, "must not be negative", not getattr(self, name) < 0) for name in numbers),

@@ -72,5 +72,7 @@ def distill(
         result = teach(*given, seed, cache, seconds, watch)
     result = dataclasses.replace(result, seconds=watch.seconds)
     cost = StageCost("distill", result.seconds, result.images_seen)
-    end_stage(result, "distillation.json", distillation_report(result), cost, output_dir)
+    wanted = recipe.get("data", "distill")
+    report = distillation_report(result, wanted is not None and wanted.value == "always")
+    end_stage(result, "distillation.json", report, cost, output_dir)
     return result

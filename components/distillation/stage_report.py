@@ -1,15 +1,25 @@
 """What distillation tells the report: who taught, how it was followed, and what was kept."""
 
 from kfp_vision.components.shared.artifacts.distillation_result import DistillationResult
-from kfp_vision.components.shared.report.records import Arm, ReportWarning, Section, StageReport
+from kfp_vision.components.shared.report.records import (
+    Arm,
+    ReportWarning,
+    Section,
+    StageReport,
+    missed_wish,
+)
 
 __all__ = ["distillation_report"]
 
 
-def distillation_report(result: DistillationResult) -> StageReport:
+def distillation_report(result: DistillationResult, is_wanted: bool) -> StageReport:
     """Returns `distillation` of `report.json`, the warnings and the section.
 
     There is no section where nothing was tried.
+
+    Args:
+        result: What was found.
+        is_wanted: Whether the user has asked for it.
     """
     gain = result.gain
     summary = {
@@ -37,7 +47,7 @@ def distillation_report(result: DistillationResult) -> StageReport:
         "ci95": None if gain is None else [gain.low, gain.high],
         "trials": [vars(each) for each in result.trials],
     }
-    warnings = []
+    warnings = missed_wish("distillation", result.skipped, is_wanted)
     if result.failed:
         warnings.append(
             ReportWarning(

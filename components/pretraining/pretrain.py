@@ -78,7 +78,9 @@ def pretrain(
     result = dataclasses.replace(result, seconds=watch.seconds)
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(result, output_dir / "pretraining.json")
-    write_stage_report(pretraining_report(result), output_dir)
+    wanted = recipe.get("data", "pretrain")
+    report = pretraining_report(result, wanted is not None and wanted.value == "always")
+    write_stage_report(report, output_dir)
     seen = sum(arm.images_seen for arm in result.arms) + result.trial_images
     write_json(StageCost("pretrain", result.seconds, seen), output_dir / COST_FILE)
     return result

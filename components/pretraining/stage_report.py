@@ -4,21 +4,31 @@ import dataclasses
 from typing import Any
 
 from kfp_vision.components.shared.artifacts.pretraining_result import PretrainingResult
-from kfp_vision.components.shared.report.records import Arm, ReportWarning, Section, StageReport
+from kfp_vision.components.shared.report.records import (
+    Arm,
+    ReportWarning,
+    Section,
+    StageReport,
+    missed_wish,
+)
 
 __all__ = ["pretraining_report"]
 
 
-def pretraining_report(result: PretrainingResult) -> StageReport:
+def pretraining_report(result: PretrainingResult, is_wanted: bool) -> StageReport:
     """Returns `pretraining` of `report.json`, the warnings and the section.
 
     There is no section where there are no images without labels.
+
+    Args:
+        result: What was found.
+        is_wanted: Whether the user has asked for it.
     """
     summary: dict[str, Any] = dataclasses.asdict(result)
     section = Section("pretraining", "Before labels", "pretraining/stage_report.html", summary)
     return StageReport(
         summary={"pretraining": summary},
-        warnings=_warnings(result),
+        warnings=[*missed_wish("pretraining", result.skipped, is_wanted), *_warnings(result)],
         sections=[section] if result.unlabeled else [],
         arms=[Arm(f"pretraining: {result.chosen}", result.gain, result.is_kept, result.seconds)]
         if result.gain

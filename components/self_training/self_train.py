@@ -68,5 +68,7 @@ def self_train(
     result = dataclasses.replace(result, seconds=watch.seconds)
     seen = sum(each.images_seen for each in result.rounds)
     cost = StageCost("self_train", result.seconds, seen)
-    end_stage(result, "self_training.json", self_training_report(result), cost, output_dir)
+    wanted = recipe.get("data", "self_train")
+    report = self_training_report(result, wanted is not None and wanted.value == "always")
+    end_stage(result, "self_training.json", report, cost, output_dir)
     return result

@@ -6,7 +6,13 @@ from kfp_vision.components.shared.artifacts.self_training_result import (
     RoundResult,
     SelfTrainingResult,
 )
-from kfp_vision.components.shared.report.records import Arm, ReportWarning, Section, StageReport
+from kfp_vision.components.shared.report.records import (
+    Arm,
+    ReportWarning,
+    Section,
+    StageReport,
+    missed_wish,
+)
 
 __all__ = ["self_training_report"]
 
@@ -14,10 +20,14 @@ __all__ = ["self_training_report"]
 _MANY_FOREIGN = 0.25
 
 
-def self_training_report(result: SelfTrainingResult) -> StageReport:
+def self_training_report(result: SelfTrainingResult, is_wanted: bool) -> StageReport:
     """Returns `self_training` of `report.json`, the warnings and the section.
 
     There is no section where there are no images without labels.
+
+    Args:
+        result: What was found.
+        is_wanted: Whether the user has asked for it.
     """
     rounds = [_row(each) for each in result.rounds]
     trials = [_row(each) for each in result.trials]
@@ -37,7 +47,7 @@ def self_training_report(result: SelfTrainingResult) -> StageReport:
     section = Section("self-training", "No labels", "self_training/stage_report.html", data)
     return StageReport(
         summary={"self_training": summary},
-        warnings=_warnings(result),
+        warnings=[*missed_wish("self_training", result.skipped, is_wanted), *_warnings(result)],
         sections=[section] if result.unlabeled else [],
         arms=[
             Arm(f"self-training: {_named(each)}", each.gain, each.is_kept, each.seconds)

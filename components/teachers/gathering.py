@@ -44,6 +44,8 @@ __all__ = ["Gathering"]
 _MODEL = "model"
 # Of the time; the rest is for what is made of the members.
 _MEMBERS_SHARE = 0.85
+# A network that has less is not begun; fewer are trained where that is all there is for each.
+_LEAST_SECONDS = 10.0
 # Of boosting: few images that are wrong by their label would else be most of what a member sees.
 _SHRINKAGE = 0.5
 
@@ -100,9 +102,13 @@ class Gathering:
         planned = plan_members(self._recipe, self._info, number, self._seed)
         ends = _MEMBERS_SHARE * seconds
         for at, each in enumerate(planned):
+            left, count = ends - watch.seconds, len(planned) - at
+            if at and left < _LEAST_SECONDS:
+                failed.append(f"{count} of {number} networks: no time is left for them")
+                break
+            left /= max(1.0, min(count, left / _LEAST_SECONDS))
             try:
                 with Progress(f"train a teacher ({each.kind})"):
-                    left = (ends - watch.seconds) / (len(planned) - at)
                     member, forward_s = self._train(each, model, left)
                 members.append(member)
                 ends -= self._num_later * forward_s

@@ -4,7 +4,13 @@ from typing import Any
 
 from kfp_vision.components.shared.artifacts.teachers_result import TeachersResult
 from kfp_vision.components.shared.artifacts.training_result import TrainingResult
-from kfp_vision.components.shared.report.records import Arm, ReportWarning, Section, StageReport
+from kfp_vision.components.shared.report.records import (
+    Arm,
+    ReportWarning,
+    Section,
+    StageReport,
+    missed_wish,
+)
 
 __all__ = ["teachers_report"]
 
@@ -43,11 +49,7 @@ def teachers_report(
         "members": [vars(each) for each in result.members],
         "tried": tried,
     }
-    warnings = []
-    if result.skipped and is_wanted:
-        warnings.append(
-            ReportWarning("teachers_skipped", f"No teacher was trained: {result.skipped}.")
-        )
+    warnings = missed_wish("teachers", result.skipped, is_wanted)
     if result.failed:
         warnings.append(
             ReportWarning(

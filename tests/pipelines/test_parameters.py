@@ -220,3 +220,24 @@ def test_a_missing_file_says_how_to_get_one(tmp_path):
 
 def test_the_form_offers_every_reader():
     assert {"auto", *FORMATS, "tfds"} == {*get_args(get_type_hints(Parameters)["dataset_format"])}
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"pretrain": "always"},
+        {"self_train": "always"},
+        {"distill": "always"},
+        {"teachers": 2},
+        {"deploy": "ensemble"},
+    ],
+)
+def test_what_validation_images_judge_and_training_with_them_exclude_each_other(wish):
+    Parameters(**REQUIRED, **wish)
+    with pytest.raises(ValueError, match=r"`use_validation_for_training` must be false with `"):
+        Parameters(**REQUIRED, **wish, use_validation_for_training=True)
+
+
+def test_an_ensemble_that_is_deployed_is_not_taught():
+    with pytest.raises(ValueError, match="`deploy` must be `model` where `distill` is `always`"):
+        Parameters(**REQUIRED, deploy="ensemble", distill="always")

@@ -32,6 +32,7 @@ __all__ = [
     "copy_records",
     "costs_before",
     "hand_on",
+    "missed_wish",
     "mlflow_run_before",
     "plan_before",
     "read_stages",
@@ -148,6 +149,20 @@ class Artifact(Protocol):
     @property
     def path(self) -> str:
         """The folder."""
+
+
+def missed_wish(stage: str, skipped: str, is_wanted: bool) -> list[ReportWarning]:
+    """Returns a warning where a stage that the user has asked for did nothing.
+
+    Args:
+        stage: One word.
+        skipped: Why it did nothing; empty where it did something.
+        is_wanted: Whether the user has asked for it.
+    """
+    if not (skipped and is_wanted):
+        return []
+    sentence = f"You have asked for {stage.replace('_', '-')}, but nothing was tried: {skipped}."
+    return [ReportWarning(f"{stage}_skipped", sentence)]
 
 
 def write_stage_report(report: StageReport, folder: Path) -> None:

@@ -62,17 +62,18 @@ def stage_reports(digits_run: Artifacts) -> list[StageReport]:
     )
     return [
         pretraining_report(
-            PretrainingResult(unlabeled=900, chosen="SimCLR", gain=REFUSED, seconds=40.0)
+            PretrainingResult(unlabeled=900, chosen="SimCLR", gain=REFUSED, seconds=40.0), False
         ),
         self_training_report(
             SelfTrainingResult(
                 unlabeled=900,
                 trials=[_round(0, KEPT)],
                 rounds=[_round(1, KEPT), _round(2, REFUSED)],
-            )
+            ),
+            is_wanted=False,
         ),
         teachers_report(together, digits_run.training, is_wanted=True),
-        distillation_report(DistillationResult(gain=REFUSED, seconds=50.0)),
+        distillation_report(DistillationResult(gain=REFUSED, seconds=50.0), is_wanted=True),
     ]
 
 
@@ -149,11 +150,24 @@ def test_nothing_gained_is_drawn_too() -> None:
     assert [row["width"] for row in held.rows] == [0.0, 0.0]
 
 
-def test_teachers_that_the_user_wanted_are_missed_with_the_reason(digits_run: Artifacts) -> None:
-    skipped = TeachersResult("the budget leaves 3 s, and it takes 30")
-    report = teachers_report(skipped, digits_run.training, is_wanted=True)
-    assert [warning.code for warning in report.warnings] == ["teachers_skipped"]
-    assert teachers_report(skipped, digits_run.training, is_wanted=False).warnings == []
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_what_the_user_has_asked_for_is_missed_with_the_reason(
+    digits_run: Artifacts, is_wanted: bool
+) -> None:
+    skipped = "the budget leaves 3 s, and it takes 30"
+    reports = [
+        pretraining_report(PretrainingResult(skipped), is_wanted),
+        self_training_report(SelfTrainingResult(skipped), is_wanted),
+        teachers_report(TeachersResult(skipped), digits_run.training, is_wanted),
+        distillation_report(DistillationResult(skipped), is_wanted),
+    ]
+    warnings = [warning for report in reports for warning in report.warnings]
+    codes = [f"{name}_skipped" for name in ("pretraining", "self_training", "teachers")]
+    assert [each.code for each in warnings] == (
+        [*codes, "distillation_skipped"] if is_wanted else []
+    )
+    assert all(skipped in each.message for each in warnings)
+    assert not any(report.sections or report.arms for report in reports)
 
 
 def test_a_search_that_confirmed_nothing_is_no_arm() -> None:

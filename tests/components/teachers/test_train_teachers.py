@@ -1,5 +1,6 @@
 """Digits: networks beside the model, and one teacher of them where that is better."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from kfp_vision.components.shared.recipe.document import (
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.page import write_stage_page
 from kfp_vision.components.shared.tasks import get_task
-from kfp_vision.components.shared.training.checkpoints import read_checkpoint
+from kfp_vision.components.shared.training.checkpoints import Stopwatch, read_checkpoint
 from kfp_vision.components.shared.training.length import Pace
 from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.teachers import gathering, member_training, members
@@ -251,6 +252,32 @@ def test_a_network_that_is_too_slow_to_be_deployed_in_time_is_not_trained(
     ]
     assert not result.is_deployed
     assert are_equal(tmp_path / "out/model.keras", trained / "model.keras")
+
+
+def test_networks_that_no_time_is_left_for_are_not_begun(
+    digits_dir: Path,
+    trained: Path,
+    offline: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began: list[float] = []
+
+    def fails(dataset: Path, info: Any, planned: Any, *given: Any) -> Any:
+        began.append(given[-3])
+        raise DivergenceError("The loss must be finite. Received: nan")
+
+    # As if each took half of the 34 seconds.
+    now = itertools.count(0.0, 17.0)
+    monkeypatch.setattr(gathering, "train_member", fails)
+    monkeypatch.setattr(Stopwatch, "seconds", property(lambda _: next(now)))
+    wanted = changed(trained, tmp_path / "model", 1.0, teachers=1000)
+    given = (wanted, tmp_path / "out", tmp_path / "kept", _SEED, None)
+    result = train_teachers(digits_dir, *given, [StageCost("train", 20.0, 100)])
+    # Enough for a few of them at a time.
+    assert began == [pytest.approx(10.0), pytest.approx(10.0)]
+    assert len(result.failed) == 3
+    assert result.failed[-1] == "998 of 1000 networks: no time is left for them"
 
 
 @pytest.mark.parametrize(
