@@ -174,6 +174,7 @@ class Parameters:
                 not (self.use_validation_for_training and self._judged),
             ),
             ("trial_workers", "must be at least 1", self.trial_workers >= 1),
+            ("teachers", "must be at most 100", self.teachers <= 100),
             ("seed", f"must be at most {MAX_SEED}", self.seed <= MAX_SEED),
             *((name, "must not be negative", not getattr(self, name) < 0) for name in numbers),
             *((name, "must be finite", abs(getattr(self, name)) < math.inf) for name in numbers),

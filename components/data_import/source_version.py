@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from kfp_vision.components.data_import.readers import TFDS_PREFIX, read_unlabeled
 from kfp_vision.components.data_import.samples import Rejection, Sample
-from kfp_vision.components.data_import.sources import list_source
+from kfp_vision.components.data_import.sources import list_source, open_unlabeled
 from kfp_vision.components.shared.artifacts.source_files import (
     SourceFiles,
     file_hash,
@@ -187,7 +187,7 @@ def _dataset_files(uri: str, dataset_format: str, follow_links: bool) -> dict[st
 
 
 def _unlabeled_files(uri: str, follow_links: bool) -> dict[str, str]:
-    folder, _ = open_folder(uri, follow_links)
+    folder = open_unlabeled(uri, follow_links)
     return file_versions(folder, _named_files(read_unlabeled(folder).samples))
 
 

@@ -13,7 +13,7 @@ from kfp_vision.components.data_import.samples import Listing
 from kfp_vision.components.shared.datasets.image_files import file_kind
 from kfp_vision.components.shared.runtime.storage import Folder, is_remote, open_folder
 
-__all__ = ["check_source", "list_source"]
+__all__ = ["check_source", "list_source", "open_unlabeled"]
 
 
 def list_source(
@@ -45,9 +45,7 @@ def list_source(
         _refuse_archives(folder, name)
         listing, dataset_format = list_images(folder, name, dataset_format)
     if unlabeled_uri:
-        folder, name = open_folder(unlabeled_uri, follow_links)
-        if name:
-            raise ValueError(f"`unlabeled_uri` must be a folder. Received: {unlabeled_uri!r}")
+        folder = open_unlabeled(unlabeled_uri, follow_links)
         unlabeled = read_unlabeled(folder)
         listing = Listing(
             itertools.chain(listing.samples, unlabeled.samples),
@@ -58,6 +56,19 @@ def list_source(
         )
         is_local = is_local and folder.is_local
     return listing, dataset_format, is_local
+
+
+def open_unlabeled(uri: str, follow_links: bool) -> Folder:
+    """Returns the folder of images without labels.
+
+    Raises:
+        ValueError: It is a file.
+        StorageError: It does not exist or cannot be reached.
+    """
+    folder, name = open_folder(uri, follow_links)
+    if name:
+        raise ValueError(f"`unlabeled_uri` must be a folder. Received: {uri!r}")
+    return folder
 
 
 def check_source(uri: str, follow_links: bool) -> None:

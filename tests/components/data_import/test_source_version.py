@@ -147,6 +147,12 @@ def test_a_set_of_tfds_has_its_version_in_its_name() -> None:
     assert dataset_version("tfds:mnist:3.0.1", "auto", follow_links=False) == ""
 
 
+def test_a_file_is_no_folder_of_images_without_labels(tmp_path: Path) -> None:
+    _save(tmp_path / "more/0.png", 1)
+    with pytest.raises(ValueError, match=r"`unlabeled_uri` must be a folder.*0\.png"):
+        unlabeled_version(str(tmp_path / "more/0.png"), follow_links=False)
+
+
 def test_of_a_folder_of_many_files_little_is_held(tmp_path: Path) -> None:
     count, source = 5_000, _class_folders(tmp_path / "set")
     _save(tmp_path / "more/0.png", 1)
