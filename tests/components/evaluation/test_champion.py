@@ -292,10 +292,15 @@ class TestFilesThatCannotBeOpened:
         with pytest.raises(ValueError, match=r"predictions \(1, 4\) for 10 classes"):
             open_champion(crown(guess(4)).folder)
 
-    def test_onnx_serves_where_keras_does_not(self, crown, evaluated, tmp_path, compare):
+    def test_onnx_serves_where_keras_does_not(
+        self, crown, evaluated, tmp_path, compare, monkeypatch
+    ):
         from kfp_vision.components.evaluation.export import ExportConfig, export_model
+        from kfp_vision.components.evaluation.formats import FORMATS
 
         trained, _, folder = evaluated
+        for name in ("tflite", "tflite_int8"):
+            monkeypatch.delitem(FORMATS, name)
         export_model(trained.dataset_dir, folder, tmp_path / "exports", ExportConfig())
         champion = crown()
         shutil.copy(tmp_path / "exports/model.onnx", champion.folder / "model/model.onnx")

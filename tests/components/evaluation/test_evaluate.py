@@ -13,6 +13,7 @@ from sklearn import metrics as sk
 
 from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
 from kfp_vision.components.evaluation.export import ExportConfig, export_model
+from kfp_vision.components.evaluation.formats import FORMATS
 from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, PositiveClass
 from kfp_vision.components.shared.artifacts.json_files import read_json
@@ -117,7 +118,7 @@ def test_cost_counts_validation_and_test_images(evaluated):
 
 @pytest.mark.parametrize("trained", ["binary"], indirect=True)
 @pytest.mark.parametrize("positive", ["low", "high"])
-def test_ranking_is_of_the_positive_class_in_every_figure(trained, positive, tmp_path):
+def test_ranking_is_of_the_positive_class_in_every_figure(trained, positive, tmp_path, monkeypatch):
     model_dir, folder = tmp_path / "model", tmp_path / "evaluation"
     shutil.copytree(trained.model_dir, model_dir)
     write_recipe(data_recipe("binary", "average_precision", positive), model_dir / "recipe.json")
@@ -133,6 +134,8 @@ def test_ranking_is_of_the_positive_class_in_every_figure(trained, positive, tmp
     assert known == pytest.approx(truth.mean())
     assert evaluation.positive_class == PositiveClass(positive, 0.5)
     assert [[*lines] for lines in evaluation.curves.values()] == [[positive]] * 2
+    for name in ("onnx", "tflite", "tflite_int8"):
+        monkeypatch.delitem(FORMATS, name)
     exports = export_model(trained.dataset_dir, folder, tmp_path / "exports", ExportConfig())
     keras_file = next(export for export in exports if export.format == "keras")
     assert keras_file.metrics["average_precision"] == pytest.approx(expected)
