@@ -35,7 +35,7 @@ from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES, Memo
 from kfp_vision.components.shared.training.setup import image_shape, open_split, recipe_policy
 from kfp_vision.components.shared.training.start_weights import weights_digest
 
-__all__ = ["FAILURES", "Rivals"]
+__all__ = ["FAILURES", "Rivals", "compete"]
 
 # The training starts as it would have without the stage.
 FAILURES = (*TRAINING_FAILURES, MemorizationError)
@@ -43,6 +43,8 @@ FAILURES = (*TRAINING_FAILURES, MemorizationError)
 _MOST, _FEWEST = 256, 32
 # Of the steps of an arm: then the worse one ends.
 _TRYOUT = 1 / 3
+# Of the steps: with time for more the better one goes to the end.
+_NEARLY = 5 / 6
 # Of the time, for both arms; the rest is for the two trainings that decide.
 _ARMS_SHARE, _SAFETY = 0.6, 0.9
 
@@ -122,7 +124,7 @@ class Rivals:
         folder = self._checkpoint_dir / training_identity(self._dataset_dir, self._recipe, **about)
         given = (self._recipe, self._info, images, policy, probe, folder, self._seed, watch)
         learner = Learner(*given)
-        arms, chosen = self._compete(learner, images, seconds, watch)
+        arms, chosen = compete(learner, images, seconds, watch)
         result = PretrainingResult(
             unlabeled=self._info.splits["unlabeled"],
             copies=int(self._copies.sum()),
@@ -137,25 +139,6 @@ class Rivals:
             return result, []
         weights = learner.weights(chosen)
         return self._decide(trial, weights, result, seconds, watch), weights
-
-    def _compete(
-        self, learner: Learner, images: TwinImages, seconds: float, watch: Stopwatch
-    ) -> tuple[list[ArmResult], str]:
-        """Returns the arms and the name of the better one; none where both have stopped."""
-        wanted = math.ceil(pretraining_passes(len(images)) * len(images) / images.batch_size)
-
-        def share() -> float:
-            left = _SAFETY * (_ARMS_SHARE * seconds - watch.seconds)
-            return left / (1 + _TRYOUT * (len(ARMS) - 1))
-
-        total = learner.plan(wanted, share)
-        arms = {name: learner.advance(name, _TRYOUT, total) for name in ARMS}
-        going = [name for name, arm in arms.items() if not arm.stopped]
-        if going:
-            best = min(going, key=lambda name: arms[name].points[-1].loss)
-            arms[best] = learner.advance(best, 1.0, total)
-            going = [] if arms[best].stopped else [best]
-        return list(arms.values()), "".join(going)
 
     def _decide(
         self,
@@ -189,3 +172,35 @@ class Rivals:
         content = b"".join(self._source.table["sha256"].to_pylist())
         rows = np.frombuffer(content, np.uint8), self._rows
         return [weights_digest([each]) for each in rows]
+
+
+def compete(
+    learner: Learner, images: TwinImages, seconds: float, watch: Stopwatch
+) -> tuple[list[ArmResult], str]:
+    """Returns the arms and the name of the better one; none where both have stopped.
+
+    Where the machine has become slower, the better one ends at an earlier probe.
+
+    Args:
+        learner: The network.
+        images: That are learned.
+        seconds: Of the stage.
+        watch: Of the stage.
+    """
+    wanted = math.ceil(pretraining_passes(len(images)) * len(images) / images.batch_size)
+    ends = _ARMS_SHARE * seconds
+
+    def share() -> float:
+        return _SAFETY * (ends - watch.seconds) / (1 + _TRYOUT * (len(ARMS) - 1))
+
+    total = learner.plan(wanted, share)
+    began = watch.seconds
+    arms = {name: learner.advance(name, _TRYOUT, total) for name in ARMS}
+    going = [name for name, arm in arms.items() if not arm.stopped]
+    if going:
+        best = min(going, key=lambda name: arms[name].points[-1].loss)
+        left, taken = max(0.0, ends - watch.seconds), max(watch.seconds - began, 1e-9)
+        affordable = _TRYOUT * (1 + len(ARMS) * left / taken)
+        arms[best] = learner.advance(best, 1.0 if affordable > _NEARLY else affordable, total)
+        going = [] if arms[best].stopped else [best]
+    return list(arms.values()), "".join(going)
