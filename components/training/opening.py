@@ -116,6 +116,7 @@ def open_run(
                 info, start_up_seconds(spent, plan), pace.forward_s * deployed_networks(recipe)
             )
             seconds *= training_share(recipe, info, steps * settings.batch_size, plan)
+            seconds = max(seconds, budget.least_training_seconds(recipe))
             steps, evaluations = pace.length_within(seconds, steps, evaluations)
             ends = now.seconds + seconds
         history = History(settings, steps, checks, num_evaluations=evaluations, ends=ends)

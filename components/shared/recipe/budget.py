@@ -11,9 +11,19 @@ from typing import Literal, NamedTuple
 from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 
-__all__ = ["PRESETS", "SECTION", "Preset", "is_users", "remaining_seconds", "with_budget"]
+__all__ = [
+    "PRESETS",
+    "SECTION",
+    "Preset",
+    "is_users",
+    "least_training_seconds",
+    "remaining_seconds",
+    "with_budget",
+]
 
 SECTION = "budget"
+# Of the minutes: a run may be late by a tenth.
+_LEAST_TRAINING = 0.05
 
 
 class _Preset(NamedTuple):
@@ -70,6 +80,17 @@ def is_users(recipe: Recipe) -> bool:
     """Returns whether the user has set the minutes, which then hold whatever else is set."""
     minutes = recipe.get(SECTION, "minutes")
     return minutes is not None and minutes.source == "user"
+
+
+def least_training_seconds(recipe: Recipe) -> float:
+    """Returns what a training has in any case, however long the stages before it have taken.
+
+    A run that is late by so little has a model; one without has cost its time for nothing.
+
+    Args:
+        recipe: With minutes.
+    """
+    return float(_LEAST_TRAINING * 60 * recipe.value(SECTION, "minutes"))
 
 
 def remaining_seconds(recipe: Recipe, spent: Sequence[StageCost]) -> float:

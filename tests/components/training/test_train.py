@@ -220,6 +220,19 @@ def test_the_users_minutes_shorten_the_training_and_the_report_says_so(
     assert costs[0].images_seen == costs[1].images_seen
 
 
+def test_a_training_has_its_least_share_where_nothing_is_left(
+    digits_dir: Path, small_model: str, tmp_path: Path
+) -> None:
+    recipe = _recipe(tmp_path / "recipe.json")
+    write_recipe(with_budget(read_recipe(recipe), "best"), recipe)
+    config, spent = UserChoices(architecture=small_model), [StageCost("choose_network", 1e5, 1)]
+    given = (digits_dir, recipe, tmp_path / "model", tmp_path / "checkpoints", config, None, spent)
+    summary = train_model(*given)
+    # Three minutes of an hour, and not two steps.
+    assert summary.steps > 100
+    assert summary.validation["accuracy"] > 0.5
+
+
 def test_a_batch_of_more_images_than_there_are_is_named(
     few_digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
