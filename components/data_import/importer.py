@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from kfp_vision.components.data_import.classes import detect_task, sort_classes
 from kfp_vision.components.data_import.made_splits import complete_splits
+from kfp_vision.components.data_import.objects.annotations import CHANGES as OBJECT_CHANGES
 from kfp_vision.components.data_import.paths import require_few_links
 from kfp_vision.components.data_import.readers import FORMATS
 from kfp_vision.components.data_import.samples import Listing, Rejection, require_classes
@@ -136,19 +137,15 @@ def _import(
     )
     given = {split for split in staged.splits if split}
     lost = _lost_classes(listing.classes - set(classes), staged)
-    require_classes(classes, dataset_uri, lost)
+    if not listing.task:
+        require_classes(classes, dataset_uri, lost)
     notes += [lost] if lost else []
     notes += [
         f"No image of the split {name} could be used, although the source names it."
         for name in sorted(listing.splits - given)
     ]
     task = listing.task or detect_task(label_sets, config.task)
-    if config.task not in ("auto", task):
-        raise ValueError(
-            f"`task` must be what the annotations are for. Received: {config.task!r}, for those of "
-            f"{task}. Leave `task` at auto."
-        )
-    notes.append(f"Task: {task}, {len(classes)} classes.")
+    notes.append(f"Task: {task}, {len(classes)} class{'es' * (len(classes) != 1)}.")
     signatures = np.frombuffer(staged.signatures, np.uint8).reshape(-1, SIGNATURE_BYTES)
     with Progress("find near duplicates"):
         near = near_duplicate_groups(signatures)
@@ -159,6 +156,9 @@ def _import(
     order = np.concatenate([np.flatnonzero(splits == name) for name in counts])
     np.save(work_dir / NEAR_DUPLICATES_FILE, smallest_rows(near[order]))
     notes += [f"{count} images {CHANGES[name]}." for name, count in staged.changes.most_common()]
+    notes += [
+        f"{count:,} {OBJECT_CHANGES[name]}." for name, count in staged.object_changes.most_common()
+    ]
     rejected = collections.Counter(row.code for row in staged.rejections)
     if config.unlabeled_uri and not counts.get("unlabeled"):
         notes.append("`unlabeled_uri` holds no image that can be used: none is learned.")
@@ -180,6 +180,8 @@ def _import(
         rejected=dict(rejected),
         notes=notes,
         white_level=white,
+        keypoint_names=[*listing.keypoint_names],
+        keypoint_swaps=[[*pair] for pair in listing.keypoint_swaps],
     )
     write_json(info, work_dir / "dataset.json")
     for note in notes:
@@ -205,7 +207,7 @@ def _stage_once(
 ) -> tuple[Staged, Listing, str]:
     with Progress("list the source"):
         listing, source_format, is_local = list_source(
-            uri, config.dataset_format, config.unlabeled_uri, config.follow_links
+            uri, config.dataset_format, config.unlabeled_uri, config.follow_links, config.task
         )
     with Progress("read images", listing.total, "images") as progress:
         staged = stage(

@@ -1,21 +1,55 @@
-"""Annotations of objects within images, which are named where a source has no classes."""
+"""Annotations of objects: the task that they are for, and those that no reader understands."""
 
 import re
 from collections.abc import Collection
 
 from kfp_vision.components.data_import.folder_counts import name_of
+from kfp_vision.components.data_import.samples import Listing
 from kfp_vision.components.shared.datasets.image_files import escape_name, file_kind
+from kfp_vision.components.shared.tasks import TASKS
 
-__all__ = ["describe_annotations"]
+__all__ = ["choose_task", "describe_annotations"]
 
-# Of Pascal VOC, YOLO and LabelMe: one file for each image, called after it.
+# One file for each image, called after it: of LabelMe, or of a format that is broken.
 _SUFFIXES = (".xml", ".txt", ".json")
 # instances_train2017.json, _annotations.coco.json: one file for all images.
 _COCO = re.compile(r".*(annotations|captions|coco|instances|keypoints).*\.json")
+_WHOLE_IMAGES = (
+    "Labels must be classes of whole images: cut the objects out, or write a table of `path` and "
+    "`label`."
+)
+
+
+def choose_task(listing: Listing, task: str) -> Listing:
+    """Returns the listing of annotations for the task that is asked for.
+
+    Args:
+        listing: Of a source with annotations.
+        task: A key of `TASKS`, or `auto` for what they can teach most of.
+
+    Raises:
+        ValueError: They are not for the task, or for none that can be learned.
+    """
+    offered = [listing.task, *listing.other_tasks]
+    if task not in ("auto", *offered):
+        raise ValueError(
+            f"`task` must be what the annotations are for. Received: {task!r}, for those of "
+            f"{' or '.join(offered)}. Leave `task` at auto."
+        )
+    if task in listing.other_tasks:
+        listing = listing.other_tasks[task]()
+    if listing.task not in TASKS:
+        others = [name for name in offered if name in TASKS]
+        advice = f"`--task {others[0]}` learns a part of them." if others else _WHOLE_IMAGES
+        raise ValueError(
+            f"Annotations must be for a task that can be learned: {', '.join(sorted(TASKS))}. "
+            f"Received: {listing.task}. {' '.join(listing.notes)} {advice}"
+        )
+    return listing
 
 
 def describe_annotations(files: Collection[str]) -> list[str]:
-    """Returns a sentence on the annotations of objects among the files of a source.
+    """Returns a sentence on annotations of objects that no reader understands.
 
     Args:
         files: Relative paths of all files.
@@ -34,8 +68,8 @@ def describe_annotations(files: Collection[str]) -> list[str]:
     if not shown:
         return []
     return [
-        f"Annotations of objects are not read: {', '.join(shown)}. Labels must be classes of whole "
-        "images: cut the objects out, or write a table of `path` and `label`."
+        f"Annotations of objects that are not read: {', '.join(shown)}. COCO, Pascal VOC, YOLO and "
+        f"tables of boxes are. {_WHOLE_IMAGES}"
     ]
 
 

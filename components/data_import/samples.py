@@ -1,7 +1,7 @@
 """What readers yield: samples and rejections, in a listing that streams."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,10 +33,12 @@ class Target(NamedTuple):
     Attributes:
         labels: Classes that the image shows, by name.
         columns: Name of a column of the task -> its value.
+        changes: What was left out or changed, once for each: keys of `objects.annotations.CHANGES`.
     """
 
     labels: tuple[str, ...]
     columns: dict[str, Any]
+    changes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class Listing:
         task: What the annotations are for, a key of `shared.tasks.TASKS`; empty for labels of whole
             images, which say it themselves.
         class_order: Class names where the source numbers them; the position is the number.
+        other_tasks: What the annotations are for as well -> the listing for that task.
+        keypoint_names, keypoint_swaps: As of `DatasetInfo`.
     """
 
     samples: Iterable[Sample | Rejection]
@@ -91,6 +95,9 @@ class Listing:
     splits: frozenset[str] = frozenset()
     task: str = ""
     class_order: tuple[str, ...] = ()
+    other_tasks: "Mapping[str, Callable[[], Listing]]" = dataclasses.field(default_factory=dict)
+    keypoint_names: tuple[str, ...] = ()
+    keypoint_swaps: tuple[tuple[int, int], ...] = ()
 
 
 def require_classes(classes: Iterable[str], uri: str, hint: str = "") -> None:

@@ -1,8 +1,10 @@
 """From the URIs of a source to one listing of its samples."""
 
+import dataclasses
 import itertools
 
 from kfp_vision.components.data_import.folder_listing import is_archive
+from kfp_vision.components.data_import.other_tasks import choose_task
 from kfp_vision.components.data_import.readers import (
     TFDS_PREFIX,
     list_images,
@@ -17,7 +19,7 @@ __all__ = ["check_source", "list_source", "open_unlabeled"]
 
 
 def list_source(
-    uri: str, dataset_format: str, unlabeled_uri: str, follow_links: bool
+    uri: str, dataset_format: str, unlabeled_uri: str, follow_links: bool, task: str = ""
 ) -> tuple[Listing, str, bool]:
     """Returns the listing, the format and whether the source is on this machine.
 
@@ -26,9 +28,11 @@ def list_source(
         dataset_format: A key of `readers.FORMATS`, `tfds`, or `auto`.
         unlabeled_uri: A folder of images without labels; empty for none.
         follow_links: Whether local links may lead out of the source, and to folders.
+        task: A key of `shared.tasks.TASKS`, or `auto`; empty where only the files are asked for.
 
     Raises:
-        ValueError: The source is in no format that is known, or lacks what its format needs.
+        ValueError: The source is in no format that is known, or lacks what its format needs; its
+            annotations are not for the task.
         StorageError: It does not exist or cannot be reached.
     """
     if not isinstance(uri, str) or not uri.strip():
@@ -44,15 +48,16 @@ def list_source(
         is_local = folder.is_local
         _refuse_archives(folder, name)
         listing, dataset_format = list_images(folder, name, dataset_format)
+    if task and listing.task:
+        listing = choose_task(listing, task)
     if unlabeled_uri:
         folder = open_unlabeled(unlabeled_uri, follow_links)
         unlabeled = read_unlabeled(folder)
-        listing = Listing(
-            itertools.chain(listing.samples, unlabeled.samples),
-            listing.total + unlabeled.total,
-            [*listing.notes, *unlabeled.notes],
-            listing.classes,
-            listing.splits,
+        listing = dataclasses.replace(
+            listing,
+            samples=itertools.chain(listing.samples, unlabeled.samples),
+            total=listing.total + unlabeled.total,
+            notes=[*listing.notes, *unlabeled.notes],
         )
         is_local = is_local and folder.is_local
     return listing, dataset_format, is_local

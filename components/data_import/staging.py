@@ -81,6 +81,7 @@ class Staged:
             count: they change nothing about the images with labels.
         rejections: What was left out.
         changes: Key of `decoding.CHANGES` -> number of images.
+        object_changes: Key of `objects.annotations.CHANGES` -> how often.
         peak: The largest value of 16-bit pixels; 0 without any.
     """
 
@@ -94,6 +95,9 @@ class Staged:
     is_gray: bool = True
     rejections: list[Rejection] = dataclasses.field(default_factory=list)
     changes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    object_changes: collections.Counter[str] = dataclasses.field(
+        default_factory=collections.Counter
+    )
     peak: int = 0
 
     def __len__(self) -> int:
@@ -110,6 +114,7 @@ class Staged:
         self.digests += row.sha256
         self.source_digests += row.source_sha256
         self.changes.update(row.changes)
+        self.object_changes.update(row.target.changes)
         if row.sample.split != "unlabeled":
             self.is_gray = self.is_gray and row.shape[2] == 1
             self.peak = max(self.peak, row.peak)
@@ -277,7 +282,9 @@ def _batch(rows: list[_Row], schema: pa.Schema) -> pa.RecordBatch:
         "source_sha256": [row.source_sha256 for row in rows],
         "signature": [row.signature for row in rows],
         **{
-            name: [row.target.columns[name] for row in rows] for name in schema.names[len(SCHEMA) :]
+            # Images without labels have none of them.
+            name: [row.target.columns.get(name) for row in rows]
+            for name in schema.names[len(SCHEMA) :]
         },
     }
     return pa.RecordBatch.from_pydict(columns, schema=schema)

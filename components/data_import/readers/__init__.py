@@ -1,19 +1,23 @@
 """One file per source format, and which of them a source is."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from kfp_vision.components.data_import.other_tasks import describe_annotations
+from kfp_vision.components.data_import.readers.box_table import find_box_tables, read_box_tables
 from kfp_vision.components.data_import.readers.class_folders import (
     read_class_folders,
     read_unlabeled,
 )
+from kfp_vision.components.data_import.readers.coco import find_coco, read_coco
 from kfp_vision.components.data_import.readers.file_index import FileIndex
 from kfp_vision.components.data_import.readers.find_tables import MANIFEST_SUFFIXES, find_tables
 from kfp_vision.components.data_import.readers.idx import find_idx, read_idx
 from kfp_vision.components.data_import.readers.manifest import read_manifest, read_tables
 from kfp_vision.components.data_import.readers.npz import find_npz, holds_images, read_npz
+from kfp_vision.components.data_import.readers.pascal_voc import find_pascal_voc, read_pascal_voc
 from kfp_vision.components.data_import.readers.tfds import PREFIX, read_tfds
+from kfp_vision.components.data_import.readers.yolo import find_yolo, read_yolo
 from kfp_vision.components.data_import.samples import Listing
 from kfp_vision.components.shared.datasets.image_files import escape_name, file_kind
 from kfp_vision.components.shared.runtime.storage import Folder
@@ -28,7 +32,20 @@ FORMATS: dict[str, Callable[[Folder, str], Listing]] = {
     "idx": read_idx,
     "manifest": read_manifest,
     "class_folders": read_class_folders,
+    "coco": read_coco,
+    "box_table": read_box_tables,
+    "pascal_voc": read_pascal_voc,
+    "yolo": read_yolo,
 }
+# Annotations of objects -> what finds them: the first two are looked for before tables of labels,
+# which a user writes; the others after.
+_FINDERS: dict[str, Callable[[Folder, FileIndex], Collection[str]]] = {
+    "coco": find_coco,
+    "box_table": find_box_tables,
+    "pascal_voc": find_pascal_voc,
+    "yolo": find_yolo,
+}
+_BEFORE_TABLES = ("coco", "box_table")
 
 
 def list_images(folder: Folder, name: str, dataset_format: str) -> tuple[Listing, str]:
@@ -45,9 +62,7 @@ def list_images(folder: Folder, name: str, dataset_format: str) -> tuple[Listing
     if dataset_format != "auto":
         return FORMATS[dataset_format](folder, name), dataset_format
     if name:
-        kind = "npz" if name.lower().endswith(".npz") else "manifest"
-        if not name.lower().endswith((".npz", *MANIFEST_SUFFIXES)):
-            raise _unknown_format(folder, name, [])
+        kind = _kind_of_file(folder, name)
         return FORMATS[kind](folder, name), kind
     folders = [entry for entry in folder.list_entries()[0] if file_kind(entry) != "hidden"]
     archives = find_npz(folder)
@@ -59,9 +74,15 @@ def list_images(folder: Folder, name: str, dataset_format: str) -> tuple[Listing
             unused = [f"Folders beside it are not used: {', '.join(folders[:10])}."]
             return _with_notes(FORMATS[kind](folder, ""), unused if folders else []), kind
     index = FileIndex(folder)
+    for kind in _BEFORE_TABLES:
+        if _FINDERS[kind](folder, index):
+            return FORMATS[kind](folder, ""), kind
     found = find_tables(folder, index)
     if found.manifests:
         return read_tables(folder, found, index), "manifest"
+    for kind, find in _FINDERS.items():
+        if kind not in _BEFORE_TABLES and find(folder, index):
+            return FORMATS[kind](folder, ""), kind
     if found.lacking:
         raise ValueError(" ".join(found.lacking))
     if folders:
@@ -75,6 +96,24 @@ def list_images(folder: Folder, name: str, dataset_format: str) -> tuple[Listing
     if archives:
         return read_npz(folder), "npz"
     raise _unknown_format(folder, name, [*found.notes, *describe_annotations(index.files)])
+
+
+def _kind_of_file(folder: Folder, name: str) -> str:
+    """Returns the format of a file that the user has named.
+
+    Raises:
+        ValueError: It is in none.
+    """
+    lower = name.lower()
+    if lower.endswith(".npz"):
+        return "npz"
+    if lower.endswith((".yaml", ".yml")):
+        return "yolo"
+    if not lower.endswith(MANIFEST_SUFFIXES):
+        raise _unknown_format(folder, name, [])
+    index = FileIndex(folder)
+    found = {kind: _FINDERS[kind](folder, index) for kind in _BEFORE_TABLES}
+    return next((kind for kind, names in found.items() if name in names), "manifest")
 
 
 def _describe_unread(folder: Folder) -> list[str]:
@@ -101,6 +140,7 @@ def _unknown_format(folder: Folder, name: str, notes: list[str]) -> ValueError:
     received = [f"Received: {folder.uri!r} with {entries} {name}.", *notes]
     return ValueError(
         "`dataset_uri` must be a folder with one folder of images a class, a CSV, JSON or Parquet "
-        f"manifest, an .npz file, a folder of IDX files, or `tfds:NAME`. {' '.join(received)} "
+        "manifest, annotations of COCO, Pascal VOC or YOLO, an .npz file, a folder of IDX files, "
+        f"or `tfds:NAME`. {' '.join(received)} "
         "Images without labels go into `unlabeled_uri`."
     )

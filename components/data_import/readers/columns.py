@@ -12,7 +12,17 @@ from kfp_vision.components.data_import.classes import label_text
 from kfp_vision.components.data_import.readers.tables import Table, names_an_image
 from kfp_vision.components.data_import.samples import SPLIT_NAMES
 
-__all__ = ["FLAGS", "Columns", "NoManifestError", "find_columns"]
+__all__ = [
+    "FLAGS",
+    "LABEL_COLUMNS",
+    "Columns",
+    "NoManifestError",
+    "column_key",
+    "find_columns",
+    "find_path",
+    "find_split",
+    "ranked",
+]
 
 # In lower case, without what is neither letter nor digit; the first that leads to files is taken.
 _PATHS = (
@@ -23,7 +33,7 @@ _PATHS = (
 )
 # Of anything: beside class folders their cells must look like images.
 _WEAK_PATHS = ("idcode", "id", "name", "uri", "url")
-_LABEL = (
+LABEL_COLUMNS = (
     *("label", "class", "category", "target", "classname", "labelname", "categoryname"),
     *("classlabel", "targetname", "groundtruth", "y", "species", "breed", "diagnosis"),
 )
@@ -92,10 +102,10 @@ def find_columns(
     """
     plain = [name for name in table.columns if not _INDEX.fullmatch(name)]
     image = _find_image(table)
-    path = "" if image else _find_path(table, plain, found_files, may_guess)
+    path = "" if image else find_path(table, plain, found_files, may_guess)
     if not table.has_header and not image:
         return _columns_without_header(table, path)
-    split = _find_split(table, [name for name in plain if name != path])
+    split = find_split(table, [name for name in plain if name != path])
     rest = [name for name in plain if name not in (path, split)]
     labels = _find_labels(table, rest, lambda: bool(image) or may_guess(path))
     for name in (path, *labels, split):
@@ -112,28 +122,30 @@ def find_columns(
     unused = [name for name in (*table.image_columns, *rest) if name not in (image, *labels)]
     if unused:
         notes.append(f"{table.name}: columns not used: {', '.join(unused[:20])}.")
-    if not split and (named := _ranked(unused, _SPLIT)):
+    if not split and (named := ranked(unused, _SPLIT)):
         cells = sorted({label_text(row.get(named[0])) for row in table.head})[:5]
         notes.append(
             f"{table.name}: column {named[0]!r} with {cells} does not name splits. To use it, "
             "write train, val and test."
         )
-    has_many = len(labels) == 1 and _key(labels[0]) in _LABELS
+    has_many = len(labels) == 1 and column_key(labels[0]) in _LABELS
     return Columns(path, image, labels, has_many, split, notes, split_of)
 
 
-def _key(name: str) -> str:
+def column_key(name: str) -> str:
+    """Returns the letters and digits of a name, in lower case."""
     return re.sub(r"[^0-9a-z]", "", name.lower())
 
 
-def _ranked(columns: Sequence[str], names: Sequence[str]) -> list[str]:
-    found = [column for column in columns if _key(column) in names]
-    return sorted(dict.fromkeys(found), key=lambda column: names.index(_key(column)))
+def ranked(columns: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Returns the columns that are called by one of the names, in the order of these."""
+    found = [column for column in columns if column_key(column) in names]
+    return sorted(dict.fromkeys(found), key=lambda column: names.index(column_key(column)))
 
 
 def _find_image(table: Table) -> str:
     images = table.image_columns
-    named = [name for name in images if _key(name) in ("image", "img", "images")]
+    named = [name for name in images if column_key(name) in ("image", "img", "images")]
     if len(images) > 1 and len(named) != 1:
         raise ValueError(
             "A table must have one column of images. Received: "
@@ -142,20 +154,31 @@ def _find_image(table: Table) -> str:
     return (*named, *images, "")[0]
 
 
-def _find_path(
+def find_path(
     table: Table,
     columns: list[str],
     found_files: Callable[[str], bool],
     may_guess: Callable[[str], bool],
 ) -> str:
+    """Returns the column of paths.
+
+    Args:
+        table: With or without a header.
+        columns: Those that it may be.
+        found_files: As of `find_columns`.
+        may_guess: As of `find_columns`.
+
+    Raises:
+        NoManifestError: There is none.
+    """
     if not table.has_header:
         columns = [name for name in columns if names_an_image(table.head[0].get(name))]
         if columns:
             return columns[0]
-    named = _ranked(columns, _PATHS)
-    if named and _key(named[0]) == "path":
+    named = ranked(columns, _PATHS)
+    if named and column_key(named[0]) == "path":
         return named[0]
-    weak = [name for name in columns if name not in named or _key(name) in _WEAK_PATHS]
+    weak = [name for name in columns if name not in named or column_key(name) in _WEAK_PATHS]
     strong = [name for name in named if name not in weak]
     for name in (*strong, *(name for name in weak if _names_images(table, name))):
         if found_files(name):
@@ -179,12 +202,15 @@ def _names_images(table: Table, column: str) -> bool:
 def _are_ids(table: Table, column: str) -> bool:
     """Returns whether a column may tell images apart: no column of labels, no value twice."""
     texts = [label_text(row.get(column)) for row in table.head]
-    return _key(column) not in (*_LABEL, *_LABELS, *_SPLIT) and len(set(texts)) == len(texts)
+    return column_key(column) not in (*LABEL_COLUMNS, *_LABELS, *_SPLIT) and len(set(texts)) == len(
+        texts
+    )
 
 
-def _find_split(table: Table, columns: list[str]) -> str:
-    named = _ranked(columns, _SPLIT)
-    if named and _key(named[0]) == "split":
+def find_split(table: Table, columns: list[str]) -> str:
+    """Returns the column of splits; empty without one."""
+    named = ranked(columns, _SPLIT)
+    if named and column_key(named[0]) == "split":
         return named[0]
     fitting = [name for name in named if _are_splits(table, name)]
     flags = [name for name in columns if _split_of_flag(name) and _are_flags(table, name)]
@@ -194,7 +220,7 @@ def _find_split(table: Table, columns: list[str]) -> str:
 
 def _split_of_flag(column: str) -> dict[str, str]:
     """Returns what yes and no mean in `is_valid`, `is_test` or `is_train`; nothing for others."""
-    flag = _SPLIT_FLAG.fullmatch(_key(column))
+    flag = _SPLIT_FLAG.fullmatch(column_key(column))
     if not flag:
         return {}
     split = SPLIT_NAMES[flag[1]]
@@ -210,12 +236,12 @@ def _are_splits(table: Table, column: str) -> bool:
 def _find_labels(
     table: Table, columns: list[str], may_guess: Callable[[], bool]
 ) -> tuple[str, ...]:
-    keys = {_key(name): name for name in columns}
+    keys = {column_key(name): name for name in columns}
     # Where both are there, `labels` is used, which may hold several.
     for exact in ("labels", "label"):
         if exact in keys:
             return (keys[exact],)
-    named = _ranked(columns, (*_LABEL, *_LABELS)) or [
+    named = ranked(columns, (*LABEL_COLUMNS, *_LABELS)) or [
         name for name in columns if name in table.class_names
     ]
     if len(named) > 1:
@@ -226,7 +252,7 @@ def _find_labels(
     if named:
         return tuple(named)
     guess = may_guess()
-    columns = [name for name in columns if not _SPLIT_FLAG.fullmatch(_key(name))]
+    columns = [name for name in columns if not _SPLIT_FLAG.fullmatch(column_key(name))]
     flags = [name for name in columns if _are_flags(table, name)]
     is_clear = (len(columns) == 1 and _repeats(table, columns[0])) or 1 < len(flags) == len(columns)
     if is_clear and guess:

@@ -25,8 +25,11 @@ __all__ = [
     "Found",
     "Manifest",
     "find_tables",
+    "leads_to_files",
     "missing_shards",
     "open_manifest",
+    "open_table",
+    "table_names",
     "table_stem",
 ]
 
@@ -80,7 +83,7 @@ def find_tables(folder: Folder, index: FileIndex) -> Found:
         ValueError: A table of images may be meant in several ways.
     """
     notes: list[str] = []
-    for names in (_names_in(folder, ""), _names_below(folder)):
+    for names in table_names(folder):
         manifests, lacking = [], []
         for name in names:
             try:
@@ -109,33 +112,48 @@ def open_manifest(folder: Folder, name: str, index: FileIndex, *, is_named: bool
         TableError: It is no table, or damaged.
         NoManifestError: It says nothing of images and their classes.
     """
-    unpacked = _unpacked(name)
-    if unpacked.lower().endswith(".parquet"):
-        table = open_parquet(folder, name)
-    else:
-        suffix = next(suffix for suffix in _TEXT_OPENERS if unpacked.lower().endswith(suffix))
-        table = _TEXT_OPENERS[suffix](TextFile(folder, name))
-    split = split_of(table_stem(name))
-
-    def first_files(column: str) -> list[str]:
-        cells = [(number, row.get(column)) for number, row in enumerate(table.head, 1)]
-        texts = [(number, str(cell).strip()) for number, cell in cells if cell is not None]
-        rows = [Row(number, text, (), split) for number, text in texts if text]
-        return [path for path in resolve_paths(name, rows, index).paths if index.find(path)]
-
-    def found_files(column: str) -> bool:
-        try:
-            return bool(first_files(column))
-        except ValueError:  # Files are found in several ways; the reader reports that.
-            return True
+    table, split = open_table(folder, name), split_of(table_stem(name))
 
     def may_guess(path: str) -> bool:
         if is_named or not (path or split is None):
             return True
-        files = first_files(path) if path else index.images
+        files = _first_files(table, path, index) if path else index.images
         return bool(files) and not _are_in_class_folders(files)
 
+    def found_files(column: str) -> bool:
+        return leads_to_files(table, column, index)
+
     return Manifest(table, find_columns(table, found_files, may_guess))
+
+
+def open_table(folder: Folder, name: str) -> Table:
+    """Opens a table of any kind.
+
+    Raises:
+        TableError: It is no table, or damaged.
+    """
+    unpacked = _unpacked(name).lower()
+    if unpacked.endswith(".parquet"):
+        return open_parquet(folder, name)
+    suffix = next(suffix for suffix in _TEXT_OPENERS if unpacked.endswith(suffix))
+    return _TEXT_OPENERS[suffix](TextFile(folder, name))
+
+
+def leads_to_files(table: Table, column: str, index: FileIndex) -> bool:
+    """Returns whether the first cells of a column lead to files."""
+    try:
+        return bool(_first_files(table, column, index))
+    except ValueError:  # Files are found in several ways; the reader reports that.
+        return True
+
+
+def _first_files(table: Table, column: str, index: FileIndex) -> list[str]:
+    """Returns the files that the first cells of a column lead to."""
+    split = split_of(table_stem(table.name))
+    cells = [(number, row.get(column)) for number, row in enumerate(table.head, 1)]
+    texts = [(number, str(cell).strip()) for number, cell in cells if cell is not None]
+    rows = [Row(number, text, (), split) for number, text in texts if text]
+    return [path for path in resolve_paths(table.name, rows, index).paths if index.find(path)]
 
 
 def table_stem(name: str) -> str:
@@ -175,6 +193,11 @@ def _are_in_class_folders(paths: list[str]) -> bool:
     names = {name for folders in parts for name in folders}
     no_class = {*name_splits(names), *filter(is_part, names)}
     return len({tuple(name for name in folders if name not in no_class) for folders in parts}) > 1
+
+
+def table_names(folder: Folder) -> tuple[list[str], list[str]]:
+    """Returns the tables beside the images, and those in `data/` and in split folders."""
+    return _names_in(folder, ""), _names_below(folder)
 
 
 def _names_in(folder: Folder, below: str) -> list[str]:

@@ -5,7 +5,17 @@ from typing import Literal
 
 __all__ = ["SPLITS", "DatasetInfo", "SourceFormat"]
 
-SourceFormat = Literal["class_folders", "manifest", "npz", "idx", "tfds"]
+SourceFormat = Literal[
+    "class_folders",
+    "manifest",
+    "npz",
+    "idx",
+    "tfds",
+    "coco",
+    "pascal_voc",
+    "yolo",
+    "box_table",
+]
 SPLITS = ("train", "validation", "test", "unlabeled")
 
 
@@ -32,6 +42,8 @@ class DatasetInfo:
         notes: What was detected and decided, one sentence each.
         white_level: The value of 16-bit pixels that became 255, the same for every image; what
             the model predicts must be scaled by it too.
+        keypoint_names: Of the keypoints of every object; empty for other tasks.
+        keypoint_swaps: Pairs of positions in it that a mirror image swaps, as left and right.
     """
 
     task: str
@@ -47,3 +59,5 @@ class DatasetInfo:
     rejected: dict[str, int]
     notes: list[str]
     white_level: int = 2**16 - 1
+    keypoint_names: list[str] = dataclasses.field(default_factory=list)
+    keypoint_swaps: list[list[int]] = dataclasses.field(default_factory=list)

@@ -207,7 +207,7 @@ REFUSED = {
     ),
     "Pascal VOC": (
         _annotated("JPEGImages/7.jpg", "Annotations/7.xml"),
-        "Annotations of objects are not read: 1 like Annotations/7.xml",
+        "Annotations of objects that are not read: 1 like Annotations/7.xml",
     ),
     "YOLO": (_annotated("train/images/7.jpg", "train/labels/7.txt"), "1 like train/labels/7.txt"),
     "COCO": (

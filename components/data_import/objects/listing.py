@@ -1,0 +1,209 @@
+"""From annotated images to a listing: what the annotations are for, which classes, what was found.
+
+The most that the annotations can teach is taken: keypoints before masks before boxes.
+"""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from kfp_vision.components.data_import.objects.annotations import AnnotatedImage, Annotation
+from kfp_vision.components.data_import.objects.targets import ObjectTarget, box_of
+from kfp_vision.components.data_import.paths import reject_path
+from kfp_vision.components.data_import.samples import Listing, Rejection, Sample
+from kfp_vision.components.shared.datasets.image_files import escape_name
+from kfp_vision.components.shared.runtime.storage import Folder
+
+__all__ = ["ObjectSource", "list_objects"]
+
+_WORDS = {
+    "keypoints": "keypoints",
+    "instance_segmentation": "masks",
+    "detection": "boxes",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectSource:
+    """What a reader of annotations has found.
+
+    Attributes:
+        images: Annotated or background, in a fixed order.
+        classes: Names; the position is the label of annotations.
+        notes: One sentence each.
+        keypoint_names: Of the keypoints of every object.
+        keypoint_swaps: Pairs of positions that a mirror image swaps.
+        rejections: Files that are no image of the source.
+    """
+
+    images: list[AnnotatedImage]
+    classes: Sequence[str]
+    notes: list[str]
+    keypoint_names: Sequence[str] = ()
+    keypoint_swaps: Sequence[tuple[int, int]] = ()
+    rejections: Sequence[Rejection] = ()
+
+
+def list_objects(folder: Folder, source: ObjectSource) -> Listing:
+    """Lists annotated images for the task that their annotations are for.
+
+    Raises:
+        ValueError: There is no object.
+    """
+    images = _joined(source.images)
+    counts = collections.Counter(
+        each.label for image in images for each in image.annotations if each.label >= 0
+    )
+    if not counts:
+        problems = [(image.path, *image.problem) for image in images if image.problem]
+        reasons = dict(collections.Counter(code for _, code, _ in problems))
+        shown = f", for instance {problems[0][0]!r}: {problems[0][2]}" if problems else ""
+        raise ValueError(
+            f"Annotations must hold objects. Received: none in {folder.uri!r}; {len(images)} "
+            f"images, left out: {reasons}{escape_name(shown)}. Images without labels go "
+            "into `unlabeled_uri`."
+        )
+    used = [label for label in range(len(source.classes)) if counts[label]]
+    classes = tuple(source.classes[label] for label in used)
+    if len(used) < len(source.classes) or any(
+        each.label < 0 for image in images for each in image.annotations
+    ):
+        _renumber(images, {label: place for place, label in enumerate(used)})
+    tasks = _tasks(images, source.keypoint_names)
+    notes = [*source.notes, *_notes(images, classes, source, tasks)]
+    unused = sorted(set(source.classes) - set(classes))
+    if unused:
+        notes.append(f"Classes without an object, left out: {len(unused)}, {unused[:5]}.")
+    if len(images) < len(source.images):
+        notes.append(
+            f"{len(source.images) - len(images)} images are listed twice in one split: their "
+            "objects were joined."
+        )
+
+    def listing(task: str) -> Listing:
+        return Listing(
+            _samples(folder, images, source, classes, task),
+            len(images) + len(source.rejections),
+            [*map(escape_name, notes)],
+            frozenset(classes),
+            frozenset(image.split for image in images if image.split),
+            task,
+            classes,
+            other_tasks={name: functools.partial(listing, name) for name in tasks if name != task},
+            keypoint_names=tuple(source.keypoint_names) if task == "keypoints" else (),
+            keypoint_swaps=tuple(source.keypoint_swaps) if task == "keypoints" else (),
+        )
+
+    return listing(tasks[0])
+
+
+def _joined(images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
+    """Returns each path of a split once, with all of its objects."""
+    first: dict[tuple[str, str | None], AnnotatedImage] = {}
+    for image in images:
+        known = first.setdefault((image.path, image.split), image)
+        if known is not image:
+            known.annotations += image.annotations
+    return list(first.values())
+
+
+def _renumber(images: Sequence[AnnotatedImage], place: dict[int, int]) -> None:
+    for image in images:
+        image.annotations = [
+            dataclasses.replace(each, label=place.get(each.label, -1)) for each in image.annotations
+        ]
+
+
+def _tasks(images: Sequence[AnnotatedImage], keypoint_names: Sequence[str]) -> list[str]:
+    """Returns the tasks that the annotations are for; the first is the one that is taken."""
+    objects = [each for image in images for each in image.annotations if not each.crowd]
+    has_keypoints = bool(keypoint_names) and any(map(_shows_keypoints, objects))
+    masks = sum(each.outline is not None and not _is_box(each) for each in objects)
+    has_outlines = any(each.outline is not None for each in objects)
+    # Tools for boxes write four corners as the outline of each; a few masks among boxes are slips.
+    order = {
+        "keypoints": has_keypoints,
+        "instance_segmentation": 2 * masks >= max(len(objects), 1),
+        "detection": True,
+    }
+    tasks = [name for name, is_there in order.items() if is_there]
+    if has_outlines and "instance_segmentation" not in tasks:
+        tasks.append("instance_segmentation")
+    return tasks
+
+
+def _shows_keypoints(annotation: Annotation) -> bool:
+    if annotation.keypoints is None or len(annotation.keypoints) % 12:
+        return False
+    return bool((np.frombuffer(annotation.keypoints, np.float32)[2::3] > 0).any())
+
+
+def _is_box(annotation: Annotation) -> bool:
+    """Returns whether the outline is a rectangle with the sides of the image."""
+    if not isinstance(annotation.outline, tuple) or len(annotation.outline) != 1:
+        return False
+    corners = np.frombuffer(annotation.outline[0], np.float32).reshape(-1, 2)
+    return len(corners) in (4, 5) and all(len(np.unique(axis)) == 2 for axis in corners.T)
+
+
+def _notes(
+    images: Sequence[AnnotatedImage],
+    classes: Sequence[str],
+    source: ObjectSource,
+    tasks: Sequence[str],
+) -> Iterator[str]:
+    objects = [each for image in images for each in image.annotations]
+    counts = {
+        "boxes": sum(box_of(each) is not None for each in objects),
+        "masks": sum(each.outline is not None for each in objects),
+        "keypoints": sum(map(_shows_keypoints, objects)),
+    }
+    held = ", ".join(f"{count:,} with {name}" for name, count in counts.items() if count)
+    crowd = sum(each.crowd for each in objects)
+    plural = "es" * (len(classes) != 1)
+    yield (
+        f"{len(objects):,} objects of {len(classes)} class{plural} in {len(images):,} images: "
+        f"{held}"
+        + (f"; {crowd:,} are crowds or difficult, neither learned nor counted." if crowd else ".")
+    )
+    yield f"The annotations are for {tasks[0]}." + "".join(
+        f" `--task {name}` learns the {_WORDS[name]}." for name in tasks[1:]
+    )
+    empty = sum(not image.annotations and image.problem is None for image in images)
+    if empty:
+        yield f"{empty:,} images have no object: background."
+    if "keypoints" in tasks:
+        names = source.keypoint_names
+        pairs = ", ".join(f"{names[a]} and {names[b]}" for a, b in source.keypoint_swaps)
+        yield (
+            f"{len(names)} keypoints: {', '.join(names)}; "
+            + (f"a mirror image swaps {pairs}." if pairs else "a mirror image swaps none.")
+        )
+
+
+def _samples(
+    folder: Folder,
+    images: Sequence[AnnotatedImage],
+    source: ObjectSource,
+    classes: Sequence[str],
+    task: str,
+) -> Iterator[Sample | Rejection]:
+    has_masks = task == "instance_segmentation"
+    num_keypoints = len(source.keypoint_names) if task == "keypoints" else 0
+    yield from source.rejections
+    for image in images:
+        if image.problem:
+            yield Rejection(escape_name(image.path), *image.problem)
+            continue
+        labels = {classes[each.label] for each in image.annotations if each.label >= 0}
+        sample = Sample(
+            image.path,
+            tuple(sorted(labels)),
+            image.split,
+            folder,
+            ObjectTarget(image, classes, has_masks, num_keypoints),
+        )
+        yield reject_path(folder, image.path) or sample

@@ -1,0 +1,418 @@
+"""COCO JSON: boxes, polygons, run-length masks, crowds and keypoints, one file a split.
+
+Objects are read one at a time; memory holds what is kept of each, see `objects/annotations.py`.
+"""
+
+import array
+import collections
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from kfp_vision.components.data_import.classes import compare_names, label_text
+from kfp_vision.components.data_import.folder_counts import name_of, parent_of
+from kfp_vision.components.data_import.objects.annotations import (
+    AnnotatedImage,
+    Annotation,
+    RunLengths,
+)
+from kfp_vision.components.data_import.objects.keypoints import swapped_pairs
+from kfp_vision.components.data_import.objects.listing import ObjectSource, list_objects
+from kfp_vision.components.data_import.objects.masks import pack_counts
+from kfp_vision.components.data_import.readers.annotation_files import unlisted_note
+from kfp_vision.components.data_import.readers.file_index import FileIndex
+from kfp_vision.components.data_import.readers.json_stream import JsonError, stream_object
+from kfp_vision.components.data_import.readers.table_paths import Row, resolve_paths
+from kfp_vision.components.data_import.readers.table_splits import splits_of_folders
+from kfp_vision.components.data_import.samples import Listing
+from kfp_vision.components.data_import.split_names import split_of
+from kfp_vision.components.shared.datasets.image_files import escape_name, file_kind
+from kfp_vision.components.shared.runtime.storage import Folder
+
+__all__ = ["find_coco", "read_coco"]
+
+# One object of these lists is the annotation of all images; the other keys come in any order.
+_LISTS = ("images", "annotations", "categories")
+_START = re.compile(
+    rb'\s*\{\s*"(?:info|licen[cs]es?|type|contributor|description|'
+    + b"|".join(name.encode() for name in _LISTS)
+    + rb')"'
+)
+_HEAD_BYTES = 4096
+# More of them in a folder are annotations of single images.
+_MAX_FILES = 50
+# Of boxes that reach out of their image, above which corners are suspected instead of sizes.
+_MAX_OUTSIDE = 0.2
+_FEWEST_BOXES = 5
+
+
+@dataclasses.dataclass
+class _Document:
+    """One JSON file.
+
+    Attributes:
+        name: Its path.
+        split: By its name or folder; None where they say nothing.
+        categories: Id -> name.
+        keypoints: Id of a category -> names of its keypoints.
+        images: Id -> (file name, height and width or None).
+        annotations: Id of an image -> objects; their `label` is the position in `category_ids`.
+        category_ids: Of the annotations, in the order of their appearance.
+        notes: One sentence each.
+    """
+
+    name: str
+    split: str | None
+    categories: dict[str, str] = dataclasses.field(default_factory=dict)
+    keypoints: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    images: dict[str, tuple[str, tuple[float, float] | None]] = dataclasses.field(
+        default_factory=dict
+    )
+    annotations: dict[str, list[Annotation]] = dataclasses.field(
+        default_factory=lambda: collections.defaultdict(list)
+    )
+    category_ids: dict[str, int] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
+def find_coco(folder: Folder, index: FileIndex) -> list[str]:
+    """Returns the JSON files that may hold the annotations of all images, sorted.
+
+    Beside the images, in a folder called after a split, or in one for annotations.
+    """
+    found = collections.defaultdict(list)
+    for path in index.files:
+        if path.lower().endswith(".json") and file_kind(path) != "hidden" and path.count("/") < 3:
+            found[parent_of(path)].append(path)
+    candidates = [path for paths in found.values() if len(paths) <= _MAX_FILES for path in paths]
+    return sorted(path for path in candidates if _starts_like_coco(folder, path))
+
+
+def read_coco(folder: Folder, name: str = "") -> Listing:
+    """Lists the images of COCO files.
+
+    Args:
+        folder: The data root.
+        name: Of the one file to use; empty for those that are found.
+
+    Raises:
+        ValueError: There is no such file, or it is no COCO file; it has no categories or two of one
+            id, its images are not there, or its boxes are corners.
+    """
+    index = FileIndex(folder)
+    names = [name] if name else find_coco(folder, index)
+    chosen, poses = _choose(names)
+    notes = [f"Not used: {', '.join(others)}."] if (others := sorted({*names} - {*chosen})) else []
+    listing = _list(folder, index, chosen, notes)
+    if not poses:
+        return listing
+    tasks = {**listing.other_tasks, "keypoints": lambda: _list(folder, index, poses, [])}
+    return dataclasses.replace(listing, other_tasks=tasks)
+
+
+def _list(folder: Folder, index: FileIndex, names: Sequence[str], notes: list[str]) -> Listing:
+    documents = [each for path in names if (each := _read(folder, path, is_only=len(names) == 1))]
+    if not documents:
+        raise ValueError(
+            "A COCO file must be a JSON object with the lists `images`, `annotations` and "
+            f"`categories`. Received: {list(names) or 'no such file'} in {folder.uri!r}."
+        )
+    used = [each for each in documents if each.annotations] or documents
+    unused = sorted({*names} - {each.name for each in used})
+    notes += [f"Not used, without annotations: {', '.join(unused)}."] if unused else []
+    return list_objects(folder, _join(used, index, notes))
+
+
+def _starts_like_coco(folder: Folder, path: str) -> bool:
+    with folder.open(path) as file:
+        return bool(_START.match(file.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf")))
+
+
+def _read(folder: Folder, path: str, *, is_only: bool) -> _Document | None:
+    """Reads a file; None for another kind of JSON, unless it is the only one."""
+    document = _Document(path, _split_of_file(path))
+    lists: set[str] = set()
+    counts: collections.Counter[str] = collections.Counter()
+    seen: set[str] = set()
+    readers = {"categories": _add_category, "images": _add_image, "annotations": _add_annotation}
+    try:
+        with folder.open(path) as file:
+            for key, value in stream_object(file):
+                if key not in readers:
+                    continue
+                lists.add(key)
+                if not isinstance(value, dict):
+                    raise ValueError(
+                        f"`{key}` of a COCO file must be a list of objects. Received: "
+                        f"{str(value)[:80]!r} in {path}."
+                    )
+                readers[key](document, value, counts, seen)
+    except JsonError as error:
+        raise ValueError(
+            f"A COCO file must be a whole JSON object. Received: {path}: {error}."
+        ) from error
+    if not document.images:
+        return None
+    if not document.categories and (document.annotations or is_only):
+        raise ValueError(
+            "A COCO file must have `categories`, which name the classes. Received: "
+            f"{path} with {len(document.images)} images and the lists {sorted(lists)}. Add "
+            '"categories": [{"id": 1, "name": "cat"}, ...].'
+        )
+    strangers = sum(
+        len(document.annotations[key])
+        for key in document.annotations.keys() - document.images.keys()
+    )
+    counts["objects are of images that are not listed: left out"] += strangers
+    document.notes += [f"{path}: {count:,} {what}." for what, count in counts.items() if count]
+    _refuse_corners(document)
+    return document
+
+
+def _split_of_file(path: str) -> str | None:
+    """Returns the split of `instances_train2017.json` and `valid/_annotations.coco.json`."""
+    names = (name_of(path).rpartition(".")[0], name_of(parent_of(path)))
+    splits = (split_of(re.sub(r"\d+", " ", name)) for name in names)
+    return next(filter(None, splits), None)
+
+
+def _key(value: object) -> str:
+    """Returns an id; the number 7 and the text "7" are one, as in files that programs convert."""
+    return label_text(value)
+
+
+def _add_category(
+    document: _Document, value: dict[str, Any], counts: "collections.Counter[str]", seen: set[str]
+) -> None:
+    key, name = _key(value.get("id")), label_text(value.get("name"))
+    if not key or not name:
+        raise ValueError(
+            f"A category must have `id` and `name`. Received: {str(value)[:80]} in {document.name}."
+        )
+    if document.categories.setdefault(key, name) != name:
+        raise ValueError(
+            f"Ids of categories must differ. Received: id {key} for {document.categories[key]!r} "
+            f"and {name!r} in {document.name}. Give each its own."
+        )
+    names = value.get("keypoints")
+    if isinstance(names, list) and names:
+        document.keypoints[key] = tuple(map(label_text, names))
+
+
+def _add_image(
+    document: _Document, value: dict[str, Any], counts: "collections.Counter[str]", seen: set[str]
+) -> None:
+    key, name = _key(value.get("id")), label_text(value.get("file_name"))
+    if not key or not name:
+        counts["images have no `id` or no `file_name`: left out"] += 1
+        return
+    known = document.images.get(key)
+    if known is not None and known[0] != name:
+        raise ValueError(
+            f"Ids of images must differ. Received: id {key} for {known[0]!r} and {name!r} in "
+            f"{document.name}: their objects cannot be told apart. Give each its own."
+        )
+    if known is not None:
+        counts["images are listed twice: kept once"] += 1
+    height, width = _number(value.get("height")), _number(value.get("width"))
+    # Some tools write 0 where they do not know.
+    document.images[key] = name, (height, width) if height > 0 and width > 0 else None
+
+
+def _add_annotation(
+    document: _Document, value: dict[str, Any], counts: "collections.Counter[str]", seen: set[str]
+) -> None:
+    key = _key(value.get("id"))
+    if key and key in seen:
+        counts["ids of objects are used twice, which changes nothing"] += 1
+    seen.add(key)
+    category = _key(value.get("category_id"))
+    ids = document.category_ids
+    document.annotations[_key(value.get("image_id"))].append(
+        Annotation(
+            ids.setdefault(category, len(ids)),
+            _box(value.get("bbox")),
+            _outline(value.get("segmentation")),
+            _keypoints(value.get("keypoints")),
+            bool(value.get("iscrowd")),
+        )
+    )
+
+
+def _number(value: object) -> float:
+    """Returns a number; NaN for what is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")
+
+
+def _box(value: object) -> tuple[float, float, float, float] | None:
+    if not isinstance(value, list) or len(value) != 4:
+        return None
+    left, top, width, height = map(_number, value)
+    return left, top, left + width, top + height
+
+
+def _outline(value: object) -> tuple[bytes, ...] | RunLengths | None:
+    if isinstance(value, dict):
+        size = value.get("size")
+        if not (isinstance(size, list) and len(size) == 2 and all(_number(x) > 0 for x in size)):
+            return RunLengths(1, 1, b"")
+        return pack_counts(value.get("counts"), int(size[0]), int(size[1]))
+    if not isinstance(value, list) or not value:
+        return None
+    # One polygon without the list around it, as some tools write.
+    polygons = value if isinstance(value[0], list) else [value]
+    # Two corners span nothing, and an odd number is no list of corners.
+    return tuple(_floats(each) for each in polygons if len(each) >= 6 and len(each) % 2 == 0) or (
+        RunLengths(1, 1, b"")
+    )
+
+
+def _keypoints(value: object) -> bytes | None:
+    return _floats(value) if isinstance(value, list) and value else None
+
+
+def _floats(values: Iterable[object]) -> bytes:
+    return array.array("f", map(_number, values)).tobytes()
+
+
+def _refuse_corners(document: _Document) -> None:
+    """Refuses boxes that are corners where left, top, width and height are meant.
+
+    As sizes many of them reach out of their images, and as corners all of them are boxes within.
+    """
+    boxes = outside = 0
+    for key, (_, size) in document.images.items():
+        for each in document.annotations.get(key, []) if size else []:
+            if each.box is None or each.crowd:
+                continue
+            left, top, right, bottom = each.box
+            third, fourth = right - left, bottom - top
+            if not (left < third <= size[1] + 1 and top < fourth <= size[0] + 1):  # type: ignore[index]
+                return
+            boxes += 1
+            outside += right > size[1] + 1 or bottom > size[0] + 1  # type: ignore[index]
+    if boxes >= _FEWEST_BOXES and outside > _MAX_OUTSIDE * boxes:
+        raise ValueError(
+            "Boxes of a COCO file must be [left, top, width, height]. Received: "
+            f"{document.name}, where {outside:,} of {boxes:,} boxes reach out of their image, and "
+            "all are right as [left, top, right, bottom]. Subtract left and top from the last two."
+        )
+
+
+def _choose(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the files to use, one a split, and those of poses beside them, as COCO has both.
+
+    Raises:
+        ValueError: There are several for one split, and no name says which is meant.
+    """
+    if len({_split_of_file(name) for name in names}) == len(names):
+        return list(names), []
+    kinds: dict[str, list[str]] = collections.defaultdict(list)
+    for name in names:
+        words = set(re.findall(r"[a-z]+", name_of(name).lower()))
+        kinds[next((kind for kind in ("instances", "keypoints") if kind in words), "")].append(name)
+    instances, poses = kinds["instances"], kinds["keypoints"]
+    if not instances or len(set(map(_split_of_file, instances))) < len(instances):
+        raise ValueError(
+            "Several COCO files must be called after different splits (train, val, test), or lie "
+            f"in folders that are. Received: {list(names)[:8]}. Give the URI of the one to use, or "
+            "move the others away."
+        )
+    return instances, poses
+
+
+def _join(documents: Sequence[_Document], index: FileIndex, notes: list[str]) -> ObjectSource:
+    """Returns the images of all files, with the classes of all, by name."""
+    position: dict[str, int] = {}
+    for each in documents:
+        for key in sorted(each.categories, key=lambda key: (_number(key), key)):
+            position.setdefault(each.categories[key], len(position))
+    notes = [*notes, *compare_names(position)]
+    keypoint_names, keypoint_notes = _keypoint_names(documents)
+    images: list[AnnotatedImage] = []
+    for each in documents:
+        notes += each.notes
+        merged = [
+            name
+            for name, count in collections.Counter(each.categories.values()).items()
+            if count > 1
+        ]
+        notes += [f"{each.name}: categories of one name are one class: {merged}."] if merged else []
+        images += _images(each, position, index, notes)
+    listed = {index.listed(image.path) for image in images}
+    notes += [*keypoint_notes, *unlisted_note(index.images, listed)]
+    return ObjectSource(
+        images, list(position), notes, keypoint_names, swapped_pairs(keypoint_names)
+    )
+
+
+def _images(
+    document: _Document, position: dict[str, int], index: FileIndex, notes: list[str]
+) -> list[AnnotatedImage]:
+    label_of = {
+        label: position[document.categories[key]] if key in document.categories else -1
+        for key, label in document.category_ids.items()
+    }
+    rows = [
+        Row(number, name, (), document.split)
+        for number, (name, _) in enumerate(document.images.values(), start=1)
+    ]
+    resolved = resolve_paths(document.name, rows, index)
+    if not resolved.found:
+        some = escape_name(", ".join(index.images[:3])) or "none"
+        raise ValueError(
+            "`file_name` of a COCO file must lead to images below its folder or the data root. "
+            f"Received: {document.name} with {len(rows)} images, none of which is there, for "
+            f"instance {rows[0].path!r}; images that are there: {some}{resolved.hint}."
+        )
+    notes += resolved.notes
+    splits = [document.split] * len(rows)
+    if document.split is None:
+        splits = splits_of_folders(rows, resolved.paths) or splits
+    return [
+        AnnotatedImage(
+            path,
+            split,
+            [
+                dataclasses.replace(each, label=label_of[each.label])
+                for each in document.annotations.get(key, [])
+            ],
+            size,
+        )
+        for path, split, (key, (_, size)) in zip(
+            resolved.paths, splits, document.images.items(), strict=True
+        )
+    ]
+
+
+def _keypoint_names(documents: Sequence[_Document]) -> tuple[tuple[str, ...], list[str]]:
+    """Returns the names of the keypoints of every object, and notes.
+
+    Raises:
+        ValueError: Categories have different ones.
+    """
+    named = {names for each in documents for names in each.keypoints.values()}
+    if len(named) > 1:
+        first, second = sorted(named)[:2]
+        raise ValueError(
+            "All categories with keypoints must have the same ones. Received: "
+            f"{list(first)[:20]} and {list(second)[:20]}. Keep the categories of one kind."
+        )
+    if named:
+        return named.pop(), []
+    lengths = collections.Counter(
+        len(each.keypoints) // 12
+        for document in documents
+        for objects in document.annotations.values()
+        for each in objects
+        if each.keypoints and len(each.keypoints) % 12 == 0
+    )
+    if not lengths:
+        return (), []
+    count = lengths.most_common(1)[0][0]
+    note = "The categories do not name their keypoints: they are numbered, and no pair is known."
+    return tuple(f"keypoint {number}" for number in range(1, count + 1)), [note]

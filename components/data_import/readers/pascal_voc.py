@@ -1,0 +1,178 @@
+"""Pascal VOC: one XML file of boxes for each image; splits from ImageSets/Main or from folders."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from xml.etree.ElementTree import Element, ParseError
+
+import defusedxml.ElementTree
+from defusedxml import DefusedXmlException
+
+from kfp_vision.components.data_import.classes import compare_names, sort_classes
+from kfp_vision.components.data_import.folder_counts import name_of, parent_of
+from kfp_vision.components.data_import.objects.annotations import AnnotatedImage, Annotation
+from kfp_vision.components.data_import.objects.listing import ObjectSource, list_objects
+from kfp_vision.components.data_import.readers.annotation_files import (
+    folder_splits,
+    image_beside,
+    read_all,
+    unlisted_note,
+)
+from kfp_vision.components.data_import.readers.file_index import FileIndex, bare_key
+from kfp_vision.components.data_import.samples import SPLIT_NAMES, Listing, Rejection
+from kfp_vision.components.shared.datasets.image_files import file_kind
+from kfp_vision.components.shared.runtime.storage import Folder
+
+__all__ = ["find_pascal_voc", "read_pascal_voc"]
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+# `trainval` is for training where train and val are not told apart.
+_SPLITS = {**SPLIT_NAMES, "trainval": "train"}
+_IMAGE_SET = re.compile(r"(?:.*/)?imagesets/main/([a-z]+)\.txt")
+_LOOKED_AT = 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Object:
+    name: str
+    box: tuple[float, float, float, float] | None
+    is_difficult: bool
+
+
+@dataclasses.dataclass(slots=True)
+class _Page:
+    """One XML file.
+
+    Attributes:
+        objects: In their order.
+        size: Height and width, None where they are not given.
+        problem: Why it cannot be read; empty where it can.
+    """
+
+    objects: list[_Object]
+    size: tuple[float, float] | None
+    problem: str = ""
+
+
+def find_pascal_voc(folder: Folder, index: FileIndex) -> list[str]:
+    """Returns the XML files that are called after images, where one of the first is of objects."""
+    paths = list(_files(index))
+    pages = map(_parse, read_all(folder, paths[:_LOOKED_AT]))
+    return paths if any(not page.problem for page in pages) else []
+
+
+def read_pascal_voc(folder: Folder, name: str = "") -> Listing:
+    """Lists the images with an XML file, and those beside them without one as background.
+
+    Raises:
+        ValueError: No file is called after an image, or none holds an object.
+    """
+    index = FileIndex(folder)
+    image_of = _files(index)
+    if not image_of:
+        raise ValueError(
+            "Pascal VOC must have XML files that are called after images. Received: "
+            f"{len(index.images)} images in {folder.uri!r} and no such file."
+        )
+    pages = dict(zip(image_of.values(), map(_parse, read_all(folder, image_of)), strict=True))
+    objects = [each for page in pages.values() for each in page.objects]
+    classes = sort_classes(each.name for each in objects if each.name)
+    position = {name: label for label, name in enumerate(classes)}
+    boxes = [each.box for each in objects if each.box]
+    # In Pascal VOC the first pixel is 1; tools that count from 0 are told by a 0.
+    first = 0.0 if any(min(box[:2]) < 1 for box in boxes) else 1.0
+    counted = "from 0" if not first else "from 1, as Pascal VOC does: left and top are one less"
+    notes = [f"Boxes count pixels {counted}."] if boxes else []
+    beside = {parent_of(path) for path in pages}
+    listed = [path for path in index.images if path in pages or parent_of(path) in beside]
+    splits, rejections = _image_sets(folder, index, listed)
+    places: dict[str, str | None] = {**splits} or dict.fromkeys(listed) | folder_splits(listed)
+    images = []
+    for path in listed:
+        page = pages.get(path, _Page([], None))
+        if path not in places:
+            rejections.append(Rejection(path, "outside_splits", "It is in no list of ImageSets."))
+            continue
+        annotations = [_annotation(each, position, first) for each in page.objects]
+        image = AnnotatedImage(path, places[path], annotations, page.size)
+        image.problem = ("broken_annotation", page.problem) if page.problem else None
+        images.append(image)
+    notes += [*compare_names(classes), *unlisted_note(index.images, set(listed))]
+    return list_objects(folder, ObjectSource(images, classes, notes, rejections=rejections))
+
+
+def _files(index: FileIndex) -> dict[str, str]:
+    """Returns XML file -> the image that it is called after, sorted."""
+    paths = sorted(
+        path
+        for path in index.files
+        if path.lower().endswith(".xml") and file_kind(path) != "hidden"
+    )
+    found = {path: image_beside(path, index) for path in paths}
+    return {path: image for path, image in found.items() if image}
+
+
+def _parse(content: bytes) -> _Page:
+    """Returns what an XML file says; entities and references to other files are refused."""
+    try:
+        root = defusedxml.ElementTree.fromstring(content)
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        reason = str(error) or type(error).__name__
+        return _Page([], None, f"Its XML file cannot be read: {reason}.")
+    if root.tag != "annotation":
+        return _Page([], None, f"Its XML file must hold an `annotation`, not `{root.tag[:80]}`.")
+    height, width = (_number(root.findtext(f"size/{side}")) for side in ("height", "width"))
+    size = (height, width) if height > 0 and width > 0 else None
+    return _Page([_read_object(each) for each in root.iterfind("object")], size)
+
+
+def _read_object(element: Element) -> _Object:
+    box = element.find("bndbox")
+    sides = None
+    if box is not None:
+        left, top, right, bottom = (_number(box.findtext(side)) for side in _SIDES)
+        sides = left, top, right, bottom
+    is_difficult = _number(element.findtext("difficult")) == 1
+    return _Object((element.findtext("name") or "").strip(), sides, is_difficult)
+
+
+def _number(text: str | None) -> float:
+    """Returns a number; NaN for what is none."""
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return float("nan")
+
+
+def _annotation(found: _Object, position: Mapping[str, int], first: float) -> Annotation:
+    box = found.box
+    # A box that ends where it starts is a slip of the hand, not one pixel.
+    if box and box[0] < box[2] and box[1] < box[3]:
+        box = box[0] - first, box[1] - first, *box[2:]
+    return Annotation(position.get(found.name, -1), box, crowd=found.is_difficult)
+
+
+def _image_sets(
+    folder: Folder, index: FileIndex, images: Sequence[str]
+) -> tuple[dict[str, str], list[Rejection]]:
+    """Returns image -> split of the lists in ImageSets/Main, and names that no image has."""
+    lists = {
+        found[1]: path
+        for path in sorted(index.files)
+        if (found := _IMAGE_SET.fullmatch(path.lower())) and found[1] in _SPLITS
+    }
+    if {_SPLITS[name] for name in lists} >= {"train", "validation"}:
+        lists.pop("trainval", None)
+    by_name = {bare_key(name_of(path)): path for path in images}
+    splits: dict[str, str] = {}
+    rejections = []
+    for name, path in lists.items():
+        lines = folder.read(path).decode("utf-8-sig", "replace").splitlines()
+        for stem in (line.split()[0] for line in lines if line.strip()):
+            image = by_name.get(bare_key(stem)) or by_name.get(stem.lower())
+            if image:
+                splits.setdefault(image, _SPLITS[name])
+            else:
+                message = f"{path} lists it, and there is no such image."
+                rejections.append(Rejection(stem, "missing_file", message))
+    return splits, rejections

@@ -1,0 +1,221 @@
+"""The same objects come out of every format: boxes, masks and keypoints, splits and background."""
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import annotated_sets as sets
+import numpy as np
+import object_tasks
+import pyarrow as pa
+import pytest
+from pycocotools import mask as coco_mask
+
+from kfp_vision.components.shared.datasets.store import open_split
+from kfp_vision.components.shared.tasks import TASKS
+
+_SHARED = Path(__file__).parents[4] / "shared/data"
+_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+
+@pytest.fixture(autouse=True)
+def _tasks(monkeypatch):
+    for name, facts in object_tasks.FACTS.items():
+        if name not in TASKS:
+            monkeypatch.setitem(TASKS, name, facts)
+
+
+def stored(folder: Path) -> dict[str, dict[str, Any]]:
+    """Returns name of an image -> its row, with the split."""
+    return {
+        Path(row["path"]).stem: {**row, "split": split}
+        for split in ("train", "validation", "test")
+        for row in open_split(folder, split).drop(["image"]).to_pylist()
+    }
+
+
+@pytest.mark.parametrize("name", sets.FORMATS)
+def test_every_format_gives_the_same_boxes(name, tmp_path, import_into):
+    written = sets.FORMATS[name]
+    written.write(tmp_path / "set")
+    info, folder = import_into(tmp_path / "set")
+    assert (info.task, info.source_format, info.rejected) == ("detection", written.name, {})
+    assert info.classes == list(sets.CLASSES)
+    assert info.splits == {"train": 4, "validation": 4, "test": 4}
+    assert "3 images have no object: background." in info.notes
+    found = stored(folder)
+    for image, (split, objects) in sets.SCENE.items():
+        row = found[image]
+        assert row["split"] == _SPLITS[split]
+        kinds = [sets.CLASSES.index(kind) for kind, _ in objects]
+        assert row["box_classes"] == kinds
+        assert row["labels"] == sorted(set(kinds))
+        assert row["crowd"] == [False] * len(objects)
+        expected = [value for _, box in objects for value in box]
+        np.testing.assert_allclose(row["boxes"], expected, atol=1e-4)
+
+
+def _polygon(box):
+    left, top, right, bottom = box
+    return [[left, top, right, top, (left + right) / 2, bottom]]
+
+
+def _mask_of(box):
+    """Returns the lower right triangle of a box, bool [H, W]."""
+    left, top, right, bottom = box
+    rows, columns = np.mgrid[: sets.HEIGHT, : sets.WIDTH]
+    inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+    return inside & (columns - left >= rows - top)
+
+
+def _compressed(box):
+    code = coco_mask.encode(np.asfortranarray(_mask_of(box), np.uint8))
+    return {"size": code["size"], "counts": code["counts"].decode()}
+
+
+def _uncompressed(box):
+    flat = _mask_of(box).ravel(order="F")
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    bounds = [0, *([0] if flat[0] else []), *edges.tolist(), len(flat)]
+    return {"size": [sets.HEIGHT, sets.WIDTH], "counts": np.diff(bounds).tolist()}
+
+
+@pytest.mark.parametrize("make", [_compressed, _uncompressed])
+def test_run_lengths_are_the_masks_that_they_code(make, tmp_path, import_into):
+    sets.write_coco(tmp_path / "set", segmentation=make, iscrowd=lambda box: int(box[0] == 8))
+    info, folder = import_into(tmp_path / "set")
+    assert info.task == "instance_segmentation"
+    for image, (_, objects) in sets.SCENE.items():
+        row = stored(folder)[image]
+        assert row["crowd"] == [box[0] == 8 for _, box in objects]
+        for (_, box), counts in zip(objects, row["segments"], strict=True):
+            size = [sets.HEIGHT, sets.WIDTH]
+            pixels = coco_mask.decode({"size": size, "counts": counts})
+            np.testing.assert_array_equal(pixels, _mask_of(box))
+
+
+def test_polygons_of_coco_and_yolo_are_the_same_masks(tmp_path, import_into):
+    def corners(box):
+        return _polygon(box)[0]
+
+    def line(box):
+        return [x / side for x, side in zip(corners(box), (40, 30) * 3, strict=True)]
+
+    sets.write_coco(tmp_path / "coco", segmentation=_polygon)
+    sets.images(tmp_path / "yolo", "images/{split}/{name}.png")
+    for name, (split, objects) in sets.SCENE.items():
+        path = tmp_path / f"yolo/labels/{split}/{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = [" ".join(map(str, (sets.CLASSES.index(k), *line(box)))) for k, box in objects]
+        path.write_text("\n".join(rows))
+    (tmp_path / "yolo/data.yaml").write_text("names: [cat, dog]\n")
+    first, second = (stored(import_into(tmp_path / name)[1]) for name in ("coco", "yolo"))
+    assert first.keys() == second.keys()
+    for name, row in first.items():
+        assert row["segments"] == second[name]["segments"]
+        np.testing.assert_allclose(row["boxes"], second[name]["boxes"])
+
+
+def test_four_corners_of_each_box_are_no_masks(tmp_path, import_into):
+    def rectangle(box):
+        left, top, right, bottom = box
+        return [[left, top, right, top, right, bottom, left, bottom]]
+
+    sets.write_coco(tmp_path / "set", segmentation=rectangle)
+    assert import_into(tmp_path / "set")[0].task == "detection"
+    info, folder = import_into(tmp_path / "set", task="instance_segmentation")
+    assert info.task == "instance_segmentation"
+    assert all(len(row["segments"]) == len(row["crowd"]) for row in stored(folder).values())
+
+
+def _points(box):
+    left, top, right, bottom = box
+    return [left + 1, top + 1, 2, left, bottom, 1, 0, 0, 0]
+
+
+def test_keypoints_of_coco_and_yolo_are_the_same(tmp_path, import_into):
+    sets.write_coco(tmp_path / "coco", keypoints=_points, segmentation=_polygon)
+    for path in (tmp_path / "coco").glob("*.json"):
+        content = json.loads(path.read_text())
+        for category in content["categories"]:
+            category["keypoints"] = list(sets.POINTS)
+        path.write_text(json.dumps(content))
+
+    def shares(box):
+        points = np.array(_points(box), float).reshape(-1, 3) / [sets.WIDTH, sets.HEIGHT, 1]
+        return points.ravel().tolist()
+
+    sets.write_yolo(
+        tmp_path / "yolo",
+        yaml="names: [cat, dog]\nkpt_shape: [3, 3]\nflip_idx: [0, 2, 1]\n",
+        extra=shares,
+    )
+    for name in ("coco", "yolo"):
+        info, folder = import_into(tmp_path / name)
+        assert (info.task, info.keypoint_swaps) == ("keypoints", [[1, 2]])
+        assert len(info.keypoint_names) == 3
+        for image, (_, objects) in sets.SCENE.items():
+            expected = [value for _, box in objects for value in _points(box)]
+            np.testing.assert_allclose(stored(folder)[image]["keypoints"], expected, atol=1e-4)
+    assert import_into(tmp_path / "coco", task="instance_segmentation")[0].keypoint_names == []
+
+
+def test_splits_are_made_by_class_where_there_are_none(tmp_path, import_into):
+    sets.images(tmp_path / "set", "{name}.png")
+    documents = [sets.coco(split) for split in ("train", "val", "test")]
+    whole = {"images": [], "annotations": [], "categories": documents[0]["categories"]}
+    for part, document in enumerate(documents):
+        whole["images"] += [{**each, "id": each["id"] + 10 * part} for each in document["images"]]
+        whole["annotations"] += [
+            {**each, "image_id": each["image_id"] + 10 * part} for each in document["annotations"]
+        ]
+    (tmp_path / "set/labels.json").write_text(json.dumps(whole))
+    info, folder = import_into(tmp_path / "set")
+    assert set(info.split_origin.values()) == {"made"}
+    assert sum(info.splits.values()) == len(sets.SCENE)
+    assert stored(folder).keys() == sets.SCENE.keys()
+
+
+def test_poses_beside_instances_are_used_where_they_are_asked_for(tmp_path, import_into):
+    sets.write_coco(tmp_path / "set", file="annotations/instances_{split}2017.json")
+    for split in ("train", "val", "test"):
+        poses = sets.coco(split, keypoints=_points)
+        (tmp_path / f"set/annotations/person_keypoints_{split}2017.json").write_text(
+            json.dumps(poses)
+        )
+    info, _ = import_into(tmp_path / "set")
+    assert info.task == "detection"
+    assert any("Not used: annotations/person_keypoints_test2017.json" in x for x in info.notes)
+    assert import_into(tmp_path / "set", task="keypoints")[0].task == "keypoints"
+
+
+def test_images_without_labels_have_no_objects(tmp_path, save_images, import_into):
+    sets.write_coco(tmp_path / "set")
+    save_images(tmp_path / "more", 3)
+    info, folder = import_into(tmp_path / "set", unlabeled_uri=str(tmp_path / "more"))
+    assert (info.task, info.splits["unlabeled"]) == ("detection", 3)
+    assert open_split(folder, "unlabeled")["boxes"].null_count == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "task", "splits", "objects"),
+    [
+        ("bccd-voc", "detection", {"train": 205, "validation": 87, "test": 72}, 4886),
+        ("nuclei-coco", "instance_segmentation", {"train": 194, "test": 53}, 8148),
+        ("mouse-keypoints-coco", "keypoints", {"train": 83, "test": 23}, 116),
+    ],
+)
+def test_real_sets(name, task, splits, objects, tmp_path, import_into):
+    if not (_SHARED / f"{name}.tar").exists():
+        pytest.skip(f"{name}.tar is not beside the repository")
+    with tarfile.open(_SHARED / f"{name}.tar") as archive:
+        archive.extractall(tmp_path / "set", filter="data")
+    (source,) = (tmp_path / "set").iterdir()
+    info, folder = import_into(source)
+    assert (info.task, info.rejected) == (task, {})
+    assert splits.items() <= info.splits.items()
+    tables = [open_split(folder, split) for split in info.splits]
+    assert sum(len(row) for each in tables for row in each["crowd"].to_pylist()) == objects
+    assert pa.types.is_list(tables[0].schema.field("boxes").type)
