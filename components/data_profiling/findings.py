@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from kfp_vision.components.data_profiling import class_rules, copy_rules, split_rules
+from kfp_vision.components.data_profiling import (
+    class_rules,
+    copy_rules,
+    object_rules,
+    split_rules,
+)
 from kfp_vision.components.data_profiling.images import Images
 from kfp_vision.components.data_profiling.measurements import Measurements, Observation
 from kfp_vision.components.shared.artifacts.data_profile import Example, Finding
-from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 
 __all__ = ["RULES", "find", "not_accepted", "split_codes"]
 
@@ -35,6 +39,9 @@ RULES: Mapping[str, Callable[[Measurements], Observation | None]] = {
     "label_in_every_image": class_rules.label_in_every_image,
     "constant_images": class_rules.constant_images,
     "small_set": class_rules.small_set,
+    "objects_of_two_classes": object_rules.objects_of_two_classes,
+    "objects_twice": object_rules.objects_twice,
+    "tiny_objects": object_rules.tiny_objects,
 }
 
 
@@ -62,7 +69,7 @@ def _examples(observation: Observation, images: Images, classes: Sequence[str]) 
             path=images.path(row),
             split=str(images.split[row]),
             label=", ".join(classes[label] for label in images.labels(row)),
-            thumbnail=thumbnail(images.pixels(row)),
+            thumbnail=images.picture(row),
         )
         for row in observation.rows
     ]

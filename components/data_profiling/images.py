@@ -11,8 +11,15 @@ import numpy as np
 import pyarrow as pa
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.datasets.label_pictures import DRAWERS, labelled_thumbnail
 from kfp_vision.components.shared.datasets.near_duplicates import SIGNATURE_BYTES
-from kfp_vision.components.shared.datasets.store import iterate_images, label_arrays, open_split
+from kfp_vision.components.shared.datasets.store import (
+    SCHEMA,
+    iterate_images,
+    label_arrays,
+    open_split,
+)
+from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 
 __all__ = ["Images", "read_images"]
 
@@ -71,6 +78,15 @@ class Images:
         """Returns uint8 [height, width, channels]."""
         table, index = self._locate(row)
         return next(iterate_images(table, [index]))
+
+    def picture(self, row: int) -> str:
+        """Returns a thumbnail as a data URI, with what is labelled in the image drawn."""
+        table, index = self._locate(row)
+        columns = table.column_names[len(SCHEMA) :]
+        if not set(columns) & set(DRAWERS):
+            return thumbnail(self.pixels(row))
+        (held,) = table.select(columns).slice(index, 1).to_pylist()
+        return labelled_thumbnail(self.pixels(row), held)
 
     def _locate(self, row: int) -> tuple[pa.Table, int]:
         index = int(row)

@@ -6,6 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from kfp_vision.components.data_profiling.objects import Objects
+
 __all__ = ["EXAMPLES", "Level", "Measurements", "Observation"]
 
 EXAMPLES = 8
@@ -29,6 +31,7 @@ class Measurements:
         signatures: uint8 [N, 64].
         rejected: Code -> number of files that import left out.
         rejected_paths: Some of these files.
+        objects: Those in the images; None for a task without.
     """
 
     classes: Sequence[str]
@@ -43,6 +46,7 @@ class Measurements:
     signatures: np.ndarray
     rejected: Mapping[str, int]
     rejected_paths: Sequence[str]
+    objects: Objects | None = None
 
     @property
     def num_train(self) -> int:

@@ -13,6 +13,11 @@ from kfp_vision.components.data_profiling.duplicates import exact_groups, label_
 from kfp_vision.components.data_profiling.findings import find
 from kfp_vision.components.data_profiling.images import Images, read_images
 from kfp_vision.components.data_profiling.measurements import Measurements
+from kfp_vision.components.data_profiling.object_figures import (
+    count_objects,
+    describe_objects,
+)
+from kfp_vision.components.data_profiling.objects import Objects, read_objects
 from kfp_vision.components.data_profiling.run_plan import first_plan
 from kfp_vision.components.data_profiling.stage_report import profile_report, write_page
 from kfp_vision.components.data_profiling.statistics import (
@@ -25,7 +30,6 @@ from kfp_vision.components.shared.artifacts.data_profile import Profile
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
-from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe, write_recipe
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
@@ -126,8 +130,14 @@ def profile_images(
         config.deploy,
     )
     primary = recipe.value("data", "primary_metric")
-    measured = _measure(images, info, counts, primary, dataset_dir)
+    objects = read_objects(images)
+    measured = _measure(images, info, counts, primary, dataset_dir, objects)
     figures, sentences = count_figures(images, measured, config.beta, config.seed)
+    histograms = size_histograms(images)
+    if objects is not None:
+        object_figures, object_histograms, said = describe_objects(images, objects, info)
+        figures, histograms = {**figures, **object_figures}, {**histograms, **object_histograms}
+        sentences += said
     rows = _sample(images, config)
     with Progress("look at pixels", len(rows), "images") as progress:
         pixels = pixel_figures(images, rows, progress)
@@ -138,8 +148,9 @@ def profile_images(
             for split, counts in measured.counts.items()
         },
         figures={**figures, **pixels[0], "reading": " ".join(sentences + pixels[2])},
-        histograms={**size_histograms(images), **pixels[1]},
+        histograms={**histograms, **pixels[1]},
         thumbnails=_thumbnails(images, info.classes, config),
+        object_counts=count_objects(objects, info) if objects is not None else {},
     )
     write_json(profile, output_dir / "profile.json")
     write_recipe(recipe, output_dir / "recipe.json")
@@ -171,6 +182,7 @@ def _measure(
     counts: Mapping[str, np.ndarray],
     primary: str,
     dataset_dir: Path,
+    objects: Objects | None,
 ) -> Measurements:
     rejected = dataset_dir / "rejected.parquet"
     return Measurements(
@@ -186,6 +198,7 @@ def _measure(
         signatures=images.signatures,
         rejected=info.rejected,
         rejected_paths=pq.read_table(rejected)["path"][:3].to_pylist() if rejected.exists() else [],
+        objects=objects,
     )
 
 
@@ -207,5 +220,5 @@ def _thumbnails(
     for label, name in enumerate(classes[:most_classes]):
         rows = images.rows("train", label)
         chosen = random.choice(rows, min(number, len(rows)), replace=False)
-        shown[name] = [thumbnail(images.pixels(row)) for row in chosen]
+        shown[name] = [images.picture(row) for row in chosen]
     return shown

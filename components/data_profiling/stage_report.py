@@ -48,7 +48,8 @@ def profile_report(info: DatasetInfo, profile: Profile, plan: RunPlan | None) ->
         "findings": profile.findings,
         "gallery": [[name, images[:_GALLERY_IMAGES]] for name, images in thumbnails],
         "counted": list(profile.class_counts),
-        "class_rows": _class_rows(info, profile.class_counts),
+        "class_rows": _class_rows(info, profile.class_counts, profile.object_counts),
+        "has_objects": bool(profile.object_counts),
         "figures": profile.figures,
         "histograms": [_bars(name, held) for name, held in profile.histograms.items()],
     }
@@ -75,7 +76,11 @@ def write_page(info: DatasetInfo, report: StageReport, recipe: Recipe, path: Pat
     path.write_text(page, encoding="utf-8")
 
 
-def _class_rows(info: DatasetInfo, counts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
+def _class_rows(
+    info: DatasetInfo,
+    counts: Mapping[str, Mapping[str, int]],
+    objects: Mapping[str, Mapping[str, int]],
+) -> list[dict[str, Any]]:
     """Returns a class's counts, its share of the training images, and relative to the largest.
 
     There is a row of each class or, where they are many, of those with the fewest images.
@@ -88,6 +93,7 @@ def _class_rows(info: DatasetInfo, counts: Mapping[str, Mapping[str, int]]) -> l
         {
             "class": name,
             "counts": {split: held.get(name, 0) for split, held in counts.items()},
+            "objects": objects.get("train", {}).get(name, 0),
             "share": train.get(name, 0) / total,
             "relative": train.get(name, 0) / highest,
         }

@@ -58,7 +58,8 @@ class Profile:
         class_counts: Split -> class name -> number of images.
         figures: `label_entropy_bits` and others, the report shows all.
         histograms: Of sizes and gray levels.
-        thumbnails: Class name -> a few data URIs of training images.
+        thumbnails: Class name -> a few data URIs of training images, with objects drawn.
+        object_counts: Split -> class name -> number of objects; empty for a task without.
     """
 
     findings: list[Finding]
@@ -66,3 +67,4 @@ class Profile:
     figures: dict[str, Figure]
     histograms: dict[str, Histogram]
     thumbnails: dict[str, list[str]]
+    object_counts: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)

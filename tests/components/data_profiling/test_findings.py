@@ -10,6 +10,7 @@ import pytest
 from kfp_vision.components.data_profiling.duplicates import label_keys
 from kfp_vision.components.data_profiling.findings import RULES, not_accepted, split_codes
 from kfp_vision.components.data_profiling.measurements import Measurements
+from kfp_vision.components.data_profiling.objects import Objects
 from kfp_vision.components.shared.artifacts.data_profile import Finding
 
 SPLITS = {"train": 400, "validation": 200, "test": 200}
@@ -28,6 +29,7 @@ def measurements(
     origin: str = "given",
     one_class: bool = True,
     primary: str = "accuracy",
+    objects: Objects | None = None,
 ) -> Measurements:
     """A set of distinct images with alternating labels, and in it what the arguments plant."""
     total = sum(splits.values())
@@ -61,7 +63,18 @@ def measurements(
         signatures=signatures,
         rejected=rejected or {},
         rejected_paths=["a.png"] if rejected else [],
+        objects=objects,
     )
+
+
+def boxed(*found: tuple[int, float, float]) -> dict[str, Objects]:
+    """Returns objects of one image; each is a class, and the left and right side of 100 px."""
+    boxes = np.array([[left, 0, right, 100] for _, left, right in found], np.float32)
+    areas = (boxes[:, 2] - boxes[:, 0]) * 100.0
+    classes = np.array([label for label, *_ in found], np.int32)
+    count = len(found)
+    image, split, crowd = np.full(count, 7), np.full(count, "train"), np.zeros(count, bool)
+    return {"objects": Objects(image, split, boxes, classes, crowd, areas, False, None)}
 
 
 def sized(validation: int = 200, test: int = 200) -> dict[str, int]:
@@ -154,6 +167,9 @@ PLANTED: list[tuple[str, dict[str, Any], str, int]] = [
     ),
     ("constant_images", {"flat": [5, 17]}, "warn", 2),
     ("imbalance", {"labels": labels_with({row: [0] for row in range(300)})}, "warn", 2),
+    ("objects_of_two_classes", boxed((0, 0, 90), (1, 0, 100), (1, 50, 100)), "warn", 1),
+    ("objects_twice", boxed((0, 0, 90), (0, 0, 100), (1, 50, 100)), "warn", 1),
+    ("tiny_objects", boxed((0, 0, 0.05), (0, 0, 100)), "warn", 1),
     ("small_set", {"splits": {"train": 400, "validation": 20, "test": 200}}, "warn", 20),
 ]
 

@@ -1,0 +1,76 @@
+"""Rules about objects that are probably labelled wrongly."""
+
+import numpy as np
+
+from kfp_vision.components.data_profiling.measurements import EXAMPLES, Measurements, Observation
+from kfp_vision.components.data_profiling.objects import overlapping_pairs
+
+__all__ = ["objects_of_two_classes", "objects_twice", "tiny_objects"]
+
+# Intersection over union above which two boxes are around one thing: boxes that two people draw
+# around the same one overlap by 0.8 to 0.95.
+_SAME_PLACE = 0.85
+# Pixels; nothing can be told of so few.
+_TINY_AREA = 9.0
+
+
+def objects_of_two_classes(measured: Measurements) -> Observation | None:
+    """Objects that another one of another class covers almost wholly."""
+    return _same_place(
+        measured,
+        same_class=False,
+        message="Objects in one place should be of one class, unless one is a part of the other",
+    )
+
+
+def objects_twice(measured: Measurements) -> Observation | None:
+    """Objects that another one of the same class covers almost wholly."""
+    return _same_place(
+        measured,
+        same_class=True,
+        message="An object should be labelled once: the second one is never found",
+    )
+
+
+def _same_place(measured: Measurements, *, same_class: bool, message: str) -> Observation | None:
+    objects = measured.objects
+    if objects is None:
+        return None
+    first, second = overlapping_pairs(objects, _SAME_PLACE).T
+    chosen = (objects.classes[first] == objects.classes[second]) == same_class
+    first, second = first[chosen], second[chosen]
+    if not len(first):
+        return None
+    rows = np.unique(objects.image[first])
+    names = [
+        f"{measured.classes[a]} and {measured.classes[b]}"
+        for a, b in np.unique(
+            np.sort(np.stack([objects.classes[first], objects.classes[second]], axis=1)), axis=0
+        )[:3].tolist()
+    ]
+    return Observation(
+        "warn",
+        f"{message}. {len(first)} pairs of boxes overlap by {_SAME_PLACE:.0%} or more, in "
+        f"{len(rows)} images: {', '.join(names)}. Look at them and remove one of each.",
+        len(first),
+        rows[:EXAMPLES],
+    )
+
+
+def tiny_objects(measured: Measurements) -> Observation | None:
+    """Objects of so few pixels that they are slips of the hand."""
+    objects = measured.objects
+    if objects is None:
+        return None
+    tiny = np.flatnonzero((objects.areas < _TINY_AREA) & ~objects.crowd)
+    if not len(tiny):
+        return None
+    rows = np.unique(objects.image[tiny])
+    return Observation(
+        "warn",
+        f"An object should have at least {_TINY_AREA:.0f} pixels. {len(tiny)} of "
+        f"{len(objects.areas)} have fewer, in {len(rows)} images. Remove those that are slips of "
+        "the hand.",
+        len(tiny),
+        rows[:EXAMPLES],
+    )

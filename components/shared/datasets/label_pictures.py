@@ -1,0 +1,94 @@
+"""Small pictures of images with what is labelled in them drawn: boxes, masks and keypoints.
+
+Each column of the store has one drawer in `DRAWERS`; a row is what the columns of a task hold of
+one image, see `shared/tasks/objects.py`.
+"""
+
+import colorsys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco_mask
+
+from kfp_vision.components.shared.datasets.thumbnails import encode_picture
+
+__all__ = ["DRAWERS", "class_colour", "draw_labels", "labelled_thumbnail"]
+
+# Larger than thumbnails without labels: lines of one pixel must leave something of the image.
+_SIDE = 160
+_MASK_SHARE = 0.45
+_POINT_RADIUS = 2
+# The golden ratio: hues of neighbouring classes are far apart, however many there are.
+_HUE_STEP = 0.618034
+
+
+def class_colour(label: int) -> tuple[int, int, int]:
+    """Returns a bright colour, always the same for a class."""
+    red, green, blue = colorsys.hsv_to_rgb(0.12 + label * _HUE_STEP % 1.0, 0.85, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _draw_segments(image: Image.Image, row: Mapping[str, Any], scale: tuple[float, float]) -> None:
+    """Blends masks into the image, each in the colour of its class."""
+    size = [round(image.height / scale[1]), round(image.width / scale[0])]
+    for counts, label in zip(row["segments"], row["box_classes"], strict=True):
+        pixels = coco_mask.decode({"size": size, "counts": counts})
+        share = Image.fromarray(pixels * np.uint8(255 * _MASK_SHARE)).resize(image.size)
+        image.paste(class_colour(label), mask=share)
+
+
+def _draw_boxes(image: Image.Image, row: Mapping[str, Any], scale: tuple[float, float]) -> None:
+    if row.get("segments"):
+        return
+    canvas = ImageDraw.Draw(image)
+    boxes = np.asarray(row["boxes"], np.float32).reshape(-1, 2, 2) * scale
+    limits = np.array(image.size) - 1
+    for corners, label in zip(np.minimum(boxes, limits), row["box_classes"], strict=True):
+        canvas.rectangle(corners.ravel().tolist(), outline=class_colour(label))
+
+
+def _draw_keypoints(image: Image.Image, row: Mapping[str, Any], scale: tuple[float, float]) -> None:
+    """Draws labelled points, each in the colour of its position; hidden ones as circles."""
+    if not row["box_classes"]:
+        return
+    canvas = ImageDraw.Draw(image)
+    points = np.asarray(row["keypoints"], np.float32).reshape(len(row["box_classes"]), -1, 3)
+    for each in points:
+        for place, (x, y, visibility) in enumerate(each.tolist()):
+            x, y, colour = x * scale[0], y * scale[1], class_colour(place + 1)
+            circle = [x - _POINT_RADIUS, y - _POINT_RADIUS, x + _POINT_RADIUS, y + _POINT_RADIUS]
+            if visibility:
+                canvas.ellipse(circle, fill=colour if visibility > 1 else None, outline=colour)
+
+
+# Column -> what draws it into an RGB image, given the row and the scale of (x, y).
+DRAWERS: dict[str, Callable[[Image.Image, Mapping[str, Any], tuple[float, float]], None]] = {
+    "segments": _draw_segments,
+    "boxes": _draw_boxes,
+    "keypoints": _draw_keypoints,
+}
+
+
+def draw_labels(pixels: np.ndarray, row: Mapping[str, Any], side: int = _SIDE) -> Image.Image:
+    """Returns an image of at most `side` pixels a side with its labels drawn.
+
+    Args:
+        pixels: uint8 [height, width, channels], 1 or 3 channels.
+        row: Columns of the task, in pixels of the image; what has no drawer is not drawn.
+        side: In pixels.
+    """
+    plain = Image.fromarray(pixels.squeeze(axis=2) if pixels.shape[2] == 1 else pixels)
+    image = plain.convert("RGB")
+    image.thumbnail((side, side), Image.Resampling.BOX)
+    scale = image.width / plain.width, image.height / plain.height
+    for column, draw in DRAWERS.items():
+        if row.get(column) is not None:
+            draw(image, row, scale)
+    return image
+
+
+def labelled_thumbnail(pixels: np.ndarray, row: Mapping[str, Any]) -> str:
+    """Returns the data URI of what `draw_labels` returns."""
+    return encode_picture(draw_labels(pixels, row))
