@@ -11,6 +11,7 @@ from kfp_vision.components.data_import.split_names import name_splits
 from kfp_vision.components.shared.datasets.image_files import escape_name
 from kfp_vision.components.shared.runtime.storage import Folder
 from kfp_vision.components.shared.runtime.storage.reading import map_in_order
+from kfp_vision.components.shared.runtime.storage.reads import record_read
 
 __all__ = ["folder_splits", "image_beside", "read_all", "unlisted_note"]
 
@@ -73,5 +74,11 @@ def read_all(folder: Folder, paths: Iterable[str]) -> Iterator[bytes]:
     if folder.is_local:
         yield from map(folder.read, paths)
         return
+
+    def recorded() -> Iterator[str]:
+        for path in paths:
+            record_read(path)  # Of this thread: what the others read is not seen.
+            yield path
+
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="annotations") as pool:
-        yield from map_in_order(pool, folder.read, paths, 2 * _THREADS)
+        yield from map_in_order(pool, folder.read, recorded(), 2 * _THREADS)

@@ -12,7 +12,10 @@ import pyarrow as pa
 import pytest
 from pycocotools import mask as coco_mask
 
+from kfp_vision.components.data_import.source_version import dataset_version
+from kfp_vision.components.data_import.sources import list_source
 from kfp_vision.components.shared.datasets.store import open_split
+from kfp_vision.components.shared.runtime.storage import record_reads, upload
 from kfp_vision.components.shared.tasks import TASKS
 
 _SHARED = Path(__file__).parents[4] / "shared/data"
@@ -196,6 +199,37 @@ def test_images_without_labels_have_no_objects(tmp_path, save_images, import_int
     info, folder = import_into(tmp_path / "set", unlabeled_uri=str(tmp_path / "more"))
     assert (info.task, info.splits["unlabeled"]) == ("detection", 3)
     assert open_split(folder, "unlabeled")["boxes"].null_count == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("COCO", "val.json"),
+        ("Pascal VOC", "Annotations/train1.xml"),
+        ("Pascal VOC", "ImageSets/Main/train.txt"),
+        ("YOLO", "labels/train/train1.txt"),
+        ("YOLO", "labels/val/val3.txt"),  # Not there: its image is background.
+        ("YOLO", "data.yaml"),
+        ("CSV", "train.csv"),
+    ],
+)
+def test_other_annotations_are_another_version(name, file, tmp_path):
+    sets.FORMATS[name].write(tmp_path)
+    before = dataset_version(str(tmp_path), "auto", False)
+    assert dataset_version(str(tmp_path), "auto", False) == before
+    with (tmp_path / file).open("a") as changed:
+        changed.write("\n")
+    assert dataset_version(str(tmp_path), "auto", False) != before
+
+
+def test_annotations_in_a_bucket_are_those_of_a_disk(s3, tmp_path, import_into):
+    sets.write_yolo(tmp_path / "set")
+    upload(tmp_path / "set", f"{s3}/set")
+    remote, _ = import_into(f"{s3}/set")
+    assert remote.fingerprint == import_into(tmp_path / "set")[0].fingerprint
+    with record_reads() as opened:
+        list_source(f"{s3}/set", "auto", "", False)
+    assert {"data.yaml", "labels/train/train1.txt"} <= opened
 
 
 @pytest.mark.slow
