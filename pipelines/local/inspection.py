@@ -179,6 +179,9 @@ def _print(info: DatasetInfo, profile: Profile | None, lines: list[str]) -> None
         table.add_row(f"... and {len(info.classes) - _MOST_CLASSES} more")
     table.add_section()
     table.add_row("images", *(f"{count:,}" for count in info.splits.values()))
+    if profile and profile.object_counts:
+        objects = (profile.object_counts.get(split, {}) for split in info.splits)
+        table.add_row("objects", *(f"{sum(each.values()):,}" if each else "" for each in objects))
     say(f"{info.source_uri}: {info.task}, {len(info.classes)} classes, {info.source_format}")
     console.print(table)
     for line in lines:

@@ -47,7 +47,8 @@ def pack_counts(counts: object, height: int, width: int) -> RunLengths:
     try:
         packed = counts.encode("ascii") if isinstance(counts, str) else counts
         lengths = run_lengths(packed) if isinstance(packed, bytes) else [*map(int, packed)]  # type: ignore[call-overload]
-        if min(lengths, default=-1) < 0 or sum(lengths) != height * width:
+        is_whole = 0 < sum(lengths) == height * width <= (Image.MAX_IMAGE_PIXELS or 0)
+        if min(lengths, default=-1) < 0 or not is_whole or min(height, width) < 1:
             return RunLengths(height, width, b"")
         if not isinstance(packed, bytes):
             plain = {"size": [height, width], "counts": lengths}

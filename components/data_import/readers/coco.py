@@ -83,7 +83,10 @@ def find_coco(folder: Folder, index: FileIndex) -> list[str]:
     """
     found = collections.defaultdict(list)
     for path in index.files:
-        if path.lower().endswith(".json") and file_kind(path) != "hidden" and path.count("/") < 3:
+        if not path.lower().endswith(".json") or file_kind(path) == "hidden":
+            continue
+        # One that is called after an image, as those of LabelMe are, is of this one alone.
+        if path.count("/") < 3 and not index.find_without_suffix(path.rpartition(".")[0]):
             found[parent_of(path)].append(path)
     candidates = [path for paths in found.values() if len(paths) <= _MAX_FILES for path in paths]
     return sorted(path for path in candidates if _starts_like_coco(folder, path))
@@ -258,9 +261,9 @@ def _box(value: object) -> tuple[float, float, float, float] | None:
 def _outline(value: object) -> tuple[bytes, ...] | RunLengths | None:
     if isinstance(value, dict):
         size = value.get("size")
-        if not (isinstance(size, list) and len(size) == 2 and all(_number(x) > 0 for x in size)):
+        if not (isinstance(size, list) and len(size) == 2 and all(type(x) is int for x in size)):
             return RunLengths(1, 1, b"")
-        return pack_counts(value.get("counts"), int(size[0]), int(size[1]))
+        return pack_counts(value.get("counts"), *size)
     if not isinstance(value, list) or not value:
         return None
     # One polygon without the list around it, as some tools write.

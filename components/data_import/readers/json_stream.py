@@ -105,6 +105,8 @@ class _Text:
                 ) from error
             except RecursionError as error:
                 raise JsonError("it is nested too deeply") from error
+            except ValueError as error:  # A number of thousands of digits.
+                raise JsonError(str(error)) from error
             # A number that ends with the chunk may go on.
             if end == len(self._text) and self._more(size):
                 continue

@@ -28,6 +28,8 @@ __all__ = ["find_yolo", "read_yolo"]
 _LOOKED_AT = 20
 # Numbers of a line: class and box; class and a triangle at least.
 _BOX, _TRIANGLE = 5, 7
+# Of classes without names; a higher number is a slip.
+_MOST_CLASSES = 9999
 # Shares above it are pixels.
 _LARGEST_SHARE = 2.0
 
@@ -74,7 +76,8 @@ def read_yolo(folder: Folder, name: str = "") -> Listing:
     listed += sorted(settings.splits.keys() - set(listed))
     splits: Mapping[str, str | None] = settings.splits or folder_splits(listed)
     used = [path for path in listed if path in splits] if splits else listed
-    highest = max((each.label for page in pages.values() for each in page.annotations), default=-1)
+    labels = (each.label for page in pages.values() for each in page.annotations)
+    highest = min(max(labels, default=-1), _MOST_CLASSES)
     classes = settings.names or [str(number) for number in range(highest + 1)]
     notes = list(settings.notes)
     if not settings.names:

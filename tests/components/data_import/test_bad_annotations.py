@@ -264,6 +264,11 @@ TOLD: dict[str, tuple[Edit, str, dict[str, int]]] = {
         "1 masks cannot be read",
         {},
     ),
+    "a mask of a size that is none": (
+        _masked(segmentation={"size": [1e400, "x"], "counts": [1]}),
+        "1 masks cannot be read",
+        {},
+    ),
     "an empty mask": (
         _masked(segmentation={"size": [30, 40], "counts": [1200]}),
         "1 masks are empty",
@@ -371,6 +376,12 @@ OTHERS: dict[str, tuple[Edit, Edit, str, dict[str, int]]] = {
     "a class out of range": (
         sets.write_yolo,
         lambda root: _append(root / "labels/train/train1.txt", "7 0.5 0.5 0.1 0.1"),
+        "1 objects are of a class that is not listed",
+        {},
+    ),
+    "a class far out of range": (
+        lambda root: sets.write_yolo(root, yaml=""),
+        lambda root: _append(root / "labels/train/train1.txt", "1e12 0.5 0.5 0.1 0.1"),
         "1 objects are of a class that is not listed",
         {},
     ),

@@ -32,7 +32,17 @@ def test_every_value_is_read_whatever_the_chunk(chunk, indent, monkeypatch):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", '{"a"', '{"a": [1, 2', '{"a": [1 2]}', '{"a": tru}', '{"a": 1', "{" + "[" * 99999],
+    [
+        "",
+        "[]",
+        '{"a"',
+        '{"a": [1, 2',
+        '{"a": [1 2]}',
+        '{"a": tru}',
+        '{"a": 1',
+        "{" + "[" * 99999,
+        '{"a": ' + "9" * 9999 + "}",
+    ],
 )
 def test_what_is_no_whole_object_is_refused(text):
     with pytest.raises(JsonError):

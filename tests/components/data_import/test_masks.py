@@ -36,6 +36,11 @@ def test_codes_that_do_not_fit_are_none(counts):
     assert pack_counts(counts, 31, 47).counts == b""
 
 
+def test_masks_larger_than_any_image_are_none():
+    assert pack_counts([10**12], 10**6, 10**6).counts == b""
+    assert pack_counts([100], -10, -10).counts == b""
+
+
 def test_polygons_are_scaled_and_joined():
     square = array.array("f", [1, 1, 3, 1, 3, 3, 1, 3]).tobytes()
     other = array.array("f", [6, 1, 8, 1, 8, 3, 6, 3]).tobytes()
