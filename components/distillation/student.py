@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +23,8 @@ from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder, ImageSource
 from kfp_vision.components.shared.recipe.distilled import distilled_images
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.hyperparameters import SECTION
+from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.runtime.atomic_files import write_atomically
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import kept_folder
@@ -45,8 +48,23 @@ _TEACHER_SHARE, _TRIALS_SHARE = 0.3, 0.2
 # Temperatures with the teacher alone, then the best of them with so much of the label.
 _TEMPERATURES, _LABEL_SHARE = (1.0, 2.0, 4.0), 0.3
 _WITHOUT_TRIALS = Teaching(temperature=2.0, label_share=0.0)
+# Of the learning rate of the plain training.
+_RATE_SCALE = 2.0
 # Of the steps of the student; fewer than so many tell nothing.
 _TRIAL_LENGTH, _LEAST_STEPS = 0.1, 30
+
+
+def _of_a_student(recipe: Recipe) -> dict[str, Any]:
+    """Returns the settings that differ from those of the plain training.
+
+    A small network learns all that a teacher says of ever new pictures in no time that there is:
+    what keeps it from learning labels by heart only slows it down, and it bears a higher rate. One
+    that starts pretrained keeps the rate that its weights bear, and a user's rate stays.
+    """
+    changes, rate = {"dropout": 0.0, "label_smoothing": 0.0}, recipe.get(SECTION, "learning_rate")
+    if rate is None or rate.source == "user" or starts_pretrained(recipe):
+        return changes
+    return {**changes, "learning_rate": _RATE_SCALE * rate.value}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +118,8 @@ class Student:
         # Variables, so that a compiled step serves every trial.
         self._teaching = Teaching(*(tf.Variable(0.0, trainable=False) for _ in range(2)))
         given = (recipe, info, seed, policy, self._teaching)
-        self._trainer, self._task, self._settings = build_trainer(*given)
+        found = build_trainer(*given, **_of_a_student(recipe))
+        self._trainer, self._task, self._settings = found
 
     def learn(
         self,
