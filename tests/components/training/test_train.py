@@ -236,7 +236,7 @@ def test_a_training_has_its_least_share_where_nothing_is_left(
 def test_a_batch_of_more_images_than_there_are_is_named(
     few_digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
-    recipe = _recipe(tmp_path / "recipe.json")
+    recipe = _recipe(tmp_path / "recipe.json", ema_momentum=0.0)
     config = UserChoices(architecture=small_model, epochs=10, batch_size=48)
     summary = train_model(few_digits_dir, recipe, tmp_path / "model", tmp_path / "state", config)
     assert any("`batch_size` is larger than" in warning for warning in summary.warnings)
@@ -279,7 +279,7 @@ def test_a_plain_training_is_one_without_a_policy_and_what_it_lengthens(
 def test_a_training_without_a_policy_is_its_own_plain_training(
     digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
-    recipe = _recipe(tmp_path / "recipe.json")
+    recipe = _recipe(tmp_path / "recipe.json", ema_momentum=0.0)
     folders = (recipe, tmp_path / "model", tmp_path / "checkpoints")
     config = UserChoices(architecture=small_model, epochs=1)
     summary = train_model(digits_dir, *folders, config)
@@ -334,7 +334,9 @@ def test_a_changed_model_file_at_the_same_path_is_trained_anew(
     digits_dir: Path, tmp_path: Path
 ) -> None:
     """Other weights of the same shapes, then a wider layer."""
-    recipe, file = _recipe(tmp_path / "recipe.json"), tmp_path / "mine.keras"
+    # The average costs thirty batches of statistics at each of twenty evaluations.
+    recipe = _recipe(tmp_path / "recipe.json", ema_momentum=0.0)
+    file = tmp_path / "mine.keras"
     config = UserChoices(architecture=str(file), epochs=2, learning_rate=0.01)
 
     def train(name: str) -> list[np.ndarray]:
