@@ -238,7 +238,7 @@ def test_annotations_in_a_bucket_are_those_of_a_disk(s3, tmp_path, import_into):
     [
         ("bccd-voc", "detection", {"train": 205, "validation": 87, "test": 72}, 4886),
         ("nuclei-coco", "instance_segmentation", {"train": 194, "test": 53}, 8148),
-        ("mouse-keypoints-coco", "keypoints", {"train": 83, "test": 23}, 116),
+        ("mouse-keypoints-coco", "keypoints", {"train": 84, "test": 23}, 116),
     ],
 )
 def test_real_sets(name, task, splits, objects, tmp_path, import_into):
