@@ -164,10 +164,16 @@ class Detection:
         return {name: np.asarray(value) for name, value in find_peaks(heat, reach).items()}
 
     def decoding_model(self, model: keras.Model, temperature: float) -> keras.Model:
-        """Returns the model with `boxes`, `scores` and `classes` as its outputs."""
-        outputs = model.output
-        found = find_peaks(outputs["heat"], outputs["reach"])
-        return keras.Model(model.inputs[0], found, name=model.name)
+        """Returns the model with `boxes`, `scores` and `classes` as its outputs.
+
+        They are made by a model within it: operations of the two may have the same names.
+        """
+        maps = {
+            name: keras.Input(value.shape[1:], dtype="float32", name=name)
+            for name, value in model.output.items()
+        }
+        finder = keras.Model(maps, find_peaks(maps["heat"], maps["reach"]), name="find_peaks")
+        return keras.Model(model.inputs[0], finder(model.output), name=model.name)
 
     def record(self, targets: Targets, predictions: Any) -> Records:
         """Returns the arrays of `match_objects`, [B, ...]."""
