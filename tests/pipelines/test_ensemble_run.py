@@ -29,7 +29,10 @@ def test_an_ensemble_is_deployed_in_every_format(
     assert model["parameters"] == teachers["parameters"]
     exports = {each["format"]: each for each in report["exports"]}
     assert exports.keys() == FORMATS.keys()
-    assert all(each["passed"] and each["latency_ms"] > 0 for each in exports.values())
+    assert all(each["latency_ms"] > 0 for each in exports.values())
+    # Eight bits may be too few for a network: that is said, and costs this format alone.
+    assert all(exports[name]["passed"] for name in FORMATS if FORMATS[name].is_exact)
+    assert exports["tflite_int8"]["passed"] or exports["tflite_int8"]["reason"]
     # The files hold all networks that count: float32 weights, and one byte each in int8.
     for name, size in (("keras", 4), ("onnx", 4), ("tflite_int8", 1)):
         assert exports[name]["size_bytes"] > 0.9 * size * model["parameters"]
