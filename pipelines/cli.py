@@ -184,14 +184,18 @@ def predict(
     ],
     images: Annotated[list[str], typer.Argument(help="Image files and folders of images.")],
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for masks and for pictures with them drawn.")
+    ] = None,
 ) -> None:
-    """Print the probability of every class for images.
+    """Print the probability of every class for images, or its share of their pixels.
 
     Standard output gets one row per file. The exit code is 1 when an image cannot be read.
     """
     from kfp_vision.pipelines.serving.predict import Model, write_table
 
-    if not write_table(Model(model).stream(images), as_json, sys.stdout):
+    predictions = Model(model).stream(images, with_files=output is not None)
+    if not write_table(predictions, as_json, sys.stdout, output):
         raise typer.Exit(1)
 
 

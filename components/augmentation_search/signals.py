@@ -9,6 +9,7 @@ import tensorflow as tf
 from kfp_vision.components.augmentation_search.checkpoint import metric_above_chance
 from kfp_vision.components.augmentation_search.distance import frechet_distance, null_distance
 from kfp_vision.components.augmentation_search.groups import keep_levels, make_groups
+from kfp_vision.components.shared.architectures.feature_maps import feature_maps
 from kfp_vision.components.shared.artifacts.augmentation_table import (
     AugmentationTable,
     SearchPlan,
@@ -36,6 +37,8 @@ __all__ = ["measure_images"]
 _MAGNITUDES = (1 / 3, 2 / 3, 1.0)
 # Pixels that are transformed at once: 384 images of 295 px.
 _MAX_PIXELS = 2**25
+# The same where every pixel has a prediction of its own, of many classes.
+_MAX_DENSE_PIXELS = 2**22
 
 
 def measure_images(
@@ -60,9 +63,11 @@ def measure_images(
         seen: Images that the checkpoint has seen.
         seed: Seed of what is drawn.
     """
+    height, width = trainer.model.input_shape[1:3]
+    most = (_MAX_DENSE_PIXELS if task.is_spatial else _MAX_PIXELS) // (height * width)
 
     def take(count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        return _take(splits, held_out.selecting(count))
+        return _take(splits, held_out.selecting(min(count, most)))
 
     primary = recipe.value("data", "primary_metric")
     checked = take(plan.num_checked)
@@ -71,8 +76,7 @@ def measure_images(
     if too_weak:
         skipped = f"after {plan.checkpoint.steps:,} steps {too_weak}"
         return AugmentationTable(skipped=skipped, plan=plan, images_seen=seen)
-    height, width = trainer.model.input_shape[1:3]
-    images, targets = take(min(plan.num_measured, _MAX_PIXELS // (height * width)))
+    images, targets = take(plan.num_measured)
     look = _look_through(trainer, task, images, targets, primary, seed)
     rows, null, broken = _measure(look, trainer.model.input_shape[-1] == 3, above_chance, seed)
     seen += (1 + len(rows)) * len(images)
@@ -108,17 +112,24 @@ def _look_through(
     seed: int,
 ) -> Callable[[Policy], tuple[np.ndarray, float]]:
     """Returns a function: policy -> features [N, F] and metric of the transformed images."""
-    head = trainer.model.layers[-1]
-    outputs = keras.Model(trainer.model.inputs, [head.input, trainer.model.output])
+    model = trainer.model
+    features = (
+        keras.layers.GlobalAveragePooling2D()(feature_maps(model)[-1])
+        if task.is_spatial
+        else model.layers[-1].input
+    )
+    outputs = keras.Model(model.inputs, [features, model.output])
     predict = tf.function(lambda pixels: outputs(pixels, training=False))
     transform = tf.function(augment, jit_compile=True)
 
     keys = batch_keys(draw_seed(seed, 0), len(images))
 
     def look(policy: Policy) -> tuple[np.ndarray, float]:
-        pixels = transform(images, policy_tensors(policy), keys).images
-        features, logits = predict(pixels)
-        records = task.record(targets, task.decode(logits))
+        augmented = transform(images, policy_tensors(policy), keys)
+        features, said = predict(augmented.images)
+        # Nothing is mixed: the first part is all of the loss.
+        _, moved = task.augment_targets(targets, augmented)[0]
+        records = task.record(moved, task.decode(said))
         metric = whole_set_metrics(task, records).get(primary, 0.0)
         return np.asarray(features, np.float32).reshape(len(images), -1), metric
 

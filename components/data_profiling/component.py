@@ -65,7 +65,7 @@ def profile_dataset(
     hand_on(profile, "profile", dataset_info)
     shutil.copyfile(output_dir / "profile.html", page.path)
     names = ("label_entropy_bits", "imbalance_ratio", "compressed_bits_per_pixel")
-    figures = {name: result.figures[name] for name in names}
+    figures = {name: result.figures[name] for name in names if name in result.figures}
     log_metrics(metrics, {"findings": len(result.findings), **figures})
 
 

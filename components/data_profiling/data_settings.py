@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from kfp_vision.components.data_profiling.balance import (
     class_weights,
     imbalance_ratio,
 )
-from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, Source
 from kfp_vision.components.shared.tasks import TASKS, TaskFacts
 
 __all__ = ["with_data_settings"]
@@ -82,13 +83,13 @@ def with_data_settings(
     if use_validation_for_training:
         joined = dataclasses.replace(joined, source="user")
     arms = {
-        name: Setting(value, "pipeline parameter", source="default" if value == default else "user")
-        for name, value, default in (
-            ("pretrain", pretrain, "auto"),
-            ("self_train", self_train, "auto"),
-            ("distill", distill, "auto"),
-            ("teachers", teachers, 0),
-            ("deploy", deploy, "model"),
+        name: _arm(name, task, value, default, off)
+        for name, value, default, off in (
+            ("pretrain", pretrain, "auto", "never"),
+            ("self_train", self_train, "auto", "never"),
+            ("distill", distill, "auto", "never"),
+            ("teachers", teachers, 0, 0),
+            ("deploy", deploy, "model", "model"),
         )
     }
     recipe = recipe.with_settings("data", {"use_validation_for_training": joined, **arms})
@@ -97,6 +98,19 @@ def with_data_settings(
     return recipe.with_settings(
         "data", {"positive_class": _positive_class(users, task, classes, counts)}
     )
+
+
+def _arm(name: str, task: str, value: Any, default: Any, off: Any) -> Setting:
+    """Returns the setting of what is learned beside the training, or in place of it."""
+    if not TASKS[task].is_spatial:
+        source: Source = "default" if value == default else "user"
+        return Setting(value, "pipeline parameter", source=source)
+    if value not in (default, off):
+        raise ValueError(
+            f"`{name}` must be left out for a {task} task: it is for labels of whole images. "
+            f"Received: {value!r}"
+        )
+    return Setting(off, "off: it is for labels of whole images", source="default")
 
 
 def _weights(

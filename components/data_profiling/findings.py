@@ -43,11 +43,21 @@ RULES: Mapping[str, Callable[[Measurements], Observation | None]] = {
     "objects_twice": object_rules.objects_twice,
     "tiny_objects": object_rules.tiny_objects,
 }
+# Of labels that say nothing of where in the image: others differ where all images have the same.
+_OF_WHOLE_IMAGES = {
+    "label_in_every_image",
+    "one_class",
+    "test_one_class",
+    "test_too_small",
+    "validation_one_class",
+    "validation_too_small",
+}
 
 
 def find(measured: Measurements, images: Images, classes: Sequence[str]) -> list[Finding]:
     """Returns what the rules find, `fail` first, each with thumbnails of its examples."""
-    observed = {code: rule(measured) for code, rule in RULES.items()}
+    left_out = _OF_WHOLE_IMAGES if measured.is_spatial else ()
+    observed = {code: rule(measured) for code, rule in RULES.items() if code not in left_out}
     findings = [
         Finding(
             code,

@@ -24,6 +24,7 @@ class Measurements:
         counts: Split -> int [C]; only splits that have images.
         origin: Split -> `given` by the source or `made` by the import.
         one_class: Whether every image is of exactly one class; else of any number.
+        is_spatial: Whether what is learned lies in the image, as boxes and masks do.
         primary: The metric that decides.
         split: Split of each image, [N].
         exact, near: int64 [N], groups of equal pixels and of near duplicates.
@@ -38,6 +39,7 @@ class Measurements:
     counts: Mapping[str, np.ndarray]
     origin: Mapping[str, str]
     one_class: bool
+    is_spatial: bool
     primary: str
     split: np.ndarray
     exact: np.ndarray

@@ -190,6 +190,7 @@ def _measure(
         counts=counts,
         origin=info.split_origin,
         one_class=TASKS[info.task].one_class,
+        is_spatial=TASKS[info.task].is_spatial,
         primary=primary,
         split=images.split,
         exact=exact_groups(images.digests),

@@ -45,6 +45,9 @@ def count_figures(
         "imbalance_ratio": round(imbalance_ratio(counts), 2),
         "effective_number_of_samples": round(float(effective_number(counts, beta).sum()), 1),
     }
+    if measured.is_spatial:
+        figures["labels_per_image"] = round(counts.sum() / max(len(train), 1), 3)
+        return figures, []
     if measured.one_class:
         bits = entropy_bits(counts)
         figures["label_entropy_max_bits"] = round(float(np.log2(len(counts))), 3)

@@ -150,6 +150,11 @@ def fetched_champion(uri: str, version: str, gate: Gate) -> Iterator[Champion | 
             yield Champion(gate, uri, version, Path(scratch), below)
 
 
+def _kind(task: str) -> str | bool:
+    """Returns what tasks must have in common: binary and multiclass predict the same."""
+    return task if TASKS[task].is_spatial else TASKS[task].one_class
+
+
 def version_name(model: Path) -> str:
     """Returns a name for a model file: the time, UTC, and the beginning of its digest."""
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
@@ -175,7 +180,7 @@ def compare_with_champion(
         card, infer = open_champion(champion.folder)
     except ValueError as error:
         return _not_comparable(champion, version, test, str(error))
-    if TASKS[card.task].one_class != TASKS[test.info.task].one_class:
+    if _kind(card.task) != _kind(test.info.task):
         tasks = f"it is for {card.task}, the model for {test.info.task}."
         return _not_comparable(champion, version, test, tasks)
     rows = test.compared(champion.known_images(), card.classes)

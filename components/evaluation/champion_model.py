@@ -60,14 +60,14 @@ def open_champion(folder: Path) -> tuple[ModelCard, Infer]:
 def map_classes(
     probabilities: np.ndarray, theirs: Sequence[str], ours: Sequence[str]
 ) -> np.ndarray:
-    """Returns probabilities [B, C] of our classes from those [B, C'] of theirs, by name.
+    """Returns probabilities [B, ..., C] of our classes from those of theirs, by name.
 
     A class that they do not know has probability 0; what they give to a class that we do not know
     is left out, and the others are not raised for it.
     """
     place = {name: index for index, name in enumerate(theirs)}
-    mapped = np.zeros((len(probabilities), len(ours)), probabilities.dtype)
+    mapped = np.zeros((*probabilities.shape[:-1], len(ours)), probabilities.dtype)
     for index, name in enumerate(ours):
         if name in place:
-            mapped[:, index] = probabilities[:, place[name]]
+            mapped[..., index] = probabilities[..., place[name]]
     return mapped

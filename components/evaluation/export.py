@@ -29,7 +29,7 @@ from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk, is_disk_full
 from kfp_vision.components.shared.runtime.progress import Progress
-from kfp_vision.components.shared.tasks import Outputs, Task, task_of
+from kfp_vision.components.shared.tasks import TASKS, Outputs, Task, task_of
 from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
 from kfp_vision.components.shared.training.inference import Infer, SplitOutputs, compile_inference
 
@@ -123,6 +123,7 @@ def export_model(
             image_size=list(model.input_shape[1:3]),
             channels=info.channels,
             white_level=info.white_level,
+            output=TASKS[info.task].output,
         )
         write_json(card, output_dir / "model.json")
     reason = "" if evaluation.passed else " ".join(["Not exported.", *evaluation.reasons])

@@ -29,6 +29,8 @@ _CURVES = {
     "precision_recall": ("Precision and recall", "Recall", "Precision"),
 }
 _SHARE = (0.0, 1.0)
+# What tells weak classes from strong ones, of whole images, masks and boxes.
+_JUDGES = ("f1", "iou", "average_precision")
 _TABLE_CLASSES = 1000
 # The accuracy of fewer says nothing: its standard error is above 0.15.
 _MIN_BIN_IMAGES = 10
@@ -145,8 +147,11 @@ def frequent_confusions(
 
 
 def weakest_classes(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Returns the rows of all classes or, where they are many, of those of the lowest F1."""
-    lowest = sorted(rows, key=lambda row: np.inf if row["f1"] is None else row["f1"])
+    """Returns the rows of all classes or, where they are many, of the weakest ones."""
+    if not rows:
+        return []
+    judge = next(name for name in _JUDGES if name in rows[0])
+    lowest = sorted(rows, key=lambda row: np.inf if row[judge] is None else row[judge])
     shown = {row["class"] for row in lowest[:_TABLE_CLASSES]}
     return [row for row in rows if row["class"] in shown]
 

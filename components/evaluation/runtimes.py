@@ -45,11 +45,15 @@ def open_onnx(path: Path) -> Infer:
 def open_tflite(path: Path) -> Infer:
     """Opens a LiteRT file; pixels are quantised where its input is."""
     interpreter = Interpreter(str(path), num_threads=len(usable_cpus()))
-    image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    image = interpreter.get_input_details()[0]
+    outputs = {
+        name: each["index"]
+        for name, each in interpreter.get_signature_runner().get_output_details().items()
+    }
     scale, zero_point = image["quantization"]
     batch_size = 0
 
-    def infer(images: np.ndarray) -> np.ndarray:
+    def infer(images: np.ndarray) -> Outputs:
         nonlocal batch_size
         if len(images) != batch_size:
             interpreter.resize_tensor_input(image["index"], images.shape, strict=True)
@@ -58,6 +62,7 @@ def open_tflite(path: Path) -> Infer:
         pixels = images if scale == 0 else np.rint(images / scale + zero_point).clip(0, 255)
         interpreter.set_tensor(image["index"], pixels.astype(image["dtype"]))
         interpreter.invoke()
-        return np.asarray(interpreter.get_tensor(probabilities["index"]))
+        said = {name: np.asarray(interpreter.get_tensor(at)) for name, at in outputs.items()}
+        return said if len(said) > 1 else next(iter(said.values()))
 
     return infer

@@ -28,6 +28,9 @@ _METRIC_MEANINGS = {
     "mean_average_precision": "area under precision over recall, averaged over the labels",
     "micro_f1": "F1 at probability 0.5 over all decisions",
     "macro_f1": "F1 at probability 0.5 in each label, averaged over the labels",
+    "mean_iou": "shared pixels over those of truth and prediction together, the mean over classes",
+    "mean_dice": "twice the shared pixels over those of both added up, the mean over classes",
+    "pixel_accuracy": "share of the pixels that are given the right class",
     "precision": "share of the images given this class that have it",
     "recall": "share of the images of this class that were found",
     "f1": "harmonic mean of precision and recall",
@@ -38,6 +41,7 @@ _MEANINGS_OF_POSITIVE = {
 }
 _BASELINE_MEANINGS = {
     "zero_rule": "knows only how frequent the classes are",
+    "usual_place": "the class that is most frequent at each place of the training images",
     "nearest_centroid": "the class whose mean image is nearest",
     "linear": "logistic regression on the pixels",
     "frozen_features": "logistic regression on features of EfficientNet-Lite0, trained on ImageNet",
@@ -85,6 +89,8 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
         "calibration": evaluation.calibration,
         "calibration_chart": calibration_chart(evaluation.calibration),
         "mistakes": evaluation.mistakes,
+        "counted": evaluation.counted,
+        "pictures": evaluation.pictures,
     }
     sections = [Section("results", "Results", "evaluation/results.html", data)]
     if comparison := evaluation.champion:

@@ -12,7 +12,7 @@ from kfp_vision.components.shared.architectures.zoo import (
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED, RANDOM
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import TASKS, get_task
 
 __all__ = ["Candidate", "LineUp", "from_scratch", "frozen_candidates", "line_up"]
 
@@ -62,7 +62,8 @@ class LineUp:
     """What is compared.
 
     Attributes:
-        frozen: A frozen network at its sizes, the smallest first; or none.
+        frozen: A frozen network at its sizes, the smallest first; none where its pooled features
+            cannot say what the task asks, or it keeps its head.
         tuned: The same network, fine-tuned; its size counts where there is no frozen one.
         scratch: A network from scratch, or the same model file trained as one; None for none.
     """
@@ -78,6 +79,8 @@ def line_up(
     """Returns the candidates.
 
     A model file that has the classes of the task keeps its head: frozen, nothing of it would learn.
+    Where targets lie in the image there is no frozen network, and images keep their size as far as
+    the network knows it.
 
     Args:
         info: Of the dataset.
@@ -85,13 +88,14 @@ def line_up(
         scratch: As of `from_scratch`; None for none.
         image_size: The user's [height, width]; None for none.
     """
+    rival = from_scratch(info, scratch, image_size) if scratch else None
+    if TASKS[info.task].is_spatial:
+        tuned = from_scratch(info, network, image_size)
+        return LineUp([], dataclasses.replace(tuned, initial_weights=PRETRAINED), rival)
     frozen = frozen_candidates(info, network, image_size)
     own_head = keeps_head(network, get_task(info.task), len(info.classes))
-    return LineUp(
-        [] if own_head else frozen,
-        dataclasses.replace(frozen[-1], trainable="all"),
-        from_scratch(info, scratch, image_size) if scratch else None,
-    )
+    tuned = dataclasses.replace(frozen[-1], trainable="all")
+    return LineUp([] if own_head else frozen, tuned, rival)
 
 
 def frozen_candidates(

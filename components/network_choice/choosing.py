@@ -1,11 +1,11 @@
 """The comparison of networks, from the images that judge to the recipe of the best one."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kfp_vision.components.network_choice.candidates import Candidate, LineUp, from_scratch, line_up
-from kfp_vision.components.network_choice.chosen import learned_recipe, with_model
+from kfp_vision.components.network_choice.chosen import dense_recipe, learned_recipe, with_model
 from kfp_vision.components.network_choice.comparing import Compared, compare
 from kfp_vision.components.network_choice.decision import knows_images
 from kfp_vision.components.network_choice.images import MIN_IMAGES, MIN_VALIDATION, divide_images
@@ -25,6 +25,7 @@ from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import kept_folder
+from kfp_vision.components.shared.tasks import TASKS
 from kfp_vision.components.shared.training.pretrained_head import MAX_HEAD_IMAGES
 from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe
 
@@ -77,6 +78,10 @@ def choose_by_trials(
     scratch = config.architecture if has_scratch else None
     candidates = line_up(info, network, scratch, users_size)
     frozen, tuned = candidates.frozen, candidates.tuned
+    recipe_of = functools.partial(_recipe_of, recipe=recipe, info=info, config=config)
+    left = TimeLeft(info, seconds, start_up_s)
+    if TASKS[info.task].is_spatial and not is_file:
+        return _by_time(candidates, recipe_of, left)
     reason = _no_comparison(candidates) or _too_little(info, seconds)
     if reason and is_file:
         how = "as from scratch" if has_scratch else "by the rules of pretrained networks"
@@ -88,7 +93,6 @@ def choose_by_trials(
             skipped=f"{reason}, so a frozen network gets a head, which takes the least of both"
         )
     limit_s = min(seconds, _LONGEST_SECONDS)
-    recipe_of = functools.partial(_recipe_of, recipe=recipe, info=info, config=config)
     identity = training_identity(dataset_dir, recipe_of(tuned), seed=config.seed)
     trials = Trials(
         dataset_dir,
@@ -101,7 +105,7 @@ def choose_by_trials(
         _file_rows(recipe_of(tuned), info, limit_s) if is_file else _frozen_rows(frozen, limit_s),
         cache,
     )
-    if is_file and has_scratch:
+    if is_file and has_scratch and frozen:
         losses, shuffled = (
             trials.frozen_losses(recipe_of(tuned), is_shuffled=each) for each in (False, True)
         )
@@ -114,7 +118,6 @@ def choose_by_trials(
                 num_held_out=trials.num_held_out,
                 images_seen=2 * trials.num_head_images,
             )
-    left = TimeLeft(info, seconds, start_up_s)
     last_start = _SECOND_ROUND_SHARE * limit_s
     with Progress("compare networks", unit="trials") as progress:
         field = compare(trials, candidates, recipe_of, left.can_tune, last_start, progress)
@@ -134,6 +137,25 @@ def choose_by_trials(
         images_seen=sum(each.num_images for each in field.all),
     )
     return learned_recipe(chosen, info, results, planned(chosen)), choice
+
+
+def _by_time(
+    candidates: LineUp, recipe_of: Callable[[Candidate], Recipe], left: TimeLeft
+) -> tuple[Recipe, NetworkChoice]:
+    """Returns the fine-tuned network where there is time for it, else the one from scratch.
+
+    Nothing is tried: a trial shows how fast a new decoder learns, which is not what tells the
+    networks below it apart.
+    """
+    info, tuned, scratch = left.info, candidates.tuned, candidates.scratch
+    recipe = recipe_of(tuned)
+    cost = count_multiply_adds(build_trainer(recipe, info, seed=0)[0].model)
+    why = f"for a {info.task} task networks are not compared: short trainings show their heads only"
+    if scratch and not left.can_tune(cost):
+        reason = f"{why}; there is no time to fine-tune a pretrained one"
+        return with_model(recipe_of(scratch), info, scratch, reason), NetworkChoice(skipped=reason)
+    reason = f"{why}; a pretrained one is fine-tuned"
+    return dense_recipe(recipe, info, tuned, reason), NetworkChoice(skipped=reason)
 
 
 def _frozen_rows(frozen: Sequence[Candidate], seconds: float) -> int:

@@ -17,7 +17,11 @@ from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED
 from kfp_vision.components.shared.recipe.policies import AUGMENTATION, DEFAULT_POLICY
 from kfp_vision.components.shared.runtime.identity import architecture_digest
 
-__all__ = ["learned_recipe", "with_model"]
+__all__ = ["dense_recipe", "learned_recipe", "with_model"]
+
+# Of a fine-tuned network with a new head of several layers, which has much to learn and of which
+# every image teaches much: small batches, a rate for the head, and many passes over few images.
+_DENSE_BATCH, _DENSE_RATE, _DENSE_IMAGES, _DENSE_EPOCHS = 16, 1e-3, 30_000, (12, 80)
 
 
 def learned_recipe(
@@ -58,6 +62,29 @@ def learned_recipe(
         {"change": found.change, "standard_error": found.error},
     )
     return learn(recipe, AUGMENTATION, {DEFAULT_POLICY: policy}, facts)
+
+
+def dense_recipe(recipe: Recipe, info: DatasetInfo, candidate: Candidate, method: str) -> Recipe:
+    """Returns the recipe of a fine-tuned network whose targets lie in the image.
+
+    Args:
+        recipe: Complete, of this candidate.
+        info: Of the dataset.
+        candidate: The network.
+        method: Why it was chosen.
+    """
+    num_images = info.splits["train"]
+    recipe = with_model(recipe, info, candidate, method)
+    rule = "default for a new head of several layers on a pretrained network"
+    least, most = _DENSE_EPOCHS
+    values = {
+        "batch_size": max(1, min(_DENSE_BATCH, num_images // 4)),
+        "learning_rate": _DENSE_RATE,
+        "epochs": float(min(max(_DENSE_IMAGES / num_images, least), most)),
+    }
+    facts = fixed_facts(recipe, info)
+    settings = {name: Setting(value, rule) for name, value in values.items()}
+    return resolve(learn(recipe, SECTION, settings, facts), {}, num_images, facts)
 
 
 def with_model(

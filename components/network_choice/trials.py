@@ -28,7 +28,7 @@ from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.runtime.progress import Progress
-from kfp_vision.components.shared.search.scoring import calibrated_losses
+from kfp_vision.components.shared.search.scoring import scored_losses
 from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.tasks.baselines import Samples
@@ -149,37 +149,33 @@ class Trials:
         began = time.monotonic()
         try:
             if candidate.trainable == "head":
-                logits, seen, pace = self._frozen_logits(recipe), self.num_head_images, 0.0
+                losses, seen, pace = self.frozen_losses(recipe), self.num_head_images, 0.0
                 cost = count_multiply_adds(build_trainer(recipe, self._info, self._seed)[0].model)
             else:
-                logits, seen, pace, cost = self._run_steps(candidate, recipe, factor, augmented)
+                losses, seen, pace, cost = self._run_steps(candidate, recipe, factor, augmented)
         except (MemoryError, tf.errors.ResourceExhaustedError):
             seen, pace, cost = 0, 0.0, 0
             losses = np.full(self.num_held_out, math.nan)
-        else:
-            losses = self._losses(recipe, logits)
         result = TrialResult(losses, seen, time.monotonic() - began, pace, cost)
         about = {k: v for k, v in dataclasses.asdict(result).items() if k != "losses"}
         write_checkpoint(path, [losses], about)
         return result
 
-    def frozen_losses(self, recipe: Recipe, *, is_shuffled: bool) -> np.ndarray:
+    def frozen_losses(self, recipe: Recipe, *, is_shuffled: bool = False) -> np.ndarray:
         """Returns the losses of a head on the features of a network, float [M].
 
         Args:
             recipe: Complete, of that network.
             is_shuffled: As of `FrozenBackbone`.
         """
-        return self._losses(recipe, self._frozen_logits(recipe, is_shuffled))
-
-    def _frozen_logits(self, recipe: Recipe, is_shuffled: bool = False) -> np.ndarray:
         head = self._fit_head(recipe, is_shuffled)
-        logits = [
-            head(self._samples(recipe, split, held, is_shuffled).features)
-            for split, held in zip(("validation", "train"), self._division.held_out, strict=True)
-            if len(held)
+        held = [
+            self._samples(recipe, split, rows, is_shuffled)
+            for split, rows in zip(("validation", "train"), self._division.held_out, strict=True)
+            if len(rows)
         ]
-        return np.concatenate(logits)
+        said = (({"label": each.labels}, head(each.features)) for each in held)
+        return scored_losses(get_task(self._info.task), said)
 
     def _samples(self, recipe: Recipe, split: str, rows: np.ndarray, is_shuffled: bool) -> Samples:
         where = self._info, self._dataset_dir, split, rows, self._feature_dir
@@ -228,13 +224,14 @@ class Trials:
         sample = known[: min(len(known), STATISTICS_BATCHES * batch_size)]
         trainer.recalibrate_batch_norm(images for images, _ in train.batches_of(sample))
         with Progress(f"score {candidate.name}"):
-            logits = [
-                trainer.outputs(images)
+            said = (
+                (targets, trainer.outputs(images))
                 for split, rows in zip((validation, train), self._division.held_out, strict=True)
                 if len(rows)
-                for images, _ in split.batches(rows)
-            ]
-        return np.concatenate(logits), steps * batch_size, pace, cost
+                for images, targets in split.batches(rows)
+            )
+            losses = scored_losses(get_task(self._info.task), said)
+        return losses, steps * batch_size, pace, cost
 
     def _prepare(self, candidate: Candidate, recipe: Recipe, train: LabelledImages) -> _Prepared:
         policy = IDENTITY if starts_pretrained(recipe) else None
@@ -250,15 +247,3 @@ class Trials:
         images, targets = train.take(known[np.arange(batch_size) % len(known)])
         pace = seconds_per_step(trainer, images, targets) / batch_size
         return _Prepared(trainer, settings, trainer.state(), pace)
-
-    def _losses(self, recipe: Recipe, logits: np.ndarray) -> np.ndarray:
-        if not np.isfinite(logits).all():
-            return np.full(len(logits), math.nan)
-        labels = []
-        for split, rows in zip(("validation", "train"), self._division.held_out, strict=True):
-            images = open_split(self._dataset_dir, split, recipe)
-            labels.append(images.read_targets(rows)["label"])
-        order = np.random.default_rng(0).permutation(len(logits))
-        targets = {"label": np.concatenate(labels)}
-        task = get_task(self._info.task)
-        return calibrated_losses(task, targets, logits, np.array_split(order, 2))

@@ -23,7 +23,7 @@ from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.search.held_out import divide_held_out
-from kfp_vision.components.shared.search.scoring import calibrated_losses
+from kfp_vision.components.shared.search.scoring import scored_losses
 from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint
@@ -35,8 +35,6 @@ __all__ = ["TrialRunner"]
 
 # The held-out images are scored in so many parts: their scatter tells what other images would.
 _PARTS = 8
-# Images that are scored at once; where memory is short, as many as a step takes.
-_SCORING_BATCH = 512
 # Hyperparameters that are part of the compiled step; the others are its variables.
 _COMPILED = ("dropout", "stochastic_depth")
 
@@ -86,7 +84,7 @@ class TrialRunner:
         )
         # Those of the confirmation come second.
         self._scored = held_out.selecting(plan.num_scored), held_out.confirming
-        self._scoring_batch = _SCORING_BATCH
+        self._scoring_batch = self._validation.source.images_per_batch
         self._task = get_task(self._info.task)
         self._baseline = self._build({})
         self._baseline.restore(checkpoint[0])
@@ -118,26 +116,20 @@ class TrialRunner:
         trainer.recalibrate_batch_norm(
             images for images, _ in self._train.batches_of(self._recalibrating)
         )
-        batches = [
-            (targets, trainer.outputs(images))
-            for images, targets in self._scored_batches(confirming)
-        ]
-        logits = np.concatenate([each for _, each in batches])
-        names = batches[0][0]
-        targets = {name: np.concatenate([each[name] for each, _ in batches]) for name in names}
-        if not np.isfinite(logits).all():
-            return ()
+        batches = self._scored_batches(confirming)
+        losses = scored_losses(
+            self._task, ((targets, trainer.outputs(images)) for images, targets in batches)
+        )
         # The images lie in the order of their classes.
-        order = np.random.default_rng(0).permutation(len(logits))
+        order = np.random.default_rng(0).permutation(len(losses))
         parts = np.array_split(order, min(_PARTS, len(order)))
-        losses = calibrated_losses(self._task, targets, logits, np.array_split(order, 2))
         means = [float(losses[part].mean()) for part in parts]
         return tuple(means) if np.isfinite(means).all() else ()
 
     def spare_memory(self) -> None:
         """Forgets what other trials have compiled, and scores fewer images at once."""
         self._trainers = {(): self._trainers[()]}
-        self._scoring_batch = min(_SCORING_BATCH, self._plan.batch_size)
+        self._scoring_batch = min(self._scoring_batch, self._plan.batch_size)
         gc.collect()
 
     def _scored_batches(

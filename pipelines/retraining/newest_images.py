@@ -101,6 +101,11 @@ def measure_champion(
         )
     # ONNX starts in a tenth of the time of TensorFlow, where it could be exported.
     model = Model(f"{place}/{_MODEL}" if _MODEL in files else place)
+    if TASKS[model.card.task].is_spatial:
+        raise ValueError(
+            "`max_metric_drop` is measured for labels of whole images. Received: a champion for "
+            f"{model.card.task}. Switch it off; new images and age still start a training."
+        )
     one_class = TASKS[model.card.task].one_class
     found = _newest(dataset_uri, dataset_format, follow_links, read)
     newest = [each for each in found if each[1] or not one_class]

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from kfp_vision.components.shared.datasets.image_files import (
 from kfp_vision.components.shared.datasets.loader import fit_image
 from kfp_vision.components.shared.runtime.storage import Folder, StorageError, open_folder
 from kfp_vision.components.shared.tasks import TASKS
+from kfp_vision.pipelines.serving.mask_answers import describe_mask, mask_columns, mask_files
 from kfp_vision.pipelines.serving.published_model import (
     Infer,
     find_model,
@@ -43,14 +45,16 @@ class Prediction:
     """One row of the table.
 
     Attributes:
-        row: `path`, `predicted`, `confidence`, one probability a class, and `error`; of an image
-            that cannot be read everything between `path` and `error` is empty.
+        row: `path`, columns of the task, and `error`; of an image that cannot be read everything
+            between `path` and `error` is empty.
         failed: Whether an image could not be read. A file of a folder that neither is an image nor
             has the suffix of one does not fail.
+        files: Relative path -> content of what the task writes beside the row, where it is asked.
     """
 
     row: dict[str, Any]
     failed: bool
+    files: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,39 +97,44 @@ class Model:
             images: A file or folder, or several; local, gs:// or s3://.
 
         Returns:
-            The columns `path`, `predicted`, `confidence`, `p_CLASS` for each class and `error`;
-            of an image that cannot be read all but `path` and `error` are null.
+            The columns `path`, `predicted`, `confidence`, `p_CLASS` for each class (of masks
+            `share_CLASS`, the share of its pixels) and `error`; of an image that cannot be read all
+            but `path` and `error` are null.
 
         Raises:
             ValueError: There is no image.
         """
         named = [images] if isinstance(images, str | os.PathLike) else images
         rows = [each.row for each in self.stream([os.fspath(each) for each in named])]
-        probabilities = [_PREFIX + name for name in self.card.classes]
-        schema = pa.schema(
-            [
-                *((name, pa.string()) for name in ("path", "predicted")),
-                *((name, pa.float64()) for name in ("confidence", *probabilities)),
-                ("error", pa.string()),
-            ]
-        )
+        kinds = {"path": str, **_columns(self.card), "error": str}
+        types = {str: pa.string(), float: pa.float64()}
+        schema = pa.schema([(name, types[kind]) for name, kind in kinds.items()])
         columns = {name: [row[name] for row in rows] for name in schema.names}
         nulls = {n: [None if v == "" else v for v in values] for n, values in columns.items()}
         return pa.table(nulls, schema)
 
-    def stream(self, images: Sequence[str]) -> Iterator[Prediction]:
+    def stream(self, images: Sequence[str], with_files: bool = False) -> Iterator[Prediction]:
         """Yields what `predict` returns, while later images are not read yet.
 
+        Args:
+            images: Files and folders.
+            with_files: Whether masks and pictures are made, too.
+
         Raises:
-            ValueError: There is no image.
+            ValueError: There is no image, or no file to make for whole images.
         """
+        if with_files and not TASKS[self.card.task].is_spatial:
+            raise ValueError(
+                "Files are written for masks alone; a class for the whole image is in the table. "
+                f"Received: a {self.card.task} model. Leave `--output` out."
+            )
         files = itertools.chain.from_iterable(map(_files, images))
         first = next(files, None)
         if first is None:
             raise ValueError(f"There must be an image to predict. Received: {', '.join(images)}")
         files = itertools.chain([first], files)
         while batch := list(itertools.islice(files, _BATCH)):
-            yield from _predict_batch(self._infer, self.card, batch)
+            yield from _predict_batch(self._infer, self.card, batch, with_files)
 
     @functools.cached_property
     def _infer(self) -> Infer:
@@ -148,9 +157,21 @@ def _files(uri: str) -> Iterator[_File]:
         yield _File(f"{shown.rstrip('/')}/{escape_name(path)}", folder, path, is_named=is_named)
 
 
-def _predict_batch(infer: Infer, card: ModelCard, files: Sequence[_File]) -> Iterator[Prediction]:
+def _columns(card: ModelCard) -> dict[str, type]:
+    """Returns the columns between `path` and `error`, and their types."""
+    if TASKS[card.task].is_spatial:
+        return mask_columns(card)
+    probabilities: dict[str, type] = {_PREFIX + name: float for name in card.classes}
+    return {"predicted": str, "confidence": float, **probabilities}
+
+
+def _predict_batch(
+    infer: Infer, card: ModelCard, files: Sequence[_File], with_files: bool
+) -> Iterator[Prediction]:
     height, width = card.image_size
+    describe = describe_mask if TASKS[card.task].is_spatial else _describe
     pixels: list[np.ndarray] = []
+    sizes: list[tuple[int, int]] = []
     errors: list[tuple[str, str]] = []
     for file in files:
         code, message = "missing_file", file.error
@@ -158,6 +179,7 @@ def _predict_batch(infer: Infer, card: ModelCard, files: Sequence[_File]) -> Ite
             try:
                 decoded = decode_file(file.folder.read(file.path), card.white_level)
                 pixels.append(fit_image(decoded.pixels, height, width, card.channels))
+                sizes.append(decoded.pixels.shape[:2])
                 code, message = "", ""
             except UnreadableImageError as error:
                 code, message = error.code, str(error)
@@ -166,12 +188,20 @@ def _predict_batch(infer: Infer, card: ModelCard, files: Sequence[_File]) -> Ite
             except OSError as error:
                 message = str(error)
         errors.append((code, message))
-    outputs = iter(infer(np.stack(pixels).astype(np.float32)) if pixels else ())
-    empty = dict.fromkeys(("predicted", "confidence", *(_PREFIX + c for c in card.classes)), "")
+    outputs = infer(np.stack(pixels).astype(np.float32)) if pixels else ()
+    said = zip(pixels, sizes, outputs, strict=True)
+    empty = dict.fromkeys(_columns(card), "")
     for file, (code, message) in zip(files, errors, strict=True):
-        described = empty if code else _describe(card, next(outputs))
-        row = {"path": file.shown, **described, "error": message}
-        yield Prediction(row, bool(code) and (file.is_named or code not in _NO_IMAGE))
+        if code:
+            row = {"path": file.shown, **empty, "error": message}
+            yield Prediction(row, file.is_named or code not in _NO_IMAGE)
+            continue
+        image, size, output = next(said)
+        row = {"path": file.shown, **describe(card, output), "error": ""}
+        made = mask_files(card, image, size, output) if with_files else {}
+        stem = file.path.rpartition(".")[0] or file.path
+        written = {name.replace("*", stem): content for name, content in made.items()}
+        yield Prediction(row, failed=False, files=written)
 
 
 def _describe(card: ModelCard, probabilities: np.ndarray) -> dict[str, Any]:
@@ -189,8 +219,16 @@ def _describe(card: ModelCard, probabilities: np.ndarray) -> dict[str, Any]:
     }
 
 
-def write_table(predictions: Iterable[Prediction], as_json: bool, stream: IO[str]) -> bool:
-    """Writes one row per prediction, as JSON lines or as CSV with a header.
+def write_table(
+    predictions: Iterable[Prediction], as_json: bool, stream: IO[str], output: Path | None = None
+) -> bool:
+    """Writes one row per prediction, as JSON lines or as CSV with a header, and their files.
+
+    Args:
+        predictions: Of images.
+        as_json: Whether it is JSON lines.
+        stream: Gets the rows.
+        output: Folder of the files; None where there are none.
 
     Returns:
         Whether there was a prediction, and none failed.
@@ -200,6 +238,10 @@ def write_table(predictions: Iterable[Prediction], as_json: bool, stream: IO[str
     for each in predictions:
         failed += each.failed
         predicted += not each.row["error"]
+        for name, content in each.files.items():
+            path = (output or Path()) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
         if as_json:
             stream.write(json.dumps(each.row, ensure_ascii=False) + "\n")
             continue

@@ -14,6 +14,10 @@ from kfp_vision.components.data_import.readers.file_index import FileIndex
 from kfp_vision.components.data_import.readers.find_tables import MANIFEST_SUFFIXES, find_tables
 from kfp_vision.components.data_import.readers.idx import find_idx, read_idx
 from kfp_vision.components.data_import.readers.manifest import read_manifest, read_tables
+from kfp_vision.components.data_import.readers.mask_folders import (
+    find_mask_folders,
+    read_mask_folders,
+)
 from kfp_vision.components.data_import.readers.npz import find_npz, holds_images, read_npz
 from kfp_vision.components.data_import.readers.pascal_voc import find_pascal_voc, read_pascal_voc
 from kfp_vision.components.data_import.readers.tfds import PREFIX, read_tfds
@@ -36,14 +40,16 @@ FORMATS: dict[str, Callable[[Folder, str], Listing]] = {
     "box_table": read_box_tables,
     "pascal_voc": read_pascal_voc,
     "yolo": read_yolo,
+    "mask_folders": read_mask_folders,
 }
-# Annotations of objects -> what finds them: the first two are looked for before tables of labels,
+# Annotations in images -> what finds them: the first two are looked for before tables of labels,
 # which a user writes; the others after.
 _FINDERS: dict[str, Callable[[Folder, FileIndex], Collection[str]]] = {
     "coco": find_coco,
     "box_table": find_box_tables,
     "pascal_voc": find_pascal_voc,
     "yolo": find_yolo,
+    "mask_folders": find_mask_folders,
 }
 _BEFORE_TABLES = ("coco", "box_table")
 
@@ -139,8 +145,8 @@ def _unknown_format(folder: Folder, name: str, notes: list[str]) -> ValueError:
     entries = files[:5] or "nothing in it"
     received = [f"Received: {folder.uri!r} with {entries} {name}.", *notes]
     return ValueError(
-        "`dataset_uri` must be a folder with one folder of images a class, a CSV, JSON or Parquet "
-        "manifest, annotations of COCO, Pascal VOC or YOLO, an .npz file, a folder of IDX files, "
-        f"or `tfds:NAME`. {' '.join(received)} "
+        "`dataset_uri` must be a folder with one folder of images a class, folders `images` and "
+        "`masks`, a CSV, JSON or Parquet manifest, annotations of COCO, Pascal VOC or YOLO, an "
+        f".npz file, a folder of IDX files, or `tfds:NAME`. {' '.join(received)} "
         "Images without labels go into `unlabeled_uri`."
     )

@@ -4,6 +4,8 @@ Shapes: pixels [B, H, W, C], features [B, h, w, F] or [B, F], logits [B, C] of C
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -107,7 +109,8 @@ def attach_task(
         ValueError: There is `dropout` but no new head, or the model cannot take the size.
     """
     if task.is_spatial:
-        maps = _on_pixels(keras.Model(model.inputs[0], feature_maps(model)), pixels)
+        unrolled = _on_pixels(functools.partial(_unroll, model), pixels)
+        maps = feature_maps(keras.Model(pixels, unrolled))
         return task.build_head(maps, num_classes, dropout)
     end = read_end(model)
     keeps = keeps_head(model, task, num_classes)
@@ -125,7 +128,28 @@ def attach_task(
     return task.build_head([features], num_classes, dropout)
 
 
-def _on_pixels(body: keras.Model, pixels: Any) -> Any:
+def _unroll(model: keras.Model, pixels: Any) -> Any:
+    """Returns the output for pixels of a known size, by the layers of a model one after another.
+
+    All of them have a known size then, also in models that take any, and in models within models.
+    """
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        return _unroll(layer, *args) if isinstance(layer, keras.Model) else layer(*args, **kwargs)
+
+    if isinstance(model, keras.Sequential):
+        return functools.reduce(lambda x, layer: call(layer, x), model.layers, pixels)
+    unrolled = keras.models.clone_model(
+        model,
+        input_tensors=keras.tree.map_structure(lambda _: pixels, model.input),
+        # The very layers, with their weights.
+        clone_function=lambda layer: layer,
+        call_function=call,
+    )
+    return unrolled.outputs[0]
+
+
+def _on_pixels(body: Callable[[Any], Any], pixels: Any) -> Any:
     """Returns what a model computes from pixels.
 
     Raises:

@@ -228,10 +228,11 @@ def build_model(
         body = user_model.load_user_model(architecture)
         user_model.check_size(body, architecture, image_shape)
         adapted = _with_channels(pixels, body.inputs[0].shape[-1], architecture)
+        if frozen_norms:
+            freeze_norms(body)
         logits = user_head.attach_task(body, adapted, task, num_classes, dropout)
         model = keras.Model(pixels, logits)
-        if frozen_norms:
-            freeze_norms(model)
+        set_norm_momentum(model)
         if not model.trainable_weights:
             raise ValueError(
                 "A model file must have weights that can train. "
@@ -248,9 +249,13 @@ def build_model(
         )
     adapted = _with_channels(pixels, found.channels, architecture)
     features = found.build_features(adapted, stochastic_depth)
-    maps = feature_maps(keras.Model(pixels, features)) if task.is_spatial else [features]
+    body = keras.Model(pixels, features)
+    maps = feature_maps(body) if task.is_spatial else [features]
     model = keras.Model(pixels, task.build_head(maps, num_classes, dropout), name=architecture)
-    freeze_norms(model) if frozen_norms else set_norm_momentum(model)
+    set_norm_momentum(model)
+    if frozen_norms:
+        # Those of a new head have no statistics yet.
+        freeze_norms(body)
     return model
 
 

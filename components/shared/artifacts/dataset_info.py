@@ -7,6 +7,7 @@ __all__ = ["SPLITS", "DatasetInfo", "SourceFormat"]
 
 SourceFormat = Literal[
     "class_folders",
+    "mask_folders",
     "manifest",
     "npz",
     "idx",

@@ -45,6 +45,9 @@ class Evaluation:
             test split; bins are `[{"confidence", "accuracy", "count"}]`, empty ones left out.
         mistakes: The most confident ones: `{"path", "label", "predicted", "confidence",
             "thumbnail"}`; the thumbnail is a data URI.
+        counted: What `confusion` counts.
+        pictures: The worst and the best test images with truth and prediction: `{"kind", "path",
+            "score", "picture"}`; the picture is a data URI.
         passed: Whether the model is clearly above the zero rule and clearly below no baseline.
         reasons: Why not, one sentence each.
         outcome: `better` (than every baseline), `indistinguishable` (from one), `outperformed` (by
@@ -77,6 +80,8 @@ class Evaluation:
     positive_class: PositiveClass | None = None
     is_refit: bool = False
     champion: ChampionComparison | None = None
+    counted: str = "images"
+    pictures: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)

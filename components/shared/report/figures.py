@@ -37,6 +37,7 @@ _WORDS = {
     "ece": "ECE",
     "ema": "EMA",
     "f1": "F1",
+    "iou": "IoU",
     "keras": "Keras",
     "onnx": "ONNX",
     "std": "standard deviation",

@@ -5,15 +5,15 @@ number mends after the training, and not for their errors.
 Shapes: N held-out images.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.metrics.temperature import best_temperature
-from kfp_vision.components.shared.tasks import Task
+from kfp_vision.components.shared.tasks import Outputs, Targets, Task
 
-__all__ = ["calibrated_losses", "held_out_losses", "random_halves"]
+__all__ = ["calibrated_losses", "held_out_losses", "random_halves", "scored_losses"]
 
 
 def calibrated_losses(
@@ -47,6 +47,29 @@ def calibrated_losses(
         others = {name: value[read] for name, value in targets.items()}
         losses[read] = np.asarray(task.loss(others, scaled.astype(np.float32)))
     return losses
+
+
+def scored_losses(task: Task, batches: Iterable[tuple[Targets, Outputs]]) -> np.ndarray:
+    """Returns the loss of every image by which trials are compared, in nats, [N].
+
+    It is the calibrated one or, where targets lie in the image, the plain one: outputs are large
+    there, and most of a loss is about places, which have no temperature. NaN throughout where an
+    output is not finite.
+
+    Args:
+        task: Of the images.
+        batches: Targets and outputs of all images; outputs of spatial tasks are not kept.
+    """
+    if task.is_spatial:
+        return np.concatenate([np.asarray(task.loss(*each), np.float64) for each in batches])
+    targets, outputs = zip(*batches, strict=True)
+    logits = np.concatenate(outputs)
+    if not np.isfinite(logits).all():
+        return np.full(len(logits), np.nan)
+    joined = {name: np.concatenate([each[name] for each in targets]) for name in targets[0]}
+    # The images lie in the order of their classes.
+    order = np.random.default_rng(0).permutation(len(logits))
+    return calibrated_losses(task, joined, logits, np.array_split(order, 2))
 
 
 def random_halves(num_images: int) -> tuple[np.ndarray, np.ndarray]:

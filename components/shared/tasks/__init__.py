@@ -40,6 +40,8 @@ class TaskFacts:
         unweighted_reason: Why the loss never weights them.
         one_class: Whether every image is of exactly one class; else of any number.
         has_positive_class: Whether ranking metrics are of one class; else averaged over all.
+        is_spatial: As of `Task`. What learns from the features of whole images is then left out.
+        output: What an exported model returns, for people.
     """
 
     implementation: str
@@ -49,6 +51,8 @@ class TaskFacts:
     unweighted_reason: str = ""
     one_class: bool = False
     has_positive_class: bool = False
+    is_spatial: bool = False
+    output: str = "calibrated probabilities, [batch, classes]"
 
 
 _BINARY = TaskFacts(
@@ -59,7 +63,7 @@ _BINARY = TaskFacts(
     one_class=True,
     has_positive_class=True,
 )
-TaskName = Literal["binary", "multiclass", "multilabel"]
+TaskName = Literal["binary", "multiclass", "multilabel", "semantic_segmentation"]
 TASKS: dict[str, TaskFacts] = {
     "binary": _BINARY,
     "multiclass": dataclasses.replace(
@@ -73,6 +77,15 @@ TASKS: dict[str, TaskFacts] = {
         "Every class counts the same.",
         unweighted_reason="mean average precision ranks the images of each class on their own, and "
         "a weight on the whole class changes no ranking.",
+    ),
+    "semantic_segmentation": TaskFacts(
+        f"{__name__}.semantic_segmentation:SemanticSegmentation",
+        ("mean_iou", "mean_dice", "pixel_accuracy"),
+        "Every class counts the same, however few its pixels.",
+        unweighted_reason="the Dice loss counts every class of an image the same.",
+        is_spatial=True,
+        output="mask_probabilities: calibrated probabilities of every pixel of the input, [batch, "
+        "height, width, classes]",
     ),
 }
 

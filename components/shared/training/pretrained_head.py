@@ -42,13 +42,16 @@ _MAX_MULTIPLY_ADDS, _ENOUGH_IMAGES = 8e12, 1000
 def fits_head(recipe: Recipe, info: DatasetInfo) -> bool:
     """Returns whether a training starts from a head that is fitted to features.
 
-    That of a pretrained network does; a model file that has the classes of the task keeps its own.
+    That of a pretrained network does, where it is one layer on features of the whole image; a model
+    file that has the classes of the task keeps its own.
 
     Args:
         recipe: Complete.
         info: Of the dataset.
     """
     name, task = recipe.value("model", "architecture"), get_task(info.task)
+    if task.is_spatial:
+        return False
     return starts_pretrained(recipe) and not keeps_head(name, task, len(info.classes))
 
 

@@ -111,7 +111,13 @@ def _check_trainable(recipe: Recipe, info: DatasetInfo) -> None:
     trainable, name = recipe.value("model", "trainable"), recipe.value("model", "architecture")
     if trainable == "all":
         return
-    own_head = keeps_head(name, get_task(info.task), len(info.classes))
+    task = get_task(info.task)
+    own_head = keeps_head(name, task, len(info.classes))
+    if trainable == "head" and task.is_spatial:
+        raise ValueError(
+            f"`model.trainable` of the recipe must be `all` for a {info.task} task, whose head is "
+            "of several layers. Received: 'head'"
+        )
     if trainable != "head" or own_head or not starts_pretrained(recipe):
         weights = recipe.value("model", "initial_weights")
         raise ValueError(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kfp_vision.components.data_profiling.duplicates import label_keys
-from kfp_vision.components.data_profiling.findings import RULES, not_accepted, split_codes
+from kfp_vision.components.data_profiling.findings import RULES, find, not_accepted, split_codes
 from kfp_vision.components.data_profiling.measurements import Measurements
 from kfp_vision.components.data_profiling.objects import Objects
 from kfp_vision.components.shared.artifacts.data_profile import Finding
@@ -30,6 +30,7 @@ def measurements(
     one_class: bool = True,
     primary: str = "accuracy",
     objects: Objects | None = None,
+    is_spatial: bool = False,
 ) -> Measurements:
     """A set of distinct images with alternating labels, and in it what the arguments plant."""
     total = sum(splits.values())
@@ -47,6 +48,7 @@ def measurements(
     values = np.array([label for row in labels for label in row], np.int32)
     owner = np.repeat(np.arange(total), np.diff(starts))
     return Measurements(
+        is_spatial=is_spatial,
         classes=[f"class {index}" for index in range(num_classes)],
         counts={
             name: np.bincount(values[split[owner] == name], minlength=num_classes)
@@ -192,6 +194,12 @@ def test_a_planted_fault_is_found(code: str, fault: dict[str, Any], level: str, 
     assert observed.message.endswith(".")
     if level == "fail":
         assert re.search(r"\b(Add|Remove|Check|[Cc]orrect|lists all)\b", observed.message)
+
+
+def test_masks_of_the_same_classes_on_all_images_still_differ_in_where():
+    same = measurements(labels=[[0, 1]] * sum(SPLITS.values()), one_class=False, is_spatial=True)
+    no_images: Any = None
+    assert not find(same, no_images, same.classes)
 
 
 def test_leakage_shows_each_copy_beside_its_original() -> None:

@@ -1,0 +1,55 @@
+"""Pictures with labels drawn into them.
+
+Shapes: pixels uint8 [H, W, C] with 1 or 3 channels, pictures uint8 [H, W, 3].
+"""
+
+import base64
+import colorsys
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["class_colour", "draw_masks", "picture", "side_by_side"]
+
+# Hues that follow one another at the golden ratio are as far apart as can be, for any number.
+_GOLDEN = 0.618034
+_SIDE, _QUALITY, _GAP = 480, 80, 4
+
+
+def class_colour(label: int) -> tuple[int, int, int]:
+    """Returns the colour of a class, always the same."""
+    red, green, blue = colorsys.hsv_to_rgb((_GOLDEN * label) % 1.0, 0.85 - 0.25 * (label % 2), 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw_masks(pixels: np.ndarray, mask: np.ndarray, opacity: float) -> np.ndarray:
+    """Returns the image with the classes of a mask in their colours.
+
+    Args:
+        pixels: The image.
+        mask: uint8 [H, W]; 255 is left as it is.
+        opacity: Of the colours, 0 to 1.
+    """
+    palette = np.array([class_colour(label) for label in range(256)], np.float32)
+    plain = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32)
+    share = opacity * (mask != 255)[..., None]
+    drawn: np.ndarray = np.rint((1 - share) * plain + share * palette[mask]).astype(np.uint8)
+    return drawn
+
+
+def side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns pictures of one height beside each other, with a white gap."""
+    gap = np.full((pictures[0].shape[0], _GAP, 3), 255, np.uint8)
+    parts = [part for each in pictures for part in (gap, each)][1:]
+    return np.concatenate(parts, axis=1)
+
+
+def picture(pixels: np.ndarray) -> str:
+    """Returns a data URI of a JPEG of at most 480 pixels a side."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,0 +1,139 @@
+"""What explains the metrics of a segmentation: classes, confused pixels, best and worst images.
+
+Shapes: N test images, C classes; masks uint8 [B, H, W], counts int64 [N, C, C].
+"""
+
+import heapq
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from kfp_vision.components.shared.datasets.drawings import draw_masks, picture, side_by_side
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.tasks.masks import IGNORED, pixel_counts
+
+__all__ = ["MaskEvidence"]
+
+_MOST_SHOWN = 6
+
+
+class MaskEvidence:
+    """Takes the test images batch by batch and keeps counts, and the masks of a few images."""
+
+    def __init__(self, classes: Sequence[str], test: LabelledImages, num_shown: int) -> None:
+        """Knows nothing yet.
+
+        Args:
+            classes: C names.
+            test: The images.
+            num_shown: Best and worst images at most, half of each.
+        """
+        self._classes, self._test = list(classes), test
+        self._num_shown = min(_MOST_SHOWN, num_shown // 2)
+        self._counts: list[np.ndarray] = []
+        # Of heaps: (how much the image is worth keeping, row, true mask, predicted mask).
+        self._worst: list[tuple[float, int, np.ndarray, np.ndarray]] = []
+        self._best: list[tuple[float, int, np.ndarray, np.ndarray]] = []
+
+    def add(self, start: int, masks: np.ndarray, predicted: np.ndarray) -> None:
+        """Adds a batch, whose first image is that of row `start`."""
+        counts = pixel_counts(masks, predicted, len(self._classes))
+        self._counts.append(counts)
+        for place, score in enumerate(_image_iou(counts).tolist()):
+            if np.isnan(score):
+                continue
+            row, both = start + place, (masks[place], predicted[place].astype(np.uint8))
+            for heap, worth in ((self._worst, -score), (self._best, score)):
+                heapq.heappush(heap, (worth, -row, *both))
+                if len(heap) > self._num_shown:
+                    heapq.heappop(heap)
+
+    def fields(self) -> dict[str, Any]:
+        """Returns the fields of `Evaluation`."""
+        counts = np.concatenate(self._counts)
+        return {
+            "per_class": self._class_rows(counts),
+            "confusion": counts.sum(0).tolist(),
+            "counted": "pixels",
+            "curves": {},
+            "calibration": {},
+            "mistakes": [],
+            "pictures": self._pictures(),
+        }
+
+    def table(self) -> pa.Table:
+        """Returns a row an image: `path`, `label`, `predicted`, `mean_iou`, `pixel_accuracy`."""
+        counts = np.concatenate(self._counts)
+        known = counts.sum((1, 2))
+        right = np.trace(counts, axis1=1, axis2=2)
+        accuracy = np.divide(right, known, out=np.full(len(known), np.nan), where=known > 0)
+        return pa.table(
+            {
+                "path": self._test.source.paths,
+                "label": [self._names(each) for each in counts.sum(2)],
+                "predicted": [self._names(each) for each in counts.sum(1)],
+                "mean_iou": _image_iou(counts),
+                "pixel_accuracy": accuracy,
+            }
+        )
+
+    def _names(self, pixels: np.ndarray) -> str:
+        return "|".join(self._classes[index] for index in np.flatnonzero(pixels))
+
+    def _class_rows(self, counts: np.ndarray) -> list[dict[str, Any]]:
+        total = counts.sum(0)
+        true, predicted, right = total.sum(1), total.sum(0), np.diag(total)
+        images = (counts.sum(2) > 0).sum(0)
+
+        def share(part: int, whole: int) -> float | None:
+            return part / whole if whole else None
+
+        return [
+            {
+                "class": name,
+                "count": int(images[at]),
+                "pixel_share": share(int(true[at]), int(true.sum())),
+                "iou": share(int(right[at]), int(true[at] + predicted[at] - right[at])),
+                "precision": share(int(right[at]), int(predicted[at])),
+                "recall": share(int(right[at]), int(true[at])),
+            }
+            for at, name in enumerate(self._classes)
+        ]
+
+    def _pictures(self) -> list[dict[str, Any]]:
+        """Returns the worst images, then the best: image, truth and prediction side by side."""
+        shown = []
+        for kind, heap in (("worst", self._worst), ("best", self._best)):
+            for worth, negative, mask, predicted in sorted(heap, reverse=True, key=lambda e: e[:2]):
+                row = -negative
+                pixels = self._test.pixels(np.array([row]))[0]
+                unknown = mask == IGNORED
+                drawn = [
+                    draw_masks(pixels, each, opacity)
+                    for each, opacity in (
+                        (mask, 0.0),
+                        (mask, 0.75),
+                        (np.where(unknown, IGNORED, predicted), 0.75),
+                    )
+                ]
+                shown.append(
+                    {
+                        "kind": kind,
+                        "path": self._test.source.paths[row],
+                        "score": abs(worth),
+                        "picture": picture(side_by_side(drawn)),
+                    }
+                )
+        return shown
+
+
+def _image_iou(counts: np.ndarray) -> np.ndarray:
+    """Returns the mean over the classes that are there or predicted, of each image, [N]."""
+    right = np.diagonal(counts, axis1=1, axis2=2)
+    union = counts.sum(1) + counts.sum(2) - right
+    shares: np.ndarray = np.where(union > 0, right / np.maximum(union, 1), 0.0).sum(1)
+    with np.errstate(invalid="ignore"):
+        mean: np.ndarray = shares / (union > 0).sum(1)
+    return mean

@@ -1,0 +1,154 @@
+"""Folders of images and masks: layouts, modes, lists of classes, and what is wrong with them."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
+from kfp_vision.components.shared.datasets.store import open_split
+
+_IDS = np.array([[0, 1, 2], [1, 1, 255]], np.uint8)
+_COLOURS = np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9], *[[1, 2, 3]] * 253], np.uint8)
+
+
+def _png(array: np.ndarray, mode: str | None = None) -> bytes:
+    file = io.BytesIO()
+    image = Image.fromarray(array)
+    if mode == "P":
+        image = Image.fromarray(array, "L").copy()
+        image = Image.frombytes("P", image.size, image.tobytes())
+        image.putpalette(_COLOURS.ravel().tobytes())
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _write(folder: Path, masks: list[bytes], pattern: str = "{kind}/{name}", **files: str) -> Path:
+    """Writes images of noise, with these masks."""
+    generator = np.random.default_rng(0)
+    for index, content in enumerate(masks):
+        pixels = generator.integers(0, 256, (2, 3, 3)).astype(np.uint8)
+        for kind, written in (("images", _png(pixels)), ("masks", content)):
+            path = folder / pattern.format(kind=kind, name=f"{index}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(written)
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_bytes(text.encode())
+    return folder
+
+
+def _import(folder: Path, output: Path):
+    info = import_dataset(str(folder), output, ImportConfig())
+    stored = {}
+    for split in info.splits:
+        table = open_split(output, split)
+        for path, mask in zip(table["path"].to_pylist(), table["mask"].to_pylist(), strict=True):
+            with Image.open(io.BytesIO(mask)) as image:
+                assert image.mode == "L"
+                stored[path] = np.asarray(image)
+    return info, stored
+
+
+@pytest.mark.parametrize("pattern", ["{kind}/{name}", "all/{kind}/{name}", "{kind}/a/{name}"])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        _png(_IDS),
+        _png(_IDS, "P"),
+        _png(_IDS.astype(np.uint16)),
+        _png(np.repeat(_IDS[..., None], 3, 2)),
+        _png(np.where(_IDS == 255, 65535, _IDS).astype(np.uint16)),
+    ],
+    ids=["gray", "palette", "16 bits", "gray in colour", "16 bits, unknown"],
+)
+def test_ways_to_write_the_same_mask(tmp_path, mask, pattern):
+    source = _write(tmp_path / "in", [mask] * 12, pattern, classes_txt="a\r\nb\r\n\r\nc\r\n")
+    info, stored = _import(source, tmp_path / "out")
+    assert (info.task, info.source_format) == ("semantic_segmentation", "mask_folders")
+    assert (info.classes, info.rejected) == (["a", "b", "c"], {})
+    assert len(stored) == 12
+    assert all((each == _IDS).all() for each in stored.values())
+
+
+@pytest.mark.parametrize("pattern", ["{split}/{kind}/{{name}}", "{kind}/{split}/{{name}}"])
+def test_splits_are_those_of_the_source(tmp_path, pattern):
+    for split in ("train", "val", "test"):
+        inner = pattern.format(split=split, kind="{kind}")
+        _write(tmp_path / "in", [_png(_IDS)] * 4, inner, classes_txt="a\nb\nc")
+    info, _ = _import(tmp_path / "in", tmp_path / "out")
+    assert info.splits == {"train": 4, "validation": 4, "test": 4}
+    assert set(info.split_origin.values()) == {"given"}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"classes_csv": "name,r,g,b\nlow,9,0,0\nhigh,0,9,0\nvoid,1,2,3\ntop,0,0,9\n"},
+        {"labelmap_txt": "# a:b\r\nlow:9,0,0::\r\nhigh:0,9,0::\r\nvoid:1,2,3::\r\ntop:0,0,9::"},
+    ],
+    ids=["csv", "label map"],
+)
+def test_colours_by_a_table(tmp_path, files):
+    source = _write(tmp_path / "in", [_png(_COLOURS[_IDS])] * 12, **files)
+    info, stored = _import(source, tmp_path / "out")
+    assert info.classes == ["low", "high", "top"]
+    assert all((each == _IDS).all() for each in stored.values())
+
+
+def test_classes_without_a_list_are_the_values(tmp_path):
+    ids = np.array([[3, 7, 7], [3, 255, 40]], np.uint8)
+    info, stored = _import(_write(tmp_path / "in", [_png(ids)] * 12), tmp_path / "out")
+    assert info.classes == ["3", "7", "40"]
+    assert next(iter(stored.values())).tolist() == [[0, 1, 1], [0, 255, 2]]
+    assert any("No classes.txt" in note for note in info.notes)
+
+
+def test_black_and_white_masks_are_background_and_foreground(tmp_path):
+    ids = np.where(_IDS == 1, 255, 0).astype(np.uint8)
+    info, stored = _import(_write(tmp_path / "in", [_png(ids)] * 12), tmp_path / "out")
+    assert info.classes == ["background", "foreground"]
+    assert next(iter(stored.values())).tolist() == (ids // 255).tolist()
+
+
+@pytest.mark.parametrize(
+    ("mask", "code", "said"),
+    [
+        (_png(np.zeros((3, 3), np.uint8)), "mask_size", "3 x 2 pixels. Received: 3 x 3"),
+        (_png(np.full((2, 3), 14, np.uint8)), "mask_ids", r"the 3 classes.*\[14\]"),
+        (_png(np.full((2, 3), 300, np.uint16)), "mask_ids", r"\[300\]"),
+        (_png(np.full((2, 3), 255, np.uint8)), "mask_empty", "nothing is known"),
+        (_png(_COLOURS[_IDS]), "mask_colours", "classes.csv"),
+        (b"", "mask_unreadable", "empty"),
+        (_png(_IDS)[:40], "mask_unreadable", "no PNG"),
+        (None, "mask_missing", "no mask"),
+    ],
+    ids=["size", "ids", "16 bits", "nothing known", "colours", "empty file", "cut off", "absent"],
+)
+def test_a_mask_that_cannot_be_used_costs_its_image_alone(tmp_path, mask, code, said):
+    source = _write(tmp_path / "in", [_png(_IDS)] * 13, classes_txt="a\nb\nc\n")
+    path = source / "masks/5.png"
+    path.unlink() if mask is None else path.write_bytes(mask)
+    info, stored = _import(source, tmp_path / "out")
+    assert (info.rejected, len(stored)) == ({code: 1}, 12)
+    (row,) = pq.read_table(tmp_path / "out/rejected.parquet").to_pylist()
+    assert row["path"] == "images/5.png"
+    assert re.search(said, row["message"])
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"classes_txt": ""}, "0 names"),
+        ({"classes_txt": "a\nb\na\n"}, "2 of them different"),
+        ({"classes_csv": "name,red\na,1\n"}, "`name` and `id`"),
+        ({"classes_csv": "name,r,g,b\na,1,2,x\n"}, "'x'"),
+    ],
+)
+def test_a_list_of_classes_that_is_none(tmp_path, files, said):
+    source = _write(tmp_path / "in", [_png(_IDS)] * 3, **files)
+    with pytest.raises(ValueError, match=said):
+        import_dataset(str(source), tmp_path / "out", ImportConfig())

@@ -1,0 +1,93 @@
+"""Losses, metrics and what is exported of masks, against references and closed forms."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, jaccard_score
+
+from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks.masks import IGNORED, encode_mask
+from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
+
+_TASK = get_task("semantic_segmentation")
+
+
+def _masks(num_classes=4, count=5):
+    generator = np.random.default_rng(0)
+    masks = generator.integers(0, num_classes, (count, 9, 7)).astype(np.uint8)
+    predicted = np.where(
+        generator.random(masks.shape) < 0.6, masks, generator.integers(0, num_classes, masks.shape)
+    )
+    masks[generator.random(masks.shape) < 0.1] = IGNORED
+    return masks, predicted
+
+
+def _records(masks, predicted, num_classes=4):
+    return _TASK.record({"mask": masks}, np.eye(num_classes)[predicted])
+
+
+def test_metrics_are_those_of_scikit_learn_and_unknown_pixels_do_not_count():
+    masks, predicted = _masks()
+    known = masks != IGNORED
+    true, said = masks[known], predicted[known]
+    found = whole_set_metrics(_TASK, _records(masks, predicted))
+    assert found["mean_iou"] == pytest.approx(jaccard_score(true, said, average="macro"))
+    assert found["mean_dice"] == pytest.approx(f1_score(true, said, average="macro"))
+    assert found["pixel_accuracy"] == pytest.approx(accuracy_score(true, said))
+
+
+def test_a_resample_is_as_good_as_its_images_written_out():
+    masks, predicted = _masks()
+    times = np.array([2, 0, 1, 0, 3])
+    rows = np.repeat(np.arange(5), times)
+    counted = _TASK.metrics(_records(masks, predicted), times[:, None].astype(np.float32))
+    for name, value in whole_set_metrics(_TASK, _records(masks[rows], predicted[rows])).items():
+        assert counted[name][0] == pytest.approx(value)
+
+
+def test_batches_are_as_good_as_the_whole_set():
+    masks, predicted = _masks()
+    parts = [_records(masks[part], predicted[part]) for part in (slice(0, 2), slice(2, 5))]
+    assert whole_set_metrics(_TASK, join_records(parts)) == whole_set_metrics(
+        _TASK, _records(masks, predicted)
+    )
+
+
+def test_a_class_that_is_nowhere_does_not_count():
+    masks = np.zeros((1, 2, 2), np.uint8)
+    found = whole_set_metrics(_TASK, _records(masks, masks.astype(int)))
+    assert found == {"mean_iou": 1.0, "mean_dice": 1.0, "pixel_accuracy": 1.0}
+
+
+def test_initial_and_frequency_loss_are_the_loss_of_constant_logits():
+    masks, _ = _masks()
+    targets = {"mask": masks}
+    shape = (*masks.shape, 4)
+    even = _TASK.loss(targets, np.zeros(shape, np.float32))
+    assert _TASK.initial_loss(targets, 4) == pytest.approx(float(np.mean(even)), rel=1e-5)
+    shares = np.bincount(masks[masks != IGNORED], minlength=4) / (masks != IGNORED).sum()
+    known = _TASK.loss(targets, np.broadcast_to(np.log(shares).astype(np.float32), shape))
+    assert _TASK.frequency_loss(targets, None) == pytest.approx(float(np.mean(known)), rel=1e-5)
+
+
+def test_a_student_that_says_the_same_has_nothing_to_learn():
+    logits = np.random.default_rng(0).normal(0, 3, (2, 5, 4, 3)).astype(np.float32)
+    np.testing.assert_allclose(_TASK.taught_loss(logits, logits, 2.0), 0.0, atol=1e-6)
+    assert (np.asarray(_TASK.taught_loss(logits, -logits, 2.0)) > 0).all()
+
+
+def test_confidence_that_is_twice_too_high_is_halved():
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 1.5, (4, 64, 64, 3)).astype(np.float32)
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    masks = (p.cumsum(-1) < generator.random((4, 64, 64, 1))).sum(-1).astype(np.uint8)
+    assert _TASK.calibrate([({"mask": masks}, 2 * logits)]) == pytest.approx(2.0, rel=0.15)
+
+
+def test_masks_are_read_at_the_size_of_the_images():
+    mask = np.repeat(np.repeat(np.array([[0, 3], [255, 1]], np.uint8), 6, 0), 4, 1)
+    table = pa.table({"mask": pa.array([encode_mask(mask)] * 3, pa.binary())})
+    read = _TASK.open_targets(table, (4, 2), 4)
+    found = read(np.array([[0, 2]]))["mask"]
+    assert found.shape == (1, 2, 4, 2)
+    assert found[0, 1].tolist() == [[0, 3], [0, 3], [255, 1], [255, 1]]
