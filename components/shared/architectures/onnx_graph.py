@@ -79,5 +79,20 @@ def convert_to_onnx(
     )
     for value in (converted.graph.input[0], *converted.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    _raise_scales(converted.graph)
     onnx.checker.check_model(converted)
     return converted
+
+
+def _raise_scales(graph: onnx.GraphProto) -> None:
+    """Makes resized maps as large as they are in TensorFlow.
+
+    ONNX rounds the product of side and scale down: 5 times the float32 nearest to 9 / 5 is 8.
+    """
+    scales = {each.input[2] for each in graph.node if each.op_type == "Resize"}
+    for held in graph.initializer:
+        if held.name in scales:
+            values = onnx.numpy_helper.to_array(held)
+            raised = np.nextafter(values, np.float32(np.inf))
+            exact = values == np.rint(values)
+            held.CopyFrom(onnx.numpy_helper.from_array(np.where(exact, values, raised), held.name))
