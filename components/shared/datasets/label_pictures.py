@@ -4,7 +4,7 @@ Each column of the store has one drawer in `DRAWERS`; a row is what the columns 
 one image, see `shared/tasks/objects.py`.
 """
 
-import colorsys
+import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,23 +12,23 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from pycocotools import mask as coco_mask
 
+from kfp_vision.components.shared.datasets.drawings import class_colour, draw_masks
 from kfp_vision.components.shared.datasets.thumbnails import encode_picture
 
-__all__ = ["DRAWERS", "class_colour", "draw_labels", "labelled_thumbnail"]
+__all__ = ["DRAWERS", "draw_labels", "labelled_thumbnail"]
 
 # Larger than thumbnails without labels: lines of one pixel must leave something of the image.
 _SIDE = 160
 # Of the colour of its class, what a mask lacks within.
 _MASK_FADE = 0.65
 _POINT_RADIUS = 2
-# The golden ratio: hues of neighbouring classes are far apart, however many there are.
-_HUE_STEP = 0.618034
 
 
-def class_colour(label: int) -> tuple[int, int, int]:
-    """Returns a bright colour, always the same for a class."""
-    red, green, blue = colorsys.hsv_to_rgb(0.12 + label * _HUE_STEP % 1.0, 0.85, 1.0)
-    return round(255 * red), round(255 * green), round(255 * blue)
+def _draw_mask(image: Image.Image, row: Mapping[str, Any], scale: tuple[float, float]) -> None:
+    """Blends the classes of all pixels into the image; 255 is none."""
+    with Image.open(io.BytesIO(row["mask"])) as file:
+        mask = np.asarray(file.resize(image.size, Image.Resampling.NEAREST), np.uint8)
+    image.paste(Image.fromarray(draw_masks(np.asarray(image), mask, 1 - _MASK_FADE)))
 
 
 def _draw_segments(image: Image.Image, row: Mapping[str, Any], scale: tuple[float, float]) -> None:
@@ -68,6 +68,7 @@ def _draw_keypoints(image: Image.Image, row: Mapping[str, Any], scale: tuple[flo
 
 # Column -> what draws it into an RGB image, given the row and the scale of (x, y).
 DRAWERS: dict[str, Callable[[Image.Image, Mapping[str, Any], tuple[float, float]], None]] = {
+    "mask": _draw_mask,
     "segments": _draw_segments,
     "boxes": _draw_boxes,
     "keypoints": _draw_keypoints,

@@ -26,7 +26,8 @@ from kfp_vision.components.data_profiling.object_rules import (
 )
 from kfp_vision.components.data_profiling.objects import Objects, overlapping_pairs, read_objects
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
-from kfp_vision.components.shared.datasets.label_pictures import class_colour, draw_labels
+from kfp_vision.components.shared.datasets.drawings import class_colour
+from kfp_vision.components.shared.datasets.label_pictures import draw_labels
 from kfp_vision.components.shared.datasets.store import SCHEMA, SplitWriter, encode_raw
 from kfp_vision.components.shared.tasks import objects as columns
 
@@ -205,6 +206,11 @@ def test_labels_are_drawn_where_they_are():
     filled = np.asarray(draw_labels(pixels, {**row, "segments": [counts]}, side=80))
     assert (filled[30, 20] != 10).any()
     assert (filled[10, 20] == 10).all()
+    file = io.BytesIO()
+    Image.fromarray(np.where(mask, 2, 255).astype(np.uint8)).save(file, "PNG")
+    classes = np.asarray(draw_labels(pixels, {"mask": file.getvalue()}, side=80))
+    assert (classes[30, 20] != 10).any()
+    assert (classes[10, 20] == 10).all()
     points = {**row, "keypoints": [20, 40, 2, 60, 120, 0]}
     dotted = np.asarray(draw_labels(pixels, points, side=80))
     assert (dotted[20, 10] == class_colour(1)).all()
