@@ -154,7 +154,8 @@ class Student:
         def start(_: object) -> History:
             length = pace.length_within(seconds - watch.seconds, steps, EVALUATIONS)
             checks = {"initial_loss": self._trainer.mean_loss(pixels, targets)}
-            return History(self._settings, length[0], checks, num_evaluations=length[1])
+            ends = seconds if seconds < math.inf else None
+            return History(self._settings, length[0], checks, num_evaluations=length[1], ends=ends)
 
         run = TrainingRun(
             self._trainer,
