@@ -185,10 +185,10 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Image files and folders of images.")],
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for masks and for pictures with them drawn.")
+        Path | None, typer.Option(help="Folder for masks, and for pictures with masks or boxes.")
     ] = None,
 ) -> None:
-    """Print the probability of every class for images, or its share of their pixels.
+    """Print the probability of every class for images, its share of their pixels, or its boxes.
 
     Standard output gets one row per file. The exit code is 1 when an image cannot be read.
     """

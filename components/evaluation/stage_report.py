@@ -28,6 +28,13 @@ _METRIC_MEANINGS = {
     "mean_average_precision": "area under precision over recall, averaged over the labels",
     "micro_f1": "F1 at probability 0.5 over all decisions",
     "macro_f1": "F1 at probability 0.5 in each label, averaged over the labels",
+    "map": "area under precision over recall, the mean over classes and over overlaps of boxes "
+    "from 0.5 to 0.95, as COCO has it",
+    "map50": "the same for an overlap of 0.5",
+    "map75": "the same for an overlap of 0.75",
+    "map_small": "the same as map, of objects below 32 x 32 pixels",
+    "map_medium": "the same as map, of objects from 32 x 32 to 96 x 96 pixels",
+    "map_large": "the same as map, of objects above 96 x 96 pixels",
     "mean_iou": "shared pixels over those of truth and prediction together, the mean over classes",
     "mean_dice": "twice the shared pixels over those of both added up, the mean over classes",
     "pixel_accuracy": "share of the pixels that are given the right class",

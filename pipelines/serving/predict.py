@@ -6,7 +6,7 @@ import functools
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +23,7 @@ from kfp_vision.components.shared.datasets.image_files import (
 from kfp_vision.components.shared.datasets.loader import fit_image
 from kfp_vision.components.shared.runtime.storage import Folder, StorageError, open_folder
 from kfp_vision.components.shared.tasks import TASKS
+from kfp_vision.pipelines.serving.box_answers import box_columns, box_files, describe_boxes
 from kfp_vision.pipelines.serving.mask_answers import describe_mask, mask_columns, mask_files
 from kfp_vision.pipelines.serving.published_model import (
     Infer,
@@ -98,15 +99,16 @@ class Model:
 
         Returns:
             The columns `path`, `predicted`, `confidence`, `p_CLASS` for each class (of masks
-            `share_CLASS`, the share of its pixels) and `error`; of an image that cannot be read all
-            but `path` and `error` are null.
+            `share_CLASS`, the share of its pixels; of boxes `objects`, JSON with class, score and
+            box of each) and `error`; of an image that cannot be read all but `path` and `error` are
+            null.
 
         Raises:
             ValueError: There is no image.
         """
         named = [images] if isinstance(images, str | os.PathLike) else images
         rows = [each.row for each in self.stream([os.fspath(each) for each in named])]
-        kinds = {"path": str, **_columns(self.card), "error": str}
+        kinds = {"path": str, **_answers(self.card).columns(self.card), "error": str}
         types = {str: pa.string(), float: pa.float64()}
         schema = pa.schema([(name, types[kind]) for name, kind in kinds.items()])
         columns = {name: [row[name] for row in rows] for name in schema.names}
@@ -123,9 +125,10 @@ class Model:
         Raises:
             ValueError: There is no image, or no file to make for whole images.
         """
-        if with_files and not TASKS[self.card.task].is_spatial:
+        if with_files and _answers(self.card).make_files is None:
             raise ValueError(
-                "Files are written for masks alone; a class for the whole image is in the table. "
+                "Files are written for masks and boxes alone; a class of the whole image is in the "
+                "table. "
                 f"Received: a {self.card.task} model. Leave `--output` out."
             )
         files = itertools.chain.from_iterable(map(_files, images))
@@ -157,10 +160,22 @@ def _files(uri: str) -> Iterator[_File]:
         yield _File(f"{shown.rstrip('/')}/{escape_name(path)}", folder, path, is_named=is_named)
 
 
-def _columns(card: ModelCard) -> dict[str, type]:
-    """Returns the columns between `path` and `error`, and their types."""
-    if TASKS[card.task].is_spatial:
-        return mask_columns(card)
+@dataclasses.dataclass(frozen=True)
+class _Answers:
+    """What a task says of an image, given the output of the model for it.
+
+    Attributes:
+        columns: Those between `path` and `error`, and their types.
+        describe: (card, output, (height, width) of the image) -> the columns.
+        make_files: (card, pixels, (height, width), output) -> files; None where there are none.
+    """
+
+    columns: Callable[[ModelCard], dict[str, type]]
+    describe: Callable[[ModelCard, Any, tuple[int, int]], dict[str, Any]]
+    make_files: Callable[[ModelCard, np.ndarray, tuple[int, int], Any], dict[str, bytes]] | None
+
+
+def _label_columns(card: ModelCard) -> dict[str, type]:
     probabilities: dict[str, type] = {_PREFIX + name: float for name in card.classes}
     return {"predicted": str, "confidence": float, **probabilities}
 
@@ -169,7 +184,7 @@ def _predict_batch(
     infer: Infer, card: ModelCard, files: Sequence[_File], with_files: bool
 ) -> Iterator[Prediction]:
     height, width = card.image_size
-    describe = describe_mask if TASKS[card.task].is_spatial else _describe
+    answers = _answers(card)
     pixels: list[np.ndarray] = []
     sizes: list[tuple[int, int]] = []
     errors: list[tuple[str, str]] = []
@@ -189,16 +204,18 @@ def _predict_batch(
                 message = str(error)
         errors.append((code, message))
     outputs = infer(np.stack(pixels).astype(np.float32)) if pixels else ()
-    said = zip(pixels, sizes, outputs, strict=True)
-    empty = dict.fromkeys(_columns(card), "")
+    said = zip(pixels, sizes, _each_image(outputs), strict=True)
+    empty = dict.fromkeys(answers.columns(card), "")
     for file, (code, message) in zip(files, errors, strict=True):
         if code:
             row = {"path": file.shown, **empty, "error": message}
             yield Prediction(row, file.is_named or code not in _NO_IMAGE)
             continue
         image, size, output = next(said)
-        row = {"path": file.shown, **describe(card, output), "error": ""}
-        made = mask_files(card, image, size, output) if with_files else {}
+        row = {"path": file.shown, **answers.describe(card, output, size), "error": ""}
+        made = {}
+        if with_files and answers.make_files is not None:
+            made = answers.make_files(card, image, size, output)
         stem = file.path.rpartition(".")[0] or file.path
         written = {name.replace("*", stem): content for name, content in made.items()}
         yield Prediction(row, failed=False, files=written)
@@ -217,6 +234,27 @@ def _describe(card: ModelCard, probabilities: np.ndarray) -> dict[str, Any]:
             for name, value in zip(card.classes, probabilities, strict=True)
         },
     }
+
+
+def _each_image(outputs: Any) -> Sequence[Any]:
+    """Returns what a model says of each image, from its outputs for all of them."""
+    if not isinstance(outputs, dict):
+        return outputs  # type: ignore[no-any-return]
+    rows = zip(*outputs.values(), strict=True)
+    return [dict(zip(outputs, row, strict=True)) for row in rows]
+
+
+_LABELS = _Answers(_label_columns, lambda card, output, _: _describe(card, output), None)
+_ANSWERS = {
+    "semantic_segmentation": _Answers(
+        mask_columns, lambda card, output, _: describe_mask(card, output), mask_files
+    ),
+    "detection": _Answers(box_columns, describe_boxes, box_files),
+}
+
+
+def _answers(card: ModelCard) -> _Answers:
+    return _ANSWERS.get(card.task, _LABELS)
 
 
 def write_table(

@@ -11,12 +11,13 @@ import numpy as np
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.runtime.storage import Folder, download, open_folder
+from kfp_vision.components.shared.tasks import Outputs
 from kfp_vision.pipelines.local.processes import use_tensorflow
 
 __all__ = ["Infer", "find_model", "load_runtime", "read_card"]
 
-# Pixels [B, H, W, K] -> probabilities [B, C], float32.
-Infer = Callable[[np.ndarray], np.ndarray]
+# Pixels [B, H, W, K], float32 -> predictions of the task, an array or {name: array}.
+Infer = Callable[[np.ndarray], Outputs]
 
 _MODELS = ("model/model.keras", "model/model.onnx", "model.keras", "model.onnx")
 
@@ -113,7 +114,7 @@ def _keras(file: Path) -> Infer:
     import keras
 
     model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    return lambda images: np.asarray(model(images, training=False))
+    return lambda images: keras.tree.map_structure(np.asarray, model(images, training=False))
 
 
 def _onnx(file: Path) -> Infer:
@@ -121,7 +122,13 @@ def _onnx(file: Path) -> Infer:
 
     session = onnxruntime.InferenceSession(str(file))
     name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})[0]
+    names = [each.name for each in session.get_outputs()]
+
+    def infer(images: np.ndarray) -> Outputs:
+        said = session.run(None, {name: images})
+        return dict(zip(names, said, strict=True)) if len(said) > 1 else said[0]
+
+    return infer
 
 
 _RUNTIMES = {".keras": _keras, ".onnx": _onnx}

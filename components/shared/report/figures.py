@@ -34,11 +34,16 @@ _NAMES = {
 }
 _WORDS = {
     "auroc": "AUROC",
+    "ap50": "AP50",
+    "ap75": "AP75",
     "ece": "ECE",
     "ema": "EMA",
     "f1": "F1",
     "iou": "IoU",
     "keras": "Keras",
+    "map": "mAP",
+    "map50": "mAP50",
+    "map75": "mAP75",
     "onnx": "ONNX",
     "std": "standard deviation",
     "uri": "URI",

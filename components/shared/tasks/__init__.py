@@ -63,7 +63,7 @@ _BINARY = TaskFacts(
     one_class=True,
     has_positive_class=True,
 )
-TaskName = Literal["binary", "multiclass", "multilabel", "semantic_segmentation"]
+TaskName = Literal["binary", "multiclass", "multilabel", "semantic_segmentation", "detection"]
 TASKS: dict[str, TaskFacts] = {
     "binary": _BINARY,
     "multiclass": dataclasses.replace(
@@ -77,6 +77,15 @@ TASKS: dict[str, TaskFacts] = {
         "Every class counts the same.",
         unweighted_reason="mean average precision ranks the images of each class on their own, and "
         "a weight on the whole class changes no ranking.",
+    ),
+    "detection": TaskFacts(
+        f"{__name__}.detection:Detection",
+        ("map", "map50", "map75"),
+        "Every class counts the same, and the more, the better its boxes fit.",
+        unweighted_reason="average precision ranks the detections of each class on their own.",
+        is_spatial=True,
+        output="boxes: (left, top, right, bottom) in pixels of the input, [batch, 100, 4]; scores, "
+        "highest first, and classes, as numbers: [batch, 100]",
     ),
     "semantic_segmentation": TaskFacts(
         f"{__name__}.semantic_segmentation:SemanticSegmentation",

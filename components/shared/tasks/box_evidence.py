@@ -1,4 +1,4 @@
-"""What explains the metrics of a detection: classes, sizes, curves, and what was found where.
+"""What explains the metrics of a detection: classes, sizes, curves, best and worst images.
 
 Shapes: N test images, C classes, D detections of an image.
 """
@@ -9,28 +9,36 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kfp_vision.components.shared.datasets.box_drawings import draw_boxes
+from kfp_vision.components.shared.datasets.drawings import picture, side_by_side
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.metrics.object_precision import AREAS, class_precisions
 from kfp_vision.components.shared.tasks.breakdown import MAX_CURVES, thin_curve
 from kfp_vision.components.shared.tasks.protocol import Records
 
 __all__ = ["BoxEvidence"]
 
-# Detections below are not named in the table.
-_LEAST_SCORE = 0.05
+# Detections below are not named in the table, and not drawn.
+_LEAST_SCORE, _LEAST_DRAWN = 0.05, 0.3
+_MOST_SHOWN = 6
 _ALL = list(AREAS).index("all")
 
 
 class BoxEvidence:
     """Takes the test images batch by batch and keeps their records and what was found."""
 
-    def __init__(self, classes: Sequence[str], paths: Sequence[str]) -> None:
+    def __init__(self, classes: Sequence[str], test: LabelledImages, num_shown: int) -> None:
         """Knows nothing yet.
 
         Args:
             classes: C names.
-            paths: Of the N images, in order.
+            test: The images.
+            num_shown: Best and worst images at most, half of each.
         """
-        self._classes, self._paths = list(classes), list(paths)
+        self._classes, self._test = list(classes), test
+        self._num_shown = min(_MOST_SHOWN, num_shown // 2)
+        # True boxes and classes of every image, then those found, in pixels of the input.
+        self._drawn: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
         self._records: list[Records] = []
         self._found: dict[str, list[list[Any]]] = {"boxes": [], "classes": [], "scores": []}
 
@@ -41,7 +49,12 @@ class BoxEvidence:
         self._records.append(record)
         pixels = np.asarray(targets["image_size"]) / np.asarray(targets["input_size"])
         boxes = found["boxes"] * pixels[:, None, [1, 0, 1, 0]]
+        truth = np.asarray(targets["boxes"]), np.asarray(targets["box_classes"])
         for place, scores in enumerate(found["scores"]):
+            there, sure = truth[1][place] >= 0, scores >= _LEAST_DRAWN
+            labels = found["classes"][place][sure].astype(int)
+            kept = truth[0][place][there], truth[1][place][there], found["boxes"][place][sure]
+            self._drawn.append((*kept, labels))
             shown = scores >= _LEAST_SCORE
             names = [self._classes[int(each)] for each in found["classes"][place][shown]]
             self._found["boxes"].append(np.round(boxes[place][shown], 1).ravel().tolist())
@@ -50,7 +63,7 @@ class BoxEvidence:
 
     def table(self) -> pa.Table:
         """Returns `path` and what was found in it, `boxes` in pixels of the image as stored."""
-        return pa.table({"path": self._paths, **self._found})
+        return pa.table({"path": self._test.source.paths, **self._found})
 
     def fields(self) -> dict[str, Any]:
         """Returns the fields of `Evaluation`."""
@@ -58,7 +71,7 @@ class BoxEvidence:
             name: np.concatenate([part[name] for part in self._records])
             for name in self._records[0]
         }
-        ones = np.ones((len(self._paths), 1))
+        ones = np.ones((len(records["wanted"]), 1))
         precisions = class_precisions(records, ones, len(self._classes))[..., 0]
         wanted = records["wanted"][..., _ALL]
         rows = [
@@ -82,6 +95,7 @@ class BoxEvidence:
             "curves": {"precision_recall": self._curves(records, rows)},
             "calibration": {},
             "mistakes": [],
+            "pictures": self._pictures(records),
         }
 
     def _curves(
@@ -102,6 +116,41 @@ class BoxEvidence:
                 precision = hits / np.arange(1, len(hits) + 1)
                 curves[rows[label]["class"]] = thin_curve(recall, precision, scores[order])
         return curves
+
+    def _pictures(self, records: Records) -> list[dict[str, Any]]:
+        """Returns the worst images, then the best: truth and prediction side by side."""
+        scores = _image_scores(records)
+        order = np.argsort(scores, kind="stable")
+        order = order[np.isfinite(scores[order])]
+        worst, best = order[: self._num_shown], order[::-1][: self._num_shown]
+        pictures = []
+        for kind, rows in (("worst", worst), ("best", best)):
+            for row in rows.tolist():
+                pixels = self._test.pixels(np.array([row]))[0]
+                boxes, labels, found, found_labels = self._drawn[row]
+                both = [draw_boxes(pixels, boxes, labels), draw_boxes(pixels, found, found_labels)]
+                pictures.append(
+                    {
+                        "kind": kind,
+                        "path": self._test.source.paths[row],
+                        "score": float(scores[row]),
+                        "picture": picture(side_by_side(both)),
+                    }
+                )
+        return pictures
+
+
+def _image_scores(records: Records) -> np.ndarray:
+    """Returns F1 at an overlap of 0.5 of what would be drawn in each image, NaN without any, [N].
+
+    It is 2 hits / (detections + objects).
+    """
+    outcome = records["outcome"][..., _ALL, 0]
+    shown = (records["class"] >= 0) & (records["score"] >= _LEAST_DRAWN) & (outcome >= 0)
+    hits = (shown & (outcome == 1)).sum(axis=1)
+    total = shown.sum(axis=1) + records["wanted"][..., _ALL].sum(axis=1)
+    scores: np.ndarray = np.where(total > 0, 2 * hits / np.maximum(total, 1), np.nan)
+    return scores
 
 
 def _or_none(value: float) -> float | None:

@@ -235,8 +235,8 @@ class Detection:
         classes: Sequence[str],
         num_mistakes: int,
     ) -> tuple[dict[str, Any], pa.Table]:
-        """Returns figures per class and size, curves; what was found in each image."""
-        evidence = BoxEvidence(classes, test.source.paths)
+        """Returns figures per class and size, curves, pictures; what was found in each image."""
+        evidence = BoxEvidence(classes, test, num_mistakes)
         for targets, outputs in batches:
             found = self.decode(outputs, temperature)
             evidence.add(targets, found, self.record(targets, found))

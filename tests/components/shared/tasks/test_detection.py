@@ -1,5 +1,7 @@
 """Detection from columns of objects to metrics and exported files."""
 
+import types
+
 import keras
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.augmentation.augment import Augmented
 from kfp_vision.components.shared.augmentation.draw import Drawn, Mix
 from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.tasks.box_evidence import BoxEvidence
 from kfp_vision.components.shared.tasks.detection import Detection, zero_rule_boxes
 from kfp_vision.components.shared.tasks.objects import BOX_CLASSES, BOXES, CROWD
@@ -119,13 +122,20 @@ def test_evidence_names_classes_sizes_and_what_was_found():
         "scores": np.tile(np.array([0.9, 0.01], np.float32), (4, 1)),
         "classes": targets["box_classes"],
     }
-    evidence = BoxEvidence(["cell", "dot"], ["a", "b", "c", "d"])
+    pixels = np.zeros((4, *_SIZE, 3), np.uint8)
+    source = types.SimpleNamespace(paths=list("abcd"), take=lambda rows: pixels[rows])
+    images = LabelledImages(source, task.open_targets(_table(), _SIZE, 2))  # type: ignore[arg-type]
+    evidence = BoxEvidence(["cell", "dot"], images, 4)
     evidence.add(targets, found, task.record(targets, found))
     fields, table = evidence.fields(), evidence.table()
     assert [row["count"] for row in fields["per_class"]] == [1, 2]
     assert fields["per_class"][1]["ap_small"] == fields["per_class"][1]["ap50"] == 1.0
     assert fields["per_class"][0]["ap_small"] is None
     assert fields["curves"]["precision_recall"]["dot"]["x"] == [0.5, 1.0]
+    # Of two objects one was found in the first image, one of one in the second.
+    shown = [(each["kind"], each["path"]) for each in fields["pictures"]]
+    assert shown == [("worst", "a"), ("worst", "b"), ("best", "b"), ("best", "a")]
+    assert fields["pictures"][0]["score"] == pytest.approx(2 / 3)
     first = table.to_pylist()[0]
     assert (first["path"], first["classes"]) == ("a", ["dot"])
     # In pixels of the image as it is stored, not of the model's input.
