@@ -29,7 +29,7 @@ from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.search.held_out import HeldOut, Rows
 from kfp_vision.components.shared.tasks import Task
-from kfp_vision.components.shared.tasks.records import whole_set_metrics
+from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["measure_images"]
@@ -99,8 +99,7 @@ def _take(
     """Returns images and targets of rows of two splits, one after the other."""
     parts = [split.take(each) for split, each in zip(splits, rows, strict=True)]
     images = np.concatenate([pixels for pixels, _ in parts])
-    names = parts[0][1]
-    return images, {name: np.concatenate([each[name] for _, each in parts]) for name in names}
+    return images, join_records(targets for _, targets in parts)
 
 
 def _look_through(

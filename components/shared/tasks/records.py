@@ -11,9 +11,25 @@ __all__ = ["join_records", "whole_set_metrics"]
 
 
 def join_records(parts: Iterable[Records]) -> Records:
-    """Returns the records of all images, from those of batches."""
+    """Returns the records (or targets) of all images, from those of batches or splits.
+
+    Where these have places for different numbers of objects, [N, M, ...], all get the largest M;
+    added places are 0 or, of signed integers, -1, which is no class.
+    """
     held = list(parts)
-    return {name: np.concatenate([part[name] for part in held]) for name in held[0]}
+    return {name: _join([part[name] for part in held]) for name in held[0]}
+
+
+def _join(arrays: list[np.ndarray]) -> np.ndarray:
+    if len({each.shape[1:] for each in arrays}) > 1:
+        most = max(each.shape[1] for each in arrays)
+        fill = -1 if np.issubdtype(arrays[0].dtype, np.signedinteger) else 0
+        rest = [(0, 0)] * (arrays[0].ndim - 2)
+        arrays = [
+            np.pad(each, [(0, 0), (0, most - each.shape[1]), *rest], constant_values=fill)
+            for each in arrays
+        ]
+    return np.concatenate(arrays)
 
 
 def whole_set_metrics(task: Task, records: Records) -> dict[str, float]:

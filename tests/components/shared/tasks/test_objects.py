@@ -12,6 +12,7 @@ from kfp_vision.components.shared.tasks.objects import (
     pad,
     read_objects,
 )
+from kfp_vision.components.shared.tasks.records import join_records
 
 _COUNTS = (2, 0, 3, 1)
 
@@ -102,3 +103,12 @@ def test_lists_of_other_lengths_are_refused_with_the_row(tmp_path):
     rows[2]["boxes"].pop()
     with pytest.raises(ValueError, match=r"Received: 11, 3 and 3 of row 2"):
         read_objects(_table(tmp_path, rows))
+
+
+def test_batches_with_places_for_other_numbers_of_objects_are_joined():
+    few = {"boxes": np.ones((2, 1, 4), np.float32), "box_classes": np.zeros((2, 1), np.int32)}
+    many = {"boxes": np.ones((1, 3, 4), np.float32), "box_classes": np.zeros((1, 3), np.int32)}
+    joined = join_records([few, many])
+    assert joined["box_classes"].tolist() == [[0, -1, -1], [0, -1, -1], [0, 0, 0]]
+    assert joined["boxes"].shape == (3, 3, 4)
+    assert joined["boxes"].sum() == 4 * 5
