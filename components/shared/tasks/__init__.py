@@ -63,7 +63,7 @@ _BINARY = TaskFacts(
     one_class=True,
     has_positive_class=True,
 )
-TaskName = Literal["binary", "multiclass", "multilabel", "semantic_segmentation", "detection"]
+TaskName = Literal["binary", "multiclass", "multilabel", "detection", "semantic_segmentation"]
 TASKS: dict[str, TaskFacts] = {
     "binary": _BINARY,
     "multiclass": dataclasses.replace(
