@@ -97,7 +97,10 @@ def test_a_switch_can_be_turned_off_on_the_command_line(kfp_vision_here, name):
         ("max_minutes: -inf", "`max_minutes` must not be negative.*must be finite"),
         ("trial_workers: 0", "`trial_workers` must be at least 1. Received: 0"),
         ("teachers: 101", "`teachers` must be at most 100. Received: 101"),
-        ("task: clasify", "`task` must be one of auto, binary, multiclass, multilabel. Rec"),
+        (
+            "task: clasify",
+            f"`task` must be one of auto, {', '.join(TASKS)}. Received: 'clasify'",
+        ),
         ("dataset_format: zip", "`dataset_format` must be one of auto, class_folders"),
         ("preset: slow", "`preset` must be one of fast, balanced, best. Received: 'slow'"),
         ("optimizer: adam", "`optimizer` must be one of auto, adamw"),
