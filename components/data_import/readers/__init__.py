@@ -4,12 +4,16 @@ import dataclasses
 from collections.abc import Callable, Collection
 
 from kfp_vision.components.data_import.other_tasks import describe_annotations
-from kfp_vision.components.data_import.readers.box_table import find_box_tables, read_box_tables
+from kfp_vision.components.data_import.readers.box_table import (
+    find_box_tables,
+    holds_boxes,
+    read_box_tables,
+)
 from kfp_vision.components.data_import.readers.class_folders import (
     read_class_folders,
     read_unlabeled,
 )
-from kfp_vision.components.data_import.readers.coco import find_coco, read_coco
+from kfp_vision.components.data_import.readers.coco import find_coco, read_coco, starts_like_coco
 from kfp_vision.components.data_import.readers.file_index import FileIndex
 from kfp_vision.components.data_import.readers.find_tables import MANIFEST_SUFFIXES, find_tables
 from kfp_vision.components.data_import.readers.idx import find_idx, read_idx
@@ -117,9 +121,10 @@ def _kind_of_file(folder: Folder, name: str) -> str:
         return "yolo"
     if not lower.endswith(MANIFEST_SUFFIXES):
         raise _unknown_format(folder, name, [])
-    index = FileIndex(folder)
-    found = {kind: _FINDERS[kind](folder, index) for kind in _BEFORE_TABLES}
-    return next((kind for kind, names in found.items() if name in names), "manifest")
+    # The file alone is read: what lies beside it is not of the set.
+    if lower.endswith(".json") and starts_like_coco(folder, name):
+        return "coco"
+    return "box_table" if holds_boxes(folder, name, FileIndex(folder)) else "manifest"
 
 
 def _describe_unread(folder: Folder) -> list[str]:

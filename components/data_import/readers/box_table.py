@@ -42,7 +42,7 @@ from kfp_vision.components.data_import.readers.tables import Table, TableError
 from kfp_vision.components.data_import.samples import SPLIT_NAMES, Listing
 from kfp_vision.components.shared.runtime.storage import Folder
 
-__all__ = ["find_box_tables", "read_box_tables"]
+__all__ = ["find_box_tables", "holds_boxes", "read_box_tables"]
 
 _LEFT = ("xmin", "x1", "left", "bboxxmin", "bboxx1", "boxxmin", "bboxleft")
 _TOP = ("ymin", "y1", "top", "bboxymin", "bboxy1", "boxymin", "bboxtop")
@@ -85,16 +85,17 @@ class _Columns:
 def find_box_tables(folder: Folder, index: FileIndex) -> list[str]:
     """Returns the tables beside the images, in `data/` or in split folders, that hold boxes."""
     for names in table_names(folder):
-        found = []
-        for name in names:
-            try:
-                if _understand(open_table(folder, name), index):
-                    found.append(name)
-            except TableError:
-                continue
-        if found:
+        if found := [name for name in names if holds_boxes(folder, name, index)]:
             return found
     return []
+
+
+def holds_boxes(folder: Folder, name: str, index: FileIndex) -> bool:
+    """Returns whether a file is a table of boxes."""
+    try:
+        return _understand(open_table(folder, name), index) is not None
+    except TableError:
+        return False
 
 
 def read_box_tables(folder: Folder, name: str = "") -> Listing:

@@ -30,7 +30,7 @@ from kfp_vision.components.data_import.split_names import split_of
 from kfp_vision.components.shared.datasets.image_files import escape_name, file_kind
 from kfp_vision.components.shared.runtime.storage import Folder
 
-__all__ = ["find_coco", "read_coco"]
+__all__ = ["find_coco", "read_coco", "starts_like_coco"]
 
 # One object of these lists is the annotation of all images; the other keys come in any order.
 _LISTS = ("images", "annotations", "categories")
@@ -89,7 +89,7 @@ def find_coco(folder: Folder, index: FileIndex) -> list[str]:
         if path.count("/") < 3 and not index.find_without_suffix(path.rpartition(".")[0]):
             found[parent_of(path)].append(path)
     candidates = [path for paths in found.values() if len(paths) <= _MAX_FILES for path in paths]
-    return sorted(path for path in candidates if _starts_like_coco(folder, path))
+    return sorted(path for path in candidates if starts_like_coco(folder, path))
 
 
 def read_coco(folder: Folder, name: str = "") -> Listing:
@@ -127,7 +127,8 @@ def _list(folder: Folder, index: FileIndex, names: Sequence[str], notes: list[st
     return list_objects(folder, _join(used, index, notes))
 
 
-def _starts_like_coco(folder: Folder, path: str) -> bool:
+def starts_like_coco(folder: Folder, path: str) -> bool:
+    """Returns whether a JSON file begins with one of the lists of COCO."""
     with folder.open(path) as file:
         return bool(_START.match(file.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf")))
 
