@@ -74,7 +74,7 @@ def test_a_page_of_many_classes_long_names_and_noise_can_be_shown(
     page = (tmp_path / "out/report.html").read_bytes()
     assert len(page) < 5e6
     assert page.count(b"data:image/jpeg") > 150
-    assert b"The 1,000 of 3,000 classes of the lowest F1" in page
+    assert b"The 1,000 of 3,000 weakest classes" in page
     assert b"The 1,000 of 3,000 classes with the fewest training images" in page
 
 
