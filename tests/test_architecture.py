@@ -134,3 +134,9 @@ def test_every_import_is_a_declared_dependency():
     for module in imported - set(sys.stdlib_module_names) - {PACKAGE, *OPTIONAL}:
         names = {name.lower().replace("_", "-") for name in distributions[module]}
         assert names & declared, f"{module} comes from {names}"
+
+
+def test_test_modules_have_names_of_their_own():
+    """Pytest imports them by their file name: two of one name end the whole run."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.stem != "conftest"]
+    assert not {name for name in names if names.count(name) > 1}
