@@ -40,7 +40,8 @@ from kfp_vision.components.shared.datasets.store import SCHEMA
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
-from kfp_vision.components.shared.tasks import TASKS, get_task
+from kfp_vision.components.shared.tasks import TASKS
+from kfp_vision.components.shared.tasks.objects import COLUMNS
 
 __all__ = ["ImportConfig", "import_dataset"]
 
@@ -218,8 +219,8 @@ def _stage_once(
 
 def _schema(listing: Listing) -> pa.Schema:
     """Returns the columns of the store: those of every task, then those of this one."""
-    columns = get_task(listing.task).columns if listing.task else ()
-    return pa.schema([*SCHEMA, *columns])
+    names = TASKS[listing.task].columns if listing.task else ()
+    return pa.schema([*SCHEMA, *(COLUMNS[name] for name in names)])
 
 
 def _require_inside(staged: Staged) -> None:

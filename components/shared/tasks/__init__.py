@@ -42,6 +42,7 @@ class TaskFacts:
         has_positive_class: Whether ranking metrics are of one class; else averaged over all.
         is_spatial: As of `Task`. What learns from the features of whole images is then left out.
         output: What an exported model returns, for people.
+        columns: Those of the store beside what every task has, keys of `objects.COLUMNS`.
     """
 
     implementation: str
@@ -53,6 +54,7 @@ class TaskFacts:
     has_positive_class: bool = False
     is_spatial: bool = False
     output: str = "calibrated probabilities, [batch, classes]"
+    columns: tuple[str, ...] = ()
 
 
 _BINARY = TaskFacts(
@@ -84,6 +86,7 @@ TASKS: dict[str, TaskFacts] = {
         "Every class counts the same, and the more, the better its boxes fit.",
         unweighted_reason="average precision ranks the detections of each class on their own.",
         is_spatial=True,
+        columns=("boxes", "box_classes", "crowd"),
         output="boxes: (left, top, right, bottom) in pixels of the input, [batch, 100, 4]; scores, "
         "highest first, and classes, as numbers: [batch, 100]",
     ),
@@ -93,6 +96,7 @@ TASKS: dict[str, TaskFacts] = {
         "Every class counts the same, however few its pixels.",
         unweighted_reason="the Dice loss counts every class of an image the same.",
         is_spatial=True,
+        columns=("mask",),
         output="mask_probabilities: calibrated probabilities of every pixel of the input, [batch, "
         "height, width, classes]",
     ),

@@ -48,7 +48,6 @@ class MulticlassClassification:
     """One label per image, at least three classes."""
 
     name = "multiclass"
-    columns: Sequence[pa.Field] = ()
     is_spatial = False
     activation = "softmax"
 

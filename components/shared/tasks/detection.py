@@ -37,13 +37,7 @@ from kfp_vision.components.shared.metrics.object_precision import (
     mean_precisions,
 )
 from kfp_vision.components.shared.tasks.box_evidence import BoxEvidence
-from kfp_vision.components.shared.tasks.objects import (
-    BOX_CLASSES,
-    BOXES,
-    CROWD,
-    NO_CLASS,
-    read_objects,
-)
+from kfp_vision.components.shared.tasks.objects import NO_CLASS, read_objects
 from kfp_vision.components.shared.tasks.protocol import ReadTargets, Records, Targets
 
 __all__ = ["Detection", "zero_rule_boxes"]
@@ -56,7 +50,6 @@ class Detection:
     """A box and a class for every object."""
 
     name = "detection"
-    columns: Sequence[pa.Field] = (BOXES, BOX_CLASSES, CROWD)
     is_spatial = True
 
     def open_targets(self, table: pa.Table, size: tuple[int, int], num_classes: int) -> ReadTargets:

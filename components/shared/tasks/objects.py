@@ -1,4 +1,4 @@
-"""Objects in images: the columns of the store that describe them, and their arrays for a batch.
+"""What is in images: the columns of the store that describe it, and objects as arrays for a batch.
 
 Shapes: N images, O objects of all of them one after the other, M of one image at most, S the shape
 of the rows of a batch. Boxes are (left, top, right, bottom) in pixels, of which i covers i to
@@ -15,8 +15,10 @@ from kfp_vision.components.shared.datasets.store import list_arrays
 __all__ = [
     "BOXES",
     "BOX_CLASSES",
+    "COLUMNS",
     "CROWD",
     "KEYPOINTS",
+    "MASK",
     "NO_CLASS",
     "SEGMENTS",
     "Objects",
@@ -34,6 +36,9 @@ CROWD = pa.field("crowd", pa.list_(pa.bool_()))
 SEGMENTS = pa.field("segments", pa.list_(pa.binary()))
 # 3 K an object: x, y and 0 not labelled, 1 labelled and hidden, 2 labelled and visible.
 KEYPOINTS = pa.field("keypoints", pa.list_(pa.float32()))
+# A class for every pixel: an 8-bit gray PNG of their numbers, 255 where nothing is known.
+MASK = pa.field("mask", pa.binary())
+COLUMNS = {each.name: each for each in (BOXES, BOX_CLASSES, CROWD, SEGMENTS, KEYPOINTS, MASK)}
 # Class of a place that no object takes.
 NO_CLASS = -1
 

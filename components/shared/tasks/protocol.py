@@ -34,8 +34,6 @@ class Task(Protocol):
     """Everything in which tasks differ."""
 
     name: str
-    # Columns of the store beside those that every task has.
-    columns: "Sequence[pa.Field]"
     # Whether targets lie in the image and move with its pixels, as masks, boxes and keypoints do.
     is_spatial: bool
 

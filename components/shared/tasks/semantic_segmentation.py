@@ -36,8 +36,6 @@ class SemanticSegmentation:
     """A class for every pixel."""
 
     name = "semantic_segmentation"
-    # An 8-bit gray PNG of class numbers, 255 where nothing is known.
-    columns: Sequence[pa.Field] = (pa.field("mask", pa.binary()),)
     is_spatial = True
 
     def open_targets(self, table: pa.Table, size: tuple[int, int], num_classes: int) -> ReadTargets:

@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +154,16 @@ def test_a_list_of_classes_that_is_none(tmp_path, files, said):
     source = _write(tmp_path / "in", [_png(_IDS)] * 3, **files)
     with pytest.raises(ValueError, match=said):
         import_dataset(str(source), tmp_path / "out", ImportConfig())
+
+
+def test_an_import_starts_no_tensorflow(tmp_path):
+    _write(tmp_path / "set", [_png(_IDS)] * 40)
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from kfp_vision.components.data_import.importer import ImportConfig, import_dataset\n"
+        "import_dataset(sys.argv[1], Path(sys.argv[2]), ImportConfig())\n"
+        "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules\n"
+    )
+    command = [sys.executable, "-c", program, tmp_path / "set", tmp_path / "out"]
+    ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert not ended.returncode, ended.stderr
