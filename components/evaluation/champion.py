@@ -206,7 +206,10 @@ def compare_with_champion(
         traceback.print_exc()
         return _not_comparable(champion, version, test, f"{type(error).__name__}: {error}")
     ours = {name: held[rows["all"]] for name, held in test.records.items()}
-    is_same = all(np.allclose(ours[name], theirs[name], rtol=0, atol=_SAME) for name in ours)
+    is_same = all(
+        held.shape == theirs[name].shape and np.allclose(held, theirs[name], rtol=0, atol=_SAME)
+        for name, held in ours.items()
+    )
     if is_same:
         theirs = ours
     parts = [

@@ -14,6 +14,7 @@ from kfp_vision.components.evaluation.runtimes import open_keras, open_onnx
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.runtime.disk import is_disk_full
+from kfp_vision.components.shared.tasks import TASKS, Outputs
 from kfp_vision.components.shared.training.inference import Infer
 
 __all__ = ["CARD_FILE", "CHAMPION_FILES", "map_classes", "open_champion"]
@@ -24,7 +25,7 @@ CHAMPION_FILES = (CARD_FILE, *_RUNTIMES)
 
 
 def open_champion(folder: Path) -> tuple[ModelCard, Infer]:
-    """Returns the card and the model: uint8 [B, H, W, K] -> probabilities [B, C'].
+    """Returns the card and the model: uint8 [B, H, W, K] -> predictions of its task.
 
     Args:
         folder: Holds those of `CHAMPION_FILES` that the version has.
@@ -41,7 +42,7 @@ def open_champion(folder: Path) -> tuple[ModelCard, Infer]:
             continue
         try:
             infer = open_file(folder / name)
-            found = np.shape(infer(np.zeros((1, *card.image_size, card.channels), np.uint8)))
+            found = infer(np.zeros((1, *card.image_size, card.channels), np.uint8))
         # Runtimes raise what they like; another format may do.
         except Exception as error:
             if is_disk_full(error):
@@ -49,23 +50,32 @@ def open_champion(folder: Path) -> tuple[ModelCard, Infer]:
             traceback.print_exc()
             reasons.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[:1]}")
             continue
-        if found == (1, len(card.classes)):
+        if isinstance(found, dict) or found.shape == _shape(card):
             return card, infer
-        reasons.append(f"{name}: predictions {found} for {len(card.classes)} classes")
+        reasons.append(f"{name}: predictions {found.shape} for {len(card.classes)} classes")
     raise ValueError(
         f"A champion must have a model that can be opened. Received: {'; '.join(reasons) or 'none'}"
     )
 
 
-def map_classes(
-    probabilities: np.ndarray, theirs: Sequence[str], ours: Sequence[str]
-) -> np.ndarray:
-    """Returns probabilities [B, ..., C] of our classes from those of theirs, by name.
+def _shape(card: ModelCard) -> tuple[int, ...]:
+    """Returns that of the probabilities of one image, or of each of its pixels."""
+    places = card.image_size if TASKS[card.task].is_spatial else []
+    return (1, *places, len(card.classes))
 
-    A class that they do not know has probability 0; what they give to a class that we do not know
-    is left out, and the others are not raised for it.
+
+def map_classes(predictions: Outputs, theirs: Sequence[str], ours: Sequence[str]) -> Outputs:
+    """Returns predictions of our classes from those of theirs, by name.
+
+    Of probabilities [B, ..., C] a class that they do not know has 0; what they give to a class that
+    we do not know is left out, and the others are not raised for it. Of detections those of a class
+    that we do not know are of none, -1.
     """
-    place = {name: index for index, name in enumerate(theirs)}
+    if isinstance(predictions, dict):
+        known = {name: index for index, name in enumerate(ours)}
+        numbers = np.array([known.get(name, -1) for name in theirs])
+        return {**predictions, "classes": numbers[np.asarray(predictions["classes"], int)]}
+    probabilities, place = predictions, {name: index for index, name in enumerate(theirs)}
     mapped = np.zeros((*probabilities.shape[:-1], len(ours)), probabilities.dtype)
     for index, name in enumerate(ours):
         if name in place:

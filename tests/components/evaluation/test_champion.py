@@ -228,6 +228,13 @@ def test_probabilities_by_name():
     np.testing.assert_array_equal(found, [[0.2, 0.0, 0.5]])
 
 
+def test_detections_by_name():
+    found = {"boxes": np.ones((1, 3, 4)), "classes": np.array([[0.0, 1.0, 2.0]])}
+    mapped = map_classes(found, ["c", "x", "a"], ["a", "b", "c"])
+    np.testing.assert_array_equal(mapped["classes"], [[2, -1, 0]])
+    assert mapped["boxes"] is found["boxes"]
+
+
 @pytest.mark.parametrize("trained", ["multiclass"], indirect=True)
 @pytest.mark.parametrize("size", [(5, 9, 3), (16, 16, 1)])
 def test_a_champion_of_another_size_sees_the_same_images(compare, crown, size):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from own_champion import decision_on_itself
 from PIL import Image
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
@@ -89,6 +90,7 @@ def test_boxes_are_found(tmp_path):
     )
     reasons = {each.format: each.reason for each in exports if each.reason}
     assert not set(reasons) - {"tflite_int8"}, reasons
+    assert decision_on_itself(tmp_path) == "same"
     session = onnxruntime.InferenceSession(tmp_path / "exports/model.onnx")
     pixels = np.zeros(
         (2, *json.loads((tmp_path / "exports/model.json").read_text())["image_size"], 3)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from own_champion import decision_on_itself
 from PIL import Image
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
@@ -83,6 +84,7 @@ def test_segmentation_is_a_task_and_a_reader(tmp_path):
     (p,) = session.run(["mask_probabilities"], {"pixels": np.zeros((3, 32, 32, 3), np.float32)})
     assert p.shape == (3, 32, 32, 3)
     np.testing.assert_allclose(p.sum(-1), 1.0, atol=1e-5)
+    assert decision_on_itself(tmp_path) == "same"
     kinds = [each["kind"] for each in evaluation["pictures"]]
     assert kinds == ["worst"] * 6 + ["best"] * 6
     scores = [each["score"] for each in evaluation["pictures"]]
