@@ -216,9 +216,14 @@ def _predict_batch(
         made = {}
         if with_files and answers.make_files is not None:
             made = answers.make_files(card, image, size, output)
-        stem = file.path.rpartition(".")[0] or file.path
-        written = {name.replace("*", stem): content for name, content in made.items()}
+        written = {name.replace("*", output_stem(file.path)): held for name, held in made.items()}
         yield Prediction(row, failed=False, files=written)
+
+
+def output_stem(path: str) -> str:
+    """Returns a path without its suffix, which does not lead out of the folder it is put into."""
+    stem = path.rpartition(".")[0] or path
+    return "/".join(part for part in stem.split("/") if part not in ("", ".", "..")) or "image"
 
 
 def _describe(card: ModelCard, probabilities: np.ndarray) -> dict[str, Any]:
@@ -257,6 +262,15 @@ def _answers(card: ModelCard) -> _Answers:
     return _ANSWERS.get(card.task, _LABELS)
 
 
+def _free_name(name: str, taken: set[str]) -> str:
+    """Returns a name that is not taken, and takes it: a.png, or a-2.png where a.jpg came before."""
+    stem, _, suffix = name.rpartition(".")
+    names = itertools.chain([name], (f"{stem}-{number}.{suffix}" for number in itertools.count(2)))
+    free = next(each for each in names if each not in taken)
+    taken.add(free)
+    return free
+
+
 def write_table(
     predictions: Iterable[Prediction], as_json: bool, stream: IO[str], output: Path | None = None
 ) -> bool:
@@ -273,11 +287,12 @@ def write_table(
     """
     writer: csv.DictWriter[str] | None = None
     predicted = failed = 0
+    written: set[str] = set()
     for each in predictions:
         failed += each.failed
         predicted += not each.row["error"]
         for name, content in each.files.items():
-            path = (output or Path()) / name
+            path = (output or Path()) / _free_name(name, written)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         if as_json:

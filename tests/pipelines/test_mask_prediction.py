@@ -15,7 +15,7 @@ from PIL import Image
 
 from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
-from kfp_vision.pipelines.serving.predict import Model, write_table
+from kfp_vision.pipelines.serving.predict import Model, output_stem, write_table
 
 
 @pytest.fixture
@@ -74,6 +74,21 @@ def test_masks_are_of_the_size_of_the_image_and_lie_as_the_images_do(output, ima
         left, right = np.asarray(drawn)[2, [1, 6]]
     assert np.ptp(left.astype(int)) > 30
     assert np.abs(left.astype(int) - right).max() > 30
+
+
+def test_images_of_one_name_each_have_their_mask(output, images, tmp_path):
+    Image.fromarray(np.full((6, 6), 255, np.uint8)).save(images / "deep/a.bmp")
+    predictions = Model(output).stream([str(images / "deep")], with_files=True)
+    assert write_table(predictions, False, io.StringIO(), tmp_path / "found")
+    with Image.open(tmp_path / "found/masks/a.png") as first:
+        assert first.size == (6, 6)
+    with Image.open(tmp_path / "found/masks/a-2.png") as second:
+        assert second.size == (24, 12)
+
+
+@pytest.mark.parametrize("path", ["../../a.png", "/../a.png", "./a.png", "..//a.png"])
+def test_no_name_leads_out_of_the_folder(path):
+    assert output_stem(path) == "a"
 
 
 def test_from_python_the_table_has_typed_columns(output, images):
