@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
-from kfp_vision.components.shared.datasets.box_drawings import draw_boxes
+from kfp_vision.components.shared.datasets.drawings import draw_boxes, rgb_image
 
 __all__ = ["box_columns", "box_files", "describe_boxes"]
 
@@ -65,9 +65,8 @@ def box_files(
     """
     shown = found["scores"] >= _LEAST_SCORE
     scale = np.array([size[1], size[0]] * 2) / np.array([pixels.shape[1], pixels.shape[0]] * 2)
-    plain = Image.fromarray(pixels.squeeze(axis=2) if pixels.shape[2] == 1 else pixels)
-    large = np.asarray(plain.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC))
-    drawn = draw_boxes(large, found["boxes"][shown] * scale, found["classes"][shown].astype(int))
+    large = rgb_image(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
+    draw_boxes(large, found["boxes"][shown] * scale, found["classes"][shown].astype(int))
     file = io.BytesIO()
-    Image.fromarray(drawn).save(file, "JPEG", quality=_QUALITY)
+    large.save(file, "JPEG", quality=_QUALITY)
     return {"pictures/*.jpg": file.getvalue()}

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 
 from kfp_vision.components.shared.architectures.model_file import unpack_model_file
-from kfp_vision.components.shared.architectures.norms import set_norm_momentum
 from kfp_vision.components.shared.architectures.user_head import read_end
 
 __all__ = ["check_outputs", "check_size", "load_user_model", "read_input_size"]
@@ -40,7 +39,6 @@ def load_user_model(uri: str) -> keras.Model:
                 f"{uri!r}, written by Keras {_written_by(path)}: {error}"
             ) from error
     _check_signature(model, uri)
-    set_norm_momentum(model)
     return model
 
 

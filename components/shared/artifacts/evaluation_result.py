@@ -47,7 +47,7 @@ class Evaluation:
             "thumbnail"}`; the thumbnail is a data URI.
         counted: What `confusion` counts.
         pictures: The worst and the best test images with truth and prediction: `{"kind", "path",
-            "score", "picture"}`; the picture is a data URI.
+            "measure", "score", "picture"}`; the picture is a data URI.
         passed: Whether the model is clearly above the zero rule and clearly below no baseline.
         reasons: Why not, one sentence each.
         outcome: `better` (than every baseline), `indistinguishable` (from one), `outperformed` (by

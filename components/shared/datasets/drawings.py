@@ -9,9 +9,9 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
-__all__ = ["class_colour", "draw_masks", "picture", "side_by_side"]
+__all__ = ["class_colour", "draw_boxes", "draw_masks", "picture", "rgb_image", "side_by_side"]
 
 # Hues that follow one another at the golden ratio are as far apart as can be, for any number.
 _GOLDEN = 0.618034
@@ -22,6 +22,25 @@ def class_colour(label: int) -> tuple[int, int, int]:
     """Returns the colour of a class, always the same."""
     red, green, blue = colorsys.hsv_to_rgb((_GOLDEN * label) % 1.0, 0.85 - 0.25 * (label % 2), 0.95)
     return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def rgb_image(pixels: np.ndarray) -> Image.Image:
+    """Returns an image to draw into."""
+    return Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
+
+
+def draw_boxes(image: Image.Image, boxes: np.ndarray, labels: np.ndarray) -> None:
+    """Draws boxes into an RGB image, in the colours of their classes.
+
+    Args:
+        image: Is changed.
+        boxes: [M, 4] as (left, top, right, bottom), pixels.
+        labels: Their classes, int [M].
+    """
+    canvas, limits = ImageDraw.Draw(image), np.array([image.width, image.height] * 2) - 1
+    width = max(1, round(min(image.size) / 200))
+    for box, label in zip(np.clip(boxes, 0, limits).tolist(), labels.tolist(), strict=True):
+        canvas.rectangle(box, outline=class_colour(label), width=width)
 
 
 def draw_masks(pixels: np.ndarray, mask: np.ndarray, opacity: float) -> np.ndarray:

@@ -12,7 +12,12 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from pycocotools import mask as coco_mask
 
-from kfp_vision.components.shared.datasets.drawings import class_colour, draw_masks
+from kfp_vision.components.shared.datasets.drawings import (
+    class_colour,
+    draw_boxes,
+    draw_masks,
+    rgb_image,
+)
 from kfp_vision.components.shared.datasets.thumbnails import encode_picture
 
 __all__ = ["DRAWERS", "draw_labels", "labelled_thumbnail"]
@@ -45,11 +50,8 @@ def _draw_segments(image: Image.Image, row: Mapping[str, Any], scale: tuple[floa
 def _draw_boxes(image: Image.Image, row: Mapping[str, Any], scale: tuple[float, float]) -> None:
     if row.get("segments"):
         return
-    canvas = ImageDraw.Draw(image)
-    boxes = np.asarray(row["boxes"], np.float32).reshape(-1, 2, 2) * scale
-    limits = np.array(image.size) - 1
-    for corners, label in zip(np.minimum(boxes, limits), row["box_classes"], strict=True):
-        canvas.rectangle(corners.ravel().tolist(), outline=class_colour(label))
+    boxes = np.asarray(row["boxes"], np.float32).reshape(-1, 4) * np.tile(scale, 2)
+    draw_boxes(image, boxes, np.asarray(row["box_classes"], int))
 
 
 def _draw_keypoints(image: Image.Image, row: Mapping[str, Any], scale: tuple[float, float]) -> None:
@@ -83,10 +85,9 @@ def draw_labels(pixels: np.ndarray, row: Mapping[str, Any], side: int = _SIDE) -
         row: Columns of the task, in pixels of the image; what has no drawer is not drawn.
         side: In pixels.
     """
-    plain = Image.fromarray(pixels.squeeze(axis=2) if pixels.shape[2] == 1 else pixels)
-    image = plain.convert("RGB")
+    image = rgb_image(pixels)
     image.thumbnail((side, side), Image.Resampling.BOX)
-    scale = image.width / plain.width, image.height / plain.height
+    scale = image.width / pixels.shape[1], image.height / pixels.shape[0]
     for column, draw in DRAWERS.items():
         if row.get(column) is not None:
             draw(image, row, scale)

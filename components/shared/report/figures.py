@@ -138,7 +138,9 @@ def label(name: str) -> str:
         return name
     unit = _UNITS.get(parts[-1]) if len(parts) > 1 else None
     words = [_WORDS.get(part, part) for part in (parts[:-1] if unit else parts)]
-    text = " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
+    # Names with capitals of their own, such as mAP, stay as they are.
+    first = words[0] if words[0] != words[0].lower() else words[0][:1].upper() + words[0][1:]
+    text = " ".join([first, *words[1:]])
     return f"{text} ({unit})" if unit else text
 
 

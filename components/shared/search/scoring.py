@@ -12,6 +12,7 @@ import numpy as np
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.metrics.temperature import best_temperature
 from kfp_vision.components.shared.tasks import Outputs, Targets, Task
+from kfp_vision.components.shared.tasks.records import join_records
 
 __all__ = ["calibrated_losses", "held_out_losses", "random_halves", "scored_losses"]
 
@@ -66,7 +67,7 @@ def scored_losses(task: Task, batches: Iterable[tuple[Targets, Outputs]]) -> np.
     logits = np.concatenate(outputs)
     if not np.isfinite(logits).all():
         return np.full(len(logits), np.nan)
-    joined = {name: np.concatenate([each[name] for each in targets]) for name in targets[0]}
+    joined = join_records(targets)
     # The images lie in the order of their classes.
     order = np.random.default_rng(0).permutation(len(logits))
     return calibrated_losses(task, joined, logits, np.array_split(order, 2))
@@ -95,6 +96,6 @@ def held_out_losses(
         if len(rows):
             outputs += [ask(pixels) for pixels, _ in images.batches(rows)]
             targets.append(images.read_targets(rows))
-    joined = {name: np.concatenate([each[name] for each in targets]) for name in targets[0]}
+    joined = join_records(targets)
     said = np.concatenate(outputs)
     return calibrated_losses(task, joined, said, random_halves(len(said)))

@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kfp_vision.components.shared.datasets.box_drawings import draw_boxes
-from kfp_vision.components.shared.datasets.drawings import picture, side_by_side
+from kfp_vision.components.shared.datasets.drawings import (
+    draw_boxes,
+    picture,
+    rgb_image,
+    side_by_side,
+)
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.metrics.object_precision import AREAS, class_precisions
 from kfp_vision.components.shared.tasks.breakdown import MAX_CURVES, thin_curve
 from kfp_vision.components.shared.tasks.protocol import Records
+from kfp_vision.components.shared.tasks.records import join_records
 
 __all__ = ["BoxEvidence"]
 
@@ -67,10 +72,7 @@ class BoxEvidence:
 
     def fields(self) -> dict[str, Any]:
         """Returns the fields of `Evaluation`."""
-        records = {
-            name: np.concatenate([part[name] for part in self._records])
-            for name in self._records[0]
-        }
+        records = join_records(self._records)
         ones = np.ones((len(records["wanted"]), 1))
         precisions = class_precisions(records, ones, len(self._classes))[..., 0]
         wanted = records["wanted"][..., _ALL]
@@ -104,9 +106,8 @@ class BoxEvidence:
         """Returns class -> precision over recall at an overlap of 0.5, of the weakest classes."""
         defined = [label for label, row in enumerate(rows) if row["ap50"] is not None]
         weakest = sorted(defined, key=lambda label: rows[label]["ap50"])[:MAX_CURVES]
-        curves = {}
+        curves, outcome = {}, records["outcome"][..., _ALL, 0]
         for label in sorted(weakest):
-            outcome = records["outcome"][..., _ALL, 0]
             chosen = (records["class"] == label) & (outcome >= 0)
             scores, right = records["score"][chosen], outcome[chosen] == 1
             order = np.argsort(-scores, kind="stable")
@@ -128,13 +129,18 @@ class BoxEvidence:
             for row in rows.tolist():
                 pixels = self._test.pixels(np.array([row]))[0]
                 boxes, labels, found, found_labels = self._drawn[row]
-                both = [draw_boxes(pixels, boxes, labels), draw_boxes(pixels, found, found_labels)]
+                truth, said = rgb_image(pixels), rgb_image(pixels)
+                draw_boxes(truth, boxes, labels)
+                draw_boxes(said, found, found_labels)
                 pictures.append(
                     {
                         "kind": kind,
                         "path": self._test.source.paths[row],
+                        "measure": "f1",
                         "score": float(scores[row]),
-                        "picture": picture(side_by_side(both)),
+                        "picture": picture(
+                            side_by_side([np.asarray(each) for each in (truth, said)])
+                        ),
                     }
                 )
         return pictures

@@ -122,6 +122,7 @@ class MaskEvidence:
                     {
                         "kind": kind,
                         "path": self._test.source.paths[row],
+                        "measure": "mean_iou",
                         "score": abs(worth),
                         "picture": picture(side_by_side(drawn)),
                     }
