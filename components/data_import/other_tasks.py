@@ -39,11 +39,11 @@ def choose_task(listing: Listing, task: str) -> Listing:
     if task in listing.other_tasks:
         listing = listing.other_tasks[task]()
     if listing.task not in TASKS:
-        others = [name for name in offered if name in TASKS]
-        advice = f"`--task {others[0]}` learns a part of them." if others else _WHOLE_IMAGES
+        # What a part of them teaches is among the notes.
+        advice = [] if any(name in TASKS for name in offered) else [_WHOLE_IMAGES]
         raise ValueError(
             f"Annotations must be for a task that can be learned: {', '.join(sorted(TASKS))}. "
-            f"Received: {listing.task}. {' '.join(listing.notes)} {advice}"
+            f"Received: {listing.task}. {' '.join([*listing.notes, *advice])}"
         )
     return listing
 
