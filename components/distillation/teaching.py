@@ -24,7 +24,7 @@ from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.search.scoring import held_out_losses
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.inference import compile_inference
 from kfp_vision.components.shared.training.precision import set_precision
@@ -65,7 +65,7 @@ def teach(
         watch: Of the stage.
     """
     recipe = complete_recipe(recipe, info, UserChoices(seed=seed))
-    task, asked = get_task(info.task), teacher_path or model_path
+    task, asked = task_of(info), teacher_path or model_path
     before = keras.models.load_model(model_path, compile=False, safe_mode=True)
     teacher = keras.models.load_model(asked, compile=False, safe_mode=True)
     train, validation = (

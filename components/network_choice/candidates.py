@@ -12,7 +12,7 @@ from kfp_vision.components.shared.architectures.zoo import (
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED, RANDOM
-from kfp_vision.components.shared.tasks import TASKS, get_task
+from kfp_vision.components.shared.tasks import TASKS, task_of
 
 __all__ = ["Candidate", "LineUp", "from_scratch", "frozen_candidates", "line_up"]
 
@@ -93,7 +93,7 @@ def line_up(
         tuned = from_scratch(info, network, image_size)
         return LineUp([], dataclasses.replace(tuned, initial_weights=PRETRAINED), rival)
     frozen = frozen_candidates(info, network, image_size)
-    own_head = keeps_head(network, get_task(info.task), len(info.classes))
+    own_head = keeps_head(network, task_of(info), len(info.classes))
     tuned = dataclasses.replace(frozen[-1], trainable="all")
     return LineUp([] if own_head else frozen, tuned, rival)
 

@@ -30,7 +30,7 @@ from kfp_vision.components.shared.runtime.memory import MIB, available_memory_by
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.search.scoring import scored_losses
 from kfp_vision.components.shared.search.short_training import run_steps
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.baselines import Samples
 from kfp_vision.components.shared.tasks.frozen_baseline import LinearHead, fit_head
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
@@ -175,7 +175,7 @@ class Trials:
             if len(rows)
         ]
         said = (({"label": each.labels}, head(each.features)) for each in held)
-        return scored_losses(get_task(self._info.task), said)
+        return scored_losses(task_of(self._info), said)
 
     def _samples(self, recipe: Recipe, split: str, rows: np.ndarray, is_shuffled: bool) -> Samples:
         where = self._info, self._dataset_dir, split, rows, self._feature_dir
@@ -230,7 +230,7 @@ class Trials:
                 if len(rows)
                 for images, targets in split.batches(rows)
             )
-            losses = scored_losses(get_task(self._info.task), said)
+            losses = scored_losses(task_of(self._info), said)
         return losses, steps * batch_size, pace, cost
 
     def _prepare(self, candidate: Candidate, recipe: Recipe, train: LabelledImages) -> _Prepared:

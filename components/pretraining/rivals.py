@@ -29,7 +29,7 @@ from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.unlabeled import ENOUGH_JUDGES, pretraining_passes
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.search.held_out import halves
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES, MemorizationError
 from kfp_vision.components.shared.training.setup import image_shape, open_split, recipe_policy
@@ -118,7 +118,7 @@ class Rivals:
         )
         metric = self._recipe.value("data", "primary_metric")
         balanced = self._recipe.value("data", "class_weights") is not None
-        task, classes = get_task(self._info.task), len(self._info.classes)
+        task, classes = task_of(self._info), len(self._info.classes)
         probe = Probe(task, classes, metric, balanced, trial.learned, self._judges)
         about = {"seed": self._seed, "views": policy.to_json(), "images": self._digest()}
         folder = self._checkpoint_dir / training_identity(self._dataset_dir, self._recipe, **about)

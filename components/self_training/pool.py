@@ -33,7 +33,7 @@ from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.runtime.code_version import code_digest
 from kfp_vision.components.shared.search.scoring import calibrated_losses, random_halves
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.calibration import activate
 from kfp_vision.components.shared.training.setup import image_shape, open_split
 
@@ -92,7 +92,7 @@ class Pool:
             cache: Keeps decoded images for other stages and runs; None keeps none.
         """
         self._dataset_dir, self._info, self._recipe = dataset_dir, info, recipe
-        self._checkpoint_dir, self._task = checkpoint_dir, get_task(info.task)
+        self._checkpoint_dir, self._task = checkpoint_dir, task_of(info)
         height, width, channels = image_shape(recipe, info)
         self.unlabeled, self.joined = (
             ImageSource(dataset_dir, split, (height, width), channels, cache=cache)

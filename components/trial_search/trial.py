@@ -25,7 +25,7 @@ from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.search.held_out import divide_held_out
 from kfp_vision.components.shared.search.scoring import scored_losses
 from kfp_vision.components.shared.search.short_training import run_steps
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint
 from kfp_vision.components.shared.training.setup import build_trainer, open_split
 from kfp_vision.components.shared.training.trainer import Trainer
@@ -85,7 +85,7 @@ class TrialRunner:
         # Those of the confirmation come second.
         self._scored = held_out.selecting(plan.num_scored), held_out.confirming
         self._scoring_batch = self._validation.source.images_per_batch
-        self._task = get_task(self._info.task)
+        self._task = task_of(self._info)
         self._baseline = self._build({})
         self._baseline.restore(checkpoint[0])
         # Compiled hyperparameters -> trainer, and its state at the checkpoint.

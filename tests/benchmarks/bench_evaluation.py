@@ -23,12 +23,12 @@ from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.labelled import open_labelled
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import get_task, task_of
 
 
 def train_one_epoch(dataset_dir: Path, info: DatasetInfo, model_dir: Path, primary: str) -> None:
     """Writes the model artifact, as far as evaluation reads it."""
-    task, size = get_task(info.task), (info.median_height, info.median_width)
+    task, size = task_of(info), (info.median_height, info.median_width)
     model = build_model("separable", task, (*size, info.channels), len(info.classes))
     images = open_labelled(dataset_dir, "train", (*size, info.channels), task, len(info.classes))
     rows = np.arange(len(images))

@@ -35,7 +35,7 @@ from kfp_vision.components.shared.recipe.hyperparameters import from_recipe
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.search.scoring import calibrated_losses
 from kfp_vision.components.shared.search.short_training import run_steps
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.training.pretrained_head import head_rows, start_from_features
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import complete_recipe, open_split
@@ -49,7 +49,7 @@ def build(
     recipe: Recipe, info: DatasetInfo, norms: str, seed: int, policy: Policy = IDENTITY
 ) -> Trainer:
     """Returns the trainer of a recipe whose BatchNorm layers are `frozen` or `trained`."""
-    settings, task = from_recipe(recipe), get_task(info.task)
+    settings, task = from_recipe(recipe), task_of(info)
     keras.utils.set_random_seed(seed)
     height, width = recipe.value("model", "image_size")
     shape = (height, width, info.channels)
@@ -71,7 +71,7 @@ def judge(trainer: Trainer, dataset: Path, recipe: Recipe, info: DatasetInfo) ->
     logits = np.concatenate([each for _, each in batches])
     targets = {"label": np.concatenate([each["label"] for each, _ in batches])}
     order = np.random.default_rng(0).permutation(len(logits))
-    losses = calibrated_losses(get_task(info.task), targets, logits, np.array_split(order, 2))
+    losses = calibrated_losses(task_of(info), targets, logits, np.array_split(order, 2))
     return {
         "loss": round(float(losses.mean()), 4),
         "error": round(float(losses.std(ddof=1) / len(losses) ** 0.5), 4),

@@ -21,7 +21,7 @@ from kfp_vision.components.shared.architectures.frozen_features import open_back
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.image_features import read_features
 from kfp_vision.components.shared.datasets.store import open_split
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.baselines import Samples
 from kfp_vision.components.shared.tasks.frozen_baseline import BACKBONE, fit_head
 
@@ -39,7 +39,7 @@ def accuracy(dataset: Path, info: DatasetInfo, side: int) -> tuple[float, float]
     for split, most in MAX_IMAGES.items():
         count = min(info.splits[split], most)
         rows = np.sort(np.random.default_rng(0).choice(info.splits[split], count, replace=False))
-        read = get_task(info.task).open_targets(
+        read = task_of(info).open_targets(
             open_split(dataset, split), (side, side), len(info.classes)
         )
         features = read_features(

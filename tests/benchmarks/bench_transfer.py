@@ -25,7 +25,7 @@ from PIL import Image
 
 from kfp_vision.components.data_import.fashion_mnist import provide_fashion_mnist
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.frozen_baseline import predict_frozen_features
 
 _BOX, _MIN_SIDE = ("xmin", "ymin", "xmax", "ymax"), 8
@@ -86,7 +86,7 @@ def frozen_minutes(dataset: Path, folder: Path, primary: str, seed: int) -> floa
     info = import_dataset(str(dataset), imported, ImportConfig(seed=seed))
     began = time.monotonic()
     balanced = primary == "balanced_accuracy"
-    predict_frozen_features(get_task(info.task), imported, info, balanced, seed, None)
+    predict_frozen_features(task_of(info), imported, info, balanced, seed, None)
     return (time.monotonic() - began) / 60
 
 

@@ -20,8 +20,10 @@ __all__ = [
     "PRIOR_LOGIT",
     "PRIOR_REACH",
     "boxes_around",
+    "branch",
     "centre_detector",
     "find_peaks",
+    "pyramid",
 ]
 
 # Pixels a side of a cell of the grid.
@@ -48,27 +50,45 @@ def centre_detector(features: Sequence[Any], num_classes: int, dropout: float) -
         num_classes: C.
         dropout: Rate before the last convolutions.
     """
+    x = pyramid(features)
+    return {
+        name: branch(x, name, width, prior, dropout)
+        for name, width, prior in (("heat", num_classes, PRIOR_LOGIT), ("reach", 4, PRIOR_REACH))
+    }
+
+
+def pyramid(features: Sequence[Any]) -> Any:
+    """Returns one map of the grid of cells, [B, h4, w4, 64], from maps of every size."""
     size = [math.ceil(side / CELL) for side in features[0].shape[1:3]]
     coarse = _levels(features, size[0] + 1)
     x = _convolve(coarse[-1], 1)
     for each in reversed(coarse[:-1]):
         enlarged = _enlarge(x, each.shape[1:3])
         x = _convolve(layers.Add()([enlarged, _convolve(each, 1)]), 3)
-    x = _enlarge(x, size)
-    outputs = {}
-    for name, width, prior in (("heat", num_classes, PRIOR_LOGIT), ("reach", 4, PRIOR_REACH)):
-        branch = _convolve(x, 3)
-        if dropout > 0:
-            branch = layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(branch)
-        outputs[name] = layers.Conv2D(
-            width,
-            1,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-            bias_initializer=keras.initializers.Constant(prior),
-            dtype="float32",
-            name=name,
-        )(branch)
-    return outputs
+    return _enlarge(x, size)
+
+
+def branch(x: Any, name: str, width: int, prior: float, dropout: float) -> Any:
+    """Returns an output of every cell, float32 [B, h4, w4, width].
+
+    Args:
+        x: Of `pyramid`.
+        name: Of the last layer.
+        width: Values a cell.
+        prior: What an untrained branch says everywhere, nearly.
+        dropout: Rate before the last convolution.
+    """
+    x = _convolve(x, 3)
+    if dropout > 0:
+        x = layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(x)
+    return layers.Conv2D(
+        width,
+        1,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+        bias_initializer=keras.initializers.Constant(prior),
+        dtype="float32",
+        name=name,
+    )(x)
 
 
 def _levels(features: Sequence[Any], most: int) -> list[Any]:

@@ -34,7 +34,7 @@ AREAS = {
     "medium": (32.0**2, 96.0**2),
     "large": (96.0**2, 1e10),
 }
-# Of a class in an image; the others are not looked at.
+# Of a class in an image, of boxes and masks.
 MAX_DETECTIONS = 100
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _LEAST, _MOST = np.array(list(AREAS.values())).T
@@ -102,7 +102,10 @@ def box_similarities(boxes: np.ndarray, truth: np.ndarray, crowd: np.ndarray) ->
 
 
 def match_objects(
-    similarities: np.ndarray, found: Detections, truth: TrueObjects
+    similarities: np.ndarray,
+    found: Detections,
+    truth: TrueObjects,
+    max_detections: int = MAX_DETECTIONS,
 ) -> dict[str, np.ndarray]:
     """Returns what the metrics need to know of an image.
 
@@ -114,6 +117,7 @@ def match_objects(
         similarities: [D, G]; those of different classes are not looked at.
         found: By the model.
         truth: In the image. Classes below 0 are no objects.
+        max_detections: Of a class; the others are not looked at.
     """
     order = np.argsort(-found.scores, kind="stable")
     classes = np.full(len(order), -1, np.int32)
@@ -121,7 +125,7 @@ def match_objects(
     outside = _outside(found.areas[order])
     is_ignored = _outside(truth.areas) | (truth.crowd | truth.ignored)[:, None]
     for number in np.unique(found.classes[found.classes >= 0]):
-        places = np.flatnonzero(found.classes[order] == number)[:MAX_DETECTIONS]
+        places = np.flatnonzero(found.classes[order] == number)[:max_detections]
         objects = np.flatnonzero(truth.classes == number)
         classes[places] = number
         near = similarities[np.ix_(order[places], objects)]

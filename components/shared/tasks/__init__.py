@@ -2,7 +2,7 @@
 
 import dataclasses
 import importlib
-from typing import Literal
+from typing import Any, Literal
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.tasks.protocol import (
@@ -103,13 +103,13 @@ TASKS: dict[str, TaskFacts] = {
 }
 
 
-def get_task(name: str, positive: int | None = None) -> Task:
+def get_task(name: str, *known: Any) -> Task:
     """Returns the task called `name`.
 
     Args:
         name: A key of `TASKS`.
-        positive: Label of the positive class, of a task that has one. Its metrics need it, nothing
-            else does.
+        known: What its class is made with: of a task that has a positive class its label, which the
+            metrics alone need; of keypoints their names and the pairs that a mirror image swaps.
 
     Raises:
         ValueError: There is no such task.
@@ -117,18 +117,19 @@ def get_task(name: str, positive: int | None = None) -> Task:
     if name not in TASKS:
         raise ValueError(f"`task` must be one of {sorted(TASKS)}. Received: {name!r}")
     module, kind = TASKS[name].implementation.split(":")
-    make = getattr(importlib.import_module(module), kind)
-    task: Task = make() if positive is None else make(positive)
+    task: Task = getattr(importlib.import_module(module), kind)(*known)
     return task
 
 
-def task_of(info: DatasetInfo, positive_class: str | None) -> Task:
-    """Returns the task of a dataset, ready for metrics.
+def task_of(info: DatasetInfo, positive_class: str | None = None) -> Task:
+    """Returns the task of a dataset.
 
     Args:
         info: Of the dataset.
-        positive_class: The recipe's `data.positive_class`.
+        positive_class: The recipe's `data.positive_class`, for metrics; None where there is none.
     """
-    return get_task(
-        info.task, None if positive_class is None else info.classes.index(positive_class)
-    )
+    if positive_class is not None:
+        return get_task(info.task, info.classes.index(positive_class))
+    if info.keypoint_names:
+        return get_task(info.task, info.keypoint_names, info.keypoint_swaps)
+    return get_task(info.task)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from kfp_vision.components.shared.datasets.drawings import (
     draw_boxes,
@@ -127,23 +128,25 @@ class BoxEvidence:
         pictures = []
         for kind, rows in (("worst", worst), ("best", best)):
             for row in rows.tolist():
-                pixels = self._test.pixels(np.array([row]))[0]
-                boxes, labels, found, found_labels = self._drawn[row]
-                truth, said = rgb_image(pixels), rgb_image(pixels)
-                draw_boxes(truth, boxes, labels)
-                draw_boxes(said, found, found_labels)
+                images = self._draw(row, self._test.pixels(np.array([row]))[0])
                 pictures.append(
                     {
                         "kind": kind,
                         "path": self._test.source.paths[row],
                         "measure": "f1",
                         "score": float(scores[row]),
-                        "picture": picture(
-                            side_by_side([np.asarray(each) for each in (truth, said)])
-                        ),
+                        "picture": picture(side_by_side([np.asarray(each) for each in images])),
                     }
                 )
         return pictures
+
+    def _draw(self, row: int, pixels: np.ndarray) -> tuple[Image.Image, Image.Image]:
+        """Returns an image with what is there, and with what was found."""
+        boxes, labels, found, found_labels = self._drawn[row]
+        truth, said = rgb_image(pixels), rgb_image(pixels)
+        draw_boxes(truth, boxes, labels)
+        draw_boxes(said, found, found_labels)
+        return truth, said
 
 
 def _image_scores(records: Records) -> np.ndarray:

@@ -147,17 +147,21 @@ class Detection:
             for reach in (usual, np.full(4, PRIOR_REACH))
         )
 
+    def find(self, maps: dict[str, Any]) -> dict[str, Any]:
+        """Returns what `decode` does, from tensors or those of a model under construction."""
+        return find_peaks(maps["heat"], maps["reach"])
+
     def calibrate(self, batches: Iterable[tuple[Targets, Any]]) -> float:
         """Returns 1: precision ranks the detections, and a temperature changes no rank."""
         return 1.0
 
     def decode(self, outputs: Any, temperature: float = 1.0) -> dict[str, np.ndarray]:
         """Returns `boxes` float32 [B, D, 4], `scores` [B, D] by falling score, `classes` [B, D]."""
-        heat, reach = (tf.convert_to_tensor(outputs[name]) for name in ("heat", "reach"))
-        return {name: np.asarray(value) for name, value in find_peaks(heat, reach).items()}
+        maps = {name: tf.convert_to_tensor(value) for name, value in outputs.items()}
+        return {name: np.asarray(value) for name, value in self.find(maps).items()}
 
     def decoding_model(self, model: keras.Model, temperature: float) -> keras.Model:
-        """Returns the model with `boxes`, `scores` and `classes` as its outputs.
+        """Returns the model with what `decode` returns as its outputs.
 
         They are made by a model within it: operations of the two may have the same names.
         """
@@ -165,7 +169,7 @@ class Detection:
             name: keras.Input(value.shape[1:], dtype="float32", name=name)
             for name, value in model.output.items()
         }
-        finder = keras.Model(maps, find_peaks(maps["heat"], maps["reach"]), name="find_peaks")
+        finder = keras.Model(maps, self.find(maps), name="find_peaks")
         return keras.Model(model.inputs[0], finder(model.output), name=model.name)
 
     def record(self, targets: Targets, predictions: Any) -> Records:

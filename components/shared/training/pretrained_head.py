@@ -18,7 +18,7 @@ from kfp_vision.components.shared.datasets.image_features import read_features
 from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.baselines import Samples
 from kfp_vision.components.shared.tasks.frozen_baseline import LinearHead, fit_head
 from kfp_vision.components.shared.training.trainer import Trainer
@@ -49,7 +49,7 @@ def fits_head(recipe: Recipe, info: DatasetInfo) -> bool:
         recipe: Complete.
         info: Of the dataset.
     """
-    name, task = recipe.value("model", "architecture"), get_task(info.task)
+    name, task = recipe.value("model", "architecture"), task_of(info)
     if task.is_spatial:
         return False
     return starts_pretrained(recipe) and not keeps_head(name, task, len(info.classes))
@@ -97,7 +97,7 @@ def read_samples(
         backbone, dataset_dir, split, rows, (height, width), info.channels, cache_dir
     )
     table = open_split(dataset_dir, split)
-    targets = get_task(info.task).open_targets(table, (height, width), len(info.classes))
+    targets = task_of(info).open_targets(table, (height, width), len(info.classes))
     return Samples(features, targets(rows)["label"])
 
 

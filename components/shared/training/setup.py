@@ -31,7 +31,7 @@ from kfp_vision.components.shared.recipe.initial_weights import (
 from kfp_vision.components.shared.recipe.policies import AUGMENTATION, policy_setting
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.seeds import seed_word
-from kfp_vision.components.shared.tasks import Task, get_task, task_of
+from kfp_vision.components.shared.tasks import Task, task_of
 from kfp_vision.components.shared.training.precision import (
     choose_precision,
     find_accelerator,
@@ -100,7 +100,7 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
     overrides = choices.hyperparameters()
     recipe = hyperparameters.resolve(recipe, overrides, info.splits["train"], facts)
     found = optional_regularisers(
-        recipe.value("model", "architecture"), get_task(info.task), len(info.classes)
+        recipe.value("model", "architecture"), task_of(info), len(info.classes)
     )
     off = Setting(0.0, "off: the architecture has no place for it", source="default")
     no_place = sorted({"dropout", "stochastic_depth"} - found)
@@ -111,7 +111,7 @@ def _check_trainable(recipe: Recipe, info: DatasetInfo) -> None:
     trainable, name = recipe.value("model", "trainable"), recipe.value("model", "architecture")
     if trainable == "all":
         return
-    task = get_task(info.task)
+    task = task_of(info)
     own_head = keeps_head(name, task, len(info.classes))
     if trainable == "head" and task.is_spatial:
         raise ValueError(
@@ -196,7 +196,7 @@ def open_split(
     """Opens a split of the dataset at the size that the recipe names."""
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     shape = image_shape(recipe, info)
-    task = get_task(info.task)
+    task = task_of(info)
     return open_labelled(dataset_dir, split, shape, task, len(info.classes), cache=cache)
 
 
@@ -205,7 +205,7 @@ def example_targets(dataset_dir: Path, recipe: Recipe, count: int) -> dict[str, 
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     table = store.open_split(dataset_dir, "train")
     size = image_shape(recipe, info)[:2]
-    read = get_task(info.task).open_targets(table, size, len(info.classes))
+    read = task_of(info).open_targets(table, size, len(info.classes))
     return read(np.arange(count) % table.num_rows)
 
 

@@ -18,7 +18,7 @@ from kfp_vision.components.shared.artifacts.training_result import START_FILE
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.initial_weights import START_WEIGHTS
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.baselines import Samples
 from kfp_vision.components.shared.tasks.frozen_baseline import fit_head
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
@@ -100,7 +100,7 @@ def start_from(
         rows: Which of them the head is fitted to, int; of many, those of `head_rows`.
     """
     trainer.model.set_weights(weights)
-    name, task = recipe.value("model", "architecture"), get_task(info.task)
+    name, task = recipe.value("model", "architecture"), task_of(info)
     if not keeps_head(name, task, len(info.classes)):
         read = feature_reader(trainer.model)
         batches = images.batches(head_rows(rows, trainer.model))

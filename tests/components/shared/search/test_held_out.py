@@ -9,7 +9,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.datasets.labelled import LabelledImages, open_labelled
 from kfp_vision.components.shared.search.held_out import divide_held_out, stratified_order
-from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks import task_of
 
 _KNOWN = np.arange(0, 1000, 4)
 
@@ -17,7 +17,7 @@ _KNOWN = np.arange(0, 1000, 4)
 @pytest.fixture(scope="module")
 def splits(digits_dir: Path) -> tuple[LabelledImages, LabelledImages]:
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
-    task = get_task(info.task)
+    task = task_of(info)
     validation, train = (
         open_labelled(digits_dir, split, (16, 16, 1), task, 10) for split in ("validation", "train")
     )

@@ -8,7 +8,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.datasets.image_features import read_features
 from kfp_vision.components.shared.datasets.loader import ImageSource
-from kfp_vision.components.shared.tasks import classification, get_task
+from kfp_vision.components.shared.tasks import classification, task_of
 from kfp_vision.components.shared.tasks.frozen_baseline import (
     BACKBONE,
     choose_rows,
@@ -75,14 +75,14 @@ def test_equal_images_have_equal_features(backbone, few_digits_dir):
 def test_digits_are_told_apart(digits_dir, tmp_path_factory, balanced):
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
     cache = tmp_path_factory.getbasetemp() / "features"
-    records = predict_frozen_features(get_task(info.task), digits_dir, info, balanced, 0, cache)
+    records = predict_frozen_features(task_of(info), digits_dir, info, balanced, 0, cache)
     assert records["row"].tolist() == list(range(497))
     assert (records["probabilities"].argmax(axis=1) == records["label"]).mean() > 0.8
 
 
 def test_twelve_images_in_all(twelve_digits_dir):
     info = read_json(DatasetInfo, twelve_digits_dir / "dataset.json")
-    records = predict_frozen_features(get_task(info.task), twelve_digits_dir, info, False, 0, None)
+    records = predict_frozen_features(task_of(info), twelve_digits_dir, info, False, 0, None)
     assert records["probabilities"].shape == (2, 10)
     np.testing.assert_allclose(records["probabilities"].sum(axis=1), 1, atol=1e-5)
 
@@ -90,7 +90,7 @@ def test_twelve_images_in_all(twelve_digits_dir):
 def test_without_weights_it_is_left_out_with_the_reason(monkeypatch, twelve_digits_dir):
     info = read_json(DatasetInfo, twelve_digits_dir / "dataset.json")
     monkeypatch.setattr(classification, "BACKBONE", "resnet_rs_18_imagenet")
-    records, left_out = get_task(info.task).baselines(twelve_digits_dir, info, "accuracy", 0, None)
+    records, left_out = task_of(info).baselines(twelve_digits_dir, info, "accuracy", 0, None)
     assert set(records) == {"zero_rule", "nearest_centroid", "linear"}
     assert left_out == [
         "The baseline `frozen_features` is left out. `resnet_rs_18` has no weights of ImageNet."
