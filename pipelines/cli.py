@@ -185,7 +185,8 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Image files and folders of images.")],
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for masks, and for pictures with masks or boxes.")
+        Path | None,
+        typer.Option(help="Folder for masks, keypoints and pictures with what is found."),
     ] = None,
 ) -> None:
     """Print the probability of every class for images, its share of their pixels, or its boxes.

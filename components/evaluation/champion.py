@@ -183,6 +183,9 @@ def compare_with_champion(
     if _kind(card.task) != _kind(test.info.task):
         tasks = f"it is for {card.task}, the model for {test.info.task}."
         return _not_comparable(champion, version, test, tasks)
+    if card.keypoint_names != test.info.keypoint_names:
+        names = f"its keypoints are {card.keypoint_names}, not {test.info.keypoint_names}."
+        return _not_comparable(champion, version, test, names)
     rows = test.compared(champion.known_images(), card.classes)
     left_out = test.info.splits["test"] - len(rows["all"])
     if not len(rows["all"]):

@@ -124,6 +124,7 @@ def export_model(
             channels=info.channels,
             white_level=info.white_level,
             output=TASKS[info.task].output,
+            keypoint_names=info.keypoint_names,
         )
         write_json(card, output_dir / "model.json")
     reason = "" if evaluation.passed else " ".join(["Not exported.", *evaluation.reasons])

@@ -6,7 +6,7 @@ size, `scores` [N] and `classes` [N] as `model.json` describes them.
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,17 @@ from PIL import Image
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.datasets.drawings import draw_boxes, rgb_image
 
-__all__ = ["box_columns", "box_files", "describe_boxes"]
+__all__ = [
+    "box_columns",
+    "box_files",
+    "boxes_drawn",
+    "describe_boxes",
+    "describe_objects",
+    "input_pixel",
+    "is_shown",
+    "list_objects",
+    "picture_file",
+]
 
 # Objects below are not named: most detections are guesses that no one would draw.
 _LEAST_SCORE = 0.3
@@ -37,17 +47,46 @@ def describe_boxes(
         found: `boxes`, `scores` and `classes` of an image.
         size: (height, width) of the image, in whose pixels the boxes are.
     """
-    shown = found["scores"] >= _LEAST_SCORE
-    classes, scores = found["classes"][shown].astype(int), found["scores"][shown]
-    scale = np.array([size[1], size[0]]) / [card.image_size[1], card.image_size[0]]
-    boxes = np.round(found["boxes"][shown] * np.tile(scale, 2), 1)
-    objects = [
+    return describe_objects(list_objects(card, found, size))
+
+
+def list_objects(
+    card: ModelCard, found: Mapping[str, np.ndarray], size: tuple[int, int]
+) -> list[dict[str, Any]]:
+    """Returns class, score and box of what is sure enough to be named.
+
+    Args:
+        card: As of `describe_boxes`.
+        found: The same.
+        size: The same.
+    """
+    shown = is_shown(found)
+    boxes = np.round(found["boxes"][shown] * np.tile(input_pixel(card, size), 2), 1)
+    return [
         {"class": card.classes[label], "score": round(float(score), 4), "box": box}
-        for label, score, box in zip(classes, scores, boxes.tolist(), strict=True)
+        for label, score, box in zip(
+            found["classes"][shown].astype(int), found["scores"][shown], boxes.tolist(), strict=True
+        )
     ]
+
+
+def is_shown(found: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns which objects of an image are named, bool [N]."""
+    shown: np.ndarray = found["scores"] >= _LEAST_SCORE
+    return shown
+
+
+def input_pixel(card: ModelCard, size: tuple[int, int]) -> np.ndarray:
+    """Returns (width, height) of a pixel of the model's input in those of the image."""
+    return np.array([size[1], size[0]]) / [card.image_size[1], card.image_size[0]]
+
+
+def describe_objects(objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the columns of `box_columns` from what `list_objects` returns."""
+    scores = [each["score"] for each in objects]
     return {
-        "predicted": "|".join(card.classes[label] for label in np.unique(classes)),
-        "confidence": round(float(scores.max()), 6) if len(scores) else "",
+        "predicted": "|".join(sorted({each["class"] for each in objects})),
+        "confidence": max(scores, default=""),
         "objects": json.dumps(objects, ensure_ascii=False),
     }
 
@@ -63,10 +102,22 @@ def box_files(
         size: (height, width) of the image, which is that of the picture.
         found: As of `describe_boxes`.
     """
-    shown = found["scores"] >= _LEAST_SCORE
-    scale = np.array([size[1], size[0]] * 2) / np.array([pixels.shape[1], pixels.shape[0]] * 2)
+    return picture_file(boxes_drawn(card, pixels, size, found))
+
+
+def boxes_drawn(
+    card: ModelCard, pixels: np.ndarray, size: tuple[int, int], found: Mapping[str, np.ndarray]
+) -> Image.Image:
+    """Returns the image with the boxes of its objects; the arguments are those of `box_files`."""
+    shown = is_shown(found)
     large = rgb_image(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
-    draw_boxes(large, found["boxes"][shown] * scale, found["classes"][shown].astype(int))
+    boxes = found["boxes"][shown] * np.tile(input_pixel(card, size), 2)
+    draw_boxes(large, boxes, found["classes"][shown].astype(int))
+    return large
+
+
+def picture_file(image: Image.Image) -> dict[str, bytes]:
+    """Returns folder and suffix -> content of a picture."""
     file = io.BytesIO()
-    large.save(file, "JPEG", quality=_QUALITY)
+    image.save(file, "JPEG", quality=_QUALITY)
     return {"pictures/*.jpg": file.getvalue()}

@@ -24,6 +24,7 @@ from kfp_vision.components.shared.datasets.loader import fit_image
 from kfp_vision.components.shared.runtime.storage import Folder, StorageError, open_folder
 from kfp_vision.components.shared.tasks import TASKS
 from kfp_vision.pipelines.serving.box_answers import box_columns, box_files, describe_boxes
+from kfp_vision.pipelines.serving.keypoint_answers import describe_keypoints, keypoint_files
 from kfp_vision.pipelines.serving.mask_answers import describe_mask, mask_columns, mask_files
 from kfp_vision.pipelines.serving.published_model import (
     Infer,
@@ -99,9 +100,9 @@ class Model:
 
         Returns:
             The columns `path`, `predicted`, `confidence`, `p_CLASS` for each class (of masks
-            `share_CLASS`, the share of its pixels; of boxes `objects`, JSON with class, score and
-            box of each) and `error`; of an image that cannot be read all but `path` and `error` are
-            null.
+            `share_CLASS`, the share of its pixels; of objects `objects`, JSON with class, score,
+            box and keypoints of each) and `error`; of an image that cannot be read all but `path`
+            and `error` are null.
 
         Raises:
             ValueError: There is no image.
@@ -127,8 +128,8 @@ class Model:
         """
         if with_files and _answers(self.card).make_files is None:
             raise ValueError(
-                "Files are written for masks and boxes alone; a class of the whole image is in the "
-                "table. "
+                "Files are written for masks and objects alone; a class of the whole image is in "
+                "the table. "
                 f"Received: a {self.card.task} model. Leave `--output` out."
             )
         files = itertools.chain.from_iterable(map(_files, images))
@@ -255,6 +256,7 @@ _ANSWERS = {
         mask_columns, lambda card, output, _: describe_mask(card, output), mask_files
     ),
     "detection": _Answers(box_columns, describe_boxes, box_files),
+    "keypoints": _Answers(box_columns, describe_keypoints, keypoint_files),
 }
 
 

@@ -8,12 +8,10 @@ import io
 import json
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
+from constant_model import write_constant_model
 from PIL import Image
 
-from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.pipelines.serving.predict import Model, write_table
 
@@ -26,28 +24,8 @@ _CONSTANTS = {
 
 @pytest.fixture
 def output(tmp_path):
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 4, 8, 1])
-    results, nodes, initial = [], [], []
-    for name, value in _CONSTANTS.items():
-        shape = ["batch", *value.shape[1:]]
-        results.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-        axes = onnx.numpy_helper.from_array(np.array([1, 2, 3][value.ndim - 1 :]), f"{name}_axes")
-        initial += [onnx.numpy_helper.from_array(value, f"{name}_value"), axes]
-        # Nothing of the image but the number of images.
-        nodes += [
-            helper.make_node("ReduceMax", ["pixels", "all_axes"], [f"{name}_max"], keepdims=1),
-            helper.make_node("Mul", [f"{name}_max", "zero"], [f"{name}_four"]),
-            helper.make_node("Squeeze", [f"{name}_four", f"{name}_axes"], [f"{name}_zero"]),
-            helper.make_node("Add", [f"{name}_zero", f"{name}_value"], [name]),
-        ]
-    initial.append(onnx.numpy_helper.from_array(np.array([1, 2, 3]), "all_axes"))
-    initial.append(onnx.numpy_helper.from_array(np.array(0.0, np.float32), "zero"))
-    graph = helper.make_graph(nodes, "constant", [pixels], results, initial)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    (tmp_path / "out/model").mkdir(parents=True)
-    onnx.save(model, tmp_path / "out/model/model.onnx")
     card = ModelCard("detection", ["cell", "dot"], [4, 8], 1)
-    write_json(card, tmp_path / "out/model/model.json")
+    write_constant_model(tmp_path / "out/model", _CONSTANTS, card)
     return tmp_path / "out"
 
 

@@ -36,6 +36,8 @@ class Evaluation:
             baselines hold together. `ece` has no difference.
         per_class: One row per class: `{"class", "count", "precision", "recall", "f1", "auroc",
             "average_precision"}`.
+        per_keypoint: One row per keypoint: `{"keypoint", "count", "pck", "median_distance"}`, the
+            distance as a share of the diagonal of the image; empty for other tasks.
         confusion: `[true][predicted]` counts on the test split; empty for multi-label.
         curves: `roc` (x false positive rate, y true positive rate) and `precision_recall` (x
             recall, y precision) -> class -> `{"x", "y", "threshold"}`, at most 200 points and the
@@ -82,6 +84,7 @@ class Evaluation:
     champion: ChampionComparison | None = None
     counted: str = "images"
     pictures: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    per_keypoint: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ class ModelCard:
         image_size: `[height, width]` in pixels.
         channels: 1 or 3.
         white_level: The value of 16-bit pixels that becomes 255.
+        keypoint_names: Of the keypoints of every object, in order; empty for other tasks.
         input, output: What goes in and comes out, for people.
     """
 
@@ -27,3 +28,4 @@ class ModelCard:
     white_level: int = FULL_WHITE
     input: str = "float32 pixels 0..255, [batch, height, width, channels]"
     output: str = "calibrated probabilities, [batch, classes]"
+    keypoint_names: list[str] = dataclasses.field(default_factory=list)

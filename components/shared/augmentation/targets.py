@@ -16,6 +16,7 @@ from kfp_vision.components.shared.augmentation.transforms import parameters
 
 __all__ = [
     "cut_boxes",
+    "cut_keypoints",
     "cut_masks",
     "mix_labels",
     "moves",
@@ -88,15 +89,17 @@ def warp_masks(masks: tf.Tensor, matrix: tf.Tensor, ignored: int) -> tf.Tensor:
 
 def warp_keypoints(
     keypoints: tf.Tensor,
+    labelled: tf.Tensor,
     matrix: tf.Tensor,
     height: int,
     width: int,
     swaps: Sequence[int] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the moved keypoints and which of them are in the image.
+    """Returns the moved keypoints and which of them are labelled and in the image.
 
     Args:
         keypoints: Those of the source.
+        labelled: Which of them are known, bool [B, N].
         matrix: What its pixels were moved by.
         height: Image height, pixels.
         width: Image width, pixels.
@@ -106,11 +109,11 @@ def warp_keypoints(
     moved = _move(keypoints, matrix)
     if swaps is not None:
         # A matrix that mirrors has a negative determinant, turned or not.
-        turned = matrix[:, 0, 0] * matrix[:, 1, 1] - matrix[:, 0, 1] * matrix[:, 1, 0]
-        swapped = tf.gather(moved, list(swaps), axis=1)
-        moved = tf.where((turned < 0.0)[:, None, None], swapped, moved)
+        turned = matrix[:, 0, 0] * matrix[:, 1, 1] - matrix[:, 0, 1] * matrix[:, 1, 0] < 0.0
+        moved = tf.where(turned[:, None, None], tf.gather(moved, list(swaps), axis=1), moved)
+        labelled = tf.where(turned[:, None], tf.gather(labelled, list(swaps), axis=1), labelled)
     size = tf.constant([width, height], tf.float32)
-    return moved, tf.reduce_all((moved >= 0.0) & (moved < size), -1)
+    return moved, labelled & tf.reduce_all((moved >= 0.0) & (moved < size), -1)
 
 
 def cut_masks(masks: tf.Tensor, partners: tf.Tensor, cut: tf.Tensor) -> tf.Tensor:
@@ -151,3 +154,25 @@ def cut_boxes(
     shares = _areas(pasted) / tf.gather(areas, partners)
     shown = tf.gather(visible, partners) & (shares >= least_visible) & (shares > 0.0)
     return tf.concat([boxes, pasted], 1), tf.concat([own, shown], 1)
+
+
+def cut_keypoints(
+    keypoints: tf.Tensor, labelled: tf.Tensor, partners: tf.Tensor, cut: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the keypoints [B, 2 N, 2] after CutMix, own before the partner's, and which are left.
+
+    Args:
+        keypoints: Before mixing.
+        labelled: Those that are known and in the image, bool [B, N].
+        partners: As of `cut_boxes`.
+        cut: The same.
+    """
+    window = tf.cast(cut, tf.float32)[:, None]
+
+    def in_cut(given: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_all((given >= window[..., :2]) & (given < window[..., 2:]), -1)
+
+    theirs = tf.gather(keypoints, partners)
+    shown = tf.gather(labelled, partners) & in_cut(theirs)
+    both = tf.concat([keypoints, theirs], 1)
+    return both, tf.concat([labelled & ~in_cut(keypoints), shown], 1)

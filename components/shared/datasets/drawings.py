@@ -11,7 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-__all__ = ["class_colour", "draw_boxes", "draw_masks", "picture", "rgb_image", "side_by_side"]
+__all__ = [
+    "class_colour",
+    "draw_boxes",
+    "draw_masks",
+    "draw_points",
+    "picture",
+    "rgb_image",
+    "side_by_side",
+]
 
 # Hues that follow one another at the golden ratio are as far apart as can be, for any number.
 _GOLDEN = 0.618034
@@ -41,6 +49,23 @@ def draw_boxes(image: Image.Image, boxes: np.ndarray, labels: np.ndarray) -> Non
     width = max(1, round(min(image.size) / 200))
     for box, label in zip(np.clip(boxes, 0, limits).tolist(), labels.tolist(), strict=True):
         canvas.rectangle(box, outline=class_colour(label), width=width)
+
+
+def draw_points(image: Image.Image, points: np.ndarray) -> None:
+    """Draws keypoints into an RGB image, each in the colour of its position.
+
+    Args:
+        image: Is changed.
+        points: [M, K, 3] as (x, y, mark), pixels; the mark is 0 for none, 1 for a circle, 2 for a
+            full one: that of a visibility.
+    """
+    canvas, radius = ImageDraw.Draw(image), max(2, round(min(image.size) / 80))
+    for each in points.tolist():
+        for place, (x, y, mark) in enumerate(each):
+            colour = class_colour(place + 1)
+            circle = [x - radius, y - radius, x + radius, y + radius]
+            if mark:
+                canvas.ellipse(circle, fill=colour if mark > 1 else None, outline=colour)
 
 
 def draw_masks(pixels: np.ndarray, mask: np.ndarray, opacity: float) -> np.ndarray:

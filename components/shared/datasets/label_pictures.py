@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 from pycocotools import mask as coco_mask
 
 from kfp_vision.components.shared.datasets.drawings import (
     class_colour,
     draw_boxes,
     draw_masks,
+    draw_points,
     rgb_image,
 )
 from kfp_vision.components.shared.datasets.thumbnails import encode_picture
@@ -26,7 +27,6 @@ __all__ = ["DRAWERS", "draw_labels", "labelled_thumbnail"]
 _SIDE = 160
 # Of the colour of its class, what a mask lacks within.
 _MASK_FADE = 0.65
-_POINT_RADIUS = 2
 
 
 def _draw_mask(image: Image.Image, row: Mapping[str, Any], scale: tuple[float, float]) -> None:
@@ -58,14 +58,8 @@ def _draw_keypoints(image: Image.Image, row: Mapping[str, Any], scale: tuple[flo
     """Draws labelled points, each in the colour of its position; hidden ones as circles."""
     if not row["box_classes"]:
         return
-    canvas = ImageDraw.Draw(image)
     points = np.asarray(row["keypoints"], np.float32).reshape(len(row["box_classes"]), -1, 3)
-    for each in points:
-        for place, (x, y, visibility) in enumerate(each.tolist()):
-            x, y, colour = x * scale[0], y * scale[1], class_colour(place + 1)
-            circle = [x - _POINT_RADIUS, y - _POINT_RADIUS, x + _POINT_RADIUS, y + _POINT_RADIUS]
-            if visibility:
-                canvas.ellipse(circle, fill=colour if visibility > 1 else None, outline=colour)
+    draw_points(image, points * np.array([*scale, 1.0]))
 
 
 # Column -> what draws it into an RGB image, given the row and the scale of (x, y).

@@ -21,9 +21,14 @@ __all__ = [
     "PRIOR_REACH",
     "boxes_around",
     "branch",
+    "centre_branches",
     "centre_detector",
+    "detect",
     "find_peaks",
+    "middles",
+    "peak_scores",
     "pyramid",
+    "read_cells",
 ]
 
 # Pixels a side of a cell of the grid.
@@ -50,7 +55,11 @@ def centre_detector(features: Sequence[Any], num_classes: int, dropout: float) -
         num_classes: C.
         dropout: Rate before the last convolutions.
     """
-    x = pyramid(features)
+    return centre_branches(pyramid(features), num_classes, dropout)
+
+
+def centre_branches(x: Any, num_classes: int, dropout: float) -> dict[str, Any]:
+    """Returns what `centre_detector` does, from the map of `pyramid`."""
     return {
         name: branch(x, name, width, prior, dropout)
         for name, width, prior in (("heat", num_classes, PRIOR_LOGIT), ("reach", 4, PRIOR_REACH))
@@ -135,23 +144,43 @@ def find_peaks(heat: Any, reach: Any) -> dict[str, Any]:
         heat: As the head returns it.
         reach: The same.
     """
+    return detect(heat, reach)[0]
+
+
+def detect(heat: Any, reach: Any) -> tuple[dict[str, Any], Any]:
+    """Returns what `find_peaks` does, and the cells of the centres, int32 [B, N]."""
     ops = keras.ops
     _, height, width, num_classes = heat.shape
-    p = ops.sigmoid(heat)
-    highest = ops.max_pool(p, 3, strides=1, padding="same")
-    peaks = ops.where(p >= highest, p, ops.zeros_like(p))
+    peaks = ops.reshape(peak_scores(heat), (-1, height * width * num_classes))
     number = min(MAX_DETECTIONS, height * width * num_classes)
-    scores, places = ops.top_k(ops.reshape(peaks, (-1, height * width * num_classes)), number)
+    scores, places = ops.top_k(peaks, number)
     cells = places // num_classes
-    near = ops.take_along_axis(
-        ops.reshape(reach, (-1, height * width, 4)), ops.expand_dims(cells, -1), axis=1
-    )
-    middle = ops.stack([cells % width, cells // width] * 2, axis=-1)
-    middle = (ops.cast(middle, "float32") + 0.5) * CELL
+    middle = ops.tile(middles(cells, width), (1, 1, 2))
     # Within the image, but for cells that its border cuts.
     limits = np.array([width, height, width, height], np.float32) * CELL
-    boxes = ops.minimum(ops.maximum(boxes_around(middle, near), 0.0), limits)
-    return {"boxes": boxes, "scores": scores, "classes": places % num_classes}
+    boxes = boxes_around(middle, read_cells(reach, cells))
+    boxes = ops.minimum(ops.maximum(boxes, 0.0), limits)
+    return {"boxes": boxes, "scores": scores, "classes": places % num_classes}, cells
+
+
+def peak_scores(heat: Any) -> Any:
+    """Returns the probability [B, h, w, C] of cells that no neighbour exceeds, 0 elsewhere."""
+    p = keras.ops.sigmoid(heat)
+    highest = keras.ops.max_pool(p, 3, strides=1, padding="same")
+    return keras.ops.where(p >= highest, p, keras.ops.zeros_like(p))
+
+
+def read_cells(values: Any, cells: Any) -> Any:
+    """Returns the values [B, N, F] of cells int32 [B, N] of a map [B, h, w, F]."""
+    _, height, width, depth = values.shape
+    flat = keras.ops.reshape(values, (-1, height * width, depth))
+    return keras.ops.take_along_axis(flat, keras.ops.expand_dims(cells, -1), axis=1)
+
+
+def middles(cells: Any, width: int) -> Any:
+    """Returns the middles (x, y) [..., 2] in pixels of cells int32 [...] of a grid of a width."""
+    places = keras.ops.stack([cells % width, cells // width], axis=-1)
+    return (keras.ops.cast(places, "float32") + 0.5) * CELL
 
 
 def boxes_around(middle: Any, reach: Any) -> Any:

@@ -15,7 +15,7 @@ from kfp_vision.components.shared.heads.centre_detector import CELL, boxes_aroun
 from kfp_vision.components.shared.losses.box_iou import generalised_iou_loss
 from kfp_vision.components.shared.losses.centre_focal import centre_focal_loss
 
-__all__ = ["CentreTargets", "centre_targets", "detection_loss"]
+__all__ = ["CentreTargets", "centre_targets", "detection_loss", "inside_boxes"]
 
 # Standard deviation of a Gaussian around a centre, as a share of the side of the box, and at least
 # so many cells.
@@ -89,26 +89,33 @@ def centre_targets(
         found = tf.gather(values, flat, batch_dims=1)
         return tf.reshape(found, [batch, height, width, *values.shape[2:]])
 
-    outside = 1.0 - _inside(boxes, (classes >= 0) & crowd, height, width)
+    outside = 1.0 - inside_boxes(boxes, ((classes >= 0) & crowd)[..., None], height, width)
     return CentreTargets(
         tf.transpose(heat, [0, 2, 3, 1]),
-        (outside * tf.where(nearness >= 1.0, of_nearest(share), 1.0))[..., None],
+        outside * tf.where(nearness >= 1.0, of_nearest(share), 1.0)[..., None],
         of_nearest(boxes),
         tf.where(nearness >= _NEAR, nearness * of_nearest(share / mass), 0.0),
         tf.maximum(tf.reduce_sum(share, 1), 1.0),
     )
 
 
-def _inside(boxes: tf.Tensor, chosen: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Returns which cells have their middle in a chosen box, 0 or 1, float32 [B, h, w]."""
+def inside_boxes(boxes: tf.Tensor, chosen: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Returns which cells have their middle in a chosen box, 0 or 1, float32 [B, h, w, F].
+
+    Args:
+        boxes: [B, M, 4].
+        chosen: Boxes of each of F maps, bool [B, M, F].
+        height: h.
+        width: w.
+    """
 
     def along(axis: int, length: int) -> tf.Tensor:
         middle = (tf.range(length, dtype=tf.float32) + 0.5) * CELL
         low, high = boxes[..., axis, None], boxes[..., axis + 2, None]
-        return tf.cast((middle >= low) & (middle < high) & chosen[..., None], tf.float32)
+        return tf.cast((middle >= low) & (middle < high), tf.float32)
 
-    covered = tf.einsum("bmh,bmw->bhw", along(1, height), along(0, width))
-    return tf.minimum(covered, 1.0)
+    columns = along(0, width)[..., None] * tf.cast(chosen, tf.float32)[:, :, None]
+    return tf.minimum(tf.einsum("bmh,bmwf->bhwf", along(1, height), columns), 1.0)
 
 
 def detection_loss(targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> tf.Tensor:

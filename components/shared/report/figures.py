@@ -44,7 +44,9 @@ _WORDS = {
     "map": "mAP",
     "map50": "mAP50",
     "map75": "mAP75",
+    "oks": "OKS",
     "onnx": "ONNX",
+    "pck": "PCK",
     "std": "standard deviation",
     "uri": "URI",
 }

@@ -65,7 +65,9 @@ _BINARY = TaskFacts(
     one_class=True,
     has_positive_class=True,
 )
-TaskName = Literal["binary", "multiclass", "multilabel", "detection", "semantic_segmentation"]
+TaskName = Literal[
+    "binary", "multiclass", "multilabel", "detection", "semantic_segmentation", "keypoints"
+]
 TASKS: dict[str, TaskFacts] = {
     "binary": _BINARY,
     "multiclass": dataclasses.replace(
@@ -99,6 +101,17 @@ TASKS: dict[str, TaskFacts] = {
         columns=("mask",),
         output="mask_probabilities: calibrated probabilities of every pixel of the input, [batch, "
         "height, width, classes]",
+    ),
+    "keypoints": TaskFacts(
+        f"{__name__}.keypoints:Keypoints",
+        ("pck", "oks_map", "oks_map50", "oks_map75"),
+        "Every labelled keypoint counts the same.",
+        unweighted_reason="the shares of keypoints and the ranking of objects know no weights.",
+        is_spatial=True,
+        columns=("boxes", "box_classes", "crowd", "keypoints"),
+        output="boxes: (left, top, right, bottom) in pixels of the input, [batch, 100, 4]; scores, "
+        "highest first, and classes, as numbers: [batch, 100]; keypoints: (x, y, score) in pixels "
+        "of the input, [batch, 100, keypoints, 3]",
     ),
 }
 

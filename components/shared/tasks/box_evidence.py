@@ -22,16 +22,19 @@ from kfp_vision.components.shared.tasks.breakdown import MAX_CURVES, thin_curve
 from kfp_vision.components.shared.tasks.protocol import Records
 from kfp_vision.components.shared.tasks.records import join_records
 
-__all__ = ["BoxEvidence"]
+__all__ = ["LEAST_DRAWN", "LEAST_SCORE", "BoxEvidence", "or_none"]
 
 # Detections below are not named in the table, and not drawn.
-_LEAST_SCORE, _LEAST_DRAWN = 0.05, 0.3
+LEAST_SCORE, LEAST_DRAWN = 0.05, 0.3
 _MOST_SHOWN = 6
 _ALL = list(AREAS).index("all")
 
 
 class BoxEvidence:
     """Takes the test images batch by batch and keeps their records and what was found."""
+
+    # Of an image.
+    measure = "f1"
 
     def __init__(self, classes: Sequence[str], test: LabelledImages, num_shown: int) -> None:
         """Knows nothing yet.
@@ -57,11 +60,11 @@ class BoxEvidence:
         boxes = found["boxes"] * pixels[:, None, [1, 0, 1, 0]]
         truth = np.asarray(targets["boxes"]), np.asarray(targets["box_classes"])
         for place, scores in enumerate(found["scores"]):
-            there, sure = truth[1][place] >= 0, scores >= _LEAST_DRAWN
+            there, sure = truth[1][place] >= 0, scores >= LEAST_DRAWN
             labels = found["classes"][place][sure].astype(int)
             kept = truth[0][place][there], truth[1][place][there], found["boxes"][place][sure]
             self._drawn.append((*kept, labels))
-            shown = scores >= _LEAST_SCORE
+            shown = scores >= LEAST_SCORE
             names = [self._classes[int(each)] for each in found["classes"][place][shown]]
             self._found["boxes"].append(np.round(boxes[place][shown], 1).ravel().tolist())
             self._found["classes"].append(names)
@@ -81,11 +84,11 @@ class BoxEvidence:
             {
                 "class": name,
                 "count": int((wanted & (records["true_class"] == label)).sum()),
-                "average_precision": _or_none(precisions[label, _ALL].mean()),
-                "ap50": _or_none(precisions[label, _ALL, 0]),
-                "ap75": _or_none(precisions[label, _ALL, 5]),
+                "average_precision": or_none(precisions[label, _ALL].mean()),
+                "ap50": or_none(precisions[label, _ALL, 0]),
+                "ap75": or_none(precisions[label, _ALL, 5]),
                 **{
-                    f"ap_{size}": _or_none(precisions[label, place].mean())
+                    f"ap_{size}": or_none(precisions[label, place].mean())
                     for place, size in enumerate(AREAS)
                     if place != _ALL
                 },
@@ -121,8 +124,7 @@ class BoxEvidence:
 
     def _pictures(self, records: Records) -> list[dict[str, Any]]:
         """Returns the worst images, then the best: truth and prediction side by side."""
-        scores = _image_scores(records)
-        order = np.argsort(scores, kind="stable")
+        scores, order = self._image_order(records)
         order = order[np.isfinite(scores[order])]
         worst, best = order[: self._num_shown], order[::-1][: self._num_shown]
         pictures = []
@@ -133,12 +135,25 @@ class BoxEvidence:
                     {
                         "kind": kind,
                         "path": self._test.source.paths[row],
-                        "measure": "f1",
+                        "measure": self.measure,
                         "score": float(scores[row]),
                         "picture": picture(side_by_side([np.asarray(each) for each in images])),
                     }
                 )
         return pictures
+
+    def _image_order(self, records: Records) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a score of every image, and the images from the worst to the best, [N].
+
+        It is F1 at an overlap of 0.5 of what would be drawn, 2 hits / (detections + objects); NaN
+        without any.
+        """
+        outcome = records["outcome"][..., _ALL, 0]
+        shown = (records["class"] >= 0) & (records["score"] >= LEAST_DRAWN) & (outcome >= 0)
+        hits = (shown & (outcome == 1)).sum(axis=1)
+        total = shown.sum(axis=1) + records["wanted"][..., _ALL].sum(axis=1)
+        scores = np.where(total > 0, 2 * hits / np.maximum(total, 1), np.nan)
+        return scores, np.argsort(scores, kind="stable")
 
     def _draw(self, row: int, pixels: np.ndarray) -> tuple[Image.Image, Image.Image]:
         """Returns an image with what is there, and with what was found."""
@@ -149,18 +164,6 @@ class BoxEvidence:
         return truth, said
 
 
-def _image_scores(records: Records) -> np.ndarray:
-    """Returns F1 at an overlap of 0.5 of what would be drawn in each image, NaN without any, [N].
-
-    It is 2 hits / (detections + objects).
-    """
-    outcome = records["outcome"][..., _ALL, 0]
-    shown = (records["class"] >= 0) & (records["score"] >= _LEAST_DRAWN) & (outcome >= 0)
-    hits = (shown & (outcome == 1)).sum(axis=1)
-    total = shown.sum(axis=1) + records["wanted"][..., _ALL].sum(axis=1)
-    scores: np.ndarray = np.where(total > 0, 2 * hits / np.maximum(total, 1), np.nan)
-    return scores
-
-
-def _or_none(value: float) -> float | None:
+def or_none(value: float) -> float | None:
+    """Returns a figure as JSON has it."""
     return round(float(value), 5) if np.isfinite(value) else None

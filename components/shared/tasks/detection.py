@@ -3,7 +3,7 @@
 Shapes: M objects of an image at most, D detections; boxes [B, M, 4] in pixels of the model's input.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,10 @@ from kfp_vision.components.shared.tasks.box_evidence import BoxEvidence
 from kfp_vision.components.shared.tasks.objects import NO_CLASS, read_objects
 from kfp_vision.components.shared.tasks.protocol import ReadTargets, Records, Targets
 
-__all__ = ["Detection", "zero_rule_boxes"]
+__all__ = ["LOGITS", "Detection", "constant_loss", "zero_rule_boxes"]
 
 # Logits of heat maps that are the same everywhere, among which the best is looked for.
-_LOGITS = PRIOR_LOGIT + np.arange(-5.0, 2.5, 0.25)
+LOGITS = PRIOR_LOGIT + np.arange(-5.0, 2.5, 0.25)
 
 
 class Detection:
@@ -130,7 +130,7 @@ class Detection:
     def initial_loss(self, targets: Targets, num_classes: int) -> float:
         """Returns the loss of the head before it has learned anything."""
         logits, reach = np.full(num_classes, PRIOR_LOGIT), np.full(4, PRIOR_REACH)
-        return _constant_loss(targets, logits, reach)
+        return constant_loss(detection_loss, targets, heat=logits, reach=reach)
 
     def frequency_loss(self, targets: Targets, class_weights: np.ndarray | None) -> float:
         """Returns the lowest loss of one logit everywhere, with boxes of one size."""
@@ -142,8 +142,8 @@ class Detection:
         usual = np.log(np.maximum(np.tile(half, 2), 0.1))
         num_classes = int(classes.max()) + 1
         return min(
-            _constant_loss(targets, np.full(num_classes, logit), reach)
-            for logit in _LOGITS
+            constant_loss(detection_loss, targets, heat=np.full(num_classes, logit), reach=reach)
+            for logit in LOGITS
             for reach in (usual, np.full(4, PRIOR_REACH))
         )
 
@@ -260,13 +260,21 @@ def zero_rule_boxes(train: pa.Table, size: tuple[int, int], num_classes: int) ->
     return {"boxes": boxes, "scores": scores, "classes": np.arange(num_classes)}
 
 
-def _constant_loss(targets: Targets, logits: np.ndarray, reach: np.ndarray) -> float:
-    """Returns the mean loss of outputs that are the same in every cell: logits [C], reach [4]."""
+def constant_loss(
+    loss: Callable[[Targets, Any], Any], targets: Targets, **values: np.ndarray
+) -> float:
+    """Returns the mean loss of outputs that are the same in every cell.
+
+    Args:
+        loss: Of targets and outputs, [B].
+        targets: Of a batch.
+        values: Name of an output -> what it says, [F].
+    """
     held = {name: np.asarray(value) for name, value in targets.items()}
     height, width = np.ceil(held["input_size"][0] / CELL).astype(int)
     shape = (len(held["boxes"]), height, width)
     outputs = {
         name: tf.broadcast_to(tf.constant(value, tf.float32), (*shape, len(value)))
-        for name, value in (("heat", logits), ("reach", reach))
+        for name, value in values.items()
     }
-    return float(tf.reduce_mean(detection_loss(held, outputs)))
+    return float(tf.reduce_mean(loss(held, outputs)))

@@ -23,6 +23,7 @@ __all__ = [
     "SEGMENTS",
     "Objects",
     "pad",
+    "read_keypoints",
     "read_objects",
 ]
 
@@ -107,6 +108,29 @@ def read_objects(table: pa.Table) -> Objects:
         )
     sizes = np.stack([table[side].to_numpy() for side in ("height", "width")], -1)
     return Objects(starts, boxes.reshape(-1, 4), classes, crowd, sizes.astype(np.int64))
+
+
+def read_keypoints(table: pa.Table, objects: Objects, number: int) -> np.ndarray:
+    """Returns the keypoints of all objects of a split, float32 [O, K, 3].
+
+    Args:
+        table: Rows of the split.
+        objects: Of the same rows.
+        number: K.
+
+    Raises:
+        ValueError: An image has another number of them.
+    """
+    values, starts = list_arrays(table[KEYPOINTS.name])
+    wrong = np.flatnonzero(starts != 3 * number * objects.starts)
+    if len(wrong):
+        row = int(wrong[0]) - 1
+        counts = [int(np.diff(each[row : row + 2])[0]) for each in (starts, objects.starts)]
+        raise ValueError(
+            f"`keypoints` of an image must have {3 * number} numbers for each of its objects. "
+            f"Received: {counts[0]} of {counts[1]} objects in row {row}"
+        )
+    return values.reshape(-1, number, 3)
 
 
 def pad(

@@ -13,6 +13,7 @@ from kfp_vision.components.shared.augmentation.mixing import (
 )
 from kfp_vision.components.shared.augmentation.targets import (
     cut_boxes,
+    cut_keypoints,
     cut_masks,
     warp_boxes,
     warp_keypoints,
@@ -70,7 +71,8 @@ def test_a_keypoint_stays_on_its_pixel(magnitudes):
     image = np.zeros((1, HEIGHT, WIDTH, 1), np.float32)
     image[0, 20:23, 33:36] = 255.0
     matrix = matrix_of(magnitudes)
-    (moved,), visible = warp_keypoints(tf.constant([[[34.5, 21.5]]]), matrix, HEIGHT, WIDTH)
+    point, labelled = tf.constant([[[34.5, 21.5]]]), tf.constant([[True]])
+    (moved,), visible = warp_keypoints(point, labelled, matrix, HEIGHT, WIDTH)
     warped = warp(tf.constant(image), matrix).numpy()[0, ..., 0]
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     centre = np.array([(x * warped).sum(), (y * warped).sum()]) / warped.sum()
@@ -87,15 +89,30 @@ def test_masks_are_ignored_where_the_image_ends():
 
 def test_mirroring_swaps_left_and_right_keypoints_and_turning_does_not():
     points = tf.constant([[[10.0, 5.0], [30.0, 5.0], [20.0, 9.0]]])
-    swaps = [1, 0, 2]
-    mirrored, _ = warp_keypoints(points, matrix_of({"horizontal_flip": 1.0}), HEIGHT, WIDTH, swaps)
+    swaps, labelled = [1, 0, 2], tf.constant([[True, False, True]])
+
+    def warped(names, swaps):
+        matrix = matrix_of(dict.fromkeys(names, 1.0))
+        return warp_keypoints(points, labelled, matrix, HEIGHT, WIDTH, swaps)
+
+    mirrored, known = warped(["horizontal_flip"], swaps)
     np.testing.assert_allclose(
         mirrored[0], [[WIDTH - 30, 5], [WIDTH - 10, 5], [WIDTH - 20, 9]], atol=1e-4
     )
-    both = {"horizontal_flip": 1.0, "vertical_flip": 1.0}
-    turned, _ = warp_keypoints(points, matrix_of(both), HEIGHT, WIDTH, swaps)
-    plain, _ = warp_keypoints(points, matrix_of(both), HEIGHT, WIDTH)
-    np.testing.assert_array_equal(turned, plain)
+    # What is known of them is swapped, too.
+    assert known.numpy().tolist() == [[False, True, True]]
+    both = ["horizontal_flip", "vertical_flip"]
+    for turned, plain in zip(warped(both, swaps), warped(both, None), strict=True):
+        np.testing.assert_array_equal(turned, plain)
+
+
+def test_a_cut_takes_keypoints_and_brings_those_of_the_partner():
+    points = tf.constant([[[5.0, 5.0], [30.0, 20.0]], [[6.0, 7.0], [40.0, 20.0]]])
+    labelled = tf.constant([[True, True], [True, False]])
+    cut = tf.constant([[0, 0, 10, 10], [0, 0, 0, 0]])
+    both, known = cut_keypoints(points, labelled, tf.constant([1, 0]), cut)
+    np.testing.assert_array_equal(both[0], [[5, 5], [30, 20], [6, 7], [40, 20]])
+    assert known.numpy().tolist() == [[False, True, True, False], [True, False, False, False]]
 
 
 def test_boxes_are_clipped_and_dropped_when_little_is_left():

@@ -1,0 +1,294 @@
+"""Keypoints from columns of objects to metrics, evidence and exported files."""
+
+import types
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageDraw
+
+from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
+from kfp_vision.components.shared.architectures.zoo import build_model
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.augmentation.augment import Augmented
+from kfp_vision.components.shared.augmentation.draw import Drawn, Mix
+from kfp_vision.components.shared.augmentation.geometry import warp
+from kfp_vision.components.shared.augmentation.targets import moves
+from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.heads.centre_detector import CELL
+from kfp_vision.components.shared.losses.keypoints import point_targets
+from kfp_vision.components.shared.tasks import get_task, task_of
+from kfp_vision.components.shared.tasks.keypoint_baselines import usual_poses
+from kfp_vision.components.shared.tasks.keypoint_evidence import KeypointEvidence
+from kfp_vision.components.shared.tasks.objects import BOX_CLASSES, BOXES, CROWD, KEYPOINTS
+from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
+
+_SIZE, _NAMES = (32, 64), ["nose", "left ear", "right ear"]
+_TASK = get_task("keypoints", _NAMES, [[1, 2]])
+
+
+def _table(**columns):
+    """Returns images of 64 x 128 pixels: two objects, one, none, and a crowd."""
+    held = {
+        "boxes": [[8, 8, 24, 40, 64, 0, 128, 32], [0, 0, 64, 64], [], [32, 32, 64, 64]],
+        "box_classes": [[1, 0], [1], [], [0]],
+        "crowd": [[False, False], [False], [], [True]],
+        "keypoints": [
+            [16, 10, 2, 12, 30, 2, 20, 30, 1, 70, 10, 2, 0, 0, 0, 120, 30, 2],
+            [32, 8, 2, 16, 40, 2, 0, 0, 0],
+            [],
+            [40, 40, 2, 44, 50, 2, 50, 60, 2],
+        ],
+        "height": [64] * 4,
+        "width": [128] * 4,
+        **columns,
+    }
+    fields = [BOXES, BOX_CLASSES, CROWD, KEYPOINTS, ("height", pa.int32()), ("width", pa.int32())]
+    return pa.table(held, schema=pa.schema(fields))
+
+
+def _targets():
+    return _TASK.open_targets(_table(), _SIZE, 2)(np.arange(4))
+
+
+def _augmented(magnitudes, weights=1.0, cut=(0, 0, 0, 0)):
+    values = np.tile([magnitudes.get(name, 0.0) for name in PIXEL_TRANSFORMS], (4, 1))
+    shares = tf.fill([4], float(weights))
+    mix = Mix(tf.constant([1, 2, 3, 0]), shares, tf.constant([cut] * 4))
+    drawn = Drawn(
+        tf.constant(values, tf.float32), tf.ones(values.shape), tf.zeros([4, 4], tf.int32)
+    )
+    return Augmented(tf.zeros([4, *_SIZE, 3]), drawn, mix, shares)
+
+
+def _moved(*args, **kwargs):
+    ((_, moved),) = _TASK.augment_targets(_targets(), _augmented(*args, **kwargs))
+    return {name: np.asarray(value) for name, value in moved.items()}
+
+
+def _right(targets):
+    """Returns what a model finds that makes no mistake."""
+    sure = np.full((*targets["keypoints"].shape[:-1], 1), 0.9, np.float32)
+    return {
+        "boxes": targets["boxes"],
+        "scores": np.tile(np.array([0.9, 0.8], np.float32), (len(sure), 1)),
+        "classes": targets["box_classes"],
+        "keypoints": np.concatenate([targets["keypoints"][..., :2], sure], -1),
+    }
+
+
+def test_targets_are_in_pixels_of_the_input():
+    targets = _targets()
+    expected = [[[8, 5, 2], [6, 15, 2], [10, 15, 1]], [[35, 5, 2], [0, 0, 0], [60, 15, 2]]]
+    assert targets["keypoints"][0].tolist() == expected
+    assert not targets["keypoints"][2].any()
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_lists_of_another_length_are_refused_with_the_row(number):
+    task = get_task("keypoints", [*"abcd"][:number], [])
+    with pytest.raises(ValueError, match=rf"{3 * number} numbers .* 18 of 2 objects in row 0"):
+        task.open_targets(_table(), _SIZE, 2)
+
+
+def test_the_task_of_a_dataset_knows_names_and_pairs():
+    about = {"splits": {}, "channels": 3, "median_height": 8, "median_width": 8, "rejected": {}}
+    about |= dict.fromkeys(("fingerprint", "source_uri", "source_format"), "")
+    info = DatasetInfo(
+        task="keypoints",
+        classes=["a"],
+        split_origin={},
+        notes=[],
+        keypoint_names=_NAMES,
+        keypoint_swaps=[[1, 2]],
+        **about,  # type: ignore[arg-type]
+    )
+    model = build_model("separable", task_of(info), (32, 32, 3), 1)
+    assert model.output["points"].shape[-1] == 3
+
+
+def test_a_mirrored_image_has_its_keypoints_where_they_are_drawn():
+    # Left and right ears have colours of their own: in a mirror each takes the name of the other.
+    image, targets = Image.new("RGB", _SIZE[::-1]), _targets()
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    points = targets["keypoints"][0, 0]
+    for colour, (x, y, _) in zip(colours, points, strict=True):
+        ImageDraw.Draw(image).rectangle([x - 1.5, y - 1.5, x + 0.5, y + 0.5], fill=colour)
+    pixels = tf.constant(np.asarray(image, np.float32)[None])
+    matrix = moves(_augmented({"horizontal_flip": 1.0}))[:1]
+    mirrored = warp(pixels, matrix).numpy()[0]
+    moved = _moved({"horizontal_flip": 1.0})["keypoints"][0, 0]
+    for name, channel in ((0, 0), (1, 2), (2, 1)):
+        y, x = np.argwhere(mirrored[..., channel] > 127).mean(axis=0) + 0.5
+        np.testing.assert_allclose(moved[name, :2], [x, y], atol=1.0)
+
+
+def test_visibility_is_mirrored_with_the_keypoint():
+    moved = _moved({"horizontal_flip": 1.0})["keypoints"]
+    # The second object of the first image has no left ear: the mirrored one has no right one.
+    assert moved[0, 1, :, 2].tolist() == [1, 1, 0]
+    np.testing.assert_allclose(moved[0, 1, 1, :2], [4, 15], atol=1e-4)
+    # Boxes follow.
+    np.testing.assert_allclose(
+        _moved({"horizontal_flip": 1.0})["boxes"][0, 1], [0, 0, 32, 16], atol=1e-4
+    )
+
+
+def test_keypoints_that_leave_the_image_are_not_labelled():
+    moved = _moved({"translate_x": 1.0})
+    inside = moved["keypoints"][..., 0] < _SIZE[1]
+    assert (moved["keypoints"][..., 2] <= inside).all()
+    assert moved["keypoints"][0, 1, :, 2].sum() < 2
+
+
+def test_cutmix_takes_what_the_cut_shows():
+    moved = _moved({}, cut=(0, 0, 14, 32))
+    # The whole first object is covered; of the partner the nose is not in the cut.
+    assert moved["keypoints"][0, :2, :, 2].tolist() == [[0, 0, 0], [1, 0, 1]]
+    assert moved["keypoints"][0, 2, :, 2].tolist() == [0, 1, 0]
+
+
+def test_mixup_has_the_keypoints_of_both():
+    moved = _moved({}, weights=0.7)
+    assert moved["keypoints"][0, :, :, 2].sum(axis=1).tolist() == [3, 2, 2, 0]
+    np.testing.assert_allclose(moved["share"][0], [0.7, 0.7, 0.3, 0.3], rtol=1e-6)
+
+
+def test_what_is_right_scores_one():
+    targets = _targets()
+    records = _TASK.record(targets, _right(targets))
+    expected = dict.fromkeys(("pck", "oks_map", "oks_map50", "oks_map75", "oks_map_medium"), 1.0)
+    assert whole_set_metrics(_TASK, records) == pytest.approx(expected)
+    # A crowd is not judged, and a keypoint without a label is not either.
+    assert records["labelled"].sum(axis=(1, 2)).tolist() == [5, 2, 0, 0]
+
+
+def test_pck_is_of_the_diagonal_of_the_stored_image():
+    targets = _targets()
+    found = _right(targets)
+    # 5 % of the diagonal of 64 x 128 pixels are 7.16, which are 3.58 of the input.
+    for step, expected in ((3.5, 1.0), (3.65, 0.0)):
+        moved = found["keypoints"] + np.array([step, 0, 0], np.float32)
+        records = _TASK.record(targets, {**found, "keypoints": moved})
+        assert whole_set_metrics(_TASK, records)["pck"] == expected
+
+
+def test_records_of_splits_with_other_numbers_of_objects_are_joined():
+    targets = _targets()
+    one = {name: value[:, :1] for name, value in targets.items() if value.ndim > 2}
+    one |= {name: targets[name][:, :1] for name in ("box_classes", "crowd")}
+    parts = [_TASK.record(held, _right(targets)) for held in (targets, {**targets, **one})]
+    assert whole_set_metrics(_TASK, join_records(parts))["pck"] == 1.0
+
+
+def test_the_zero_rule_is_the_mean_pose_of_each_class():
+    poses = usual_poses(_table(), _SIZE, 3, 3)["keypoints"]
+    # Of the first class one object, of the second two; the crowd counts nowhere.
+    np.testing.assert_allclose(poses[0, [0, 2]], [[35, 5, 1], [60, 15, 1]])
+    np.testing.assert_allclose(poses[1], [[12, 4.5, 1], [7, 17.5, 1], [10, 15, 0.5]])
+    assert not poses[2].any()
+
+
+def test_evidence_names_every_keypoint():
+    targets = _targets()
+    found = _right(targets)
+    # The nose of the first object is far off.
+    found["keypoints"][0, 0, 0, :2] += 20
+    pixels = np.zeros((4, *_SIZE, 3), np.uint8)
+    source = types.SimpleNamespace(paths=list("abcd"), take=lambda rows: pixels[rows])
+    images = LabelledImages(source, _TASK.open_targets(_table(), _SIZE, 2))  # type: ignore[arg-type]
+    evidence = KeypointEvidence(["cell", "dot"], _NAMES, images, 4)
+    evidence.add(targets, found, _TASK.record(targets, found))
+    fields, table = evidence.fields(), evidence.table()
+    assert [(row["keypoint"], row["count"]) for row in fields["per_keypoint"]] == [
+        ("nose", 3),
+        ("left ear", 2),
+        ("right ear", 2),
+    ]
+    assert [row["pck"] for row in fields["per_keypoint"]] == pytest.approx([2 / 3, 1, 1], abs=1e-4)
+    assert "ap_small" not in fields["per_class"][0]
+    shown = [(each["kind"], each["path"], each["measure"]) for each in fields["pictures"]]
+    assert shown == [
+        ("worst", "a", "pck"),
+        ("worst", "b", "pck"),
+        ("best", "b", "pck"),
+        ("best", "a", "pck"),
+    ]
+    first = table.to_pylist()[0]
+    # In pixels of the image as it is stored.
+    np.testing.assert_allclose(first["keypoints"][3:6], [12, 30, 0.9], rtol=1e-5)
+    assert len(first["keypoints"]) == 2 * 3 * 3
+
+
+def test_losses_without_learning_are_in_order():
+    targets = _targets()
+    assert 0 < _TASK.frequency_loss(targets, None) <= _TASK.initial_loss(targets, 2)
+
+
+def test_a_student_that_says_the_same_loses_nothing():
+    random = np.random.default_rng(0)
+    teacher = {
+        name: tf.constant(random.normal(0, 1, (2, 4, 5, width)), tf.float32)
+        for name, width in (("heat", 2), ("reach", 4), ("points", 3), ("offsets", 12))
+    }
+    np.testing.assert_allclose(_TASK.taught_loss(teacher, teacher, 2.0), [0.0, 0.0], atol=1e-5)
+    for name in teacher:
+        other = {**teacher, name: teacher[name] + 1.0}
+        assert (_TASK.taught_loss(teacher, other, 2.0).numpy() > 0.01).all()
+
+
+def test_a_keypoint_comes_back_to_a_fraction_of_a_pixel():
+    # Outputs as the loss asks for them: cells of 4 pixels say places between them.
+    targets = _targets()
+    random = np.random.default_rng(0)
+    targets["keypoints"][..., :2] += random.uniform(-0.5, 0.5, (4, 2, 3, 2))
+    height, width = _SIZE[0] // CELL, _SIZE[1] // CELL
+    heat, _ = point_targets(targets, height, width)
+    points = np.log(np.clip(heat, 1e-4, 1 - 1e-4) / (1 - np.clip(heat, 1e-4, 1 - 1e-4)))
+    places = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)[..., None, :]
+    at = targets["keypoints"][1, 0, :, :2] / CELL - 0.5
+    centre = np.full((height, width, 2), -9.0)
+    centre[4, 4, 1] = 3.0
+    # The place that the centre points to is two pixels off.
+    offsets = np.stack([at - places + 0.5, at - places], 2)
+    maps = {
+        "heat": centre,
+        "reach": np.full((height, width, 4), np.log(4.0)),
+        "points": points[1],
+        "offsets": offsets.reshape(height, width, -1),
+    }
+    found = _TASK.decode({name: value[None].astype(np.float32) for name, value in maps.items()})
+    labelled = targets["keypoints"][1, 0, :, 2] > 0
+    np.testing.assert_allclose(
+        found["keypoints"][0, 0, labelled, :2],
+        targets["keypoints"][1, 0, labelled, :2],
+        atol=1e-3,
+    )
+
+
+def test_exported_files_return_the_keypoints(tmp_path):
+    model = build_model("separable", _TASK, (36, 44, 3), 2)
+    random = np.random.default_rng(0)
+    for name in model.output:
+        kernel = model.get_layer(name).kernel
+        kernel.assign(random.normal(0.0, 1.0, kernel.shape))
+    images = random.integers(0, 256, (3, 36, 44, 3), np.uint8)
+    expected = _TASK.decode(model(images.astype(np.float32)))
+    assert expected["keypoints"].shape == (3, 100, 3, 3)
+    # Another process counts the names of operations from the start.
+    model.save(tmp_path / "trained.keras")
+    keras.backend.clear_session()
+    model = keras.saving.load_model(tmp_path / "trained.keras")
+    source = ExportSource(_TASK.decoding_model(model, 1.0), images, tmp_path / "saved_model")
+    for name in ("keras", "saved_model", "onnx", "tflite"):
+        path = tmp_path / FORMATS[name].path
+        FORMATS[name].write(source, path)
+        found = FORMATS[name].open(path)(images)
+        assert set(found) == {"boxes", "scores", "classes", "keypoints"}, name
+        # Close scores change places in a list: sure detections are compared.
+        for key, values in expected.items():
+            np.testing.assert_allclose(found[key], values, atol=1e-3, err_msg=name)
+    FORMATS["tflite_int8"].write(source, tmp_path / FORMATS["tflite_int8"].path)
