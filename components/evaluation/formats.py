@@ -12,9 +12,12 @@ import keras
 import numpy as np
 import onnx
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from tensorflow.lite.python.convert import mlir_quantize
 
 from kfp_vision.components.evaluation import runtimes
 from kfp_vision.components.shared.architectures.onnx_graph import convert_to_onnx
+from kfp_vision.components.shared.tasks.protocol import FLOAT_PART
 from kfp_vision.components.shared.training.inference import Infer
 
 __all__ = ["FORMATS", "ExportSource", "Format"]
@@ -97,8 +100,8 @@ def _write_tflite(source: ExportSource, path: Path) -> None:
 def _write_tflite_int8(source: ExportSource, path: Path) -> None:
     """Writes a LiteRT file whose weights and activations are int8.
 
-    The range of every activation is measured on the calibration images. The probabilities are
-    float32 again, in steps of 1/256.
+    The range of every activation is measured on the calibration images. Probabilities are float32
+    again, in steps of 1/256. Operations of `FLOAT_PART` compute in float32.
     """
 
     def samples() -> Iterator[list[np.ndarray]]:
@@ -110,7 +113,28 @@ def _write_tflite_int8(source: ExportSource, path: Path) -> None:
     converter.representative_dataset = samples
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
-    path.write_bytes(converter.convert())
+    is_mixed = any(layer.name == FLOAT_PART for layer in source.model.layers)
+    path.write_bytes(_convert_mixed(converter) if is_mixed else converter.convert())
+
+
+def _convert_mixed(converter: tf.lite.TFLiteConverter) -> bytes:
+    """Returns a file in which all but `FLOAT_PART` is int8.
+
+    As `tf.lite.experimental.QuantizationDebugger` does it, which has no uint8 at the input.
+    """
+    converter._experimental_calibrate_only = True
+    calibrated: bytes = converter.convert()
+    interpreter = Interpreter(model_content=calibrated)
+    names = [each["name"] for each in interpreter.get_tensor_details()]
+    outputs = [each["name"] for each in interpreter.get_output_details()]
+    content: bytes = mlir_quantize(
+        calibrated,
+        input_data_type=converter.inference_input_type,
+        # Operations are found by the name of what they return, but for those that return two.
+        denylisted_nodes=[*(name for name in names if FLOAT_PART in name), *outputs],
+        denylisted_ops=["TOPK_V2"],
+    )
+    return content
 
 
 def _converter(source: ExportSource) -> tf.lite.TFLiteConverter:

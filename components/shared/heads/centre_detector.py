@@ -26,7 +26,7 @@ __all__ = [
     "detect",
     "find_peaks",
     "middles",
-    "peak_scores",
+    "peak_logits",
     "pyramid",
     "read_cells",
 ]
@@ -40,6 +40,8 @@ PRIOR_LOGIT, PRIOR_REACH = -math.log(9.0), math.log(18.0 / CELL)
 _WIDTH = 64
 # A map is at least so many times as high as the next one of the pyramid.
 _HALVED = 1.5
+# In logits: far below the steps of int8; and of no probability at all.
+_TIE_BREAK, _NO_PEAK = 1e-5, -1e4
 # exp of it is beyond any image.
 _MAX_REACH = 8.0
 
@@ -151,23 +153,32 @@ def detect(heat: Any, reach: Any) -> tuple[dict[str, Any], Any]:
     """Returns what `find_peaks` does, and the cells of the centres, int32 [B, N]."""
     ops = keras.ops
     _, height, width, num_classes = heat.shape
-    peaks = ops.reshape(peak_scores(heat), (-1, height * width * num_classes))
+    peaks = ops.reshape(peak_logits(heat), (-1, height * width * num_classes))
     number = min(MAX_DETECTIONS, height * width * num_classes)
-    scores, places = ops.top_k(peaks, number)
+    logits, places = ops.top_k(peaks, number)
     cells = places // num_classes
     middle = ops.tile(middles(cells, width), (1, 1, 2))
     # Within the image, but for cells that its border cuts.
     limits = np.array([width, height, width, height], np.float32) * CELL
     boxes = boxes_around(middle, read_cells(reach, cells))
     boxes = ops.minimum(ops.maximum(boxes, 0.0), limits)
+    scores = ops.sigmoid(logits)
     return {"boxes": boxes, "scores": scores, "classes": places % num_classes}, cells
 
 
-def peak_scores(heat: Any) -> Any:
-    """Returns the probability [B, h, w, C] of cells that no neighbour exceeds, 0 elsewhere."""
-    p = keras.ops.sigmoid(heat)
-    highest = keras.ops.max_pool(p, 3, strides=1, padding="same")
-    return keras.ops.where(p >= highest, p, keras.ops.zeros_like(p))
+def peak_logits(heat: Any) -> Any:
+    """Returns the logits [B, h, w, C] of cells that no neighbour exceeds; elsewhere p is 0.
+
+    Of equal neighbours, which int8 has often, the last one is a peak.
+    """
+    ops = keras.ops
+    _, height, width, _ = heat.shape
+    # Of the 9 cells of a window no two have the same.
+    rows, columns = np.mgrid[:height, :width]
+    order = _TIE_BREAK * (3 * rows + columns)[None, :, :, None].astype(np.float32)
+    ranked = heat + order
+    highest = ops.max_pool(ranked, 3, strides=1, padding="same")
+    return ops.where(ranked >= highest, heat, ops.full_like(heat, _NO_PEAK))
 
 
 def read_cells(values: Any, cells: Any) -> Any:

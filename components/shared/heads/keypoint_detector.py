@@ -20,7 +20,7 @@ from kfp_vision.components.shared.heads.centre_detector import (
     centre_branches,
     detect,
     middles,
-    peak_scores,
+    peak_logits,
     pyramid,
     read_cells,
 )
@@ -98,14 +98,14 @@ def _peaks(points: Any, shifts: Any) -> tuple[Any, Any, Any]:
     ops = keras.ops
     _, height, width, number = points.shape
     most = min(MAX_DETECTIONS, height * width)
-    by_keypoint = ops.reshape(peak_scores(points), (-1, height * width, number))
-    p, cells = ops.top_k(ops.transpose(by_keypoint, (0, 2, 1)), most)
+    by_keypoint = ops.reshape(peak_logits(points), (-1, height * width, number))
+    logits, cells = ops.top_k(ops.transpose(by_keypoint, (0, 2, 1)), most)
     by_keypoint = ops.reshape(shifts, (-1, height * width, number, 2))
     by_keypoint = ops.reshape(ops.transpose(by_keypoint, (0, 2, 1, 3)), (-1, height, width, 2))
     near = read_cells(by_keypoint, ops.reshape(cells, (-1, most))) * CELL
     places = ops.reshape(near, (-1, number, most, 2)) + middles(cells, width)
     x, y = (_within(places[..., axis], side) for axis, side in enumerate((width, height)))
-    return x[:, None], y[:, None], p[:, None]
+    return x[:, None], y[:, None], ops.sigmoid(logits)[:, None]
 
 
 def _read_each(points: Any, x: Any, y: Any) -> Any:

@@ -38,7 +38,12 @@ from kfp_vision.components.shared.metrics.object_precision import (
 )
 from kfp_vision.components.shared.tasks.box_evidence import BoxEvidence
 from kfp_vision.components.shared.tasks.objects import NO_CLASS, read_objects
-from kfp_vision.components.shared.tasks.protocol import ReadTargets, Records, Targets
+from kfp_vision.components.shared.tasks.protocol import (
+    FLOAT_PART,
+    ReadTargets,
+    Records,
+    Targets,
+)
 
 __all__ = ["LOGITS", "Detection", "constant_loss", "zero_rule_boxes"]
 
@@ -169,7 +174,7 @@ class Detection:
             name: keras.Input(value.shape[1:], dtype="float32", name=name)
             for name, value in model.output.items()
         }
-        finder = keras.Model(maps, self.find(maps), name="find_peaks")
+        finder = keras.Model(maps, self.find(maps), name=FLOAT_PART)
         return keras.Model(model.inputs[0], finder(model.output), name=model.name)
 
     def record(self, targets: Targets, predictions: Any) -> Records:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kfp_vision.components.shared.augmentation.augment import Augmented
     from kfp_vision.components.shared.datasets.labelled import LabelledImages
 
-__all__ = ["Outputs", "ReadTargets", "Records", "Targets", "Task"]
+__all__ = ["FLOAT_PART", "Outputs", "ReadTargets", "Records", "Targets", "Task"]
 
 Targets = Mapping[str, Any]
 # Rows of a split, int [*S] -> their targets {name: [*S, ...]}.
@@ -28,6 +28,9 @@ ReadTargets = Callable[[np.ndarray], dict[str, np.ndarray]]
 Outputs = Any
 # What is kept of each image, [N, ...]: enough for every metric and every resample of the images.
 Records = dict[str, np.ndarray]
+
+# Of the layer that stays in float32 where a network becomes int8.
+FLOAT_PART = "in_float"
 
 
 class Task(Protocol):
@@ -106,7 +109,11 @@ class Task(Protocol):
         ...
 
     def decoding_model(self, model: "keras.Model", temperature: float) -> "keras.Model":
-        """Returns the model with `decode` inside it, in layers of Keras, and named outputs."""
+        """Returns the model with `decode` inside it, in layers of Keras, and named outputs.
+
+        What int8 is too coarse for, as places in the image, is in a model within it that is called
+        `FLOAT_PART`.
+        """
         ...
 
     def record(self, targets: Targets, predictions: Any) -> Records:

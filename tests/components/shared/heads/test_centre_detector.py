@@ -62,6 +62,14 @@ def test_peaks_are_the_planted_objects():
     np.testing.assert_allclose(found["boxes"][1, 0], [42, 34, 48, 40], rtol=1e-5)
 
 
+def test_of_equal_neighbours_one_is_a_peak():
+    heat = np.full((1, 8, 8, 1), -9.0, np.float32)
+    heat[0, 2:4, 5:7, 0] = 1.25
+    scores = np.asarray(find_peaks(tf.constant(heat), tf.zeros([1, 8, 8, 4]))["scores"])
+    assert (scores > 0.5).sum() == 1
+    np.testing.assert_allclose(scores[0, 0], 1 / (1 + np.exp(-1.25)), rtol=1e-6)
+
+
 def test_small_grids_have_fewer_detections():
     found = find_peaks(tf.zeros([1, 2, 3, 2]), tf.zeros([1, 2, 3, 4]))
     assert found["scores"].shape == (1, 12)

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
 from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
 from kfp_vision.components.shared.architectures.zoo import build_model
@@ -182,3 +183,19 @@ def test_exported_files_return_the_detections(tmp_path):
             np.testing.assert_allclose(found[key], values, atol=1e-3, err_msg=name)
     for name in ("tflite", "tflite_int8"):
         FORMATS[name].write(source, tmp_path / FORMATS[name].path)
+    # The maps of int8 are coarse, and what is made of them is not.
+    interpreter = Interpreter(
+        str(tmp_path / FORMATS["tflite_int8"].path), experimental_preserve_all_tensors=True
+    )
+    runner = interpreter.get_signature_runner()
+    found = runner(pixels=images[:1])
+    tensors = interpreter.get_tensor_details()
+    maps = {
+        name: interpreter.get_tensor(each["index"])
+        for name in ("heat", "reach")
+        for each in tensors
+        if each["dtype"] == np.float32 and f"/{name}_1/BiasAdd" in each["name"]
+    }
+    assert sum(each["dtype"] == np.int8 for each in tensors) > 20
+    for key, values in task.decode(maps).items():
+        np.testing.assert_allclose(found[key], values, atol=1e-3, err_msg=key)
