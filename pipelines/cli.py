@@ -60,7 +60,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Train image classifiers, on this machine or on Kubeflow Pipelines.",
+    help="Train vision models, on this machine or on Kubeflow Pipelines.",
 )
 
 

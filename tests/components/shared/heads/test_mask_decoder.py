@@ -15,6 +15,16 @@ def test_sizes_that_are_no_powers_of_two(size):
     assert model.output_shape == (None, *size, 5)
 
 
+@pytest.mark.parametrize(("size", "part"), [((128, 160), 4), ((96, 160), 2)])
+def test_the_finest_maps_are_quarters_and_halves_of_small_images(size, part):
+    x = pixels = keras.Input((*size, 3))
+    for _ in range(3):
+        x = keras.layers.Conv2D(4, 3, strides=2, padding="same")(x)
+    model = keras.Model(pixels, mask_decoder(feature_maps(keras.Model(pixels, x)), 5, 0.0))
+    assert model.get_layer("logits").output.shape[1:3] == (size[0] // part, size[1] // part)
+    assert model.output_shape == (None, *size, 5)
+
+
 def test_a_network_that_never_makes_maps_smaller():
     pixels = keras.Input((20, 30, 1))
     maps = feature_maps(keras.Model(pixels, keras.layers.Conv2D(4, 3, padding="same")(pixels)))
