@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from kfp_vision.components.evaluation.calibration_images import calibration_rows
 from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
+from kfp_vision.components.evaluation.model_readme import model_readme
 from kfp_vision.components.evaluation.stage_report import exports_report
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -85,7 +86,7 @@ def export_model(
     config: ExportConfig,
     cache: ImageCache | None = None,
 ) -> list[Export]:
-    """Writes `exports.json`, a file or folder per format, `model.json` and `conversion.log`.
+    """Writes the formats, `exports.json`, `conversion.log`, `model.json` and `README.md`.
 
     A format that cannot be written or read back is a failed export with the reason and without a
     file. A model that the evaluation has rejected is not exported at all; `exports.json` says so.
@@ -127,6 +128,8 @@ def export_model(
             keypoint_names=info.keypoint_names,
         )
         write_json(card, output_dir / "model.json")
+        page = model_readme(card, [export.path for export in exports if export.metrics])
+        (output_dir / "README.md").write_text(page, encoding="utf-8")
     reason = "" if evaluation.passed else " ".join(["Not exported.", *evaluation.reasons])
     write_json({"exports": exports, "reason": reason}, output_dir / "exports.json")
     write_stage_report(exports_report(exports), output_dir)

@@ -27,7 +27,7 @@ from kfp_vision.components.shared.runtime.storage import (
 
 __all__ = [
     "ARTIFACTS_FILE",
-    "MODEL_FILE",
+    "MODEL_FILES",
     "PREVIOUS",
     "REJECTED",
     "RUN_ID",
@@ -41,7 +41,8 @@ __all__ = [
 ARTIFACTS_FILE = "artifacts.json"
 # Its key of the run that has published: another one may write to the same output later.
 RUN_ID = "run_id"
-MODEL_FILE = "model/model.json"
+# What describes the model.
+MODEL_FILES = ("model/model.json", "model/README.md")
 # Starts the last line of a run whose model is rejected.
 REJECTED = "rejected: "
 # Folder in the output for the results of an earlier run, when a later one has failed.
@@ -68,7 +69,7 @@ def publish_results(
     A format that could not be written or read back is left out; one that missed its tolerance is
     marked as failed in the report. A model that the evaluation rejects has no formats. Beside the
     results go `artifacts.json`, which run this is and where the artifact of each stage lies, and
-    `model/model.json`, what one has to know to use the model without this package.
+    `model/model.json` and `model/README.md`, what one has to know to use the model elsewhere.
 
     Args:
         evaluation_dir: The `evaluation` artifact.
@@ -115,7 +116,7 @@ def result_files(evaluation_dir: Path, exports_dir: Path, report_dir: Path) -> d
     files = {name: folder / name for name, folder in zip(_RESULTS, folders, strict=True)}
     files |= {f"model/{path}": exports_dir / path for path in usable}
     if usable:
-        files[MODEL_FILE] = exports_dir / "model.json"
+        files |= {name: exports_dir / Path(name).name for name in MODEL_FILES}
     return files
 
 
@@ -163,7 +164,7 @@ def replace_results(source: Path, output: Path) -> list[Path]:
 def _names() -> Iterator[str]:
     """Yields every name that a run may publish; `artifacts.json`, which marks an output, last."""
     yield from _RESULTS
-    yield MODEL_FILE
+    yield from MODEL_FILES
     yield from (f"model/{path}" for path in _MODELS)
     yield MANIFEST_FILE
     yield ARTIFACTS_FILE

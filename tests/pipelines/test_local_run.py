@@ -28,6 +28,7 @@ RESULTS = (
     "model/model.tflite",
     "model/model_int8.tflite",
     "model/model.json",
+    "model/README.md",
     "run.json",
     "logs/train-model.log",
 )

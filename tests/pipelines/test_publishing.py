@@ -26,7 +26,7 @@ SAVED_MODEL = (
 )
 TABLES = {"report.html", "report.json", "recipe.json", "predictions.parquet", "artifacts.json"}
 MODELS = {
-    *("model/model.json", "model/model.keras", "model/model.onnx"),
+    *("model/model.json", "model/README.md", "model/model.keras", "model/model.onnx"),
     *("model/model.tflite", "model/model_int8.tflite"),
     *(f"model/saved_model/{name}" for name in SAVED_MODEL),
 }
@@ -43,6 +43,7 @@ def run(tmp_path):
             folder.mkdir(parents=True)
         card = ModelCard("binary", ["a", "b"], [8, 9], channels=3, white_level=4095)
         write_json(card, folders["exports"] / "model.json")
+        (folders["exports"] / "README.md").write_text(word)
         records = [
             StageRecord(name, str(folders[name]), StageCost(name, 1.0, 1), StageReport())
             for name in ("evaluation", "exports")
@@ -160,7 +161,7 @@ def test_a_bucket_shows_one_run_too(run, s3, tmp_path):
     for word, works in (("one", tuple(PATHS)), ("two", ("keras",)), ("three", ())):
         publish(run(word, works), f"{s3}/deep/out")
         names = set(open_folder(f"{s3}/deep/out")[0].list_files())
-        models = {"model/model.json", "model/model.keras"} if works else set()
+        models = {"model/model.json", "model/README.md", "model/model.keras"} if works else set()
         assert names == TABLES | (MODELS if word == "one" else models)
     assert set_results_aside(f"{s3}/deep/out") == f"{s3}/deep/out/previous"
     names = set(open_folder(f"{s3}/deep/out")[0].list_files())

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+from typing import Any
 
+import keras
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
 
 from kfp_vision.components.evaluation.export import ExportConfig, export_model
 from kfp_vision.components.evaluation.formats import FORMATS
@@ -65,6 +68,19 @@ def test_batch_is_free_in_every_runtime(exported):
     for count in (1, 7):
         (from_onnx,) = session.run(["probabilities"], {"pixels": images[:count]})
         np.testing.assert_allclose(loaded.serve(images[:count]).numpy(), from_onnx, atol=1e-5)
+
+
+def test_the_readme_says_how_to_predict(exported, monkeypatch):
+    trained, exports, folder = exported
+    page = (folder / "README.md").read_text()
+    monkeypatch.chdir(folder)
+    Image.fromarray(trained.images[0][..., 0]).save("image.png")
+    said: dict[str, Any] = {}
+    exec(page.split("```python")[1].split("```")[0], said)
+    model = keras.models.load_model(folder / "model.keras", safe_mode=True)
+    expected = model(trained.images[:1].astype(np.float32))
+    np.testing.assert_allclose(said["outputs"]["probabilities"], expected, atol=1e-5)
+    assert all(f"| `{export.path}` |" in page for export in exports)
 
 
 def test_onnx_names_its_batch(exported):

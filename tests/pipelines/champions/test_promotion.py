@@ -47,7 +47,11 @@ def results(tmp_path):
         write_json({"exports": [entry]}, exports / "exports.json")
         for file in (exports / "model.onnx", exports / "model.json", report / "report.html"):
             file.write_text(name)
-        for file in (exports / "recipe.json", evaluation / "predictions.parquet"):
+        for file in (
+            exports / "README.md",
+            exports / "recipe.json",
+            evaluation / "predictions.parquet",
+        ):
             file.write_text(name)
         (report / "recipe.json").write_text(name)
         content = {"status": status, "reason": "why", "dataset": {"fingerprint": "f"}}
