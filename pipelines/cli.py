@@ -186,7 +186,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for masks, keypoints and pictures with what is found."),
+        typer.Option(help="Folder for masks, keypoints, objects as COCO JSON, pictures."),
     ] = None,
 ) -> None:
     """Print the probability of every class for images, its share of their pixels, or its boxes.
@@ -195,8 +195,10 @@ def predict(
     """
     from kfp_vision.pipelines.serving.predict import Model, write_table
 
-    predictions = Model(model).stream(images, with_files=output is not None)
-    if not write_table(predictions, as_json, sys.stdout, output):
+    served = Model(model)
+    predictions = served.stream(images, with_files=output is not None)
+    coco = served.coco_file() if output is not None else None
+    if not write_table(predictions, as_json, sys.stdout, output, coco):
         raise typer.Exit(1)
 
 

@@ -35,6 +35,13 @@ _METRIC_MEANINGS = {
     "map_small": "the same as map, of objects below 32 x 32 pixels",
     "map_medium": "the same as map, of objects from 32 x 32 to 96 x 96 pixels",
     "map_large": "the same as map, of objects above 96 x 96 pixels",
+    "mask_map": "area under precision over recall, the mean over classes and over overlaps of "
+    "masks from 0.5 to 0.95, as COCO has it",
+    "mask_map50": "the same for an overlap of 0.5",
+    "mask_map75": "the same for an overlap of 0.75",
+    "mask_map_small": "the same as mask mAP, of objects below 32 x 32 pixels",
+    "mask_map_medium": "the same as mask mAP, of objects from 32 x 32 to 96 x 96 pixels",
+    "mask_map_large": "the same as mask mAP, of objects above 96 x 96 pixels",
     "pck": "share of the labelled keypoints that are found within 5 % of the diagonal of the image",
     "oks_map": "as map, with the similarity of keypoints (OKS) in place of the overlap of boxes",
     "oks_map50": "the same for a similarity of 0.5",

@@ -24,6 +24,7 @@ from kfp_vision.components.shared.datasets.loader import fit_image
 from kfp_vision.components.shared.runtime.storage import Folder, StorageError, open_folder
 from kfp_vision.components.shared.tasks import TASKS
 from kfp_vision.pipelines.serving.box_answers import box_columns, box_files, describe_boxes
+from kfp_vision.pipelines.serving.coco_file import CocoFile
 from kfp_vision.pipelines.serving.keypoint_answers import describe_keypoints, keypoint_files
 from kfp_vision.pipelines.serving.mask_answers import describe_mask, mask_columns, mask_files
 from kfp_vision.pipelines.serving.published_model import (
@@ -32,6 +33,7 @@ from kfp_vision.pipelines.serving.published_model import (
     load_runtime,
     read_card,
 )
+from kfp_vision.pipelines.serving.segment_answers import describe_segments, segment_files
 
 __all__ = ["Model", "Prediction", "write_table"]
 
@@ -52,11 +54,13 @@ class Prediction:
         failed: Whether an image could not be read. A file of a folder that neither is an image nor
             has the suffix of one does not fail.
         files: Relative path -> content of what the task writes beside the row, where it is asked.
+        size: (height, width) of the image, in pixels; 0 of one that cannot be read.
     """
 
     row: dict[str, Any]
     failed: bool
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +144,10 @@ class Model:
         while batch := list(itertools.islice(files, _BATCH)):
             yield from _predict_batch(self._infer, self.card, batch, with_files)
 
+    def coco_file(self) -> CocoFile | None:
+        """Returns an empty file for the objects of a model that finds some; else None."""
+        return CocoFile(self.card) if "objects" in _answers(self.card).columns(self.card) else None
+
     @functools.cached_property
     def _infer(self) -> Infer:
         return load_runtime(self._folder, self._name, self.card)
@@ -218,7 +226,7 @@ def _predict_batch(
         if with_files and answers.make_files is not None:
             made = answers.make_files(card, image, size, output)
         written = {name.replace("*", output_stem(file.path)): held for name, held in made.items()}
-        yield Prediction(row, failed=False, files=written)
+        yield Prediction(row, failed=False, files=written, size=size)
 
 
 def output_stem(path: str) -> str:
@@ -256,6 +264,7 @@ _ANSWERS = {
         mask_columns, lambda card, output, _: describe_mask(card, output), mask_files
     ),
     "detection": _Answers(box_columns, describe_boxes, box_files),
+    "instance_segmentation": _Answers(box_columns, describe_segments, segment_files),
     "keypoints": _Answers(box_columns, describe_keypoints, keypoint_files),
 }
 
@@ -274,7 +283,11 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 def write_table(
-    predictions: Iterable[Prediction], as_json: bool, stream: IO[str], output: Path | None = None
+    predictions: Iterable[Prediction],
+    as_json: bool,
+    stream: IO[str],
+    output: Path | None = None,
+    coco: CocoFile | None = None,
 ) -> bool:
     """Writes one row per prediction, as JSON lines or as CSV with a header, and their files.
 
@@ -283,6 +296,7 @@ def write_table(
         as_json: Whether it is JSON lines.
         stream: Gets the rows.
         output: Folder of the files; None where there are none.
+        coco: Gets the objects of all images and is written into the folder; None for none.
 
     Returns:
         Whether there was a prediction, and none failed.
@@ -297,6 +311,8 @@ def write_table(
             path = (output or Path()) / _free_name(name, written)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+        if coco is not None and each.row.get("objects"):
+            coco.add(each.row["path"], each.size, json.loads(each.row["objects"]))
         if as_json:
             stream.write(json.dumps(each.row, ensure_ascii=False) + "\n")
             continue
@@ -304,4 +320,6 @@ def write_table(
             writer = csv.DictWriter(stream, list(each.row))
             writer.writeheader()
         writer.writerow(each.row)
+    if output is not None and coco is not None:
+        coco.write(output / "coco.json")
     return predicted > 0 and not failed

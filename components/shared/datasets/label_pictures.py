@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageChops, ImageFilter
-from pycocotools import mask as coco_mask
+from PIL import Image
 
 from kfp_vision.components.shared.datasets.drawings import (
-    class_colour,
+    MASK_FADE,
     draw_boxes,
     draw_masks,
     draw_points,
+    draw_segments,
     rgb_image,
 )
 from kfp_vision.components.shared.datasets.thumbnails import encode_picture
@@ -25,26 +25,20 @@ __all__ = ["DRAWERS", "draw_labels", "labelled_thumbnail"]
 
 # Larger than thumbnails without labels: lines of one pixel must leave something of the image.
 _SIDE = 160
-# Of the colour of its class, what a mask lacks within.
-_MASK_FADE = 0.65
 
 
 def _draw_mask(image: Image.Image, row: Mapping[str, Any], scale: tuple[float, float]) -> None:
     """Blends the classes of all pixels into the image; 255 is none."""
     with Image.open(io.BytesIO(row["mask"])) as file:
         mask = np.asarray(file.resize(image.size, Image.Resampling.NEAREST), np.uint8)
-    image.paste(Image.fromarray(draw_masks(np.asarray(image), mask, 1 - _MASK_FADE)))
+    image.paste(Image.fromarray(draw_masks(np.asarray(image), mask, 1 - MASK_FADE)))
 
 
 def _draw_segments(image: Image.Image, row: Mapping[str, Any], scale: tuple[float, float]) -> None:
     """Blends masks into the image, each in the colour of its class, with a line around it."""
     size = [round(image.height / scale[1]), round(image.width / scale[0])]
-    for counts, label in zip(row["segments"], row["box_classes"], strict=True):
-        pixels = coco_mask.decode({"size": size, "counts": counts})
-        mask = Image.fromarray(pixels * np.uint8(255)).resize(image.size)
-        # A full line along the edge: masks that touch are told apart.
-        inner = mask.filter(ImageFilter.MinFilter(3)).point(lambda value: value * _MASK_FADE)
-        image.paste(class_colour(label), mask=ImageChops.subtract(mask, inner))
+    codes = [{"size": size, "counts": counts} for counts in row["segments"]]
+    draw_segments(image, codes, np.asarray(row["box_classes"], int))
 
 
 def _draw_boxes(image: Image.Image, row: Mapping[str, Any], scale: tuple[float, float]) -> None:

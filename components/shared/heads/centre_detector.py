@@ -23,7 +23,9 @@ __all__ = [
     "branch",
     "centre_branches",
     "centre_detector",
+    "convolve",
     "detect",
+    "enlarge",
     "find_peaks",
     "middles",
     "peak_logits",
@@ -72,14 +74,16 @@ def pyramid(features: Sequence[Any]) -> Any:
     """Returns one map of the grid of cells, [B, h4, w4, 64], from maps of every size."""
     size = [math.ceil(side / CELL) for side in features[0].shape[1:3]]
     coarse = _levels(features, size[0] + 1)
-    x = _convolve(coarse[-1], 1)
+    x = convolve(coarse[-1], 1)
     for each in reversed(coarse[:-1]):
-        enlarged = _enlarge(x, each.shape[1:3])
-        x = _convolve(layers.Add()([enlarged, _convolve(each, 1)]), 3)
-    return _enlarge(x, size)
+        enlarged = enlarge(x, each.shape[1:3])
+        x = convolve(layers.Add()([enlarged, convolve(each, 1)]), 3)
+    return enlarge(x, size)
 
 
-def branch(x: Any, name: str, width: int, prior: float, dropout: float) -> Any:
+def branch(
+    x: Any, name: str, width: int, prior: float, dropout: float, hidden: int = _WIDTH
+) -> Any:
     """Returns an output of every cell, float32 [B, h4, w4, width].
 
     Args:
@@ -88,8 +92,9 @@ def branch(x: Any, name: str, width: int, prior: float, dropout: float) -> Any:
         width: Values a cell.
         prior: What an untrained branch says everywhere, nearly.
         dropout: Rate before the last convolution.
+        hidden: Channels before it.
     """
-    x = _convolve(x, 3)
+    x = convolve(x, 3, hidden)
     if dropout > 0:
         x = layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(x)
     return layers.Conv2D(
@@ -115,12 +120,13 @@ def _levels(features: Sequence[Any], most: int) -> list[Any]:
     return levels
 
 
-def _convolve(x: Any, side: int) -> Any:
-    x = layers.Conv2D(_WIDTH, side, padding="same", use_bias=False)(x)
+def convolve(x: Any, side: int, width: int = _WIDTH) -> Any:
+    """Returns a convolution of `side` cells a side and `width` channels, normalised, with ReLU."""
+    x = layers.Conv2D(width, side, padding="same", use_bias=False)(x)
     return layers.ReLU()(layers.BatchNormalization()(x))
 
 
-def _enlarge(x: Any, size: Sequence[int]) -> Any:
+def enlarge(x: Any, size: Sequence[int]) -> Any:
     """Returns a map of about a whole fraction of a size at that size.
 
     Repeated, then cut or padded: a map of 7 resized to 13 is one of 12 in ONNX.

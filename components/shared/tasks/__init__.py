@@ -66,7 +66,13 @@ _BINARY = TaskFacts(
     has_positive_class=True,
 )
 TaskName = Literal[
-    "binary", "multiclass", "multilabel", "detection", "semantic_segmentation", "keypoints"
+    "binary",
+    "multiclass",
+    "multilabel",
+    "detection",
+    "instance_segmentation",
+    "semantic_segmentation",
+    "keypoints",
 ]
 TASKS: dict[str, TaskFacts] = {
     "binary": _BINARY,
@@ -91,6 +97,17 @@ TASKS: dict[str, TaskFacts] = {
         columns=("boxes", "box_classes", "crowd"),
         output="boxes: (left, top, right, bottom) in pixels of the input, [batch, 100, 4]; scores, "
         "highest first, and classes, as numbers: [batch, 100]",
+    ),
+    "instance_segmentation": TaskFacts(
+        f"{__name__}.instance_segmentation:InstanceSegmentation",
+        ("mask_map", "mask_map50", "mask_map75"),
+        "Every class counts the same, and the more, the better its masks fit.",
+        unweighted_reason="average precision ranks the masks of each class on their own.",
+        is_spatial=True,
+        columns=("boxes", "box_classes", "crowd", "segments"),
+        output="boxes: (left, top, right, bottom) in pixels of the input, [batch, 100, 4]; scores, "
+        "highest first, and classes, as numbers: [batch, 100]; masks: [batch, 100, 28, 28] of each "
+        "box enlarged by half around its middle, of the object from 0.5",
     ),
     "semantic_segmentation": TaskFacts(
         f"{__name__}.semantic_segmentation:SemanticSegmentation",

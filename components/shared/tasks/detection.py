@@ -3,6 +3,7 @@
 Shapes: M objects of an image at most, D detections; boxes [B, M, 4] in pixels of the model's input.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,12 @@ from kfp_vision.components.shared.tasks.protocol import (
     Records,
     Targets,
 )
+from kfp_vision.components.shared.tasks.records import join_records
 
 __all__ = ["LOGITS", "Detection", "constant_loss", "zero_rule_boxes"]
 
+# Images whose targets are held at once.
+_BATCH = 64
 # Logits of heat maps that are the same everywhere, among which the best is looked for.
 LOGITS = PRIOR_LOGIT + np.arange(-5.0, 2.5, 0.25)
 
@@ -56,6 +60,7 @@ class Detection:
 
     name = "detection"
     is_spatial = True
+    evidence = BoxEvidence
 
     def open_targets(self, table: pa.Table, size: tuple[int, int], num_classes: int) -> ReadTargets:
         """Returns what reads the arrays of `Objects.batch`, and `input_size` float32 [*S, 2]."""
@@ -222,12 +227,20 @@ class Detection:
         """Returns the records of `zero_rule`: the same boxes in every image."""
         size = info.median_height, info.median_width
         train, test = (open_split(dataset_dir, split) for split in ("train", "test"))
-        found = zero_rule_boxes(train, size, len(info.classes))
-        targets = self.open_targets(test, size, len(info.classes))(np.arange(len(test)))
-        same = {
-            name: np.broadcast_to(value, (len(test), *value.shape)) for name, value in found.items()
-        }
-        return {"zero_rule": self.record(targets, same)}, []
+        read = self.open_targets(test, size, len(info.classes))
+        found = self.zero_rule(train, size, len(info.classes))
+        records = []
+        for rows in np.array_split(np.arange(len(test)), math.ceil(len(test) / _BATCH)):
+            same = {
+                name: np.broadcast_to(value, (len(rows), *value.shape))
+                for name, value in found.items()
+            }
+            records.append(self.record(read(rows), same))
+        return {"zero_rule": join_records(records)}, []
+
+    def zero_rule(self, train: pa.Table, size: tuple[int, int], num_classes: int) -> dict[str, Any]:
+        """Returns what is found in every image, without its axis; as of `zero_rule_boxes`."""
+        return zero_rule_boxes(train, size, num_classes)
 
     def explain(
         self,
@@ -238,7 +251,7 @@ class Detection:
         num_mistakes: int,
     ) -> tuple[dict[str, Any], pa.Table]:
         """Returns figures per class and size, curves, pictures; what was found in each image."""
-        evidence = BoxEvidence(classes, test, num_mistakes)
+        evidence = self.evidence(classes, test, num_mistakes)
         for targets, outputs in batches:
             found = self.decode(outputs, temperature)
             evidence.add(targets, found, self.record(targets, found))

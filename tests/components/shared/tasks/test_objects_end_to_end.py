@@ -1,4 +1,4 @@
-"""Boxes go through the stages: import, profile, training, evaluation and export."""
+"""Boxes and masks of objects go through the stages, from import to export."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 from own_champion import decision_on_itself
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
@@ -25,7 +26,7 @@ _COLOURS = {"red": (220, 50, 40), "blue": (40, 60, 220)}
 
 
 def _write_scenes(folder: Path) -> Path:
-    """Writes images of up to three coloured boxes on noise, and COCO files of them."""
+    """Writes images of up to three coloured ellipses on noise, and COCO files of them."""
     generator = np.random.default_rng(0)
     for split, count in (("train", 96), ("val", 24), ("test", 24)):
         (folder / split).mkdir(parents=True)
@@ -38,14 +39,19 @@ def _write_scenes(folder: Path) -> Path:
                 label = int(generator.integers(2))
                 width, height = generator.integers(10, 16, 2).tolist()
                 left, top = 20 * place + int(generator.integers(4)), int(generator.integers(30))
-                pixels[top : top + height, left : left + width] = list(_COLOURS.values())[label]
+                rows, columns = np.mgrid[:48, :64] + 0.5
+                across = (2 * (columns - left) / width - 1) ** 2
+                mask = across + (2 * (rows - top) / height - 1) ** 2 <= 1
+                pixels[mask] = list(_COLOURS.values())[label]
+                code = coco_mask.encode(np.asfortranarray(mask, np.uint8))
                 annotations.append(
                     {
                         "id": len(annotations),
                         "image_id": index,
                         "category_id": label,
                         "bbox": [left, top, width, height],
-                        "area": width * height,
+                        "area": int(mask.sum()),
+                        "segmentation": {**code, "counts": code["counts"].decode()},
                         "iscrowd": 0,
                     }
                 )
@@ -61,9 +67,16 @@ def _write_scenes(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_boxes_are_found(tmp_path):
+@pytest.mark.parametrize(
+    ("task", "metric", "shapes"),
+    [
+        ("detection", "map50", {}),
+        ("instance_segmentation", "mask_map50", {"masks": (2, 100, 28, 28)}),
+    ],
+)
+def test_objects_are_found(task, metric, shapes, tmp_path):
     source = _write_scenes(tmp_path / "scenes")
-    import_dataset(str(source), tmp_path / "dataset", ImportConfig())
+    import_dataset(str(source), tmp_path / "dataset", ImportConfig(task=task))
     profile_images(tmp_path / "dataset", Recipe({}), tmp_path / "profile", ProfileConfig())
     recipe = read_recipe(tmp_path / "profile/recipe.json").with_settings(
         "augmentation", {"policy": Setting(_POLICY.to_json(), "test", source="user")}
@@ -77,7 +90,7 @@ def test_boxes_are_found(tmp_path):
         tmp_path / "dataset", tmp_path / "model", tmp_path / "evaluation", EvaluateConfig()
     )
     evaluation = json.loads((tmp_path / "evaluation/evaluation.json").read_text())
-    score = evaluation["metrics"]["test"]["map50"]
+    score = evaluation["metrics"]["test"][metric]
     assert score["value"] > 0.5
     assert score["ci95"][0] < score["value"] <= score["ci95"][1]
     assert evaluation["passed"]
@@ -95,7 +108,7 @@ def test_boxes_are_found(tmp_path):
     pixels = np.zeros(
         (2, *json.loads((tmp_path / "exports/model.json").read_text())["image_size"], 3)
     )
-    boxes, scores, classes = session.run(
-        ["boxes", "scores", "classes"], {"pixels": pixels.astype(np.float32)}
-    )
-    assert (boxes.shape, scores.shape, classes.shape) == ((2, 100, 4), (2, 100), (2, 100))
+    names = [each.name for each in session.get_outputs()]
+    found = session.run(names, {"pixels": pixels.astype(np.float32)})
+    expected = {"boxes": (2, 100, 4), "scores": (2, 100), "classes": (2, 100), **shapes}
+    assert {name: each.shape for name, each in zip(names, found, strict=True)} == expected
