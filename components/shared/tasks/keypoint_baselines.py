@@ -15,13 +15,14 @@ from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.tasks.detection import zero_rule_boxes
 from kfp_vision.components.shared.tasks.objects import read_keypoints, read_objects
 from kfp_vision.components.shared.tasks.protocol import Records, Targets, Task
+from kfp_vision.components.shared.tasks.records import join_records
 
 __all__ = ["predict_keypoint_baselines", "usual_poses"]
 
-# Pixels a side at which images are compared, as the embeddings of the linear baseline are small.
+# Pixels a side at which images are compared.
 _SIDE = 32
-# Training images that are looked at.
-_MOST_IMAGES = 2000
+# Training images that are looked at, and test images at once.
+_MOST_IMAGES, _ROWS = 2000, 64
 
 
 def predict_keypoint_baselines(
@@ -39,13 +40,43 @@ def predict_keypoint_baselines(
     """
     size, num_classes = (info.median_height, info.median_width), len(info.classes)
     train, test = (open_split(dataset_dir, split) for split in ("train", "test"))
-    targets = task.open_targets(test, size, num_classes)(np.arange(len(test)))
+    read, read_train = (task.open_targets(each, size, num_classes) for each in (test, train))
     usual = usual_poses(train, size, num_classes, len(info.keypoint_names))
-    same = {n: np.broadcast_to(value, (len(test), *value.shape)) for n, value in usual.items()}
-    rows = np.unique(np.linspace(0, len(train) - 1, min(len(train), _MOST_IMAGES)).astype(int))
-    nearest = rows[_nearest(dataset_dir, info.channels, rows, len(test))]
-    copied = _as_found(task.open_targets(train, size, num_classes)(nearest))
-    return {"zero_rule": task.record(targets, same), "nearest_image": task.record(targets, copied)}
+    known = np.unique(np.linspace(0, len(train) - 1, min(len(train), _MOST_IMAGES)).astype(int))
+    nearest = _Nearest(dataset_dir, info.channels, known)
+    parts: dict[str, list[Records]] = {"zero_rule": [], "nearest_image": []}
+    for start in range(0, len(test), _ROWS):
+        rows = np.arange(start, min(start + _ROWS, len(test)))
+        targets = read(rows)
+        same = {n: np.broadcast_to(each, (len(rows), *each.shape)) for n, each in usual.items()}
+        parts["zero_rule"].append(task.record(targets, same))
+        copied = _as_found(read_train(nearest.to(rows)))
+        parts["nearest_image"].append(task.record(targets, copied))
+    return {name: join_records(held) for name, held in parts.items()}
+
+
+class _Nearest:
+    """The training images that are nearest to test images, by their pixels."""
+
+    def __init__(self, dataset_dir: Path, channels: int, known: np.ndarray) -> None:
+        """Reads some training images, int [n]."""
+        self._train, self._test = (
+            ImageSource(dataset_dir, split, (_SIDE, _SIDE), channels, 0)
+            for split in ("train", "test")
+        )
+        self._known = known
+        self._pixels = self._flat(self._train, known)
+
+    def _flat(self, source: ImageSource, rows: np.ndarray) -> np.ndarray:
+        return source.take(rows).reshape(len(rows), -1).astype(np.float32)
+
+    def to(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the rows of the training images that are nearest to test images, int [B]."""
+        # |a - b|^2 less |a|^2, which is the same for all training images.
+        asked = self._flat(self._test, rows)
+        distances = (self._pixels**2).sum(axis=1) - 2 * asked @ self._pixels.T
+        nearest: np.ndarray = self._known[distances.argmin(axis=1)]
+        return nearest
 
 
 def usual_poses(
@@ -72,20 +103,6 @@ def usual_poses(
         poses[label, :, :2] = total / np.maximum(count, 1)[:, None]
         poses[label, :, 2] = count / max(own.any(axis=1).sum(), 1)
     return {**zero_rule_boxes(train, size, num_classes), "keypoints": poses}
-
-
-def _nearest(dataset_dir: Path, channels: int, rows: np.ndarray, num_test: int) -> np.ndarray:
-    """Returns which of some training images is nearest to each test image, int [N]."""
-
-    def pixels(split: str, chosen: np.ndarray) -> np.ndarray:
-        source = ImageSource(dataset_dir, split, (_SIDE, _SIDE), channels, 0)
-        return source.take(chosen).reshape(len(chosen), -1).astype(np.float32)
-
-    known, asked = pixels("train", rows), pixels("test", np.arange(num_test))
-    # |a - b|^2 less |a|^2, which is the same for all training images.
-    distances = (known**2).sum(axis=1) - 2 * asked @ known.T
-    nearest: np.ndarray = distances.argmin(axis=1)
-    return nearest
 
 
 def _as_found(targets: Targets) -> dict[str, Any]:

@@ -280,6 +280,13 @@ def test_another_kind_of_task_is_no_promotion(compare, crown):
     assert "it is for multiclass, the model for multilabel" in held.sentence
 
 
+@pytest.mark.parametrize("trained", ["multilabel"], indirect=True)
+def test_other_keypoints_are_no_promotion(compare, crown):
+    held = compare(crown(keypoint_names=["nose", "tail"])).champion
+    assert (held.decision, held.promotes) == ("not_comparable", False)
+    assert "its keypoints are ['nose', 'tail'], not []." in held.sentence
+
+
 @pytest.mark.parametrize("trained", ["multiclass"], indirect=True)
 class TestFilesThatCannotBeOpened:
     def test_code_in_a_file_is_not_run(self, compare, crown, tmp_path):

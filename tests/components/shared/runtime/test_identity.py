@@ -120,6 +120,9 @@ def test_only_what_weights_depend_on_makes_another_training(
         training_identity(digits_dir, _recipe("resnet20"), seed=0),
         training_identity(digits_by_class_dir, _recipe(str(first)), seed=0),
     ]
+    mirrored = dataclasses.replace(info, keypoint_names=["left", "right"], keypoint_swaps=[[0, 1]])
+    write_json(mirrored, copy / "dataset.json")
+    others.append(training_identity(copy, _recipe(str(first)), seed=0))
     _rewrite(first)
     others.append(training_identity(digits_dir, _recipe(str(first)), seed=0))
     assert len({base, *others}) == 1 + len(others)

@@ -1,5 +1,6 @@
 """Keypoints from columns of objects to metrics, evidence and exported files."""
 
+import shutil
 import types
 
 import keras
@@ -7,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
+from object_scenes import write_scenes
 from PIL import Image, ImageDraw
 
+from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
 from kfp_vision.components.shared.architectures.zoo import build_model
-from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.augmentation.augment import Augmented
 from kfp_vision.components.shared.augmentation.draw import Drawn, Mix
 from kfp_vision.components.shared.augmentation.geometry import warp
@@ -21,7 +23,10 @@ from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.heads.centre_detector import CELL
 from kfp_vision.components.shared.losses.keypoints import point_targets
 from kfp_vision.components.shared.tasks import get_task, task_of
-from kfp_vision.components.shared.tasks.keypoint_baselines import usual_poses
+from kfp_vision.components.shared.tasks.keypoint_baselines import (
+    predict_keypoint_baselines,
+    usual_poses,
+)
 from kfp_vision.components.shared.tasks.keypoint_evidence import KeypointEvidence
 from kfp_vision.components.shared.tasks.objects import BOX_CLASSES, BOXES, CROWD, KEYPOINTS
 from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
@@ -92,22 +97,6 @@ def test_lists_of_another_length_are_refused_with_the_row(number):
     task = get_task("keypoints", [*"abcd"][:number], [])
     with pytest.raises(ValueError, match=rf"{3 * number} numbers .* 18 of 2 objects in row 0"):
         task.open_targets(_table(), _SIZE, 2)
-
-
-def test_the_task_of_a_dataset_knows_names_and_pairs():
-    about = {"splits": {}, "channels": 3, "median_height": 8, "median_width": 8, "rejected": {}}
-    about |= dict.fromkeys(("fingerprint", "source_uri", "source_format"), "")
-    info = DatasetInfo(
-        task="keypoints",
-        classes=["a"],
-        split_origin={},
-        notes=[],
-        keypoint_names=_NAMES,
-        keypoint_swaps=[[1, 2]],
-        **about,  # type: ignore[arg-type]
-    )
-    model = build_model("separable", task_of(info), (32, 32, 3), 1)
-    assert model.output["points"].shape[-1] == 3
 
 
 def test_a_mirrored_image_has_its_keypoints_where_they_are_drawn():
@@ -190,6 +179,18 @@ def test_the_zero_rule_is_the_mean_pose_of_each_class():
     np.testing.assert_allclose(poses[0, [0, 2]], [[35, 5, 1], [60, 15, 1]])
     np.testing.assert_allclose(poses[1], [[12, 4.5, 1], [7, 17.5, 1], [10, 15, 0.5]])
     assert not poses[2].any()
+
+
+def test_the_nearest_image_lends_its_pose(tmp_path):
+    source = write_scenes(tmp_path / "scenes", {"train": 12, "val": 4})
+    shutil.copytree(source / "train", source / "test")
+    info = import_dataset(str(source), tmp_path / "dataset", ImportConfig())
+    task = task_of(info)
+    assert build_model("separable", task, (32, 32, 3), 1).output["points"].shape[-1] == 4
+    records = predict_keypoint_baselines(task, tmp_path / "dataset", info)
+    # Every test image is a training image.
+    assert whole_set_metrics(task, records["nearest_image"])["pck"] == 1.0
+    assert whole_set_metrics(task, records["zero_rule"])["pck"] < 0.5
 
 
 def test_evidence_names_every_keypoint():
@@ -288,7 +289,6 @@ def test_exported_files_return_the_keypoints(tmp_path):
         FORMATS[name].write(source, path)
         found = FORMATS[name].open(path)(images)
         assert set(found) == {"boxes", "scores", "classes", "keypoints"}, name
-        # Close scores change places in a list: sure detections are compared.
         for key, values in expected.items():
             np.testing.assert_allclose(found[key], values, atol=1e-3, err_msg=name)
     FORMATS["tflite_int8"].write(source, tmp_path / FORMATS["tflite_int8"].path)
