@@ -6,6 +6,7 @@ N images, in the order of the splits of the dataset and of their rows; L labels 
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -73,6 +74,11 @@ class Images:
         """Returns where the image came from."""
         table, index = self._locate(row)
         return str(table["path"][index].as_py())
+
+    def value(self, row: int, column: str) -> Any:
+        """Returns what a column of the task holds of an image."""
+        table, index = self._locate(row)
+        return table[column][index].as_py()
 
     def pixels(self, row: int) -> np.ndarray:
         """Returns uint8 [height, width, channels]."""

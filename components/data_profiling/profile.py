@@ -12,6 +12,7 @@ from kfp_vision.components.data_profiling.data_settings import with_data_setting
 from kfp_vision.components.data_profiling.duplicates import exact_groups, label_keys
 from kfp_vision.components.data_profiling.findings import find
 from kfp_vision.components.data_profiling.images import Images, read_images
+from kfp_vision.components.data_profiling.mask_figures import describe_masks
 from kfp_vision.components.data_profiling.measurements import Measurements
 from kfp_vision.components.data_profiling.object_figures import (
     count_objects,
@@ -35,6 +36,7 @@ from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress, show_note
 from kfp_vision.components.shared.tasks import TASKS
+from kfp_vision.components.shared.tasks.objects import MASK
 
 __all__ = ["ProfileConfig", "profile_images"]
 
@@ -139,6 +141,9 @@ def profile_images(
         figures, histograms = {**figures, **object_figures}, {**histograms, **object_histograms}
         sentences += said
     rows = _sample(images, config)
+    if MASK.name in TASKS[info.task].columns:
+        mask_figures, mask_histograms = describe_masks(images, rows, info.classes)
+        figures, histograms = {**figures, **mask_figures}, {**histograms, **mask_histograms}
     with Progress("look at pixels", len(rows), "images") as progress:
         pixels = pixel_figures(images, rows, progress)
     profile = Profile(
