@@ -30,7 +30,12 @@ class _Run:
 
 
 # Name of an archive -> the metric that is reported.
-_SETS = {"camvid-masks": "mean_iou", "bccd-voc": "map50", "mouse-keypoints-coco": "pck"}
+_SETS = {
+    "camvid-masks": "mean_iou",
+    "bccd-voc": "map50",
+    "nuclei-coco": "mask_map50",
+    "mouse-keypoints-coco": "pck",
+}
 
 
 def _run(source: Path, output: Path, metric: str, seed: int) -> _Run:

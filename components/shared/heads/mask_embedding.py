@@ -6,7 +6,8 @@ an offset in the ellipse within the box. What is learned deforms it.
 
 Shapes: `embedding` [B, h2, w2, 3] of (x, y, z before softplus), on cells of 2 x 2 pixels; N objects
 of an image; masks [B, N, S, S] of S x S points of the window of each, its box enlarged by half.
-Reference: Neven et al., 2019, arXiv:1906.11109, whose bandwidths are those of the boxes here.
+References: Neven et al., 2019, arXiv:1906.11109, whose bandwidths are those of the boxes here; Wang
+et al., 2020, arXiv:1912.04488 (scores of masks).
 """
 
 import math
@@ -40,7 +41,7 @@ MASK_CELL = 2
 _PRIOR_Z = -2.0
 # Channels of the map that the embedding is made of.
 _WIDTH = 32
-# Pixels that are added to the half sides of a box: none is 0.
+# What is added to half sides of boxes in pixels, and to sums: none is 0.
 _TINY = 0.01
 
 
@@ -84,7 +85,9 @@ def mask_values(boxes: Any, x: Any, y: Any, embedding: Any) -> Any:
 def find_masks(heat: Any, reach: Any, embedding: Any) -> dict[str, Any]:
     """Returns what `find_peaks` does, and `masks` [B, N, S, S] of the same objects.
 
-    The embedding between the middles of cells is interpolated, by products of matrices.
+    The score of a centre is multiplied by how sure its mask is, the mean of the values p of its
+    points, each counted by p. The embedding between the middles of cells is interpolated, by
+    products of matrices.
 
     Args:
         heat: As the head returns it.
@@ -109,7 +112,15 @@ def find_masks(heat: Any, reach: Any, embedding: Any) -> dict[str, Any]:
     points = ops.reshape(points, (-1, number, MASK_SIDE, MASK_SIDE, channels))
     points = ops.transpose(points, (0, 1, 3, 2, 4))
     masks = mask_values(boxes, x[..., None, :], y[..., :, None], points)
-    return {**found, "masks": masks}
+    flat = ops.reshape(masks, (-1, number, MASK_SIDE**2))
+    sure = ops.sum(flat * flat, axis=-1) / (ops.sum(flat, axis=-1) + _TINY)
+    scores, order = ops.top_k(found["scores"] * sure, number)
+    return {
+        "boxes": ops.take_along_axis(boxes, order[..., None], axis=1),
+        "scores": scores,
+        "classes": ops.take_along_axis(found["classes"], order, axis=1),
+        "masks": ops.take_along_axis(masks, order[..., None, None], axis=1),
+    }
 
 
 def _shares(places: Any, length: int) -> Any:

@@ -73,6 +73,19 @@ def test_an_offset_moves_pixels_to_their_object():
     assert (middle[x > 27] < 0.51).all()
 
 
+def test_objects_whose_masks_are_unsure_come_later():
+    heat, reach, embedding = _maps([(5, 3, 3.0), (5, 12, 2.5)])
+    # Around the first one everything is of its object by half at most.
+    embedding[:, :, :16, 2] = 2.0
+    found = _find(heat, reach, embedding)
+    assert found["boxes"][0, :2, 0].tolist() == [42.0, 6.0]
+    for place, logit in enumerate((2.5, 3.0)):
+        p = found["masks"][0, place]
+        sure = (p * p).sum() / p.sum()
+        expected = sure / (1 + math.exp(-logit))
+        assert found["scores"][0, place] == pytest.approx(expected, rel=1e-3)
+
+
 def test_pixels_of_no_object_are_of_none():
     heat, reach, embedding = _maps([(5, 6, 3.0)])
     embedding[..., 2] = 10.0
