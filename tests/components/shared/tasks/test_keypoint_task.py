@@ -271,14 +271,14 @@ def test_a_keypoint_comes_back_to_a_fraction_of_a_pixel():
 
 
 def test_exported_files_return_the_keypoints(tmp_path):
-    model = build_model("separable", _TASK, (36, 44, 3), 2)
+    model = build_model("separable", _TASK, (36, 44, 3), 1)
     random = np.random.default_rng(0)
     for name in model.output:
         kernel = model.get_layer(name).kernel
         kernel.assign(random.normal(0.0, 1.0, kernel.shape))
     images = random.integers(0, 256, (3, 36, 44, 3), np.uint8)
     expected = _TASK.decode(model(images.astype(np.float32)))
-    assert expected["keypoints"].shape == (3, 100, 3, 3)
+    assert expected["keypoints"].shape == (3, 9 * 11, 3, 3)
     # Another process counts the names of operations from the start.
     model.save(tmp_path / "trained.keras")
     keras.backend.clear_session()
@@ -291,4 +291,9 @@ def test_exported_files_return_the_keypoints(tmp_path):
         assert set(found) == {"boxes", "scores", "classes", "keypoints"}, name
         for key, values in expected.items():
             np.testing.assert_allclose(found[key], values, atol=1e-3, err_msg=name)
-    FORMATS["tflite_int8"].write(source, tmp_path / FORMATS["tflite_int8"].path)
+    path = tmp_path / FORMATS["tflite_int8"].path
+    FORMATS["tflite_int8"].write(source, path)
+    found = FORMATS["tflite_int8"].open(path)(images)
+    # Maps of int8 keep what tells cells apart: there are about as many peaks.
+    kept, wanted = ((each["scores"] > 0).sum(axis=1) for each in (found, expected))
+    np.testing.assert_allclose(kept, wanted, atol=5)
