@@ -163,7 +163,7 @@ def _measure(name: str, path: Path, infer: Infer, test: _TestSet, config: Export
     measured_records, expected_records, difference = [], [], 0.0
     predicted = SplitOutputs(infer, test.images, test.rows, f"check {name}")
     for (targets, theirs), (_, ours) in zip(predicted, test.reference, strict=True):
-        difference = max(difference, _largest_difference(theirs, ours))
+        difference = max(difference, _largest_difference(test.task, theirs, ours))
         measured_records.append(test.task.record(targets, theirs))
         expected_records.append(test.task.record(targets, ours))
     metrics = whole_set_metrics(test.task, join_records(measured_records))
@@ -213,17 +213,16 @@ def _latency_ms(infer: Infer, image: np.ndarray, num_calls: int) -> float:
     return 1000 * statistics.median(durations)
 
 
-def _largest_difference(predictions: Outputs, expected: Outputs) -> float:
-    """Returns the largest difference of two batches of predictions.
+def _largest_difference(task: Task, predictions: Outputs, expected: Outputs) -> float:
+    """Returns the largest difference of what is comparable in two batches of predictions.
 
     Raises:
         ValueError: A prediction is not finite.
     """
-    pairs = zip(tf.nest.flatten(predictions), tf.nest.flatten(expected), strict=True)
-    difference = max(float(np.abs(theirs - ours).max()) for theirs, ours in pairs)
-    if not np.isfinite(difference):
+    if not all(np.isfinite(each).all() for each in tf.nest.flatten(predictions)):
         raise ValueError("Predictions must be finite. Received: NaN or infinity from the file.")
-    return difference
+    both = (tf.nest.flatten(task.comparable(each)) for each in (predictions, expected))
+    return max(float(np.abs(theirs - ours).max()) for theirs, ours in zip(*both, strict=True))
 
 
 def _open_test_set(

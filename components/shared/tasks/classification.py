@@ -127,6 +127,10 @@ class MulticlassClassification:
         """Returns probabilities [B, C]."""
         return activate(np.asarray(outputs) / temperature, self.activation == "sigmoid")
 
+    def comparable(self, predictions: Any) -> Any:
+        """Returns the probabilities."""
+        return predictions
+
     def decoding_model(self, model: keras.Model, temperature: float) -> keras.Model:
         """Returns the model with calibrated `probabilities` instead of logits as its output.
 

@@ -170,6 +170,10 @@ class Detection:
         maps = {name: tf.convert_to_tensor(value) for name, value in outputs.items()}
         return {name: np.asarray(value) for name, value in self.find(maps).items()}
 
+    def comparable(self, predictions: Any) -> Any:
+        """Returns the scores, which fall: objects of almost equal ones change their places."""
+        return predictions["scores"]
+
     def decoding_model(self, model: keras.Model, temperature: float) -> keras.Model:
         """Returns the model with what `decode` returns as its outputs.
 

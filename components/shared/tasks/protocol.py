@@ -108,6 +108,13 @@ class Task(Protocol):
         """Returns the predictions of a batch as an exported model returns them, as arrays."""
         ...
 
+    def comparable(self, predictions: Outputs) -> Outputs:
+        """Returns what two runtimes say alike, number by number, of the same image.
+
+        The metric judges the rest, as the order of objects whose scores are almost equal.
+        """
+        ...
+
     def decoding_model(self, model: "keras.Model", temperature: float) -> "keras.Model":
         """Returns the model with `decode` inside it, in layers of Keras, and named outputs.
 

@@ -104,6 +104,10 @@ class SemanticSegmentation:
         """Returns probabilities [B, H, W, C]."""
         return np.asarray(tf.nn.softmax(tf.convert_to_tensor(outputs) / temperature))
 
+    def comparable(self, predictions: Any) -> Any:
+        """Returns the probabilities."""
+        return predictions
+
     def decoding_model(self, model: keras.Model, temperature: float) -> keras.Model:
         """Returns the model with calibrated `mask_probabilities` as its output."""
         logits = keras.layers.Rescaling(1.0 / temperature, dtype="float32", name="temperature")(

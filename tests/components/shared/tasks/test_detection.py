@@ -160,6 +160,15 @@ def test_losses_without_learning_are_in_order():
     assert 0 < task.frequency_loss(targets, None) <= task.initial_loss(targets, 2)
 
 
+def test_objects_of_equal_scores_may_change_their_places():
+    boxes = np.array([[[0.0, 0.0, 8.0, 8.0], [9.0, 9.0, 30.0, 40.0]]])
+    said = {"boxes": boxes, "scores": np.array([[0.5, 0.5]]), "classes": np.array([[0, 1]])}
+    swapped = {name: each[:, ::-1] for name, each in said.items()}
+    task = Detection()
+    np.testing.assert_array_equal(task.comparable(said), task.comparable(swapped))
+    assert (task.comparable({**said, "scores": np.array([[0.6, 0.5]])}) != [[0.5, 0.5]]).any()
+
+
 def test_exported_files_return_the_detections(tmp_path):
     task = Detection()
     model = build_model("separable", task, (36, 44, 3), 2)
@@ -190,12 +199,16 @@ def test_exported_files_return_the_detections(tmp_path):
     runner = interpreter.get_signature_runner()
     found = runner(pixels=images[:1])
     tensors = interpreter.get_tensor_details()
-    maps = {
-        name: interpreter.get_tensor(each["index"])
-        for name in ("heat", "reach")
-        for each in tensors
-        if each["dtype"] == np.float32 and f"/{name}_1/BiasAdd" in each["name"]
-    }
+    maps = {}
+    for name in ("heat", "reach"):
+        (held,) = (
+            each
+            for each in tensors
+            if each["dtype"] == np.int8 and f"/{name}_1/BiasAdd" in each["name"]
+        )
+        scale, zero = held["quantization"]
+        values = interpreter.get_tensor(held["index"]).astype(np.float32)
+        maps[name] = np.float32(scale) * (values - zero)
     assert sum(each["dtype"] == np.int8 for each in tensors) > 20
     for key, values in task.decode(maps).items():
         np.testing.assert_allclose(found[key], values, atol=1e-3, err_msg=key)
