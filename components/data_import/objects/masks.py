@@ -9,44 +9,21 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from kfp_vision.components.data_import.objects.annotations import RunLengths
+from kfp_vision.components.shared.tasks.segments import run_lengths
 
-__all__ = ["encode_outline", "mask_extent", "pack_counts", "run_lengths"]
+__all__ = ["encode_outline", "mask_extent", "pack_counts"]
 
 # Corners further out, in sizes of the image, are pulled in: rasters are as long as their edges.
 _FURTHEST = 4.0
-
-
-def run_lengths(counts: bytes) -> list[int]:
-    """Returns the run lengths of a compressed code.
-
-    Raises:
-        ValueError: It ends within a number, or has a negative length.
-    """
-    lengths: list[int] = []
-    value = shift = 0
-    for byte in counts:
-        digit = byte - 48
-        if not 0 <= digit < 64:
-            raise ValueError(f"A run-length code has the characters 0 to o. Received: {byte}")
-        value |= (digit & 31) << shift
-        shift += 5
-        if digit & 32:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        # From the third on they are differences to the length before the last.
-        lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-        value = shift = 0
-    if shift or min(lengths, default=0) < 0:
-        raise ValueError(f"A run-length code must hold whole lengths. Received: {counts[:40]!r}")
-    return lengths
 
 
 def pack_counts(counts: object, height: int, width: int) -> RunLengths:
     """Returns the mask of run lengths, compressed or a list; with no code where they do not fit."""
     try:
         packed = counts.encode("ascii") if isinstance(counts, str) else counts
-        lengths = run_lengths(packed) if isinstance(packed, bytes) else [*map(int, packed)]  # type: ignore[call-overload]
+        lengths: list[int] = (
+            run_lengths(packed).tolist() if isinstance(packed, bytes) else [*map(int, packed)]  # type: ignore[call-overload]
+        )
         is_whole = 0 < sum(lengths) == height * width <= (Image.MAX_IMAGE_PIXELS or 0)
         if min(lengths, default=-1) < 0 or not is_whole or min(height, width) < 1:
             return RunLengths(height, width, b"")

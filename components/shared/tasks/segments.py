@@ -28,6 +28,8 @@ __all__ = [
 
 # In a map of objects: a pixel of a crowd, or one that nothing is known of.
 UNKNOWN = -1
+# Of a length, 5 bits each.
+_MOST_DIGITS = 7
 # A point is of its object from here on.
 _INSIDE = 0.5
 
@@ -108,17 +110,30 @@ def codes_of(codes: np.ndarray, sizes: np.ndarray, image: np.ndarray) -> list[di
 
 
 def run_lengths(counts: bytes) -> np.ndarray:
-    """Returns the lengths of the runs of a code that the import has checked, int64 [R]."""
+    """Returns the lengths of the runs of a code, int64 [R].
+
+    Raises:
+        ValueError: It has another character, ends within a number, or a length fits no image.
+    """
     digits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    if not len(digits):
+        return digits
     goes_on = (digits & 32) > 0
     first = np.flatnonzero(np.concatenate([[True], ~goes_on[:-1]]))
     place = np.arange(len(digits)) - np.repeat(first, np.diff([*first, len(digits)]))
+    if digits.min() < 0 or digits.max() > 63 or goes_on[-1] or place.max() >= _MOST_DIGITS:
+        raise ValueError(
+            "A run-length code must hold whole numbers, in the characters 0 to o. Received: "
+            f"{counts[:40]!r}"
+        )
     values = np.add.reduceat((digits & 31) << (5 * place), first)
     last = np.flatnonzero(~goes_on)
     values -= np.where(digits[last] & 16, 1 << (5 * (place[last] + 1)), 0)
     # From the fourth on they are differences to the length before the last.
     values[1::2] = np.cumsum(values[1::2])
     values[2::2] = np.cumsum(values[2::2])
+    if values.min() < 0:
+        raise ValueError(f"A run must not be negative. Received: {counts[:40]!r}")
     return values
 
 
