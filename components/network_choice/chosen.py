@@ -21,7 +21,7 @@ __all__ = ["dense_recipe", "learned_recipe", "with_model"]
 
 # Of a fine-tuned network with a new head of several layers, which has much to learn and of which
 # every image teaches much: small batches, a rate for the head, and many passes over few images.
-_DENSE_BATCH, _DENSE_RATE, _DENSE_IMAGES, _DENSE_EPOCHS = 16, 1e-3, 30_000, (12, 80)
+_DENSE_BATCH, _DENSE_RATE, _DENSE_IMAGES, _DENSE_EPOCHS = 16, 3e-3, 30_000, (12, 80)
 
 
 def learned_recipe(
