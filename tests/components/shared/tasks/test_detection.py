@@ -2,15 +2,14 @@
 
 import types
 
-import keras
 import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from exported_objects import check_float_files
 
-from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
-from kfp_vision.components.shared.architectures.zoo import build_model
+from kfp_vision.components.evaluation.formats import FORMATS
 from kfp_vision.components.shared.augmentation.augment import Augmented
 from kfp_vision.components.shared.augmentation.draw import Drawn, Mix
 from kfp_vision.components.shared.augmentation.transforms import PIXEL_TRANSFORMS
@@ -171,27 +170,9 @@ def test_objects_of_equal_scores_may_change_their_places():
 
 def test_exported_files_return_the_detections(tmp_path):
     task = Detection()
-    model = build_model("separable", task, (36, 44, 3), 2)
-    random = np.random.default_rng(0)
-    for name in ("heat", "reach"):
-        kernel = model.get_layer(name).kernel
-        kernel.assign(random.normal(0.0, 1.0, kernel.shape))
-    images = random.integers(0, 256, (3, 36, 44, 3), np.uint8)
-    expected = task.decode(model(images.astype(np.float32)))
-    # Another process counts the names of operations from the start.
-    model.save(tmp_path / "trained.keras")
-    keras.backend.clear_session()
-    model = keras.saving.load_model(tmp_path / "trained.keras")
-    source = ExportSource(task.decoding_model(model, 1.0), images, tmp_path / "saved_model")
-    for name in ("keras", "saved_model", "onnx"):
-        path = tmp_path / FORMATS[name].path
-        FORMATS[name].write(source, path)
-        found = FORMATS[name].open(path)(images)
-        assert set(found) == {"boxes", "scores", "classes"}, name
-        for key, values in expected.items():
-            np.testing.assert_allclose(found[key], values, atol=1e-3, err_msg=name)
-    for name in ("tflite", "tflite_int8"):
-        FORMATS[name].write(source, tmp_path / FORMATS[name].path)
+    images, expected, source = check_float_files(task, 2, tmp_path)
+    assert set(expected) == {"boxes", "scores", "classes"}
+    FORMATS["tflite_int8"].write(source, tmp_path / FORMATS["tflite_int8"].path)
     # The maps of int8 are coarse, and what is made of them is not.
     interpreter = Interpreter(
         str(tmp_path / FORMATS["tflite_int8"].path), experimental_preserve_all_tensors=True
