@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import onnx
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.convert import mlir_quantize
+from tensorflow.lite.tools import flatbuffer_utils
 
 from kfp_vision.components.evaluation import runtimes
 from kfp_vision.components.shared.architectures.onnx_graph import convert_to_onnx
@@ -120,18 +120,22 @@ def _write_tflite_int8(source: ExportSource, path: Path) -> None:
 def _convert_mixed(converter: tf.lite.TFLiteConverter) -> bytes:
     """Returns a file in which all but `FLOAT_PART` is int8.
 
-    As `tf.lite.experimental.QuantizationDebugger` does it, which has no uint8 at the input.
+    As `tf.lite.experimental.QuantizationDebugger` does it, which has no uint8 at the input and
+    keeps the ranges, by which operations that must have one range are int8 all the same.
     """
     converter._experimental_calibrate_only = True
-    calibrated: bytes = converter.convert()
-    interpreter = Interpreter(model_content=calibrated)
-    names = [each["name"] for each in interpreter.get_tensor_details()]
-    outputs = [each["name"] for each in interpreter.get_output_details()]
+    calibrated = flatbuffer_utils.read_model_from_bytearray(bytearray(converter.convert()))
+    left_out = []
+    for graph in calibrated.subgraphs:
+        for place, tensor in enumerate(graph.tensors):
+            if place in graph.outputs or FLOAT_PART in tensor.name.decode():
+                tensor.quantization = None
+                left_out.append(tensor.name.decode())
     content: bytes = mlir_quantize(
-        calibrated,
+        bytes(flatbuffer_utils.convert_object_to_bytearray(calibrated)),
         input_data_type=converter.inference_input_type,
         # Operations are found by the name of what they return, but for those that return two.
-        denylisted_nodes=[*(name for name in names if FLOAT_PART in name), *outputs],
+        denylisted_nodes=left_out,
         denylisted_ops=["TOPK_V2"],
     )
     return content

@@ -184,8 +184,7 @@ def peak_logits(heat: Any) -> Any:
     order = _TIE_BREAK * (3 * rows + columns)[None, :, :, None].astype(np.float32)
     ranked = heat + order
     highest = ops.max_pool(ranked, 3, strides=1, padding="same")
-    # A sum, for int8 gives what is chosen by `where` the range of what it is chosen from.
-    return heat + ops.where(ranked >= highest, 0.0, _NO_PEAK)
+    return ops.where(ranked >= highest, heat, _NO_PEAK)
 
 
 def read_cells(values: Any, cells: Any) -> Any:

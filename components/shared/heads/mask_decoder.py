@@ -17,8 +17,8 @@ __all__ = ["mask_decoder"]
 
 # Channels at each halving, coarsest first.
 _WIDTHS = (128, 96, 64, 48, 32)
-# Maps finer than a quarter take a third of the time of a step; images of fewer pixels a side need
-# those of a half.
+# Maps finer than a quarter cost more than all below them; images of fewer pixels a side need those
+# of a half.
 _SMALL = 128
 
 

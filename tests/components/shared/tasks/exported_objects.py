@@ -5,11 +5,13 @@ from typing import Any
 
 import keras
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 
 from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
 from kfp_vision.components.shared.architectures.zoo import build_model
+from kfp_vision.components.shared.tasks.protocol import FLOAT_PART
 
-__all__ = ["check_float_files"]
+__all__ = ["check_float_files", "write_int8_file"]
 
 # Objects whose scores are nearer to each other may change their places in another runtime.
 _APART = 1e-4
@@ -56,3 +58,14 @@ def check_float_files(
                 found[key][is_clear], values[is_clear], atol=1e-3, err_msg=f"{name} {key}"
             )
     return images, expected, source
+
+
+def write_int8_file(source: ExportSource, folder: Path) -> Path:
+    """Writes the int8 file, in which what finds objects is float32; returns its path."""
+    path = folder / FORMATS["tflite_int8"].path
+    FORMATS["tflite_int8"].write(source, path)
+    tensors = Interpreter(str(path)).get_tensor_details()
+    coarse = [each["name"] for each in tensors if each["dtype"] == np.int8]
+    assert len(coarse) > 20
+    assert not [name for name in coarse if FLOAT_PART in name]
+    return path

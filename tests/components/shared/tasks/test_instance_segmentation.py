@@ -9,12 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
-from exported_objects import check_float_files
+from exported_objects import check_float_files, write_int8_file
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from kfp_vision.components.evaluation.formats import FORMATS
 from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.augmentation.augment import Augmented
 from kfp_vision.components.shared.augmentation.draw import Drawn, Mix
@@ -274,4 +273,4 @@ def test_exported_files_return_the_masks(tmp_path):
     _, expected, source = check_float_files(_TASK, 2, tmp_path)
     assert expected["masks"].shape == (3, 100, MASK_SIDE, MASK_SIDE)
     assert 0.01 < (expected["masks"] >= 0.5).mean() < 0.9
-    FORMATS["tflite_int8"].write(source, tmp_path / FORMATS["tflite_int8"].path)
+    write_int8_file(source, tmp_path)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
-from exported_objects import check_float_files
+from exported_objects import check_float_files, write_int8_file
 from object_scenes import write_scenes
 from PIL import Image, ImageDraw
 
@@ -273,8 +273,7 @@ def test_a_keypoint_comes_back_to_a_fraction_of_a_pixel():
 def test_exported_files_return_the_keypoints(tmp_path):
     images, expected, source = check_float_files(_TASK, 1, tmp_path)
     assert expected["keypoints"].shape == (3, 9 * 11, 3, 3)
-    path = tmp_path / FORMATS["tflite_int8"].path
-    FORMATS["tflite_int8"].write(source, path)
+    path = write_int8_file(source, tmp_path)
     found = FORMATS["tflite_int8"].open(path)(images)
     # Maps of int8 keep what tells cells apart: there are about as many peaks.
     kept, wanted = ((each["scores"] > 0).sum(axis=1) for each in (found, expected))
