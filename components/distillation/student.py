@@ -145,7 +145,7 @@ class Student:
         taught = self._ask(teacher, rows, steps * batch, seconds)
         order = BatchOrder(len(taught), batch, self._seed)
         pixels, targets = taught.take(order.indices(0)[0])
-        pace = measure_pace(self._trainer, pixels, targets, len(self._validation))
+        pace = measure_pace(self._trainer, pixels, targets, len(taught), len(self._validation))
         trials, tried = self._choose(taught, pace, steps, seconds - watch.seconds)
         best = min(trials, key=lambda each: each.loss, default=None)
         teaching = Teaching(best.temperature, best.label_share) if best else _WITHOUT_TRIALS

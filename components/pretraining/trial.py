@@ -93,7 +93,7 @@ class Trial:
             share = len(self.known) / len(self.train)
             steps = min(most_steps, max(2, round(share * settings.steps)))
             if ends is not None:
-                pace = measure_pace(trainer, pixels, targets, len(self.validation))
+                pace = measure_pace(trainer, pixels, targets, len(learned), len(self.validation))
                 steps, _ = pace.length_within(ends - watch.seconds, steps, _EVALUATIONS)
             return History(settings, steps, checks, num_evaluations=_EVALUATIONS, ends=ends)
 

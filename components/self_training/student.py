@@ -150,7 +150,7 @@ def train_student(
         steps, evaluations = math.ceil(planned / settings.batch_size), _EVALUATIONS
         ends = None
         if seconds < math.inf:
-            pace = measure_pace(trainer, pixels, targets, len(pool.validation))
+            pace = measure_pace(trainer, pixels, targets, len(taught), len(pool.validation))
             steps, evaluations = pace.length_within(seconds - watch.seconds, steps, evaluations)
             ends = seconds
         return History(settings, steps, checks, num_evaluations=evaluations, ends=ends)

@@ -111,7 +111,7 @@ def train_member(
         checks = {"initial_loss": trainer.mean_loss(pixels, targets)}
         steps, evaluations, ends = settings.steps, EVALUATIONS, None
         if seconds < math.inf:
-            pace = measure_pace(trainer, pixels, targets, len(validation))
+            pace = measure_pace(trainer, pixels, targets, len(images), len(validation))
             ends = seconds - num_later * pace.forward_s
             if num_later and ends - watch.seconds < _LEAST_SECONDS:
                 raise NoTimeError(

@@ -110,7 +110,7 @@ def open_run(
             share = _share_without(policy, trainer, images, targets)
         steps, evaluations, ends = settings.steps, EVALUATIONS, None
         if may_cut(recipe):
-            pace = measure_pace(trainer, images, targets, len(validation))
+            pace = measure_pace(trainer, images, targets, len(train), len(validation))
             now = StageCost("train", watch.seconds, 0)
             seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
                 info, start_up_seconds(spent, plan), pace.forward_s * deployed_networks(recipe)

@@ -5,6 +5,7 @@ checkpoint and ends with the very weights of an uninterrupted run.
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator
 
@@ -33,15 +34,21 @@ from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import DivergenceError, RateTooHighError
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["STATISTICS_BATCHES", "evaluate", "fit"]
+__all__ = ["STATISTICS_BATCHES", "evaluate", "fit", "statistics_batches"]
 
 _KEPT_CHECKPOINTS = 3
-# Of fewer validation images one more right answer is a percent and more: their loss ranks.
+# Of fewer validation images one more right answer is a percent and more: their loss ranks, but for
+# those with many answers each, as objects and pixels, whose loss rises while the metric does, too.
 _RANKED_BY_METRIC = 100
 STATISTICS_BATCHES = 32
 _MIN_REPAIRED_BATCH = 8
 # What a smaller batch, and the lower rate that belongs to it, can mend.
 _REPAIRABLE = (DivergenceError, RateTooHighError, tf.errors.ResourceExhaustedError)
+
+
+def statistics_batches(num_images: int, batch_size: int) -> int:
+    """Returns of how many batches an evaluation takes the statistics: of a small set, all of it."""
+    return min(STATISTICS_BATCHES, math.ceil(num_images / batch_size))
 
 
 def evaluate(trainer: Trainer, task: Task, images: LabelledImages) -> dict[str, float]:
@@ -220,9 +227,8 @@ def _evaluate_average(
     if not trainer.averages:
         return evaluate(trainer, run.task, run.validation), trainer.model_variables()
     order = BatchOrder(len(run.train), batch_size, run.seed)
-    batches = (
-        run.train.pixels(order.indices(step + offset)[0]) for offset in range(STATISTICS_BATCHES)
-    )
+    offsets = range(statistics_batches(len(run.train), batch_size))
+    batches = (run.train.pixels(order.indices(step + offset)[0]) for offset in offsets)
     before = trainer.average_weights(batches)
     metrics, weights = evaluate(trainer, run.task, run.validation), trainer.model_variables()
     trainer.set_variables(before)
@@ -236,7 +242,7 @@ def _keep_best(
 
     The last ones are the best where the run says so.
     """
-    by_metric = len(run.validation) >= _RANKED_BY_METRIC
+    by_metric = run.task.is_spatial or len(run.validation) >= _RANKED_BY_METRIC
     ranked = sorted(
         [*history.best, entry],
         key=lambda kept: (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
+from kfp_vision.components.shared.training.fit import statistics_batches
 from kfp_vision.components.shared.training.step_time import seconds_per_forward, seconds_per_step
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -50,7 +50,11 @@ class Pace:
 
 
 def measure_pace(
-    trainer: Trainer, images: np.ndarray, targets: Mapping[str, np.ndarray], num_validation: int
+    trainer: Trainer,
+    images: np.ndarray,
+    targets: Mapping[str, np.ndarray],
+    num_training: int,
+    num_validation: int,
 ) -> Pace:
     """Returns the pace of a trainer, which is put back.
 
@@ -58,13 +62,14 @@ def measure_pace(
         trainer: At its start.
         images: A batch, uint8 [B, H, W, C].
         targets: {name: [B, ...]}.
+        num_training: Training images.
         num_validation: Validation images.
     """
     step_s = seconds_per_step(trainer, images, targets)
     forward_s = seconds_per_forward(trainer, images)
     batches = num_validation / len(images)
     if trainer.averages and trainer.has_statistics:
-        batches += STATISTICS_BATCHES
+        batches += statistics_batches(num_training, len(images))
     return Pace(step_s, batches * forward_s, forward_s / len(images))
 
 

@@ -23,8 +23,8 @@ class TrainingRun:
         task: Task of the images.
         train: Training images.
         validation: Images that choose the checkpoint.
-        primary_metric: Metric that ranks checkpoints, higher is better, where 100 validation images
-            can tell; with fewer the loss does.
+        primary_metric: Metric that ranks checkpoints, higher is better, where 100 validation
+            images, or the objects or pixels in fewer, can tell; else the loss does.
         checkpoint_dir: Folder of this run alone.
         start: Runs the sanity checks and fixes the length; called when there is no checkpoint.
         evaluates_start: Whether the weights before the first step may be the best ones.
