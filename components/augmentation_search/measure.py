@@ -22,6 +22,7 @@ from kfp_vision.components.shared.augmentation.augment import augment
 from kfp_vision.components.shared.augmentation.draw import batch_keys, draw_seed
 from kfp_vision.components.shared.augmentation.policy import (
     IDENTITY,
+    Mixing,
     Operation,
     Policy,
     policy_tensors,
@@ -112,7 +113,8 @@ def measure_transforms(
         if table.skipped:
             return table
         regularisers = _regularisers(recipe, task, len(info.classes))
-        table = dataclasses.replace(table, regularisers=regularisers)
+        mixing = [name for name in Mixing().probabilities if name in task.techniques]
+        table = dataclasses.replace(table, regularisers=regularisers, mixing=mixing)
         with Progress("examples of transforms"):
             _write_examples(train, table.kept, checkpoint_dir / _EXAMPLES_FILE, seed)
         write_atomically(measured, json_text(_Measured(table, watch.seconds)).encode())
@@ -136,7 +138,7 @@ def _write_images(
 def _regularisers(recipe: Recipe, task: Task, num_classes: int) -> dict[str, float]:
     """Returns what regularises the model, without what the user has set or it cannot have."""
     architecture = recipe.value("model", "architecture")
-    names = ["label_smoothing", "weight_decay"]
+    names = ["weight_decay", *(task.techniques & {"label_smoothing"})]
     names += sorted(optional_regularisers(architecture, task, num_classes))
     held = {name: recipe.sections[SECTION][name] for name in names}
     return {name: each.value for name, each in held.items() if each.source != "user"}

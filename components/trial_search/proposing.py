@@ -36,6 +36,8 @@ from kfp_vision.components.trial_search.techniques import (
 __all__ = ["SearchSpace", "next_trials", "read_space"]
 
 _MAX_SEEDS = 3
+# Affinities above 1 by less than this are those of chance.
+_REVEALING = 1.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +48,12 @@ class SearchSpace:
         techniques: By name.
         prune_priority: Family -> transform -> how much of the labels it costs; the greatest is
             left out first.
+        revealed: Techniques of one transform with an affinity well above 1, the greatest first.
     """
 
     techniques: Mapping[str, Technique]
     prune_priority: Mapping[str, Mapping[str, float]]
+    revealed: Sequence[str] = ()
 
 
 def read_space(table: AugmentationTable) -> SearchSpace:
@@ -67,7 +71,11 @@ def read_space(table: AugmentationTable) -> SearchSpace:
         # A technique of one transform is left out as a whole.
         if not group.always and len(group.levels[-1]) > 1
     }
-    return SearchSpace(read_techniques(table.groups, table.regularisers), priority)
+    techniques = read_techniques(table.groups, table.regularisers, table.mixing)
+    gains = {row.transform: row.affinity for row in table.signals if row.affinity >= _REVEALING}
+    revealed = [name for name in techniques if name in gains]
+    revealed.sort(key=gains.__getitem__, reverse=True)
+    return SearchSpace(techniques, priority, revealed)
 
 
 def next_trials(
@@ -96,7 +104,8 @@ def _propose(
     """Returns the trials of a round; none where the baseline failed or nothing is below it."""
     number = _limits(plan)[name] - len(before)
     if name == ROUNDS[0]:
-        return [Trial(name, each, seed) for each in screening_order(space.techniques)[:number]]
+        candidates = screening_order(space.techniques, space.revealed)
+        return [Trial(name, each, seed) for each in candidates[:number]]
     excess = paired_excess(before)
     if not excess or next(iter(excess)) == BASELINE:
         return []

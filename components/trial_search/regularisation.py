@@ -24,7 +24,6 @@ __all__ = ["Regularisation", "read_candidate"]
 
 # How often an operation of a family is none.
 _IDENTITY_SHARE = 0.3
-_MIXING = ("mixup", "cutmix")
 _PUBLISHED: dict[str, Callable[[], Policy]] = {
     name: getattr(known_policies, name) for name in PUBLISHED
 }
@@ -89,7 +88,7 @@ def _branches(operations: list[Operation]) -> tuple[Branch, ...]:
 
 
 def _mixing(numbers: Mapping[str, float]) -> Mixing:
-    """Returns MixUp and CutMix; together they take every image where both are on."""
-    held = {name: numbers[name] for name in _MIXING if name in numbers}
+    """Returns the mixing; two of its kinds together take every image."""
+    held = {name: numbers[name] for name in Mixing().probabilities if name in numbers}
     total = max(1.0, sum(held.values()))
     return Mixing(**{f"{name}_probability": value / total for name, value in held.items()})

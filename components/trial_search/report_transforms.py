@@ -98,8 +98,9 @@ def policy_words(table: AugmentationTable, recipe: Recipe) -> list[str]:
             chance = "" if share == 1 else f" with a probability of {percent(share)}"
             whom = f"Every image, {times} times{chance}"
         sentences.append(f"{whom}: one of {_in_words(table, drawn)}.")
-    for name in ("mixup", "cutmix"):
-        if mixed := policy["mixing"][f"{name}_probability"]:
+    for key, mixed in policy["mixing"].items():
+        name, _, kind = key.partition("_")
+        if kind == "probability" and mixed:
             sentences.append(f"{label(name)}: {percent(mixed)} of the images.")
     return sentences
 

@@ -37,7 +37,16 @@ CUSTOMARY = ("horizontal_flip", "shift")
 # What is tried after it: the techniques that matter on unusual sets before RandAugment, which is
 # rarely better than TrivialAugment.
 _BESIDE = ("geometry", "colour", "vertical_flip")
-_ALONE = ("trivial_augment", "detail", "rot90", "dropout", "mixup", "cutmix", "label_smoothing")
+_ALONE = (
+    "trivial_augment",
+    "detail",
+    "rot90",
+    "dropout",
+    "mosaic",
+    "mixup",
+    "cutmix",
+    "label_smoothing",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,19 +80,20 @@ class Technique:
 
 
 def read_techniques(
-    groups: Sequence[Group], regularisers: Mapping[str, float]
+    groups: Sequence[Group], regularisers: Mapping[str, float], mixing: Sequence[str]
 ) -> dict[str, Technique]:
     """Returns all techniques by name.
 
     Args:
         groups: Groups of `AugmentationTable`.
         regularisers: Hyperparameters that the model has -> their values in the recipe.
+        mixing: Ways to mix images that the task defines.
     """
     found = [Technique(each.name, tuple(each.levels), not each.always) for each in groups]
     if any(each.family for each in found):
         found.append(Technique(SEVERAL_OPERATIONS, _NUMBERS))
     found += [Technique(name, (1.0,)) for name in PUBLISHED]
-    found += [Technique(name, (_MIXING_PROBABILITY,)) for name in ("mixup", "cutmix")]
+    found += [Technique(name, (_MIXING_PROBABILITY,)) for name in mixing]
     for name, values in REGULARISERS.items():
         if name in regularisers:
             scale = regularisers[name] if name == "weight_decay" else 1.0
@@ -101,12 +111,19 @@ def is_compatible(candidate: Candidate, techniques: Mapping[str, Technique]) -> 
     return published + families <= 1 and (families or not several)
 
 
-def screening_order(techniques: Mapping[str, Technique]) -> list[Candidate]:
+def screening_order(
+    techniques: Mapping[str, Technique], revealed: Sequence[str] = ()
+) -> list[Candidate]:
     """Returns what is tried first, from what is known to what is rarely of use.
 
-    The baseline; flip and crop, together and alone; TrivialAugment with them; the families and
-    vertical flips; RandAugment with flip and crop; the others alone. All are at their strongest
-    levels, then follow the weaker ones.
+    The baseline; flip and crop, together and alone; what the measurement has revealed;
+    TrivialAugment with flip and crop; the families and vertical flips; RandAugment with flip and
+    crop; the others alone. All are at their strongest levels, then follow the weaker ones.
+
+    Args:
+        techniques: By name.
+        revealed: Names of techniques under which the checkpoint knows more of held-out images, as
+            where those are turned and the training images are not.
     """
 
     def strongest(*names: str) -> Candidate:
@@ -122,6 +139,7 @@ def screening_order(techniques: Mapping[str, Technique]) -> list[Candidate]:
         BASELINE,
         strongest(*CUSTOMARY),
         *(strongest(name) for name in CUSTOMARY[::-1]),
+        *(strongest(name) for name in revealed),
         trivial,
         *(strongest(name) for name in _BESIDE),
         random,

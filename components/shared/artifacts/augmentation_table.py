@@ -150,6 +150,7 @@ class AugmentationTable:
         kept: What is left of each transform.
         groups: What the trials decide about.
         regularisers: Hyperparameter that the trials may change -> its value in the recipe.
+        mixing: Ways to mix images that the trials may use.
     """
 
     skipped: str = ""
@@ -160,3 +161,4 @@ class AugmentationTable:
     kept: list[Kept] = dataclasses.field(default_factory=list)
     groups: list[Group] = dataclasses.field(default_factory=list)
     regularisers: dict[str, float] = dataclasses.field(default_factory=dict)
+    mixing: list[str] = dataclasses.field(default_factory=list)

@@ -63,9 +63,8 @@ def augment(images: tf.Tensor, policy: Mapping[str, tf.Tensor], keys: tf.Tensor)
     transformed = apply_transforms(images, drawn)
     mixing = draw_mix(keys, policy, height, width)
     weights = label_weights(mixing.weights, mixing.boxes, height, width)
-    result = tf.cond(
-        tf.reduce_any(weights < 1.0), lambda: mix(transformed, *mixing), lambda: transformed
-    )
+    is_mixed = tf.reduce_any((weights < 1.0) | mixing.mosaics)
+    result = tf.cond(is_mixed, lambda: mix(transformed, *mixing), lambda: transformed)
     return Augmented(result, drawn, mixing, weights)
 
 

@@ -48,11 +48,13 @@ class Mix(NamedTuple):
         partners: int32 [B], whom each image is mixed with.
         weights: [B], own share in MixUp, 1 for none.
         boxes: int32 [B, 4], the part of the partner in CutMix, empty for none.
+        mosaics: bool [B], whether it is a quarter of a mosaic beside three others.
     """
 
     partners: tf.Tensor
     weights: tf.Tensor
     boxes: tf.Tensor
+    mosaics: tf.Tensor
 
 
 def draw_seed(seed: int, draw: int) -> tf.Tensor:
@@ -185,8 +187,10 @@ def draw_mix(keys: tf.Tensor, policy: Mapping[str, tf.Tensor], height: int, widt
     # The batch turned by a random number of places: nobody is mixed with itself.
     turn = 1 + tf.cast(numbers[0, 0] * (batch - 1), tf.int32)
     partners = (tf.range(batch) + turn) % batch
-    mixup = numbers[:, 1] < policy["mixing_ends"][0]
-    cutmix = (numbers[:, 1] < policy["mixing_ends"][1]) & ~mixup
+    mixup, to_cutmix, to_mosaic = (
+        numbers[:, 1] < end for end in tf.unstack(policy["mixing_ends"], num=3)
+    )
+    cutmix, mosaics = to_cutmix & ~mixup, to_mosaic & ~to_cutmix
     # Linear between the tabulated quantiles.
     quantiles = policy["mixing_quantiles"]
     place = numbers[:, 2] * (quantiles.shape[1] - 1)
@@ -195,4 +199,4 @@ def draw_mix(keys: tf.Tensor, policy: Mapping[str, tf.Tensor], height: int, widt
     own = below + (place - tf.floor(place)) * (above - below)
     shares = tf.where(cutmix, tf.sqrt(1.0 - own[1]), 0.0)
     boxes = centred_boxes(numbers[:, 3:], shares, height, width)
-    return Mix(partners, tf.where(mixup, own[0], 1.0), boxes)
+    return Mix(partners, tf.where(mixup, own[0], 1.0), boxes, mosaics)

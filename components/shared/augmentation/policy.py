@@ -79,23 +79,33 @@ class Branch:
 
 @dataclasses.dataclass(frozen=True)
 class Mixing:
-    """MixUp and CutMix: the share of images each is applied to, and its Beta(alpha, alpha)."""
+    """The share of images that each is applied to, and of two of them the Beta(alpha, alpha)."""
 
     mixup_probability: float = 0.0
     mixup_alpha: float = 0.2
     cutmix_probability: float = 0.0
     cutmix_alpha: float = 1.0
+    mosaic_probability: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuses probabilities that are none and alphas that are not positive."""
-        total = self.mixup_probability + self.cutmix_probability
-        _check_range("mixup_probability, sum with cutmix's", self.mixup_probability, total)
-        _check_range("cutmix_probability, sum with mixup's", self.cutmix_probability, total)
+        total = sum(self.probabilities.values())
+        for name, probability in self.probabilities.items():
+            _check_range(f"{name}_probability, sum of all", probability, total)
         if min(self.mixup_alpha, self.cutmix_alpha) <= 0.0:
             raise ValueError(
                 "`mixup_alpha` and `cutmix_alpha` must be positive. "
                 f"Received: {self.mixup_alpha}, {self.cutmix_alpha}"
             )
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """How of mixing -> share of the images; an image is mixed in one way at most."""
+        return {
+            "mixup": self.mixup_probability,
+            "cutmix": self.cutmix_probability,
+            "mosaic": self.mosaic_probability,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +119,7 @@ class Policy:
         branches: One is drawn by weight; a branch without operations is the identity.
         always: Operations on every image, such as flip and crop.
         draws: Least and greatest number of branches drawn for an image.
-        mixing: MixUp and CutMix, after everything else.
+        mixing: With other images, after everything else.
     """
 
     branches: tuple[Branch, ...] = (Branch(()),)
@@ -175,8 +185,8 @@ def policy_tensors(policy: Policy) -> dict[str, tf.Tensor]:
     """Returns the policy as tensors, of the same shapes and types for every policy.
 
     Operations are float32 or int32 [branches + 1, operations] padded with identities; the last
-    row is `always`. `branch_ends` [branches] are cumulative probabilities. `mixing_ends` [2] are
-    those of MixUp and CutMix, `mixing_quantiles` [2, Q] their Beta quantiles.
+    row is `always`. `branch_ends` [branches] are cumulative probabilities. `mixing_ends` [3] are
+    those of MixUp, CutMix and mosaic, `mixing_quantiles` [2, Q] Beta quantiles of the first two.
     """
     shape = (MAX_BRANCHES + 1, MAX_OPERATIONS)
     transforms = np.zeros(shape, "int32")
@@ -197,7 +207,7 @@ def policy_tensors(policy: Policy) -> dict[str, tf.Tensor]:
         scipy.stats.beta.ppf(points, alpha, alpha)
         for alpha in (mixing.mixup_alpha, mixing.cutmix_alpha)
     ]
-    ends = np.cumsum([mixing.mixup_probability, mixing.cutmix_probability])
+    ends = np.cumsum(list(mixing.probabilities.values()))
     values = {
         "transforms": transforms,
         "low": low,

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.augmentation.augment import Augmented
 from kfp_vision.components.shared.augmentation.geometry import matrices, sample_points
-from kfp_vision.components.shared.augmentation.mixing import inside
+from kfp_vision.components.shared.augmentation.mixing import inside, join_quarters, quarters
 from kfp_vision.components.shared.augmentation.transforms import parameters
 
 __all__ = [
@@ -19,6 +19,9 @@ __all__ = [
     "cut_keypoints",
     "cut_masks",
     "mix_labels",
+    "mosaic_boxes",
+    "mosaic_keypoints",
+    "mosaic_masks",
     "moves",
     "warp_boxes",
     "warp_keypoints",
@@ -176,3 +179,43 @@ def cut_keypoints(
     shown = tf.gather(labelled, partners) & in_cut(theirs)
     both = tf.concat([keypoints, theirs], 1)
     return both, tf.concat([labelled & ~in_cut(keypoints), shown], 1)
+
+
+def mosaic_masks(masks: tf.Tensor, partners: tf.Tensor) -> tf.Tensor:
+    """Returns the masks of mosaics, of every other pixel; partners as of `cut_boxes`."""
+    height, width = masks.shape[1:3]
+    return join_quarters(quarters(masks[:, ::2, ::2], partners), height, width)
+
+
+def mosaic_keypoints(points: tf.Tensor, partners: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Returns where the keypoints of all quarters are in mosaics, [B, 4 N, 2].
+
+    Args:
+        points: Before mixing.
+        partners: As of `cut_boxes`.
+        height: Image height, pixels.
+        width: Image width, pixels.
+    """
+    across, down = (width + 1) // 2, (height + 1) // 2
+    corners = ([0, 0], [across, 0], [0, down], [across, down])
+    four = quarters(points / 2.0, partners)
+    moved = [each + tf.constant(at, tf.float32) for each, at in zip(four, corners, strict=True)]
+    return tf.concat(moved, 1)
+
+
+def mosaic_boxes(boxes: tf.Tensor, partners: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """Returns the boxes [B, 4 N, 4] of all quarters in mosaics.
+
+    Of an image with an odd side the last half pixel is not in its quarter: boxes end there.
+
+    Args:
+        boxes: Before mixing.
+        partners: As of `cut_boxes`.
+        height: Image height, pixels.
+        width: Image width, pixels.
+    """
+    low, high = (
+        mosaic_keypoints(corner, partners, height, width) for corner in tf.split(boxes, 2, -1)
+    )
+    size = tf.constant([width, height], tf.float32)
+    return tf.concat([low, tf.minimum(high, size)], -1)

@@ -64,6 +64,7 @@ TRANSFORMS: dict[str, Transform] = {
     "erase": Transform("erase", "side of the box, share of the image's", 0.5),
     "mixup": Transform("mixing", "pixels averaged with another image's", chance=True),
     "cutmix": Transform("mixing", "a box pasted from another image", chance=True),
+    "mosaic": Transform("mixing", "four images at half their size in one", chance=True),
 }
 
 PIXEL_TRANSFORMS = tuple(

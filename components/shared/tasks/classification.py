@@ -49,6 +49,7 @@ class MulticlassClassification:
 
     name = "multiclass"
     is_spatial = False
+    techniques = frozenset({"mixup", "cutmix", "label_smoothing"})
     activation = "softmax"
 
     def open_targets(self, table: pa.Table, size: tuple[int, int], num_classes: int) -> ReadTargets:

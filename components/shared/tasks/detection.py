@@ -15,7 +15,13 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.augmentation.augment import Augmented
-from kfp_vision.components.shared.augmentation.targets import cut_boxes, moves, warp_boxes
+from kfp_vision.components.shared.augmentation.mixing import quarters
+from kfp_vision.components.shared.augmentation.targets import (
+    cut_boxes,
+    mosaic_boxes,
+    moves,
+    warp_boxes,
+)
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.heads.centre_detector import (
@@ -60,6 +66,8 @@ class Detection:
 
     name = "detection"
     is_spatial = True
+    # The targets of heat maps are smooth by themselves, and every class has its own.
+    techniques = frozenset({"mixup", "cutmix", "mosaic"})
     evidence = BoxEvidence
 
     def open_targets(self, table: pa.Table, size: tuple[int, int], num_classes: int) -> ReadTargets:
@@ -75,31 +83,40 @@ class Detection:
     def augment_targets(
         self, targets: Targets, augmented: Augmented
     ) -> Sequence[tuple[Any, Targets]]:
-        """Returns the moved boxes of each image beside those of its partner.
+        """Returns the moved boxes of the `quarters` of each image, [B, 4 M, ...].
 
         In CutMix those of the partner are cut; in MixUp objects count by the share of their image
-        (Zhang et al., 2019, arXiv:1902.04103, section 3.1).
+        (Zhang et al., 2019, arXiv:1902.04103, section 3.1). Others are there in mosaics alone.
         """
         height, width = augmented.images.shape[1:3]
         classes, crowd = targets["box_classes"], targets["crowd"]
         boxes, visible = warp_boxes(targets["boxes"], moves(augmented), height, width)
         visible &= classes >= 0
-        partners, weights, cut = augmented.mixing
+        partners, weights, cut, mosaics = augmented.mixing
         mixed, shown = cut_boxes(boxes, visible, partners, cut)
         most = boxes.shape[1]
         is_blended = (weights < 1.0)[:, None]
         theirs = tf.where(is_blended[..., None], tf.gather(boxes, partners), mixed[:, most:])
         there = tf.where(is_blended, tf.gather(visible, partners), shown[:, most:])
-        present = tf.concat([shown[:, :most], there], 1)
-        both = tf.concat([classes, tf.gather(classes, partners)], 1)
-        shares = tf.stack([weights, tf.where(weights < 1.0, 1.0 - weights, 1.0)], 1)
+        none, ones = tf.zeros_like(visible), tf.ones_like(weights)
+        present = tf.where(
+            mosaics[:, None],
+            tf.concat(quarters(visible, partners), 1),
+            tf.concat([shown[:, :most], none, there, none], 1),
+        )
+        held = tf.concat(quarters(classes, partners), 1)
+        shares = tf.stack([weights, ones, tf.where(weights < 1.0, 1.0 - weights, 1.0), ones], 1)
         moved = {
-            "boxes": tf.concat([boxes, theirs], 1),
-            "box_classes": tf.where(present, both, NO_CLASS),
-            "crowd": tf.concat([crowd, tf.gather(crowd, partners)], 1),
+            "boxes": tf.where(
+                mosaics[:, None, None],
+                mosaic_boxes(boxes, partners, height, width),
+                tf.concat([boxes, boxes, theirs, theirs], 1),
+            ),
+            "box_classes": tf.where(present, held, NO_CLASS),
+            "crowd": tf.concat(quarters(crowd, partners), 1),
             "share": tf.repeat(shares, most, axis=1),
         }
-        return [(tf.ones_like(weights), {**targets, **moved})]
+        return [(ones, {**targets, **moved})]
 
     def build_head(self, features: Sequence[Any], num_classes: int, dropout: float) -> Any:
         """Returns `heat` and `reach` of the pyramid."""
@@ -113,10 +130,7 @@ class Detection:
         label_smoothing: Any = 0.0,
         class_weights: Any | None = None,
     ) -> Any:
-        """Returns focal loss of centres and GIoU loss of boxes, an object, [B].
-
-        The targets of heat maps are smooth by themselves, and every class has its own.
-        """
+        """Returns focal loss of centres and GIoU loss of boxes, an object, [B]."""
         return detection_loss(targets, outputs)
 
     def taught_loss(self, teacher: Any, outputs: Any, temperature: float) -> Any:

@@ -12,7 +12,11 @@ import tensorflow as tf
 from pycocotools import mask as coco_mask
 
 from kfp_vision.components.shared.augmentation.augment import Augmented
-from kfp_vision.components.shared.augmentation.mixing import inside
+from kfp_vision.components.shared.augmentation.mixing import (
+    inside,
+    join_quarters,
+    quarters,
+)
 from kfp_vision.components.shared.augmentation.targets import moves, warp_masks
 from kfp_vision.components.shared.heads.mask_embedding import MASK_CELL, find_masks, mask_embedding
 from kfp_vision.components.shared.heads.mask_window import MASK_SIDE, window_points
@@ -55,18 +59,33 @@ class InstanceSegmentation(Detection):
     def augment_targets(
         self, targets: Targets, augmented: Augmented
     ) -> Sequence[tuple[Any, Targets]]:
-        """Returns what a detection does, and the moved maps of each image and of its partner."""
+        """Returns what a detection does, and the moved maps of each image and of its partner.
+
+        Of a mosaic the first has the upper half and the second the lower.
+        """
         ((share, moved),) = super().augment_targets(targets, augmented)
         own = warp_masks(tf.cast(targets["instances"], tf.int32), moves(augmented), UNKNOWN)
-        partners, weights, cut = augmented.mixing
-        theirs = tf.gather(own, partners)
-        pasted = inside(cut, *own.shape[1:])[..., 0]
+        partners, weights, cut, mosaics = augmented.mixing
+        size, theirs = own.shape[1:], tf.gather(own, partners)
+        pasted = inside(cut, *size)[..., 0]
         is_blended = (weights < 1.0)[:, None, None]
-        maps = {
-            "instances": tf.where(pasted, 0, own),
-            "partner_instances": tf.where(pasted | is_blended, theirs, 0),
-        }
-        return [(share, {**moved, **maps})]
+        beside = tf.where(pasted, 0, own), tf.where(pasted | is_blended, theirs, 0)
+        four = quarters(own[:, ::2, ::2], partners)
+        # The objects of every second quarter follow those of the one before it.
+        four = [
+            tf.where(each > 0, each + place % 2 * targets["boxes"].shape[1], each)
+            for place, each in enumerate(four)
+        ]
+        unknown = [tf.minimum(each, 0) for each in four]
+        tiles = (
+            join_quarters([*four[:2], *unknown[2:]], *size),
+            join_quarters([*unknown[:2], *four[2:]], *size),
+        )
+        upper, lower = (
+            tf.where(mosaics[:, None, None], tile, held)
+            for tile, held in zip(tiles, beside, strict=True)
+        )
+        return [(share, {**moved, "instances": upper, "partner_instances": lower})]
 
     def build_head(self, features: Sequence[Any], num_classes: int, dropout: float) -> Any:
         """Returns `heat` and `reach` of the pyramid, and `embedding`."""

@@ -14,7 +14,13 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.augmentation.augment import Augmented
-from kfp_vision.components.shared.augmentation.targets import cut_keypoints, moves, warp_keypoints
+from kfp_vision.components.shared.augmentation.mixing import quarters
+from kfp_vision.components.shared.augmentation.targets import (
+    cut_keypoints,
+    mosaic_keypoints,
+    moves,
+    warp_keypoints,
+)
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.heads.centre_detector import CELL, PRIOR_LOGIT
 from kfp_vision.components.shared.heads.keypoint_detector import find_keypoints, keypoint_detector
@@ -89,13 +95,25 @@ class Keypoints(Detection):
         points, labelled = warp_keypoints(
             flat[..., :2], flat[..., 2] > 0.0, moves(augmented), height, width, swaps
         )
-        partners, weights, cut = augmented.mixing
+        partners, weights, cut, mosaics = augmented.mixing
         both, shown = cut_keypoints(points, labelled, partners, cut)
         blended = tf.concat([labelled, tf.gather(labelled, partners)], 1)
         shown = tf.where((weights < 1.0)[:, None], blended, shown)
-        known = tf.concat([both, tf.cast(shown, tf.float32)[..., None]], -1)
+        mine, theirs = tf.split(both, 2, 1)
+        (is_mine, is_theirs), none = tf.split(shown, 2, 1), tf.zeros_like(labelled)
+        placed = tf.where(
+            mosaics[:, None, None],
+            mosaic_keypoints(points, partners, height, width),
+            tf.concat([mine, mine, theirs, theirs], 1),
+        )
+        known = tf.where(
+            mosaics[:, None],
+            tf.concat(quarters(labelled, partners), 1),
+            tf.concat([is_mine, none, is_theirs, none], 1),
+        )
+        held = tf.concat([placed, tf.cast(known, tf.float32)[..., None]], -1)
         return [
-            (share, {**moved, "keypoints": tf.reshape(known, [-1, 2 * most, number, 3])}),
+            (share, {**moved, "keypoints": tf.reshape(held, [-1, 4 * most, number, 3])}),
         ]
 
     def build_head(self, features: Sequence[Any], num_classes: int, dropout: float) -> Any:

@@ -39,6 +39,8 @@ class Task(Protocol):
     name: str
     # Whether targets lie in the image and move with its pixels, as masks, boxes and keypoints do.
     is_spatial: bool
+    # Of `label_smoothing`, `mixup`, `cutmix` and `mosaic`, what is defined for its targets.
+    techniques: frozenset[str]
 
     def open_targets(
         self, table: "pa.Table", size: tuple[int, int], num_classes: int

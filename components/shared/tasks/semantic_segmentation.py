@@ -15,7 +15,12 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.augmentation.augment import Augmented
-from kfp_vision.components.shared.augmentation.targets import cut_masks, moves, warp_masks
+from kfp_vision.components.shared.augmentation.targets import (
+    cut_masks,
+    mosaic_masks,
+    moves,
+    warp_masks,
+)
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.heads.mask_decoder import mask_decoder
 from kfp_vision.components.shared.losses.dice import dice_loss
@@ -37,6 +42,7 @@ class SemanticSegmentation:
 
     name = "semantic_segmentation"
     is_spatial = True
+    techniques = frozenset({"mixup", "cutmix", "mosaic", "label_smoothing"})
 
     def open_targets(self, table: pa.Table, size: tuple[int, int], num_classes: int) -> ReadTargets:
         """Returns what reads `{"mask": uint8 [*S, H, W]}`."""
@@ -47,8 +53,10 @@ class SemanticSegmentation:
     ) -> Sequence[tuple[Any, Targets]]:
         """Returns the masks moved with their images, and those of the partners of MixUp."""
         masks = warp_masks(tf.cast(targets["mask"], tf.int32), moves(augmented), IGNORED)
-        partners, weights, boxes = augmented.mixing
-        own = {"mask": cut_masks(masks, partners, boxes)}
+        partners, weights, boxes, mosaics = augmented.mixing
+        tiles = mosaic_masks(masks, partners)
+        cut = cut_masks(masks, partners, boxes)
+        own = {"mask": tf.where(mosaics[:, None, None], tiles, cut)}
         return [(weights, own), (1.0 - weights, {"mask": tf.gather(masks, partners)})]
 
     def build_head(self, features: Sequence[Any], num_classes: int, dropout: float) -> Any:

@@ -128,6 +128,18 @@ def _check_trainable(recipe: Recipe, info: DatasetInfo) -> None:
         )
 
 
+def _check_mixing(policy: Policy, task: Task) -> None:
+    shares = policy.mixing.probabilities
+    if undefined := [
+        name for name, share in shares.items() if share and name not in task.techniques
+    ]:
+        raise ValueError(
+            f"The policy of a {task.name} task must mix images as the task defines it, by "
+            f"{' or '.join(sorted(task.techniques & shares.keys()))}. "
+            f"Received: {', '.join(undefined)}"
+        )
+
+
 def build_trainer(
     recipe: Recipe,
     info: DatasetInfo,
@@ -149,9 +161,14 @@ def build_trainer(
         teaching: By a teacher; the batches then have its outputs. None for labels alone.
         kind: Of trainer.
         changes: Settings that replace those of the recipe.
+
+    Raises:
+        ValueError: The policy mixes images in a way that the task does not define.
     """
     positive = recipe.get("data", "positive_class")
     task = task_of(info, positive.value if positive else None)
+    if policy is not None:
+        _check_mixing(policy, task)
     settings = dataclasses.replace(hyperparameters.from_recipe(recipe), **changes)
     weights = recipe.value("data", "class_weights")
     class_weights = None if weights is None else np.asarray(weights)

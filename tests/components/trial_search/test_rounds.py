@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from kfp_vision.components.shared.artifacts.augmentation_table import (
+    AugmentationTable,
     CheckpointPlan,
     Group,
     SearchPlan,
+    Signals,
 )
 from kfp_vision.components.shared.artifacts.json_files import json_text
 from kfp_vision.components.shared.artifacts.search_result import (
@@ -23,7 +25,7 @@ from kfp_vision.components.shared.artifacts.search_result import (
 from kfp_vision.components.trial_search.deciding import (
     confirm,
 )
-from kfp_vision.components.trial_search.proposing import SearchSpace, next_trials
+from kfp_vision.components.trial_search.proposing import SearchSpace, next_trials, read_space
 from kfp_vision.components.trial_search.running import merge_trials
 from kfp_vision.components.trial_search.techniques import (
     is_compatible,
@@ -38,7 +40,7 @@ _GROUPS = [
     Group("geometry", [{"rotate": 0.1, "shear_x": 0.2}, {"rotate": 0.2, "shear_x": 0.4}]),
     Group("colour", [{"hue": 0.1}, {"hue": 0.4}]),
 ]
-_TECHNIQUES = read_techniques(_GROUPS, {"dropout": 0.2})
+_TECHNIQUES = read_techniques(_GROUPS, {"dropout": 0.2}, ("mixup", "cutmix"))
 _SPACE = SearchSpace(_TECHNIQUES, {"geometry": {"rotate": 0.1, "shear_x": 0.5}})
 _CHECKPOINT = CheckpointPlan(100, 64, 16, 0.01, 10)
 _PLAN = SearchPlan(_CHECKPOINT, 64, 16, 0.01, 64, 800, 800, 64, 400, 400, 22, 9)
@@ -233,6 +235,21 @@ def test_what_is_known_is_tried_first() -> None:
     strong = BASELINE.adding(("geometry", 1)), BASELINE.adding(("geometry", 0))
     assert strong[0] in screening_order(_TECHNIQUES)[:6]
     assert strong[1] in screening_order(_TECHNIQUES)[12:]
+
+
+def test_what_makes_held_out_images_better_known_is_tried_after_flip_and_crop() -> None:
+    rows = [
+        Signals("rotate", 1.0, 0.5, 1.3),
+        Signals("horizontal_flip", 1.0, 0.1, 1.02),
+        Signals("vertical_flip", 1.0, 0.2, 1.2),
+        Signals("rot90", 1.0, 0.4, 2.5),
+    ]
+    groups = [*_GROUPS[:3], Group("rot90", [{"rot90": 0.5}], always=True)]
+    space = read_space(AugmentationTable(signals=rows, groups=groups))
+    assert space.revealed == ["rot90", "vertical_flip"]
+    tried = [each.candidate for each in next_trials([], space, _PLAN, seed=7)]
+    assert tried[4:6] == [BASELINE.adding((name, 0)) for name in space.revealed]
+    assert len(tried) == len(set(tried))
 
 
 def _accepts(

@@ -15,7 +15,9 @@ _GROUPS = [
     Group("horizontal_flip", [{"horizontal_flip": 0.5}], always=True),
     Group("shift", [_SHIFT], always=True),
 ]
-_TECHNIQUES = read_techniques(_GROUPS, {"label_smoothing": 0.1, "weight_decay": 0.02})
+_TECHNIQUES = read_techniques(
+    _GROUPS, {"label_smoothing": 0.1, "weight_decay": 0.02}, ("mixup", "cutmix")
+)
 
 
 def _candidate(**levels: int) -> Candidate:
@@ -78,7 +80,7 @@ def test_regularisers_are_values_beside_that_of_the_recipe() -> None:
 def test_more_for_every_image_than_a_policy_holds_is_an_error() -> None:
     names = ("horizontal_flip", "vertical_flip", "rot90", "invert")
     groups = [Group(name, [{name: 0.5}], always=True) for name in names]
-    techniques = read_techniques([*groups, _GROUPS[-1]], {})
+    techniques = read_techniques([*groups, _GROUPS[-1]], {}, ("mixup", "cutmix"))
     with pytest.raises(ValueError, match="at most"):
         read_candidate(_candidate(shift=0, **dict.fromkeys(names, 0)), techniques)
 

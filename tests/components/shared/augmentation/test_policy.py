@@ -140,15 +140,18 @@ def test_rand_augment_draws_n_times():
 
 
 def test_mixing_happens_as_often_and_as_strongly_as_said():
-    policy = Policy(mixing=Mixing(0.3, 0.4, 0.6, 1.0))
-    partners, weights, boxes = (
+    policy = Policy(mixing=Mixing(0.3, 0.4, 0.5, 1.0, 0.2))
+    partners, weights, boxes, mosaics = (
         value.numpy() for value in draw_mix(batch_keys(SEED, 6000), policy_tensors(policy), 64, 64)
     )
     assert (partners != np.arange(6000)).all()
     assert sorted(partners) == list(range(6000))
     assert (weights < 1).mean() == pytest.approx(0.3, abs=0.03)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    assert (areas > 0).mean() == pytest.approx(0.6, abs=0.03)
+    assert (areas > 0).mean() == pytest.approx(0.5, abs=0.03)
+    assert mosaics.mean() == pytest.approx(0.2, abs=0.03)
+    # In one way or another.
+    assert ((weights < 1) | (areas > 0) | mosaics).all()
     # The variance of Beta(a, a) is 1 / (4 (2 a + 1)).
     assert weights[weights < 1].var() == pytest.approx(1 / (4 * 1.8), rel=0.1)
 

@@ -15,6 +15,8 @@ from kfp_vision.components.shared.augmentation.targets import (
     cut_boxes,
     cut_keypoints,
     cut_masks,
+    mosaic_boxes,
+    mosaic_masks,
     warp_boxes,
     warp_keypoints,
     warp_masks,
@@ -127,9 +129,10 @@ def test_the_label_weight_is_the_share_of_own_pixels():
     boxes = centred_boxes(tf.constant([[0.9, 0.5], [0.3, 0.1]]), tf.constant([0.5, 0.3]), 48, 64)
     partners, ones = tf.constant([1, 0]), tf.ones([2])
     weights = label_weights(ones, boxes, HEIGHT, WIDTH).numpy()
-    means = mix(images, partners, ones, boxes).numpy().mean((1, 2, 3))
+    none = tf.zeros([2], tf.bool)
+    means = mix(images, partners, ones, boxes, none).numpy().mean((1, 2, 3))
     np.testing.assert_allclose(means, [1 - weights[0], weights[1]], atol=1e-6)
-    halves = mix(images, partners, 0.75 * ones, tf.zeros([2, 4], tf.int32)).numpy()
+    halves = mix(images, partners, 0.75 * ones, tf.zeros([2, 4], tf.int32), none).numpy()
     np.testing.assert_allclose(halves[:, 0, 0, 0], [0.25, 0.75])
 
 
@@ -145,3 +148,31 @@ def test_cutmix_moves_the_masks_and_boxes_that_its_pixels_show():
     pasted = cut_masks(masks, partners, cut).numpy()
     np.testing.assert_array_equal(pasted[0], inside(cut, HEIGHT, WIDTH)[0, ..., 0])
     np.testing.assert_array_equal(pasted[1], 1)
+
+
+@pytest.mark.parametrize(("height", "width"), [(HEIGHT, WIDTH), (31, 45)])
+def test_masks_boxes_and_pixels_of_a_mosaic_are_those_of_four_images_at_half_their_size(
+    height: int, width: int
+) -> None:
+    generator = np.random.default_rng(0)
+    boxes = np.zeros([4, 1, 4], np.float32)
+    masks = np.zeros([4, height, width], np.int32)
+    for image in range(4):
+        # On even pixels: the half of the box covers whole ones.
+        left, top = 2 * generator.integers(0, 5, 2)
+        boxes[image, 0] = left, top, left + 12, top + 8
+        masks[image, top : top + 8, left : left + 12] = image + 1
+    partners = tf.constant([1, 2, 3, 0])
+    moved = mosaic_boxes(tf.constant(boxes), partners, height, width).numpy()
+    whole = mosaic_masks(tf.constant(masks), partners).numpy()
+    pixels = tf.constant(masks[..., None], tf.float32)
+    mosaics = tf.constant([True, True, True, False])
+    mixed = mix(pixels, partners, tf.ones([4]), tf.zeros([4, 4], tf.int32), mosaics).numpy()
+    assert whole.shape == masks.shape
+    np.testing.assert_array_equal(mixed[:3, ..., 0], whole[:3])
+    np.testing.assert_array_equal(mixed[3, ..., 0], masks[3])
+    for image in range(4):
+        for place, step in enumerate((0, 2, 1, 3)):
+            rows, columns = np.nonzero(whole[image] == (image + step) % 4 + 1)
+            found = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+            np.testing.assert_array_equal(found, moved[image, place])

@@ -7,20 +7,32 @@ import pytest
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
-from kfp_vision.components.shared.augmentation.policy import IDENTITY
+from kfp_vision.components.shared.augmentation.policy import IDENTITY, Mixing, Policy
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe, open_split
 
 
-def test_a_training_goes_on_to_the_same_losses_and_sees_only_its_images(
-    digits_dir: Path, small_model: str
-) -> None:
+def _complete(digits_dir: Path, small_model: str) -> tuple[Recipe, DatasetInfo]:
     info = read_json(DatasetInfo, digits_dir / "dataset.json")
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
     choices = UserChoices(architecture=small_model)
-    recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
+    return complete_recipe(Recipe().with_settings("data", data), info, choices), info
+
+
+def test_a_policy_that_the_task_does_not_define_is_refused(
+    digits_dir: Path, small_model: str
+) -> None:
+    policy = Policy(mixing=Mixing(cutmix_probability=0.2, mosaic_probability=0.1))
+    with pytest.raises(ValueError, match=r"multiclass .* by cutmix or mixup\. Received: mosaic"):
+        build_trainer(*_complete(digits_dir, small_model), 0, policy)
+
+
+def test_a_training_goes_on_to_the_same_losses_and_sees_only_its_images(
+    digits_dir: Path, small_model: str
+) -> None:
+    recipe, info = _complete(digits_dir, small_model)
     trainer, _, _ = build_trainer(recipe, info, 0, IDENTITY, ema_momentum=0.0)
     images = open_split(digits_dir, "train", recipe)
     rows, rates = np.arange(5, 45), np.full(40, 1e-3)

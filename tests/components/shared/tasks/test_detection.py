@@ -38,10 +38,10 @@ def _targets():
     return Detection().open_targets(_table(), _SIZE, 2)(np.arange(4))
 
 
-def _augmented(magnitudes, weights=1.0, cut=(0, 0, 0, 0)):
+def _augmented(magnitudes, weights=1.0, cut=(0, 0, 0, 0), mosaics=False):
     drawn = np.tile([magnitudes.get(name, 0.0) for name in PIXEL_TRANSFORMS], (4, 1))
     shares = tf.fill([4], float(weights))
-    mix = Mix(tf.constant([1, 2, 3, 0]), shares, tf.constant([cut] * 4))
+    mix = Mix(tf.constant([1, 2, 3, 0]), shares, tf.constant([cut] * 4), tf.fill([4], mosaics))
     signs = tf.ones(drawn.shape)
     return Augmented(
         tf.zeros([4, *_SIZE, 3]),
@@ -66,29 +66,37 @@ def test_targets_are_in_pixels_of_the_input():
 def test_boxes_are_mirrored_with_their_image():
     moved = _moved({"horizontal_flip": 1.0})
     np.testing.assert_allclose(moved["boxes"][0, :2], [[52, 4, 60, 20], [0, 0, 32, 16]], atol=1e-4)
-    # The places of a partner are empty: nothing is mixed.
-    assert moved["box_classes"].tolist() == [
-        [1, 0, -1, -1],
-        [1, -1, -1, -1],
-        [-1] * 4,
-        [0, -1, -1, -1],
-    ]
+    # The places of others are empty: nothing is mixed.
+    assert moved["box_classes"][:, :2].tolist() == [[1, 0], [1, -1], [-1, -1], [0, -1]]
+    assert (moved["box_classes"][:, 2:] == -1).all()
 
 
 def test_boxes_that_leave_the_image_are_gone():
-    assert _moved({"translate_x": 1.0})["box_classes"][0].tolist() == [1, -1, -1, -1]
+    assert _moved({"translate_x": 1.0})["box_classes"][0].tolist() == [1] + [-1] * 7
 
 
 def test_cutmix_takes_what_the_cut_shows():
     moved = _moved({}, cut=(0, 0, 24, 32))
-    assert moved["box_classes"][0].tolist() == [-1, 0, 1, -1]
-    np.testing.assert_allclose(moved["boxes"][0, 2], [0, 0, 24, 32], atol=1e-4)
+    assert moved["box_classes"][0].tolist() == [-1, 0, -1, -1, 1, -1, -1, -1]
+    np.testing.assert_allclose(moved["boxes"][0, 4], [0, 0, 24, 32], atol=1e-4)
 
 
 def test_mixup_has_the_objects_of_both_by_their_shares():
     moved = _moved({}, weights=0.7)
-    assert moved["box_classes"][0].tolist() == [1, 0, 1, -1]
-    np.testing.assert_allclose(moved["share"][0], [0.7, 0.7, 0.3, 0.3], rtol=1e-6)
+    assert moved["box_classes"][0].tolist() == [1, 0, -1, -1, 1, -1, -1, -1]
+    np.testing.assert_allclose(moved["share"][0, [0, 1, 4, 5]], [0.7, 0.7, 0.3, 0.3], rtol=1e-6)
+
+
+def test_a_mosaic_has_the_objects_of_four_images_at_half_their_size():
+    moved, still = _moved({}, mosaics=True), _targets()
+    assert moved["box_classes"][0].tolist() == [1, 0, -1, -1, 1, -1, 0, -1]
+    assert moved["crowd"][0].tolist() == [False] * 6 + [True, False]
+    assert (moved["share"] == 1).all()
+    # Its own upper left, the partner of the partner beside it; the partner below, then the crowd.
+    boxes, half = moved["boxes"][0], still["boxes"] / 2
+    np.testing.assert_allclose(boxes[:2], half[0])
+    np.testing.assert_allclose(boxes[4], half[1, 0] + [0, 16, 0, 16])
+    np.testing.assert_allclose(boxes[6], half[3, 0] + [32, 16, 32, 16])
 
 
 def test_what_is_right_scores_one():

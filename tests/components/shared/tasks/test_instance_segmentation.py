@@ -68,13 +68,13 @@ def _targets(images=_IMAGES):
     return _TASK.open_targets(_table(images), _SIZE, 2)(np.arange(len(images)))
 
 
-def _moved(magnitudes, weights=1.0, cut=(0, 0, 0, 0)):
+def _moved(magnitudes, weights=1.0, cut=(0, 0, 0, 0), mosaics=False):
     drawn = np.tile([magnitudes.get(name, 0.0) for name in PIXEL_TRANSFORMS], (4, 1))
     shares = tf.fill([4], float(weights))
     augmented = Augmented(
         tf.zeros([4, *_SIZE, 3]),
         Drawn(tf.constant(drawn, tf.float32), tf.ones(drawn.shape), tf.zeros([4, 4], tf.int32)),
-        Mix(tf.constant([1, 2, 3, 0]), shares, tf.constant([cut] * 4)),
+        Mix(tf.constant([1, 2, 3, 0]), shares, tf.constant([cut] * 4), tf.fill([4], mosaics)),
         shares,
     )
     ((_, moved),) = _TASK.augment_targets(_targets(), augmented)
@@ -104,6 +104,32 @@ def test_mixup_has_the_maps_of_both():
     still, moved = _targets()["instances"], _moved({}, weights=0.7)
     np.testing.assert_array_equal(moved["instances"], still)
     np.testing.assert_array_equal(moved["partner_instances"], still[[1, 2, 3, 0]])
+
+
+def test_a_mosaic_has_the_maps_of_four_images_and_the_places_of_their_objects():
+    still, moved = _targets(), _moved({}, mosaics=True)
+    whole, boxes = still["instances"], moved["boxes"]
+    height, width = (size // 2 for size in _SIZE)
+    number = still["boxes"].shape[1]
+    for image in range(4):
+        second, partner, last = ((image + step) % 4 for step in (2, 1, 3))
+        upper, lower = moved["instances"][image], moved["partner_instances"][image]
+        np.testing.assert_array_equal(upper[:height, :width], whole[image, ::2, ::2])
+        np.testing.assert_array_equal(upper[:height, width:] > number, whole[second, ::2, ::2] > 0)
+        np.testing.assert_array_equal(lower[height:, :width], whole[partner, ::2, ::2])
+        np.testing.assert_array_equal(lower[height:, width:] > number, whole[last, ::2, ::2] > 0)
+        assert not (upper[height:] > 0).any()
+        assert not (lower[:height] > 0).any()
+        # Each place of a map is that of the box in its half of the objects.
+        halves = zip((upper, lower), np.split(boxes[image], 2), strict=True)
+        for held, theirs in halves:
+            for place in np.unique(held[held > 0]):
+                rows, columns = np.nonzero(held == place)
+                left, top, right, bottom = theirs[place - 1]
+                assert columns.min() >= left - 1
+                assert columns.max() < right + 1
+                assert rows.min() >= top - 1
+                assert rows.max() < bottom + 1
 
 
 def _true_masks(targets):

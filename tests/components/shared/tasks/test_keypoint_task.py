@@ -59,10 +59,10 @@ def _targets():
     return _TASK.open_targets(_table(), _SIZE, 2)(np.arange(4))
 
 
-def _augmented(magnitudes, weights=1.0, cut=(0, 0, 0, 0)):
+def _augmented(magnitudes, weights=1.0, cut=(0, 0, 0, 0), mosaics=False):
     values = np.tile([magnitudes.get(name, 0.0) for name in PIXEL_TRANSFORMS], (4, 1))
     shares = tf.fill([4], float(weights))
-    mix = Mix(tf.constant([1, 2, 3, 0]), shares, tf.constant([cut] * 4))
+    mix = Mix(tf.constant([1, 2, 3, 0]), shares, tf.constant([cut] * 4), tf.fill([4], mosaics))
     drawn = Drawn(
         tf.constant(values, tf.float32), tf.ones(values.shape), tf.zeros([4, 4], tf.int32)
     )
@@ -137,13 +137,24 @@ def test_cutmix_takes_what_the_cut_shows():
     moved = _moved({}, cut=(0, 0, 14, 32))
     # The whole first object is covered; of the partner the nose is not in the cut.
     assert moved["keypoints"][0, :2, :, 2].tolist() == [[0, 0, 0], [1, 0, 1]]
-    assert moved["keypoints"][0, 2, :, 2].tolist() == [0, 1, 0]
+    assert moved["keypoints"][0, 4, :, 2].tolist() == [0, 1, 0]
 
 
 def test_mixup_has_the_keypoints_of_both():
     moved = _moved({}, weights=0.7)
-    assert moved["keypoints"][0, :, :, 2].sum(axis=1).tolist() == [3, 2, 2, 0]
-    np.testing.assert_allclose(moved["share"][0], [0.7, 0.7, 0.3, 0.3], rtol=1e-6)
+    assert moved["keypoints"][0, :, :, 2].sum(axis=1).tolist() == [3, 2, 0, 0, 2, 0, 0, 0]
+    np.testing.assert_allclose(moved["share"][0, [0, 1, 4, 5]], [0.7, 0.7, 0.3, 0.3], rtol=1e-6)
+
+
+def test_a_mosaic_has_the_keypoints_of_four_images_at_half_their_size():
+    moved, still = _moved({}, mosaics=True)["keypoints"], _targets()["keypoints"]
+    known = (still[..., 2] > 0) & (_targets()["box_classes"] >= 0)[..., None]
+    # Its own, those of the partner's partner, of the partner, and of the last one.
+    for slot, image, corner in ((0, 0, (0, 0)), (1, 2, (32, 0)), (2, 1, (0, 16)), (3, 3, (32, 16))):
+        held = moved[0, 2 * slot : 2 * slot + 2]
+        np.testing.assert_array_equal(held[..., 2] > 0, still[image, ..., 2] > 0)
+        where = known[image]
+        np.testing.assert_allclose(held[where][:, :2], still[image][where][:, :2] / 2 + corner)
 
 
 def test_what_is_right_scores_one():

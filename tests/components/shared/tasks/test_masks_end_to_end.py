@@ -23,7 +23,9 @@ from kfp_vision.components.training.train import train_model
 
 _CAMVID = Path(__file__).parents[5] / "shared/data/camvid-masks.tar"
 _MOVES = tuple(Branch((Operation(name, 1.0, 1.0),)) for name in ("rotate", "zoom_in", "shear_x"))
-_POLICY = Policy(_MOVES, mixing=Mixing(mixup_probability=0.2, cutmix_probability=0.3))
+_POLICY = Policy(
+    _MOVES, mixing=Mixing(mixup_probability=0.2, cutmix_probability=0.2, mosaic_probability=0.2)
+)
 
 
 def _write_scenes(folder: Path) -> Path:
@@ -79,7 +81,7 @@ def test_segmentation_is_a_task_and_a_reader(tmp_path):
         tmp_path / "dataset", tmp_path / "evaluation", tmp_path / "exports", ExportConfig()
     )
     reasons = {each.format: each.reason for each in exports if each.reason}
-    assert not set(reasons) - {"tflite_int8"}, reasons
+    assert not reasons, reasons
     session = onnxruntime.InferenceSession(tmp_path / "exports/model.onnx")
     (p,) = session.run(["mask_probabilities"], {"pixels": np.zeros((3, 32, 32, 3), np.float32)})
     assert p.shape == (3, 32, 32, 3)
