@@ -17,6 +17,7 @@ __all__ = ["RULES", "find", "not_accepted", "split_codes"]
 # Code -> rule. The code is what a user accepts a finding by, so it never changes.
 RULES: Mapping[str, Callable[[Measurements], Observation | None]] = {
     "missing_split": split_rules.missing_split,
+    "no_objects": object_rules.no_objects,
     "test_one_class": split_rules.test_one_class,
     "test_too_small": split_rules.test_too_small,
     "identical_images": copy_rules.identical_images,
@@ -39,6 +40,7 @@ RULES: Mapping[str, Callable[[Measurements], Observation | None]] = {
     "label_in_every_image": class_rules.label_in_every_image,
     "constant_images": class_rules.constant_images,
     "small_set": class_rules.small_set,
+    "more_objects_than_found": object_rules.more_objects_than_found,
     "objects_of_two_classes": object_rules.objects_of_two_classes,
     "objects_twice": object_rules.objects_twice,
     "tiny_objects": object_rules.tiny_objects,

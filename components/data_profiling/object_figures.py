@@ -19,9 +19,11 @@ _BINS = 20
 
 
 def count_objects(objects: Objects, info: DatasetInfo) -> dict[str, dict[str, int]]:
-    """Returns split -> class -> number of objects."""
+    """Returns split -> class -> number of objects, crowds aside."""
     counts = {
-        split: np.bincount(objects.classes[objects.split == split], minlength=len(info.classes))
+        split: np.bincount(
+            objects.classes[(objects.split == split) & ~objects.crowd], minlength=len(info.classes)
+        )
         for split in info.splits
         if split != "unlabeled"
     }

@@ -4,14 +4,62 @@ import numpy as np
 
 from kfp_vision.components.data_profiling.measurements import EXAMPLES, Measurements, Observation
 from kfp_vision.components.data_profiling.objects import overlapping_pairs
+from kfp_vision.components.shared.metrics.object_precision import MAX_DETECTIONS
 
-__all__ = ["objects_of_two_classes", "objects_twice", "tiny_objects"]
+__all__ = [
+    "more_objects_than_found",
+    "no_objects",
+    "objects_of_two_classes",
+    "objects_twice",
+    "tiny_objects",
+]
 
 # Intersection over union above which two boxes are around one thing: boxes that two people draw
 # around the same one overlap by 0.8 to 0.95.
 _SAME_PLACE = 0.85
 # Pixels; nothing can be told of so few.
 _TINY_AREA = 9.0
+
+
+def no_objects(measured: Measurements) -> Observation | None:
+    """Splits whose images show nothing but background."""
+    objects = measured.objects
+    if objects is None:
+        return None
+    held = set(objects.split[~objects.crowd].tolist())
+    empty = [name for name in measured.counts if name not in held]
+    if not empty:
+        return None
+    rows = np.flatnonzero(np.isin(measured.split, empty))
+    return Observation(
+        "fail",
+        "Each split must have objects, else nothing is learned or measured there. Of the "
+        f"{len(rows)} images of {' and '.join(empty)} none has one that is no crowd. Add images "
+        "with objects, or leave the split out and one is made.",
+        len(rows),
+        rows[:EXAMPLES],
+        acceptable=False,
+    )
+
+
+def more_objects_than_found(measured: Measurements) -> Observation | None:
+    """Images that show more objects than a model returns."""
+    objects = measured.objects
+    if objects is None:
+        return None
+    counts = np.bincount(objects.image[~objects.crowd], minlength=len(measured.split))
+    rows = np.flatnonzero(counts > MAX_DETECTIONS)
+    if not len(rows):
+        return None
+    beyond = int((counts[rows] - MAX_DETECTIONS).sum())
+    return Observation(
+        "warn",
+        f"A model returns at most {MAX_DETECTIONS} objects of an image. {len(rows)} images have "
+        f"more, up to {counts.max()}: {beyond:,} objects cannot be found. Cut these images into "
+        "parts, and those of the test split above all.",
+        len(rows),
+        rows[:EXAMPLES],
+    )
 
 
 def objects_of_two_classes(measured: Measurements) -> Observation | None:

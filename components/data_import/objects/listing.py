@@ -51,20 +51,24 @@ def list_objects(folder: Folder, source: ObjectSource) -> Listing:
     """Lists annotated images for the task that their annotations are for.
 
     Raises:
-        ValueError: There is no object.
+        ValueError: There is no object, or all of them are crowds.
     """
     images = _joined(source.images)
     counts = collections.Counter(
         each.label for image in images for each in image.annotations if each.label >= 0
     )
-    if not counts:
+    if not any(
+        each.label >= 0 and not each.crowd for image in images for each in image.annotations
+    ):
         problems = [(image.path, *image.problem) for image in images if image.problem]
         reasons = dict(collections.Counter(code for _, code, _ in problems))
         shown = f", for instance {problems[0][0]!r}: {problems[0][2]}" if problems else ""
+        left_out = f", left out: {reasons}{escape_name(shown)}" if problems else ""
+        crowd = sum(counts.values())
+        held = f"{crowd:,} crowds or difficult ones, which are not learned," if crowd else "none"
         raise ValueError(
-            f"Annotations must hold objects. Received: none in {folder.uri!r}; {len(images)} "
-            f"images, left out: {reasons}{escape_name(shown)}. Images without labels go "
-            "into `unlabeled_uri`."
+            f"Annotations must hold objects. Received: {held} in {folder.uri!r}; {len(images)} "
+            f"images{left_out}. Images without labels go into `unlabeled_uri`."
         )
     used = [label for label in range(len(source.classes)) if counts[label]]
     classes = tuple(source.classes[label] for label in used)

@@ -148,6 +148,13 @@ REFUSED: dict[str, tuple[Edit, str]] = {
         ],
         "must hold objects",
     ),
+    "crowds alone": (
+        _edit(
+            lambda c: [each.update(iscrowd=1) for each in c["annotations"]],
+            ("train", "val", "test"),
+        ),
+        r"must hold objects\. Received: 18 crowds or difficult ones, which are not learned",
+    ),
     "two files for one split": (
         lambda root: (root / "train_b.json").write_text((root / "train.json").read_text()),
         "called after different splits",

@@ -172,6 +172,9 @@ PLANTED: list[tuple[str, dict[str, Any], str, int]] = [
     ("objects_of_two_classes", boxed((0, 0, 90), (1, 0, 100), (1, 50, 100)), "warn", 1),
     ("objects_twice", boxed((0, 0, 90), (0, 0, 100), (1, 50, 100)), "warn", 1),
     ("tiny_objects", boxed((0, 0, 0.05), (0, 0, 100)), "warn", 1),
+    # Of three splits, only training images have objects.
+    ("no_objects", boxed((0, 0, 90)), "fail", 400),
+    ("more_objects_than_found", boxed(*[(0, 0, 90)] * 101), "warn", 1),
     ("small_set", {"splits": {"train": 400, "validation": 20, "test": 200}}, "warn", 20),
 ]
 

@@ -20,6 +20,7 @@ from kfp_vision.components.data_profiling.object_figures import (
     size_shares,
 )
 from kfp_vision.components.data_profiling.object_rules import (
+    no_objects,
     objects_of_two_classes,
     objects_twice,
     tiny_objects,
@@ -117,7 +118,7 @@ def test_objects_are_counted_and_measured(tmp_path):
     assert objects is not None
     assert objects.image.tolist() == [0, 0, 1, 1, 1, 3, 3, 3]
     assert count_objects(objects, info) == {
-        "train": {"cat": 2, "dog": 3},
+        "train": {"cat": 2, "dog": 2},
         "test": {"cat": 2, "dog": 1},
     }
     figures, histograms, _ = describe_objects(images, objects, info)
@@ -189,6 +190,18 @@ def test_suspects_are_found(tmp_path):
     assert all(seen and seen.level == "warn" for seen in found.values())
     for rule in (objects_of_two_classes, objects_twice, tiny_objects):
         assert rule(_measured(None)) is None
+
+
+def test_a_split_of_crowds_alone_has_no_objects(tmp_path):
+    images = read_images(tmp_path, _store(tmp_path, 3))
+    objects = read_objects(images)
+    assert objects is not None
+    measured: Any = SimpleNamespace(counts=["train", "test"], split=images.split, objects=objects)
+    assert no_objects(measured) is None
+    objects.crowd[objects.split == "test"] = True
+    seen = no_objects(measured)
+    assert seen is not None
+    assert (seen.level, seen.rows.tolist(), seen.acceptable) == ("fail", [3], False)
 
 
 def test_labels_are_drawn_where_they_are():
