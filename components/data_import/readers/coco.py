@@ -169,6 +169,8 @@ def _read(folder: Folder, path: str, *, is_only: bool) -> _Document | None:
         for key in document.annotations.keys() - document.images.keys()
     )
     counts["objects are of images that are not listed: left out"] += strangers
+    unknown = sorted(document.category_ids.keys() - document.categories.keys())
+    document.notes += [f"{path}: ids without a category: {unknown[:5]}."] if unknown else []
     document.notes += [f"{path}: {count:,} {what}." for what, count in counts.items() if count]
     _refuse_corners(document)
     return document

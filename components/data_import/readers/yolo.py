@@ -6,7 +6,7 @@
 import array
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from kfp_vision.components.data_import.classes import compare_names
 from kfp_vision.components.data_import.folder_counts import name_of, parent_of
@@ -18,7 +18,7 @@ from kfp_vision.components.data_import.readers.annotation_files import (
     unlisted_note,
 )
 from kfp_vision.components.data_import.readers.file_index import FileIndex
-from kfp_vision.components.data_import.readers.yolo_settings import read_settings
+from kfp_vision.components.data_import.readers.yolo_settings import YoloSettings, read_settings
 from kfp_vision.components.data_import.samples import Listing
 from kfp_vision.components.shared.datasets.image_files import file_kind
 from kfp_vision.components.shared.runtime.storage import Folder
@@ -43,15 +43,18 @@ class _Page:
 
 
 def find_yolo(folder: Folder, index: FileIndex) -> dict[str, str]:
-    """Returns image -> text file, where the first files that are not empty hold objects."""
+    """Returns image -> text file, where the first files that are not empty hold objects.
+
+    Where a YAML file or a folder `labels` says that it is YOLO, files that cannot be read are too.
+    """
     found = _label_files(index)
     settings = read_settings(folder, index)
     pages = [
         _parse(content, settings.point_size)
         for content in read_all(folder, list(found.values())[:_LOOKED_AT])
     ]
-    written = [page for page in pages if page.annotations or page.problem]
-    is_yolo = any(not page.problem for page in written) or (not written and bool(settings.name))
+    is_said = bool(settings.name) or any(map(_is_in_labels, found.values()))
+    is_yolo = is_said or any(page.annotations and not page.problem for page in pages)
     return found if is_yolo else {}
 
 
@@ -76,12 +79,15 @@ def read_yolo(folder: Folder, name: str = "") -> Listing:
     listed += sorted(settings.splits.keys() - set(listed))
     splits: Mapping[str, str | None] = settings.splits or folder_splits(listed)
     used = [path for path in listed if path in splits] if splits else listed
-    labels = (each.label for page in pages.values() for each in page.annotations)
-    highest = min(max(labels, default=-1), _MOST_CLASSES)
+    numbers = {each.label for page in pages.values() for each in page.annotations}
+    _refuse_counts_from_one(numbers, settings)
+    highest = min(max(numbers, default=-1), _MOST_CLASSES)
     classes = settings.names or [str(number) for number in range(highest + 1)]
     notes = list(settings.notes)
     if not settings.names:
         notes.append("No `names` of classes were found: they are called after their numbers.")
+    elif strange := sorted(number for number in numbers if not 0 <= number < len(classes)):
+        notes.append(f"Numbers of classes without a name: {strange[:5]}.")
     images = []
     for path in used:
         page = pages.get(path, _Page([]))
@@ -105,13 +111,17 @@ def _known(annotation: Annotation, num_classes: int) -> Annotation:
     return dataclasses.replace(annotation, label=-1)
 
 
+def _is_in_labels(path: str) -> bool:
+    return "labels" in path.split("/")[:-1]
+
+
 def _text_files(index: FileIndex) -> set[str]:
     """Returns the text files in folders called `labels`."""
     return {
         path
         for path in index.files
         if path.endswith(".txt")
-        and "labels" in path.split("/")[:-1]
+        and _is_in_labels(path)
         and name_of(path) != "classes.txt"
         and file_kind(path) != "hidden"
     }
@@ -151,7 +161,11 @@ def _parse(content: bytes, point_size: int) -> _Page:
         try:
             label, *values = map(float, words)
         except ValueError:
-            return _Page([], f"Line {number} of its label file must be numbers: {line[:80]!r}.")
+            return _Page(
+                [],
+                f"Line {number} of its label file must be numbers with spaces between them: "
+                f"{line[:80]!r}.",
+            )
         count = len(words)
         is_polygon = not point_size and count >= _TRIANGLE and count % 2 == 1
         if not label.is_integer() or not (
@@ -160,7 +174,9 @@ def _parse(content: bytes, point_size: int) -> _Page:
             return _Page(
                 [],
                 f"Line {number} of its label file must be a class, then 4 numbers, a polygon, or "
-                f"the keypoints of `kpt_shape`: {count} numbers.",
+                f"the keypoints of `kpt_shape`: {count} numbers."
+                + " The sixth is the score of a prediction: remove it."
+                * (count == _BOX + 1),
             )
         if is_polygon:
             outline = (array.array("f", values).tobytes(),)
@@ -180,6 +196,16 @@ def _points(values: Sequence[float], point_size: int) -> bytes:
     pairs = zip(values[::2], values[1::2], strict=True)
     flat = [number for x, y in pairs for number in (x, y, 2.0 if x or y else 0.0)]
     return array.array("f", flat).tobytes()
+
+
+def _refuse_counts_from_one(numbers: Set[int], settings: YoloSettings) -> None:
+    """Refuses class numbers that count from 1: every object would be of the next class."""
+    most = len(settings.names)
+    if most and most in numbers and min(numbers) == 1:
+        raise ValueError(
+            f"Classes in label files of YOLO must be numbers from 0 to {most - 1}, places in the "
+            f"{most} names. Received: from 1 to {max(numbers)}, and no 0. Subtract one from each."
+        )
 
 
 def _refuse_pixels(pages: Mapping[str, _Page], files: Mapping[str, str]) -> None:

@@ -53,31 +53,33 @@ def read_settings(folder: Folder, index: FileIndex, name: str = "") -> YoloSetti
         ValueError: It cannot be understood.
     """
     files = [path for path in sorted(index.files) if path.count("/") < 2]
+    unread = []
     for path in [name] if name else [each for each in files if each.lower().endswith(_SUFFIXES)]:
-        content = _read_yaml(folder, path, must_be_one=bool(name))
-        if content is not None:
-            return _settings(folder, index, path, content)
+        try:
+            content = _read_yaml(folder, path)
+        except ValueError as error:
+            if name:
+                raise
+            unread.append(f"Not used: {error}")
+            continue
+        return _settings(folder, index, path, content)
     for path in files:
         if name_of(path) in _NAME_FILES:
             lines = folder.read(path).decode("utf-8-sig", "replace").splitlines()
             names = [line.strip() for line in lines if line.strip()]
-            return YoloSettings(names=names, notes=[f"Names of classes from {path}."])
-    return YoloSettings()
+            return YoloSettings(names=names, notes=[*unread, f"Names of classes from {path}."])
+    return YoloSettings(notes=unread)
 
 
-def _read_yaml(folder: Folder, path: str, *, must_be_one: bool) -> dict[str, Any] | None:
+def _read_yaml(folder: Folder, path: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(folder.read(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
-        content = None
-        if must_be_one:
-            raise ValueError(f"{path} must be a YAML file. Received: {reason}") from error
+        raise ValueError(f"{path} must be a YAML file. Received: {reason}") from error
     if isinstance(content, dict) and "names" in content:
         return content
-    if must_be_one:
-        raise ValueError(f"A YAML file of YOLO must have `names`. Received: {path} without.")
-    return None
+    raise ValueError(f"A YAML file of YOLO must have `names`. Received: {path} without.")
 
 
 def _settings(folder: Folder, index: FileIndex, path: str, content: dict[str, Any]) -> YoloSettings:
@@ -161,18 +163,22 @@ def _splits(
 ) -> tuple[dict[str, str], list[str]]:
     """Returns image -> split as the YAML file says, where its paths lead to images."""
     splits: dict[str, str] = {}
-    lost = []
+    lost, notes = [], []
     for key, split in _SPLIT_KEYS.items():
         stated = content.get(key)
         for place in stated if isinstance(stated, list) else [stated] if stated else []:
             images = _images_at(folder, index, path, content, label_text(place))
             lost += [] if images else [f"{key}: {label_text(place)}"]
-            for image in images:
-                splits.setdefault(image, split)
+            shared = sum(splits.setdefault(image, split) != split for image in images)
+            if shared:
+                notes.append(
+                    f"{shared:,} images of `{key}` in {path} are in a split before it, too: they "
+                    "stay there."
+                )
     if lost or "train" not in splits.values():
         note = f"Paths of {path} lead to no image, folders are used: {', '.join(lost)}."
         return {}, [note] if lost else []
-    return splits, []
+    return splits, notes
 
 
 def _images_at(

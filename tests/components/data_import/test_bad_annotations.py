@@ -330,6 +330,14 @@ _BOMB = """<!DOCTYPE annotation [<!ENTITY a "xxxxxxxxxx">
 _FILE = """<!DOCTYPE annotation [<!ENTITY a SYSTEM "file:///etc/passwd">]>
 <annotation><object><name>&a;</name></object></annotation>"""
 
+
+def _each_label(root: Path, change: Callable[[int, str], str]) -> None:
+    """Changes every line of YOLO, given its class and the rest."""
+    for path in (root / "labels").rglob("*.txt"):
+        lines = [line.partition(" ") for line in path.read_text().splitlines()]
+        path.write_text("\n".join(change(int(number), rest) for number, _, rest in lines))
+
+
 # Writer of a set, what is done to it -> words of a note, and codes of rejections.
 OTHERS: dict[str, tuple[Edit, Edit, str, dict[str, int]]] = {
     "an XML bomb": (
@@ -384,6 +392,26 @@ OTHERS: dict[str, tuple[Edit, Edit, str, dict[str, int]]] = {
         sets.write_yolo,
         lambda root: _append(root / "labels/train/train1.txt", "7 0.5 0.5 0.1 0.1"),
         "1 objects are of a class that is not listed",
+        {},
+    ),
+    "a class without a name": (
+        sets.write_yolo,
+        lambda root: _append(root / "labels/train/train1.txt", "7 0.5 0.5 0.1 0.1"),
+        r"Numbers of classes without a name: \[7\]",
+        {},
+    ),
+    "a YAML file that is not": (
+        lambda root: sets.write_yolo(root, yaml="names: [cat, dog\n"),
+        lambda root: None,
+        r"Not used: data.yaml must be a YAML file\. Received: while parsing",
+        {},
+    ),
+    "validation images that are for training": (
+        lambda root: sets.write_yolo(
+            root, yaml="names: [cat, dog]\ntrain: images\nval: images/val\n"
+        ),
+        lambda root: None,
+        "4 images of `val` in data.yaml are in a split before it, too",
         {},
     ),
     "a class far out of range": (
@@ -480,6 +508,21 @@ REFUSED_OTHERS: dict[str, tuple[Edit, str]] = {
             ],
         ),
         "from 0 to 1. Received: pixels",
+    ),
+    "YOLO with classes that count from 1": (
+        lambda root: (sets.write_yolo(root), _each_label(root, lambda n, rest: f"{n + 1} {rest}")),
+        r"from 0 to 1, .*Received: from 1 to 2, and no 0\. Subtract one",
+    ),
+    "YOLO with scores of predictions": (
+        lambda root: (sets.write_yolo(root), _each_label(root, lambda n, rest: f"{n} {rest} 0.9")),
+        r"'broken_annotation': 9.*6 numbers\. The sixth is the score of a prediction",
+    ),
+    "YOLO with commas, without a YAML file": (
+        lambda root: (
+            sets.write_yolo(root, yaml=""),
+            _each_label(root, lambda n, rest: f"{n},{rest.replace(' ', ',')}"),
+        ),
+        "numbers with spaces between them: '0,",
     ),
     "no number in a box": (
         lambda root: sets.write_table(

@@ -209,7 +209,7 @@ REFUSED = {
         _annotated("JPEGImages/7.jpg", "Annotations/7.xml"),
         "Annotations of objects that are not read: 1 like Annotations/7.xml",
     ),
-    "YOLO": (_annotated("train/images/7.jpg", "train/labels/7.txt"), "1 like train/labels/7.txt"),
+    "YOLO": (_annotated("train/images/7.jpg", "train/labels/7.txt"), "numbers with spaces"),
     "COCO": (
         _annotated("train2017/7.jpg", "annotations/instances_train2017.json"),
         "1 like annotations/instances_train2017.json",
