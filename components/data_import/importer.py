@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from kfp_vision.components.data_import.classes import detect_task, sort_classes
 from kfp_vision.components.data_import.made_splits import complete_splits
 from kfp_vision.components.data_import.objects.annotations import CHANGES as OBJECT_CHANGES
+from kfp_vision.components.data_import.objects.annotations import LEFT_OUT
 from kfp_vision.components.data_import.paths import require_few_links
 from kfp_vision.components.data_import.readers import FORMATS
 from kfp_vision.components.data_import.samples import Listing, Rejection, require_classes
@@ -183,6 +184,9 @@ def _import(
         white_level=white,
         keypoint_names=[*listing.keypoint_names],
         keypoint_swaps=[[*pair] for pair in listing.keypoint_swaps],
+        objects_left_out={
+            name: staged.object_changes[name] for name in LEFT_OUT if staged.object_changes[name]
+        },
     )
     write_json(info, work_dir / "dataset.json")
     for note in notes:

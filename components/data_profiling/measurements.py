@@ -33,6 +33,7 @@ class Measurements:
         rejected: Code -> number of files that import left out.
         rejected_paths: Some of these files.
         objects: Those in the images; None for a task without.
+        objects_left_out: What was wrong -> number of objects that import left out of these images.
     """
 
     classes: Sequence[str]
@@ -49,6 +50,7 @@ class Measurements:
     rejected: Mapping[str, int]
     rejected_paths: Sequence[str]
     objects: Objects | None = None
+    objects_left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def num_train(self) -> int:

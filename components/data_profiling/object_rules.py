@@ -9,6 +9,7 @@ from kfp_vision.components.shared.metrics.object_precision import MAX_DETECTIONS
 __all__ = [
     "more_objects_than_found",
     "no_objects",
+    "objects_left_out",
     "objects_of_two_classes",
     "objects_twice",
     "tiny_objects",
@@ -17,6 +18,8 @@ __all__ = [
 # Intersection over union above which two boxes are around one thing: boxes that two people draw
 # around the same one overlap by 0.8 to 0.95.
 _SAME_PLACE = 0.85
+# Share of the objects above which the pipeline stops.
+_MAX_LEFT_OUT = 0.2
 # Pixels; nothing can be told of so few.
 _TINY_AREA = 9.0
 
@@ -39,6 +42,22 @@ def no_objects(measured: Measurements) -> Observation | None:
         len(rows),
         rows[:EXAMPLES],
         acceptable=False,
+    )
+
+
+def objects_left_out(measured: Measurements) -> Observation | None:
+    """Objects that import left out of images that it kept: there they are background."""
+    total = sum(measured.objects_left_out.values())
+    if measured.objects is None or not total:
+        return None
+    share = total / (total + len(measured.objects.classes))
+    reasons = ", ".join(f"{count} {code}" for code, count in measured.objects_left_out.items())
+    return Observation(
+        "fail" if share > _MAX_LEFT_OUT else "warn",
+        f"Objects left out: {reasons} ({share:.1%} of all; above {_MAX_LEFT_OUT:.0%} training "
+        "stops). Where they are, the model learns that nothing is there. Correct them, or remove "
+        "their images.",
+        total,
     )
 
 

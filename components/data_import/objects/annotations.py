@@ -2,7 +2,7 @@
 
 import dataclasses
 
-__all__ = ["CHANGES", "AnnotatedImage", "Annotation", "RunLengths"]
+__all__ = ["CHANGES", "LEFT_OUT", "AnnotatedImage", "Annotation", "RunLengths"]
 
 # What happened to objects or images on the way into the store -> in words, after their number.
 CHANGES = {
@@ -21,6 +21,18 @@ CHANGES = {
     "no_keypoints": "objects have no labelled keypoint: kept for their box",
     "rescaled": "images are larger or smaller than their annotations say: these were scaled",
 }
+# Those after which an object is missing in its image, of which the rest is taken for background.
+LEFT_OUT = (
+    "outside",
+    "no_area",
+    "not_finite",
+    "no_box",
+    "no_mask",
+    "broken_mask",
+    "empty_mask",
+    "unknown_class",
+    "keypoint_count",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -62,7 +62,9 @@ def list_objects(folder: Folder, source: ObjectSource) -> Listing:
     ):
         problems = [(image.path, *image.problem) for image in images if image.problem]
         reasons = dict(collections.Counter(code for _, code, _ in problems))
-        shown = f", for instance {problems[0][0]!r}: {problems[0][2].rstrip('.')}" if problems else ""
+        shown = (
+            f", for instance {problems[0][0]!r}: {problems[0][2].rstrip('.')}" if problems else ""
+        )
         left_out = f", left out: {reasons}{escape_name(shown)}" if problems else ""
         crowd = sum(counts.values())
         held = f"{crowd:,} crowds or difficult ones, which are not learned," if crowd else "none"

@@ -167,7 +167,11 @@ def _scale(image: AnnotatedImage, height: int, width: int) -> tuple[float, float
     # Sides are whole pixels: what was resized is off by one at most.
     if abs(stated_height * scale[1] - height) <= 1 or abs(stated_width * scale[0] - width) <= 1:
         return scale
-    turned = " The image may be turned by its EXIF data." if image.size == (width, height) else ""
+    turned = (
+        " The image may be turned by its EXIF data: annotate it as it is shown."
+        if image.size == (width, height)
+        else ""
+    )
     return Rejection(
         image.path,
         "annotation_size",

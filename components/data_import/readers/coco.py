@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from PIL import Image
+
 from kfp_vision.components.data_import.classes import compare_names, label_text
 from kfp_vision.components.data_import.folder_counts import name_of, parent_of
 from kfp_vision.components.data_import.objects.annotations import (
@@ -20,6 +22,7 @@ from kfp_vision.components.data_import.objects.annotations import (
 from kfp_vision.components.data_import.objects.keypoints import swapped_pairs
 from kfp_vision.components.data_import.objects.listing import ObjectSource, list_objects
 from kfp_vision.components.data_import.objects.masks import pack_counts
+from kfp_vision.components.data_import.paths import reject_path
 from kfp_vision.components.data_import.readers.annotation_files import unlisted_note
 from kfp_vision.components.data_import.readers.file_index import FileIndex
 from kfp_vision.components.data_import.readers.json_stream import JsonError, stream_object
@@ -45,6 +48,9 @@ _MAX_FILES = 50
 # Of boxes that reach out of their image, above which corners are suspected instead of sizes.
 _MAX_OUTSIDE = 0.2
 _FEWEST_BOXES = 5
+# Images whose files are opened for it, where no size is listed.
+_LOOKED_AT = 50
+_ORIENTATION = 0x0112  # EXIF tag; from 5 on the sides are swapped.
 
 
 @dataclasses.dataclass
@@ -124,7 +130,7 @@ def _list(folder: Folder, index: FileIndex, names: Sequence[str], notes: list[st
     used = [each for each in documents if each.annotations] or documents
     unused = sorted({*names} - {each.name for each in used})
     notes += [f"Not used, without annotations: {', '.join(unused)}."] if unused else []
-    return list_objects(folder, _join(used, index, notes))
+    return list_objects(folder, _join(folder, used, index, notes))
 
 
 def starts_like_coco(folder: Folder, path: str) -> bool:
@@ -172,7 +178,6 @@ def _read(folder: Folder, path: str, *, is_only: bool) -> _Document | None:
     unknown = sorted(document.category_ids.keys() - document.categories.keys())
     document.notes += [f"{path}: ids without a category: {unknown[:5]}."] if unknown else []
     document.notes += [f"{path}: {count:,} {what}." for what, count in counts.items() if count]
-    _refuse_corners(document)
     return document
 
 
@@ -285,13 +290,20 @@ def _floats(values: Iterable[object]) -> bytes:
     return array.array("f", map(_number, values)).tobytes()
 
 
-def _refuse_corners(document: _Document) -> None:
+def _refuse_corners(document: _Document, folder: Folder, paths: Sequence[str]) -> None:
     """Refuses boxes that are corners where left, top, width and height are meant.
 
     As sizes many of them reach out of their images, and as corners all of them are boxes within.
+
+    Args:
+        document: What was read.
+        folder: The data root.
+        paths: Of the images of the document in it.
     """
-    boxes = outside = 0
-    for key, (_, size) in document.images.items():
+    boxes = outside = looked_at = 0
+    for path, (key, (_, size)) in zip(paths, document.images.items(), strict=True):
+        if not size and looked_at < _LOOKED_AT and document.annotations.get(key):
+            size, looked_at = _size_of(folder, path), looked_at + 1
         for each in document.annotations.get(key, []) if size else []:
             if each.box is None or each.crowd:
                 continue
@@ -307,6 +319,18 @@ def _refuse_corners(document: _Document) -> None:
             f"{document.name}, where {outside:,} of {boxes:,} boxes reach out of their image, and "
             "all are right as [left, top, right, bottom]. Subtract left and top from the last two."
         )
+
+
+def _size_of(folder: Folder, path: str) -> tuple[float, float] | None:
+    """Returns height and width of the file of an image; None where it is none."""
+    if reject_path(folder, path):
+        return None
+    try:
+        with folder.open(path) as file, Image.open(file) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def _choose(names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -331,7 +355,9 @@ def _choose(names: Sequence[str]) -> tuple[list[str], list[str]]:
     return instances, poses
 
 
-def _join(documents: Sequence[_Document], index: FileIndex, notes: list[str]) -> ObjectSource:
+def _join(
+    folder: Folder, documents: Sequence[_Document], index: FileIndex, notes: list[str]
+) -> ObjectSource:
     """Returns the images of all files, with the classes of all, by name."""
     position: dict[str, int] = {}
     for each in documents:
@@ -348,7 +374,7 @@ def _join(documents: Sequence[_Document], index: FileIndex, notes: list[str]) ->
             if count > 1
         ]
         notes += [f"{each.name}: categories of one name are one class: {merged}."] if merged else []
-        images += _images(each, position, index, notes)
+        images += _images(folder, each, position, index, notes)
     listed = {index.listed(image.path) for image in images}
     notes += [*keypoint_notes, *unlisted_note(index.images, listed)]
     return ObjectSource(
@@ -357,7 +383,11 @@ def _join(documents: Sequence[_Document], index: FileIndex, notes: list[str]) ->
 
 
 def _images(
-    document: _Document, position: dict[str, int], index: FileIndex, notes: list[str]
+    folder: Folder,
+    document: _Document,
+    position: dict[str, int],
+    index: FileIndex,
+    notes: list[str],
 ) -> list[AnnotatedImage]:
     label_of = {
         label: position[document.categories[key]] if key in document.categories else -1
@@ -375,6 +405,7 @@ def _images(
             f"Received: {document.name} with {len(rows)} images, none of which is there, for "
             f"instance {rows[0].path!r}; images that are there: {some}{resolved.hint}."
         )
+    _refuse_corners(document, folder, resolved.paths)
     notes += resolved.notes
     splits = [document.split] * len(rows)
     if document.split is None:

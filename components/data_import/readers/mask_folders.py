@@ -69,7 +69,8 @@ def read_mask_folders(folder: Folder, name: str = "") -> Listing:
     classes. Values 0 and 255 alone are a background and a foreground.
 
     Raises:
-        ValueError: There is no image with a mask, or the list of the classes is not one.
+        ValueError: There is no image with a mask, or the list of the classes is not one or, for
+            masks of colours, not there.
         StorageError: A folder must not be read.
     """
     index = FileIndex(folder)
@@ -164,9 +165,12 @@ class _MaskFile:
         except FileNotFoundError:
             return Rejection(self.image, "mask_missing", f"There is no file {self.path}.")
         if mask.shape != (height, width):
+            turned = " The image may be turned by its EXIF data: the mask must be as it is shown."
             message = (
                 f"{self.path}: a mask must be of the size of its image, {width} x {height} pixels. "
                 f"Received: {mask.shape[1]} x {mask.shape[0]}."
+                + turned
+                * (mask.shape == (width, height))
             )
             return Rejection(self.image, "mask_size", message)
         shown = np.unique(mask)
@@ -249,6 +253,7 @@ def _numbers_of_colours(
 def _count_classes(folder: Folder, masks: Sequence[str]) -> tuple[ClassList, list[str]]:
     """Returns the values of all masks as classes."""
     found: collections.Counter[int] = collections.Counter()
+    coloured: list[str] = []
     for path in masks:
         try:
             values = _read_values(folder.read(path))
@@ -257,6 +262,16 @@ def _count_classes(folder: Folder, masks: Sequence[str]) -> tuple[ClassList, lis
             continue
         if values.ndim == 2:
             found.update(np.unique(values).tolist())
+        else:
+            coloured.append(path)
+    # A mask of one gray among them is of colours, too.
+    if coloured and len(found) < 2:
+        shown = np.unique(_read_values(folder.read(coloured[0])).reshape(-1, 3), axis=0).tolist()
+        raise ValueError(
+            "Masks of colours must come with `classes.csv`, a table of the columns name, r, g, b "
+            f"that says what each stands for. Received: no table, and {len(coloured)} masks of "
+            f"colours, {coloured[0]} with {len(shown)} of them: {[*map(tuple, shown[:8])]}."
+        )
     if sorted(found) in ([0, _WHITE_8], [0, _WHITE_16]):
         positions = {0: 0, max(found): 1}
         return ClassList(("background", "foreground"), positions), [

@@ -119,6 +119,13 @@ REFUSED: dict[str, tuple[Edit, str]] = {
         "must have the same ones",
     ),
     "corners": (_edit(_to_corners), r"\[left, top, width, height\].*Subtract left and top"),
+    "corners, and no sizes of images": (
+        lambda root: (
+            _edit(_to_corners)(root),
+            _edit(lambda c: [each.pop("width") for each in c["images"]])(root),
+        ),
+        r"\[left, top, width, height\].*Subtract left and top",
+    ),
     "no image is there": (
         _edit(lambda c: [each.update(file_name=f"x{each['id']}.jpg") for each in c["images"]]),
         "none of which is there, for instance 'x1.jpg'",
@@ -309,6 +316,12 @@ def test_coco_is_used_and_what_is_wrong_is_told(name, tmp_path, import_into):
     assert len(rows) == sum(codes.values())
 
 
+def test_objects_that_are_missing_in_their_image_are_counted(tmp_path, import_into):
+    sets.write_coco(tmp_path / "set")
+    _first(bbox=[5, 5, 0, 9])(tmp_path / "set")
+    assert import_into(tmp_path / "set")[0].objects_left_out == {"no_area": 1}
+
+
 def test_boxes_are_scaled_with_their_image(tmp_path, import_into):
     for name, factor in (("small", 1), ("large", 2)):
         sets.write_coco(tmp_path / name)
@@ -331,11 +344,15 @@ _FILE = """<!DOCTYPE annotation [<!ENTITY a SYSTEM "file:///etc/passwd">]>
 <annotation><object><name>&a;</name></object></annotation>"""
 
 
-def _each_label(root: Path, change: Callable[[int, str], str]) -> None:
-    """Changes every line of YOLO, given its class and the rest."""
-    for path in (root / "labels").rglob("*.txt"):
-        lines = [line.partition(" ") for line in path.read_text().splitlines()]
-        path.write_text("\n".join(change(int(number), rest) for number, _, rest in lines))
+def _each_label(change: Callable[[int, str], str]) -> Edit:
+    """Returns what changes every line of YOLO, given its class and the rest."""
+
+    def edit(root: Path) -> None:
+        for path in (root / "labels").rglob("*.txt"):
+            lines = [line.partition(" ") for line in path.read_text().splitlines()]
+            path.write_text("\n".join(change(int(number), rest) for number, _, rest in lines))
+
+    return edit
 
 
 # Writer of a set, what is done to it -> words of a note, and codes of rejections.
@@ -510,17 +527,17 @@ REFUSED_OTHERS: dict[str, tuple[Edit, str]] = {
         "from 0 to 1. Received: pixels",
     ),
     "YOLO with classes that count from 1": (
-        lambda root: (sets.write_yolo(root), _each_label(root, lambda n, rest: f"{n + 1} {rest}")),
+        lambda root: (sets.write_yolo(root), _each_label(lambda n, rest: f"{n + 1} {rest}")(root)),
         r"from 0 to 1, .*Received: from 1 to 2, and no 0\. Subtract one",
     ),
     "YOLO with scores of predictions": (
-        lambda root: (sets.write_yolo(root), _each_label(root, lambda n, rest: f"{n} {rest} 0.9")),
+        lambda root: (sets.write_yolo(root), _each_label(lambda n, rest: f"{n} {rest} 0.9")(root)),
         r"'broken_annotation': 9.*6 numbers\. The sixth is the score of a prediction",
     ),
     "YOLO with commas, without a YAML file": (
         lambda root: (
             sets.write_yolo(root, yaml=""),
-            _each_label(root, lambda n, rest: f"{n},{rest.replace(' ', ',')}"),
+            _each_label(lambda n, rest: f"{n},{rest.replace(' ', ',')}")(root),
         ),
         "numbers with spaces between them: '0,",
     ),

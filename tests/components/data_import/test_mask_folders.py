@@ -101,6 +101,21 @@ def test_colours_by_a_table(tmp_path, files):
     assert all((each == _IDS).all() for each in stored.values())
 
 
+def test_colours_without_a_table_are_refused_with_what_they_are(tmp_path):
+    black = _png(np.zeros((2, 3, 3), np.uint8))
+    source = _write(tmp_path / "in", [black, *[_png(_COLOURS[_IDS])] * 11])
+    with pytest.raises(ValueError, match=r"`classes.csv`.*11 masks of colours.*\(9, 0, 0\)"):
+        _import(source, tmp_path / "out")
+
+
+def test_a_mask_of_an_image_before_it_was_turned_says_so(tmp_path):
+    source = _write(tmp_path / "in", [_png(_IDS)] * 13, classes_txt="a\nb\nc\n")
+    (source / "masks/5.png").write_bytes(_png(np.ascontiguousarray(_IDS.T)))
+    _import(source, tmp_path / "out")
+    (row,) = pq.read_table(tmp_path / "out/rejected.parquet").to_pylist()
+    assert row["message"].endswith("EXIF data: the mask must be as it is shown.")
+
+
 def test_classes_without_a_list_are_the_values(tmp_path):
     ids = np.array([[3, 7, 7], [3, 255, 40]], np.uint8)
     info, stored = _import(_write(tmp_path / "in", [_png(ids)] * 12), tmp_path / "out")

@@ -30,6 +30,7 @@ def measurements(
     one_class: bool = True,
     primary: str = "accuracy",
     objects: Objects | None = None,
+    objects_left_out: dict[str, int] | None = None,
     is_spatial: bool = False,
 ) -> Measurements:
     """A set of distinct images with alternating labels, and in it what the arguments plant."""
@@ -66,10 +67,11 @@ def measurements(
         rejected=rejected or {},
         rejected_paths=["a.png"] if rejected else [],
         objects=objects,
+        objects_left_out=objects_left_out or {},
     )
 
 
-def boxed(*found: tuple[int, float, float]) -> dict[str, Objects]:
+def boxed(*found: tuple[int, float, float]) -> dict[str, Any]:
     """Returns objects of one image; each is a class, and the left and right side of 100 px."""
     boxes = np.array([[left, 0, right, 100] for _, left, right in found], np.float32)
     areas = (boxes[:, 2] - boxes[:, 0]) * 100.0
@@ -174,6 +176,18 @@ PLANTED: list[tuple[str, dict[str, Any], str, int]] = [
     ("tiny_objects", boxed((0, 0, 0.05), (0, 0, 100)), "warn", 1),
     # Of three splits, only training images have objects.
     ("no_objects", boxed((0, 0, 90)), "fail", 400),
+    (
+        "objects_left_out",
+        boxed(*[(0, 0, 90)] * 4) | {"objects_left_out": {"no_area": 1}},
+        "warn",
+        1,
+    ),
+    (
+        "objects_left_out",
+        boxed(*[(0, 0, 90)] * 3) | {"objects_left_out": {"no_area": 1}},
+        "fail",
+        1,
+    ),
     ("more_objects_than_found", boxed(*[(0, 0, 90)] * 101), "warn", 1),
     ("small_set", {"splits": {"train": 400, "validation": 20, "test": 200}}, "warn", 20),
 ]
