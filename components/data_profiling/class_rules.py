@@ -188,10 +188,15 @@ def small_set(measured: Measurements) -> Observation | None:
     if not small:
         return None
     parts = ", ".join(f"{name} {count}" for name, count in small.items())
+    how_little = (
+        "the intervals of the report say how little"
+        if measured.is_spatial
+        else "with 100, an accuracy of 0.9 is known to +-0.06"
+    )
     return Observation(
         "warn",
-        f"A split should have at least {_SMALL_SET} images, else its figures say little: with 100, "
-        f"an accuracy of 0.9 is known to +-0.06. Images: {parts}.",
+        f"A split should have at least {_SMALL_SET} images, else its figures say little: "
+        f"{how_little}. Images: {parts}.",
         sum(small.values()),
     )
 

@@ -219,6 +219,13 @@ def test_masks_of_the_same_classes_on_all_images_still_differ_in_where():
     assert not find(same, no_images, same.classes)
 
 
+@pytest.mark.parametrize("is_spatial", [False, True])
+def test_a_small_set_speaks_of_accuracy_where_there_is_one(is_spatial: bool) -> None:
+    observed = RULES["small_set"](measurements(splits=sized(test=50), is_spatial=is_spatial))
+    assert observed is not None
+    assert ("accuracy" in observed.message) == (not is_spatial)
+
+
 def test_leakage_shows_each_copy_beside_its_original() -> None:
     observed = RULES["leakage_exact"](measurements(exact=copied_into_test))
     assert observed is not None
