@@ -23,6 +23,8 @@ _SPREAD, _LEAST_SPREAD = 0.09, 0.4
 # Cells further out learn no sides.
 _NEAR = 0.05
 _BOX_WEIGHT = 2.0
+# Objects of an image that are drawn at once.
+_DRAWN = 16
 
 
 class CentreTargets(NamedTuple):
@@ -69,34 +71,101 @@ def centre_targets(
         apart = tf.range(length, dtype=tf.float32) - centres[..., axis, None]
         return tf.exp(-0.5 * tf.square(apart / spreads[..., axis, None]))
 
-    near = along(1, height)[..., None] * along(0, width)[..., None, :]
-    near = tf.where(is_object[..., None, None], near, 0.0)
-    batch, most = classes.shape[0] or tf.shape(classes)[0], classes.shape[1]
-    rows = tf.repeat(tf.range(batch)[:, None], most, axis=1)
-    places = tf.stack([rows, tf.clip_by_value(classes, 0, num_classes - 1)], -1)
-    heat = tf.tensor_scatter_nd_max(
-        tf.zeros([batch, num_classes, height, width]),
-        tf.reshape(places, [-1, 2]),
-        tf.reshape(near, [-1, height, width]),
-    )
-    nearest = tf.argmax(near, axis=1, output_type=tf.int32)
-    nearness = tf.reduce_max(near, axis=1)
-    flat = tf.reshape(nearest, [batch, height * width])
+    rows, columns = along(1, height), along(0, width)
+    drawn = _draw(rows, columns, classes, is_object, num_classes)
+    flat = tf.reshape(drawn.nearest, [-1, height * width])
     # The integral of the Gaussian, or the value at the centre of a narrow one.
     mass = tf.maximum(2 * np.pi * spreads[..., 0] * spreads[..., 1], 1.0)
 
     def of_nearest(values: tf.Tensor) -> tf.Tensor:
         found = tf.gather(values, flat, batch_dims=1)
-        return tf.reshape(found, [batch, height, width, *values.shape[2:]])
+        return tf.reshape(found, [-1, height, width, *values.shape[2:]])
 
     outside = 1.0 - inside_boxes(boxes, ((classes >= 0) & crowd)[..., None], height, width)
     return CentreTargets(
-        tf.transpose(heat, [0, 2, 3, 1]),
-        outside * tf.where(nearness >= 1.0, of_nearest(share), 1.0)[..., None],
+        tf.transpose(drawn.heat, [0, 2, 3, 1]),
+        outside * tf.where(drawn.nearness >= 1.0, of_nearest(share), 1.0)[..., None],
         of_nearest(boxes),
-        tf.where(nearness >= _NEAR, nearness * of_nearest(share / mass), 0.0),
+        tf.where(drawn.nearness >= _NEAR, drawn.nearness * of_nearest(share / mass), 0.0),
         tf.maximum(tf.reduce_sum(share, 1), 1.0),
     )
+
+
+class _Drawn(NamedTuple):
+    """Gaussians of all objects.
+
+    Attributes:
+        heat: float32 [B, C, h, w], the greatest of each class.
+        nearness: float32 [B, h, w], the greatest of all.
+        nearest: int32 [B, h, w], whose that is.
+    """
+
+    heat: tf.Tensor
+    nearness: tf.Tensor
+    nearest: tf.Tensor
+
+
+def _draw(
+    rows: tf.Tensor, columns: tf.Tensor, classes: tf.Tensor, is_object: tf.Tensor, num_classes: int
+) -> _Drawn:
+    """Returns the Gaussians, made of a few objects of every image at a time.
+
+    Time grows with the objects of the fullest image of the batch, not with the places for them, and
+    memory with neither.
+
+    Args:
+        rows: Of each object along the height, [B, M, h].
+        columns: The same along the width, [B, M, w].
+        classes: int32 [B, M].
+        is_object: Which places hold one, bool [B, M].
+        num_classes: C.
+    """
+    most, height, width = classes.shape[1], rows.shape[2], columns.shape[2]
+    batch = classes.shape[0] or tf.shape(classes)[0]
+    there = tf.cast(is_object, tf.float32)
+    # Of equal ones the first come first.
+    order = tf.math.top_k(there, most).indices
+    images = tf.range(batch)[:, None]
+    maps = tf.stack(
+        [images + tf.zeros_like(order), tf.clip_by_value(classes, 0, num_classes - 1)], -1
+    )
+    parts = -(-most // _DRAWN)
+
+    def in_parts(values: tf.Tensor) -> tf.Tensor:
+        """Returns values [B, M, ...] of the objects in order as [parts, B, M of one, ...]."""
+        rest = [[0, 0]] * (len(values.shape) - 2)
+        padded = tf.pad(
+            tf.gather(values, order, batch_dims=1), [[0, 0], [0, parts * _DRAWN - most], *rest]
+        )
+        split = tf.reshape(padded, [batch, parts, _DRAWN, *values.shape[2:]])
+        return tf.transpose(split, [1, 0, *range(2, len(split.shape))])
+
+    held = [in_parts(each) for each in (rows * there[..., None], columns, maps)]
+
+    def draw(part: tf.Tensor, *so_far: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        heat, nearness, nearest = so_far
+        down, across, place = (tf.gather(each, part) for each in held)
+        near = down[..., None] * across[..., None, :]
+        greatest = tf.reduce_max(near, 1)
+        whose = part * _DRAWN + tf.argmax(near, 1, tf.int32)
+        return (
+            part + 1,
+            tf.tensor_scatter_nd_max(
+                heat, tf.reshape(place, [-1, 2]), tf.reshape(near, [-1, height, width])
+            ),
+            tf.maximum(nearness, greatest),
+            tf.where(greatest > nearness, whose, nearest),
+        )
+
+    fullest = tf.cast(tf.reduce_max(tf.reduce_sum(there, 1)), tf.int32)
+    empty = tf.zeros([batch, height, width])
+    _, heat, nearness, nearest = tf.while_loop(
+        lambda part, *_: part * _DRAWN < fullest,
+        draw,
+        (0, tf.zeros([batch, num_classes, height, width]), empty, tf.cast(empty, tf.int32)),
+    )
+    whose = tf.gather(order, tf.reshape(nearest, [batch, height * width]), batch_dims=1)
+    return _Drawn(heat, nearness, tf.reshape(whose, [batch, height, width]))
 
 
 def inside_boxes(boxes: tf.Tensor, chosen: tf.Tensor, height: int, width: int) -> tf.Tensor:

@@ -75,6 +75,35 @@ def test_centre_focal_loss():
     assert np.isfinite(centre_focal_loss(logits + 200.0, targets)).all()
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_many_objects_are_drawn_as_each_would_be_alone(compiled):
+    generator = np.random.default_rng(0)
+    corners = generator.uniform(0, 40, (2, 50, 2)).astype(np.float32)
+    boxes = np.concatenate([corners, corners + generator.uniform(4, 20, (2, 50, 2))], -1)
+    classes = generator.integers(-1, _CLASSES, (2, 50)).astype(np.int32)
+    held = _targets(
+        boxes=boxes.astype(np.float32), box_classes=classes, crowd=np.zeros((2, 50), bool)
+    )
+
+    def draw(**targets):
+        return centre_targets(targets, _HEIGHT, _WIDTH, _CLASSES)
+
+    wanted = tf.function(draw, jit_compile=compiled)(**held)
+    alone = [
+        draw(**{name: value[:, at : at + 1] for name, value in held.items()}).heat.numpy()
+        for at in range(50)
+    ]
+    np.testing.assert_allclose(wanted.heat, np.max(alone, 0), atol=1e-6)
+    assert wanted.count.numpy().tolist() == (classes >= 0).sum(1).tolist()
+    # Every cell that learns a box learns that of an object whose Gaussian is the highest there.
+    heights = np.max(alone, -1)
+    for image, row, column in np.argwhere(wanted.box_weights.numpy() > 0):
+        box = wanted.boxes.numpy()[image, row, column]
+        whose = np.flatnonzero((held["boxes"][image] == box).numpy().all(1))
+        there = heights[:, image, row, column]
+        assert there[whose].max() == pytest.approx(there.max(), rel=1e-5)
+
+
 def test_a_centre_is_the_cell_that_holds_it():
     wanted = centre_targets(_targets(), _HEIGHT, _WIDTH, _CLASSES)
     heat = wanted.heat.numpy()[0]
