@@ -9,7 +9,7 @@ from kfp_vision.components.network_choice.stage_report import describe_candidate
 from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.network_choice import CandidateResult
-from kfp_vision.components.shared.augmentation.known_policies import flip_and_crop
+from kfp_vision.components.shared.augmentation.known_policies import flip_and_crop, shifts
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION, learn, resolve
@@ -84,7 +84,14 @@ def dense_recipe(recipe: Recipe, info: DatasetInfo, candidate: Candidate, method
     }
     facts = fixed_facts(recipe, info)
     settings = {name: Setting(value, rule) for name, value in values.items()}
-    return resolve(learn(recipe, SECTION, settings, facts), {}, num_images, facts)
+    recipe = resolve(learn(recipe, SECTION, settings, facts), {}, num_images, facts)
+    # Keypoints that no one has paired may have sides all the same.
+    may_flip = not info.keypoint_names or bool(info.keypoint_swaps)
+    policy = Setting(
+        (flip_and_crop() if may_flip else shifts()).to_json(),
+        f"{'flips and shifts' if may_flip else 'shifts'}, for many passes over few images",
+    )
+    return learn(recipe, AUGMENTATION, {DEFAULT_POLICY: policy}, facts)
 
 
 def with_model(
