@@ -46,7 +46,7 @@ def count_figures(
         "effective_number_of_samples": round(float(effective_number(counts, beta).sum()), 1),
     }
     if measured.is_spatial:
-        figures["labels_per_image"] = round(counts.sum() / max(len(train), 1), 3)
+        figures["classes_per_image"] = round(counts.sum() / max(len(train), 1), 3)
         return figures, []
     if measured.one_class:
         bits = entropy_bits(counts)

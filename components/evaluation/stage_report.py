@@ -15,6 +15,7 @@ from kfp_vision.components.evaluation.report_evidence import (
     weakest_classes,
 )
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, Export
+from kfp_vision.components.shared.datasets.drawings import class_colour
 from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
 
 __all__ = ["evaluation_report", "exports_report"]
@@ -32,9 +33,9 @@ _METRIC_MEANINGS = {
     "from 0.5 to 0.95, as COCO has it",
     "map50": "the same for an overlap of 0.5",
     "map75": "the same for an overlap of 0.75",
-    "map_small": "the same as map, of objects below 32 x 32 pixels",
-    "map_medium": "the same as map, of objects from 32 x 32 to 96 x 96 pixels",
-    "map_large": "the same as map, of objects above 96 x 96 pixels",
+    "map_small": "the same as mAP, of objects below 32 x 32 pixels",
+    "map_medium": "the same as mAP, of objects from 32 x 32 to 96 x 96 pixels",
+    "map_large": "the same as mAP, of objects above 96 x 96 pixels",
     "mask_map": "area under precision over recall, the mean over classes and over overlaps of "
     "masks from 0.5 to 0.95, as COCO has it",
     "mask_map50": "the same for an overlap of 0.5",
@@ -43,11 +44,11 @@ _METRIC_MEANINGS = {
     "mask_map_medium": "the same as mask mAP, of objects from 32 x 32 to 96 x 96 pixels",
     "mask_map_large": "the same as mask mAP, of objects above 96 x 96 pixels",
     "pck": "share of the labelled keypoints that are found within 5 % of the diagonal of the image",
-    "oks_map": "as map, with the similarity of keypoints (OKS) in place of the overlap of boxes",
+    "oks_map": "as mAP, with the similarity of keypoints (OKS) in place of the overlap of boxes",
     "oks_map50": "the same for a similarity of 0.5",
     "oks_map75": "the same for a similarity of 0.75",
-    "oks_map_medium": "the same as oks_map, of objects from 32 x 32 to 96 x 96 pixels",
-    "oks_map_large": "the same as oks_map, of objects above 96 x 96 pixels",
+    "oks_map_medium": "the same as OKS mAP, of objects from 32 x 32 to 96 x 96 pixels",
+    "oks_map_large": "the same as OKS mAP, of objects above 96 x 96 pixels",
     "median_distance": "from the true keypoint, as a share of the diagonal of the image",
     "mean_iou": "shared pixels over those of truth and prediction together, the mean over classes",
     "mean_dice": "twice the shared pixels over those of both added up, the mean over classes",
@@ -56,6 +57,8 @@ _METRIC_MEANINGS = {
     "recall": "share of the images of this class that were found",
     "f1": "harmonic mean of precision and recall",
 }
+# Classes and keypoints that the legend of the pictures names.
+_MOST_COLOURS = 40
 _MEANINGS_OF_POSITIVE = {
     "auroc": "probability that an image of the positive class scores above one of the other class",
     "average_precision": "area under precision over recall, of the positive class",
@@ -68,6 +71,7 @@ _BASELINE_MEANINGS = {
     "linear": "logistic regression on the pixels",
     "frozen_features": "logistic regression on features of EfficientNet-Lite0, trained on ImageNet",
 }
+_BASELINE_MEANINGS_OF_OBJECTS = {"zero_rule": "the usual box of each class, in every image"}
 
 
 def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageReport:
@@ -98,11 +102,13 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
         warnings.append(ReportWarning(evaluation.outcome, evaluation.sentence, about="model"))
     warnings += [ReportWarning("baseline_left_out", each) for each in evaluation.baselines_left_out]
     names, confusion = metric_names(summary), evaluation.confusion
+    of_objects = evaluation.counted == "objects"
     data = {
         "metrics": names,
         "is_refit": evaluation.is_refit,
         "meanings": _METRIC_MEANINGS | (_MEANINGS_OF_POSITIVE if positive else {}),
-        "baseline_meanings": _BASELINE_MEANINGS,
+        "baseline_meanings": _BASELINE_MEANINGS
+        | (_BASELINE_MEANINGS_OF_OBJECTS if of_objects else {}),
         "comparisons": {name: compare_baselines(summary, name) for name in names},
         "per_class": weakest_classes(evaluation.per_class),
         "per_keypoint": evaluation.per_keypoint,
@@ -114,12 +120,22 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
         "mistakes": evaluation.mistakes,
         "counted": evaluation.counted,
         "pictures": evaluation.pictures,
+        "colours": _colours(classes, [row["keypoint"] for row in evaluation.per_keypoint]),
     }
     sections = [Section("results", "Results", "evaluation/results.html", data)]
     if comparison := evaluation.champion:
         rows = champion_rows(comparison)
         sections.append(Section("champion", "Champion", "evaluation/champion.html", rows))
     return StageReport(summary, warnings, sections)
+
+
+def _colours(classes: Sequence[str], keypoints: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns (name, colour of CSS) of what is drawn in pictures; one class alone needs none."""
+    named = [*enumerate(classes if len(classes) > 1 else ()), *enumerate(keypoints, start=1)]
+    return [
+        (name, "#{:02x}{:02x}{:02x}".format(*class_colour(place)))
+        for place, name in named[:_MOST_COLOURS]
+    ]
 
 
 def exports_report(exports: Sequence[Export]) -> StageReport:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from kfp_vision.components.evaluation.bootstrap import Scores
+from kfp_vision.components.shared.report.figures import label_within
 
 __all__ = ["Verdict", "judge"]
 
@@ -84,9 +85,9 @@ def judge(
         elif name == _FLOOR and scores[primary]["ci95"][0] <= rival[primary]["value"]:
             low, high = scores[primary]["ci95"]
             reasons.append(
-                f"Test {primary} {scores[primary]['value']:.4f} (95 % interval {low:.4f} to "
-                f"{high:.4f}) is not clearly above {rival[primary]['value']:.4f}, what the class "
-                "frequencies alone reach."
+                f"Test {label_within(primary)} {scores[primary]['value']:.4f} (95 % interval "
+                f"{low:.4f} to {high:.4f}) is not clearly above {rival[primary]['value']:.4f}, "
+                "what the class frequencies alone reach."
             )
     if reasons:
         return Verdict("rejected", best, reasons[0], reasons)
@@ -126,7 +127,7 @@ def _compare(name: str, metric: str, scores: Scores, rival: Scores) -> str:
     difference = rival[metric]["difference"]
     low, high = difference["ci95"]
     return (
-        f"the baseline `{name}`: test {metric} {scores[metric]['value']:.4f} against "
+        f"the baseline `{name}`: test {label_within(metric)} {scores[metric]['value']:.4f} against "
         f"{rival[metric]['value']:.4f}, difference {difference['value']:+.4f} "
         f"(95 % interval {low:+.4f} to {high:+.4f})."
     )

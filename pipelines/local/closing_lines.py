@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kfp_vision.components.shared.artifacts.champion_comparison import ChampionComparison
+from kfp_vision.components.shared.report.figures import label_within
 from kfp_vision.components.shared.runtime.storage import is_remote, open_folder
 from kfp_vision.pipelines.champions.promotion import describe_outcome
 from kfp_vision.pipelines.local.display import format_duration
@@ -81,7 +82,7 @@ def _print_report(report: Mapping[str, Any], console: Console) -> None:
     }
     table = Table(title=f"{report['task']}: {report['status']}", title_justify="left")
     table.add_column("")
-    table.add_column(primary, justify="right")
+    table.add_column(label_within(primary), justify="right")
     table.add_column("95 % interval", justify="right")
     for name, metrics in scores.items():
         if score := metrics.get(primary):

@@ -47,7 +47,8 @@ class Evaluation:
             test split; bins are `[{"confidence", "accuracy", "count"}]`, empty ones left out.
         mistakes: The most confident ones: `{"path", "label", "predicted", "confidence",
             "thumbnail"}`; the thumbnail is a data URI.
-        counted: What `confusion` counts.
+        counted: What `confusion` counts: `images` or `pixels`; `objects` where it is left out, and
+            `count` of `per_class` is of objects.
         pictures: The worst and the best test images with truth and prediction: `{"kind", "path",
             "measure", "score", "picture"}`; the picture is a data URI.
         passed: Whether the model is clearly above the zero rule and clearly below no baseline.

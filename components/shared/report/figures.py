@@ -14,6 +14,7 @@ __all__ = [
     "duration",
     "interval",
     "label",
+    "label_within",
     "number",
     "percent",
     "plain",
@@ -33,6 +34,7 @@ _NAMES = {
     "trivial_augment": "TrivialAugment",
 }
 _WORDS = {
+    "ap": "AP",
     "auroc": "AUROC",
     "ap50": "AP50",
     "ap75": "AP75",
@@ -144,6 +146,12 @@ def label(name: str) -> str:
     first = words[0] if words[0] != words[0].lower() else words[0][:1].upper() + words[0][1:]
     text = " ".join([first, *words[1:]])
     return f"{text} ({unit})" if unit else text
+
+
+def label_within(name: str) -> str:
+    """Returns the label of an identifier within a sentence: `mean IoU`, `AUROC`, `mAP`."""
+    text = label(name)
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 def plain(value: Any) -> str:

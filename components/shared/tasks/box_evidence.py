@@ -98,6 +98,7 @@ class BoxEvidence:
         return {
             "per_class": rows,
             "confusion": [],
+            "counted": "objects",
             "curves": {"precision_recall": self._curves(records, rows)},
             "calibration": {},
             "mistakes": [],

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from report_artifacts import Artifacts
@@ -209,6 +210,25 @@ def undetermined(run: Artifacts) -> Artifacts:
     )
 
 
+def of_objects(run: Artifacts) -> Artifacts:
+    """Returns a run whose evaluation is that of objects."""
+    empty: dict[str, Any] = {"confusion": [], "curves": {}, "calibration": {}, "mistakes": []}
+    picture = {"path": "a.png", "measure": "f1", "score": 0.5, "picture": "data:image/png;base64,"}
+    rows = [
+        {"class": name, "count": 7, "average_precision": 0.5, "ap_small": None}
+        for name in run.dataset.classes
+    ]
+    kept = {
+        "baselines": {"zero_rule": run.evaluation.baselines["zero_rule"]},
+        "per_class": rows,
+        "counted": "objects",
+        "pictures": [{"kind": "worst", **picture}],
+    }
+    return dataclasses.replace(
+        run, evaluation=dataclasses.replace(run.evaluation, **{**empty, **kept})
+    )
+
+
 def bare(run: Artifacts) -> Artifacts:
     """Returns a run in which everything that may be empty is empty."""
     return dataclasses.replace(
@@ -241,6 +261,7 @@ CASES: dict[str, Callable[[Artifacts], Artifacts]] = {
     "long names": lambda run: renamed(run, [f"{LONG}{index}" for index in range(10)]),
     "1000 classes": many_classes,
     "multilabel": multilabel,
+    "objects": of_objects,
     "diverged and rejected": diverged,
     "no metric and a broken export": unmeasured,
     "no better than a baseline": indistinguishable,

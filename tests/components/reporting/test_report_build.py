@@ -204,6 +204,20 @@ def test_a_model_no_better_than_a_baseline_says_so_first(reports: dict[str, Path
     assert words[:6] == ["The", "model", "cannot", "be", "told", "from"]
 
 
+def test_objects_are_not_called_images(reports: dict[str, Path]) -> None:
+    pages = {name: (reports[name] / "report.html").read_text() for name in ("objects", "plain")}
+    for words in (
+        "Objects</th>",
+        "AP small",
+        "the usual box of each class",
+        "Left: what is labelled; right: what the model finds",
+        '<i class="key" style="background:#f22424"></i>0</span>',
+    ):
+        assert words in pages["objects"]
+        assert words not in pages["plain"]
+    assert "frozen_features" not in pages["objects"]
+
+
 def test_a_rejected_model_without_exports_counts_none(
     digits_run: Artifacts, tmp_path: Path
 ) -> None:

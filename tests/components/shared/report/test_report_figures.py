@@ -73,12 +73,21 @@ def test_percent(share: float, text: str) -> None:
         ("label_entropy_bits", "Label entropy (bits)"),
         ("tflite_int8", "LiteRT int8"),
         ("auroc", "AUROC"),
+        ("ap_small", "AP small"),
         ("s", "S"),
         ("", ""),
     ],
 )
 def test_label(name: str, text: str) -> None:
     assert figures.label(name) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("mask_map", "mask mAP"), ("map", "mAP"), ("auroc", "AUROC"), ("accuracy", "accuracy")],
+)
+def test_label_within_a_sentence(name: str, text: str) -> None:
+    assert figures.label_within(name) == text
 
 
 def test_an_interval_has_the_form_of_the_field() -> None:
