@@ -101,16 +101,17 @@ def _describe_made(
     """Returns a sentence with the real sizes of the splits that were made from the rows `pool`."""
     labels, names = np.frombuffer(staged.labels, np.int32), list(staged.label_sets)
 
-    def count_classes(rows: np.ndarray) -> int:
-        return len({name for index in np.unique(labels[rows]) for name in names[index]})
+    def count_classes(rows: np.ndarray) -> str:
+        count = len({name for index in np.unique(labels[rows]) for name in names[index]})
+        return f"{count} class{'es' * (count != 1)}"
 
     parts = []
     for name in made:
         rows = np.flatnonzero(splits == name)
         share = len(rows) / len(pool)
-        parts.append(f"{name} {len(rows)} images ({share:.1%}) of {count_classes(rows)} classes")
+        parts.append(f"{name} {len(rows)} images ({share:.1%}) of {count_classes(rows)}")
     return (
         f"Made here: {', '.join(parts)}, from {len(pool)} training images of "
-        f"{count_classes(pool)} classes; stratified, seed {seed}, near duplicates kept in one "
+        f"{count_classes(pool)}; stratified, seed {seed}, near duplicates kept in one "
         "split."
     )

@@ -182,7 +182,8 @@ def _print(info: DatasetInfo, profile: Profile | None, lines: list[str]) -> None
     if profile and profile.object_counts:
         objects = (profile.object_counts.get(split, {}) for split in info.splits)
         table.add_row("objects", *(f"{sum(each.values()):,}" if each else "" for each in objects))
-    say(f"{info.source_uri}: {info.task}, {len(info.classes)} classes, {info.source_format}")
+    count = f"{len(info.classes)} class{'es' * (len(info.classes) != 1)}"
+    say(f"{info.source_uri}: {info.task}, {count}, {info.source_format}")
     console.print(table)
     for line in lines:
         say(line)

@@ -128,6 +128,12 @@ def _list(folder: Folder, index: FileIndex, names: Sequence[str], notes: list[st
             f"`categories`. Received: {list(names) or 'no such file'} in {folder.uri!r}."
         )
     used = [each for each in documents if each.annotations] or documents
+    empty = [each.name for each in documents if each.split == "train" and each not in used]
+    if empty:
+        raise ValueError(
+            "The COCO file of the training images must have `annotations`. Received: "
+            f"{', '.join(empty)} without."
+        )
     unused = sorted({*names} - {each.name for each in used})
     notes += [f"Not used, without annotations: {', '.join(unused)}."] if unused else []
     return list_objects(folder, _join(folder, used, index, notes))

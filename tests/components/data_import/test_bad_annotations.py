@@ -162,6 +162,10 @@ REFUSED: dict[str, tuple[Edit, str]] = {
         ),
         r"must hold objects\. Received: 18 crowds or difficult ones, which are not learned",
     ),
+    "training images without annotations": (
+        _edit(lambda c: c.update(annotations=[])),
+        r"must have `annotations`\. Received: train.json without",
+    ),
     "two files for one split": (
         lambda root: (root / "train_b.json").write_text((root / "train.json").read_text()),
         "called after different splits",
