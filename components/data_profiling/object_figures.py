@@ -3,6 +3,8 @@
 Of training images alone, like the other figures that choices are made by.
 """
 
+import math
+
 import numpy as np
 
 from kfp_vision.components.data_profiling.balance import imbalance_ratio
@@ -110,7 +112,15 @@ def _span(values: np.ndarray) -> str:
 
 
 def _histogram(values: np.ndarray, unit: str) -> Histogram:
-    """Returns a histogram whose highest bin holds what is beyond the 99th percentile."""
-    top = max(float(np.percentile(values, 99)), float(values.min()) + 1e-6)
-    counts, edges = np.histogram(np.minimum(values, top), bins=_BINS)
+    """Returns a histogram whose highest bin holds what is beyond the 99th percentile.
+
+    Of whole numbers every bin holds as many: else some stay empty where nothing is missing.
+    """
+    low, top = float(values.min()), float(np.percentile(values, 99))
+    bins: int | np.ndarray = _BINS
+    if np.issubdtype(values.dtype, np.integer):
+        top = math.floor(top)
+        step = math.ceil((top - low + 1) / _BINS)
+        bins = np.arange(low, top + step + 1, step)
+    counts, edges = np.histogram(np.minimum(values, max(top, low + 1e-6)), bins=bins)
     return Histogram([round(edge, 3) for edge in edges.tolist()], counts.tolist(), unit)

@@ -150,7 +150,8 @@ def _by_time(
     info, tuned, scratch = left.info, candidates.tuned, candidates.scratch
     recipe = recipe_of(tuned)
     cost = count_multiply_adds(build_trainer(recipe, info, seed=0)[0].model)
-    why = f"for a {info.task} task networks are not compared: short trainings show their heads only"
+    name = info.task.replace("_", " ")
+    why = f"short trainings for {name} show the heads of networks, not the networks below them"
     if scratch and not left.can_tune(cost):
         reason = f"{why}; there is no time to fine-tune a pretrained one"
         return with_model(recipe_of(scratch), info, scratch, reason), NetworkChoice(skipped=reason)

@@ -131,6 +131,9 @@ def test_objects_are_counted_and_measured(tmp_path):
     assert figures["object_sizes"] == "25% small, 75% medium, 0% large"
     assert figures["aspect_ratio"] == "0.5 to 2.04, median 1.75"
     assert sum(histograms["aspect_ratio"].counts) == 4
+    # Two images with two objects, one without: a bin for every number.
+    assert histograms["objects_per_image"].edges == [0, 1, 2, 3]
+    assert histograms["objects_per_image"].counts == [1, 0, 2]
 
 
 def test_masks_and_keypoints_are_measured(tmp_path):
