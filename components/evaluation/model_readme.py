@@ -4,6 +4,8 @@ from collections.abc import Collection
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE
+from kfp_vision.components.shared.tasks import TASKS
+from kfp_vision.components.shared.tasks.objects import BOXES
 
 __all__ = ["model_readme"]
 
@@ -22,15 +24,23 @@ _USE = """
 ```python
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
-image = Image.open("image.png").convert("{mode}")
-image = image.resize(({width}, {height}), Image.Resampling.BILINEAR)
+photo = ImageOps.exif_transpose(Image.open("image.png")).convert("{mode}")
+image = photo.resize(({width}, {height}), Image.Resampling.BILINEAR)
 pixels = np.asarray(image, np.float32).reshape(1, {height}, {width}, {channels})
 session = onnxruntime.InferenceSession("model.onnx")
 names = [output.name for output in session.get_outputs()]
 outputs = dict(zip(names, session.run(names, {{"pixels": pixels}})))
-```
+{more}```
+"""
+# `kfp-vision predict` names objects from the same score on.
+_OBJECTS = """
+scale = [photo.width / {width}, photo.height / {height}] * 2
+boxes = outputs["boxes"][0] * scale  # In pixels of the photo.
+for box, score, label in zip(boxes, outputs["scores"][0], outputs["classes"][0]):
+    if score >= 0.3:
+        print(label, score, box)
 """
 
 
@@ -69,5 +79,9 @@ def model_readme(card: ModelCard, files: Collection[str]) -> str:
     page = "\n".join(lines) + "\n"
     if "model.onnx" in files:
         mode = "L" if card.channels == 1 else "RGB"
-        page += _USE.format(mode=mode, height=height, width=width, channels=card.channels)
+        has_boxes = BOXES.name in TASKS[card.task].columns
+        more = _OBJECTS.format(height=height, width=width) if has_boxes else ""
+        page += _USE.format(
+            mode=mode, height=height, width=width, channels=card.channels, more=more
+        )
     return page
