@@ -49,7 +49,8 @@ def refuse_masks(class_folders: Iterable[str]) -> None:
     if names & _MASKS and all(name in _MASKS or is_filler(name) for name in names):
         raise ValueError(
             "Class folders must be called after classes. Received: images and what belongs to "
-            f"them, {show_paths(sorted(names))}. Labels that are files of their own are not read."
+            f"them, {show_paths(sorted(names))}. Masks are read as PNG alone, called after their "
+            "images: JPEG changes numbers of classes."
         )
 
 

@@ -69,7 +69,7 @@ def describe_annotations(files: Collection[str]) -> list[str]:
         return []
     return [
         f"Annotations of objects that are not read: {', '.join(shown)}. COCO, Pascal VOC, YOLO and "
-        f"tables of boxes are. {_WHOLE_IMAGES}"
+        "tables of boxes are: convert them to one of these."
     ]
 
 

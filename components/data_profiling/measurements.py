@@ -33,6 +33,7 @@ class Measurements:
         rejected: Code -> number of files that import left out.
         rejected_paths: Some of these files.
         objects: Those in the images; None for a task without.
+        objects_clipped: Boxes that reached out of their image.
         objects_left_out: What was wrong -> number of objects that import left out of these images.
     """
 
@@ -50,6 +51,7 @@ class Measurements:
     rejected: Mapping[str, int]
     rejected_paths: Sequence[str]
     objects: Objects | None = None
+    objects_clipped: int = 0
     objects_left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property

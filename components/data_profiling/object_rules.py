@@ -9,6 +9,7 @@ from kfp_vision.components.shared.metrics.object_precision import MAX_DETECTIONS
 __all__ = [
     "more_objects_than_found",
     "no_objects",
+    "objects_clipped",
     "objects_left_out",
     "objects_of_two_classes",
     "objects_twice",
@@ -20,16 +21,21 @@ __all__ = [
 _SAME_PLACE = 0.85
 # Share of the objects above which the pipeline stops.
 _MAX_LEFT_OUT = 0.2
+# The same of boxes that reach out of their image, and where it is said.
+_MAX_CLIPPED, _MANY_CLIPPED = 1 / 3, 0.05
 # Pixels; nothing can be told of so few.
 _TINY_AREA = 9.0
 
 
 def no_objects(measured: Measurements) -> Observation | None:
-    """Splits whose images show nothing but background."""
+    """Splits whose images show nothing that can be learned."""
     objects = measured.objects
     if objects is None:
         return None
-    held = set(objects.split[~objects.crowd].tolist())
+    learned = ~objects.crowd
+    if objects.keypoints is not None:
+        learned &= (objects.keypoints[..., 2] > 0).any(axis=1)
+    held = set(objects.split[learned].tolist())
     empty = [name for name in measured.counts if name not in held]
     if not empty:
         return None
@@ -37,11 +43,29 @@ def no_objects(measured: Measurements) -> Observation | None:
     return Observation(
         "fail",
         "Each split must have objects, else nothing is learned or measured there. Of the "
-        f"{len(rows)} images of {' and '.join(empty)} none has one that is no crowd. Add images "
-        "with objects, or leave the split out and one is made.",
+        f"{len(rows)} images of {' and '.join(empty)} none has one; crowds do not count, nor "
+        "objects without a labelled keypoint where these are learned. Add images with objects, or "
+        "leave the split out and one is made.",
         len(rows),
         rows[:EXAMPLES],
         acceptable=False,
+    )
+
+
+def objects_clipped(measured: Measurements) -> Observation | None:
+    """Boxes that reach out of their image: often they are not in the format that was read."""
+    if measured.objects is None:
+        return None
+    total, clipped = len(measured.objects.classes), measured.objects_clipped
+    share = clipped / max(total, 1)
+    if share < _MANY_CLIPPED:
+        return None
+    return Observation(
+        "fail" if share > _MAX_CLIPPED else "warn",
+        f"Boxes must lie within their image. {clipped} of {total} reach out of it and were clipped "
+        f"(above {_MAX_CLIPPED:.0%} training stops). Check whether they are corners where width "
+        "and height are meant, or of images of another size.",
+        clipped,
     )
 
 

@@ -205,6 +205,7 @@ def _measure(
         rejected=info.rejected,
         rejected_paths=pq.read_table(rejected)["path"][:3].to_pylist() if rejected.exists() else [],
         objects=objects,
+        objects_clipped=info.objects_clipped,
         objects_left_out=info.objects_left_out,
     )
 

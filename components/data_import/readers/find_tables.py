@@ -47,6 +47,8 @@ MANIFEST_SUFFIXES = (
 )
 # More are annotations, one for each image: opening all to see that would take long.
 _MAX_TABLES = 200
+# Files whose reason is said.
+_MOST_NOTES = 3
 # train-00000-of-00004.parquet, as Hugging Face, TFDS and Spark divide tables.
 # 0000.parquet and part-00000-0a1b.snappy.parquet, as Hugging Face converts and Spark writes them.
 _PART = re.compile(r"(part[-_.])?\d+([-_.].*)?\.parquet", re.IGNORECASE)
@@ -95,8 +97,14 @@ def find_tables(folder: Folder, index: FileIndex) -> Found:
             except TableError as error:
                 notes.append(f"{name} is not used: {error}")
         if manifests or lacking:
-            return Found(manifests, lacking, notes)
-    return Found([], [], notes)
+            return Found(manifests, lacking, _shorten(notes))
+    return Found([], [], _shorten(notes))
+
+
+def _shorten(notes: list[str]) -> list[str]:
+    """Returns the first notes and how many there are beyond: a folder may hold one an image."""
+    more = len(notes) - _MOST_NOTES
+    return [*notes[:_MOST_NOTES], f"{more:,} more files are not used."] if more > 0 else notes
 
 
 def open_manifest(folder: Folder, name: str, index: FileIndex, *, is_named: bool) -> Manifest:

@@ -39,6 +39,8 @@ _MASKS = ("masks", "mask", "annotations", "labels", "segmentationclass")
 _ENDINGS = ("", "_mask", "_labels", "_L")
 # Of 16 bits and of a mask of two values.
 _WHITE_16, _WHITE_8 = 2**16 - 1, 255
+# More values than these beside a black and a white are shades.
+_MANY_VALUES = 20
 
 
 class _Pair(NamedTuple):
@@ -261,7 +263,8 @@ def _count_classes(folder: Folder, masks: Sequence[str]) -> tuple[ClassList, lis
             # It is rejected when its image is read.
             continue
         if values.ndim == 2:
-            found.update(np.unique(values).tolist())
+            shown, counts = np.unique(values, return_counts=True)
+            found.update(dict(zip(shown.tolist(), counts.tolist(), strict=True)))
         else:
             coloured.append(path)
     # A mask of one gray among them is of colours, too.
@@ -278,6 +281,13 @@ def _count_classes(folder: Folder, masks: Sequence[str]) -> tuple[ClassList, lis
             f"Masks of 0 and {max(found)} alone: background and foreground."
         ]
     numbers = sorted(found.keys() - {IGNORED, _WHITE_16})
+    most = {value for value, _ in found.most_common(2)}
+    if len(numbers) > _MANY_VALUES and most == {0, _WHITE_8}:
+        raise ValueError(
+            "Masks must hold numbers of classes. Received: "
+            f"{len(numbers)} values, most pixels 0 or {_WHITE_8}: shades at edges that were "
+            "smoothed. Resize masks without smoothing, or name the classes in `classes.txt`."
+        )
     if not 2 <= len(numbers) <= IGNORED:
         raise ValueError(
             f"Masks must have from 2 to {IGNORED} classes, by values or by a file that names them. "

@@ -214,8 +214,10 @@ def _refuse_pixels(pages: Mapping[str, _Page], files: Mapping[str, str]) -> None
     for path, page in pages.items():
         for each in page.annotations:
             total += 1
-            box = each.box or array.array("f", each.outline[0] if each.outline else b"")  # type: ignore[index]
-            if max(box, default=0.0) > _LARGEST_SHARE and math.isfinite(max(box, default=0.0)):
+            numbers = each.box or array.array("f", each.outline[0] if each.outline else b"")  # type: ignore[index]
+            points = array.array("f", each.keypoints or b"")
+            largest = max(*numbers, *points[::3], *points[1::3], 0.0)
+            if largest > _LARGEST_SHARE and math.isfinite(largest):
                 large, example = large + 1, files[path]
     if 2 * large > total:
         raise ValueError(

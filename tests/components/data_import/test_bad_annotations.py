@@ -534,6 +534,13 @@ REFUSED_OTHERS: dict[str, tuple[Edit, str]] = {
         lambda root: (sets.write_yolo(root), _each_label(lambda n, rest: f"{n + 1} {rest}")(root)),
         r"from 0 to 1, .*Received: from 1 to 2, and no 0\. Subtract one",
     ),
+    "YOLO with keypoints in pixels": (
+        lambda root: (
+            sets.write_yolo(root, yaml="names: [cat, dog]\nkpt_shape: [1, 2]\n"),
+            _each_label(lambda n, rest: f"{n} {rest} 20 15")(root),
+        ),
+        "from 0 to 1. Received: pixels",
+    ),
     "YOLO with scores of predictions": (
         lambda root: (sets.write_yolo(root), _each_label(lambda n, rest: f"{n} {rest} 0.9")(root)),
         r"'broken_annotation': 9.*6 numbers\. The sixth is the score of a prediction",

@@ -219,6 +219,10 @@ REFUSED = {
         "Not read: .'labels.xlsx'.; tables are CSV",
     ),
     "flat YOLO": (_annotated("7.jpg", "7.txt"), "1 like 7.txt"),
+    "LabelMe": (
+        lambda root: [_annotated(f"{n}.jpg", f"{n}.json")(root) for n in range(9)],
+        r"6 more files are not used\..* 9 like 0.json\. .* convert them",
+    ),
     "too few": (_arrays(images=IMAGES[:4], labels=LABELS[:4]), "at least 3 images"),
 }
 

@@ -160,7 +160,7 @@ REFUSED = {
     "one level too high": (["birds/owl", "birds/jay"], ["'birds'", "'birds/owl'", "`/birds`"]),
     "two levels too high": (["a/birds/owl", "a/birds/jay"], ["'a/birds'", "`/a/birds`"]),
     "images and annotations": (["JPEGImages", "Annotations*"], ["at least two classes"]),
-    "images and masks": (["images", "masks"], ["'images', 'masks'", "not read"]),
+    "images and masks": (["images", "masks"], ["'images', 'masks'", "PNG alone"]),
     "images and masks in splits": (
         ["train/images", "train/masks", "test/images", "test/masks"],
         ["'images', 'masks'"],

@@ -108,6 +108,17 @@ def test_colours_without_a_table_are_refused_with_what_they_are(tmp_path):
         _import(source, tmp_path / "out")
 
 
+def test_masks_with_smoothed_edges_are_refused(tmp_path):
+    # 30 shades between wide areas of black and white.
+    shades = np.repeat([*range(0, 255, 8), 255], [40, *[1] * 31, 40])[None]
+    image = np.zeros((*shades.shape, 3), np.uint8)
+    source = _write(tmp_path / "in", [_png(shades.astype(np.uint8))] * 12)
+    for path in (source / "images").iterdir():
+        Image.fromarray(image).save(path)
+    with pytest.raises(ValueError, match=r"32 values, most pixels 0 or 255: shades at edges"):
+        _import(source, tmp_path / "out")
+
+
 def test_a_mask_of_an_image_before_it_was_turned_says_so(tmp_path):
     source = _write(tmp_path / "in", [_png(_IDS)] * 13, classes_txt="a\nb\nc\n")
     (source / "masks/5.png").write_bytes(_png(np.ascontiguousarray(_IDS.T)))

@@ -30,6 +30,7 @@ def measurements(
     one_class: bool = True,
     primary: str = "accuracy",
     objects: Objects | None = None,
+    objects_clipped: int = 0,
     objects_left_out: dict[str, int] | None = None,
     is_spatial: bool = False,
 ) -> Measurements:
@@ -67,6 +68,7 @@ def measurements(
         rejected=rejected or {},
         rejected_paths=["a.png"] if rejected else [],
         objects=objects,
+        objects_clipped=objects_clipped,
         objects_left_out=objects_left_out or {},
     )
 
@@ -174,6 +176,8 @@ PLANTED: list[tuple[str, dict[str, Any], str, int]] = [
     ("objects_of_two_classes", boxed((0, 0, 90), (1, 0, 100), (1, 50, 100)), "warn", 1),
     ("objects_twice", boxed((0, 0, 90), (0, 0, 100), (1, 50, 100)), "warn", 1),
     ("tiny_objects", boxed((0, 0, 0.05), (0, 0, 100)), "warn", 1),
+    ("objects_clipped", boxed(*[(0, 0, 90)] * 20) | {"objects_clipped": 1}, "warn", 1),
+    ("objects_clipped", boxed(*[(0, 0, 90)] * 20) | {"objects_clipped": 7}, "fail", 7),
     # Of three splits, only training images have objects.
     ("no_objects", boxed((0, 0, 90)), "fail", 400),
     (

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -201,6 +202,12 @@ def test_a_split_of_crowds_alone_has_no_objects(tmp_path):
     assert objects is not None
     measured: Any = SimpleNamespace(counts=["train", "test"], split=images.split, objects=objects)
     assert no_objects(measured) is None
+    without = np.zeros((len(objects.crowd), 2, 3))
+    measured.objects = replace(objects, keypoints=without)
+    seen = no_objects(measured)
+    assert seen is not None
+    assert seen.count == 4
+    measured.objects = objects
     objects.crowd[objects.split == "test"] = True
     seen = no_objects(measured)
     assert seen is not None
