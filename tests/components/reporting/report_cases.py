@@ -210,10 +210,10 @@ def undetermined(run: Artifacts) -> Artifacts:
     )
 
 
-def of_objects(run: Artifacts) -> Artifacts:
-    """Returns a run whose evaluation is that of objects."""
+def of_objects(run: Artifacts, f1: float = 0.5) -> Artifacts:
+    """Returns a run whose evaluation is that of objects; F1 is that of every image."""
     empty: dict[str, Any] = {"confusion": [], "curves": {}, "calibration": {}, "mistakes": []}
-    picture = {"path": "a.png", "measure": "f1", "score": 0.5, "picture": "data:image/png;base64,"}
+    picture = {"path": "a.png", "measure": "f1", "score": f1, "picture": "data:image/png;base64,"}
     rows = [
         {"class": name, "count": 7, "average_precision": 0.5, "ap_small": None}
         for name in run.dataset.classes
@@ -262,6 +262,7 @@ CASES: dict[str, Callable[[Artifacts], Artifacts]] = {
     "1000 classes": many_classes,
     "multilabel": multilabel,
     "objects": of_objects,
+    "no object is found": lambda run: of_objects(run, 0.0),
     "diverged and rejected": diverged,
     "no metric and a broken export": unmeasured,
     "no better than a baseline": indistinguishable,

@@ -218,6 +218,18 @@ def test_objects_are_not_called_images(reports: dict[str, Path]) -> None:
     assert "frozen_features" not in pages["objects"]
 
 
+def test_a_model_that_is_sure_of_no_object_is_warned_of(reports: dict[str, Path]) -> None:
+    codes = {
+        name: [
+            each["code"]
+            for each in json.loads((reports[name] / "report.json").read_text())["warnings"]
+        ]
+        for name in ("objects", "no object is found")
+    }
+    assert "nothing_found" in codes["no object is found"]
+    assert "nothing_found" not in codes["objects"]
+
+
 def test_a_rejected_model_without_exports_counts_none(
     digits_run: Artifacts, tmp_path: Path
 ) -> None:
