@@ -181,6 +181,8 @@ def _notes(
     empty = sum(not image.annotations and image.problem is None for image in images)
     if empty:
         yield f"{empty:,} images have no object: background."
+    if source.keypoint_names and "keypoints" not in tasks:
+        yield f"{len(source.keypoint_names)} keypoints are named, and none is labelled: not used."
     if "keypoints" in tasks:
         names = source.keypoint_names
         pairs = ", ".join(f"{names[a]} and {names[b]}" for a, b in source.keypoint_swaps)

@@ -300,6 +300,14 @@ TOLD: dict[str, tuple[Edit, str, dict[str, int]]] = {
     ),
     "keypoints of another length": (_posed(keypoints=[1, 1, 2]), "1 objects have another", {}),
     "no keypoints": (_posed(keypoints=[0] * 9), "1 objects have no labelled keypoint", {}),
+    "no keypoints at all": (
+        lambda root: (
+            _posed()(root),
+            _edit_all(lambda c: [a.update(keypoints=[0] * 9) for a in c["annotations"]])(root),
+        ),
+        "3 keypoints are named, and none is labelled",
+        {},
+    ),
     "keypoints outside": (
         _posed(keypoints=[5, 5, 2, 90, 5, 2, 0, 0, 0]),
         "1 keypoints lie outside",
