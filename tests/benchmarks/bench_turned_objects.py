@@ -49,15 +49,15 @@ def _read_clothes(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     return pixels[16:].reshape(-1, 28, 28)[used], labels[used]
 
 
-def _place(generator: np.random.Generator, sides: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yields left and top of squares that do not overlap; fewer where there is no room."""
+def _place(generator: np.random.Generator, sides: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Yields side, left and top of squares that do not overlap; fewer where there is no room."""
     taken = np.zeros([_SIDE, _SIDE], bool)
     for side in sides:
         for _ in range(50):
             left, top = generator.integers(0, _SIDE - side + 1, 2)
             if not taken[top : top + side, left : left + side].any():
                 taken[top : top + side, left : left + side] = True
-                yield int(left), int(top)
+                yield int(side), int(left), int(top)
                 break
 
 
@@ -81,7 +81,7 @@ def _write_split(
         pixels = np.array(half.crop((left, top, left + _SIDE, top + _SIDE)))
         sides = generator.integers(_LEAST, _GREATEST + 1, generator.integers(1, _MOST + 1))
         name = f"{image:05d}.png"
-        for side, (x, y) in zip(sides, _place(generator, sides), strict=False):
+        for side, x, y in _place(generator, sides):
             which = generator.integers(len(clothes[1]))
             piece = np.array(Image.fromarray(clothes[0][which]).resize((side, side)))
             if is_turned:
