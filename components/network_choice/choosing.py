@@ -156,7 +156,8 @@ def _by_time(
         reason = f"{why}; there is no time to fine-tune a pretrained one"
         return with_model(recipe_of(scratch), info, scratch, reason), NetworkChoice(skipped=reason)
     reason = f"{why}; a pretrained one is fine-tuned"
-    return dense_recipe(recipe, info, tuned, reason), NetworkChoice(skipped=reason)
+    chosen = dense_recipe(recipe, info, tuned, reason, left.epochs(cost))
+    return chosen, NetworkChoice(skipped=reason)
 
 
 def _frozen_rows(frozen: Sequence[Candidate], seconds: float) -> int:

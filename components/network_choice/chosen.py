@@ -22,6 +22,8 @@ __all__ = ["dense_recipe", "learned_recipe", "with_model"]
 # Of a fine-tuned network with a new head of several layers, which has much to learn and of which
 # every image teaches much: small batches, a rate for the head, and many passes over few images.
 _DENSE_BATCH, _DENSE_RATE, _DENSE_IMAGES, _DENSE_EPOCHS = 16, 3e-3, 30_000, (12, 80)
+# Fewer are too short to learn by heart, and augmented images take longer to learn.
+_AUGMENTED_EPOCHS = 16
 
 
 def learned_recipe(
@@ -64,7 +66,9 @@ def learned_recipe(
     return learn(recipe, AUGMENTATION, {DEFAULT_POLICY: policy}, facts)
 
 
-def dense_recipe(recipe: Recipe, info: DatasetInfo, candidate: Candidate, method: str) -> Recipe:
+def dense_recipe(
+    recipe: Recipe, info: DatasetInfo, candidate: Candidate, method: str, affordable: float
+) -> Recipe:
     """Returns the recipe of a fine-tuned network whose targets lie in the image.
 
     Args:
@@ -72,6 +76,7 @@ def dense_recipe(recipe: Recipe, info: DatasetInfo, candidate: Candidate, method
         info: Of the dataset.
         candidate: The network.
         method: Why it was chosen.
+        affordable: Epochs that there is time for.
     """
     num_images = info.splits["train"]
     recipe = with_model(recipe, info, candidate, method)
@@ -85,11 +90,15 @@ def dense_recipe(recipe: Recipe, info: DatasetInfo, candidate: Candidate, method
     facts = fixed_facts(recipe, info)
     settings = {name: Setting(value, rule) for name, value in values.items()}
     recipe = resolve(learn(recipe, SECTION, settings, facts), {}, num_images, facts)
+    epochs = min(affordable, values["epochs"])
+    if epochs < _AUGMENTED_EPOCHS:
+        return recipe
     # Keypoints that no one has paired may have sides all the same.
     may_flip = not info.keypoint_names or bool(info.keypoint_swaps)
     policy = Setting(
         (flip_and_crop() if may_flip else shifts()).to_json(),
-        f"{'flips and shifts' if may_flip else 'shifts'}, for many passes over few images",
+        f"{'flips and shifts' if may_flip else 'shifts'}, for {_AUGMENTED_EPOCHS} epochs and more",
+        {"epochs": epochs},
     )
     return learn(recipe, AUGMENTATION, {DEFAULT_POLICY: policy}, facts)
 

@@ -40,9 +40,12 @@ class TimeLeft:
         closing_s = closing_seconds(self.info, self.start_up_s, forward_s)
         return max(0.0, (1 - _CHOICE_SHARE) * self.seconds - closing_s)
 
-    def can_tune(self, multiply_adds: int) -> bool:
-        """Returns whether there is time to fine-tune a network for four epochs."""
+    def epochs(self, multiply_adds: int) -> float:
+        """Returns for how many epochs there is time; infinite where time is no limit."""
         # Forwards, and twice as much backwards.
         image_s = 3 * multiply_adds / TRAINED_PER_SECOND
-        needed_s = _LEAST_EPOCHS * self.info.splits["train"] * image_s
-        return needed_s <= self.training_seconds(multiply_adds)
+        return self.training_seconds(multiply_adds) / (self.info.splits["train"] * image_s)
+
+    def can_tune(self, multiply_adds: int) -> bool:
+        """Returns whether there is time to fine-tune a network for four epochs."""
+        return self.epochs(multiply_adds) >= _LEAST_EPOCHS

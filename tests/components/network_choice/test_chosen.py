@@ -1,6 +1,7 @@
 """The recipe of a fine-tuned network whose targets lie in the image."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -15,18 +16,21 @@ from kfp_vision.components.shared.recipe.policies import policy_setting
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.training.setup import complete_recipe
 
+_SHIFTS = {"translate_x", "translate_y"}
+
 
 @pytest.mark.parametrize(
-    ("names", "swaps", "flips"),
+    ("names", "swaps", "epochs", "used"),
     [
-        ([], [], True),
-        (["nose", "left ear", "right ear"], [[1, 2]], True),
+        ([], [], math.inf, {*_SHIFTS, "horizontal_flip"}),
+        (["nose", "left ear", "right ear"], [[1, 2]], math.inf, {*_SHIFTS, "horizontal_flip"}),
         # Whether the first is the left one of the second nobody has said.
-        (["1", "2"], [], False),
+        (["1", "2"], [], math.inf, _SHIFTS),
+        ([], [], 9.0, set()),
     ],
 )
-def test_images_are_mirrored_unless_their_keypoints_may_have_sides(
-    names: list[str], swaps: list[list[int]], flips: bool, digits_dir: Path
+def test_images_are_mirrored_where_there_is_time_and_keypoints_have_no_unknown_sides(
+    names: list[str], swaps: list[list[int]], epochs: float, used: set[str], digits_dir: Path
 ) -> None:
     info = dataclasses.replace(
         read_json(DatasetInfo, digits_dir / "dataset.json"),
@@ -38,7 +42,6 @@ def test_images_are_mirrored_unless_their_keypoints_may_have_sides(
     tuned = line_up(info, DEFAULT_PRETRAINED, None, None).tuned
     given = UserChoices(architecture=DEFAULT_PRETRAINED)
     complete = complete_recipe(Recipe({"data": data}), info, given)
-    policy = policy_setting(dense_recipe(complete, info, tuned, "test"))
-    assert policy is not None
-    used = {operation["transform"] for operation in policy.value["always"]}
-    assert used == {"translate_x", "translate_y", *(["horizontal_flip"] if flips else [])}
+    policy = policy_setting(dense_recipe(complete, info, tuned, "test", epochs))
+    operations = policy.value["always"] if policy else []
+    assert {operation["transform"] for operation in operations} == used
