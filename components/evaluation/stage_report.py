@@ -67,6 +67,11 @@ _MEANINGS_OF_POSITIVE = {
     "auroc": "probability that an image of the positive class scores above one of the other class",
     "average_precision": "area under precision over recall, of the positive class",
 }
+_MEANINGS_OF_PIXELS = {
+    "precision": "share of the pixels given this class that have it",
+    "recall": "share of the pixels of this class that were found",
+    "pixel_share": "share of the class in the labelled pixels",
+}
 _BASELINE_MEANINGS = {
     "zero_rule": "knows only how frequent the classes are",
     "usual_place": "the class that is most frequent at each place of the training images",
@@ -113,7 +118,9 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
     data = {
         "metrics": names,
         "is_refit": evaluation.is_refit,
-        "meanings": _METRIC_MEANINGS | (_MEANINGS_OF_POSITIVE if positive else {}),
+        "meanings": _METRIC_MEANINGS
+        | (_MEANINGS_OF_POSITIVE if positive else {})
+        | (_MEANINGS_OF_PIXELS if evaluation.counted == "pixels" else {}),
         "baseline_meanings": _BASELINE_MEANINGS
         | (_BASELINE_MEANINGS_OF_OBJECTS if of_objects else {}),
         "comparisons": {name: compare_baselines(summary, name) for name in names},

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
-from kfp_vision.components.shared.datasets.drawings import draw_masks
+from kfp_vision.components.shared.datasets.drawings import draw_masks, rgb_image
 
 __all__ = ["describe_mask", "mask_columns", "mask_files"]
 
@@ -45,12 +45,13 @@ def mask_files(
     Args:
         card: Of the model.
         pixels: The image as the model saw it.
-        size: (height, width) of the image, which is that of the mask.
+        size: (height, width) of the image, which is that of mask and picture.
         probabilities: Of each pixel.
     """
     mask = probabilities.argmax(-1).astype(np.uint8)
     large = Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST)
-    drawn = Image.fromarray(draw_masks(pixels, mask, _OPACITY))
+    photo = rgb_image(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
+    drawn = Image.fromarray(draw_masks(np.asarray(photo), np.asarray(large), _OPACITY))
     written = {}
     for name, image, kind in (("masks/*.png", large, "PNG"), ("pictures/*.jpg", drawn, "JPEG")):
         file = io.BytesIO()

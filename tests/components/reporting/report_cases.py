@@ -229,6 +229,13 @@ def of_objects(run: Artifacts, f1: float = 0.5) -> Artifacts:
     )
 
 
+def of_pixels(run: Artifacts) -> Artifacts:
+    """Returns a run whose evaluation is that of masks."""
+    return dataclasses.replace(
+        run, evaluation=dataclasses.replace(run.evaluation, counted="pixels")
+    )
+
+
 def bare(run: Artifacts) -> Artifacts:
     """Returns a run in which everything that may be empty is empty."""
     return dataclasses.replace(
@@ -262,6 +269,7 @@ CASES: dict[str, Callable[[Artifacts], Artifacts]] = {
     "1000 classes": many_classes,
     "multilabel": multilabel,
     "objects": of_objects,
+    "pixels": of_pixels,
     "no object is found": lambda run: of_objects(run, 0.0),
     "diverged and rejected": diverged,
     "no metric and a broken export": unmeasured,

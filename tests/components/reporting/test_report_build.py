@@ -218,6 +218,13 @@ def test_objects_are_not_called_images(reports: dict[str, Path]) -> None:
     assert "frozen_features" not in pages["objects"]
 
 
+def test_precision_of_masks_is_of_pixels(reports: dict[str, Path]) -> None:
+    words = "share of the pixels given this class"
+    pages = {name: (reports[name] / "report.html").read_text() for name in ("pixels", "plain")}
+    assert words in pages["pixels"]
+    assert words not in pages["plain"]
+
+
 def test_a_model_that_is_sure_of_no_object_is_warned_of(reports: dict[str, Path]) -> None:
     codes = {
         name: [
