@@ -80,8 +80,8 @@ def evaluate_model(
 ) -> Evaluation:
     """Writes `evaluation.json`, `predictions.parquet`, `model.keras` and what the report takes.
 
-    The temperature is fitted on the validation split, of the model that has not learned it; the
-    test split is only ever scored.
+    The temperature, and the score from which on objects are named, are fitted on the validation
+    split, of the model that has not learned it; the test split is only ever scored.
 
     Args:
         dataset_dir: Folder of the dataset.
@@ -131,9 +131,15 @@ def evaluate_model(
         is_frozen=_model_setting(recipe, "trainable").value == "head",
         is_users=_model_setting(recipe, "architecture").source == "user",
     )
+    least_score = task.least_score(records["validation"])
     with Progress("mistakes and curves"):
         explained, table = task.explain(
-            images["test"], outputs["test"], temperature, info.classes, config.num_mistakes
+            images["test"],
+            outputs["test"],
+            temperature,
+            info.classes,
+            config.num_mistakes,
+            least_score,
         )
     output_dir.mkdir(parents=True, exist_ok=True)
     task.decoding_model(model, temperature).save(output_dir / "model.keras")
@@ -157,6 +163,7 @@ def evaluate_model(
         positive_class=positive,
         is_refit=is_refit,
         champion=comparison,
+        least_score=least_score,
         **explained,
     )
     pq.write_table(table, output_dir / "predictions.parquet")

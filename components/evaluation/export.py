@@ -126,6 +126,7 @@ def export_model(
             white_level=info.white_level,
             output=TASKS[info.task].output,
             keypoint_names=info.keypoint_names,
+            least_score=evaluation.least_score,
         )
         write_json(card, output_dir / "model.json")
         page = model_readme(card, [export.path for export in exports if export.metrics])

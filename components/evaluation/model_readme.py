@@ -4,8 +4,6 @@ from collections.abc import Collection
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE
-from kfp_vision.components.shared.tasks import TASKS
-from kfp_vision.components.shared.tasks.objects import BOXES
 
 __all__ = ["model_readme"]
 
@@ -34,12 +32,12 @@ names = [output.name for output in session.get_outputs()]
 outputs = dict(zip(names, session.run(names, {{"pixels": pixels}})))
 {more}```
 """
-# `kfp-vision predict` names objects from the same score on.
 _OBJECTS = """
 scale = [photo.width / {width}, photo.height / {height}] * 2
 boxes = outputs["boxes"][0] * scale  # In pixels of the photo.
 for box, score, label in zip(boxes, outputs["scores"][0], outputs["classes"][0]):
-    if score >= 0.3:
+    # From here on the validation images had the best balance of misses and false alarms.
+    if score >= {least_score:g}:
         print(label, score, box)
 """
 
@@ -79,8 +77,9 @@ def model_readme(card: ModelCard, files: Collection[str]) -> str:
     page = "\n".join(lines) + "\n"
     if "model.onnx" in files:
         mode = "L" if card.channels == 1 else "RGB"
-        has_boxes = BOXES.name in TASKS[card.task].columns
-        more = _OBJECTS.format(height=height, width=width) if has_boxes else ""
+        more = ""
+        if card.least_score is not None:
+            more = _OBJECTS.format(height=height, width=width, least_score=card.least_score)
         page += _USE.format(
             mode=mode, height=height, width=width, channels=card.channels, more=more
         )

@@ -58,7 +58,7 @@ _METRIC_MEANINGS = {
     "f1": "harmonic mean of precision and recall",
 }
 _NOTHING_FOUND = (
-    "No object of the test images is found with a score of at least 0.3, from which on `predict` "
+    "No object of the test images is found with a score of at least {:g}, from which on `predict` "
     "names objects: the model is not sure of any. Give it more minutes or more images."
 )
 # Classes and keypoints that the legend of the pictures names.
@@ -111,7 +111,8 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
         warnings.append(ReportWarning(evaluation.outcome, evaluation.sentence, about="model"))
     scores = [each["score"] for each in evaluation.pictures if each["measure"] == "f1"]
     if scores and not any(scores):
-        warnings.append(ReportWarning("nothing_found", _NOTHING_FOUND, about="model"))
+        sentence = _NOTHING_FOUND.format(evaluation.least_score)
+        warnings.append(ReportWarning("nothing_found", sentence, about="model"))
     warnings += [ReportWarning("baseline_left_out", each) for each in evaluation.baselines_left_out]
     names, confusion = metric_names(summary), evaluation.confusion
     of_objects = evaluation.counted == "objects"

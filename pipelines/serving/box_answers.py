@@ -27,8 +27,6 @@ __all__ = [
     "picture_file",
 ]
 
-# Objects below are not named: most detections are guesses that no one would draw.
-_LEAST_SCORE = 0.3
 _QUALITY = 85
 
 
@@ -60,7 +58,7 @@ def list_objects(
         found: The same.
         size: The same.
     """
-    shown = is_shown(found)
+    shown = is_shown(card, found)
     boxes = np.round(found["boxes"][shown] * np.tile(input_pixel(card, size), 2), 1)
     return [
         {"class": card.classes[label], "score": round(float(score), 4), "box": box}
@@ -70,9 +68,9 @@ def list_objects(
     ]
 
 
-def is_shown(found: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Returns which objects of an image are named, bool [N]."""
-    shown: np.ndarray = found["scores"] >= _LEAST_SCORE
+def is_shown(card: ModelCard, found: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns which objects of an image are named, bool [N]: most others are guesses."""
+    shown: np.ndarray = found["scores"] >= (card.least_score or 0.0)
     return shown
 
 
@@ -109,7 +107,7 @@ def boxes_drawn(
     card: ModelCard, pixels: np.ndarray, size: tuple[int, int], found: Mapping[str, np.ndarray]
 ) -> Image.Image:
     """Returns the image with the boxes of its objects; the arguments are those of `box_files`."""
-    shown = is_shown(found)
+    shown = is_shown(card, found)
     large = rgb_image(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
     boxes = found["boxes"][shown] * np.tile(input_pixel(card, size), 2)
     draw_boxes(large, boxes, found["classes"][shown].astype(int))

@@ -45,7 +45,7 @@ def _objects(
 ) -> list[dict[str, Any]]:
     places = np.round(found["keypoints"][..., :2] * input_pixel(card, size), 1)
     scores = np.round(found["keypoints"][..., 2:].astype(float), 4)
-    points = np.concatenate([places.astype(float), scores], -1)[is_shown(found)]
+    points = np.concatenate([places.astype(float), scores], -1)[is_shown(card, found)]
     return [
         {**each, "keypoints": dict(zip(card.keypoint_names, held, strict=True))}
         for each, held in zip(list_objects(card, found, size), points.tolist(), strict=True)
@@ -64,7 +64,7 @@ def keypoint_files(
         found: As of `describe_keypoints`.
     """
     image = boxes_drawn(card, pixels, size, found)
-    points = found["keypoints"][is_shown(found)]
+    points = found["keypoints"][is_shown(card, found)]
     places = points[..., :2] * input_pixel(card, size)
     draw_points(image, np.concatenate([places, 1.0 + (points[..., 2:] >= _SURE)], -1))
     table = io.StringIO()

@@ -43,7 +43,7 @@ def describe_segments(
 def _codes(
     card: ModelCard, found: Mapping[str, np.ndarray], size: tuple[int, int]
 ) -> list[dict[str, Any]]:
-    boxes, masks = (found[name][is_shown(found)] for name in ("boxes", "masks"))
+    boxes, masks = (found[name][is_shown(card, found)] for name in ("boxes", "masks"))
     return paste_masks(boxes, masks, np.array(card.image_size), np.array(size))
 
 
@@ -59,5 +59,7 @@ def segment_files(
         found: As of `describe_segments`.
     """
     large = rgb_image(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
-    draw_segments(large, _codes(card, found, size), found["classes"][is_shown(found)].astype(int))
+    draw_segments(
+        large, _codes(card, found, size), found["classes"][is_shown(card, found)].astype(int)
+    )
     return picture_file(large)

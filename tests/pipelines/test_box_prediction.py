@@ -24,7 +24,7 @@ _CONSTANTS = {
 
 @pytest.fixture
 def output(tmp_path):
-    card = ModelCard("detection", ["cell", "dot"], [4, 8], 1)
+    card = ModelCard("detection", ["cell", "dot"], [4, 8], 1, least_score=0.3)
     write_constant_model(tmp_path / "out/model", _CONSTANTS, card)
     return tmp_path / "out"
 

@@ -24,7 +24,9 @@ _POINTS = {"nose": [30.0, 10.0, 0.9], "tail": [50.0, 12.5, 0.2]}
 
 @pytest.fixture
 def output(tmp_path):
-    card = ModelCard("keypoints", ["cat", "dog"], [4, 8], 1, keypoint_names=list(_POINTS))
+    card = ModelCard(
+        "keypoints", ["cat", "dog"], [4, 8], 1, keypoint_names=list(_POINTS), least_score=0.3
+    )
     write_constant_model(tmp_path / "out/model", _CONSTANTS, card)
     (tmp_path / "new").mkdir()
     Image.new("L", (80, 20)).save(tmp_path / "new/a.png")

@@ -34,7 +34,7 @@ _CONSTANTS = {
 @pytest.fixture
 def found(tmp_path):
     """Returns the folder of the files and the row of an image of 80 x 20 pixels."""
-    card = ModelCard("instance_segmentation", ["cell", "dot"], [4, 8], 1)
+    card = ModelCard("instance_segmentation", ["cell", "dot"], [4, 8], 1, least_score=0.3)
     constants = {name: np.ascontiguousarray(each) for name, each in _CONSTANTS.items()}
     write_constant_model(tmp_path / "out/model", constants, card)
     (tmp_path / "new").mkdir()

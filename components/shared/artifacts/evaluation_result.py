@@ -64,6 +64,8 @@ class Evaluation:
             temperature are then those of the same training without them.
         champion: The comparison with the champion; None where none was asked for, and of a model
             that is rejected.
+        least_score: From which on objects are named, by the validation images; None where nothing
+            has a score.
     """
 
     primary: str
@@ -86,6 +88,7 @@ class Evaluation:
     counted: str = "images"
     pictures: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     per_keypoint: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    least_score: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

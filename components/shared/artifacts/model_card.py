@@ -18,6 +18,8 @@ class ModelCard:
         channels: 1 or 3.
         white_level: The value of 16-bit pixels that becomes 255.
         keypoint_names: Of the keypoints of every object, in order; empty for other tasks.
+        least_score: From which on objects are named, where the F1 of the validation images was
+            highest; None for tasks without objects.
         input, output: What goes in and comes out, for people.
     """
 
@@ -29,3 +31,4 @@ class ModelCard:
     input: str = "float32 pixels 0..255, [batch, height, width, channels]"
     output: str = "calibrated probabilities, [batch, classes]"
     keypoint_names: list[str] = dataclasses.field(default_factory=list)
+    least_score: float | None = None

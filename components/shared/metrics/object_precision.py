@@ -19,6 +19,7 @@ __all__ = [
     "THRESHOLDS",
     "Detections",
     "TrueObjects",
+    "best_f1_score",
     "box_areas",
     "box_similarities",
     "class_precisions",
@@ -40,6 +41,8 @@ _RECALLS = np.linspace(0.0, 1.0, 101)
 _LEAST, _MOST = np.array(list(AREAS.values())).T
 # A similarity of 1 is enough for any threshold.
 _HIGHEST = 1.0 - 1e-10
+# Of the score from which on objects are named; where nothing is right, the one in between.
+_LEAST_NAMED, _USUALLY_NAMED, _MOST_NAMED = 0.05, 0.3, 0.9
 # Detections times resamples that are looked at together: 32 MiB of float64.
 _ELEMENTS = 4 * 2**20
 
@@ -244,3 +247,27 @@ def mean_precisions(precisions: np.ndarray) -> dict[str, np.ndarray]:
         **{f"map_{name}": precisions[:, place] for place, name in enumerate(AREAS) if place},
     }
     return {name: mean_of_defined(values.mean(axis=1)) for name, values in chosen.items()}
+
+
+def best_f1_score(records: Mapping[str, np.ndarray]) -> float:
+    """Returns the score from which on detections have the highest F1, between 0.05 and 0.9.
+
+    F1 is 2 hits / (detections + objects) at a similarity of 0.5, of all classes together. The score
+    lies between that of the last detection that counts and the next one.
+
+    Args:
+        records: Of `match_objects`, one after the other: [N, D] and so on.
+    """
+    outcome = records["outcome"][..., 0, 0]
+    counted = (records["class"] >= 0) & (outcome >= 0)
+    scores, right = records["score"][counted], outcome[counted] == 1
+    if not right.any():
+        return _USUALLY_NAMED
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], np.cumsum(right[order])
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + records["wanted"][..., 0].sum())
+    following = np.append(scores[1:], 0.0)
+    # Of equal scores all are named, or none.
+    last = int(np.where(scores > following, f1, 0.0).argmax())
+    named = float(scores[last] + following[last]) / 2
+    return round(min(max(named, _LEAST_NAMED), _MOST_NAMED), 4)

@@ -22,10 +22,10 @@ from kfp_vision.components.shared.tasks.breakdown import MAX_CURVES, thin_curve
 from kfp_vision.components.shared.tasks.protocol import Records
 from kfp_vision.components.shared.tasks.records import join_records
 
-__all__ = ["LEAST_DRAWN", "LEAST_SCORE", "BoxEvidence", "or_none"]
+__all__ = ["LEAST_KEPT", "BoxEvidence", "or_none"]
 
-# Detections below are not named in the table, and not drawn.
-LEAST_SCORE, LEAST_DRAWN = 0.05, 0.3
+# Detections below are not in the table.
+LEAST_KEPT = 0.05
 _MOST_SHOWN = 6
 _ALL = list(AREAS).index("all")
 
@@ -36,14 +36,18 @@ class BoxEvidence:
     # Of an image.
     measure = "f1"
 
-    def __init__(self, classes: Sequence[str], test: LabelledImages, num_shown: int) -> None:
+    def __init__(
+        self, classes: Sequence[str], test: LabelledImages, num_shown: int, least_score: float
+    ) -> None:
         """Knows nothing yet.
 
         Args:
             classes: C names.
             test: The images.
             num_shown: Best and worst images at most, half of each.
+            least_score: Objects below are not drawn.
         """
+        self._least_score = least_score
         self._classes, self._test = list(classes), test
         self._num_shown = min(_MOST_SHOWN, num_shown // 2)
         # True boxes and classes of every image, then those found, in pixels of the input.
@@ -60,11 +64,11 @@ class BoxEvidence:
         boxes = found["boxes"] * pixels[:, None, [1, 0, 1, 0]]
         truth = np.asarray(targets["boxes"]), np.asarray(targets["box_classes"])
         for place, scores in enumerate(found["scores"]):
-            there, sure = truth[1][place] >= 0, scores >= LEAST_DRAWN
+            there, sure = truth[1][place] >= 0, scores >= self._least_score
             labels = found["classes"][place][sure].astype(int)
             kept = truth[0][place][there], truth[1][place][there], found["boxes"][place][sure]
             self._drawn.append((*kept, labels))
-            shown = scores >= LEAST_SCORE
+            shown = scores >= LEAST_KEPT
             names = [self._classes[int(each)] for each in found["classes"][place][shown]]
             self._found["boxes"].append(np.round(boxes[place][shown], 1).ravel().tolist())
             self._found["classes"].append(names)
@@ -150,7 +154,8 @@ class BoxEvidence:
         without any.
         """
         outcome = records["outcome"][..., _ALL, 0]
-        shown = (records["class"] >= 0) & (records["score"] >= LEAST_DRAWN) & (outcome >= 0)
+        is_sure = records["score"] >= self._least_score
+        shown = (records["class"] >= 0) & is_sure & (outcome >= 0)
         hits = (shown & (outcome == 1)).sum(axis=1)
         total = shown.sum(axis=1) + records["wanted"][..., _ALL].sum(axis=1)
         scores = np.where(total > 0, 2 * hits / np.maximum(total, 1), np.nan)

@@ -159,6 +159,10 @@ class MulticlassClassification:
         """Returns the classes that ranking metrics and curves are of."""
         return range(num_classes)
 
+    def least_score(self, records: Records) -> float | None:
+        """Returns None: every image, or pixel, has its class."""
+        return None
+
     def images_worth(self, metric: str, records: Records) -> float:
         """Returns how many images measure a metric, by the images of each class."""
         labels = records["label"]
@@ -190,6 +194,7 @@ class MulticlassClassification:
         temperature: float,
         classes: Sequence[str],
         num_mistakes: int,
+        least_score: float | None,
     ) -> tuple[dict[str, Any], pa.Table]:
         """Returns figures per class, confusion, curves, calibration, mistakes; the predictions."""
         labels, logits = _join(batches)

@@ -37,6 +37,7 @@ from kfp_vision.components.shared.losses.detection import detection_loss
 from kfp_vision.components.shared.metrics.object_precision import (
     Detections,
     TrueObjects,
+    best_f1_score,
     box_areas,
     box_similarities,
     class_precisions,
@@ -230,6 +231,10 @@ class Detection:
         num_classes = int(records["true_class"].max(initial=0)) + 1
         return mean_precisions(class_precisions(records, counts, num_classes))
 
+    def least_score(self, records: Records) -> float | None:
+        """Returns that of the highest F1 at an overlap of 0.5."""
+        return best_f1_score(records)
+
     def images_worth(self, metric: str, records: Records) -> float:
         """Returns the number of images: how many show a class is in the resamples."""
         return float(len(records["true_class"]))
@@ -267,9 +272,10 @@ class Detection:
         temperature: float,
         classes: Sequence[str],
         num_mistakes: int,
+        least_score: float | None,
     ) -> tuple[dict[str, Any], pa.Table]:
         """Returns figures per class and size, curves, pictures; what was found in each image."""
-        evidence = self.evidence(classes, test, num_mistakes)
+        evidence = self.evidence(classes, test, num_mistakes, least_score or 0.0)
         for targets, outputs in batches:
             found = self.decode(outputs, temperature)
             evidence.add(targets, found, self.record(targets, found))

@@ -13,8 +13,7 @@ from PIL import Image
 from kfp_vision.components.shared.datasets.drawings import draw_points
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.tasks.box_evidence import (
-    LEAST_DRAWN,
-    LEAST_SCORE,
+    LEAST_KEPT,
     BoxEvidence,
     or_none,
 )
@@ -25,6 +24,8 @@ __all__ = ["NEAR", "KeypointEvidence"]
 
 # A keypoint is right when it is nearer than this share of the diagonal of the image.
 NEAR = 0.05
+# One of which the score is below is drawn as a circle: the model guesses.
+_SURE = 0.3
 
 
 class KeypointEvidence(BoxEvidence):
@@ -33,7 +34,12 @@ class KeypointEvidence(BoxEvidence):
     measure = "pck"
 
     def __init__(
-        self, classes: Sequence[str], names: Sequence[str], test: LabelledImages, num_shown: int
+        self,
+        classes: Sequence[str],
+        names: Sequence[str],
+        test: LabelledImages,
+        num_shown: int,
+        least_score: float,
     ) -> None:
         """Knows nothing yet.
 
@@ -42,8 +48,9 @@ class KeypointEvidence(BoxEvidence):
             names: K names.
             test: The images.
             num_shown: Best and worst images at most, half of each.
+            least_score: Objects below are not drawn.
         """
-        super().__init__(classes, test, num_shown)
+        super().__init__(classes, test, num_shown, least_score)
         self._names = list(names)
         # What is labelled in every image and what was found, for `draw_points`.
         self._poses: list[tuple[np.ndarray, np.ndarray]] = []
@@ -58,11 +65,11 @@ class KeypointEvidence(BoxEvidence):
         truth, there = np.asarray(targets["keypoints"]), np.asarray(targets["box_classes"]) >= 0
         for place, scores in enumerate(found["scores"]):
             points = found["keypoints"][place]
-            marked = np.concatenate([points[..., :2], 1.0 + (points[..., 2:] >= LEAST_DRAWN)], -1)
-            self._poses.append((truth[place][there[place]], marked[scores >= LEAST_DRAWN]))
+            marked = np.concatenate([points[..., :2], 1.0 + (points[..., 2:] >= _SURE)], -1)
+            self._poses.append((truth[place][there[place]], marked[scores >= self._least_score]))
             stored = points * [*pixels[place][::-1], 1.0]
             stored = np.concatenate([np.round(stored[..., :2], 1), points[..., 2:]], -1)
-            self._points.append(stored[scores >= LEAST_SCORE].ravel().tolist())
+            self._points.append(stored[scores >= LEAST_KEPT].ravel().tolist())
 
     def table(self) -> pa.Table:
         """Returns what that of boxes has, and `keypoints`: x, y and score, one after the other."""

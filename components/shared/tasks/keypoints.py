@@ -241,9 +241,10 @@ class Keypoints(Detection):
         temperature: float,
         classes: Sequence[str],
         num_mistakes: int,
+        least_score: float | None,
     ) -> tuple[dict[str, Any], pa.Table]:
         """Returns figures per class and keypoint, curves, pictures; a row an image."""
-        evidence = KeypointEvidence(classes, self._names, test, num_mistakes)
+        evidence = KeypointEvidence(classes, self._names, test, num_mistakes, least_score or 0.0)
         for targets, outputs in batches:
             found = self.decode(outputs, temperature)
             evidence.add(targets, found, self.record(targets, found))

@@ -136,6 +136,14 @@ class Task(Protocol):
         """
         ...
 
+    def least_score(self, records: Records) -> float | None:
+        """Returns the score from which on objects are named; None where nothing has a score.
+
+        Args:
+            records: Of the validation images.
+        """
+        ...
+
     def images_worth(self, metric: str, records: Records) -> float:
         """Returns how many images measure a metric: fewer than N where classes count the same."""
         ...
@@ -170,6 +178,7 @@ class Task(Protocol):
         temperature: float,
         classes: Sequence[str],
         num_mistakes: int,
+        least_score: float | None,
     ) -> tuple[dict[str, Any], "pa.Table"]:
         """Returns the fields of `Evaluation` that explain the metrics, and a row an image.
 
@@ -179,5 +188,6 @@ class Task(Protocol):
             temperature: Of `decode`.
             classes: Their names.
             num_mistakes: How many to show.
+            least_score: What `least_score` returned.
         """
         ...

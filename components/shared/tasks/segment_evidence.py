@@ -9,7 +9,7 @@ from PIL import Image
 
 from kfp_vision.components.shared.datasets.drawings import draw_segments, rgb_image
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
-from kfp_vision.components.shared.tasks.box_evidence import LEAST_SCORE, BoxEvidence
+from kfp_vision.components.shared.tasks.box_evidence import LEAST_KEPT, BoxEvidence
 from kfp_vision.components.shared.tasks.protocol import Records
 from kfp_vision.components.shared.tasks.segments import codes_of, paste_masks
 
@@ -21,9 +21,11 @@ _Codes = list[dict[str, Any]]
 class SegmentEvidence(BoxEvidence):
     """Keeps the masks of what is drawn and named, as run-length codes."""
 
-    def __init__(self, classes: Sequence[str], test: LabelledImages, num_shown: int) -> None:
+    def __init__(
+        self, classes: Sequence[str], test: LabelledImages, num_shown: int, least_score: float
+    ) -> None:
         """Knows nothing yet; arguments as of `BoxEvidence`."""
-        super().__init__(classes, test, num_shown)
+        super().__init__(classes, test, num_shown, least_score)
         # What is there and what was found in each image; the first of the latter are drawn.
         self._codes: list[tuple[_Codes, _Codes]] = []
 
@@ -35,7 +37,7 @@ class SegmentEvidence(BoxEvidence):
         held = {name: np.asarray(value) for name, value in targets.items()}
         for place, scores in enumerate(found["scores"]):
             # They are sorted: those that are named come first.
-            shown = int((scores >= LEAST_SCORE).sum())
+            shown = int((scores >= LEAST_KEPT).sum())
             boxes, masks = found["boxes"][place, :shown], found["masks"][place, :shown]
             sizes = held["input_size"][place], held["image_size"][place]
             truth = codes_of(held["codes"][place], held["code_bytes"][place], sizes[1])

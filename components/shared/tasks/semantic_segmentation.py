@@ -149,6 +149,10 @@ class SemanticSegmentation:
                 "pixel_accuracy": shared.sum(0) / true.sum(0),
             }
 
+    def least_score(self, records: Records) -> float | None:
+        """Returns None: every image, or pixel, has its class."""
+        return None
+
     def images_worth(self, metric: str, records: Records) -> float:
         """Returns the number of images: how many show a class is in the resamples."""
         return float(len(records["true"]))
@@ -171,6 +175,7 @@ class SemanticSegmentation:
         temperature: float,
         classes: Sequence[str],
         num_mistakes: int,
+        least_score: float | None,
     ) -> tuple[dict[str, Any], pa.Table]:
         """Returns figures per class, confused pixels, best and worst images; a row an image."""
         evidence, start = MaskEvidence(classes, test, num_mistakes), 0

@@ -40,7 +40,7 @@ def test_objects_are_printed_in_pixels_of_a_photo_that_is_turned(tmp_path, monke
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(pixels).save(tmp_path / "image.png", exif=exif)
-    card = ModelCard("detection", ["cat", "dog"], [8, 4], 3)
+    card = ModelCard("detection", ["cat", "dog"], [8, 4], 3, least_score=0.3)
     page = model_readme(card, ["model.onnx"])
     monkeypatch.chdir(tmp_path)
     said: dict[str, np.ndarray] = {}

@@ -222,6 +222,7 @@ def of_objects(run: Artifacts, f1: float = 0.5) -> Artifacts:
         "baselines": {"zero_rule": run.evaluation.baselines["zero_rule"]},
         "per_class": rows,
         "counted": "objects",
+        "least_score": 0.25,
         "pictures": [{"kind": "worst", **picture}],
     }
     return dataclasses.replace(

@@ -13,6 +13,7 @@ from kfp_vision.components.shared.metrics.object_precision import (
     THRESHOLDS,
     Detections,
     TrueObjects,
+    best_f1_score,
     box_areas,
     box_similarities,
     class_precisions,
@@ -153,6 +154,29 @@ def test_a_resample_is_the_set_with_its_images_repeated():
         _, statistics = _reference([images[index] for index in np.sort(row)])
         values = [ours[name][place] for name in _STATISTICS]
         np.testing.assert_allclose(np.nan_to_num(values, nan=-1.0), statistics, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_objects_are_named_from_the_score_of_the_highest_f1(seed):
+    images = _draw(seed)
+    # In steps: many scores are the same.
+    for image in images:
+        image["scores"] = np.round(image["scores"] * 20) / 20
+    records = _records(images)
+    outcome, wanted = records["outcome"][..., 0, 0], records["wanted"][..., 0].sum()
+
+    def f1(least):
+        named = (records["score"] >= least) & (records["class"] >= 0) & (outcome >= 0)
+        return 2 * (outcome[named] == 1).sum() / (named.sum() + wanted)
+
+    chosen = best_f1_score(records)
+    assert 0.05 <= chosen <= 0.9
+    assert f1(chosen) == max(f1(least) for least in np.arange(0.05, 0.91, 0.025))
+
+
+def test_what_finds_nothing_names_objects_as_usual():
+    records = _records(_draw(0))
+    assert best_f1_score({**records, "outcome": np.zeros_like(records["outcome"])}) == 0.3
 
 
 def test_similarity_of_a_crowd_is_the_share_of_the_detection_in_it():

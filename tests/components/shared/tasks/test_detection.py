@@ -132,7 +132,7 @@ def test_evidence_names_classes_sizes_and_what_was_found():
     pixels = np.zeros((4, *_SIZE, 3), np.uint8)
     source = types.SimpleNamespace(paths=list("abcd"), take=lambda rows: pixels[rows])
     images = LabelledImages(source, task.open_targets(_table(), _SIZE, 2))  # type: ignore[arg-type]
-    evidence = BoxEvidence(["cell", "dot"], images, 4)
+    evidence = BoxEvidence(["cell", "dot"], images, 4, 0.3)
     evidence.add(targets, found, task.record(targets, found))
     fields, table = evidence.fields(), evidence.table()
     assert [row["count"] for row in fields["per_class"]] == [1, 2]

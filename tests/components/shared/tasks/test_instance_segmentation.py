@@ -262,7 +262,7 @@ def test_evidence_keeps_the_masks_that_were_found():
     pixels = np.zeros((4, *_SIZE, 3), np.uint8)
     source = types.SimpleNamespace(paths=list("abcd"), take=lambda rows: pixels[rows])
     images = LabelledImages(source, lambda _: targets)  # type: ignore[arg-type]
-    evidence = SegmentEvidence(["cell", "dot"], images, 4)
+    evidence = SegmentEvidence(["cell", "dot"], images, 4, 0.3)
     evidence.add(targets, found, _TASK.record(targets, found))
     fields, table = evidence.fields(), evidence.table().to_pylist()
     assert [row["count"] for row in fields["per_class"]] == [1, 2]

@@ -212,7 +212,7 @@ def test_evidence_names_every_keypoint():
     pixels = np.zeros((4, *_SIZE, 3), np.uint8)
     source = types.SimpleNamespace(paths=list("abcd"), take=lambda rows: pixels[rows])
     images = LabelledImages(source, _TASK.open_targets(_table(), _SIZE, 2))  # type: ignore[arg-type]
-    evidence = KeypointEvidence(["cell", "dot"], _NAMES, images, 4)
+    evidence = KeypointEvidence(["cell", "dot"], _NAMES, images, 4, 0.3)
     evidence.add(targets, found, _TASK.record(targets, found))
     fields, table = evidence.fields(), evidence.table()
     assert [(row["keypoint"], row["count"]) for row in fields["per_keypoint"]] == [
