@@ -55,7 +55,7 @@ def judge(
     """Returns the verdict.
 
     Rejected is a model that is clearly below a baseline on pixels, or whose own interval is not
-    above what the class frequencies reach: in these images that is known, and not sampled.
+    above what the zero rule reaches: in these images that is known, and not sampled.
 
     Args:
         primary: The metric that decides.
@@ -87,7 +87,7 @@ def judge(
             reasons.append(
                 f"Test {label_within(primary)} {scores[primary]['value']:.4f} (95 % interval "
                 f"{low:.4f} to {high:.4f}) is not clearly above {rival[primary]['value']:.4f}, "
-                "what the class frequencies alone reach."
+                f"what the baseline `{name}` reaches without a look at the images."
             )
     if reasons:
         return Verdict("rejected", best, reasons[0], reasons)

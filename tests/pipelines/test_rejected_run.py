@@ -44,7 +44,7 @@ def test_the_last_line_is_the_reason_and_the_exit_code_is_1(answer, output):
     last = answer.stdout.rstrip().splitlines()[-1]
     report = json.loads((output / "report.json").read_text())
     assert last == f"rejected: {report['reason']}"
-    assert re.search(r"accuracy 0\.\d+ .*class frequencies", last)
+    assert re.search(r"accuracy 0\.\d+ .*`zero_rule`", last)
     run = json.loads((output / "run.json").read_text())
     assert (run["status"], run["reason"]) == ("rejected", last)
     assert report["status"] == "rejected"

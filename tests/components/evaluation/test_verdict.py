@@ -32,7 +32,7 @@ def verdict(primary, **baselines):
         (CLEARLY_ABOVE, CLEARLY_ABOVE, "better", []),
         (CLEARLY_ABOVE, UNCLEAR, "indistinguishable", []),
         (CLEARLY_ABOVE, CLEARLY_BELOW, "rejected", ["clearly below the baseline `linear`"]),
-        (UNCLEAR, CLEARLY_ABOVE, "rejected", ["not clearly above 0.8000, what the class"]),
+        (UNCLEAR, CLEARLY_ABOVE, "rejected", ["not clearly above 0.8000, what the baseline"]),
         (CLEARLY_BELOW, CLEARLY_ABOVE, "rejected", ["clearly below the baseline `zero_rule`"]),
         (UNCLEAR, CLEARLY_BELOW, "rejected", ["not clearly above", "clearly below"]),
     ],
