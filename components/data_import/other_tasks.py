@@ -6,7 +6,6 @@ from collections.abc import Collection
 from kfp_vision.components.data_import.folder_counts import name_of
 from kfp_vision.components.data_import.samples import Listing
 from kfp_vision.components.shared.datasets.image_files import escape_name, file_kind
-from kfp_vision.components.shared.tasks import TASKS
 
 __all__ = ["choose_task", "describe_annotations"]
 
@@ -14,10 +13,6 @@ __all__ = ["choose_task", "describe_annotations"]
 _SUFFIXES = (".xml", ".txt", ".json")
 # instances_train2017.json, _annotations.coco.json: one file for all images.
 _COCO = re.compile(r".*(annotations|captions|coco|instances|keypoints).*\.json")
-_WHOLE_IMAGES = (
-    "Labels must be classes of whole images: cut the objects out, or write a table of `path` and "
-    "`label`."
-)
 
 
 def choose_task(listing: Listing, task: str) -> Listing:
@@ -28,7 +23,7 @@ def choose_task(listing: Listing, task: str) -> Listing:
         task: A key of `TASKS`, or `auto` for what they can teach most of.
 
     Raises:
-        ValueError: They are not for the task, or for none that can be learned.
+        ValueError: They are not for the task.
     """
     offered = [listing.task, *listing.other_tasks]
     if task not in ("auto", *offered):
@@ -37,14 +32,7 @@ def choose_task(listing: Listing, task: str) -> Listing:
             f"{' or '.join(offered)}. Leave `task` at auto."
         )
     if task in listing.other_tasks:
-        listing = listing.other_tasks[task]()
-    if listing.task not in TASKS:
-        # What a part of them teaches is among the notes.
-        advice = [] if any(name in TASKS for name in offered) else [_WHOLE_IMAGES]
-        raise ValueError(
-            f"Annotations must be for a task that can be learned: {', '.join(sorted(TASKS))}. "
-            f"Received: {listing.task}. {' '.join([*listing.notes, *advice])}"
-        )
+        return listing.other_tasks[task]()
     return listing
 
 

@@ -7,21 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import annotated_sets as sets
-import object_tasks
 import pyarrow.parquet as pq
 import pytest
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
-from kfp_vision.components.shared.tasks import TASKS
 
 Edit = Callable[[Path], object]
-
-
-@pytest.fixture(autouse=True)
-def _tasks(monkeypatch):
-    for name, facts in object_tasks.FACTS.items():
-        if name not in TASKS:
-            monkeypatch.setitem(TASKS, name, facts)
 
 
 def _edit(change: Callable[[dict[str, Any]], object], splits: tuple[str, ...] = ("train",)) -> Edit:
@@ -581,10 +572,3 @@ def test_a_task_that_the_annotations_are_not_for(tmp_path, import_into):
     sets.write_coco(tmp_path / "set")
     with pytest.raises(ValueError, match="for those of detection. Leave `task` at auto"):
         import_into(tmp_path / "set", task="keypoints")
-
-
-def test_a_task_that_cannot_be_learned_yet(tmp_path, import_into, monkeypatch):
-    sets.write_coco(tmp_path / "set")
-    monkeypatch.delitem(TASKS, "detection")
-    with pytest.raises(ValueError, match=r"Received: detection\. .* objects of 2 classes"):
-        import_into(tmp_path / "set")

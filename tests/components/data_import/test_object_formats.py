@@ -7,7 +7,6 @@ from typing import Any
 
 import annotated_sets as sets
 import numpy as np
-import object_tasks
 import pyarrow as pa
 import pytest
 from pycocotools import mask as coco_mask
@@ -16,17 +15,9 @@ from kfp_vision.components.data_import.source_version import dataset_version
 from kfp_vision.components.data_import.sources import list_source
 from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.runtime.storage import record_reads, upload
-from kfp_vision.components.shared.tasks import TASKS
 
 _SHARED = Path(__file__).parents[4] / "shared/data"
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
-
-
-@pytest.fixture(autouse=True)
-def _tasks(monkeypatch):
-    for name, facts in object_tasks.FACTS.items():
-        if name not in TASKS:
-            monkeypatch.setitem(TASKS, name, facts)
 
 
 def stored(folder: Path) -> dict[str, dict[str, Any]]:
