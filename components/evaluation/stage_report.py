@@ -119,6 +119,7 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
     data = {
         "metrics": names,
         "is_refit": evaluation.is_refit,
+        "least_score": evaluation.least_score,
         "meanings": _METRIC_MEANINGS
         | (_MEANINGS_OF_POSITIVE if positive else {})
         | (_MEANINGS_OF_PIXELS if evaluation.counted == "pixels" else {}),

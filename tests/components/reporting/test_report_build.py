@@ -225,6 +225,11 @@ def test_precision_of_masks_is_of_pixels(reports: dict[str, Path]) -> None:
     assert words not in pages["plain"]
 
 
+def test_pictures_name_the_score_from_which_on_objects_are_drawn(reports: dict[str, Path]) -> None:
+    page = (reports["objects"] / "report.html").read_text()
+    assert "with a score of at least 0.25, where the F1" in page
+
+
 def test_a_model_that_is_sure_of_no_object_is_warned_of(reports: dict[str, Path]) -> None:
     codes = {
         name: [
