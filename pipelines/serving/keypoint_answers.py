@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
-from kfp_vision.components.shared.datasets.drawings import draw_points
+from kfp_vision.components.shared.datasets.drawings import draw_points, found_points
 from kfp_vision.pipelines.serving.box_answers import (
     boxes_drawn,
     describe_objects,
@@ -22,9 +22,6 @@ from kfp_vision.pipelines.serving.box_answers import (
 )
 
 __all__ = ["describe_keypoints", "keypoint_files"]
-
-# One of which the score is below is drawn as a circle: the model guesses.
-_SURE = 0.3
 
 
 def describe_keypoints(
@@ -66,7 +63,7 @@ def keypoint_files(
     image = boxes_drawn(card, pixels, size, found)
     points = found["keypoints"][is_shown(card, found)]
     places = points[..., :2] * input_pixel(card, size)
-    draw_points(image, np.concatenate([places, 1.0 + (points[..., 2:] >= _SURE)], -1))
+    draw_points(image, found_points(np.concatenate([places, points[..., 2:]], -1)))
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["object", "class", "object_score", "keypoint", "x", "y", "score"])

@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 __all__ = [
     "MASK_FADE",
     "class_colour",
+    "found_points",
     "draw_boxes",
     "draw_masks",
     "draw_points",
@@ -30,6 +31,8 @@ _GOLDEN = 0.618034
 _SIDE, _QUALITY, _GAP = 480, 80, 4
 # Of the colour of its class, what a mask lacks within.
 MASK_FADE = 0.65
+# A keypoint of which the score is below is drawn as a circle: the model guesses.
+_SURE = 0.3
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
@@ -55,6 +58,11 @@ def draw_boxes(image: Image.Image, boxes: np.ndarray, labels: np.ndarray) -> Non
     width = max(1, round(min(image.size) / 200))
     for box, label in zip(np.clip(boxes, 0, limits).tolist(), labels.tolist(), strict=True):
         canvas.rectangle(box, outline=class_colour(label), width=width)
+
+
+def found_points(points: np.ndarray) -> np.ndarray:
+    """Returns keypoints [..., 3] as (x, y, score) with the marks of `draw_points`."""
+    return np.concatenate([points[..., :2], 1.0 + (points[..., 2:] >= _SURE)], -1)
 
 
 def draw_points(image: Image.Image, points: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from kfp_vision.components.shared.datasets.drawings import draw_points
+from kfp_vision.components.shared.datasets.drawings import draw_points, found_points
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.tasks.box_evidence import (
     LEAST_KEPT,
@@ -24,8 +24,6 @@ __all__ = ["NEAR", "KeypointEvidence"]
 
 # A keypoint is right when it is nearer than this share of the diagonal of the image.
 NEAR = 0.05
-# One of which the score is below is drawn as a circle: the model guesses.
-_SURE = 0.3
 
 
 class KeypointEvidence(BoxEvidence):
@@ -65,8 +63,8 @@ class KeypointEvidence(BoxEvidence):
         truth, there = np.asarray(targets["keypoints"]), np.asarray(targets["box_classes"]) >= 0
         for place, scores in enumerate(found["scores"]):
             points = found["keypoints"][place]
-            marked = np.concatenate([points[..., :2], 1.0 + (points[..., 2:] >= _SURE)], -1)
-            self._poses.append((truth[place][there[place]], marked[scores >= self._least_score]))
+            drawn = found_points(points[scores >= self._least_score])
+            self._poses.append((truth[place][there[place]], drawn))
             stored = points * [*pixels[place][::-1], 1.0]
             stored = np.concatenate([np.round(stored[..., :2], 1), points[..., 2:]], -1)
             self._points.append(stored[scores >= LEAST_KEPT].ravel().tolist())
