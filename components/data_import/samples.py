@@ -51,15 +51,16 @@ class Sample:
         split: One of `SPLITS`, or None when the source does not say.
         content: The folder to read `path` in, the bytes of an image file, or an array
             [height, width] or [height, width, channels].
-        read_target: Called with height and width of the decoded image, for tasks with columns of
-            their own: returns the target, whose labels then count, or the reason why there is none.
+        read_target: Called with height and width of the decoded image and the EXIF orientation that
+            it was turned from, for tasks with columns of their own: returns the target, whose
+            labels then count, or the reason why there is none.
     """
 
     path: str
     labels: tuple[str, ...]
     split: str | None
     content: Folder | bytes | np.ndarray
-    read_target: "Callable[[int, int], Target | Rejection] | None" = None
+    read_target: "Callable[[int, int, int], Target | Rejection] | None" = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -238,7 +238,8 @@ def _decode(sample: Sample, white: int) -> _Row | Rejection:
         return Rejection(sample.path, "missing_file", "The path goes through a link to itself.")
     target: Target | Rejection = Target(sample.labels, {})
     if sample.read_target is not None:
-        target = sample.read_target(*decoded.pixels.shape[:2])
+        height, width = decoded.pixels.shape[:2]
+        target = sample.read_target(height, width, decoded.orientation)
     if isinstance(target, Rejection):
         return target
     digest = _pixel_digest(decoded.pixels)

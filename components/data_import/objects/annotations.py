@@ -19,6 +19,7 @@ CHANGES = {
     "keypoint_count": "objects have another number of keypoints than the others: left out",
     "keypoints_outside": "keypoints lie outside of their image: taken as not labelled",
     "no_keypoints": "objects have no labelled keypoint: kept for their box",
+    "turned": "photographs are annotated as stored: turned with the image",
     "rescaled": "images are larger or smaller than their annotations say: these were scaled",
 }
 # Those after which an object is missing in its image, of which the rest is taken for background.

@@ -8,6 +8,7 @@ import numpy as np
 
 from kfp_vision.components.data_import.objects.annotations import AnnotatedImage, Annotation
 from kfp_vision.components.data_import.objects.masks import encode_outline, mask_extent
+from kfp_vision.components.data_import.objects.turning import is_as_stored, turn_annotations
 from kfp_vision.components.data_import.samples import Rejection, Target
 
 __all__ = ["ObjectTarget", "box_of"]
@@ -34,12 +35,15 @@ class ObjectTarget:
     has_masks: bool = False
     num_keypoints: int = 0
 
-    def __call__(self, height: int, width: int) -> Target | Rejection:
+    def __call__(self, height: int, width: int, orientation: int) -> Target | Rejection:
         """Returns the columns of objects in pixels of the image, or why it cannot be used.
 
         An image whose annotations are all left out is rejected: as background it would be wrong.
         """
         image, changes = self.image, []
+        if is_as_stored(image.size, height, width, orientation):
+            image = turn_annotations(image, orientation)
+            changes.append("turned")
         scale = _scale(image, height, width)
         if isinstance(scale, Rejection):
             return scale
@@ -168,7 +172,7 @@ def _scale(image: AnnotatedImage, height: int, width: int) -> tuple[float, float
     if abs(stated_height * scale[1] - height) <= 1 or abs(stated_width * scale[0] - width) <= 1:
         return scale
     turned = (
-        " The image may be turned by its EXIF data: annotate it as it is shown."
+        " It may have been turned after that: annotate it as it is shown."
         if image.size == (width, height)
         else ""
     )

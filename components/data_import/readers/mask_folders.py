@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from kfp_vision.components.data_import.objects.turning import is_as_stored, turn_pixels
 from kfp_vision.components.data_import.readers.class_lists import (
     ClassList,
     find_class_list,
@@ -159,15 +160,18 @@ class _MaskFile:
     path: str
     classes: ClassList
 
-    def __call__(self, height: int, width: int) -> Target | Rejection:
+    def __call__(self, height: int, width: int, orientation: int) -> Target | Rejection:
         try:
             mask = _class_numbers(self.folder.read(self.path), self.classes)
         except _UnreadableMaskError as error:
             return Rejection(self.image, error.code, f"{self.path}: {error}")
         except FileNotFoundError:
             return Rejection(self.image, "mask_missing", f"There is no file {self.path}.")
+        changes: tuple[str, ...] = ()
+        if is_as_stored(mask.shape, height, width, orientation):
+            mask, changes = turn_pixels(mask, orientation), ("turned",)
         if mask.shape != (height, width):
-            turned = " The image may be turned by its EXIF data: the mask must be as it is shown."
+            turned = " The image may have been turned after that: the mask must be as it is shown."
             message = (
                 f"{self.path}: a mask must be of the size of its image, {width} x {height} pixels. "
                 f"Received: {mask.shape[1]} x {mask.shape[0]}."
@@ -181,7 +185,7 @@ class _MaskFile:
             message = f"{self.path}: every pixel is {IGNORED}, of which nothing is known."
             return Rejection(self.image, "mask_empty", message)
         labels = tuple(self.classes.names[label] for label in shown.tolist())
-        return Target(labels, {"mask": encode_mask(mask)})
+        return Target(labels, {"mask": encode_mask(mask)}, changes)
 
 
 def _class_numbers(content: bytes, classes: ClassList) -> np.ndarray:

@@ -87,6 +87,7 @@ class Decoded:
         changes: Keys of `CHANGES`.
         peak: The largest value of 16-bit pixels; 0 when there are none.
         wide: 16-bit pixels before they were scaled, uint16 [height, width, ...]; None without any.
+        orientation: Of the EXIF data, which the pixels were turned from; 1 where they were upright.
     """
 
     pixels: np.ndarray
@@ -95,6 +96,7 @@ class Decoded:
     changes: tuple[str, ...]
     peak: int = 0
     wide: np.ndarray | None = None
+    orientation: int = 1
 
 
 def decode_file(content: bytes, white: int = FULL_WHITE) -> Decoded:
@@ -136,7 +138,8 @@ def _decode(content: bytes, white: int, mended: tuple[str, ...] = ()) -> Decoded
             is_wide = has_wide_channels(image)
             lower = open_lower_bits(content, _FORMATS) if is_wide else None
             image.load()
-            upright, changes, wide = _normalise(image, lower, white, is_wide)
+            orientation = _orientation(image)
+            upright, changes, wide = _normalise(image, lower, white, is_wide, orientation)
             changes += mended
             is_plain = image.format in ("PNG", "JPEG", "MPO") and not changes
             encoding = "png" if image.format == "PNG" or not is_plain else "jpeg"
@@ -154,7 +157,16 @@ def _decode(content: bytes, white: int, mended: tuple[str, ...] = ()) -> Decoded
     stored = content if is_plain else _as_png(upright)
     # Without alpha.
     peak = 0 if wide is None else int(_with_channels(wide)[..., :3].max())
-    return Decoded(pixels, stored, encoding, tuple(changes), peak, wide)
+    return Decoded(pixels, stored, encoding, tuple(changes), peak, wide, orientation or 1)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """Returns the EXIF orientation, 1 without any; None for EXIF data that cannot be read."""
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except _DECODE_ERRORS:
+        return None
+    return found if found in range(2, 9) else 1
 
 
 def _unidentified(content: bytes) -> UnreadableImageError:
@@ -198,7 +210,11 @@ def _with_channels(pixels: np.ndarray) -> np.ndarray:
 
 
 def _normalise(
-    image: Image.Image, lower: Image.Image | None, white: int, is_wide: bool
+    image: Image.Image,
+    lower: Image.Image | None,
+    white: int,
+    is_wide: bool,
+    orientation: int | None,
 ) -> tuple[Image.Image, list[str], np.ndarray | None]:
     """Returns an upright image of mode L or RGB, how it differs from the file, and its wide pixels.
 
@@ -207,16 +223,15 @@ def _normalise(
         lower: The lower bits of channels of 16, of which `image` has the upper ones.
         white: The 16-bit value that becomes 255.
         is_wide: Whether there are such channels.
+        orientation: Of its EXIF data; None where it cannot be read.
     """
     changes = []
     # A multi-picture JPEG is a photograph with a preview, not an animation.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         changes.append("animated")
-    try:
-        is_rotated = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
-    except _DECODE_ERRORS:
-        is_rotated = False
+    if orientation is None:
         changes.append("exif_unreadable")
+    is_rotated = orientation not in (None, 1)
     upright = ImageOps.exif_transpose(image) if is_rotated else image
     if is_rotated:
         changes.append("rotated")

@@ -119,12 +119,12 @@ def test_masks_with_smoothed_edges_are_refused(tmp_path):
         _import(source, tmp_path / "out")
 
 
-def test_a_mask_of_an_image_before_it_was_turned_says_so(tmp_path):
+def test_a_mask_of_an_image_that_was_turned_later_says_so(tmp_path):
     source = _write(tmp_path / "in", [_png(_IDS)] * 13, classes_txt="a\nb\nc\n")
     (source / "masks/5.png").write_bytes(_png(np.ascontiguousarray(_IDS.T)))
     _import(source, tmp_path / "out")
     (row,) = pq.read_table(tmp_path / "out/rejected.parquet").to_pylist()
-    assert row["message"].endswith("EXIF data: the mask must be as it is shown.")
+    assert row["message"].endswith("turned after that: the mask must be as it is shown.")
 
 
 def test_classes_without_a_list_are_the_values(tmp_path):
