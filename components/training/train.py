@@ -170,9 +170,20 @@ def _save(model: keras.Model, path: Path) -> None:
 
 
 def _as_trained(recipe: Recipe, info: DatasetInfo, history: History) -> Recipe:
-    """Returns the recipe with the settings that repairs have changed."""
-    if not history.repairs:
+    """Returns the recipe with the settings that repairs and a lack of time have changed."""
+    if history.repairs:
+        recipe = _as_repaired(recipe, info, history)
+    if history.warmup_steps == history.settings.warmup_steps:
         return recipe
+    shorter = Setting(
+        history.warmup_steps,
+        "half of the steps that there was time for",
+        {"before": history.settings.warmup_steps, "steps": history.total_steps},
+    )
+    return recipe.with_settings(hyperparameters.SECTION, {"warmup_steps": shorter})
+
+
+def _as_repaired(recipe: Recipe, info: DatasetInfo, history: History) -> Recipe:
     section = recipe.sections[hyperparameters.SECTION]
     repaired = {
         name: Setting(
@@ -223,8 +234,9 @@ def _summary(run: TrainingRun, history: History, recipe: Recipe) -> TrainingResu
     if history.total_steps < settings.steps:
         warnings.append(
             f"The budget of {recipe.value(budget.SECTION, 'minutes'):g} minutes shortened the "
-            f"training to {history.total_steps:,} of {settings.steps:,} steps. `max_minutes` or "
-            "`preset` gives it more."
+            f"training to {history.total_steps:,} of {settings.steps:,} steps, "
+            f"{history.warmup_steps:,} of them for the warm-up. `max_minutes` or `preset` gives it "
+            "more."
         )
     return TrainingResult(
         architecture=recipe.value("model", "architecture"),

@@ -90,6 +90,11 @@ class History:
         """Returns the history whose `dataclasses.asdict` is `document`."""
         return cls(**{**document, "settings": Hyperparameters(**document["settings"])})
 
+    @property
+    def warmup_steps(self) -> int:
+        """Steps in which the rate rises: of a training that was cut, half of its steps at most."""
+        return min(self.settings.warmup_steps, self.total_steps // 2)
+
     def next_evaluation(self) -> int:
         """Returns the step of the next evaluation; that of the end where all steps are done."""
         return next_evaluation(self.step, self.total_steps, self.num_evaluations)

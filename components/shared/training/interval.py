@@ -54,10 +54,7 @@ def train_until(
     while history.step < end:
         steps, images, targets = wait_for_chunk(chunks, history)
         rates = warmup_cosine(
-            steps,
-            settings.learning_rate,
-            min(settings.warmup_steps, history.total_steps // 2),
-            history.total_steps,
+            steps, settings.learning_rate, history.warmup_steps, history.total_steps
         )
         figures = run.trainer.run_steps(images, targets, rates)
         _check_finite(figures.losses, history.checks["initial_loss"], steps, rates)

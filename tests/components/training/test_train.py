@@ -210,7 +210,16 @@ def test_the_users_minutes_shorten_the_training_and_the_report_says_so(
     config = UserChoices(architecture=small_model, epochs=100_000)
     summary = train_model(digits_dir, recipe, tmp_path / "model", tmp_path / "checkpoints", config)
     assert summary.steps < 100_000 * 1000 // 64
-    assert any("0.2 minutes shortened" in warning for warning in summary.warnings)
+    # Of a warm-up of 5 % of the planned steps, half of the steps that were taken.
+    used = summary.steps // 2
+    (warning,) = (each for each in summary.warnings if "0.2 minutes shortened" in each)
+    assert f"steps, {used:,} of them for the warm-up" in warning
+    trained = read_recipe(tmp_path / "model/recipe.json")
+    assert trained.value("training", "warmup_steps") == used
+    # Another training derives its own.
+    info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    resolved = complete_recipe(trained, info, config).value("training", "warmup_steps")
+    assert resolved == trained.value("training", "steps") // 20 > used
     # The length is that of the first process: a resumed one does not get the minutes anew.
     again = train_model(digits_dir, recipe, tmp_path / "again", tmp_path / "checkpoints", config)
     assert (again.steps, again.seconds) == (summary.steps, summary.seconds)
