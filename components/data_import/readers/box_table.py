@@ -7,7 +7,7 @@ pixels or as shares of the image. A row without a box is an image of background.
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kfp_vision.components.data_import.classes import (
@@ -17,6 +17,7 @@ from kfp_vision.components.data_import.classes import (
     sort_classes,
 )
 from kfp_vision.components.data_import.objects.annotations import AnnotatedImage, Annotation
+from kfp_vision.components.data_import.objects.corners import suspect_corners
 from kfp_vision.components.data_import.objects.listing import ObjectSource, list_objects
 from kfp_vision.components.data_import.readers.annotation_files import unlisted_note
 from kfp_vision.components.data_import.readers.columns import (
@@ -55,6 +56,8 @@ _BOX = ("bbox", "bboxes", "box", "boundingbox")
 # Of an image, beside corners.
 _SIZES = (("width", "imagewidth", "imgwidth"), ("height", "imageheight", "imgheight"))
 _ONE_CLASS = "object"
+# Above it are pixels: right and bottom are below even where corners are taken for sizes.
+_LARGEST_SHARE = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +120,7 @@ def read_box_tables(folder: Folder, name: str = "") -> Listing:
     else:
         splits, notes = choose_tables(names)
     rows: list[_BoxRow] = []
+    understood: dict[str, _Columns] = {}
     for table_name, split in splits.items():
         table = open_table(folder, table_name)
         columns = _understand(table, index)
@@ -127,12 +131,15 @@ def read_box_tables(folder: Folder, name: str = "") -> Listing:
                 f"{table.shown_columns}."
             )
         notes.append(_describe(table_name, columns))
+        understood[table_name] = columns
         rows += _read(table, columns, split, index, notes)
     named = class_names({row.label for row in rows if row.box})
     classes = sort_classes(named.values())
     position = {label: classes.index(name) for label, name in named.items()}
     finite = [x for row in rows if row.box for x in row.box if math.isfinite(x)]
-    is_relative = bool(finite) and max(finite) <= 1 and any(not x.is_integer() for x in finite)
+    is_relative = (
+        bool(finite) and max(finite) <= _LARGEST_SHARE and any(not x.is_integer() for x in finite)
+    )
     notes += ["Boxes are shares of their image."] if is_relative else []
     images: dict[tuple[str, str | None], AnnotatedImage] = {}
     for row in rows:
@@ -144,6 +151,7 @@ def read_box_tables(folder: Folder, name: str = "") -> Listing:
         )
         if row.box:
             image.annotations.append(Annotation(position.get(row.label, -1), row.box))
+    _refuse_corners(folder, understood, images.values())
     used = {index.listed(path) for path, _ in images}
     notes += [*compare_names(classes), *unlisted_note(index.images, used)]
     return list_objects(folder, ObjectSource([*images.values()], classes, notes))
@@ -239,6 +247,21 @@ def _read(
             rows, resolved.paths, splits, boxes, sizes, strict=True
         )
     ]
+
+
+def _refuse_corners(
+    folder: Folder, tables: Mapping[str, _Columns], images: Iterable[AnnotatedImage]
+) -> None:
+    """Refuses columns called after sizes that hold corners."""
+    if any(columns.has_corners for columns in tables.values()):
+        return
+    if suspicion := suspect_corners(folder, images):
+        names = dict.fromkeys(name for columns in tables.values() for name in columns.box)
+        raise ValueError(
+            f"The columns {', '.join(names)} of a table of boxes must hold left, top, width and "
+            f"height. Received: {', '.join(tables)}, where {suspicion}. Write them in columns "
+            "called xmin, ymin, xmax, ymax."
+        )
 
 
 def _row_split(row: Mapping[str, Any], columns: _Columns, where: str) -> str | None:

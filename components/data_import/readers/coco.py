@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from PIL import Image
-
 from kfp_vision.components.data_import.classes import compare_names, label_text
 from kfp_vision.components.data_import.folder_counts import name_of, parent_of
 from kfp_vision.components.data_import.objects.annotations import (
@@ -19,10 +17,10 @@ from kfp_vision.components.data_import.objects.annotations import (
     Annotation,
     RunLengths,
 )
+from kfp_vision.components.data_import.objects.corners import suspect_corners
 from kfp_vision.components.data_import.objects.keypoints import swapped_pairs
 from kfp_vision.components.data_import.objects.listing import ObjectSource, list_objects
 from kfp_vision.components.data_import.objects.masks import pack_counts
-from kfp_vision.components.data_import.paths import reject_path
 from kfp_vision.components.data_import.readers.annotation_files import unlisted_note
 from kfp_vision.components.data_import.readers.file_index import FileIndex
 from kfp_vision.components.data_import.readers.json_stream import JsonError, stream_object
@@ -45,12 +43,6 @@ _START = re.compile(
 _HEAD_BYTES = 4096
 # More of them in a folder are annotations of single images.
 _MAX_FILES = 50
-# Of boxes that reach out of their image, above which corners are suspected instead of sizes.
-_MAX_OUTSIDE = 0.2
-_FEWEST_BOXES = 5
-# Images whose files are opened for it, where no size is listed.
-_LOOKED_AT = 50
-_ORIENTATION = 0x0112  # EXIF tag; from 5 on the sides are swapped.
 
 
 @dataclasses.dataclass
@@ -296,49 +288,6 @@ def _floats(values: Iterable[object]) -> bytes:
     return array.array("f", map(_number, values)).tobytes()
 
 
-def _refuse_corners(document: _Document, folder: Folder, paths: Sequence[str]) -> None:
-    """Refuses boxes that are corners where left, top, width and height are meant.
-
-    As sizes many of them reach out of their images, and as corners all of them are boxes within.
-
-    Args:
-        document: What was read.
-        folder: The data root.
-        paths: Of the images of the document in it.
-    """
-    boxes = outside = looked_at = 0
-    for path, (key, (_, size)) in zip(paths, document.images.items(), strict=True):
-        if not size and looked_at < _LOOKED_AT and document.annotations.get(key):
-            size, looked_at = _size_of(folder, path), looked_at + 1
-        for each in document.annotations.get(key, []) if size else []:
-            if each.box is None or each.crowd:
-                continue
-            left, top, right, bottom = each.box
-            third, fourth = right - left, bottom - top
-            if not (left < third <= size[1] + 1 and top < fourth <= size[0] + 1):  # type: ignore[index]
-                return
-            boxes += 1
-            outside += right > size[1] + 1 or bottom > size[0] + 1  # type: ignore[index]
-    if boxes >= _FEWEST_BOXES and outside > _MAX_OUTSIDE * boxes:
-        raise ValueError(
-            "Boxes of a COCO file must be [left, top, width, height]. Received: "
-            f"{document.name}, where {outside:,} of {boxes:,} boxes reach out of their image, and "
-            "all are right as [left, top, right, bottom]. Subtract left and top from the last two."
-        )
-
-
-def _size_of(folder: Folder, path: str) -> tuple[float, float] | None:
-    """Returns height and width of the file of an image; None where it is none."""
-    if reject_path(folder, path):
-        return None
-    try:
-        with folder.open(path) as file, Image.open(file) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) >= 5
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None
-
-
 def _choose(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Returns the files to use, one a split, and those of poses beside them, as COCO has both.
 
@@ -411,12 +360,11 @@ def _images(
             f"Received: {document.name} with {len(rows)} images, none of which is there, for "
             f"instance {rows[0].path!r}; images that are there: {some}{resolved.hint}."
         )
-    _refuse_corners(document, folder, resolved.paths)
     notes += resolved.notes
     splits = [document.split] * len(rows)
     if document.split is None:
         splits = splits_of_folders(rows, resolved.paths) or splits
-    return [
+    images = [
         AnnotatedImage(
             path,
             split,
@@ -430,6 +378,12 @@ def _images(
             resolved.paths, splits, document.images.items(), strict=True
         )
     ]
+    if suspicion := suspect_corners(folder, images):
+        raise ValueError(
+            "Boxes of a COCO file must be [left, top, width, height]. Received: "
+            f"{document.name}, where {suspicion}. Subtract left and top from the last two."
+        )
+    return images
 
 
 def _keypoint_names(documents: Sequence[_Document]) -> tuple[tuple[str, ...], list[str]]:

@@ -495,6 +495,21 @@ def _shares(name: str, box: tuple[int, ...] | None, kind: str) -> str:
     return ",".join([f"{name}.png", *map(str, cells), kind])
 
 
+def _moved(name: str, box: tuple[int, ...] | None, kind: str) -> tuple[Any, ...]:
+    """Returns a row whose box is further to the lower right."""
+    return name, box and (box[0] + 8, box[1] + 8, box[2] + 12, box[3] + 14), kind
+
+
+def _large(*row: Any) -> str:
+    name, box, kind = _moved(*row)
+    return ",".join([f"{name}.png", *map(str, box or ("",) * 4), kind])
+
+
+def _large_list(*row: Any) -> str:
+    name, box, kind = _moved(*row)
+    return f'{name}.png,"{[*box] if box else ""}",{kind}'
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_formats_are_used_and_what_is_wrong_is_told(name, tmp_path, import_into):
     write, spoil, words, codes = OTHERS[name]
@@ -528,6 +543,22 @@ REFUSED_OTHERS: dict[str, tuple[Edit, str]] = {
             ],
         ),
         "from 0 to 1. Received: pixels",
+    ),
+    "a table whose sizes are corners": (
+        lambda root: sets.write_table(root, "path,x,y,w,h,label", _large),
+        r"columns x, y, w, h .* must hold left, top, width and height\. Received: test.csv, "
+        r"train.csv, val.csv, where \d+ of 18 boxes reach out of their image, and all are right as "
+        r"left, top, right, bottom\. Write them in columns called xmin",
+    ),
+    "a table of lists that are corners": (
+        lambda root: sets.write_table(root, "path,bbox,label", _large_list),
+        r"The columns bbox of .* all are right as left, top, right, bottom",
+    ),
+    "a table of shares whose sizes are corners": (
+        lambda root: sets.write_table(
+            root, "path,x,y,width,height,label", lambda *row: _shares(*_moved(*row))
+        ),
+        r"columns x, y, width, height .* all are right as left, top, right, bottom",
     ),
     "YOLO with classes that count from 1": (
         lambda root: (sets.write_yolo(root), _each_label(lambda n, rest: f"{n + 1} {rest}")(root)),
