@@ -49,8 +49,8 @@ class Evaluation:
             "thumbnail"}`; the thumbnail is a data URI.
         counted: What `confusion` counts: `images` or `pixels`; `objects` where it is left out, and
             `count` of `per_class` is of objects.
-        pictures: The worst and the best test images with truth and prediction: `{"kind", "path",
-            "measure", "score", "picture"}`; the picture is a data URI.
+        pictures: The worst test images and the best of those with something right, with truth and
+            prediction: `{"kind", "path", "measure", "score", "picture"}`, the last a data URI.
         passed: Whether the model is clearly above the zero rule and clearly below no baseline.
         reasons: Why not, one sentence each.
         outcome: `better` (than every baseline), `indistinguishable` (from one), `outperformed` (by

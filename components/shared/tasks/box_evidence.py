@@ -128,10 +128,14 @@ class BoxEvidence:
         return curves
 
     def _pictures(self, records: Records) -> list[dict[str, Any]]:
-        """Returns the worst images, then the best: truth and prediction side by side."""
+        """Returns the worst images, then the best: truth and prediction side by side.
+
+        An image in which nothing is right is not among the best.
+        """
         scores, order = self._image_order(records)
         order = order[np.isfinite(scores[order])]
-        worst, best = order[: self._num_shown], order[::-1][: self._num_shown]
+        worst = order[: self._num_shown]
+        best = order[scores[order] > 0][::-1][: self._num_shown]
         pictures = []
         for kind, rows in (("worst", worst), ("best", best)):
             for row in rows.tolist():

@@ -17,6 +17,8 @@ from kfp_vision.components.shared.tasks.masks import IGNORED, pixel_counts
 __all__ = ["MaskEvidence"]
 
 _MOST_SHOWN = 6
+# Of heaps: how much the image is worth keeping, minus its row, true mask, predicted mask.
+_Kept = tuple[float, int, np.ndarray, np.ndarray]
 
 
 class MaskEvidence:
@@ -33,9 +35,8 @@ class MaskEvidence:
         self._classes, self._test = list(classes), test
         self._num_shown = min(_MOST_SHOWN, num_shown // 2)
         self._counts: list[np.ndarray] = []
-        # Of heaps: (how much the image is worth keeping, row, true mask, predicted mask).
-        self._worst: list[tuple[float, int, np.ndarray, np.ndarray]] = []
-        self._best: list[tuple[float, int, np.ndarray, np.ndarray]] = []
+        self._worst: list[_Kept] = []
+        self._best: list[_Kept] = []
 
     def add(self, start: int, masks: np.ndarray, predicted: np.ndarray) -> None:
         """Adds a batch, whose first image is that of row `start`."""
@@ -45,10 +46,15 @@ class MaskEvidence:
             if np.isnan(score):
                 continue
             row, both = start + place, (masks[place], predicted[place].astype(np.uint8))
-            for heap, worth in ((self._worst, -score), (self._best, score)):
-                heapq.heappush(heap, (worth, -row, *both))
-                if len(heap) > self._num_shown:
-                    heapq.heappop(heap)
+            self._keep(self._worst, (-score, -row, *both))
+            # An image in which nothing is right is not among the best.
+            if score > 0:
+                self._keep(self._best, (score, -row, *both))
+
+    def _keep(self, heap: list[_Kept], entry: _Kept) -> None:
+        heapq.heappush(heap, entry)
+        if len(heap) > self._num_shown:
+            heapq.heappop(heap)
 
     def fields(self) -> dict[str, Any]:
         """Returns the fields of `Evaluation`."""

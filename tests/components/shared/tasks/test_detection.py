@@ -122,6 +122,24 @@ def test_the_zero_rule_is_the_median_box_of_each_class():
     np.testing.assert_allclose(found["scores"], [0.25, 0.5, 0.0])
 
 
+def test_among_images_that_are_all_wrong_none_is_a_good_one():
+    task, targets = Detection(), _targets()
+    found = {
+        "boxes": targets["boxes"],
+        "scores": np.full((4, 2), 0.9, np.float32),
+        # Of the other class.
+        "classes": (targets["box_classes"] + 1) % 2,
+    }
+    pixels = np.zeros((4, *_SIZE, 3), np.uint8)
+    source = types.SimpleNamespace(paths=list("abcd"), take=lambda rows: pixels[rows])
+    images = LabelledImages(source, task.open_targets(_table(), _SIZE, 2))  # type: ignore[arg-type]
+    evidence = BoxEvidence(["cell", "dot"], images, 4, 0.3)
+    evidence.add(targets, found, task.record(targets, found))
+    shown = evidence.fields()["pictures"]
+    assert {each["kind"] for each in shown} == {"worst"}
+    assert {each["score"] for each in shown} == {0.0}
+
+
 def test_evidence_names_classes_sizes_and_what_was_found():
     task, targets = Detection(), _targets()
     found = {

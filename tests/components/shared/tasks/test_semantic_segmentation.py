@@ -1,11 +1,15 @@
 """Losses, metrics and what is exported of masks, against references and closed forms."""
 
+import types
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 
+from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks.mask_evidence import MaskEvidence
 from kfp_vision.components.shared.tasks.masks import IGNORED, encode_mask
 from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
 
@@ -91,3 +95,17 @@ def test_masks_are_read_at_the_size_of_the_images():
     found = read(np.array([[0, 2]]))["mask"]
     assert found.shape == (1, 2, 4, 2)
     assert found[0, 1].tolist() == [[0, 3], [0, 3], [255, 1], [255, 1]]
+
+
+def test_the_best_images_have_something_right():
+    masks = np.zeros((3, 4, 6), np.uint8)
+    # All wrong, half right, all wrong.
+    predicted = np.ones((3, 4, 6), np.uint8)
+    predicted[1, :, :3] = 0
+    source = types.SimpleNamespace(
+        paths=list("abc"), take=lambda rows: np.zeros((len(rows), 4, 6, 3), np.uint8)
+    )
+    evidence = MaskEvidence(["a", "b"], LabelledImages(source, lambda _: {}), 4)  # type: ignore[arg-type]
+    evidence.add(0, masks, predicted)
+    shown = [(each["kind"], each["path"]) for each in evidence.fields()["pictures"]]
+    assert shown == [("worst", "a"), ("worst", "c"), ("best", "b")]
