@@ -12,6 +12,7 @@ import numpy as np
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
+from kfp_vision.components.shared.recipe import budget
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.runtime.identity import training_identity
@@ -41,11 +42,13 @@ class Refit:
         model: Trained on all labelled images but those of the test.
         images: Number of these images.
         steps: Steps; 0 where only a head was fitted.
+        planned_steps: Steps where time had been no limit.
     """
 
     model: keras.Model
     images: int
-    steps: int
+    steps: int = 0
+    planned_steps: int = 0
 
 
 def fit_head_again(
@@ -57,10 +60,10 @@ def fit_head_again(
     """
     trainer, _, _ = build_trainer(recipe, info, seed)
     if not fits_head(recipe, info):
-        return Refit(trainer.model, 0, 0)
+        return Refit(trainer.model, 0)
     rows = head_rows(np.arange(info.splits["train"] + info.splits["validation"]), trainer.model)
     start_from_features(trainer, recipe, info, dataset_dir, rows, features, _JOINED)
-    return Refit(trainer.model, len(rows), 0)
+    return Refit(trainer.model, len(rows))
 
 
 def fit_again(
@@ -74,6 +77,8 @@ def fit_again(
     watch: Stopwatch,
 ) -> Refit:
     """Trains a network on both splits for as many epochs as the best checkpoint had seen.
+
+    Where time limits the first training, it limits this one, too.
 
     Args:
         dataset_dir: Folder of the dataset.
@@ -92,13 +97,19 @@ def fit_again(
     joined = open_split(dataset_dir, _JOINED, recipe, cache)
     with Progress("read all labelled images"):
         joined.source.load_all()
-    steps = max(2, round(best_step * len(joined) / info.splits["train"]))
+    share = len(joined) / info.splits["train"]
+    steps = max(2, round(best_step * share))
 
     def start(settings: Hyperparameters) -> History:
         if fits_head(recipe, info):
             rows = head_rows(np.arange(len(joined)), trainer.model)
             start_from_features(trainer, recipe, info, dataset_dir, rows, features, _JOINED)
-        return History(settings, steps, first.checks)
+        ends = _end(first, share)
+        if ends is not None:
+            ends = max(ends, watch.seconds + budget.least_training_seconds(recipe))
+        return History(
+            settings, steps, first.checks, num_evaluations=first.num_evaluations, ends=ends
+        )
 
     identity = training_identity(dataset_dir, recipe, seed=seed, steps=steps, split=_JOINED)
     run = TrainingRun(
@@ -116,4 +127,19 @@ def fit_again(
         watch=watch,
     )
     history = fit(run, first.settings)
-    return Refit(trainer.model, len(joined), history.total_steps)
+    return Refit(trainer.model, len(joined), history.total_steps, history.planned_steps)
+
+
+def _end(first: History, share: float) -> float | None:
+    """Returns when the second training has to be over, in seconds of the stage; None for no limit.
+
+    The first one was given its part of the time of both, see `stage_times.training_share`: what it
+    has left over is there for the second, and what it has taken too much is not.
+
+    Args:
+        first: The training that was judged.
+        share: Images of the second over those of the first.
+    """
+    if first.ends is None:
+        return None
+    return first.ends + share * (first.ends - first.setup_seconds)

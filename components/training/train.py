@@ -142,7 +142,13 @@ def train_model(
             else fit_head_again(dataset_dir, recipe, info, features, config.seed)
         )
         _save(refit.model, output_dir / MODEL_FILE)
-        summary = dataclasses.replace(summary, refit_images=refit.images, refit_steps=refit.steps)
+        cut = _describe_cut(recipe, "the second training", refit.steps, refit.planned_steps)
+        summary = dataclasses.replace(
+            summary,
+            refit_images=refit.images,
+            refit_steps=refit.steps,
+            warnings=[*summary.warnings, *cut],
+        )
     pq.write_table(pa.Table.from_pylist(curves), output_dir / "curves.parquet")
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(summary, output_dir / "training.json")
@@ -210,6 +216,18 @@ def _describe_batch(settings: Hyperparameters, num_images: int) -> list[str]:
     ]
 
 
+def _describe_cut(
+    recipe: Recipe, training: str, steps: int, planned: int, warmup: str = ""
+) -> list[str]:
+    """Returns a warning where the time was too short for a training."""
+    if steps >= planned:
+        return []
+    return [
+        f"The budget of {recipe.value(budget.SECTION, 'minutes'):g} minutes shortened {training} "
+        f"to {steps:,} of {planned:,} steps{warmup}. `max_minutes` or `preset` gives it more."
+    ]
+
+
 def _describe_waiting(history: History) -> list[str]:
     """Returns a warning where images came too slowly for the steps."""
     share = history.wait_seconds / history.step_seconds
@@ -231,13 +249,8 @@ def _summary(run: TrainingRun, history: History, recipe: Recipe) -> TrainingResu
             f"{history.num_passed_over} evaluations on the validation images gave a loss that is "
             "not finite; they were passed over."
         )
-    if history.total_steps < settings.steps:
-        warnings.append(
-            f"The budget of {recipe.value(budget.SECTION, 'minutes'):g} minutes shortened the "
-            f"training to {history.total_steps:,} of {settings.steps:,} steps, "
-            f"{history.warmup_steps:,} of them for the warm-up. `max_minutes` or `preset` gives it "
-            "more."
-        )
+    warmup = f", {history.warmup_steps:,} of them for the warm-up"
+    warnings += _describe_cut(recipe, "the training", history.total_steps, settings.steps, warmup)
     return TrainingResult(
         architecture=recipe.value("model", "architecture"),
         trainable="all",

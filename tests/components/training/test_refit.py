@@ -12,12 +12,19 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.recipe.budget import with_budget
-from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
+from kfp_vision.components.shared.recipe.document import (
+    Recipe,
+    Setting,
+    read_recipe,
+    write_recipe,
+)
 from kfp_vision.components.shared.recipe.stage_times import plan_stages
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.training import fit
+from kfp_vision.components.shared.training.checkpoints import Stopwatch, read_checkpoint
 from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.run import TrainingRun
+from kfp_vision.components.training.refit import _end, fit_again
 from kfp_vision.components.training.train import train_model
 
 LITE0 = "efficientnet_lite0_imagenet"
@@ -120,6 +127,29 @@ def test_a_second_training_that_stops_goes_on_from_its_checkpoint(
     assert 0 < stopped_at < steps
     model = train(digits_dir, tmp_path, config, joined=True)
     assert all_equal(model / "model.keras", refit / "model.keras")
+
+
+def test_a_second_training_without_time_is_cut(refit, digits_dir, tmp_path):
+    recipe = with_budget(read_recipe(refit / "recipe.json"), "best", max_minutes=0.01)
+    info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    checkpoints = (refit.parent / "checkpoints").glob("*/state.npz")
+    held = next(each for path in checkpoints if (each := read_checkpoint(path)))
+    first = History.from_document(held[1])
+    # No machine takes so many steps in what any training has of 0.01 minutes.
+    first.best[0]["step"] = 10**6
+    given = (digits_dir, recipe, info, first, tmp_path, 0, None, Stopwatch())
+    first.ends = first.setup_seconds
+    found = fit_again(*given)
+    assert found.planned_steps > 10**6 > found.steps > 0
+
+
+def test_a_second_training_may_take_what_the_first_has_left():
+    first = History(None, 100, {}, ends=50.0)  # type: ignore[arg-type]
+    first.setup_seconds = 10.0
+    # 40 s for the first, and 1.25 times as many images.
+    assert _end(first, 1.25) == 100.0
+    first.ends = None
+    assert _end(first, 1.25) is None
 
 
 def test_validation_figures_are_those_of_images_that_were_not_learned(refit, digits_dir, tmp_path):
