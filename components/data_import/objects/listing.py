@@ -17,7 +17,7 @@ from kfp_vision.components.data_import.samples import Listing, Rejection, Sample
 from kfp_vision.components.shared.datasets.image_files import escape_name
 from kfp_vision.components.shared.runtime.storage import Folder
 
-__all__ = ["ObjectSource", "list_objects"]
+__all__ = ["ObjectSource", "list_objects", "without_objects"]
 
 _WORDS = {
     "keypoints": "keypoints",
@@ -54,6 +54,7 @@ def list_objects(folder: Folder, source: ObjectSource) -> Listing:
         ValueError: There is no object, or all of them are crowds.
     """
     images = _joined(source.images)
+    repeated = len(source.images) - len(images)
     counts = collections.Counter(
         each.label for image in images for each in image.annotations if each.label >= 0
     )
@@ -78,16 +79,14 @@ def list_objects(folder: Folder, source: ObjectSource) -> Listing:
         each.label < 0 for image in images for each in image.annotations
     ):
         _renumber(images, {label: place for place, label in enumerate(used)})
+    images, unable = _without_unable_splits(images)
     tasks = _tasks(images, source.keypoint_names)
-    notes = [*source.notes, *_notes(images, classes, source, tasks)]
+    notes = [*source.notes, *unable, *_notes(images, classes, source, tasks)]
     unused = sorted(set(source.classes) - set(classes))
     if unused:
         notes.append(f"Classes without an object, left out: {len(unused)}, {unused[:5]}.")
-    if len(images) < len(source.images):
-        notes.append(
-            f"{len(source.images) - len(images)} images are listed twice in one split: their "
-            "objects were joined."
-        )
+    if repeated:
+        notes.append(f"{repeated} images are listed twice in one split: their objects were joined.")
 
     def listing(task: str) -> Listing:
         return Listing(
@@ -114,6 +113,31 @@ def _joined(images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
         if known is not image:
             known.annotations += image.annotations
     return list(first.values())
+
+
+def _without_unable_splits(
+    images: list[AnnotatedImage],
+) -> tuple[list[AnnotatedImage], list[str]]:
+    """Returns the images without splits that cannot judge a model, and a sentence on each."""
+    notes = []
+    for split in ("validation", "test"):
+        held = [image for image in images if image.split == split]
+        is_background = all(
+            image.problem is None and all(each.crowd for each in image.annotations)
+            for image in held
+        )
+        if held and is_background:
+            images = [image for image in images if image.split != split]
+            notes.append(without_objects(f"The split {split}", len(held), split))
+    return images, notes
+
+
+def without_objects(name: str, count: int, split: str) -> str:
+    """Returns a sentence on images without an object to learn, of a split that judges models."""
+    return (
+        f"{name} has {count:,} images and no object: it cannot judge a model and is not used. "
+        f"The {split} images are taken from the training images."
+    )
 
 
 def _renumber(images: Sequence[AnnotatedImage], place: dict[int, int]) -> None:

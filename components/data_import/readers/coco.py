@@ -19,7 +19,11 @@ from kfp_vision.components.data_import.objects.annotations import (
 )
 from kfp_vision.components.data_import.objects.corners import suspect_corners
 from kfp_vision.components.data_import.objects.keypoints import swapped_pairs
-from kfp_vision.components.data_import.objects.listing import ObjectSource, list_objects
+from kfp_vision.components.data_import.objects.listing import (
+    ObjectSource,
+    list_objects,
+    without_objects,
+)
 from kfp_vision.components.data_import.objects.masks import pack_counts
 from kfp_vision.components.data_import.readers.annotation_files import unlisted_note
 from kfp_vision.components.data_import.readers.file_index import FileIndex
@@ -126,7 +130,13 @@ def _list(folder: Folder, index: FileIndex, names: Sequence[str], notes: list[st
             "The COCO file of the training images must have `annotations`. Received: "
             f"{', '.join(empty)} without."
         )
-    unused = sorted({*names} - {each.name for each in used})
+    judging = {
+        each.name: without_objects(each.name, len(each.images), each.split)
+        for each in documents
+        if each not in used and each.split in ("validation", "test")
+    }
+    unused = sorted({*names} - {each.name for each in used} - judging.keys())
+    notes += judging.values()
     notes += [f"Not used, without annotations: {', '.join(unused)}."] if unused else []
     return list_objects(folder, _join(folder, used, index, notes))
 

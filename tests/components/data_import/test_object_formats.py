@@ -50,6 +50,33 @@ def test_every_format_gives_the_same_boxes(name, tmp_path, import_into):
         np.testing.assert_allclose(row["boxes"], expected, atol=1e-4)
 
 
+def _without_objects(monkeypatch, split):
+    """Makes all images of a split background."""
+    for name, (where, _) in sets.SCENE.items():
+        if where == split:
+            monkeypatch.setitem(sets.SCENE, name, (where, []))
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("name", ["COCO", "Pascal VOC", "YOLO", "CSV"])
+def test_background_alone_judges_nothing(name, split, tmp_path, import_into, monkeypatch):
+    _without_objects(monkeypatch, split)
+    sets.FORMATS[name].write(tmp_path / "set")
+    info, folder = import_into(tmp_path / "set")
+    judging = _SPLITS[split]
+    named = f"{split}.json" if name == "COCO" else f"The split {judging}"
+    assert (
+        f"{named} has 4 images and no object: it cannot judge a model and is not used. The "
+        f"{judging} images are taken from the training images."
+    ) in info.notes
+    assert info.split_origin == {
+        each: "made" if each == judging else "given" for each in ("train", "validation", "test")
+    }
+    # Neither there nor in another split.
+    assert not any(each.startswith(split) for each in stored(folder))
+    assert sum(info.splits.values()) == 8
+
+
 def _polygon(box):
     left, top, right, bottom = box
     return [[left, top, right, top, (left + right) / 2, bottom]]
