@@ -83,7 +83,7 @@ def _without_foreign(
 ) -> tuple[Recipe, list[str]]:
     """Returns the recipe without a choice that was made for other images or against the user."""
     held = recipe.sections.get("model", {})
-    learned = {name for name in _MODEL if name in held and held[name].source == "learned"}
+    chosen = {name for name in _MODEL if name in held and held[name].is_for_context}
     wanted = {
         "architecture": None if config.architecture == "auto" else config.architecture,
         "image_size": [config.image_size] * 2 if config.image_size else None,
@@ -94,9 +94,9 @@ def _without_foreign(
     )
 
     def differs(fact: str, value: str) -> bool:
-        return any(held[name].context.get(fact) != value for name in learned)
+        return any(held[name].context.get(fact) != value for name in chosen)
 
-    if not learned:
+    if not chosen:
         return recipe, []
     if differs("data", info.fingerprint):
         reason = "it was chosen on other images, or another split"
@@ -108,7 +108,7 @@ def _without_foreign(
         reason = "the model file is another"
     else:
         return recipe, []
-    kept = {name: setting for name, setting in held.items() if name not in learned}
+    kept = {name: setting for name, setting in held.items() if name not in chosen}
     return Recipe({**recipe.sections, "model": kept}), [
         f"The network of the recipe that the run starts from is not used: {reason}."
     ]
@@ -125,7 +125,7 @@ def _wanted(recipe: Recipe, config: UserChoices) -> str:
 def _reason_to_skip(recipe: Recipe, architecture: str) -> str:
     """Returns why nothing is compared, as far as that is known without the images; or nothing."""
     held = recipe.get("model", "trainable")
-    if held is not None and held.source == "learned":
+    if held is not None and held.is_for_context:
         return "the recipe that the run starts from holds the choice for these images"
     if held is not None and held.source == "user":
         return "`model.trainable` is set by the user"

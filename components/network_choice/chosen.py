@@ -88,7 +88,7 @@ def dense_recipe(
         "epochs": float(min(max(_DENSE_IMAGES / num_images, least), most)),
     }
     facts = fixed_facts(recipe, info)
-    settings = {name: Setting(value, rule) for name, value in values.items()}
+    settings = {name: Setting(value, rule, source="rule") for name, value in values.items()}
     recipe = resolve(learn(recipe, SECTION, settings, facts), {}, num_images, facts)
     epochs = min(affordable, values["epochs"])
     if epochs < _AUGMENTED_EPOCHS:
@@ -99,6 +99,7 @@ def dense_recipe(
         (flip_and_crop() if may_flip else shifts()).to_json(),
         f"{'flips and shifts' if may_flip else 'shifts'}, for {_AUGMENTED_EPOCHS} epochs and more",
         {"epochs": epochs},
+        "rule",
     )
     return learn(recipe, AUGMENTATION, {DEFAULT_POLICY: policy}, facts)
 
@@ -110,14 +111,28 @@ def with_model(
     method: str,
     evidence: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """Returns the recipe with a network; what a user has set stays."""
+    """Returns the recipe with a network; what a user has set stays.
+
+    Args:
+        recipe: So far.
+        info: Of the dataset.
+        candidate: The network.
+        method: How it was chosen.
+        evidence: What was measured for it; None where it follows a rule.
+    """
     digest = architecture_digest(candidate.architecture)
     context = {"data": info.fingerprint, "architecture": digest}
     decided = "initial_weights" if is_user_model(candidate.architecture) else "architecture"
     return recipe.with_settings(
         "model",
         {
-            name: Setting(value, method, evidence or {} if name == decided else {}, context=context)
+            name: Setting(
+                value,
+                method,
+                evidence or {} if name == decided else {},
+                "rule" if evidence is None else "learned",
+                context,
+            )
             for name, value in candidate.values.items()
         },
     )

@@ -200,7 +200,7 @@ def _as_repaired(recipe: Recipe, info: DatasetInfo, history: History) -> Recipe:
         for name in ("batch_size", "learning_rate", "steps", "warmup_steps")
     }
     # What was learned for the batch before has trained with this one: together they are a recipe.
-    learned = {name: setting for name, setting in section.items() if setting.source == "learned"}
+    learned = {name: setting for name, setting in section.items() if setting.is_for_context}
     facts = fixed_facts(recipe, info)
     return hyperparameters.learn(recipe, hyperparameters.SECTION, learned | repaired, facts)
 

@@ -60,10 +60,10 @@ def differences(name: str, setting: Setting, facts: Mapping[str, Any]) -> list[s
 def fits(name: str, setting: Setting, facts: Mapping[str, Any]) -> bool:
     """Returns whether a setting may be used.
 
-    Settings of the user and defaults always may; a learned one where its context agrees with
-    `facts`, and never without a context.
+    Settings of the user and defaults always may; one that was learned or follows a rule where its
+    context agrees with `facts`, and never without a context.
     """
-    if setting.source != "learned":
+    if not setting.is_for_context:
         return True
     return bool(setting.context) and not differences(name, setting, facts)
 

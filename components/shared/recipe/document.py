@@ -24,7 +24,7 @@ __all__ = [
     "write_recipe",
 ]
 
-Source = Literal["learned", "default", "user"]
+Source = Literal["learned", "rule", "default", "user"]
 _FORMAT_VERSION = 1
 
 
@@ -36,8 +36,9 @@ class Setting:
         value: A JSON value.
         method: How it was found, in words a reviewer understands.
         evidence: The numbers behind it; intervals as `[low, high]`.
-        source: `learned` by a measurement, `default` of kfp-vision, or set by the `user`.
-        context: Of a learned value: what it was learned on and holds for, see
+        source: `learned` by a measurement, by a `rule` for this network and these images,
+            `default` of kfp-vision, or set by the `user`.
+        context: Of a value that was learned or follows a rule: what it holds for, see
             `shared/recipe/context.py`; empty where that is not known.
     """
 
@@ -48,11 +49,16 @@ class Setting:
     context: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuses a source that is not one of the three, and a context that is not a mapping."""
+        """Refuses a source that is not one of these, and a context that is not a mapping."""
         if self.source not in get_args(Source):
             raise ValueError(f"`source` must be one of {get_args(Source)}. Received: {self.source}")
         if not isinstance(self.context, Mapping):
             raise TypeError(f"`context` must be names and values. Received: {self.context!r}")
+
+    @property
+    def is_for_context(self) -> bool:
+        """Whether it was found for what `context` says, and may be used for nothing else."""
+        return self.source in ("learned", "rule")
 
 
 @dataclasses.dataclass(frozen=True)
