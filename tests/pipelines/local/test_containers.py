@@ -6,6 +6,7 @@ import signal
 import subprocess
 
 import pytest
+from scenes import write_scenes
 from waiting import wait_until
 
 from kfp_vision.components.shared.runtime.processes import usable_cpus
@@ -196,11 +197,17 @@ def test_containers_end_with_their_launcher(engine, start, tmp_path, sent):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("task", ["multiclass", "instance_segmentation"])
 def test_the_results_are_those_of_processes_bit_for_bit(
-    engine, kfp_vision, digits_folder, small_model, tmp_path
+    task, engine, kfp_vision, digits_folder, small_model, tmp_path
 ):
-    options = ["--dataset-uri", digits_folder, "--architecture", small_model, "--epochs", 2]
-    options += ["--preset", "fast", "--no-learn-batch-size", "--no-search-augmentation"]
+    source, architecture = digits_folder, small_model
+    if task != "multiclass":
+        counts = {"train": 48, "val": 16, "test": 16}
+        source, architecture = write_scenes(tmp_path / "scenes", counts), "separable"
+    options = ["--dataset-uri", source, "--task", task, "--architecture", architecture]
+    options += ["--epochs", 2, "--preset", "fast", "--no-learn-batch-size"]
+    options += ["--no-search-augmentation"]
     results = []
     for runner in ("subprocess", "docker"):
         output = tmp_path / runner

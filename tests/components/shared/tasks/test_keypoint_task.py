@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 from exported_objects import check_float_files, write_int8_file
-from object_scenes import write_scenes
 from PIL import Image, ImageDraw
+from scenes import write_scenes
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.evaluation.formats import FORMATS

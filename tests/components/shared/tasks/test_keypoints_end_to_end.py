@@ -5,8 +5,8 @@ import json
 import numpy as np
 import onnxruntime
 import pytest
-from object_scenes import KEYPOINTS, write_scenes
 from own_champion import decision_on_itself
+from scenes import KEYPOINTS, write_scenes
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images

@@ -8,7 +8,7 @@ import time
 import keras
 import numpy as np
 import pytest
-from object_scenes import write_scenes
+from scenes import write_scenes
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from own_champion import decision_on_itself
 from PIL import Image
+from scenes import write_mask_scenes
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
@@ -18,7 +19,6 @@ from kfp_vision.components.evaluation.export import ExportConfig, export_model
 from kfp_vision.components.shared.augmentation.policy import Branch, Mixing, Operation, Policy
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
-from kfp_vision.components.shared.tasks.masks import IGNORED
 from kfp_vision.components.training.train import train_model
 
 _CAMVID = Path(__file__).parents[5] / "shared/data/camvid-masks.tar"
@@ -26,30 +26,6 @@ _MOVES = tuple(Branch((Operation(name, 1.0, 1.0),)) for name in ("rotate", "zoom
 _POLICY = Policy(
     _MOVES, mixing=Mixing(mixup_probability=0.2, cutmix_probability=0.2, mosaic_probability=0.2)
 )
-
-
-def _write_scenes(folder: Path) -> Path:
-    """Writes scenes of a sky, a ground and a box, whose colours and noise vary."""
-    generator = np.random.default_rng(0)
-    for split, count in (("train", 81), ("val", 24), ("test", 24)):
-        for kind in ("images", "masks"):
-            (folder / split / kind).mkdir(parents=True)
-        for index in range(count):
-            height, width = 36, 48 + 4 * (index % 3)
-            mask = np.zeros((height, width), np.uint8)
-            mask[generator.integers(12, 24) :] = 1
-            top, left = generator.integers(0, 20, 2)
-            mask[top : top + 12, left : left + 16] = 2
-            colours = np.array([[90, 140, 220], [70, 130, 60], [200, 60, 50]])
-            pixels = colours[mask] + generator.normal(0, 25, (height, width, 3))
-            mask[:2] = IGNORED
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(
-                folder / f"{split}/images/{index}.png"
-            )
-            Image.fromarray(mask).save(folder / f"{split}/masks/{index}.png")
-    (folder / "classes.txt").write_text("sky\nground\nbox\n")
-    Image.new("L", (5, 5)).save(folder / "train/masks/0.png")
-    return folder
 
 
 def _run(source: Path, folder: Path, side: int, epochs: int) -> dict[str, Any]:
@@ -69,7 +45,9 @@ def _run(source: Path, folder: Path, side: int, epochs: int) -> dict[str, Any]:
 
 
 def test_segmentation_is_a_task_and_a_reader(tmp_path):
-    evaluation = _run(_write_scenes(tmp_path / "scenes"), tmp_path, 32, 10)
+    source = write_mask_scenes(tmp_path / "scenes", {"train": 81, "val": 24, "test": 24})
+    Image.new("L", (5, 5)).save(source / "train/masks/0.png")
+    evaluation = _run(source, tmp_path, 32, 10)
     info = json.loads((tmp_path / "dataset/dataset.json").read_text())
     assert (info["classes"], info["rejected"]) == (["sky", "ground", "box"], {"mask_size": 1})
     assert json.loads((tmp_path / "model/training.json").read_text())["steps"] == 50

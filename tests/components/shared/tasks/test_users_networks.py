@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from keras import layers
-from object_scenes import write_scenes
 from PIL import Image, ImageDraw
+from scenes import write_scenes
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images

@@ -1,4 +1,4 @@
-"""Images of coloured fish on noise as a COCO file, for every task of objects.
+"""Images whose targets lie in them: coloured fish as a COCO file, and landscapes with masks.
 
 A fish has a red nose, a blue tail and a green left and a yellow right fin: a mirror image swaps the
 fins, and the keypoints say so.
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-__all__ = ["KEYPOINTS", "write_scenes"]
+__all__ = ["KEYPOINTS", "write_mask_scenes", "write_scenes"]
 
 _HEIGHT, _WIDTH = 48, 64
 # Name -> place along and across the fish, from -1 to 1, and colour.
@@ -50,6 +50,34 @@ def write_scenes(folder: Path, counts: dict[str, int]) -> Path:
         category = {"id": 1, "name": "fish", "keypoints": list(KEYPOINTS), "skeleton": []}
         document = {"images": images, "annotations": annotations, "categories": [category]}
         (folder / split / "_annotations.coco.json").write_text(json.dumps(document))
+    return folder
+
+
+def write_mask_scenes(folder: Path, counts: dict[str, int]) -> Path:
+    """Writes scenes of a sky, a ground and a box, whose colours and noise vary, and their masks.
+
+    Args:
+        folder: Is made.
+        counts: Split -> images.
+    """
+    generator = np.random.default_rng(0)
+    for split, count in counts.items():
+        for kind in ("images", "masks"):
+            (folder / split / kind).mkdir(parents=True)
+        for index in range(count):
+            height, width = 36, 48 + 4 * (index % 3)
+            mask = np.zeros((height, width), np.uint8)
+            mask[generator.integers(12, 24) :] = 1
+            top, left = generator.integers(0, 20, 2)
+            mask[top : top + 12, left : left + 16] = 2
+            colours = np.array([[90, 140, 220], [70, 130, 60], [200, 60, 50]])
+            pixels = colours[mask] + generator.normal(0, 25, (height, width, 3))
+            mask[:2] = 255  # Of no class.
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(
+                folder / f"{split}/images/{index}.png"
+            )
+            Image.fromarray(mask).save(folder / f"{split}/masks/{index}.png")
+    (folder / "classes.txt").write_text("sky\nground\nbox\n")
     return folder
 
 
