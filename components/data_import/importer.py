@@ -184,6 +184,7 @@ def _import(
         white_level=white,
         keypoint_names=[*listing.keypoint_names],
         keypoint_swaps=[[*pair] for pair in listing.keypoint_swaps],
+        most_objects=staged.most_objects,
         objects_clipped=staged.object_changes["clipped"],
         objects_left_out={
             name: staged.object_changes[name] for name in LEFT_OUT if staged.object_changes[name]

@@ -83,6 +83,7 @@ class Staged:
         changes: Key of `decoding.CHANGES` -> number of images.
         object_changes: Key of `objects.annotations.CHANGES` -> how often.
         peak: The largest value of 16-bit pixels; 0 without any.
+        most_objects: Of the image that shows the most.
     """
 
     label_sets: dict[tuple[str, ...], int] = dataclasses.field(default_factory=dict)
@@ -99,6 +100,7 @@ class Staged:
         default_factory=collections.Counter
     )
     peak: int = 0
+    most_objects: int = 0
 
     def __len__(self) -> int:
         """Returns the number of rows."""
@@ -115,6 +117,7 @@ class Staged:
         self.source_digests += row.source_sha256
         self.changes.update(row.changes)
         self.object_changes.update(row.target.changes)
+        self.most_objects = max(self.most_objects, len(row.target.columns.get("box_classes", ())))
         if row.sample.split != "unlabeled":
             self.is_gray = self.is_gray and row.shape[2] == 1
             self.peak = max(self.peak, row.peak)

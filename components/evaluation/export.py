@@ -27,6 +27,7 @@ from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages, open_labelled
 from kfp_vision.components.shared.datasets.loader import ImageSource
+from kfp_vision.components.shared.metrics.object_precision import num_detections
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk, is_disk_full
 from kfp_vision.components.shared.runtime.progress import Progress
@@ -124,7 +125,7 @@ def export_model(
             image_size=list(model.input_shape[1:3]),
             channels=info.channels,
             white_level=info.white_level,
-            output=TASKS[info.task].output,
+            output=TASKS[info.task].output.format(most=num_detections(info.most_objects)),
             keypoint_names=info.keypoint_names,
             least_score=evaluation.least_score,
         )

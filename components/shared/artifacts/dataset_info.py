@@ -45,6 +45,7 @@ class DatasetInfo:
             the model predicts must be scaled by it too.
         keypoint_names: Of the keypoints of every object; empty for other tasks.
         keypoint_swaps: Pairs of positions in it that a mirror image swaps, as left and right.
+        most_objects: Of the image that shows the most; of these a model finds as many.
         objects_clipped: How many boxes reached out of their image.
         objects_left_out: What was wrong -> number of objects that are missing in the images.
     """
@@ -64,5 +65,6 @@ class DatasetInfo:
     white_level: int = 2**16 - 1
     keypoint_names: list[str] = dataclasses.field(default_factory=list)
     keypoint_swaps: list[list[int]] = dataclasses.field(default_factory=list)
+    most_objects: int = 0
     objects_clipped: int = 0
     objects_left_out: dict[str, int] = dataclasses.field(default_factory=dict)

@@ -16,7 +16,6 @@ from keras import layers
 
 __all__ = [
     "CELL",
-    "MAX_DETECTIONS",
     "PRIOR_LOGIT",
     "PRIOR_REACH",
     "boxes_around",
@@ -35,8 +34,6 @@ __all__ = [
 
 # Pixels a side of a cell of the grid.
 CELL = 4
-# Of an image.
-MAX_DETECTIONS = 100
 # An untrained head says this everywhere: no centre, with p = 0.1, and boxes of 36 pixels.
 PRIOR_LOGIT, PRIOR_REACH = -math.log(9.0), math.log(18.0 / CELL)
 _WIDTH = 64
@@ -142,7 +139,7 @@ def enlarge(x: Any, size: Sequence[int]) -> Any:
     return x
 
 
-def find_peaks(heat: Any, reach: Any) -> dict[str, Any]:
+def find_peaks(heat: Any, reach: Any, most: int) -> dict[str, Any]:
     """Returns `boxes` [B, N, 4], `scores` [B, N] by falling score, and `classes` int32 [B, N].
 
     A centre is a cell that no neighbour exceeds, which stands for non-maximum suppression. Works on
@@ -151,16 +148,17 @@ def find_peaks(heat: Any, reach: Any) -> dict[str, Any]:
     Args:
         heat: As the head returns it.
         reach: The same.
+        most: N, but for a smaller grid.
     """
-    return detect(heat, reach)[0]
+    return detect(heat, reach, most)[0]
 
 
-def detect(heat: Any, reach: Any) -> tuple[dict[str, Any], Any]:
+def detect(heat: Any, reach: Any, most: int) -> tuple[dict[str, Any], Any]:
     """Returns what `find_peaks` does, and the cells of the centres, int32 [B, N]."""
     ops = keras.ops
     _, height, width, num_classes = heat.shape
     peaks = ops.reshape(peak_logits(heat), (-1, height * width * num_classes))
-    number = min(MAX_DETECTIONS, height * width * num_classes)
+    number = min(most, height * width * num_classes)
     logits, places = ops.top_k(peaks, number)
     cells = places // num_classes
     middle = ops.tile(middles(cells, width), (1, 1, 2))

@@ -14,7 +14,6 @@ import keras
 
 from kfp_vision.components.shared.heads.centre_detector import (
     CELL,
-    MAX_DETECTIONS,
     PRIOR_LOGIT,
     branch,
     centre_branches,
@@ -57,7 +56,7 @@ def keypoint_detector(
     }
 
 
-def find_keypoints(maps: Mapping[str, Any]) -> dict[str, Any]:
+def find_keypoints(maps: Mapping[str, Any], most: int) -> dict[str, Any]:
     """Returns what `find_peaks` does and `keypoints` [B, N, K, 3]: x, y in pixels, and a score.
 
     A keypoint is the peak of its heat map whose probability times its nearness is highest, a
@@ -66,16 +65,17 @@ def find_keypoints(maps: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         maps: As the head returns them.
+        most: As of `find_peaks`; of each keypoint as many peaks are looked at.
     """
     ops = keras.ops
-    found, centres = detect(maps["heat"], maps["reach"])
+    found, centres = detect(maps["heat"], maps["reach"], most)
     _, height, width, number = maps["points"].shape
     places, shifts = maps["offsets"][..., : 2 * number], maps["offsets"][..., 2 * number :]
     pointed = ops.reshape(read_cells(places, centres), (-1, centres.shape[1], number, 2))
     pointed = pointed * CELL + middles(centres, width)[:, :, None]
     x, y = (_within(pointed[..., axis], side) for axis, side in enumerate((width, height)))
 
-    peaks_x, peaks_y, p = _peaks(maps["points"], shifts)
+    peaks_x, peaks_y, p = _peaks(maps["points"], shifts, most)
     boxes = found["boxes"]
     area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
     variance = ops.maximum(_REACH**2 * area, float(CELL**2))[:, :, None, None]
@@ -93,11 +93,11 @@ def find_keypoints(maps: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "keypoints": ops.stack(held, axis=-1)}
 
 
-def _peaks(points: Any, shifts: Any) -> tuple[Any, Any, Any]:
+def _peaks(points: Any, shifts: Any, most: int) -> tuple[Any, Any, Any]:
     """Returns x, y in pixels and probabilities of the peaks of each keypoint, [B, 1, K, P]."""
     ops = keras.ops
     _, height, width, number = points.shape
-    most = min(MAX_DETECTIONS, height * width)
+    most = min(most, height * width)
     by_keypoint = ops.reshape(peak_logits(points), (-1, height * width, number))
     logits, cells = ops.top_k(ops.transpose(by_keypoint, (0, 2, 1)), most)
     by_keypoint = ops.reshape(shifts, (-1, height * width, number, 2))

@@ -82,7 +82,7 @@ def mask_values(boxes: Any, x: Any, y: Any, embedding: Any) -> Any:
     return keras.ops.exp(-math.log(2.0) * (across * across + down * down) - away)
 
 
-def find_masks(heat: Any, reach: Any, embedding: Any) -> dict[str, Any]:
+def find_masks(heat: Any, reach: Any, embedding: Any, most: int) -> dict[str, Any]:
     """Returns what `find_peaks` does, and `masks` [B, N, S, S] of the same objects.
 
     The score of a centre is multiplied by how sure its mask is, the mean of the values p of its
@@ -93,9 +93,10 @@ def find_masks(heat: Any, reach: Any, embedding: Any) -> dict[str, Any]:
         heat: As the head returns it.
         reach: The same.
         embedding: The same.
+        most: As of `find_peaks`.
     """
     ops = keras.ops
-    found = find_peaks(heat, reach)
+    found = find_peaks(heat, reach, most)
     boxes = found["boxes"]
     number = boxes.shape[1]
     _, height, width, channels = embedding.shape

@@ -7,6 +7,7 @@ Reference: Lin et al., 2014, arXiv:1405.0312; pycocotools 2.0.11, `COCOeval`.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +17,7 @@ from kfp_vision.components.shared.metrics.scores import mean_of_defined
 __all__ = [
     "AREAS",
     "MAX_DETECTIONS",
+    "MOST_DETECTIONS",
     "THRESHOLDS",
     "Detections",
     "TrueObjects",
@@ -25,6 +27,7 @@ __all__ = [
     "class_precisions",
     "match_objects",
     "mean_precisions",
+    "num_detections",
 ]
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -35,8 +38,9 @@ AREAS = {
     "medium": (32.0**2, 96.0**2),
     "large": (96.0**2, 1e10),
 }
-# Of a class in an image, of boxes and masks.
-MAX_DETECTIONS = 100
+# Of a class in an image, of boxes and masks, as COCO has it; and of a model where images show more,
+# what the masks of one have memory for.
+MAX_DETECTIONS, MOST_DETECTIONS = 100, 1000
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _LEAST, _MOST = np.array(list(AREAS.values())).T
 # A similarity of 1 is enough for any threshold.
@@ -102,6 +106,16 @@ def box_similarities(boxes: np.ndarray, truth: np.ndarray, crowd: np.ndarray) ->
     union = np.where(crowd, own, own + box_areas(truth) - shared)
     ratios: np.ndarray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return ratios
+
+
+def num_detections(most_objects: int) -> int:
+    """Returns how many objects of an image a model returns: whole hundreds.
+
+    Args:
+        most_objects: Of the image that shows the most.
+    """
+    hundreds = 100 * math.ceil(most_objects / 100)
+    return min(max(MAX_DETECTIONS, hundreds), MOST_DETECTIONS)
 
 
 def match_objects(

@@ -86,7 +86,8 @@ def _data_digest(dataset_dir: Path) -> str:
     count, is not enough.
     """
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
-    about = [info.task, info.classes, info.channels, info.keypoint_names, info.keypoint_swaps]
+    about = [info.task, info.classes, info.channels, info.most_objects]
+    about += [info.keypoint_names, info.keypoint_swaps]
     digest = hashlib.sha256(json.dumps(about).encode())
     for split in _TRAINED_ON:
         if split in info.splits:

@@ -41,7 +41,7 @@ class TaskFacts:
         one_class: Whether every image is of exactly one class; else of any number.
         has_positive_class: Whether ranking metrics are of one class; else averaged over all.
         is_spatial: As of `Task`. What learns from the features of whole images is then left out.
-        output: What an exported model returns, for people.
+        output: What an exported model returns, for people; `most` is `num_detections`.
         columns: Those of the store beside what every task has, keys of `objects.COLUMNS`.
     """
 
@@ -64,6 +64,10 @@ _BINARY = TaskFacts(
     weighted_metric="balanced_accuracy",
     one_class=True,
     has_positive_class=True,
+)
+_OF_OBJECTS = (
+    "boxes: (left, top, right, bottom) in pixels of the input, [batch, {most}, 4]; scores, highest "
+    "first, and classes, as numbers: [batch, {most}]"
 )
 TaskName = Literal[
     "binary",
@@ -95,8 +99,7 @@ TASKS: dict[str, TaskFacts] = {
         unweighted_reason="average precision ranks the detections of each class on their own.",
         is_spatial=True,
         columns=("boxes", "box_classes", "crowd"),
-        output="boxes: (left, top, right, bottom) in pixels of the input, [batch, 100, 4]; scores, "
-        "highest first, and classes, as numbers: [batch, 100]",
+        output=_OF_OBJECTS,
     ),
     "instance_segmentation": TaskFacts(
         f"{__name__}.instance_segmentation:InstanceSegmentation",
@@ -105,9 +108,8 @@ TASKS: dict[str, TaskFacts] = {
         unweighted_reason="average precision ranks the masks of each class on their own.",
         is_spatial=True,
         columns=("boxes", "box_classes", "crowd", "segments"),
-        output="boxes: (left, top, right, bottom) in pixels of the input, [batch, 100, 4]; scores, "
-        "highest first, and classes, as numbers: [batch, 100]; masks: [batch, 100, 28, 28] of each "
-        "box enlarged by half around its middle, of the object from 0.5",
+        output=f"{_OF_OBJECTS}; masks: [batch, {{most}}, 28, 28] of each box enlarged by half "
+        "around its middle, of the object from 0.5",
     ),
     "semantic_segmentation": TaskFacts(
         f"{__name__}.semantic_segmentation:SemanticSegmentation",
@@ -126,9 +128,8 @@ TASKS: dict[str, TaskFacts] = {
         unweighted_reason="the shares of keypoints and the ranking of objects know no weights.",
         is_spatial=True,
         columns=("boxes", "box_classes", "crowd", "keypoints"),
-        output="boxes: (left, top, right, bottom) in pixels of the input, [batch, 100, 4]; scores, "
-        "highest first, and classes, as numbers: [batch, 100]; keypoints: (x, y, score) in pixels "
-        "of the input, [batch, 100, keypoints, 3]",
+        output=f"{_OF_OBJECTS}; keypoints: (x, y, score) in pixels of the input, [batch, {{most}}, "
+        "keypoints, 3]",
     ),
 }
 
@@ -139,7 +140,8 @@ def get_task(name: str, *known: Any) -> Task:
     Args:
         name: A key of `TASKS`.
         known: What its class is made with: of a task that has a positive class its label, which the
-            metrics alone need; of keypoints their names and the pairs that a mirror image swaps.
+            metrics alone need; of keypoints their names and the pairs that a mirror image swaps; of
+            objects then how many the image shows that has the most.
 
     Raises:
         ValueError: There is no such task.
@@ -161,5 +163,7 @@ def task_of(info: DatasetInfo, positive_class: str | None = None) -> Task:
     if positive_class is not None:
         return get_task(info.task, info.classes.index(positive_class))
     if info.keypoint_names:
-        return get_task(info.task, info.keypoint_names, info.keypoint_swaps)
+        return get_task(info.task, info.keypoint_names, info.keypoint_swaps, info.most_objects)
+    if "boxes" in TASKS[info.task].columns:
+        return get_task(info.task, info.most_objects)
     return get_task(info.task)

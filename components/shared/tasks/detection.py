@@ -43,6 +43,7 @@ from kfp_vision.components.shared.metrics.object_precision import (
     class_precisions,
     match_objects,
     mean_precisions,
+    num_detections,
 )
 from kfp_vision.components.shared.tasks.box_evidence import BoxEvidence
 from kfp_vision.components.shared.tasks.objects import NO_CLASS, read_objects
@@ -70,6 +71,14 @@ class Detection:
     # The targets of heat maps are smooth by themselves, and every class has its own.
     techniques = frozenset({"mixup", "cutmix", "mosaic"})
     evidence = BoxEvidence
+
+    def __init__(self, most_objects: int = 0) -> None:
+        """Knows how many objects are to be found.
+
+        Args:
+            most_objects: Of the image that shows the most; a model returns 100 at least.
+        """
+        self._most = num_detections(most_objects)
 
     def open_targets(self, table: pa.Table, size: tuple[int, int], num_classes: int) -> ReadTargets:
         """Returns what reads the arrays of `Objects.batch`, and `input_size` float32 [*S, 2]."""
@@ -174,7 +183,7 @@ class Detection:
 
     def find(self, maps: dict[str, Any]) -> dict[str, Any]:
         """Returns what `decode` does, from tensors or those of a model under construction."""
-        return find_peaks(maps["heat"], maps["reach"])
+        return find_peaks(maps["heat"], maps["reach"], self._most)
 
     def calibrate(self, batches: Iterable[tuple[Targets, Any]]) -> float:
         """Returns 1: precision ranks the detections, and a temperature changes no rank."""
@@ -221,6 +230,7 @@ class Detection:
                     held["crowd"][n],
                     np.zeros_like(held["crowd"][n]),
                 ),
+                self._most,
             )
             for n in range(len(pixel))
         ]

@@ -112,7 +112,7 @@ class InstanceSegmentation(Detection):
 
     def find(self, maps: dict[str, Any]) -> dict[str, Any]:
         """Returns what `decode` does, from tensors or those of a model under construction."""
-        return find_masks(maps["heat"], maps["reach"], maps["embedding"])
+        return find_masks(maps["heat"], maps["reach"], maps["embedding"], self._most)
 
     def metrics(self, records: Records, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Returns what a detection has, of masks: mask_map, mask_map50 and so on, each [R]."""
@@ -136,7 +136,11 @@ class InstanceSegmentation(Detection):
         found = {name: np.asarray(value) for name, value in predictions.items()}
         held = {name: np.asarray(value) for name, value in targets.items()}
         parts = [
-            _match(*({k: v[n] for k, v in each.items()} for each in (found, held)))
+            _match(
+                {name: value[n] for name, value in found.items()},
+                {name: value[n] for name, value in held.items()},
+                self._most,
+            )
             for n in range(len(found["scores"]))
         ]
         return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
@@ -153,8 +157,8 @@ def _ellipse_loss(targets: Targets) -> float:
     return float(np.concatenate(losses).mean())
 
 
-def _match(found: Mapping[str, np.ndarray], held: Mapping[str, np.ndarray]) -> Records:
-    """Returns the record of one image."""
+def _match(found: Mapping[str, np.ndarray], held: Mapping[str, np.ndarray], most: int) -> Records:
+    """Returns the record of one image, of which a model returns at most so many objects."""
     codes = paste_masks(found["boxes"], found["masks"], held["input_size"], held["image_size"])
     truth = codes_of(held["codes"], held["code_bytes"], held["image_size"])
     return match_objects(
@@ -168,4 +172,5 @@ def _match(found: Mapping[str, np.ndarray], held: Mapping[str, np.ndarray]) -> R
             held["crowd"],
             np.zeros_like(held["crowd"]),
         ),
+        most,
     )

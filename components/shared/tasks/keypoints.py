@@ -53,13 +53,18 @@ class Keypoints(Detection):
 
     name = "keypoints"
 
-    def __init__(self, names: Sequence[str], swaps: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, names: Sequence[str], swaps: Sequence[Sequence[int]], most_objects: int = 0
+    ) -> None:
         """Knows which keypoints there are.
 
         Args:
             names: K names.
             swaps: Pairs of positions that a mirror image swaps.
+            most_objects: As of `Detection`.
         """
+        super().__init__(most_objects)
+        self._judged = max(MAX_DETECTIONS, most_objects)
         self._names, self._sigmas = list(names), keypoint_sigmas(names)
         self._mirrored = list(range(len(names)))
         for first, second in swaps:
@@ -176,7 +181,7 @@ class Keypoints(Detection):
 
     def find(self, maps: dict[str, Any]) -> dict[str, Any]:
         """Returns what `decode` does, from tensors or those of a model under construction."""
-        return find_keypoints(maps)
+        return find_keypoints(maps, self._most)
 
     def record(self, targets: Targets, predictions: Any) -> Records:
         """Returns the arrays of `match_objects`, `distance` and `labelled`, [B, ...].
@@ -201,7 +206,7 @@ class Keypoints(Detection):
                 keypoint_similarities(points, truth, boxes, areas, self._sigmas),
                 Detections(found["scores"][n], classes.astype(np.int64), keypoint_areas(points)),
                 TrueObjects(labels, areas, crowd, np.all(truth[..., 2] <= 0, axis=1)),
-                MAX_DETECTIONS,
+                self._judged,
             )
             distances = judged_distances(
                 points, found["scores"][n], classes, truth, np.where(crowd, NO_CLASS, labels)

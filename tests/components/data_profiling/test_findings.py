@@ -192,7 +192,7 @@ PLANTED: list[tuple[str, dict[str, Any], str, int]] = [
         "fail",
         1,
     ),
-    ("more_objects_than_found", boxed(*[(0, 0, 90)] * 101), "warn", 1),
+    ("more_objects_than_found", boxed(*[(0, 0, 90)] * 1001), "warn", 1),
     ("small_set", {"splits": {"train": 400, "validation": 20, "test": 200}}, "warn", 20),
 ]
 

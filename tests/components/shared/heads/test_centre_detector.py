@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.heads.centre_detector import (
     CELL,
-    MAX_DETECTIONS,
     centre_detector,
     find_peaks,
 )
@@ -50,9 +49,9 @@ def test_peaks_are_the_planted_objects():
     heat[1, 9, 11, 0] = 2.0
     found = {
         name: np.asarray(value)
-        for name, value in find_peaks(*map(tf.constant, (heat, reach))).items()
+        for name, value in find_peaks(tf.constant(heat), tf.constant(reach), 100).items()
     }
-    assert found["boxes"].shape == (2, MAX_DETECTIONS, 4)
+    assert found["boxes"].shape == (2, 100, 4)
     np.testing.assert_allclose(found["boxes"][0, 0], [22 - 6, 18 - 8, 22 + 12, 18 + 16], rtol=1e-5)
     assert found["classes"][0, :2].tolist() == [1, 2]
     np.testing.assert_allclose(
@@ -65,11 +64,11 @@ def test_peaks_are_the_planted_objects():
 def test_of_equal_neighbours_one_is_a_peak():
     heat = np.full((1, 8, 8, 1), -9.0, np.float32)
     heat[0, 2:4, 5:7, 0] = 1.25
-    scores = np.asarray(find_peaks(tf.constant(heat), tf.zeros([1, 8, 8, 4]))["scores"])
+    scores = np.asarray(find_peaks(tf.constant(heat), tf.zeros([1, 8, 8, 4]), 50)["scores"])
     assert (scores > 0.5).sum() == 1
     np.testing.assert_allclose(scores[0, 0], 1 / (1 + np.exp(-1.25)), rtol=1e-6)
 
 
 def test_small_grids_have_fewer_detections():
-    found = find_peaks(tf.zeros([1, 2, 3, 2]), tf.zeros([1, 2, 3, 4]))
+    found = find_peaks(tf.zeros([1, 2, 3, 2]), tf.zeros([1, 2, 3, 4]), 100)
     assert found["scores"].shape == (1, 12)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kfp_vision.components.shared.heads.centre_detector import CELL, MAX_DETECTIONS
+from kfp_vision.components.shared.heads.centre_detector import CELL
 from kfp_vision.components.shared.heads.keypoint_detector import (
     find_keypoints,
     keypoint_detector,
@@ -27,7 +27,7 @@ def _maps(**planted):
 
 
 def _found(**planted):
-    return {k: np.asarray(v) for k, v in find_keypoints(_maps(**planted)).items()}
+    return {k: np.asarray(v) for k, v in find_keypoints(_maps(**planted), 40).items()}
 
 
 def test_a_peak_near_is_taken_with_its_shift():
@@ -41,7 +41,7 @@ def test_a_peak_near_is_taken_with_its_shift():
             (5, 5): [0, 0, 0, 0, 0, 0, 0, 0, 0.1, 0.45, 0, 0],
         },
     )
-    assert found["keypoints"].shape == (1, MAX_DETECTIONS, _POINTS, 3)
+    assert found["keypoints"].shape == (1, 40, _POINTS, 3)
     points = found["keypoints"][0, 0]
     p = 1 / (1 + np.exp([-2.0, -1.0, 9.0]))
     # A surer peak that is far belongs to another object. The last has none but the place itself.

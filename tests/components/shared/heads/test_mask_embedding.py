@@ -50,7 +50,9 @@ def _maps(objects):
 
 
 def _find(*maps):
-    return {name: np.asarray(value) for name, value in find_masks(*map(tf.constant, maps)).items()}
+    heat, reach, embedding = map(tf.constant, maps)
+    found = find_masks(heat, reach, embedding, 100)
+    return {name: np.asarray(value) for name, value in found.items()}
 
 
 def test_without_an_offset_a_mask_is_the_ellipse_in_its_box():

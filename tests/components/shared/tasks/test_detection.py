@@ -116,6 +116,24 @@ def test_what_is_right_scores_one():
     assert whole_set_metrics(task, task.record(targets, shifted))["map75"] < 1.0
 
 
+@pytest.mark.parametrize(
+    ("most_objects", "found"), [(0, 100), (100, 100), (151, 200), (4000, 1000)]
+)
+def test_a_model_finds_as_many_objects_as_images_show(most_objects, found):
+    maps = {"heat": tf.zeros([1, 40, 40, 1]), "reach": tf.zeros([1, 40, 40, 4])}
+    assert Detection(most_objects).find(maps)["scores"].shape == (1, found)
+    # All of a crowded image are judged, too.
+    corners = np.stack(np.meshgrid(np.arange(16), np.arange(10)), -1).reshape(-1, 2)[:151] * 8.0
+    boxes = np.concatenate([corners, corners + 6], -1).astype(np.float32)[None]
+    classes, sizes = np.zeros((1, 151), np.int32), np.array([[80.0, 128.0]], np.float32)
+    targets = {"boxes": boxes, "box_classes": classes, "crowd": classes > 0}
+    targets |= {"input_size": sizes, "image_size": sizes}
+    scores = np.linspace(0.9, 0.5, 151, dtype=np.float32)[None]
+    task = Detection(most_objects)
+    records = task.record(targets, {"boxes": boxes, "scores": scores, "classes": classes})
+    assert (records["class"] == 0).sum() == min(found, 151)
+
+
 def test_the_zero_rule_is_the_median_box_of_each_class():
     found = zero_rule_boxes(_table(), _SIZE, 3)
     np.testing.assert_allclose(found["boxes"], [[32, 0, 64, 16], [2, 2, 22, 26], [0, 0, 0, 0]])
