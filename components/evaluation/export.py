@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import shutil
 import statistics
@@ -252,7 +253,7 @@ def _draw_calibration(
     # Nothing stays in memory: only the images drawn are loaded, and each of them once.
     *size, channels = model.input_shape[1:]
     source = ImageSource(dataset_dir, "train", size, channels, 0, cache)
-    return source.take(calibration_rows(len(source)))
+    return source.take(calibration_rows(len(source), math.prod(size)))
 
 
 def _remove(path: Path) -> None:

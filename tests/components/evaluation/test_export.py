@@ -13,6 +13,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
+from kfp_vision.components.evaluation.calibration_images import calibration_rows
 from kfp_vision.components.evaluation.export import ExportConfig, export_model
 from kfp_vision.components.evaluation.formats import FORMATS
 from kfp_vision.components.shared.artifacts.json_files import write_json
@@ -33,6 +34,16 @@ def exported(evaluated, tmp_path_factory, phases):
 def test_every_format_is_named_while_it_is_written_and_checked(phases):
     for name in NAMES:
         assert {f"{verb} {name}" for verb in ("write", "check", "time")} <= phases.of["export"]
+
+
+@pytest.mark.parametrize(
+    ("side", "number"), [(28, 300), (129, 300), (224, 100), (448, 25), (4000, 1)]
+)
+def test_int8_is_calibrated_on_fewer_large_images_than_small_ones(side, number):
+    rows = calibration_rows(5000, side**2)
+    assert len(set(rows.tolist())) == number
+    # Those that were handed on.
+    assert set(rows.tolist()) <= set(calibration_rows(5000).tolist())
 
 
 def test_all_formats_pass(exported):
