@@ -1,15 +1,28 @@
 """The comparison of networks, from the images that judge to the recipe of the best one."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from kfp_vision.components.network_choice.candidates import Candidate, LineUp, from_scratch, line_up
-from kfp_vision.components.network_choice.chosen import dense_recipe, learned_recipe, with_model
+from kfp_vision.components.network_choice.candidates import (
+    Candidate,
+    LineUp,
+    from_scratch,
+    line_up,
+)
+from kfp_vision.components.network_choice.chosen import (
+    learned_recipe,
+    with_model,
+)
 from kfp_vision.components.network_choice.comparing import Compared, compare
 from kfp_vision.components.network_choice.decision import knows_images
+from kfp_vision.components.network_choice.dense import choose_dense
 from kfp_vision.components.network_choice.images import MIN_IMAGES, MIN_VALIDATION, divide_images
-from kfp_vision.components.network_choice.time_left import TRAINED_PER_SECOND, TimeLeft
+from kfp_vision.components.network_choice.time_left import (
+    ACCELERATED_PER_SECOND,
+    TRAINED_PER_SECOND,
+    TimeLeft,
+)
 from kfp_vision.components.network_choice.trials import Trials
 from kfp_vision.components.shared.architectures.imagenet_weights import missing_weights
 from kfp_vision.components.shared.architectures.multiply_adds import count_multiply_adds
@@ -26,6 +39,7 @@ from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import kept_folder
 from kfp_vision.components.shared.tasks import TASKS
+from kfp_vision.components.shared.training.precision import find_accelerator
 from kfp_vision.components.shared.training.pretrained_head import MAX_HEAD_IMAGES
 from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe
 
@@ -79,9 +93,11 @@ def choose_by_trials(
     candidates = line_up(info, network, scratch, users_size)
     frozen, tuned = candidates.frozen, candidates.tuned
     recipe_of = functools.partial(_recipe_of, recipe=recipe, info=info, config=config)
-    left = TimeLeft(info, seconds, start_up_s)
+    is_cpu = find_accelerator()[0] == "CPU"
+    per_second = TRAINED_PER_SECOND if is_cpu else ACCELERATED_PER_SECOND
+    left = TimeLeft(info, seconds, start_up_s, per_second)
     if TASKS[info.task].is_spatial and not is_file:
-        return _by_time(candidates, recipe_of, left)
+        return choose_dense(dataset_dir, candidates, recipe_of, left, users_size)
     reason = _no_comparison(candidates) or _too_little(info, seconds)
     if reason and is_file:
         how = "as from scratch" if has_scratch else "by the rules of pretrained networks"
@@ -137,27 +153,6 @@ def choose_by_trials(
         images_seen=sum(each.num_images for each in field.all),
     )
     return learned_recipe(chosen, info, results, planned(chosen)), choice
-
-
-def _by_time(
-    candidates: LineUp, recipe_of: Callable[[Candidate], Recipe], left: TimeLeft
-) -> tuple[Recipe, NetworkChoice]:
-    """Returns the fine-tuned network where there is time for it, else the one from scratch.
-
-    Nothing is tried: a trial shows how fast a new decoder learns, which is not what tells the
-    networks below it apart.
-    """
-    info, tuned, scratch = left.info, candidates.tuned, candidates.scratch
-    recipe = recipe_of(tuned)
-    cost = count_multiply_adds(build_trainer(recipe, info, seed=0)[0].model)
-    name = info.task.replace("_", " ")
-    why = f"short trainings for {name} show the heads of networks, not the networks below them"
-    if scratch and not left.can_tune(cost):
-        reason = f"{why}; there is no time to fine-tune a pretrained one"
-        return with_model(recipe_of(scratch), info, scratch, reason), NetworkChoice(skipped=reason)
-    reason = f"{why}; a pretrained one is fine-tuned"
-    chosen = dense_recipe(recipe, info, tuned, reason, left.epochs(cost))
-    return chosen, NetworkChoice(skipped=reason)
 
 
 def _frozen_rows(frozen: Sequence[Candidate], seconds: float) -> int:

@@ -9,7 +9,7 @@ from kfp_vision.components.network_choice.stage_report import describe_candidate
 from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.network_choice import CandidateResult
-from kfp_vision.components.shared.augmentation.known_policies import flip_and_crop, shifts
+from kfp_vision.components.shared.augmentation.known_policies import flip_and_crop
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION, learn, resolve
@@ -17,13 +17,7 @@ from kfp_vision.components.shared.recipe.initial_weights import PRETRAINED
 from kfp_vision.components.shared.recipe.policies import AUGMENTATION, DEFAULT_POLICY
 from kfp_vision.components.shared.runtime.identity import architecture_digest
 
-__all__ = ["dense_recipe", "learned_recipe", "with_model"]
-
-# Of a fine-tuned network with a new head of several layers, which has much to learn and of which
-# every image teaches much: small batches, a rate for the head, and many passes over few images.
-_DENSE_BATCH, _DENSE_RATE, _DENSE_IMAGES, _DENSE_EPOCHS = 16, 3e-3, 30_000, (12, 80)
-# Fewer are too short to learn by heart, and augmented images take longer to learn.
-_AUGMENTED_EPOCHS = 16
+__all__ = ["learned_recipe", "with_model"]
 
 
 def learned_recipe(
@@ -62,44 +56,6 @@ def learned_recipe(
         flip_and_crop().to_json(),
         "flips and shifts, which do no harm to a short training of the fine-tuned network",
         {"change": found.change, "standard_error": found.error},
-    )
-    return learn(recipe, AUGMENTATION, {DEFAULT_POLICY: policy}, facts)
-
-
-def dense_recipe(
-    recipe: Recipe, info: DatasetInfo, candidate: Candidate, method: str, affordable: float
-) -> Recipe:
-    """Returns the recipe of a fine-tuned network whose targets lie in the image.
-
-    Args:
-        recipe: Complete, of this candidate.
-        info: Of the dataset.
-        candidate: The network.
-        method: Why it was chosen.
-        affordable: Epochs that there is time for.
-    """
-    num_images = info.splits["train"]
-    recipe = with_model(recipe, info, candidate, method)
-    rule = "default for a new head of several layers on a pretrained network"
-    least, most = _DENSE_EPOCHS
-    values = {
-        "batch_size": max(1, min(_DENSE_BATCH, num_images // 4)),
-        "learning_rate": _DENSE_RATE,
-        "epochs": float(min(max(_DENSE_IMAGES / num_images, least), most)),
-    }
-    facts = fixed_facts(recipe, info)
-    settings = {name: Setting(value, rule, source="rule") for name, value in values.items()}
-    recipe = resolve(learn(recipe, SECTION, settings, facts), {}, num_images, facts)
-    epochs = min(affordable, values["epochs"])
-    if epochs < _AUGMENTED_EPOCHS:
-        return recipe
-    # Keypoints that no one has paired may have sides all the same.
-    may_flip = not info.keypoint_names or bool(info.keypoint_swaps)
-    policy = Setting(
-        (flip_and_crop() if may_flip else shifts()).to_json(),
-        f"{'flips and shifts' if may_flip else 'shifts'}, for {_AUGMENTED_EPOCHS} epochs and more",
-        {"epochs": epochs},
-        "rule",
     )
     return learn(recipe, AUGMENTATION, {DEFAULT_POLICY: policy}, facts)
 

@@ -6,6 +6,7 @@ i + 1.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 import pyarrow as pa
@@ -61,6 +62,14 @@ class Objects:
     classes: np.ndarray
     crowd: np.ndarray
     sizes: np.ndarray
+
+    @property
+    def usual_side(self) -> float:
+        """Returns the median over the objects of the square root of their share of the image."""
+        images = np.repeat(self.sizes.prod(axis=1), np.diff(self.starts))
+        areas = (self.boxes[:, 2:] - self.boxes[:, :2]).prod(axis=1)
+        shares = (areas / images)[~self.crowd]
+        return math.sqrt(np.median(shares)) if len(shares) else 1.0
 
     @property
     def most(self) -> int:

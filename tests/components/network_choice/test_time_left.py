@@ -36,3 +36,10 @@ def test_a_size_that_leaves_no_time_to_train_is_not_fine_tuned(left):
 
 def test_there_is_never_less_than_no_time(left):
     assert left.training_seconds(100 * LARGE) == 0.0
+
+
+def test_on_a_faster_machine_there_is_time_for_more(left):
+    fast = dataclasses.replace(left, per_second=2e11)
+    image_s = 3 * LARGE / 2e11
+    assert fast.epochs(LARGE) == pytest.approx(fast.training_seconds(LARGE) / (1724 * image_s))
+    assert fast.epochs(LARGE) > 2e11 / 3e10 * left.epochs(LARGE)

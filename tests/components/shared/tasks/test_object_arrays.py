@@ -87,6 +87,17 @@ def test_a_batch_is_scaled_and_padded(tmp_path):
         np.testing.assert_allclose(batch["boxes"][place], expected, rtol=1e-6)
 
 
+def test_the_usual_side_is_a_share_of_its_image_and_crowds_do_not_count(tmp_path):
+    def row(*boxes, crowd=False):
+        held = {"boxes": np.ravel(boxes).tolist(), "crowd": [crowd] * len(boxes)}
+        return held | {"box_classes": [0] * len(boxes), "segments": [b""] * len(boxes)}
+
+    # Images of 8 x 10, 8 x 11 and 8 x 12 pixels.
+    rows = [row([0, 0, 2, 1]), row([0, 0, 8, 8], crowd=True), row([1, 1, 3, 4], [0, 0, 12, 8])]
+    assert read_objects(_table(tmp_path, rows)).usual_side == pytest.approx((6 / 96) ** 0.5)
+    assert read_objects(_table(tmp_path, rows[1:2])).usual_side == 1.0
+
+
 def test_images_without_any_object_have_a_place_for_one(tmp_path):
     objects = read_objects(_table(tmp_path, _rows((0, 0))))
     assert objects.batch(np.arange(2), (8, 8))["box_classes"].tolist() == [[NO_CLASS], [NO_CLASS]]

@@ -1,4 +1,4 @@
-"""The recipe of a fine-tuned network whose targets lie in the image."""
+"""The size and the recipe of a fine-tuned network whose targets lie in the image."""
 
 import dataclasses
 import math
@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kfp_vision.components.network_choice.candidates import line_up
+from kfp_vision.components.network_choice import dense
+from kfp_vision.components.network_choice.candidates import from_scratch, line_up
 from kfp_vision.components.network_choice.choose import _reason_to_skip, _without_foreign
-from kfp_vision.components.network_choice.chosen import dense_recipe
+from kfp_vision.components.network_choice.dense import choose_dense, dense_recipe, larger
+from kfp_vision.components.network_choice.time_left import TimeLeft
 from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
@@ -75,3 +77,65 @@ def test_what_follows_a_rule_says_so_and_is_used_again_for_the_same_images(
         for section, names in ruled.items():
             same = [found.get(section, name) == recipe.get(section, name) for name in names]
             assert same == [is_kept] * len(names)
+
+
+@pytest.mark.parametrize(
+    ("native", "usual_side", "most", "size"),
+    [
+        # Area over that of 259 x 194 px that there is time for; images of 640 x 480 px are filled.
+        ((480, 640), 0.01, 1.0, (194, 259)),
+        ((480, 640), 0.01, 1.5, (222, 296)),
+        ((480, 640), 0.01, 100.0, (480, 640)),
+        ((480, 640), None, 100.0, (480, 640)),
+        # The area of a square of 640 px, and one with objects of 32 px a side.
+        ((1500, 2000), 0.01, 100.0, (554, 739)),
+        ((1500, 2000), 0.01, 6.0, (443, 591)),
+        ((1500, 2000), 0.1, 100.0, (277, 370)),
+        ((1500, 2000), 0.2, 100.0, (194, 259)),
+        # Small images are not enlarged, and those that just do not fit get all of their pixels.
+        ((194, 259), 0.01, 100.0, (194, 259)),
+        ((210, 280), 0.01, 100.0, (210, 280)),
+    ],
+)
+def test_objects_get_the_pixels_that_are_of_use_and_there_is_time_for(
+    digits_dir, native, usual_side, most, size
+):
+    info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    info = dataclasses.replace(info, median_height=native[0], median_width=native[1])
+    start = from_scratch(info, DEFAULT_PRETRAINED, None)
+    assert (start.height, start.width) == (194, 259)
+    found = larger(start, info, usual_side, lambda area: area <= most)
+    assert (found.height, found.width) == size
+    assert dataclasses.replace(found, height=194, width=259) == start
+
+
+@pytest.mark.parametrize(
+    ("seconds", "free_gib", "users_size", "size"),
+    [
+        (1e6, 1000.0, None, [480, 640]),
+        (1e6, 8.0, None, [194, 259]),
+        (900.0, 1000.0, None, [194, 259]),
+        (1e6, 1000.0, [96, 128], [96, 128]),
+    ],
+)
+def test_masks_get_all_pixels_where_time_and_memory_allow(
+    seconds, free_gib, users_size, size, digits_dir, monkeypatch
+):
+    monkeypatch.setattr(dense, "available_memory_bytes", lambda: free_gib * 2**30)
+    info = dataclasses.replace(
+        read_json(DatasetInfo, digits_dir / "dataset.json"),
+        task="semantic_segmentation",
+        median_height=480,
+        median_width=640,
+    )
+    data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("mean_iou", "test")}
+
+    def recipe_of(candidate):
+        given = Recipe({"data": data})
+        return complete_recipe(candidate.in_recipe(given), info, UserChoices())
+
+    candidates = line_up(info, DEFAULT_PRETRAINED, None, users_size)
+    left = TimeLeft(info, seconds, start_up_s=5.0)
+    recipe, choice = choose_dense(digits_dir, candidates, recipe_of, left, users_size)
+    assert recipe.value("model", "image_size") == size
+    assert ("for which there is time" in choice.skipped) == (size == [480, 640])
