@@ -6,6 +6,7 @@ file per stage, `run.json` the record of the run.
 
 import contextlib
 import dataclasses
+import json
 import signal
 import time
 from collections import Counter
@@ -25,6 +26,7 @@ from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.document import fetch_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.recipe.training_values import check_values
+from kfp_vision.components.shared.report.records import STAGES_FILE
 from kfp_vision.components.shared.runtime.code_version import code_digest
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
 from kfp_vision.components.shared.runtime.storage import StorageError
@@ -251,9 +253,20 @@ def follow(lines: Iterable[str], logs: Path, console: Console, stages: list[Stag
 
 
 def _work_seconds(state: Path, stage: StageResult) -> float:
-    """Returns the seconds of the newest `cost.json` of each artifact of a task, if it ran."""
+    """Returns the seconds of the newest `cost.json` of each artifact of a task, if it ran.
+
+    Where several stages of the task have written an artifact, `cost.json` is of the last one.
+    """
     if stage.outcome != "done":
         return 0.0
     costs = state.glob(f"artifacts/*/{stage.name}/*/{COST_FILE}")
     newest = {path.parent.name: path for path in sorted(costs, key=lambda p: p.stat().st_mtime)}
-    return sum(read_json(StageCost, path).seconds for path in newest.values())
+    seconds = 0.0
+    for path in newest.values():
+        seconds += read_json(StageCost, path).seconds
+        handed_on, place = path.with_name(STAGES_FILE), f"/{stage.name}/{path.parent.name}"
+        if handed_on.exists():
+            records = json.loads(handed_on.read_text())["records"]
+            own = [each["cost"]["seconds"] for each in records if each["uri"].endswith(place)]
+            seconds += sum(own[:-1])
+    return seconds

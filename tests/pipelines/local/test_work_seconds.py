@@ -1,0 +1,33 @@
+"""How long the stages of a task have worked, as its artifacts say."""
+
+import json
+
+from kfp_vision.pipelines.local.launcher import _work_seconds
+from kfp_vision.pipelines.local.run_record import StageResult
+
+
+def _write(folder, seconds, *records):
+    folder.mkdir(parents=True)
+    cost = {"name": "last", "seconds": seconds, "images_seen": 0}
+    (folder / "cost.json").write_text(json.dumps(cost))
+    if records:
+        held = [{"uri": uri, "cost": {"seconds": each}} for uri, each in records]
+        (folder / "stages.json").write_text(json.dumps({"records": held}))
+
+
+def test_all_stages_of_a_task_count_and_those_before_it_do_not(tmp_path):
+    run = tmp_path / "artifacts/run-1"
+    train, probe = f"{run}/train-model/model", f"{run}/probe-batch-size/probe"
+    _write(run / "probe-batch-size/probe", 28.0, (probe, 30.0))
+    _write(
+        run / "train-model/model", 0.5, (probe, 30.0), (train, 2.0), (train, 700.0), (train, 1.0)
+    )
+    _write(run / "publish/report", 3.0)
+
+    def worked(name, outcome="done"):
+        return _work_seconds(tmp_path, StageResult(name, outcome, 0.0, 0.0))
+
+    assert worked("train-model") == 702.5
+    assert worked("probe-batch-size") == 28.0
+    assert worked("publish") == 3.0
+    assert worked("train-model", "cached") == 0.0
