@@ -167,6 +167,7 @@ def _import(
     notes += [f"Left out: {count} x {code}." for code, count in rejected.most_common()]
     _write_rejections(staged.rejections, work_dir / "rejected.parquet")
     sizes = np.frombuffer(staged.sizes, np.int32).reshape(-1, 2)[splits == "train"]
+    counted = np.frombuffer(staged.object_counts, np.int32)[splits == "train"]
     height, width = np.median(sizes, axis=0).astype(int).tolist()
     info = DatasetInfo(
         task=task,
@@ -184,7 +185,7 @@ def _import(
         white_level=white,
         keypoint_names=[*listing.keypoint_names],
         keypoint_swaps=[[*pair] for pair in listing.keypoint_swaps],
-        most_objects=staged.most_objects,
+        most_objects=int(counted.max(initial=0)),
         objects_clipped=staged.object_changes["clipped"],
         objects_left_out={
             name: staged.object_changes[name] for name in LEFT_OUT if staged.object_changes[name]

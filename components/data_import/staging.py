@@ -83,7 +83,7 @@ class Staged:
         changes: Key of `decoding.CHANGES` -> number of images.
         object_changes: Key of `objects.annotations.CHANGES` -> how often.
         peak: The largest value of 16-bit pixels; 0 without any.
-        most_objects: Of the image that shows the most.
+        object_counts: Objects of each row; 0 for tasks without.
     """
 
     label_sets: dict[tuple[str, ...], int] = dataclasses.field(default_factory=dict)
@@ -100,7 +100,7 @@ class Staged:
         default_factory=collections.Counter
     )
     peak: int = 0
-    most_objects: int = 0
+    object_counts: "array.array[int]" = dataclasses.field(default_factory=lambda: array.array("i"))
 
     def __len__(self) -> int:
         """Returns the number of rows."""
@@ -117,7 +117,7 @@ class Staged:
         self.source_digests += row.source_sha256
         self.changes.update(row.changes)
         self.object_changes.update(row.target.changes)
-        self.most_objects = max(self.most_objects, len(row.target.columns.get("box_classes", ())))
+        self.object_counts.append(len(row.target.columns.get("box_classes", ())))
         if row.sample.split != "unlabeled":
             self.is_gray = self.is_gray and row.shape[2] == 1
             self.peak = max(self.peak, row.peak)

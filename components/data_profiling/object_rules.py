@@ -4,7 +4,7 @@ import numpy as np
 
 from kfp_vision.components.data_profiling.measurements import EXAMPLES, Measurements, Observation
 from kfp_vision.components.data_profiling.objects import overlapping_pairs
-from kfp_vision.components.shared.metrics.object_precision import MOST_DETECTIONS
+from kfp_vision.components.shared.metrics.object_precision import num_detections
 
 __all__ = [
     "more_objects_than_found",
@@ -91,13 +91,15 @@ def more_objects_than_found(measured: Measurements) -> Observation | None:
     if objects is None:
         return None
     counts = np.bincount(objects.image[~objects.crowd], minlength=len(measured.split))
-    rows = np.flatnonzero(counts > MOST_DETECTIONS)
+    learned = counts[np.isin(np.arange(len(counts)), objects.image[objects.split == "train"])]
+    most = num_detections(int(learned.max(initial=0)))
+    rows = np.flatnonzero(counts > most)
     if not len(rows):
         return None
-    beyond = int((counts[rows] - MOST_DETECTIONS).sum())
+    beyond = int((counts[rows] - most).sum())
     return Observation(
         "warn",
-        f"A model returns at most {MOST_DETECTIONS:,} objects of an image. {len(rows)} images have "
+        f"A model returns at most {most:,} objects of an image. {len(rows)} images have "
         f"more, up to {counts.max()}: {beyond:,} objects cannot be found. Cut these images into "
         "parts, and those of the test split above all.",
         len(rows),

@@ -45,7 +45,7 @@ class DatasetInfo:
             the model predicts must be scaled by it too.
         keypoint_names: Of the keypoints of every object; empty for other tasks.
         keypoint_swaps: Pairs of positions in it that a mirror image swaps, as left and right.
-        most_objects: Of the image that shows the most; of these a model finds as many.
+        most_objects: Of the training image that shows the most; a model finds as many at least.
         objects_clipped: How many boxes reached out of their image.
         objects_left_out: What was wrong -> number of objects that are missing in the images.
     """
