@@ -91,7 +91,7 @@ def more_objects_than_found(measured: Measurements) -> Observation | None:
     if objects is None:
         return None
     counts = np.bincount(objects.image[~objects.crowd], minlength=len(measured.split))
-    learned = counts[np.isin(np.arange(len(counts)), objects.image[objects.split == "train"])]
+    learned = np.bincount(objects.image[objects.split == "train"])
     most = num_detections(int(learned.max(initial=0)))
     rows = np.flatnonzero(counts > most)
     if not len(rows):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pycocotools import mask as coco_mask
+from scenes import write_scenes
 
 from kfp_vision.components.data_import.source_version import dataset_version
 from kfp_vision.components.data_import.sources import list_source
@@ -209,6 +210,12 @@ def test_poses_beside_instances_are_used_where_they_are_asked_for(tmp_path, impo
     assert info.task == "detection"
     assert any("Not used: annotations/person_keypoints_test2017.json" in x for x in info.notes)
     assert import_into(tmp_path / "set", task="keypoints")[0].task == "keypoints"
+
+
+def test_the_training_images_alone_say_how_many_objects_one_shows(tmp_path, import_into):
+    # Image n shows n objects, up to three.
+    source = write_scenes(tmp_path / "scenes", {"train": 3, "val": 4, "test": 8})
+    assert import_into(source)[0].most_objects == 2
 
 
 def test_images_without_labels_have_no_objects(tmp_path, save_images, import_into):

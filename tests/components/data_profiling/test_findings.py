@@ -1,5 +1,6 @@
 """Every finding on a set in which it was planted, and on one without faults none."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -73,6 +74,9 @@ def measurements(
     )
 
 
+test_row, validation_row = FIRST["test"], FIRST["validation"]
+
+
 def boxed(*found: tuple[int, float, float]) -> dict[str, Any]:
     """Returns objects of one image; each is a class, and the left and right side of 100 px."""
     boxes = np.array([[left, 0, right, 100] for _, left, right in found], np.float32)
@@ -81,6 +85,16 @@ def boxed(*found: tuple[int, float, float]) -> dict[str, Any]:
     count = len(found)
     image, split, crowd = np.full(count, 7), np.full(count, "train"), np.zeros(count, bool)
     return {"objects": Objects(image, split, boxes, classes, crowd, areas, False, None)}
+
+
+def crowded(train: int, test: int) -> dict[str, Any]:
+    """Returns so many objects of an image of each of the two splits."""
+    held: Objects = boxed(*[(0, 0, 90)] * (train + test))["objects"]
+    split, image = (
+        np.repeat(["train", "test"], [train, test]),
+        np.repeat([0, test_row], [train, test]),
+    )
+    return {"objects": dataclasses.replace(held, split=split, image=image)}
 
 
 def sized(validation: int = 200, test: int = 200) -> dict[str, int]:
@@ -97,7 +111,6 @@ def labels_with(changed: dict[int, list[int]]) -> list[list[int]]:
     return [changed.get(row, [row % 2]) for row in range(sum(SPLITS.values()))]
 
 
-test_row, validation_row = FIRST["test"], FIRST["validation"]
 copied_into_test = {test_row + index: index for index in range(0, 6, 2)}
 
 PLANTED: list[tuple[str, dict[str, Any], str, int]] = [
@@ -193,6 +206,8 @@ PLANTED: list[tuple[str, dict[str, Any], str, int]] = [
         1,
     ),
     ("more_objects_than_found", boxed(*[(0, 0, 90)] * 1001), "warn", 1),
+    # A model finds as many as training images show: what the test shows decides nothing.
+    ("more_objects_than_found", crowded(train=3, test=101), "warn", 1),
     ("small_set", {"splits": {"train": 400, "validation": 20, "test": 200}}, "warn", 20),
 ]
 
