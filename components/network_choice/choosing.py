@@ -4,16 +4,8 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from kfp_vision.components.network_choice.candidates import (
-    Candidate,
-    LineUp,
-    from_scratch,
-    line_up,
-)
-from kfp_vision.components.network_choice.chosen import (
-    learned_recipe,
-    with_model,
-)
+from kfp_vision.components.network_choice.candidates import Candidate, LineUp, from_scratch, line_up
+from kfp_vision.components.network_choice.chosen import learned_recipe, with_model
 from kfp_vision.components.network_choice.comparing import Compared, compare
 from kfp_vision.components.network_choice.decision import knows_images
 from kfp_vision.components.network_choice.dense import choose_dense

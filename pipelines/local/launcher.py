@@ -6,7 +6,6 @@ file per stage, `run.json` the record of the run.
 
 import contextlib
 import dataclasses
-import json
 import signal
 import time
 from collections import Counter
@@ -26,7 +25,7 @@ from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.document import fetch_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.recipe.training_values import check_values
-from kfp_vision.components.shared.report.records import STAGES_FILE
+from kfp_vision.components.shared.report.records import read_stages
 from kfp_vision.components.shared.runtime.code_version import code_digest
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
 from kfp_vision.components.shared.runtime.storage import StorageError
@@ -263,10 +262,7 @@ def _work_seconds(state: Path, stage: StageResult) -> float:
     newest = {path.parent.name: path for path in sorted(costs, key=lambda p: p.stat().st_mtime)}
     seconds = 0.0
     for path in newest.values():
-        seconds += read_json(StageCost, path).seconds
-        handed_on, place = path.with_name(STAGES_FILE), f"/{stage.name}/{path.parent.name}"
-        if handed_on.exists():
-            records = json.loads(handed_on.read_text())["records"]
-            own = [each["cost"]["seconds"] for each in records if each["uri"].endswith(place)]
-            seconds += sum(own[:-1])
+        place = f"/{stage.name}/{path.parent.name}"
+        own = [each.cost for each in read_stages(path.parent) if each.uri.endswith(place)]
+        seconds += sum(cost.seconds for cost in (*own[:-1], read_json(StageCost, path)))
     return seconds

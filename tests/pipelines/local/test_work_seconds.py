@@ -1,18 +1,21 @@
 """How long the stages of a task have worked, as its artifacts say."""
 
-import json
-
+from kfp_vision.components.shared.artifacts.cost import StageCost
+from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.report.records import StageRecord, StageReport, Stages
 from kfp_vision.pipelines.local.launcher import _work_seconds
 from kfp_vision.pipelines.local.run_record import StageResult
 
 
 def _write(folder, seconds, *records):
     folder.mkdir(parents=True)
-    cost = {"name": "last", "seconds": seconds, "images_seen": 0}
-    (folder / "cost.json").write_text(json.dumps(cost))
-    if records:
-        held = [{"uri": uri, "cost": {"seconds": each}} for uri, each in records]
-        (folder / "stages.json").write_text(json.dumps({"records": held}))
+    write_json(StageCost("last", seconds, 0), folder / "cost.json")
+    held = [
+        StageRecord(f"{number}", uri, StageCost("stage", each, 0), StageReport())
+        for number, (uri, each) in enumerate(records)
+    ]
+    if held:
+        write_json(Stages(held), folder / "stages.json")
 
 
 def test_all_stages_of_a_task_count_and_those_before_it_do_not(tmp_path):
