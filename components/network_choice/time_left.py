@@ -3,7 +3,7 @@
 import dataclasses
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
-from kfp_vision.components.shared.recipe.stage_times import closing_seconds
+from kfp_vision.components.shared.recipe.closing_times import closing_seconds
 
 __all__ = ["ACCELERATED_PER_SECOND", "TRAINED_PER_SECOND", "TimeLeft"]
 
@@ -35,13 +35,13 @@ class TimeLeft:
     per_second: float = TRAINED_PER_SECOND
 
     def training_seconds(self, multiply_adds: int) -> float:
-        """Returns what is left when the network has been evaluated and exported.
+        """Returns what is left when the pretrained network has been evaluated and exported.
 
         Args:
             multiply_adds: Of one image, in inference.
         """
         forward_s = multiply_adds / self.per_second
-        closing_s = closing_seconds(self.info, self.start_up_s, forward_s)
+        closing_s = closing_seconds(self.info, self.start_up_s, forward_s, is_large=True)
         return max(0.0, (1 - _CHOICE_SHARE) * self.seconds - closing_s)
 
     def epochs(self, multiply_adds: int) -> float:

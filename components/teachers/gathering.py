@@ -13,10 +13,10 @@ from kfp_vision.components.shared.artifacts.teachers_result import Member, Teach
 from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE, TrainingResult
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.recipe.closing_times import closing_images
 from kfp_vision.components.shared.recipe.distilled import is_ensemble_wanted
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
-from kfp_vision.components.shared.recipe.stage_times import closing_images
 from kfp_vision.components.shared.runtime.progress import Progress, show_note
 from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.training.checkpoints import Stopwatch

@@ -14,11 +14,11 @@ from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe import budget, hyperparameters
 from kfp_vision.components.shared.recipe.batch_scaling import halve_batch
+from kfp_vision.components.shared.recipe.closing_times import closing_seconds
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.recipe.stage_times import (
-    closing_seconds,
     may_cut,
     start_up_seconds,
     training_share,
@@ -113,7 +113,10 @@ def open_run(
             pace = measure_pace(trainer, images, targets, len(train), len(validation))
             now = StageCost("train", watch.seconds, 0)
             seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
-                info, start_up_seconds(spent, plan), pace.forward_s * deployed_networks(recipe)
+                info,
+                start_up_seconds(spent, plan),
+                pace.forward_s * deployed_networks(recipe),
+                is_large=is_tuned,
             )
             seconds *= training_share(recipe, info, steps * settings.batch_size, plan)
             seconds = max(seconds, budget.least_training_seconds(recipe))
@@ -132,7 +135,8 @@ def open_run(
         primary_metric=recipe.value("data", "primary_metric"),
         checkpoint_dir=checkpoint_dir / training_identity(dataset_dir, recipe, seed=seed),
         start=start,
-        evaluates_start=is_tuned,
+        # The head of a spatial task knows nothing yet.
+        evaluates_start=is_tuned and not task.is_spatial,
         halve=repair(recipe),
         seed=seed,
         watch=watch,

@@ -13,9 +13,15 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.recipe import budget
 from kfp_vision.components.shared.recipe.budget import remaining_seconds
+from kfp_vision.components.shared.recipe.closing_times import (
+    closing_seconds,
+    closing_stages,
+    uncounted_seconds,
+)
 from kfp_vision.components.shared.recipe.distilled import distilled_images, why_no_distillation
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
+from kfp_vision.components.shared.recipe.initial_weights import may_start_pretrained
 from kfp_vision.components.shared.recipe.teachers import (
     deployed_networks,
     teacher_images,
@@ -37,8 +43,6 @@ __all__ = [
     "EVALUATION_SHARE",
     "SEARCH",
     "affordable_images",
-    "closing_images",
-    "closing_seconds",
     "later_seconds",
     "may_cut",
     "plan_stages",
@@ -53,20 +57,10 @@ __all__ = [
 _LEAST_START_S = 1.0
 # Evaluations and checkpoints of a training, over its steps.
 EVALUATION_SHARE = 1 / 6
-# Start-ups and seconds of what does not follow the number of images; fitted to runs whose start-ups
-# took from 8 to 35 s.
-_EVALUATE, _EXPORT, _REPORT = (1.5, 8.0), (1.6, 5.0), (0.2, 0.0)
-# The ends of processes, and tasks that have no cost: the gates, the publication.
-_UNCOUNTED = (0.5, 3.0)
-# Start-ups: of the most frozen features that the evaluation takes, and of the training with what it
-# compiles.
-_FROZEN_STARTS, _FROZEN_PIXELS = 2.0, 1.6e8
-_FROZEN_SIDE, _FROZEN_ENLARGEMENT = 224, 4
+# Start-ups of the training, with what it compiles.
 _TRAIN_STARTS = 2.0
 # A forward pass, over a step; networks from 80,000 to 4 million parameters: 1/8 to 1/3.
 _FORWARD_SHARE = 1 / 5
-# Five formats and their reference, int8 on one core.
-_EXPORT_PASSES, _EXPORTED_IMAGES = 8, 10_000
 
 
 class _Learning(NamedTuple):
@@ -104,51 +98,6 @@ def start_up_seconds(spent: Sequence[StageCost], plan: RunPlan | None = None) ->
 def _shorter_start(own: float, plan: RunPlan) -> float:
     """Returns the start-up of a task or that of the plan: a later stage of a task has none."""
     return plan.start_up_s if own < _LEAST_START_S else min(own, plan.start_up_s)
-
-
-def _closing_stages(info: DatasetInfo, start_up_s: float, forward_s: float) -> dict[str, float]:
-    side = min(
-        _FROZEN_SIDE, _FROZEN_ENLARGEMENT * math.sqrt(info.median_height * info.median_width)
-    )
-    looked_at = sum(info.splits.values()) * side**2
-    frozen = _FROZEN_STARTS * min(1.0, looked_at / _FROZEN_PIXELS)
-    evaluated, exported = _passed(info)
-    return {
-        "evaluate_model": _fixed(_EVALUATE, start_up_s)
-        + frozen * start_up_s
-        + evaluated * forward_s,
-        "export_model": _fixed(_EXPORT, start_up_s) + exported * forward_s,
-        "build_report": _fixed(_REPORT, start_up_s),
-    }
-
-
-def _passed(info: DatasetInfo) -> tuple[int, int]:
-    """Returns the images that pass through the model in the evaluation, and in the export."""
-    # The profile, which plans first, may find that a split is missing.
-    validation, test = (info.splits.get(split, 0) for split in ("validation", "test"))
-    return validation + 2 * test, _EXPORT_PASSES * min(test, _EXPORTED_IMAGES)
-
-
-def closing_images(info: DatasetInfo) -> int:
-    """Returns the images that pass through the model after the training, with repetition."""
-    return sum(_passed(info))
-
-
-def _fixed(part: tuple[float, float], start_up_s: float) -> float:
-    starts, seconds = part
-    return starts * start_up_s + seconds
-
-
-def closing_seconds(info: DatasetInfo, start_up_s: float, forward_s: float) -> float:
-    """Returns what evaluation, export, report and publication take, and what nobody counts.
-
-    Args:
-        info: Of the dataset.
-        start_up_s: Of a task that trains.
-        forward_s: Of one image through the model.
-    """
-    counted = sum(_closing_stages(info, start_up_s, forward_s).values())
-    return counted + _fixed(_UNCOUNTED, start_up_s)
 
 
 def may_cut(recipe: Recipe) -> bool:
@@ -220,7 +169,7 @@ def pretraining_seconds(recipe: Recipe, spent: Sequence[StageCost], plan: RunPla
     if plan is None:
         return seconds
     later = (held for name, held in plan.stages.items() if name not in _BEFORE_TRAINING)
-    return seconds - _fixed(_UNCOUNTED, plan.start_up_s) - sum(later)
+    return seconds - uncounted_seconds(plan.start_up_s) - sum(later)
 
 
 def _pretraining(
@@ -267,7 +216,9 @@ def later_seconds(
     if stage != "train_teachers":
         # That stage knows its networks, and leaves the time that they will take.
         forward_s *= deployed_networks(recipe)
-    closing = closing_seconds(info, _shorter_start(start_up_s, plan), forward_s)
+    closing = closing_seconds(
+        info, _shorter_start(start_up_s, plan), forward_s, may_start_pretrained(recipe)
+    )
     return seconds - closing - sum(plan.stages.get(name, 0.0) for name in later)
 
 
@@ -305,11 +256,12 @@ def plan_stages(
     image_s *= 1 + EVALUATION_SHARE
     remaining = remaining_seconds(recipe, spent)
     forward_s = _FORWARD_SHARE * image_s * deployed_networks(recipe)
-    closing = _closing_stages(info, start_up_s, forward_s)
+    is_large = may_start_pretrained(recipe)
+    closing = closing_stages(info, start_up_s, forward_s, is_large)
     choice: dict[str, float] = {}
     if with_choice:
         choice["choose_network"] = min(_CHOICE_SHARE * remaining, _LONGEST_CHOICE_S)
-    taken = sum(choice.values()) + closing_seconds(info, start_up_s, forward_s)
+    taken = sum(choice.values()) + closing_seconds(info, start_up_s, forward_s, is_large)
     room = max(0.0, remaining - taken)
     plain = plain_images * image_s
     lessons = _lessons(recipe, info, plain_images)
@@ -390,7 +342,7 @@ def search_images(plan: RunPlan, recipe: Recipe, spent: Sequence[StageCost]) -> 
         recipe: Of the run.
         spent: So far: what took longer than planned is not there any more.
     """
-    later = _fixed(_UNCOUNTED, plan.start_up_s) + sum(
+    later = uncounted_seconds(plan.start_up_s) + sum(
         seconds for name, seconds in plan.stages.items() if name not in SEARCH
     )
     return affordable_images(plan, SEARCH, remaining_seconds(recipe, spent) - later)

@@ -16,8 +16,8 @@ __all__ = ["Pace", "evaluations_within", "measure_pace", "steps_within"]
 _MIN_STEPS = 2
 # The rest is for checkpoints, and for what else a loop does.
 _LOOP_SHARE = 0.9
-# Of the time, in evaluations at most; and the fewest of them.
-_EVALUATION_SHARE, _MIN_EVALUATIONS = 0.2, 3
+# Of the time, in evaluations at most; and the fewest of them, but of a short training.
+_EVALUATION_SHARE, _MIN_EVALUATIONS, _SHORT_S = 0.2, 3, 120.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def measure_pace(
 
 
 def evaluations_within(seconds: float, evaluation_s: float, most: int) -> int:
-    """Returns how many evaluations a training affords, at least 3.
+    """Returns how many evaluations a training affords, at least 3, or 1 below two minutes.
 
     Args:
         seconds: Of the whole training.
@@ -82,7 +82,7 @@ def evaluations_within(seconds: float, evaluation_s: float, most: int) -> int:
         most: Where time is no limit.
     """
     affordable = most if seconds == math.inf else int(_EVALUATION_SHARE * seconds / evaluation_s)
-    return min(most, max(_MIN_EVALUATIONS, affordable))
+    return min(most, max(1 if seconds < _SHORT_S else _MIN_EVALUATIONS, affordable))
 
 
 def steps_within(seconds: float, step_s: float, evaluation_s: float, evaluations: int) -> int:

@@ -7,7 +7,7 @@ import pytest
 from kfp_vision.components.network_choice.time_left import TimeLeft
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
-from kfp_vision.components.shared.recipe.stage_times import closing_seconds
+from kfp_vision.components.shared.recipe.closing_times import closing_seconds
 
 # EfficientNet-Lite0 at 224 and at 160 px.
 LARGE, SMALL = 385_000_000, 196_000_000
@@ -23,7 +23,9 @@ def left(digits_dir):
 
 def test_evaluation_and_export_are_paid_first(left):
     seconds = left.training_seconds(LARGE)
-    assert seconds == pytest.approx(0.75 * 690 - closing_seconds(left.info, 5.0, LARGE / 3e10))
+    assert seconds == pytest.approx(
+        0.75 * 690 - closing_seconds(left.info, 5.0, LARGE / 3e10, is_large=True)
+    )
     # Eight passes of the exports and two of the evaluation see the test images.
     forwards_s = (1212 + 10 * 2796) * (LARGE - SMALL) / 3e10
     assert left.training_seconds(SMALL) - seconds == pytest.approx(forwards_s)

@@ -9,11 +9,11 @@ from kfp_vision.components.shared.artifacts.cost import START_UP, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.recipe.budget import with_budget
+from kfp_vision.components.shared.recipe.closing_times import closing_seconds
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.stage_times import (
     SEARCH,
     affordable_images,
-    closing_seconds,
     later_seconds,
     may_cut,
     plan_stages,
@@ -154,10 +154,10 @@ def test_self_training_has_what_the_training_has_left_it_however_slow_the_plan_w
     # Of a stage that is not the first of its task nothing is known.
     for unknown in (0.0, 0.5):
         assert later_seconds("self_train", *given, unknown, 1.0) == pytest.approx(
-            left - closing_seconds(INFO, 60.0, 0.1)
+            left - closing_seconds(INFO, 60.0, 0.1, is_large=True)
         )
         assert start_up_seconds([StageCost(START_UP, unknown, 0)], made) == 60.0
-    expected = left - closing_seconds(INFO, 10.0, 0.002)
+    expected = left - closing_seconds(INFO, 10.0, 0.002, is_large=True)
     assert later_seconds("self_train", *given, 10.0, 0.01) == pytest.approx(expected)
     assert expected > 250
     assert later_seconds("self_train", recipe, spent, INFO, None, 10.0, 0.01) == left

@@ -1,0 +1,83 @@
+"""How long the stages after the training take: evaluation, export, report.
+
+Seconds; the unit of what is not proportional to images is the start of a task that trains.
+"""
+
+import math
+
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.tasks import TASKS
+
+__all__ = ["closing_images", "closing_seconds", "closing_stages", "uncounted_seconds"]
+
+# Start-ups and seconds of what does not follow the number of images; fitted to runs whose start-ups
+# took from 8 to 35 s.
+_EVALUATE, _EXPORT, _REPORT = (1.5, 8.0), (1.6, 5.0), (0.2, 0.0)
+# Start-ups that the files of a pretrained network take beyond those of a small one, and those of a
+# task in the image beyond that: every format traces or converts hundreds of layers.
+_LARGE_STARTS, _SPATIAL_STARTS = 4.0, 3.0
+# The ends of processes, and tasks that have no cost: the gates, the publication.
+_UNCOUNTED = (0.5, 3.0)
+# Start-ups of the most frozen features that the evaluation takes.
+_FROZEN_STARTS, _FROZEN_PIXELS = 2.0, 1.6e8
+_FROZEN_SIDE, _FROZEN_ENLARGEMENT = 224, 4
+# Five formats and their reference, int8 on one core.
+_EXPORT_PASSES, _EXPORTED_IMAGES = 8, 10_000
+
+
+def closing_stages(
+    info: DatasetInfo, start_up_s: float, forward_s: float, is_large: bool
+) -> dict[str, float]:
+    """Returns stage -> seconds of evaluation, export and report; arguments of `closing_seconds`."""
+    side = min(
+        _FROZEN_SIDE, _FROZEN_ENLARGEMENT * math.sqrt(info.median_height * info.median_width)
+    )
+    looked_at = sum(info.splits.values()) * side**2
+    is_spatial = TASKS[info.task].is_spatial
+    frozen = 0.0 if is_spatial else _FROZEN_STARTS * min(1.0, looked_at / _FROZEN_PIXELS)
+    traced = (_LARGE_STARTS if is_large else 0.0) + (_SPATIAL_STARTS if is_spatial else 0.0)
+    evaluated, exported = _passed(info)
+    return {
+        "evaluate_model": _fixed(_EVALUATE, start_up_s)
+        + frozen * start_up_s
+        + evaluated * forward_s,
+        "export_model": _fixed(_EXPORT, start_up_s) + traced * start_up_s + exported * forward_s,
+        "build_report": _fixed(_REPORT, start_up_s),
+    }
+
+
+def _passed(info: DatasetInfo) -> tuple[int, int]:
+    """Returns the images that pass through the model in the evaluation, and in the export."""
+    # The profile, which plans first, may find that a split is missing.
+    validation, test = (info.splits.get(split, 0) for split in ("validation", "test"))
+    return validation + 2 * test, _EXPORT_PASSES * min(test, _EXPORTED_IMAGES)
+
+
+def closing_images(info: DatasetInfo) -> int:
+    """Returns the images that pass through the model after the training, with repetition."""
+    return sum(_passed(info))
+
+
+def _fixed(part: tuple[float, float], start_up_s: float) -> float:
+    starts, seconds = part
+    return starts * start_up_s + seconds
+
+
+def uncounted_seconds(start_up_s: float) -> float:
+    """Returns what tasks take that have no cost, and the ends of all."""
+    return _fixed(_UNCOUNTED, start_up_s)
+
+
+def closing_seconds(
+    info: DatasetInfo, start_up_s: float, forward_s: float, is_large: bool
+) -> float:
+    """Returns what evaluation, export, report and publication take, and what nobody counts.
+
+    Args:
+        info: Of the dataset.
+        start_up_s: Of a task that trains.
+        forward_s: Of one image through the model.
+        is_large: Whether it is, or may be, a pretrained one.
+    """
+    counted = sum(closing_stages(info, start_up_s, forward_s, is_large).values())
+    return counted + uncounted_seconds(start_up_s)

@@ -1,0 +1,49 @@
+"""What comes after a training takes longer with more images, layers and outputs."""
+
+import dataclasses
+
+import pytest
+
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.recipe.closing_times import (
+    closing_images,
+    closing_seconds,
+    closing_stages,
+)
+
+INFO = DatasetInfo(
+    task="multiclass",
+    classes=["a", "b"],
+    splits={"train": 205, "validation": 87, "test": 72},
+    channels=3,
+    median_height=480,
+    median_width=640,
+    fingerprint="",
+    source_uri="",
+    source_format="",
+    split_origin={},
+    rejected={},
+    notes=[],
+)
+
+
+def test_every_image_costs_its_forward_passes():
+    assert closing_images(INFO) == 87 + 2 * 72 + 8 * 72
+    slow, fast = (closing_seconds(INFO, 8.0, each, is_large=True) for each in (0.2, 0.1))
+    assert slow - fast == pytest.approx(0.1 * closing_images(INFO))
+
+
+def test_files_of_large_networks_and_of_tasks_in_the_image_take_longer_to_write():
+    objects = dataclasses.replace(INFO, task="detection")
+    exports = [
+        closing_stages(info, 8.0, 0.0, is_large=is_large)["export_model"]
+        for info, is_large in ((INFO, False), (INFO, True), (objects, True))
+    ]
+    assert exports == sorted(set(exports))
+
+
+def test_a_detector_on_two_idle_cores_is_written_in_the_time_that_was_measured():
+    # 205, 87 and 72 images of 259 x 194 px, 0.033 s a forward pass: 101 s with the start.
+    objects = dataclasses.replace(INFO, task="detection")
+    expected = closing_stages(objects, 7.5, 0.033, is_large=True)["export_model"]
+    assert expected == pytest.approx(101, rel=0.15)
