@@ -39,7 +39,7 @@ from kfp_vision.components.shared.training.inference import Infer, SplitOutputs,
 __all__ = ["ExportConfig", "export_model"]
 
 _LOG_FILE = "conversion.log"
-_WARM_UP_CALLS = 5
+_WARM_UP_CALLS, _LEAST_CALLS, _LATENCY_S = 5, 10, 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,8 @@ class ExportConfig:
         max_difference: How far any number that is predicted by a float format may be from Keras.
         max_metric_loss_int8: How far below Keras the primary metric of int8 may be.
         max_images: Test images measured, evenly spaced, when there are more.
-        latency_calls: Single-image calls of which the median is the latency.
+        latency_calls: Single-image calls of which the median is the latency; as many as a second
+            takes where they are slow, but 10.
     """
 
     max_metric_loss: float = 0.001
@@ -207,12 +208,15 @@ def _measure(name: str, path: Path, infer: Infer, test: _TestSet, config: Export
 
 def _latency_ms(infer: Infer, image: np.ndarray, num_calls: int) -> float:
     """Returns the median over calls with one image, after some that are not counted."""
-    durations = []
-    for call in range(_WARM_UP_CALLS + num_calls):
+    for _ in range(_WARM_UP_CALLS):
+        infer(image)
+    durations: list[float] = []
+    while len(durations) < num_calls and (
+        len(durations) < _LEAST_CALLS or sum(durations) < _LATENCY_S
+    ):
         started = time.perf_counter()
         infer(image)
-        if call >= _WARM_UP_CALLS:
-            durations.append(time.perf_counter() - started)
+        durations.append(time.perf_counter() - started)
     return 1000 * statistics.median(durations)
 
 

@@ -15,7 +15,7 @@ __all__ = ["closing_images", "closing_seconds", "closing_stages", "uncounted_sec
 _EVALUATE, _EXPORT, _REPORT = (1.5, 8.0), (1.6, 5.0), (0.2, 0.0)
 # Start-ups that the files of a pretrained network take beyond those of a small one, and those of a
 # task in the image beyond that: every format traces or converts hundreds of layers.
-_LARGE_STARTS, _SPATIAL_STARTS = 4.0, 3.0
+_LARGE_STARTS, _SPATIAL_STARTS = 5.5, 3.0
 # The ends of processes, and tasks that have no cost: the gates, the publication.
 _UNCOUNTED = (0.5, 3.0)
 # Start-ups of the most frozen features that the evaluation takes.

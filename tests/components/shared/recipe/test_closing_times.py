@@ -43,7 +43,7 @@ def test_files_of_large_networks_and_of_tasks_in_the_image_take_longer_to_write(
 
 
 def test_a_detector_on_two_idle_cores_is_written_in_the_time_that_was_measured():
-    # 205, 87 and 72 images of 259 x 194 px, 0.033 s a forward pass: 101 s with the start.
+    # 72 test images of 259 x 194 px, 0.033 s a forward pass: 70 s after a start of 5.3 s.
     objects = dataclasses.replace(INFO, task="detection")
-    expected = closing_stages(objects, 7.5, 0.033, is_large=True)["export_model"]
-    assert expected == pytest.approx(101, rel=0.15)
+    expected = closing_stages(objects, 5.3, 0.033, is_large=True)["export_model"]
+    assert expected == pytest.approx(75, rel=0.15)
