@@ -65,10 +65,12 @@ def plan_members(recipe: Recipe, info: DatasetInfo, number: int, seed: int) -> l
         larger = None
     others = itertools.cycle(kind for kind in _KINDS if larger or kind != LARGER)
     kinds += itertools.islice(others, number)
+    kinds = kinds[:number]
     networks = {PRETRAINED: DEFAULT_PRETRAINED, LARGER: larger}
+    # A complete recipe takes the network to be built: once for each kind.
+    recipes = {kind: _recipe_of(networks.get(kind), recipe, info) for kind in set(kinds)}
     return [
-        PlannedMember(kind, _recipe_of(networks.get(kind), recipe, info), seed + at)
-        for at, kind in enumerate(kinds[:number], start=1)
+        PlannedMember(kind, recipes[kind], seed + at) for at, kind in enumerate(kinds, start=1)
     ]
 
 
