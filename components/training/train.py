@@ -19,10 +19,7 @@ from kfp_vision.components.shared.artifacts.training_result import (
     TrainingResult,
 )
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
-from kfp_vision.components.shared.recipe import budget, hyperparameters
-from kfp_vision.components.shared.recipe.context import fixed_facts
-from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
-from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
+from kfp_vision.components.shared.recipe.document import Recipe, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.initial_weights import without_start
 from kfp_vision.components.shared.recipe.stage_times import trains_again
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
@@ -34,22 +31,22 @@ from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.tracking import Tracker
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import fit
-from kfp_vision.components.shared.training.history import CurveRow, History
-from kfp_vision.components.shared.training.precision import read_precision, set_precision
-from kfp_vision.components.shared.training.run import TrainingRun
-from kfp_vision.components.shared.training.sanity import describe_check
+from kfp_vision.components.shared.training.history import CurveRow
+from kfp_vision.components.shared.training.precision import set_precision
 from kfp_vision.components.shared.training.setup import complete_recipe
 from kfp_vision.components.shared.training.start_weights import read_start, write_start
 from kfp_vision.components.training.events import EventFiles
 from kfp_vision.components.training.head import train_head
 from kfp_vision.components.training.opening import open_run
+from kfp_vision.components.training.outcome import (
+    describe_cut,
+    recipe_as_trained,
+    training_result,
+)
 from kfp_vision.components.training.refit import fit_again, fit_head_again
 from kfp_vision.components.training.stage_report import training_report
 
 __all__ = ["train_model"]
-
-# Of the time of the steps: the share that waits, from so many seconds of waiting on.
-_MUCH_WAITING, _LONG_WAITING_S = 0.2, 60.0
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
@@ -127,8 +124,8 @@ def train_model(
             weights,
         )
         history = fit(run, settings)
-        recipe, curves = _as_trained(recipe, info, history), history.curves
-        model, summary = run.trainer.model, _summary(run, history, recipe)
+        recipe, curves = recipe_as_trained(recipe, info, history), history.curves
+        model, summary = run.trainer.model, training_result(run, history, recipe)
         # Its images and its optimizer would take the memory of a second training.
         del run
     events.close()
@@ -142,7 +139,7 @@ def train_model(
             else fit_head_again(dataset_dir, recipe, info, features, config.seed)
         )
         _save(refit.model, output_dir / MODEL_FILE)
-        cut = _describe_cut(recipe, "the second training", refit.steps, refit.planned_steps)
+        cut = describe_cut(recipe, "the second training", refit.steps, refit.planned_steps)
         summary = dataclasses.replace(
             summary,
             refit_images=refit.images,
@@ -173,101 +170,3 @@ def _plain_settings(recipe: Recipe) -> dict[str, Any]:
 def _save(model: keras.Model, path: Path) -> None:
     set_precision(model, "float32")
     model.save(path)
-
-
-def _as_trained(recipe: Recipe, info: DatasetInfo, history: History) -> Recipe:
-    """Returns the recipe with the settings that repairs and a lack of time have changed."""
-    if history.repairs:
-        recipe = _as_repaired(recipe, info, history)
-    if history.warmup_steps == history.settings.warmup_steps:
-        return recipe
-    shorter = Setting(
-        history.warmup_steps,
-        "half of the steps that there was time for",
-        {"before": history.settings.warmup_steps, "steps": history.total_steps},
-    )
-    return recipe.with_settings(hyperparameters.SECTION, {"warmup_steps": shorter})
-
-
-def _as_repaired(recipe: Recipe, info: DatasetInfo, history: History) -> Recipe:
-    section = recipe.sections[hyperparameters.SECTION]
-    repaired = {
-        name: Setting(
-            getattr(history.settings, name),
-            "repaired in training: half the batch and the rate that belongs to it",
-            {"before": section[name].value, "reasons": history.repairs},
-        )
-        for name in ("batch_size", "learning_rate", "steps", "warmup_steps")
-    }
-    # What was learned for the batch before has trained with this one: together they are a recipe.
-    learned = {name: setting for name, setting in section.items() if setting.is_for_context}
-    facts = fixed_facts(recipe, info)
-    return hyperparameters.learn(recipe, hyperparameters.SECTION, learned | repaired, facts)
-
-
-def _describe_batch(settings: Hyperparameters, num_images: int) -> list[str]:
-    """Returns a warning where one step takes more images than there are."""
-    if settings.batch_size <= num_images:
-        return []
-    return [
-        f"`batch_size` is larger than the training split ({settings.batch_size:,} of "
-        f"{num_images:,} images): every step repeats images, and only {settings.steps:,} steps "
-        "were planned. Choose a smaller one."
-    ]
-
-
-def _describe_cut(
-    recipe: Recipe, training: str, steps: int, planned: int, warmup: str = ""
-) -> list[str]:
-    """Returns a warning where the time was too short for a training."""
-    if steps >= planned:
-        return []
-    return [
-        f"The budget of {recipe.value(budget.SECTION, 'minutes'):g} minutes shortened {training} "
-        f"to {steps:,} of {planned:,} steps{warmup}. `max_minutes` or `preset` gives it more."
-    ]
-
-
-def _describe_waiting(history: History) -> list[str]:
-    """Returns a warning where images came too slowly for the steps."""
-    share = history.wait_seconds / history.step_seconds
-    if share < _MUCH_WAITING or history.wait_seconds < _LONG_WAITING_S:
-        return []
-    return [
-        f"{share:.0%} of the time of the steps waited for images. Raise `image_cache_gib` where it "
-        "leaves some to be decoded again; else use more CPU cores, or a faster disk."
-    ]
-
-
-def _summary(run: TrainingRun, history: History, recipe: Recipe) -> TrainingResult:
-    best, settings, model = history.best[0], history.settings, run.trainer.model
-    warnings = [*history.repairs, *describe_check(run.trainer, history.checks)]
-    warnings += _describe_batch(settings, len(run.train)) + _describe_waiting(history)
-    images_seen = history.step * settings.batch_size
-    if history.num_passed_over:
-        warnings.append(
-            f"{history.num_passed_over} evaluations on the validation images gave a loss that is "
-            "not finite; they were passed over."
-        )
-    warmup = f", {history.warmup_steps:,} of them for the warm-up"
-    warnings += _describe_cut(recipe, "the training", history.total_steps, settings.steps, warmup)
-    return TrainingResult(
-        architecture=recipe.value("model", "architecture"),
-        trainable="all",
-        parameters=model.count_params(),
-        image_size=list(recipe.value("model", "image_size")),
-        precision=read_precision(model),
-        seed=run.seed,
-        steps=history.step,
-        best_step=best["step"],
-        validation=best["metrics"],
-        seconds=history.seconds,
-        plain_seconds=history.setup_seconds
-        + (history.seconds - history.step_seconds)
-        + history.step_seconds * history.plain_share,
-        images_seen=images_seen,
-        images_per_second=images_seen / history.step_seconds,
-        waiting_share=history.wait_seconds / history.step_seconds,
-        checks=history.checks,
-        warnings=warnings,
-    )
