@@ -69,9 +69,7 @@ def plan_members(recipe: Recipe, info: DatasetInfo, number: int, seed: int) -> l
     networks = {PRETRAINED: DEFAULT_PRETRAINED, LARGER: larger}
     # A complete recipe takes the network to be built: once for each kind.
     recipes = {kind: _recipe_of(networks.get(kind), recipe, info) for kind in set(kinds)}
-    return [
-        PlannedMember(kind, recipes[kind], seed + at) for at, kind in enumerate(kinds, start=1)
-    ]
+    return [PlannedMember(kind, recipes[kind], seed + at) for at, kind in enumerate(kinds, start=1)]
 
 
 def _recipe_of(network: str | None, recipe: Recipe, info: DatasetInfo) -> Recipe:
