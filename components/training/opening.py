@@ -122,7 +122,14 @@ def open_run(
             seconds = max(seconds, budget.least_training_seconds(recipe))
             steps, evaluations = pace.length_within(seconds, steps, evaluations)
             ends = now.seconds + seconds
-        history = History(settings, steps, checks, num_evaluations=evaluations, ends=ends)
+        history = History(
+            settings,
+            steps,
+            checks,
+            num_evaluations=evaluations,
+            ends=ends,
+            planned_steps=settings.steps,
+        )
         history.setup_seconds = setup_seconds
         history.plain_share = share * min(steps, plain_steps(recipe, settings)) / steps
         return history

@@ -23,27 +23,31 @@ class Deadline:
             history: Of it; `ends` is the end.
         """
         self._run, self._history = run, history
-        self._since: tuple[int, float] | None = None
+        self._first_steps = history.total_steps
+        self._since: tuple[int, float, int] | None = None
 
     def keep(self) -> bool:
         """Sets `total_steps` to what there is time for; returns whether it has changed.
 
         To be called after some steps. Evaluations and checkpoints count as they come. A training
-        that was cut is longer again where it is fast again, as long as planned at most.
+        that was cut is longer again where it is fast again: after an evaluation, which may take
+        long, as long as it would be without a limit at most.
         """
         history, now = self._history, self._run.watch.seconds
         if history.ends is None or history.step >= history.total_steps:
             return False
         if self._since is None:
             # The first steps of a process may compile.
-            self._since = history.step, now
+            self._since = history.step, now, len(history.curves)
             return False
-        step, began = self._since
+        step, began, num_rows = self._since
         left, before = max(0.0, history.ends - now), history.total_steps
         if now - began < _OBSERVED * left:
             return False
         affordable = left * (history.step - step) / max(now - began, 1e-9)
         if not _LEAST * affordable <= before - history.step <= _MOST * affordable:
             wanted = history.step + int(_SHARE * affordable)
-            history.total_steps = min(history.planned_steps, wanted)
+            has_evaluated = len(history.curves) > num_rows
+            most = history.planned_steps if has_evaluated else max(before, self._first_steps)
+            history.total_steps = min(most, wanted)
         return history.total_steps != before

@@ -61,7 +61,8 @@ class History:
         plain_share: Share of `step_seconds` that a plain training would take.
         stage_seconds: Time of all processes of the stage up to the last checkpoint.
         ends: When it has to be over, in seconds of the stage; None where time is no limit.
-        planned_steps: What `total_steps` was when the training started; a slow one is cut.
+        planned_steps: What `total_steps` is where time is no limit; that of the start where it is
+            not given.
     """
 
     settings: Hyperparameters

@@ -73,7 +73,7 @@ def train(
 ) -> Callable[..., tuple[History, Clock, Slow]]:
     recipe, (trainer, initial, task, settings) = opened
 
-    def run(pace: Callable[[int], float], ends: float | None = ENDS) -> Any:
+    def run(pace: Callable[[int], float], ends: float | None = ENDS, planned: int = STEPS) -> Any:
         trainer.restore(initial)
         clock = Clock()
         slow = Slow(trainer, clock, map(pace, itertools.count()))
@@ -85,7 +85,12 @@ def train(
             primary_metric="accuracy",
             checkpoint_dir=tmp_path,
             start=lambda settings: History(
-                settings, STEPS, {"initial_loss": 2.3}, num_evaluations=5, ends=ends
+                settings,
+                STEPS,
+                {"initial_loss": 2.3},
+                num_evaluations=5,
+                ends=ends,
+                planned_steps=planned,
             ),
             watch=clock,
         )
@@ -126,3 +131,16 @@ def test_a_training_with_time_is_as_long_as_planned(train, ends) -> None:
     history, _, slow = train(lambda step: 1.0, ends)
     assert history.step == history.total_steps == STEPS
     assert len(set(slow.rates)) > 100
+
+
+def test_a_machine_that_was_slow_at_the_start_uses_its_time_when_it_is_fast(train) -> None:
+    history, clock, slow = train(lambda step: 0.4, planned=10 * STEPS)
+    assert 0.8 * ENDS < clock.now < 1.1 * ENDS
+    assert 2 * STEPS < history.step == history.total_steps == len(slow.rates)
+    assert slow.rates[-1] < 0.15 * max(slow.rates)
+
+
+def test_a_fast_training_is_no_longer_than_without_a_limit(train) -> None:
+    history, clock, _ = train(lambda step: 0.1, planned=STEPS + 50)
+    assert history.step == STEPS + 50
+    assert clock.now < ENDS
