@@ -15,10 +15,10 @@ from google.protobuf import struct_pb2
 
 from kfp_vision.pipelines.parameters import Parameters, choices_of, help_of, type_of
 
-__all__ = ["SHAPE", "Arguments", "add_choices", "inputs_of", "takes_arguments"]
+__all__ = ["SHAPE", "Arguments", "add_choices", "inputs_of", "shape_of", "takes_arguments"]
 
-# Decides which tasks there are: known when the pipeline is compiled, and no input of it.
-SHAPE = "trial_workers"
+# Decide which tasks there are: known when the pipeline is compiled, and no inputs of it.
+SHAPE = ("trial_workers", "teacher_workers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Arguments(Parameters):
     checkpoint_uri: str = dataclasses.field(
         default="", metadata={"help": "Folder for checkpoints that outlives the run."}
     )
+
+
+def shape_of(arguments: Arguments) -> dict[str, int]:
+    """Returns the values of `SHAPE`."""
+    return {name: getattr(arguments, name) for name in SHAPE}
 
 
 def takes_arguments(
@@ -41,7 +46,10 @@ def takes_arguments(
     """
     kinds = (Arguments, *more)
     fields = {
-        each.name: each for kind in kinds for each in dataclasses.fields(kind) if each.name != SHAPE
+        each.name: each
+        for kind in kinds
+        for each in dataclasses.fields(kind)
+        if each.name not in SHAPE
     }
     declared = {
         name: each for kind in kinds for name, each in inspect.signature(kind).parameters.items()
@@ -73,7 +81,7 @@ def add_choices(pipeline: Any) -> None:
         choices: Sequence[str | bool] = choices_of(each)
         if each.type is bool:
             choices = (True, False)
-        if each.name != SHAPE:
+        if each.name not in SHAPE:
             inputs[each.name].literals.extend(map(_as_value, choices))
 
 

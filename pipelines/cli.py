@@ -155,6 +155,9 @@ def compile_pipeline(
     trial_workers: Annotated[
         int, typer.Option(min=1, help="Number of tasks that share the trials of a search round.")
     ] = 1,
+    teacher_workers: Annotated[
+        int, typer.Option(min=1, help="Number of tasks that share the training of `teachers`.")
+    ] = 1,
     scheduled: Annotated[
         bool,
         typer.Option("--scheduled", help="The first task decides whether there is anything new."),
@@ -166,7 +169,7 @@ def compile_pipeline(
     if path.suffix != ".yaml" or not path.parent.is_dir() or path.is_dir():
         raise ValueError(f"`path` must be a .yaml file in a folder that exists. Received: {path}")
     cluster = profile_of(profile, registry, secret)
-    compile_pipeline(path, cluster, trial_workers, scheduled)
+    compile_pipeline(path, cluster, trial_workers, scheduled, teacher_workers)
     print(f"{path} is written.")
     if cluster.service_account:
         print(f"Run it with the service account {cluster.service_account}, which is not in a file.")

@@ -93,6 +93,7 @@ class Parameters:
         True, "Search the augmentation policy; false keeps that of the recipe."
     )
     trial_workers: int = _parameter(1, "Number of tasks that share the trials of a search round.")
+    teacher_workers: int = _parameter(1, "Number of tasks that share the training of `teachers`.")
     image_cache_gib: float = _parameter(
         10.0, "GiB of decoded images that the run may keep on disk; 0: none, each stage decodes."
     )
@@ -174,6 +175,7 @@ class Parameters:
                 not (self.use_validation_for_training and self._judged),
             ),
             ("trial_workers", "must be at least 1", self.trial_workers >= 1),
+            ("teacher_workers", "must be at least 1", self.teacher_workers >= 1),
             ("teachers", "must be at most 100", self.teachers <= 100),
             ("seed", f"must be at most {MAX_SEED}", self.seed <= MAX_SEED),
             *((name, "must not be negative", not getattr(self, name) < 0) for name in numbers),

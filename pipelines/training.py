@@ -11,7 +11,7 @@ from kfp_vision.components.data_profiling.component import check_profile, profil
 from kfp_vision.components.evaluation.component import evaluate_model, export_model
 from kfp_vision.components.network_choice.component import choose_network
 from kfp_vision.pipelines.arguments import inputs_of, takes_arguments
-from kfp_vision.pipelines.learning.component import train_model
+from kfp_vision.pipelines.learning.tasks import add_training
 from kfp_vision.pipelines.publishing.component import check_model, publish
 from kfp_vision.pipelines.retraining.component import decide_retraining
 from kfp_vision.pipelines.retraining.triggers import LocalTime, Triggers
@@ -20,18 +20,20 @@ from kfp_vision.pipelines.searching.tasks import add_search
 __all__ = ["scheduled_pipeline", "training_pipeline"]
 
 
-def training_pipeline(trial_workers: int) -> Any:
+def training_pipeline(trial_workers: int, teacher_workers: int = 1) -> Any:
     """Returns the pipeline.
 
     Args:
-        trial_workers: Tasks that share the trials of a round; they decide the shape of the DAG.
+        trial_workers: Tasks that share the trials of a round.
+        teacher_workers: Tasks that share the networks beside the model. Both decide the shape of
+            the DAG.
     """
 
     def define(arguments: Mapping[str, Any]) -> None:
         """Trains a model."""
         # What lies behind a URI may have changed: asked anew by every run.
         sources = _add(list_sources, arguments).set_caching_options(enable_caching=False)
-        _add_stages({**arguments, **sources.outputs}, trial_workers)
+        _add_stages({**arguments, **sources.outputs}, trial_workers, teacher_workers)
 
     return dsl.pipeline(
         takes_arguments(define),
@@ -40,11 +42,12 @@ def training_pipeline(trial_workers: int) -> Any:
     )
 
 
-def scheduled_pipeline(trial_workers: int) -> Any:
+def scheduled_pipeline(trial_workers: int, teacher_workers: int = 1) -> Any:
     """Returns the pipeline of a schedule: its first task decides whether there are others.
 
     Args:
         trial_workers: As of `training_pipeline`.
+        teacher_workers: The same.
     """
 
     def define(arguments: Mapping[str, Any]) -> None:
@@ -53,7 +56,7 @@ def scheduled_pipeline(trial_workers: int) -> Any:
         given = dict(decision.outputs)
         given["seed"] = given.pop("run_seed")
         with dsl.If(given.pop("train") == True, name="train"):  # noqa: E712 - of a channel.
-            _add_stages({**arguments, **given}, trial_workers)
+            _add_stages({**arguments, **given}, trial_workers, teacher_workers)
 
     return dsl.pipeline(
         takes_arguments(define, Triggers, LocalTime),
@@ -67,12 +70,13 @@ def _add(stage: Any, given: Mapping[str, Any], **own: Any) -> dsl.PipelineTask:
     return stage(**own, **inputs_of(stage, given))
 
 
-def _add_stages(sources: Mapping[str, Any], trial_workers: int) -> None:
+def _add_stages(sources: Mapping[str, Any], trial_workers: int, teacher_workers: int) -> None:
     """Defines the DAG, but for its first task.
 
     Args:
         sources: The arguments and what the first task says of them.
         trial_workers: As of `training_pipeline`.
+        teacher_workers: The same.
     """
     given = dict(sources)
 
@@ -85,7 +89,7 @@ def _add_stages(sources: Mapping[str, Any], trial_workers: int) -> None:
     choice = add(choose_network, recipe=profile).after(gate).outputs["choice"]
     probe = add(probe_batch_size, recipe=choice).outputs["probe"]
     search = add_search(add, probe, given["search_augmentation"], trial_workers)
-    trained = add(train_model, recipe=search).outputs
+    trained = add_training(add, search, teacher_workers)
     model, sample = trained["model"], trained["train_sample"]
     scored = add(evaluate_model, model=model, train_sample=sample).outputs
     evaluation, calibration = scored["evaluation"], scored["calibration"]

@@ -26,11 +26,15 @@ class Task:
 
 
 def documents(
-    folder: Path, profile: Profile, trial_workers: int = 1, scheduled: bool = False
+    folder: Path,
+    profile: Profile,
+    trial_workers: int = 1,
+    scheduled: bool = False,
+    teacher_workers: int = 1,
 ) -> tuple[Document, Document]:
     """Compiles the pipeline; returns it, and what Kubernetes has to know."""
     file = folder / "pipeline.yaml"
-    compile_pipeline(file, profile, trial_workers, scheduled)
+    compile_pipeline(file, profile, trial_workers, scheduled, teacher_workers)
     pipeline, platform = yaml.load_all(file.read_text(), yaml.CSafeLoader)
     return pipeline, platform["platforms"]["kubernetes"]
 
@@ -63,5 +67,5 @@ def all_tasks(folder: Path, profile: Profile) -> list[Task]:
 
     Then those of a schedule, which lie in a condition.
     """
-    shapes = ((1, False), (2, False), (1, True))
+    shapes = ((1, False), (2, False, 2), (1, True))
     return [task for shape in shapes for task in tasks(*documents(folder, profile, *shape))]

@@ -1,7 +1,10 @@
-"""The members are trained one after the other, and one teacher is made of them."""
+"""The members are trained, here or by several tasks, and one teacher is made of them."""
 
 import dataclasses
 import gc
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -9,7 +12,7 @@ import numpy as np
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
-from kfp_vision.components.shared.artifacts.teachers_result import Member, TeachersResult
+from kfp_vision.components.shared.artifacts.teachers_result import Member, Share, TeachersResult
 from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE, TrainingResult
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
@@ -81,7 +84,12 @@ class Gathering:
         self._task = task_of(info, positive.value if positive else None)
 
     def gather(
-        self, trained_dir: Path, number: int, seconds: float, watch: Stopwatch
+        self,
+        trained_dir: Path,
+        number: int,
+        seconds: float,
+        watch: Stopwatch,
+        shares: Sequence[Share] = (),
     ) -> tuple[TeachersResult, keras.Model | None]:
         """Returns what was seen, and the teacher; None where nothing is better than the model.
 
@@ -90,33 +98,25 @@ class Gathering:
             number: Networks that are trained beside the model.
             seconds: For everything; networks that are left share what is left of it.
             watch: Of the stage.
+            shares: Of tasks that have trained them, whose checkpoints are here; none trains here.
         """
-        model = keras.models.load_model(trained_dir / MODEL_FILE, compile=False, safe_mode=True)
+        model = _load(trained_dir)
         validation = self._open("validation", self._recipe)
         judges = Judges(
             self._task,
             validation.read_targets(np.arange(len(validation))),
             self._recipe.value("data", "primary_metric"),
         )
-        members, failed = [self._of_model(model, trained_dir, validation)], []
-        planned = plan_members(self._recipe, self._info, number, self._seed)
+        members = [self._of_model(model, trained_dir, validation)]
+        planned = dict(enumerate(plan_members(self._recipe, self._info, number, self._seed)))
+        failed = [sentence for share in shares for sentence in share.failed]
         ends = _MEMBERS_SHARE * seconds
-        for at, each in enumerate(planned):
-            left, count = ends - watch.seconds, len(planned) - at
-            if at and left < _LEAST_SECONDS:
-                failed.append(f"{count} of {number} networks: no time is left for them")
-                break
-            left /= max(1.0, min(count, left / _LEAST_SECONDS))
-            try:
-                with Progress(f"train a teacher ({each.kind})"):
-                    member, forward_s = self._train(each, model, left)
-                members.append(member)
-                ends -= self._num_later * forward_s
-            except (*TRAINING_FAILURES, NoTimeError) as error:
-                failed.append(f"{each.kind}: {str(error).splitlines()[0]}")
-                show_note(f"A teacher could not be trained. {failed[-1]}")
-            # What a training holds in memory goes before the next one begins.
-            gc.collect()
+        if shares:
+            # Each has ended: to read it takes no time.
+            places = sorted(place for share in shares for place in share.places)
+            planned, ends = {place: planned[place] for place in places}, math.inf
+        for place, trained in self._train_all(planned, model, ends, watch, failed):
+            members.append(self._ask(planned[place], trained))
         if len(members) == 1:
             return TeachersResult(failed=failed, judges=len(judges)), None
         sizes = [each.model.input_shape[1:3] for each in members]
@@ -125,6 +125,76 @@ class Gathering:
             members, judges, lambda network: _outputs(network, validation), size
         )
         return dataclasses.replace(result, failed=failed), teacher
+
+    def train_share(
+        self,
+        trained_dir: Path,
+        number: int,
+        seconds: float,
+        watch: Stopwatch,
+        worker: int,
+        workers: int,
+        output_dir: Path,
+    ) -> Share:
+        """Trains every `workers`-th network, and writes the checkpoints that `gather` needs.
+
+        Args:
+            trained_dir: As of `gather`.
+            number: The same.
+            seconds: The same.
+            watch: The same.
+            worker: From 0 on.
+            workers: Tasks that share the networks.
+            output_dir: Receives a folder for each network.
+        """
+        planned = dict(enumerate(plan_members(self._recipe, self._info, number, self._seed)))
+        planned = {place: planned[place] for place in range(worker, number, workers)}
+        places: list[int] = []
+        failed: list[str] = []
+        images_seen, ends = 0, _MEMBERS_SHARE * seconds
+        for place, trained in self._train_all(planned, _load(trained_dir), ends, watch, failed):
+            for file in trained.files:
+                target = output_dir / file.parent.name / file.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+            places.append(place)
+            images_seen += trained.images_seen
+        return Share(places, failed, images_seen, watch.seconds)
+
+    def _train_all(
+        self,
+        planned: Mapping[int, PlannedMember],
+        model: keras.Model,
+        ends: float,
+        watch: Stopwatch,
+        failed: list[str],
+    ) -> Iterator[tuple[int, TrainedMember]]:
+        """Yields the place and the training of each member.
+
+        Args:
+            planned: By place.
+            model: What is trained already.
+            ends: When the last one has to be over, in seconds of the stage.
+            watch: Of the stage.
+            failed: Gets a sentence on what could not be trained.
+        """
+        for at, (place, each) in enumerate(planned.items()):
+            left, count = ends - watch.seconds, len(planned) - at
+            if at and left < _LEAST_SECONDS:
+                failed.append(f"{count} of {len(planned)} networks: no time is left for them")
+                return
+            left /= max(1.0, min(count, left / _LEAST_SECONDS))
+            try:
+                with Progress(f"train a teacher ({each.kind})"):
+                    trained = self._train(each, model, left)
+            except (*TRAINING_FAILURES, NoTimeError) as error:
+                failed.append(f"{each.kind}: {str(error).splitlines()[0]}")
+                show_note(f"A teacher could not be trained. {failed[-1]}")
+            else:
+                ends -= self._num_later * trained.forward_s
+                yield place, trained
+            # What a training holds in memory goes before the next one begins.
+            gc.collect()
 
     def _open(self, split: str, recipe: Recipe) -> LabelledImages:
         return open_split(self._dataset_dir, split, recipe, self._cache)
@@ -139,14 +209,15 @@ class Gathering:
         trained = TrainedMember(model, training.images_seen, training.seconds, forward_s=0.0)
         return AskedMember(_told(_MODEL, self._recipe, trained), model, outputs, is_mixed)
 
-    def _train(
-        self, planned: PlannedMember, model: keras.Model, seconds: float
-    ) -> tuple[AskedMember, float]:
-        """Returns a member after its training, and what an image takes in it, in seconds."""
+    def _train(self, planned: PlannedMember, model: keras.Model, seconds: float) -> TrainedMember:
+        """Returns a member after its training; at once where it has ended already."""
         given = (self._dataset_dir, self._info, planned, self._policy)
         rows = self._draw(planned, model)
         later = (seconds, self._num_later, self._cache)
-        trained = train_member(*given, rows, self._checkpoint_dir, *later)
+        return train_member(*given, rows, self._checkpoint_dir, *later)
+
+    def _ask(self, planned: PlannedMember, trained: TrainedMember) -> AskedMember:
+        """Returns a member with what it says of the validation images."""
         recipe = planned.recipe
         outputs = _outputs(trained.model, self._open("validation", recipe))
         is_mixed = starts_pretrained(self._recipe) and all(
@@ -154,7 +225,7 @@ class Gathering:
             for name in ("architecture", "image_size")
         )
         told = _told(planned.kind, recipe, trained)
-        return AskedMember(told, trained.model, outputs, is_mixed), trained.forward_s
+        return AskedMember(told, trained.model, outputs, is_mixed)
 
     def _draw(self, planned: PlannedMember, model: keras.Model) -> np.ndarray | None:
         """Returns the training images that a member sees; None for all."""
@@ -172,6 +243,10 @@ class Gathering:
                 outcomes = len(self._info.classes)
             weights = boosting_weights(is_wrong, outcomes, _SHRINKAGE)
         return bootstrap_rows(number, planned.seed, weights)
+
+
+def _load(trained_dir: Path) -> keras.Model:
+    return keras.models.load_model(trained_dir / MODEL_FILE, compile=False, safe_mode=True)
 
 
 def _outputs(model: keras.Model, images: LabelledImages) -> np.ndarray:

@@ -1,13 +1,23 @@
-"""The stage: trains networks beside the model, and makes one teacher of them where it is better."""
+"""The stage: trains networks beside the model, and makes one teacher of them where it is better.
 
+Several tasks may share the training: each writes its networks, and this stage takes them.
+"""
+
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kfp_vision.components.shared.artifacts.cost import StageCost
-from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
-from kfp_vision.components.shared.artifacts.teachers_result import ENSEMBLE_FILE, TeachersResult
+from kfp_vision.components.shared.artifacts.teachers_result import (
+    ENSEMBLE_FILE,
+    SHARE_FILE,
+    Share,
+    TeachersResult,
+)
 from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE, TrainingResult
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.distilled import is_ensemble_wanted
@@ -26,12 +36,13 @@ from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.later_stage import (
     end_stage,
+    read_stage,
     start_stage,
     why_no_time,
 )
 from kfp_vision.components.teachers.stage_report import teachers_report
 
-__all__ = ["train_teachers"]
+__all__ = ["train_share", "train_teachers"]
 
 
 @explains_full_disk("output_dir", "checkpoint_dir")
@@ -45,6 +56,7 @@ def train_teachers(
     cache: ImageCache | None = None,
     spent: Sequence[StageCost] = (),
     plan: RunPlan | None = None,
+    shares: Sequence[Path] = (),
 ) -> TeachersResult:
     """Writes what is in `trained_dir`, and `ensemble.keras` where it is better than the model.
 
@@ -59,8 +71,10 @@ def train_teachers(
         cache: Keeps decoded images for other stages and runs; None keeps none.
         spent: Of the budget, by the stages before and by the start of this task.
         plan: Of the run; None where there is none.
+        shares: What `train_share` has written, by every task; none trains all networks here.
     """
     watch = Stopwatch()
+    told = [read_json(Share, each / SHARE_FILE) for each in shares]
     info, recipe, seconds = start_stage(
         "train_teachers", dataset_dir, trained_dir, output_dir, spent, plan
     )
@@ -70,21 +84,84 @@ def train_teachers(
         # Imported here: where nothing is learned the framework need not start.
         from kfp_vision.components.teachers.gathering import Gathering
 
-        gathering = Gathering(dataset_dir, info, recipe, checkpoint_dir, seed, cache)
-        result, teacher = gathering.gather(trained_dir, count_teachers(recipe), seconds, watch)
+        with _joined(shares, checkpoint_dir) as checkpoints:
+            gathering = Gathering(dataset_dir, info, recipe, checkpoints, seed, cache)
+            number = count_teachers(recipe)
+            result, teacher = gathering.gather(trained_dir, number, seconds, watch, told)
         is_deployed = teacher is not None and is_ensemble_wanted(recipe)
         if teacher is not None:
             teacher.save(output_dir / (MODEL_FILE if is_deployed else ENSEMBLE_FILE))
         result = dataclasses.replace(result, is_deployed=is_deployed)
     if is_ensemble_wanted(recipe):
         write_recipe(_with_deployed(recipe, result), output_dir / "recipe.json")
-    result = dataclasses.replace(result, seconds=watch.seconds)
+    # The tasks have worked side by side.
+    longest = max((each.seconds for each in told), default=0.0)
+    result = dataclasses.replace(result, seconds=longest + watch.seconds)
     seen = sum(each.images_seen for each in result.members[1:])
     cost = StageCost("train_teachers", result.seconds, seen)
     training = read_json(TrainingResult, trained_dir / "training.json")
     report = teachers_report(result, training, wants_teachers(recipe))
     end_stage(result, "teachers.json", report, cost, output_dir)
     return result
+
+
+@explains_full_disk("output_dir", "checkpoint_dir")
+@Progress("look for teachers")
+def train_share(
+    dataset_dir: Path,
+    trained_dir: Path,
+    output_dir: Path,
+    checkpoint_dir: Path,
+    seed: int,
+    worker: int,
+    workers: int,
+    cache: ImageCache | None = None,
+    spent: Sequence[StageCost] = (),
+    plan: RunPlan | None = None,
+) -> Share:
+    """Trains every `workers`-th network; writes `share.json`, `cost.json` and the checkpoints.
+
+    Args:
+        dataset_dir: As of `train_teachers`.
+        trained_dir: The same.
+        output_dir: Is created.
+        checkpoint_dir: As of `train_teachers`.
+        seed: The same.
+        worker: Which of the tasks this is, from 0 on.
+        workers: Tasks that share the networks.
+        cache: As of `train_teachers`.
+        spent: The same.
+        plan: The same.
+    """
+    watch, share = Stopwatch(), Share()
+    output_dir.mkdir(parents=True, exist_ok=True)
+    info, recipe, seconds = read_stage("train_teachers", dataset_dir, trained_dir, spent, plan)
+    if not (why_no_teachers(recipe) or why_no_time(seconds)):
+        from kfp_vision.components.teachers.gathering import Gathering
+
+        gathering = Gathering(dataset_dir, info, recipe, checkpoint_dir, seed, cache)
+        number = count_teachers(recipe)
+        share = gathering.train_share(
+            trained_dir, number, seconds, watch, worker, workers, output_dir
+        )
+    write_json(share, output_dir / SHARE_FILE)
+    cost = StageCost("train_teachers", watch.seconds, share.images_seen)
+    write_json(cost, output_dir / COST_FILE)
+    return share
+
+
+@contextlib.contextmanager
+def _joined(shares: Sequence[Path], checkpoint_dir: Path) -> Iterator[Path]:
+    """Yields a folder of links to the checkpoints of all shares; without any, `checkpoint_dir`."""
+    if not shares:
+        yield checkpoint_dir
+        return
+    with tempfile.TemporaryDirectory(prefix="members-") as joined:
+        for share in shares:
+            for folder in share.iterdir():
+                if folder.is_dir():
+                    Path(joined, folder.name).symlink_to(folder.absolute())
+        yield Path(joined)
 
 
 def _with_deployed(recipe: Recipe, result: TeachersResult) -> Recipe:

@@ -17,7 +17,11 @@ __all__ = ["compile_pipeline"]
 
 
 def compile_pipeline(
-    path: Path, profile: Profile, trial_workers: int, scheduled: bool = False
+    path: Path,
+    profile: Profile,
+    trial_workers: int,
+    scheduled: bool = False,
+    teacher_workers: int = 1,
 ) -> None:
     """Writes the training pipeline for a cluster.
 
@@ -26,8 +30,11 @@ def compile_pipeline(
         profile: Of the cluster.
         trial_workers: As of `training_pipeline`.
         scheduled: Whether the first task decides if there are others, as in a schedule.
+        teacher_workers: As of `training_pipeline`.
     """
-    trained = (scheduled_pipeline if scheduled else training_pipeline)(trial_workers)
+    trained = (scheduled_pipeline if scheduled else training_pipeline)(
+        trial_workers, teacher_workers
+    )
     define = trained.pipeline_func
 
     @functools.wraps(define)

@@ -147,7 +147,8 @@ def _run_pipeline(
         raise_on_error=True,
     )
     arguments = settings["arguments"]
-    training_pipeline(arguments.pop(SHAPE))(**arguments)
+    shape = {name: arguments.pop(name) for name in SHAPE}
+    training_pipeline(**shape)(**arguments)
     remove_unused(pipeline_root, cache_root)
 
 

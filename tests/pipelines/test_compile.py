@@ -31,7 +31,7 @@ def compiled(tmp_path_factory, kfp_vision):
 def shared(tmp_path_factory, kfp_vision):
     """For several workers."""
     path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
-    answer = kfp_vision("compile", path, "--trial-workers", 2)
+    answer = kfp_vision("compile", path, "--trial-workers", 2, "--teacher-workers", 2)
     assert answer.returncode == 0, answer.stderr
     return next(yaml.safe_load_all(path.read_text()))
 
@@ -79,10 +79,19 @@ def test_one_worker_runs_the_search_in_one_task(compiled):
     assert not [name for name, each in compiled["components"].items() if "dag" in each]
 
 
+def _loops_over(pipeline, task):
+    """Returns the loops over one task, in their order."""
+    found = []
+    for name, each in pipeline["root"]["dag"]["tasks"].items():
+        component = pipeline["components"][each["componentRef"]["name"]]
+        if name.startswith("for-loop") and next(iter(component["dag"]["tasks"])).startswith(task):
+            found.append(name)
+    return sorted(found, key=lambda name: int(name.rpartition("-")[2]))
+
+
 def test_several_workers_share_the_rounds_of_the_search(shared):
     tasks = shared["root"]["dag"]["tasks"]
-    loops = [name for name in tasks if name.startswith("for-loop")]
-    loops.sort(key=lambda name: int(name.rpartition("-")[2]))
+    loops = _loops_over(shared, "run-trials")
     proposals = ["propose-first-trials", *_numbered("propose-next-trials", len(ROUNDS) - 1)]
     assert len(loops) == len(ROUNDS)
     assert set(proposals) <= tasks.keys()
@@ -126,6 +135,9 @@ def test_a_task_downloads_the_images_that_it_reads_and_no_others(compiled, share
         "search-policy": trained,
         "decide-trials": {"dataset_info"},
         "train-model": trained | {"unlabeled"},
+        "train-model-alone": trained | {"unlabeled"},
+        "train-members": trained,
+        "teach-model": trained | {"unlabeled"},
         "evaluate-model": {"dataset_info", "train_sample", "validation", "test"},
         "export-model": {"dataset_info", "calibration", "test"},
     }
@@ -154,6 +166,22 @@ def test_the_form_shows_the_values_of_a_parameter_as_a_menu(compiled):
 def test_the_training_takes_the_recipe_of_the_search(compiled):
     inputs = compiled["root"]["dag"]["tasks"]["train-model"]["inputs"]["artifacts"]
     assert inputs["recipe"]["taskOutputArtifact"]["producerTask"] == "search-policy"
+
+
+def test_several_tasks_train_the_networks_beside_the_model(shared):
+    tasks = shared["root"]["dag"]["tasks"]
+    assert "train-model" not in tasks
+    (name,) = _loops_over(shared, "train-members")
+    loop = tasks[name]
+    assert loop["parameterIterator"]["items"]["raw"] == "[0, 1]"
+    (inner,) = shared["components"][loop["componentRef"]["name"]]["dag"]["tasks"].values()
+    assert inner["componentRef"]["name"] == "comp-train-members"
+    assert inner["inputs"]["parameters"]["workers"]["runtimeValue"]["constant"] == 2
+    inputs = tasks["teach-model"]["inputs"]["artifacts"]
+    assert inputs["trained"]["taskOutputArtifact"]["producerTask"] == "train-model-alone"
+    judged = tasks["evaluate-model"]["inputs"]["artifacts"]
+    assert judged["model"]["taskOutputArtifact"]["producerTask"] == "teach-model"
+    assert judged["train_sample"]["taskOutputArtifact"]["producerTask"] == "train-model-alone"
 
 
 def test_every_task_runs_the_versioned_image_and_installs_nothing(compiled):

@@ -32,7 +32,7 @@ def test_the_pipeline_takes_exactly_these_parameters_with_these_defaults():
             help_of(field),
         )
         for field in dataclasses.fields(Parameters)
-        if field.name != SHAPE
+        if field.name not in SHAPE
     }
 
 
@@ -96,6 +96,7 @@ def test_a_switch_can_be_turned_off_on_the_command_line(kfp_vision_here, name):
         ("learning_rate: inf", "`learning_rate` must be finite. Received: inf"),
         ("max_minutes: -inf", "`max_minutes` must not be negative.*must be finite"),
         ("trial_workers: 0", "`trial_workers` must be at least 1. Received: 0"),
+        ("teacher_workers: 0", "`teacher_workers` must be at least 1. Received: 0"),
         ("teachers: 101", "`teachers` must be at most 100. Received: 101"),
         (
             "task: clasify",

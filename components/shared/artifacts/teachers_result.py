@@ -4,9 +4,9 @@ import dataclasses
 
 from kfp_vision.components.shared.metrics.acceptance import Gain
 
-__all__ = ["ENSEMBLE_FILE", "Member", "TeachersResult", "Tried"]
+__all__ = ["ENSEMBLE_FILE", "SHARE_FILE", "Member", "Share", "TeachersResult", "Tried"]
 
-ENSEMBLE_FILE = "ensemble.keras"
+ENSEMBLE_FILE, SHARE_FILE = "ensemble.keras", "share.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,25 @@ class Member:
     value: float | None = None
     calibration_error: float = 0.0
     weight: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """`share.json` of a `members` artifact: what one of several tasks has trained.
+
+    Beside it lies a folder of checkpoints for each network.
+
+    Attributes:
+        places: Of the networks, in the order in which they were planned.
+        failed: Sentences on the others of this task.
+        images_seen: With repetition.
+        seconds: Of the task.
+    """
+
+    places: list[int] = dataclasses.field(default_factory=list)
+    failed: list[str] = dataclasses.field(default_factory=list)
+    images_seen: int = 0
+    seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

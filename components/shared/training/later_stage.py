@@ -19,7 +19,7 @@ from kfp_vision.components.shared.report.records import (
     write_stage_report,
 )
 
-__all__ = ["LaterStage", "end_stage", "start_stage", "why_no_time"]
+__all__ = ["LaterStage", "end_stage", "read_stage", "start_stage", "why_no_time"]
 
 # With less time than this nothing is learned.
 _LEAST_SECONDS = 30.0
@@ -61,6 +61,17 @@ def start_stage(
     """
     ignored = shutil.ignore_patterns(STAGE_REPORT_FILE, STAGES_FILE, COST_FILE, *without)
     shutil.copytree(trained_dir, output_dir, ignore=ignored, dirs_exist_ok=True)
+    return read_stage(name, dataset_dir, trained_dir, spent, plan)
+
+
+def read_stage(
+    name: str,
+    dataset_dir: Path,
+    trained_dir: Path,
+    spent: Sequence[StageCost],
+    plan: RunPlan | None,
+) -> LaterStage:
+    """Returns what a stage after the training begins with; arguments of `start_stage`."""
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     recipe = read_recipe(trained_dir / "recipe.json")
     trained = read_json(TrainingResult, trained_dir / "training.json")

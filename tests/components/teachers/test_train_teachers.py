@@ -14,7 +14,7 @@ import pytest
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
-from kfp_vision.components.shared.artifacts.teachers_result import TeachersResult
+from kfp_vision.components.shared.artifacts.teachers_result import Share, TeachersResult
 from kfp_vision.components.shared.datasets.labelled import open_labelled
 from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.document import (
@@ -30,7 +30,7 @@ from kfp_vision.components.shared.training.checkpoints import Stopwatch, read_ch
 from kfp_vision.components.shared.training.length import Pace
 from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.teachers import gathering, member_training, members
-from kfp_vision.components.teachers.train_teachers import train_teachers
+from kfp_vision.components.teachers.train_teachers import train_share, train_teachers
 from kfp_vision.components.training.train import train_model
 
 _SEED = 0
@@ -252,6 +252,45 @@ def test_a_network_that_is_too_slow_to_be_deployed_in_time_is_not_trained(
     ]
     assert not result.is_deployed
     assert are_equal(tmp_path / "out/model.keras", trained / "model.keras")
+
+
+def test_networks_of_several_tasks_make_the_same_teacher(
+    many_judges_dir: Path, trained: Path, taught: Path, offline: None, tmp_path: Path
+) -> None:
+    shares = [tmp_path / str(worker) for worker in range(2)]
+    for worker, share in enumerate(shares):
+        given = (trained, share, tmp_path / f"kept-{worker}", _SEED, worker, 2)
+        told = train_share(many_judges_dir, *given)
+        assert told.places == [worker, worker + 2][: 2 - worker]
+        assert told.images_seen > 0
+        assert not told.failed
+        # The end of each training and its best weights are all that travels.
+        folders = [each for each in share.iterdir() if each.is_dir()]
+        assert sorted(len(list(each.iterdir())) for each in folders) == [2] * len(told.places)
+    out = tmp_path / "out"
+    result = train_teachers(many_judges_dir, trained, out, tmp_path / "none", _SEED, shares=shares)
+    alone = result_of(taught)
+    assert [each.kind for each in result.members] == [each.kind for each in alone.members]
+    assert [each.images_seen for each in result.members] == [
+        each.images_seen for each in alone.members
+    ]
+    assert result.tried == alone.tried
+    assert are_equal(out / "ensemble.keras", taught / "ensemble.keras")
+    assert not list((tmp_path / "none").glob("teacher-*"))
+    seconds = [read_json(StageCost, each / COST_FILE).seconds for each in shares]
+    assert result.seconds > max(seconds)
+
+
+def test_a_task_without_a_network_of_its_own_hands_on_none(
+    many_judges_dir: Path, trained: Path, offline: None, tmp_path: Path
+) -> None:
+    wanted = changed(trained, tmp_path / "model", teachers=0, distill="never")
+    given = (wanted, tmp_path / "share", tmp_path / "kept", _SEED, 1, 2)
+    assert train_share(many_judges_dir, *given) == Share()
+    result = train_teachers(
+        many_judges_dir, wanted, tmp_path / "out", tmp_path, _SEED, shares=[tmp_path / "share"]
+    )
+    assert "`distill` is `never`" in result.skipped
 
 
 def test_networks_that_no_time_is_left_for_are_not_begun(

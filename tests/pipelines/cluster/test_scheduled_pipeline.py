@@ -95,6 +95,7 @@ def test_the_first_firing_trains_and_the_second_finds_nothing_new(schedule):
     several_workers = {
         *("search_augmentation", "propose_first_trials", "propose_next_trials"),
         *("run_trials", "decide_trials"),
+        *("train_model_alone", "train_members", "teach_model"),
     }
     left_out = several_workers | {"list_sources"}
     assert {name.replace("-", "_") for name in names} == set(STAGES) - left_out

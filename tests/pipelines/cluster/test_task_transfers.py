@@ -28,8 +28,8 @@ LARGE = DataSet(
 def pipelines(tmp_path_factory):
     file = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
     found = []
-    for trial_workers, scheduled in ((1, False), (2, False), (1, True)):
-        compile_pipeline(file, read_profile("local"), trial_workers, scheduled)
+    for shape in ((1, False), (2, False, 2), (1, True)):
+        compile_pipeline(file, read_profile("local"), *shape)
         found.append(next(yaml.safe_load_all(file.read_text())))
     return found
 
