@@ -15,7 +15,7 @@ from google.protobuf import struct_pb2
 
 from kfp_vision.pipelines.parameters import Parameters, choices_of, help_of, type_of
 
-__all__ = ["SHAPE", "Arguments", "add_choices", "inputs_of", "shape_of", "takes_arguments"]
+__all__ = ["SHAPE", "Arguments", "add_choices", "inputs_of", "takes_arguments"]
 
 # Decide which tasks there are: known when the pipeline is compiled, and no inputs of it.
 SHAPE = ("trial_workers", "teacher_workers")
@@ -28,11 +28,6 @@ class Arguments(Parameters):
     checkpoint_uri: str = dataclasses.field(
         default="", metadata={"help": "Folder for checkpoints that outlives the run."}
     )
-
-
-def shape_of(arguments: Arguments) -> dict[str, int]:
-    """Returns the values of `SHAPE`."""
-    return {name: getattr(arguments, name) for name in SHAPE}
 
 
 def takes_arguments(

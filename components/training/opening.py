@@ -1,5 +1,6 @@
 """The start of a training: its model and images, what is checked first, and how long it is."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ from kfp_vision.components.shared.training.setup import (
     recipe_policy,
 )
 from kfp_vision.components.shared.training.start_weights import start_from
-from kfp_vision.components.shared.training.step_time import seconds_per_step
+from kfp_vision.components.shared.training.step_time import seconds_per_record, seconds_per_step
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["open_run", "plain_steps", "repair"]
@@ -111,11 +112,14 @@ def open_run(
         steps, evaluations, ends = settings.steps, EVALUATIONS, None
         if may_cut(recipe):
             pace = measure_pace(trainer, images, targets, len(train), len(validation))
+            record_s = seconds_per_record(trainer, task, images, targets)
+            evaluation_s = pace.evaluation_s + len(validation) * record_s
+            pace = dataclasses.replace(pace, evaluation_s=evaluation_s)
             now = StageCost("train", watch.seconds, 0)
             seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
                 info,
                 start_up_seconds(spent, plan),
-                pace.forward_s * deployed_networks(recipe),
+                pace.forward_s * deployed_networks(recipe) + record_s,
                 is_large=is_tuned,
             )
             seconds *= training_share(recipe, info, steps * settings.batch_size, plan)

@@ -14,7 +14,7 @@ from kfp_vision.components.data_profiling.component import check_codes
 from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.runtime.storage import is_remote
 from kfp_vision.components.shared.runtime.storage.uris import bucket_and_key
-from kfp_vision.pipelines.arguments import SHAPE, Arguments, shape_of
+from kfp_vision.pipelines.arguments import SHAPE, Arguments
 from kfp_vision.pipelines.cluster.compiling import compile_pipeline
 from kfp_vision.pipelines.cluster.placement import WORKSPACE
 from kfp_vision.pipelines.cluster.profile import Profile, check_object
@@ -137,7 +137,12 @@ def start_run(client: kfp.Client, submission: Submission) -> tuple[str, Version]
     else:
         with tempfile.TemporaryDirectory() as scratch:
             package = Path(scratch, "pipeline.yaml")
-            compile_pipeline(package, submission.profile, **shape_of(arguments))
+            compile_pipeline(
+                package,
+                submission.profile,
+                arguments.trial_workers,
+                teacher_workers=arguments.teacher_workers,
+            )
             version = publish_version(client, package)
     given = inputs_for(arguments, version)
     # The SDK prints links.

@@ -28,7 +28,8 @@ def add_training(
         The artifacts `model` and `train_sample`.
     """
     if workers == 1:
-        return add(train_model, recipe=recipe).outputs
+        trained: Mapping[str, dsl.Artifact] = add(train_model, recipe=recipe).outputs
+        return trained
     alone = add(train_model_alone, recipe=recipe).outputs
     with dsl.ParallelFor([*range(workers)], name="teachers") as worker:
         shared = add(train_members, trained=alone["model"], worker=worker, workers=workers)

@@ -8,7 +8,7 @@ import contextlib
 import io
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import kfp
 from kfp_server_api import V2beta1RecurringRun
 
-from kfp_vision.pipelines.arguments import shape_of
+from kfp_vision.pipelines.arguments import Arguments
 from kfp_vision.pipelines.cluster.compiling import compile_pipeline
 from kfp_vision.pipelines.cluster.profile import Profile, read_profile
 from kfp_vision.pipelines.cluster.submission import check_places, inputs_for, make_arguments
@@ -92,7 +92,7 @@ def _wanted(client: kfp.Client, schedule: Schedule, profile: Profile) -> dict[st
     """Returns the `_facts` of the recurring run that a schedule asks for."""
     mounted = bool(schedule.version or profile.workspace)
     arguments = make_arguments(schedule.parameters, schedule.checkpoint_uri, mounted)
-    version = _version(client, schedule, profile, shape_of(arguments))
+    version = _version(client, schedule, profile, arguments)
     check_places(arguments, version.workspace)
     # The SDK prints a link.
     with contextlib.redirect_stdout(io.StringIO()):
@@ -122,13 +122,19 @@ def _wanted(client: kfp.Client, schedule: Schedule, profile: Profile) -> dict[st
 
 
 def _version(
-    client: kfp.Client, schedule: Schedule, profile: Profile, shape: Mapping[str, int]
+    client: kfp.Client, schedule: Schedule, profile: Profile, arguments: Arguments
 ) -> Version:
     if schedule.version:
         return find_version(client, schedule.version, _PIPELINE)
     with tempfile.TemporaryDirectory(prefix="kfp-vision-") as scratch:
         package = Path(scratch, "pipeline.yaml")
-        compile_pipeline(package, profile, **shape, scheduled=True)
+        compile_pipeline(
+            package,
+            profile,
+            arguments.trial_workers,
+            scheduled=True,
+            teacher_workers=arguments.teacher_workers,
+        )
         return publish_version(client, package)
 
 

@@ -12,18 +12,23 @@ from kfp_vision.components.evaluation.formats import FORMATS
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 def test_an_ensemble_is_deployed_in_every_format(
-    digits_folder: Path, small_model: str, kfp_vision, tmp_path: Path
+    digits_folder: Path, small_model: str, kfp_vision, tmp_path: Path, workers: int
 ) -> None:
     answer = kfp_vision(
         *("run", "--dataset-uri", digits_folder, "--output", tmp_path / "out"),
         *("--architecture", small_model, "--epochs", 4, "--no-search-augmentation"),
         *("--no-learn-batch-size", "--teachers", 2, "--deploy", "ensemble", "--preset", "best"),
+        *("--teacher-workers", workers),
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     report = json.loads((tmp_path / "out/report.json").read_text())
     teachers, model = report["teachers"], report["model"]
     assert teachers["is_deployed"]
+    stages = json.loads((tmp_path / "out/run.json").read_text())["stages"]
+    shares = [each for each in stages if each["name"].startswith("train-members")]
+    assert len(shares) == (workers if workers > 1 else 0)
     assert [each["kind"] for each in teachers["members"]] == ["model", "pretrained", "seed"]
     assert model["architecture"].startswith("ensemble of ")
     assert model["parameters"] == teachers["parameters"]

@@ -76,7 +76,7 @@ def closing_seconds(
     Args:
         info: Of the dataset.
         start_up_s: Of a task that trains.
-        forward_s: Of one image through the model.
+        forward_s: Of one image through the model, and of its record where that takes long.
         is_large: Whether it is, or may be, a pretrained one.
     """
     counted = sum(closing_stages(info, start_up_s, forward_s, is_large).values())
