@@ -42,7 +42,7 @@ def test_an_ensemble_is_deployed_in_every_format(
     for name, size in (("keras", 4), ("onnx", 4), ("tflite_int8", 1)):
         assert exports[name]["size_bytes"] > 0.9 * size * model["parameters"]
     recipe = json.loads((tmp_path / "out/recipe.json").read_text())
-    assert recipe["data"]["deploy"]["value"] == "ensemble"
+    assert recipe["sections"]["data"]["deploy"]["value"] == "ensemble"
     card = json.loads((tmp_path / "out/model/model.json").read_text())
     predicted = kfp_vision("predict", tmp_path / "out", digits_folder)
     assert predicted.returncode == 0, predicted.stderr
