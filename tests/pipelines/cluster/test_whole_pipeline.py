@@ -21,7 +21,7 @@ CLASSES, IMAGES = ("digit 0", "digit 1"), 80
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
     path = tmp_path_factory.mktemp("package") / "pipeline.yaml"
-    compile_pipeline(path, Profile(secret="storage"), trial_workers=2)
+    compile_pipeline(path, Profile(secret="storage"), trial_workers=2, teacher_workers=2)
     return path
 
 
@@ -46,12 +46,12 @@ def run(backend, package, architecture, epochs):
             "architecture": architecture,
             "epochs": epochs,
             "learn_batch_size": False,
-            # The rounds of several workers, without a trial in them.
+            # The tasks of several workers, without a trial or a teacher in them.
             "search_augmentation": False,
         },
     )
     names = {re.sub(r"^\d+-|-\d+$", "", name).replace("-", "_") for name in backend.logs}
-    assert names == set(STAGES) - {"search_policy", "decide_retraining"}
+    assert names == set(STAGES) - {"search_policy", "train_model", "decide_retraining"}
     return [log for name, log in backend.logs.items() if "train-model" in name]
 
 
@@ -75,7 +75,7 @@ def test_a_killed_training_goes_on_in_another_container(backend, package, tmp_pa
         numbers = [re.search(r"^checkpoints/.*/generations/(\d+)", name) for name in stored]
         return any(int(number[1]) >= 3 for number in numbers if number)
 
-    backend.preempt["train-model"] = is_under_way
+    backend.preempt["train-model-alone"] = is_under_way
     logs = run(backend, package, "separable", epochs=200)
     check_results(root, tmp_path / "out")
     check_training_went_on(logs)
