@@ -254,7 +254,8 @@ def follow(lines: Iterable[str], logs: Path, console: Console, stages: list[Stag
 def _work_seconds(state: Path, stage: StageResult) -> float:
     """Returns the seconds of the newest `cost.json` of each artifact of a task, if it ran.
 
-    Where several stages of the task have written an artifact, `cost.json` is of the last one.
+    Where several stages of the task have written an artifact, `cost.json` is of the last one. What
+    another process or another task has worked, which a cost may hold, does not count.
     """
     if stage.outcome != "done":
         return 0.0
@@ -265,4 +266,4 @@ def _work_seconds(state: Path, stage: StageResult) -> float:
         place = f"/{stage.name}/{path.parent.name}"
         own = [each.cost for each in read_stages(path.parent) if each.uri.endswith(place)]
         seconds += sum(cost.seconds for cost in (*own[:-1], read_json(StageCost, path)))
-    return seconds
+    return min(seconds, stage.seconds)

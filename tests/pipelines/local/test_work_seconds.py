@@ -27,10 +27,12 @@ def test_all_stages_of_a_task_count_and_those_before_it_do_not(tmp_path):
     )
     _write(run / "publish/report", 3.0)
 
-    def worked(name, outcome="done"):
-        return _work_seconds(tmp_path, StageResult(name, outcome, 0.0, 0.0))
+    def worked(name, outcome="done", seconds=720.0):
+        return _work_seconds(tmp_path, StageResult(name, outcome, seconds, 0.0))
 
     assert worked("train-model") == 702.5
     assert worked("probe-batch-size") == 28.0
     assert worked("publish") == 3.0
     assert worked("train-model", "cached") == 0.0
+    # A process before this one, which was killed, has worked, too.
+    assert worked("train-model", seconds=90.0) == 90.0
