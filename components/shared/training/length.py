@@ -17,7 +17,7 @@ _MIN_STEPS = 2
 # The rest is for checkpoints, and for what else a loop does.
 _LOOP_SHARE = 0.9
 # Of the time, in evaluations at most; and the fewest of them, but of a short training.
-_EVALUATION_SHARE, _MIN_EVALUATIONS, _SHORT_S = 0.2, 3, 120.0
+_EVALUATION_SHARE, _MIN_EVALUATIONS, _SHORT_S = 0.1, 3, 120.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,13 +25,13 @@ def test_without_time_the_training_is_the_shortest(seconds):
     assert steps_within(seconds, 0.1, 1.0, 20) == 2
 
 
-def test_evaluations_take_a_fifth_of_the_time_at_most_but_for_the_least_of_them():
+def test_evaluations_take_a_tenth_of_the_time_at_most_but_for_the_least_of_them():
     assert evaluations_within(260.0, 1.0, 20) == 20
-    assert evaluations_within(260.0, 10.0, 20) == 5
+    assert evaluations_within(260.0, 5.0, 20) == 5
     assert evaluations_within(260.0, 100.0, 20) == 3
     assert evaluations_within(math.inf, 100.0, 20) == 20
 
 
 def test_a_short_training_is_evaluated_at_its_end_alone_where_that_takes_long():
-    assert evaluations_within(100.0, 10.0, 20) == 2
+    assert evaluations_within(100.0, 5.0, 20) == 2
     assert evaluations_within(50.0, 20.0, 20) == 1
