@@ -2,9 +2,7 @@
 
 import dataclasses
 import gc
-import math
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import keras
@@ -89,7 +87,7 @@ class Gathering:
         number: int,
         seconds: float,
         watch: Stopwatch,
-        shares: Sequence[Share] = (),
+        shares: Mapping[Path, Share] | None = None,
     ) -> tuple[TeachersResult, keras.Model | None]:
         """Returns what was seen, and the teacher; None where nothing is better than the model.
 
@@ -98,25 +96,33 @@ class Gathering:
             number: Networks that are trained beside the model.
             seconds: For everything; networks that are left share what is left of it.
             watch: Of the stage.
-            shares: Of tasks that have trained them, whose checkpoints are here; none trains here.
+            shares: What tasks have trained, by its folder; None trains here.
         """
-        model = _load(trained_dir)
+        model = _load(trained_dir / MODEL_FILE)
         validation = self._open("validation", self._recipe)
         judges = Judges(
             self._task,
             validation.read_targets(np.arange(len(validation))),
             self._recipe.value("data", "primary_metric"),
         )
-        members = [self._of_model(model, trained_dir, validation)]
+        members, failed = [self._of_model(model, trained_dir, validation)], list[str]()
         planned = dict(enumerate(plan_members(self._recipe, self._info, number, self._seed)))
-        failed = [sentence for share in shares for sentence in share.failed]
-        ends = _MEMBERS_SHARE * seconds
-        if shares:
-            # Each has ended: to read it takes no time.
-            places = sorted(place for share in shares for place in share.places)
-            planned, ends = {place: planned[place] for place in places}, math.inf
-        for place, trained in self._train_all(planned, model, ends, watch, failed):
-            members.append(self._ask(planned[place], trained))
+        if shares is None:
+            ends = _MEMBERS_SHARE * seconds
+            for place, trained in self._train_all(planned, model, ends, watch, failed):
+                recipe = planned[place].recipe
+                told = _told(planned[place].kind, recipe, trained)
+                members.append(self._ask(recipe, told, trained.model))
+        else:
+            failed += [sentence for share in shares.values() for sentence in share.failed]
+            found = {
+                place: (told, folder)
+                for folder, share in shares.items()
+                for place, told in zip(share.places, share.members, strict=True)
+            }
+            for place, (told, folder) in sorted(found.items(), key=lambda each: each[0]):
+                network = _load(folder / _member_file(place))
+                members.append(self._ask(planned[place].recipe, told, network))
         if len(members) == 1:
             return TeachersResult(failed=failed, judges=len(judges)), None
         sizes = [each.model.input_shape[1:3] for each in members]
@@ -136,7 +142,7 @@ class Gathering:
         workers: int,
         output_dir: Path,
     ) -> Share:
-        """Trains every `workers`-th network, and writes the checkpoints that `gather` needs.
+        """Trains every `workers`-th network, and writes the models that `gather` asks.
 
         Args:
             trained_dir: As of `gather`.
@@ -145,21 +151,17 @@ class Gathering:
             watch: The same.
             worker: From 0 on.
             workers: Tasks that share the networks.
-            output_dir: Receives a folder for each network.
+            output_dir: Receives a file for each network.
         """
         planned = dict(enumerate(plan_members(self._recipe, self._info, number, self._seed)))
-        planned = {place: planned[place] for place in range(worker, number, workers)}
-        places: list[int] = []
-        failed: list[str] = []
-        images_seen, ends = 0, _MEMBERS_SHARE * seconds
-        for place, trained in self._train_all(planned, _load(trained_dir), ends, watch, failed):
-            for file in trained.files:
-                target = output_dir / file.parent.name / file.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, target)
+        mine = {place: planned[place] for place in range(worker, number, workers)}
+        places, members, failed = list[int](), list[Member](), list[str]()
+        model, ends = _load(trained_dir / MODEL_FILE), _MEMBERS_SHARE * seconds
+        for place, trained in self._train_all(mine, model, ends, watch, failed):
+            trained.model.save(output_dir / _member_file(place))
             places.append(place)
-            images_seen += trained.images_seen
-        return Share(places, failed, images_seen, watch.seconds)
+            members.append(_told(mine[place].kind, mine[place].recipe, trained))
+        return Share(places, members, failed, watch.seconds)
 
     def _train_all(
         self,
@@ -210,22 +212,26 @@ class Gathering:
         return AskedMember(_told(_MODEL, self._recipe, trained), model, outputs, is_mixed)
 
     def _train(self, planned: PlannedMember, model: keras.Model, seconds: float) -> TrainedMember:
-        """Returns a member after its training; at once where it has ended already."""
+        """Returns a member after its training."""
         given = (self._dataset_dir, self._info, planned, self._policy)
         rows = self._draw(planned, model)
         later = (seconds, self._num_later, self._cache)
         return train_member(*given, rows, self._checkpoint_dir, *later)
 
-    def _ask(self, planned: PlannedMember, trained: TrainedMember) -> AskedMember:
-        """Returns a member with what it says of the validation images."""
-        recipe = planned.recipe
-        outputs = _outputs(trained.model, self._open("validation", recipe))
+    def _ask(self, recipe: Recipe, told: Member, network: keras.Model) -> AskedMember:
+        """Returns a member with what it says of the validation images.
+
+        Args:
+            recipe: Of the member.
+            told: What it is.
+            network: After its training.
+        """
+        outputs = _outputs(network, self._open("validation", recipe))
         is_mixed = starts_pretrained(self._recipe) and all(
             recipe.value("model", name) == self._recipe.value("model", name)
             for name in ("architecture", "image_size")
         )
-        told = _told(planned.kind, recipe, trained)
-        return AskedMember(told, trained.model, outputs, is_mixed)
+        return AskedMember(told, network, outputs, is_mixed)
 
     def _draw(self, planned: PlannedMember, model: keras.Model) -> np.ndarray | None:
         """Returns the training images that a member sees; None for all."""
@@ -245,8 +251,13 @@ class Gathering:
         return bootstrap_rows(number, planned.seed, weights)
 
 
-def _load(trained_dir: Path) -> keras.Model:
-    return keras.models.load_model(trained_dir / MODEL_FILE, compile=False, safe_mode=True)
+def _member_file(place: int) -> str:
+    """Returns the name of the file of a network in a `members` artifact."""
+    return f"{place}.keras"
+
+
+def _load(path: Path) -> keras.Model:
+    return keras.models.load_model(path, compile=False, safe_mode=True)
 
 
 def _outputs(model: keras.Model, images: LabelledImages) -> np.ndarray:

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -52,14 +51,12 @@ class TrainedMember:
         images_seen: With repetition.
         seconds: Of all processes that it took.
         forward_s: Of one image.
-        files: Of its folder of checkpoints, those that `train_member` needs to return it again.
     """
 
     model: keras.Model
     images_seen: int
     seconds: float
     forward_s: float
-    files: Sequence[Path] = ()
 
 
 def train_member(
@@ -141,8 +138,7 @@ def train_member(
     pixels = images.pixels(np.arange(min(len(images), history.settings.batch_size)))
     forward_s = seconds_per_forward(trainer, pixels) / len(pixels)
     set_precision(trainer.model, "float32")
-    files = [run.state_path, run.checkpoint_dir / history.best[0]["file"]]
-    return TrainedMember(trainer.model, seen, taken, forward_s, files)
+    return TrainedMember(trainer.model, seen, taken, forward_s)
 
 
 def _drawn(images: LabelledImages, rows: np.ndarray) -> LabelledImages:

@@ -3,10 +3,8 @@
 Several tasks may share the training: each writes its networks, and this stage takes them.
 """
 
-import contextlib
 import dataclasses
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
@@ -74,7 +72,7 @@ def train_teachers(
         shares: What `train_share` has written, by every task; none trains all networks here.
     """
     watch = Stopwatch()
-    told = [read_json(Share, each / SHARE_FILE) for each in shares]
+    told = {each: read_json(Share, each / SHARE_FILE) for each in shares}
     info, recipe, seconds = start_stage(
         "train_teachers", dataset_dir, trained_dir, output_dir, spent, plan
     )
@@ -84,10 +82,9 @@ def train_teachers(
         # Imported here: where nothing is learned the framework need not start.
         from kfp_vision.components.teachers.gathering import Gathering
 
-        with _joined(shares, checkpoint_dir) as checkpoints:
-            gathering = Gathering(dataset_dir, info, recipe, checkpoints, seed, cache)
-            number = count_teachers(recipe)
-            result, teacher = gathering.gather(trained_dir, number, seconds, watch, told)
+        gathering = Gathering(dataset_dir, info, recipe, checkpoint_dir, seed, cache)
+        number = count_teachers(recipe)
+        result, teacher = gathering.gather(trained_dir, number, seconds, watch, told or None)
         is_deployed = teacher is not None and is_ensemble_wanted(recipe)
         if teacher is not None:
             teacher.save(output_dir / (MODEL_FILE if is_deployed else ENSEMBLE_FILE))
@@ -95,7 +92,7 @@ def train_teachers(
     if is_ensemble_wanted(recipe):
         write_recipe(_with_deployed(recipe, result), output_dir / "recipe.json")
     # The tasks have worked side by side.
-    longest = max((each.seconds for each in told), default=0.0)
+    longest = max((each.seconds for each in told.values()), default=0.0)
     result = dataclasses.replace(result, seconds=longest + watch.seconds)
     seen = sum(each.images_seen for each in result.members[1:])
     cost = StageCost("train_teachers", result.seconds, seen)
@@ -119,7 +116,7 @@ def train_share(
     spent: Sequence[StageCost] = (),
     plan: RunPlan | None = None,
 ) -> Share:
-    """Trains every `workers`-th network; writes `share.json`, `cost.json` and the checkpoints.
+    """Trains every `workers`-th network; writes `share.json`, `cost.json` and the models.
 
     Args:
         dataset_dir: As of `train_teachers`.
@@ -145,23 +142,10 @@ def train_share(
             trained_dir, number, seconds, watch, worker, workers, output_dir
         )
     write_json(share, output_dir / SHARE_FILE)
-    cost = StageCost("train_teachers", watch.seconds, share.images_seen)
+    seen = sum(each.images_seen for each in share.members)
+    cost = StageCost("train_teachers", watch.seconds, seen)
     write_json(cost, output_dir / COST_FILE)
     return share
-
-
-@contextlib.contextmanager
-def _joined(shares: Sequence[Path], checkpoint_dir: Path) -> Iterator[Path]:
-    """Yields a folder of links to the checkpoints of all shares; without any, `checkpoint_dir`."""
-    if not shares:
-        yield checkpoint_dir
-        return
-    with tempfile.TemporaryDirectory(prefix="members-") as joined:
-        for share in shares:
-            for folder in share.iterdir():
-                if folder.is_dir():
-                    Path(joined, folder.name).symlink_to(folder.absolute())
-        yield Path(joined)
 
 
 def _with_deployed(recipe: Recipe, result: TeachersResult) -> Recipe:

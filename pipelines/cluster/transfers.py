@@ -48,8 +48,8 @@ class DataSet:
             + self.trial_images * self.image_bytes
             + _CHECKPOINT * self.model_bytes,
             "model": self.model_bytes + _JSON_BYTES,
-            # Of one network: the end of its training and its best weights.
-            "members": (_CHECKPOINT + 1) * self.model_bytes + _JSON_BYTES,
+            # Of one network.
+            "members": self.model_bytes + _JSON_BYTES,
             "train_sample": self.splits["train"] * _ROW_BYTES
             + min(self.splits["train"], SAMPLE_IMAGES) * self.image_bytes,
             # As many calibration images as the export draws do not count.

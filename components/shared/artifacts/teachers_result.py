@@ -44,18 +44,18 @@ class Member:
 class Share:
     """`share.json` of a `members` artifact: what one of several tasks has trained.
 
-    Beside it lies a folder of checkpoints for each network.
+    Beside it lies `<place>.keras` for each network: pixels in, raw outputs of the task out.
 
     Attributes:
-        places: Of the networks, in the order in which they were planned.
+        places: Of the networks, in the order in which all were planned.
+        members: The same networks.
         failed: Sentences on the others of this task.
-        images_seen: With repetition.
         seconds: Of the task.
     """
 
     places: list[int] = dataclasses.field(default_factory=list)
+    members: list[Member] = dataclasses.field(default_factory=list)
     failed: list[str] = dataclasses.field(default_factory=list)
-    images_seen: int = 0
     seconds: float = 0.0
 
 
