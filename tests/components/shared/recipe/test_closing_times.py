@@ -3,28 +3,15 @@
 import dataclasses
 
 import pytest
+from example_info import INFO as PHOTOGRAPHS
 
-from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.recipe.closing_times import (
     closing_images,
     closing_seconds,
     closing_stages,
 )
 
-INFO = DatasetInfo(
-    task="multiclass",
-    classes=["a", "b"],
-    splits={"train": 205, "validation": 87, "test": 72},
-    channels=3,
-    median_height=480,
-    median_width=640,
-    fingerprint="",
-    source_uri="",
-    source_format="",
-    split_origin={},
-    rejected={},
-    notes=[],
-)
+INFO = dataclasses.replace(PHOTOGRAPHS, splits={"train": 205, "validation": 87, "test": 72})
 
 
 def test_every_image_costs_its_forward_passes():

@@ -4,9 +4,9 @@ import dataclasses
 import itertools
 
 import pytest
+from example_info import INFO
 
 from kfp_vision.components.shared.artifacts.cost import START_UP, StageCost
-from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.closing_times import closing_seconds
@@ -22,20 +22,6 @@ from kfp_vision.components.shared.recipe.stage_times import (
     start_up_seconds,
 )
 
-INFO = DatasetInfo(
-    task="multiclass",
-    classes=["a", "b"],
-    splits={"train": 800, "validation": 100, "test": 100},
-    channels=3,
-    median_height=500,
-    median_width=400,
-    fingerprint="",
-    source_uri="",
-    source_format="",
-    split_origin={},
-    rejected={},
-    notes=[],
-)
 SPENT = [StageCost("import_dataset", 20.0, 1000), StageCost(START_UP, 10.0, 0)]
 
 
