@@ -12,8 +12,9 @@ from kfp_vision.components.shared.runtime.progress import Progress
 __all__ = ["calibration_rows", "write_calibration_images"]
 
 _NUM_IMAGES = 300
-# An image of 224 px takes a quarter of a second, and more than 100 of them change no range by much.
-_NUM_PIXELS = 100 * 224**2
+# An image of 224 px takes a quarter of a second, with masks of objects half a second, and more than
+# 50 of them change no range by much.
+_NUM_PIXELS = 50 * 224**2
 
 
 def calibration_rows(num_train: int, num_pixels: int = 1) -> np.ndarray:

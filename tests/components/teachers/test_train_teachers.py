@@ -247,7 +247,7 @@ def test_a_network_that_is_too_slow_to_be_deployed_in_time_is_not_trained(
     given = (wanted, tmp_path / "out", tmp_path / "kept", _SEED, None)
     result = train_teachers(digits_dir, *given, [StageCost("train", 20.0, 100)])
     assert result.failed == [
-        "seed: its evaluation and export, 5,270 images, take 5270 s and leave no time to train it; "
+        "seed: its evaluation and export, 5,520 images, take 5520 s and leave no time to train it; "
         "`max_minutes` gives it more"
     ]
     assert not result.is_deployed

@@ -207,7 +207,7 @@ def test_what_follows_an_ensemble_is_planned_for_all_of_its_networks():
     assert more == pytest.approx(
         {
             "evaluate_model": 4 * (100 + 2 * 100) * forward_s,
-            "export_model": 4 * 8 * 100 * forward_s,
+            "export_model": 4 * (8 * 100 + 5 * 50) * forward_s,
             "build_report": 0.0,
         }
     )
