@@ -233,7 +233,7 @@ class KfpServer:
         form = message_from_bytes(header + asked.body)
         [part] = [each for each in form.walk() if not each.is_multipart()]
         package = bytes(part.get_payload(decode=True))
-        spec, platform = yaml.safe_load_all(package)
+        spec, platform = yaml.load_all(package, yaml.CSafeLoader)
         if query["name"] in self.versions:
             return _json({"error_message": "Failed to create a pipeline version"}, 409)
         self.versions[query["name"]] = {
