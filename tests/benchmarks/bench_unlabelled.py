@@ -1,14 +1,15 @@
 """Test accuracy with few labels: labels alone, and with the images that have none.
 
 python tests/benchmarks/bench_unlabelled.py [--sets NAME ...] [--labels 20 50 100 250]
-    [--seeds 0 1 2] [--kinds right wrong half] [--arms auto always] [--results FILE]
+    [--seeds 0 1 2] [--kinds right wrong half] [--arms auto always] [--most 800] [--results FILE]
 
-Of each class so many training images keep their label and a tenth of these validates; the others
-have none. `gain` is the accuracy of the network after self-training minus that of the best of its
-rivals, with labels alone: the training before it, and one of as many images in all, the
-augmentation the same, by its best checkpoint and by its last weights. `wrong`: the images without
-labels are cells under a microscope; `half`: as many of these as right ones. `always` compares both
-arms. Cells of the benchmark that FILE holds are not run again.
+Of each class there are up to `--most` training images. So many keep their label and a tenth of
+these validates; the others have none. `gain` is the accuracy of the network after self-training
+minus that of the best of its rivals, with labels alone: the training before it, and one of as many
+images in all, the augmentation the same, by its best checkpoint and by its last weights. `wrong`:
+the images without labels are cells under a microscope; `half`: as many of these as right ones.
+`always` compares both arms. Cells of the benchmark that FILE holds are not run again: a file is for
+one `--most` and `--arms`.
 """
 
 import argparse
@@ -72,7 +73,9 @@ RIVALS = ("plain", "longer", "longer, last")
 SETS: dict[str, Callable[[Path], Path]] = {"cifar10-10k": cifar, "fashion-mnist": clothes}
 
 
-def divide(source: Path, folder: Path, labels: int, kind: str, seed: int) -> tuple[Path, Path]:
+def divide(
+    source: Path, folder: Path, labels: int, kind: str, seed: int, most: int = _MOST
+) -> tuple[Path, Path]:
     """Returns a folder of images with labels and one of images without."""
     labelled, unlabeled = folder / "labelled", folder / "unlabeled"
     shutil.copytree(source / "test", labelled / "test")
@@ -81,14 +84,14 @@ def divide(source: Path, folder: Path, labels: int, kind: str, seed: int) -> tup
     for name in sorted(path.name for path in (source / "train").iterdir()):
         files = sorted((source / "train" / name).iterdir())
         (labelled / "train" / name).mkdir(parents=True)
-        for place, index in enumerate(generator.permutation(len(files))):
+        for place, index in enumerate(generator.permutation(len(files))[:most]):
             if place < labels:
                 shutil.copy(files[index], labelled / "train" / name)
             elif kind != "wrong":
                 shutil.copy(files[index], unlabeled / f"{name}-{files[index].name}")
     if kind != "right":
         cells = sorted((unpack("nuclei-coco", folder) / "train").glob("*.png"))
-        wanted = max(1, len(list(unlabeled.iterdir()))) if kind == "half" else _MOST * 10
+        wanted = max(1, len(list(unlabeled.iterdir()))) if kind == "half" else most * 10
         crops = generator.integers(0, len(cells), wanted)
         for number, index in enumerate(crops):
             with Image.open(cells[index]) as image:
@@ -109,11 +112,13 @@ def accuracy(dataset: Path, model: keras.Model, classes: int) -> float:
     return float(np.concatenate(right).mean())
 
 
-def run(name: str, labels: int, kind: str, seed: int, arms: str) -> dict[str, Any]:
+def run(
+    name: str, labels: int, kind: str, seed: int, arms: str = "auto", most: int = _MOST
+) -> dict[str, Any]:
     """Returns the accuracies of the models, rounds kept, and gains with their intervals."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        labelled, unlabeled = divide(SETS[name](folder), folder, labels, kind, seed)
+        labelled, unlabeled = divide(SETS[name](folder), folder, labels, kind, seed, most)
         dataset = folder / "dataset"
         config = ImportConfig(unlabeled_uri=str(unlabeled), seed=seed)
         info = import_dataset(str(labelled), dataset, config)
@@ -201,6 +206,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["right"], choices=["right", "wrong", "half"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--arms", default="auto", choices=["auto", "always"])
+    parser.add_argument("--most", type=int, default=_MOST)
     parser.add_argument("--results", type=Path)
     arguments = parser.parse_args()
     results = arguments.results
@@ -215,7 +221,7 @@ def main() -> None:
     for key in keys:
         text = " ".join(map(str, key))
         if text not in cells:
-            cells[text] = run(*key, arguments.arms)
+            cells[text] = run(*key, arguments.arms, arguments.most)
             print(f"{text}: {cells[text]}")
             if results:
                 results.write_text(json.dumps(cells, indent=1))
