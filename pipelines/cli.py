@@ -153,10 +153,10 @@ def compile_pipeline(
     registry: Registry = None,
     secret: Secret = None,
     trial_workers: Annotated[
-        int, typer.Option(min=1, help="Number of tasks that share the trials of a search round.")
+        int, typer.Option(min=1, help="Tasks that share the trials of a search round.")
     ] = 1,
     teacher_workers: Annotated[
-        int, typer.Option(min=1, help="Number of tasks that share the training of `teachers`.")
+        int, typer.Option(min=1, help="Tasks that share the training of `teachers`.")
     ] = 1,
     scheduled: Annotated[
         bool,
@@ -189,7 +189,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for masks, keypoints, objects as COCO JSON, pictures."),
+        typer.Option(help="Folder for masks, keypoints, COCO JSON, pictures; not for classifiers."),
     ] = None,
 ) -> None:
     """Print the probability of every class for images, its share of their pixels, or its boxes.

@@ -71,10 +71,12 @@ class Parameters:
         "auto", "What is learned of an image; `auto` detects it."
     )
     positive_class: str = _parameter(
-        "", "Class that average precision and curves are of; empty: the rarer of two classes."
+        "", "Positive class of two, for average precision and curves; empty: the rarer one."
     )
     architecture: str = _parameter("auto", "Zoo name or URI of a .keras file; `auto` chooses.")
-    image_size: int = _parameter(0, "Side of the model's square input in pixels; 0: from the data.")
+    image_size: int = _parameter(
+        0, "Side of the input in pixels, a square; 0: from the data, in the shape of the images."
+    )
     batch_size: int = _parameter(0, "Images per step; 0: kfp-vision chooses.")
     learning_rate: float = _parameter(0.0, "Peak learning rate; 0: kfp-vision chooses.")
     epochs: int = _parameter(0, "Passes over the training images; 0: kfp-vision chooses.")
@@ -84,7 +86,7 @@ class Parameters:
         0.0, "Time limit of the whole run in minutes; 0: that of the preset."
     )
     cost_multiple: float = _parameter(
-        0.0, "Limit of probe, search and training over one plain training; 0: that of the preset."
+        0.0, "Limit of probe, search and training, in plain trainings; 0: that of the preset."
     )
     learn_batch_size: bool = _parameter(
         True, "Measure batch size, learning rate and epochs; false uses the defaults."
@@ -92,8 +94,12 @@ class Parameters:
     search_augmentation: bool = _parameter(
         True, "Search the augmentation policy; false keeps that of the recipe."
     )
-    trial_workers: int = _parameter(1, "Number of tasks that share the trials of a search round.")
-    teacher_workers: int = _parameter(1, "Number of tasks that share the training of `teachers`.")
+    trial_workers: int = _parameter(
+        1, "Tasks that share the trials of a search round; for clusters of several nodes."
+    )
+    teacher_workers: int = _parameter(
+        1, "Tasks that share the training of `teachers`; for clusters of several nodes."
+    )
     image_cache_gib: float = _parameter(
         10.0, "GiB of decoded images that the run may keep on disk; 0: none, each stage decodes."
     )
@@ -101,16 +107,16 @@ class Parameters:
         False, "Train the final model once more, on training and validation images together."
     )
     pretrain: Arm = _parameter(
-        "auto", "Learn from images before from labels; what does not help is not kept."
+        "auto", "Learn from images before their labels; kept where it helps. For classifiers."
     )
     self_train: Arm = _parameter(
-        "auto", "Learn images without labels where that helps; `always`: however few, by every arm."
+        "auto", "Learn the images of `unlabeled_uri`; kept where it helps. For classifiers."
     )
     distill: Arm = _parameter(
-        "auto", "Teach the network by a better one; what does not help is not kept."
+        "auto", "Train again, by a better network; kept where it helps. For classifiers."
     )
     teachers: int = _parameter(
-        0, "Networks trained beside the model, to teach it; 0: one where that is worth it."
+        0, "Networks trained beside the model, to teach it or join it; 0: kfp-vision decides."
     )
     deploy: Deployed = _parameter(
         "model", "`ensemble`: the model and its teachers together, where that is better."
@@ -124,8 +130,8 @@ class Parameters:
     )
     champion_margin: float = _parameter(
         0.02,
-        "How far below the champion, or the best before it, a model may be that is not worse, in "
-        "the primary metric.",
+        "With `champion_rule: not_worse`: how far below the champion, or a better one before it, "
+        "the primary metric may be.",
     )
     accept_findings: str = _parameter(
         "", "Codes of failing data findings to accept, separated by commas."

@@ -132,8 +132,8 @@ def _choose(names: Sequence[str]) -> tuple[list[str], list[str]]:
     if not instances or len(set(map(split_of_file, instances))) < len(instances):
         raise ValueError(
             "Several COCO files must be called after different splits (train, val, test), or lie "
-            f"in folders that are. Received: {list(names)[:8]}. Give the URI of the one to use, or "
-            "move the others away."
+            f"in folders that are. Received: {list(names)[:8]}. Move the others away, or give the "
+            "URI of the one to use where it lies beside or above its images."
         )
     return instances, poses
 

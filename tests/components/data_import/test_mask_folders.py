@@ -86,6 +86,24 @@ def test_splits_are_those_of_the_source(tmp_path, pattern):
     assert set(info.split_origin.values()) == {"given"}
 
 
+@pytest.mark.parametrize("names", [("train2017", "val2017"), ("seg_train", "seg_test"), ("a", "b")])
+def test_folders_called_after_splits_are_those_of_other_formats(tmp_path, names):
+    for name in names:
+        _write(
+            tmp_path / "in", [_png(_IDS)] * 20, f"{{kind}}/{name}/{{name}}", classes_txt="a\nb\nc"
+        )
+    info, _ = _import(tmp_path / "in", tmp_path / "out")
+    given = {split for split, origin in info.split_origin.items() if origin == "given"}
+    assert (
+        given
+        == {
+            "train2017": {"train", "validation"},
+            "seg_train": {"train", "test"},
+            "a": set(),
+        }[names[0]]
+    )
+
+
 @pytest.mark.parametrize(
     "files",
     [
@@ -143,6 +161,33 @@ def test_black_and_white_masks_are_background_and_foreground(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("files", "white", "kind"),
+    [
+        ({"classes_txt": "ground\nroad\n"}, 255, np.uint8),
+        ({"classes_txt": "ground\nroad\n"}, 65535, np.uint16),
+        ({"classes_csv": "name,id\nground,0\nroad,1\n"}, 255, np.uint8),
+        ({"classes_csv": "name,id\nground,0\nroad,255\n"}, 255, np.uint8),
+    ],
+)
+def test_of_two_named_classes_white_is_the_second(tmp_path, files, white, kind):
+    ids = np.where(_IDS == 1, white, 0).astype(kind)
+    info, stored = _import(_write(tmp_path / "in", [_png(ids)] * 12, **files), tmp_path / "out")
+    assert info.classes == ["ground", "road"]
+    assert all((each == (_IDS == 1)).all() for each in stored.values())
+
+
+def test_white_is_unknown_where_one_mask_has_the_second_class(tmp_path):
+    black = _png(np.where(_IDS == 1, 255, 0).astype(np.uint8))
+    last = _png(np.where(_IDS == 1, 1, 0).astype(np.uint8))
+    source = _write(tmp_path / "in", [*[black] * 11, last], classes_txt="ground\nroad\n")
+    _, stored = _import(source, tmp_path / "out")
+    assert sorted(np.unique(each).tolist() for each in stored.values()) == [
+        [0, 1],
+        *[[0, 255]] * 11,
+    ]
+
+
+@pytest.mark.parametrize(
     ("mask", "code", "said"),
     [
         (_png(np.zeros((3, 3), np.uint8)), "mask_size", "3 x 2 pixels. Received: 3 x 3"),
@@ -172,6 +217,7 @@ def test_a_mask_that_cannot_be_used_costs_its_image_alone(tmp_path, mask, code, 
     [
         ({"classes_txt": ""}, "0 names"),
         ({"classes_txt": "a\nb\na\n"}, "2 of them different"),
+        ({"classes_txt": "a\n"}, "'a' alone"),
         ({"classes_csv": "name,red\na,1\n"}, "`name` and `id`"),
         ({"classes_csv": "name,r,g,b\na,1,2,x\n"}, "'x'"),
     ],

@@ -1,0 +1,100 @@
+"""Which classes the values of masks are: those of a list, or all that there are."""
+
+import collections
+import dataclasses
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from kfp_vision.components.data_import.readers.class_lists import ClassList
+from kfp_vision.components.data_import.readers.mask_values import (
+    WHITE_16,
+    UnreadableMaskError,
+    read_values,
+)
+from kfp_vision.components.shared.runtime.storage import Folder
+from kfp_vision.components.shared.tasks.masks import IGNORED
+
+__all__ = ["count_classes", "with_white"]
+
+_WHITE_8 = 255
+# More values than these beside a black and a white are shades.
+_MANY_VALUES = 20
+
+
+def _count_values(
+    folder: Folder, masks: Sequence[str]
+) -> tuple[collections.Counter[int], list[str]]:
+    """Returns the pixels of every value of the gray masks, and which masks are of colours."""
+    found: collections.Counter[int] = collections.Counter()
+    coloured: list[str] = []
+    for path in masks:
+        try:
+            values = read_values(folder.read(path))
+        except (UnreadableMaskError, OSError):
+            # It is rejected when its image is read.
+            continue
+        if values.ndim == 2:
+            shown, counts = np.unique(values, return_counts=True)
+            found.update(dict(zip(shown.tolist(), counts.tolist(), strict=True)))
+        else:
+            coloured.append(path)
+    return found, coloured
+
+
+def _is_black_and_white(found: Collection[int]) -> bool:
+    return sorted(found) in ([0, _WHITE_8], [0, WHITE_16])
+
+
+def with_white(classes: ClassList, folder: Folder, masks: Sequence[str]) -> ClassList:
+    """Returns listed classes; of two, white is the second where masks are black and white alone.
+
+    Elsewhere white says that nothing is known.
+    """
+    if classes.colours or classes.positions != {0: 0, 1: 1}:
+        return classes
+    found, coloured = _count_values(folder, masks)
+    if coloured or not _is_black_and_white(found):
+        return classes
+    return dataclasses.replace(classes, positions={0: 0, max(found): 1})
+
+
+def count_classes(folder: Folder, masks: Sequence[str]) -> tuple[ClassList, list[str]]:
+    """Returns the values of all masks as classes, and notes.
+
+    Raises:
+        ValueError: They are colours, shades, or not 2 to 255 values.
+    """
+    found, coloured = _count_values(folder, masks)
+    # A mask of one gray among them is of colours, too.
+    if coloured and len(found) < 2:
+        shown = np.unique(read_values(folder.read(coloured[0])).reshape(-1, 3), axis=0).tolist()
+        raise ValueError(
+            "Masks of colours must come with `classes.csv`, a table of the columns name, r, g, b "
+            f"that says what each stands for. Received: no table, and {len(coloured)} masks of "
+            f"colours, {coloured[0]} with {len(shown)} of them: {[*map(tuple, shown[:8])]}."
+        )
+    if _is_black_and_white(found):
+        positions = {0: 0, max(found): 1}
+        return ClassList(("background", "foreground"), positions), [
+            f"Masks of 0 and {max(found)} alone: background and foreground."
+        ]
+    numbers = sorted(found.keys() - {IGNORED, WHITE_16})
+    most = {value for value, _ in found.most_common(2)}
+    if len(numbers) > _MANY_VALUES and most == {0, _WHITE_8}:
+        raise ValueError(
+            "Masks must hold numbers of classes. Received: "
+            f"{len(numbers)} values, most pixels 0 or {_WHITE_8}: shades at edges that were "
+            "smoothed. Resize masks without smoothing, or name the classes in `classes.txt`."
+        )
+    if not 2 <= len(numbers) <= IGNORED:
+        raise ValueError(
+            f"Masks must have from 2 to {IGNORED} classes, by values or by a file that names them. "
+            f"Received: {len(numbers)} values, {numbers[:5]}."
+        )
+    names = tuple(str(value) for value in numbers)
+    positions = {value: place for place, value in enumerate(numbers)}
+    return ClassList(names, positions), [
+        f"No classes.txt names the classes: they are called after the values of the masks, "
+        f"{', '.join(names[:12])}{'' if len(names) <= 12 else ' and more'}."
+    ]
