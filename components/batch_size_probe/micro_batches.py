@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from kfp_vision.components.shared.training.replicas import check_shares, on_replicas
-from kfp_vision.components.shared.training.trainer import StepFigures, Traced, Trainer
+from kfp_vision.components.shared.training.traced import Traced
+from kfp_vision.components.shared.training.trainer import StepFigures, Trainer
 
 __all__ = ["GradientFigures", "MicroBatchSteps"]
 

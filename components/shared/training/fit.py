@@ -62,12 +62,12 @@ def evaluate(trainer: Trainer, task: Task, images: LabelledImages) -> dict[str, 
         for pixels, targets in images.batches():
             outputs = trainer.outputs(pixels)
             losses.append(np.asarray(task.loss(targets, outputs)))
+            if not np.isfinite(losses[-1]).all():
+                return {}
             records.append(task.record(targets, task.decode(outputs)))
             done += len(pixels)
             progress.update(done)
     loss = float(np.concatenate(losses).mean())
-    if not np.isfinite(loss):
-        return {}
     return {"loss": loss, **whole_set_metrics(task, join_records(records))}
 
 

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -19,7 +19,6 @@ from kfp_vision.components.shared.augmentation.augment import Augmented, augment
 from kfp_vision.components.shared.augmentation.draw import batch_keys, draw_seed, view_keys
 from kfp_vision.components.shared.augmentation.policy import IDENTITY, Policy, policy_tensors
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
-from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks import Outputs, Targets, Task
 from kfp_vision.components.shared.training.optimizer import build_optimizer
 from kfp_vision.components.shared.training.replicas import (
@@ -27,8 +26,9 @@ from kfp_vision.components.shared.training.replicas import (
     check_shares,
     on_replicas,
 )
+from kfp_vision.components.shared.training.traced import Traced
 
-__all__ = ["StepFigures", "Traced", "Trainer"]
+__all__ = ["StepFigures", "Trainer"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,35 +40,6 @@ class StepFigures:
 
     losses: np.ndarray
     gradient_norms: np.ndarray
-
-
-class Traced:
-    """A function of arrays that is traced once, whatever the lengths of its first axes.
-
-    Args:
-        function: Of structures of tensors; never called before the first call of this.
-        num_free_axes: How many first axes may have other lengths in the next call.
-    """
-
-    def __init__(self, function: Callable[..., Any], num_free_axes: int) -> None:
-        self._function = function
-        self._num_free_axes = num_free_axes
-        self._compiled: Callable[..., Any] | None = None
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Returns what the compiled function returns."""
-        tensors = tf.nest.map_structure(tf.constant, arguments)
-        if self._compiled is None:
-            signature = tf.nest.map_structure(self._free, tensors)
-            self._compiled = tf.function(self._function, input_signature=signature)
-            # The first call compiles: of a large network for a minute.
-            with Progress("compile"):
-                return self._compiled(*tensors)
-        return self._compiled(*tensors)
-
-    def _free(self, tensor: tf.Tensor) -> tf.TensorSpec:
-        free = min(self._num_free_axes, len(tensor.shape))
-        return tf.TensorSpec([None] * free + tensor.shape[free:], tensor.dtype)
 
 
 class Trainer:
@@ -137,7 +108,10 @@ class Trainer:
             ValueError: The trainer was made without a policy.
         """
         if self._policy is None:
-            raise ValueError("A trainer without a policy cannot be given one. Received: None")
+            raise ValueError(
+                "A trainer must have been made with a policy to be given another one. Received: "
+                "none then. Make it with `policy=IDENTITY`."
+            )
         for name, tensor in policy_tensors(policy).items():
             self._policy[name].assign(tensor)
 

@@ -14,6 +14,8 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.augmentation.known_policies import flip_and_crop
+from kfp_vision.components.shared.augmentation.policy import Policy
 from kfp_vision.components.shared.recipe.batch_scaling import halve_batch
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
@@ -71,12 +73,13 @@ def _fit(
     halve: Any,
     wrap: Callable[[Trainer], Any] = lambda trainer: trainer,
     watch: Stopwatch | None = None,
+    policy: Policy | None = None,
 ) -> tuple[History, Any, list[Any]]:
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
     info = read_json(DatasetInfo, dataset / "dataset.json")
     choices = UserChoices(architecture=architecture, batch_size=40, epochs=4)
     recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
-    trainer, task, settings = build_trainer(recipe, info, 0)
+    trainer, task, settings = build_trainer(recipe, info, 0, policy=policy)
     failing = wrap(trainer)
     rows: list[CurveRow] = []
 
@@ -102,13 +105,18 @@ def _fit(
 _HALVE = functools.partial(halve_batch, noise_scale=100.0)
 
 
-@pytest.mark.parametrize("error", [_MEMORY, _LOSS], ids=["memory", "divergence"])
+@pytest.mark.parametrize(
+    ("error", "policy"),
+    [(_MEMORY, None), (_LOSS, None), (_MEMORY, flip_and_crop())],
+    ids=["memory", "divergence", "augmented"],
+)
 def test_halved_in_the_middle_it_sees_the_same_images_and_keeps_what_is_done(
-    error: Exception, digits_dir: Path, small_model: str, tmp_path: Path
+    error: Exception, policy: Policy | None, digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
     # 100 steps of 40 in 20 intervals of 5: the eighth call is in the middle of the run.
     wrap = functools.partial(_Failing, largest=10, first=8, error=error)
-    history, trainer, rows = _fit(digits_dir, small_model, tmp_path, _HALVE, wrap)
+    given = (digits_dir, small_model, tmp_path, _HALVE)
+    history, trainer, rows = _fit(*given, wrap, policy=policy)
     assert history.settings.batch_size == 10
     assert history.step == history.total_steps == 400
     assert len(history.repairs) == 2
@@ -125,7 +133,7 @@ def test_halved_in_the_middle_it_sees_the_same_images_and_keeps_what_is_done(
         assert (tmp_path / kept["file"]).exists()
     assert history.settings.learning_rate < 3e-3
     # Nothing is left to do for the same run again, which knows of the repairs.
-    again, _, _ = _fit(digits_dir, small_model, tmp_path, _HALVE)
+    again, _, _ = _fit(*given, policy=policy)
     assert again == history
 
 

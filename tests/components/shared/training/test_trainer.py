@@ -196,14 +196,15 @@ def test_the_identity_policy_changes_nothing_and_another_one_needs_no_trace() ->
     _, plain = _with_policy(None)
     trainer, identity = _with_policy(IDENTITY)
     np.testing.assert_allclose(identity, plain, rtol=1e-6)
-    compiled: Any = trainer._run._compiled
+    compiled: Any
+    (compiled,) = trainer._run._compiled.values()
     mirror = Policy(always=(Operation("horizontal_flip", 1.0, 1.0),))
     trainer.use_policy(mirror)
     images, targets = _batch(4)
     changed = trainer.run_steps(images, targets, np.full(4, 0.1, np.float32)).losses
     assert not np.allclose(changed, plain)
     assert compiled.experimental_get_tracing_count() == 1
-    with pytest.raises(ValueError, match="without a policy"):
+    with pytest.raises(ValueError, match="made with a policy"):
         _with_policy(None)[0].use_policy(mirror)
 
 
