@@ -2,7 +2,7 @@
 
 import dataclasses
 
-__all__ = ["CHANGES", "LEFT_OUT", "AnnotatedImage", "Annotation", "RunLengths"]
+__all__ = ["CHANGES", "LEFT_OUT", "AnnotatedImage", "Annotation", "RunLengths", "number_of"]
 
 # What happened to objects or images on the way into the store -> in words, after their number.
 CHANGES = {
@@ -88,3 +88,11 @@ class AnnotatedImage:
     size: tuple[float, float] | None = None
     is_relative: bool = False
     problem: tuple[str, str] | None = None
+
+
+def number_of(value: object) -> float:
+    """Returns a number, of a text, too; NaN for what is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return float("nan")

@@ -13,7 +13,7 @@ from kfp_vision.components.shared.runtime.storage import Folder
 from kfp_vision.components.shared.runtime.storage.reading import map_in_order
 from kfp_vision.components.shared.runtime.storage.reads import record_read
 
-__all__ = ["folder_splits", "image_beside", "read_all", "unlisted_note"]
+__all__ = ["folder_splits", "image_beside", "nearness", "read_all", "unlisted_note"]
 
 # They wait for a bucket, not for a core.
 _THREADS = 64
@@ -56,16 +56,16 @@ def image_beside(annotation: str, index: FileIndex) -> str | None:
     Of several that are equally near, in `train/` and `test/` for instance, none is meant.
     """
     same_name = index.by_file_name.get(bare_key(name_of(annotation)), [])
-    folders = annotation.split("/")[:-1]
-    shared = {path: _shared(folders, path.split("/")[:-1]) for path in same_name}
+    shared = {path: nearness(annotation, path) for path in same_name}
     nearest = [path for path in same_name if shared[path] == max(shared.values())]
     return nearest[0] if len(nearest) == 1 else None
 
 
-def _shared(first: Sequence[str], second: Sequence[str]) -> tuple[int, int]:
+def nearness(path: str, other: str) -> tuple[int, int]:
     """Returns how many folders two paths share from the root, and then from the file."""
+    first, second = path.split("/")[:-1], other.split("/")[:-1]
     pairs = ([first, second], [first[::-1], second[::-1]])
-    above, below = (len(commonprefix(pair)) for pair in pairs)  # type: ignore[arg-type]
+    above, below = (len(commonprefix(pair)) for pair in pairs)
     return above, below
 
 

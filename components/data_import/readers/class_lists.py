@@ -1,15 +1,18 @@
 """Files that name the classes of masks: one name a line, or a table with colours or numbers."""
 
+import collections
 import csv
 import dataclasses
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 __all__ = ["ClassList", "find_class_list", "read_class_list"]
 
 _NAMES = ("classes.txt", "classes.csv", "class_dict.csv", "labelmap.txt", "labels.txt")
 # A value more is what says that nothing is known.
 _MOST = 255
+# Names of what is not known.
+_UNKNOWN = frozenset({"void", "unlabelled", "unlabeled", "ignore", "ignored"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +22,9 @@ class ClassList:
     Attributes:
         names: In the order of their labels.
         positions: Value of a pixel -> label.
-        colours: Red, green and blue of a pixel -> label; none where masks hold values. 255 is a
-            colour that stands for nothing known.
+        colours: Red, green and blue of a pixel -> label; none where masks hold values.
+
+    The label 255 stands for nothing known.
     """
 
     names: tuple[str, ...]
@@ -53,7 +57,8 @@ def read_class_list(text: str, source: str) -> ClassList:
         classes = _read_table(lines, source)
     elif lines and all(_is_coloured(line) for line in lines):
         rows = [line.split(":")[:2] for line in lines]
-        classes = _with_colours([(name, _colour(each.split(","), source)) for name, each in rows])
+        colours = [(name, _colour(each.split(","), source)) for name, each in rows]
+        classes = _with_colours(colours, source)
     else:
         classes = ClassList(tuple(lines), {label: label for label in range(len(lines))})
     names = classes.names
@@ -71,9 +76,16 @@ def _is_coloured(line: str) -> bool:
 
 
 def _read_table(lines: list[str], source: str) -> ClassList:
+    cells = [*csv.DictReader(io.StringIO("\n".join(lines)), restkey="")]
+    # A comma at the end of a line is one cell more than the header has.
+    long = [each for each in cells if any(cell.strip() for cell in each.get("") or "")]
+    if long:
+        raise ValueError(
+            f"A row of {source} must have the cells of its header. Received: {long[0]}"
+        )
     rows = [
-        {(name or "").strip().lower(): (value or "").strip() for name, value in row.items()}
-        for row in csv.DictReader(io.StringIO("\n".join(lines)))
+        {name.strip().lower(): (value or "").strip() for name, value in each.items() if name}
+        for each in cells
     ]
     columns = set(rows[0]) if rows else set()
     if "name" not in columns or not ({"id"} <= columns or {"r", "g", "b"} <= columns):
@@ -81,13 +93,14 @@ def _read_table(lines: list[str], source: str) -> ClassList:
             f"{source} must have the columns `name` and `id`, or `name`, `r`, `g` and `b`. "
             f"Received: {sorted(columns)}"
         )
-    if "id" in columns:
-        numbers = [_number(row["id"], source) for row in rows]
-        names = tuple(row["name"] for row in rows)
-        return ClassList(names, {number: label for label, number in enumerate(numbers)})
-    return _with_colours(
-        [(row["name"], _colour([row[each] for each in "rgb"], source)) for row in rows]
-    )
+    if "id" not in columns:
+        return _with_colours(
+            [(row["name"], _colour([row[each] for each in "rgb"], source)) for row in rows], source
+        )
+    numbered = [(row["name"], _number(row["id"], source)) for row in rows]
+    _check_once([number for _, number in numbered], source)
+    names, labels = _known(name for name, _ in numbered)
+    return ClassList(names, {number: labels.get(name, _MOST) for name, number in numbered})
 
 
 def _colour(parts: list[str], source: str) -> tuple[int, int, int]:
@@ -103,10 +116,24 @@ def _number(text: str, source: str) -> int:
     return int(text)
 
 
-def _with_colours(rows: list[tuple[str, tuple[int, int, int]]]) -> ClassList:
-    """Returns coloured classes, without those whose name says that nothing is known."""
-    unknown = {"void", "unlabelled", "unlabeled", "ignore", "ignored"}
-    names = tuple(name for name, _ in rows if name.lower() not in unknown)
-    labels = {name: label for label, name in enumerate(names)}
+def _check_once(values: Sequence[object], source: str) -> None:
+    twice = [value for value, count in collections.Counter(values).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"{source} must give each class a number or colour of its own. Received more than "
+            f"once: {twice[:5]}"
+        )
+
+
+def _known(names: Iterable[str]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Returns the names but those that say that nothing is known, and their labels."""
+    known = tuple(name for name in names if name.lower() not in _UNKNOWN)
+    return known, {name: label for label, name in enumerate(known)}
+
+
+def _with_colours(rows: list[tuple[str, tuple[int, int, int]]], source: str) -> ClassList:
+    """Returns coloured classes."""
+    _check_once([colour for _, colour in rows], source)
+    names, labels = _known(name for name, _ in rows)
     colours = {colour: labels.get(name, _MOST) for name, colour in rows}
     return ClassList(names, {label: label for label in range(len(names))}, colours)

@@ -12,7 +12,11 @@ from typing import Any
 
 from kfp_vision.components.data_import.classes import label_text
 from kfp_vision.components.data_import.folder_counts import name_of, parent_of
-from kfp_vision.components.data_import.objects.annotations import Annotation, RunLengths
+from kfp_vision.components.data_import.objects.annotations import (
+    Annotation,
+    RunLengths,
+    number_of,
+)
 from kfp_vision.components.data_import.objects.masks import pack_counts
 from kfp_vision.components.data_import.readers.json_stream import JsonError, stream_object
 from kfp_vision.components.data_import.split_names import split_of
@@ -51,7 +55,7 @@ class CocoDocument:
 
     def class_names(self) -> list[str]:
         """Returns the names of the categories by their ids; some may have one name."""
-        by_id = sorted(self.categories, key=lambda key: (_number(key), key))
+        by_id = sorted(self.categories, key=lambda key: (number_of(key), key))
         return [self.categories[key] for key in by_id]
 
 
@@ -148,7 +152,7 @@ def _add_image(
         )
     if known is not None:
         counts["images are listed twice: kept once"] += 1
-    height, width = _number(value.get("height")), _number(value.get("width"))
+    height, width = number_of(value.get("height")), number_of(value.get("width"))
     # Some tools write 0 where they do not know.
     document.images[key] = name, (height, width) if height > 0 and width > 0 else None
 
@@ -176,18 +180,10 @@ def _add_annotation(
     )
 
 
-def _number(value: object) -> float:
-    """Returns a number; NaN for what is none."""
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        return float("nan")
-
-
 def _box(value: object) -> tuple[float, float, float, float] | None:
     if not isinstance(value, list) or len(value) != 4:
         return None
-    left, top, width, height = map(_number, value)
+    left, top, width, height = map(number_of, value)
     return left, top, left + width, top + height
 
 
@@ -202,7 +198,8 @@ def _outline(value: object) -> tuple[bytes, ...] | RunLengths | None:
     # One polygon without the list around it, as some tools write.
     polygons = value if isinstance(value[0], list) else [value]
     # Two corners span nothing, and an odd number is no list of corners.
-    return tuple(_floats(each) for each in polygons if len(each) >= 6 and len(each) % 2 == 0) or (
+    corners = [each for each in polygons if isinstance(each, list)]
+    return tuple(_floats(each) for each in corners if len(each) >= 6 and len(each) % 2 == 0) or (
         RunLengths(1, 1, b"")
     )
 
@@ -212,4 +209,4 @@ def _keypoints(value: object) -> bytes | None:
 
 
 def _floats(values: Iterable[object]) -> bytes:
-    return array.array("f", map(_number, values)).tobytes()
+    return array.array("f", map(number_of, values)).tobytes()

@@ -9,6 +9,10 @@ __all__ = ["JsonError", "stream_object"]
 
 _CHUNK = 2**20
 _BLANKS = " \t\n\r"
+# Of a text whose last number may go on.
+_NUMBER_ENDS = ("", ".", "e", "e+", "e-")
+# Characters at the end of a text that may be the beginning of something: `-Infinity`, `\\u00e9`.
+_LONGEST_MARK = 16
 
 
 class JsonError(ValueError):
@@ -55,7 +59,7 @@ class _Text:
         self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
         self._text, self._place, self._passed, self._ended = "", 0, 0, False
 
-    def _more(self, size: int = _CHUNK) -> bool:
+    def _more(self, size: int) -> bool:
         """Reads on; returns whether there was more."""
         if self._ended:
             return False
@@ -76,7 +80,7 @@ class _Text:
                 if self._text[self._place] not in _BLANKS:
                     return self._text[self._place]
                 self._place += 1
-            if not self._more():
+            if not self._more(_CHUNK):
                 return ""
 
     def expect(self, mark: str) -> None:
@@ -89,6 +93,11 @@ class _Text:
             )
         self._place += 1
 
+    def _may_go_on(self, error: json.JSONDecodeError) -> bool:
+        """Returns whether the text may be one that more of the file completes."""
+        rest = self._text[error.pos :].lstrip(_BLANKS + ",")
+        return error.msg.startswith("Unterminated string") or len(rest) <= _LONGEST_MARK
+
     def value(self) -> Any:
         """Reads a value of any kind."""
         self.peek()
@@ -97,7 +106,7 @@ class _Text:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._place)
             except json.JSONDecodeError as error:
-                if self._more(size):
+                if self._may_go_on(error) and self._more(size):
                     size *= 2
                     continue
                 raise JsonError(
@@ -107,8 +116,7 @@ class _Text:
                 raise JsonError("it is nested too deeply") from error
             except ValueError as error:  # A number of thousands of digits.
                 raise JsonError(str(error)) from error
-            # A number that ends with the chunk may go on.
-            if end == len(self._text) and self._more(size):
+            if self._text[end : end + 3].lower() in _NUMBER_ENDS and self._more(size):
                 continue
             self._place = end
             return value

@@ -10,17 +10,22 @@ from defusedxml import DefusedXmlException
 
 from kfp_vision.components.data_import.classes import compare_names, sort_classes
 from kfp_vision.components.data_import.folder_counts import name_of, parent_of
-from kfp_vision.components.data_import.objects.annotations import AnnotatedImage, Annotation
+from kfp_vision.components.data_import.objects.annotations import (
+    AnnotatedImage,
+    Annotation,
+    number_of,
+)
 from kfp_vision.components.data_import.objects.listing import ObjectSource, list_objects
 from kfp_vision.components.data_import.readers.annotation_files import (
     folder_splits,
     image_beside,
+    nearness,
     read_all,
     unlisted_note,
 )
 from kfp_vision.components.data_import.readers.file_index import FileIndex, bare_key
 from kfp_vision.components.data_import.samples import SPLIT_NAMES, Listing, Rejection
-from kfp_vision.components.shared.datasets.image_files import file_kind
+from kfp_vision.components.shared.datasets.image_files import escape_name, file_kind
 from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["find_pascal_voc", "read_pascal_voc"]
@@ -68,7 +73,8 @@ def read_pascal_voc(folder: Folder, name: str = "") -> Listing:
         ValueError: No file is called after an image, or none holds an object.
     """
     index = FileIndex(folder)
-    image_of = _files(index)
+    named = _files(index)
+    image_of = _nearest(named)
     if not image_of:
         raise ValueError(
             "Pascal VOC must have XML files that are called after images. Received: "
@@ -83,6 +89,11 @@ def read_pascal_voc(folder: Folder, name: str = "") -> Listing:
     first = 0.0 if any(min(box[:2]) < 1 for box in boxes) else 1.0
     counted = "from 0" if not first else "from 1, as Pascal VOC does: left and top are one less"
     notes = [f"Boxes count pixels {counted}."] if boxes else []
+    if unused := sorted(named.keys() - image_of.keys()):
+        notes.append(
+            f"{len(unused)} XML files are not used, because another one is nearer to their image: "
+            f"{escape_name(unused[0])}, for instance."
+        )
     beside = {parent_of(path) for path in pages}
     listed = [path for path in index.images if path in pages or parent_of(path) in beside]
     splits, rejections = _image_sets(folder, index, listed)
@@ -112,6 +123,28 @@ def _files(index: FileIndex) -> dict[str, str]:
     return {path: image for path, image in found.items() if image}
 
 
+def _nearest(image_of: Mapping[str, str]) -> dict[str, str]:
+    """Returns one XML file of each image: the nearest, of these the one in the fewest folders.
+
+    Raises:
+        ValueError: Two are the same in both.
+    """
+    files: dict[str, list[tuple[tuple[int, int, int], str]]] = {}
+    for path, image in image_of.items():
+        rank = (*nearness(path, image), -path.count("/"))
+        files.setdefault(image, []).append((rank, path))
+    used = {}
+    for image, ranked in files.items():
+        (rank, first), *others = sorted(ranked, reverse=True)
+        if others and others[0][0] == rank:
+            raise ValueError(
+                f"An image must have one XML file. Received: {others[0][1]} and {first}, both for "
+                f"{image}. Move one of them away."
+            )
+        used[first] = image
+    return used
+
+
 def _parse(content: bytes) -> _Page:
     """Returns what an XML file says; entities and references to other files are refused."""
     try:
@@ -121,7 +154,7 @@ def _parse(content: bytes) -> _Page:
         return _Page([], None, f"Its XML file cannot be read: {reason}.")
     if root.tag != "annotation":
         return _Page([], None, f"Its XML file must hold an `annotation`, not `{root.tag[:80]}`.")
-    height, width = (_number(root.findtext(f"size/{side}")) for side in ("height", "width"))
+    height, width = (number_of(root.findtext(f"size/{side}")) for side in ("height", "width"))
     size = (height, width) if height > 0 and width > 0 else None
     return _Page([_read_object(each) for each in root.iterfind("object")], size)
 
@@ -130,18 +163,10 @@ def _read_object(element: Element) -> _Object:
     box = element.find("bndbox")
     sides = None
     if box is not None:
-        left, top, right, bottom = (_number(box.findtext(side)) for side in _SIDES)
+        left, top, right, bottom = (number_of(box.findtext(side)) for side in _SIDES)
         sides = left, top, right, bottom
-    is_difficult = _number(element.findtext("difficult")) == 1
+    is_difficult = number_of(element.findtext("difficult")) == 1
     return _Object((element.findtext("name") or "").strip(), sides, is_difficult)
-
-
-def _number(text: str | None) -> float:
-    """Returns a number; NaN for what is none."""
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return float("nan")
 
 
 def _annotation(found: _Object, position: Mapping[str, int], first: float) -> Annotation:

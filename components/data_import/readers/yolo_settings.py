@@ -147,8 +147,10 @@ def _swaps(
     table = content.get("flip_idx")
     if table is None or not names:
         return swapped_pairs(names), []
-    is_table = isinstance(table, list) and sorted(map(str, table)) == sorted(
-        map(str, range(len(names)))
+    is_table = (
+        isinstance(table, list)
+        and all(type(each) is int for each in table)
+        and sorted(table) == list(range(len(names)))
     )
     if not is_table or any(table[table[each]] != each for each in range(len(names))):
         raise ValueError(

@@ -283,6 +283,11 @@ TOLD: dict[str, tuple[Edit, str, dict[str, int]]] = {
         "1 masks are empty",
         {},
     ),
+    "a polygon beside nothing": (
+        _masked(segmentation=[None, [1, 1, 5]]),
+        "1 masks cannot be",
+        {},
+    ),
     "a polygon of two corners": (_masked(segmentation=[[1, 1, 5, 5]]), "1 masks cannot be", {}),
     "a polygon far outside": (
         _masked(segmentation=[[1e9, 1e9, 2e9, 1e9, 1e9, 2e9]]),
@@ -336,6 +341,17 @@ def test_boxes_are_scaled_with_their_image(tmp_path, import_into):
 def _voc(change: Callable[[str], str], path: str = "Annotations/train1.xml") -> Edit:
     def edit(root: Path) -> None:
         (root / path).write_text(change((root / path).read_text()))
+
+    return edit
+
+
+def _copied(path: str) -> Edit:
+    """Returns what copies an XML file and says something else in the copy."""
+
+    def edit(root: Path) -> None:
+        (root / path).parent.mkdir(parents=True)
+        text = (root / "Annotations/train1.xml").read_text()
+        (root / path).write_text(re.sub(r"<name>\w+", "<name>other", text))
 
     return edit
 
@@ -395,6 +411,12 @@ OTHERS: dict[str, tuple[Edit, Edit, str, dict[str, int]]] = {
         _voc(lambda text: text.replace("train1", ""), "ImageSets/Main/train.txt"),
         "Left out: 1 x outside_splits",
         {"outside_splits": 1},
+    ),
+    "a copy of an XML file further away": (
+        sets.write_voc,
+        _copied("old/Annotations/train1.xml"),
+        "1 XML files are not used, because another one .*: old/Annotations/train1.xml",
+        {},
     ),
     "difficult objects": (
         sets.write_voc,
@@ -532,6 +554,14 @@ REFUSED_OTHERS: dict[str, tuple[Edit, str]] = {
     "a table of mirrors": (
         _yaml("names: [cat, dog]\nkpt_shape: [3, 3]\nflip_idx: [1, 2, 0]\n"),
         "in pairs",
+    ),
+    "a table of mirrors in words": (
+        _yaml('names: [cat, dog]\nkpt_shape: [2, 3]\nflip_idx: ["1", "0"]\n'),
+        "in pairs",
+    ),
+    "two XML files equally near": (
+        lambda root: (sets.write_voc(root), _copied("Labels/train1.xml")(root)),
+        "one XML file. Received: Annotations/train1.xml and Labels/train1.xml",
     ),
     "pixels": (
         lambda root: (

@@ -49,6 +49,14 @@ def test_what_is_no_whole_object_is_refused(text):
         list(stream_object(io.BytesIO(text.encode())))
 
 
+def test_a_file_is_not_read_on_after_a_mistake(monkeypatch):
+    monkeypatch.setattr(json_stream, "_CHUNK", 1000)
+    file = io.BytesIO(('{"a": [{"b": 1 2}, ' + '"b, "' * 100_000).encode())
+    with pytest.raises(JsonError, match="delimiter after 15 characters"):
+        list(stream_object(file))
+    assert file.tell() <= 1000
+
+
 def test_nesting_that_is_too_deep_is_refused():
     with pytest.raises(JsonError, match="too deeply"):
         list(stream_object(io.BytesIO(('{"a": {"b": ' + "[" * 200_000).encode())))

@@ -176,6 +176,14 @@ def test_of_two_named_classes_white_is_the_second(tmp_path, files, white, kind):
     assert all((each == (_IDS == 1)).all() for each in stored.values())
 
 
+def test_numbers_of_void_are_unknown(tmp_path):
+    files = {"classes_csv": "name,id\nlow,0\nhigh,1\ntop,2,\nvoid,9\n"}
+    ids = np.where(_IDS == 255, 9, _IDS).astype(np.uint8)
+    info, stored = _import(_write(tmp_path / "in", [_png(ids)] * 12, **files), tmp_path / "out")
+    assert info.classes == ["low", "high", "top"]
+    assert all((each == _IDS).all() for each in stored.values())
+
+
 def test_white_is_unknown_where_one_mask_has_the_second_class(tmp_path):
     black = _png(np.where(_IDS == 1, 255, 0).astype(np.uint8))
     last = _png(np.where(_IDS == 1, 1, 0).astype(np.uint8))
@@ -218,6 +226,9 @@ def test_a_mask_that_cannot_be_used_costs_its_image_alone(tmp_path, mask, code, 
         ({"classes_txt": ""}, "0 names"),
         ({"classes_txt": "a\nb\na\n"}, "2 of them different"),
         ({"classes_txt": "a\n"}, "'a' alone"),
+        ({"classes_csv": "name,id\na,1\nb,1\n"}, r"more than once: \[1\]"),
+        ({"classes_csv": "name,r,g,b\na,1,2,3\nb,1,2,3\n"}, r"once: \[\(1, 2, 3\)\]"),
+        ({"classes_csv": "name,id\na,0,7\nb,1\n"}, "cells of its header"),
         ({"classes_csv": "name,red\na,1\n"}, "`name` and `id`"),
         ({"classes_csv": "name,r,g,b\na,1,2,x\n"}, "'x'"),
     ],
