@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from kfp_vision.components.data_profiling.balance import (
     imbalance_ratio,
 )
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, Source
+from kfp_vision.components.shared.recipe.teachers import Deployed
+from kfp_vision.components.shared.recipe.unlabeled import Arm
 from kfp_vision.components.shared.tasks import TASKS, TaskFacts
 
 __all__ = ["with_data_settings"]
@@ -52,7 +54,8 @@ def with_data_settings(
 
     Raises:
         ValueError: The user's class weights are not one a class, no metric of the task is called
-            as the user's primary metric, or no class as the positive one.
+            as the user's primary metric, or no class as the positive one; or the task or nobody
+            knows what the recipe says of pretraining, self-training, teachers or distillation.
     """
     evidence = {
         "imbalance_ratio": round(imbalance_ratio(counts), 3),
@@ -63,6 +66,11 @@ def with_data_settings(
         "data", {"class_weights": _weights(TASKS[task], counts, beta, evidence)}
     )
     weights = recipe.value("data", "class_weights")
+    if weights is not None and not TASKS[task].weighted_metric:
+        raise ValueError(
+            f"`data.class_weights` of the recipe must be null for a {task} task: "
+            f"{TASKS[task].unweighted_reason} Received: {weights}"
+        )
     if weights is not None and len(weights) != len(classes):
         raise ValueError(
             f"`data.class_weights` of the recipe must be one number a class ({len(classes)}) or "
@@ -93,6 +101,7 @@ def with_data_settings(
         )
     }
     recipe = recipe.with_settings("data", {"use_validation_for_training": joined, **arms})
+    _check_arms(recipe, task)
     held = recipe.get("data", "positive_class")
     users = held if held and held.source == "user" else None
     return recipe.with_settings(
@@ -111,6 +120,29 @@ def _arm(name: str, task: str, value: Any, default: Any, off: Any) -> Setting:
             f"Received: {value!r}"
         )
     return Setting(off, "off: it is for labels of whole images", source="default")
+
+
+def _check_arms(recipe: Recipe, task: str) -> None:
+    """Refuses what an earlier recipe says of them and this run cannot do."""
+    rules = {
+        **dict.fromkeys(("pretrain", "self_train", "distill"), get_args(Arm)),
+        "deploy": get_args(Deployed),
+    }
+    values = {name: recipe.value("data", name) for name in (*rules, "teachers")}
+    broken = [name for name, choices in rules.items() if values[name] not in choices]
+    if type(values["teachers"]) is not int or values["teachers"] < 0:
+        broken.append("teachers")
+    if broken:
+        raise ValueError(
+            f"`data.{broken[0]}` of the recipe must be one of "
+            f"{rules.get(broken[0], 'the numbers from 0 on')}. Received: {values[broken[0]]!r}"
+        )
+    wanted = [name for name, value in values.items() if value not in ("never", "model", 0)]
+    if TASKS[task].is_spatial and wanted:
+        raise ValueError(
+            f"`data.{wanted[0]}` of the recipe must be left out for a {task} task: it is for "
+            f"labels of whole images. Received: {values[wanted[0]]!r}"
+        )
 
 
 def _weights(

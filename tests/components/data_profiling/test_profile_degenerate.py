@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kfp_vision.components.data_profiling.data_settings import with_data_settings
 from kfp_vision.components.data_profiling.gate import check_findings
 from kfp_vision.components.data_profiling.profile import (
     ProfileConfig,
@@ -226,3 +227,34 @@ def test_a_primary_metric_that_nothing_measures_is_refused(
     user = Recipe().with_settings("data", {"primary_metric": Setting(metric, "", {}, "user")})
     with pytest.raises(ValueError, match=f"(?s)primary_metric.*Received: '{metric}'"):
         profile_images(dataset, user, tmp_path / "out", ProfileConfig())
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "value", "words"),
+    [
+        ("detection", "teachers", 2, "must be left out for a detection task.*Received: 2"),
+        ("detection", "distill", "always", "must be left out.*Received: 'always'"),
+        ("detection", "class_weights", [1.0, 2.0], "must be null for a detection task"),
+        ("binary", "distill", "alway", r"must be one of .*never.*Received: 'alway'"),
+        ("binary", "teachers", -1, "must be .*from 0 on. Received: -1"),
+        ("binary", "deploy", "both", "must be one of .*Received: 'both'"),
+    ],
+)
+def test_what_a_recipe_says_and_the_task_cannot_do_is_refused_before_a_training(
+    task: str, name: str, value: object, words: str
+) -> None:
+    user = Recipe().with_settings("data", {name: Setting(value, "", {}, "user")})
+    given = {"pretrain": "auto", "self_train": "auto", "distill": "auto"}
+    with pytest.raises(ValueError, match=f"`data.{name}` of the recipe {words}"):
+        with_data_settings(
+            user,
+            task,
+            ["a", "b"],
+            np.array([5, 5]),
+            0.9,
+            "",
+            use_validation_for_training=False,
+            teachers=0,
+            deploy="model",
+            **given,
+        )
