@@ -6,7 +6,6 @@ where classes are independent.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import numpy as np
 
@@ -22,7 +21,6 @@ __all__ = [
     "LEAST_PROBABILITY",
     "WAYS",
     "Average",
-    "Combination",
     "Stack",
     "average",
     "disagreement",
@@ -37,14 +35,6 @@ LEAST_PROBABILITY = 1e-7
 _PICKS = 20
 # Nats: less is the rounding of a sum.
 _LOWER = 1e-9
-
-
-class Combination(Protocol):
-    """How the outputs of members become those of an ensemble."""
-
-    def __call__(self, outputs: np.ndarray) -> np.ndarray:
-        """Returns raw outputs [N, C] of those of the members."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)

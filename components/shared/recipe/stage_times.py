@@ -141,7 +141,8 @@ def _refit(recipe: Recipe, info: DatasetInfo) -> float:
     """Returns the images of a training, and of the second one if there is, over those of it."""
     if not trains_again(recipe):
         return 1.0
-    return 2.0 + info.splits["validation"] / info.splits["train"]
+    # The profile, which plans first, may find that there is none.
+    return 2.0 + info.splits.get("validation", 0) / info.splits["train"]
 
 
 def _lessons(recipe: Recipe, info: DatasetInfo, plain_images: float) -> dict[str, float]:

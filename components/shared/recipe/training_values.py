@@ -33,9 +33,7 @@ _RULES = {
     "epochs": _POSITIVE,
     "steps": _POSITIVE,
     "steps_per_call": _POSITIVE,
-    "first_layer_rate": _Rule(
-        "a number in (0, 1]", lambda value: _is_number(value) and 0 < value <= 1
-    ),
+    "first_layer_rate": _FACTOR,
     "warmup_steps": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,
     "clip_norm": _NOT_NEGATIVE,

@@ -28,11 +28,9 @@ from kfp_vision.components.shared.heads.centre_detector import (
     CELL,
     PRIOR_LOGIT,
     PRIOR_REACH,
-    boxes_around,
     centre_detector,
     find_peaks,
 )
-from kfp_vision.components.shared.losses.box_iou import generalised_iou_loss
 from kfp_vision.components.shared.losses.detection import detection_loss
 from kfp_vision.components.shared.metrics.object_precision import (
     Detections,
@@ -76,7 +74,7 @@ class Detection:
         """Knows how many objects are to be found.
 
         Args:
-            most_objects: Of the image that shows the most; a model returns 100 at least.
+            most_objects: Of the training image that shows the most; a model returns 100 at least.
         """
         self._most = num_detections(most_objects)
 
@@ -142,24 +140,6 @@ class Detection:
     ) -> Any:
         """Returns focal loss of centres and GIoU loss of boxes, an object, [B]."""
         return detection_loss(targets, outputs)
-
-    def taught_loss(self, teacher: Any, outputs: Any, temperature: float) -> Any:
-        """Returns the divergence of the centres and 1 - GIoU where the teacher sees one, [B].
-
-        Both are weighted by the probability of the teacher, and a sum over its sum.
-        """
-        heats = [tf.cast(each["heat"], tf.float32) for each in (teacher, outputs)]
-        log_t, log_s = (tf.math.log_sigmoid(each / temperature) for each in heats)
-        rest_t, rest_s = (tf.math.log_sigmoid(-each / temperature) for each in heats)
-        divergence = tf.exp(log_t) * (log_t - log_s) + tf.exp(rest_t) * (rest_t - rest_s)
-        seen = tf.reduce_max(tf.sigmoid(heats[0]), -1)
-        centre = tf.zeros([4])
-        said = [
-            boxes_around(centre, tf.cast(each["reach"], tf.float32)) for each in (teacher, outputs)
-        ]
-        sides = seen * generalised_iou_loss(*said)
-        total = temperature**2 * tf.reduce_sum(divergence, [1, 2, 3]) + tf.reduce_sum(sides, [1, 2])
-        return total / tf.maximum(tf.reduce_sum(seen, [1, 2]), 1.0)
 
     def initial_loss(self, targets: Targets, num_classes: int) -> float:
         """Returns the loss of the head before it has learned anything."""

@@ -125,12 +125,6 @@ class InstanceSegmentation(Detection):
         ellipse = (x * x + y[:, None] * y[:, None] <= 1.0).astype(np.float32)
         return {**found, "masks": np.broadcast_to(ellipse, (num_classes, *ellipse.shape))}
 
-    def taught_loss(self, teacher: Any, outputs: Any, temperature: float) -> Any:
-        """Returns that of a detection, and the mean squared difference of the embeddings, [B]."""
-        apart = [tf.cast(each["embedding"], tf.float32) for each in (teacher, outputs)]
-        masks = tf.reduce_mean(tf.math.squared_difference(*apart), [1, 2, 3])
-        return super().taught_loss(teacher, outputs, temperature) + masks
-
     def record(self, targets: Targets, predictions: Any) -> Records:
         """Returns the arrays of `match_objects`, [B, ...], of masks in pixels as stored."""
         found = {name: np.asarray(value) for name, value in predictions.items()}

@@ -136,25 +136,6 @@ class Keypoints(Detection):
         """Returns the loss of the detection and that of the keypoints, [B]."""
         return detection_loss(targets, outputs) + keypoint_loss(targets, outputs)
 
-    def taught_loss(self, teacher: Any, outputs: Any, temperature: float) -> Any:
-        """Returns that of a detection, and the same of the keypoints' maps, [B].
-
-        Offsets count by the probability of the teacher that a keypoint is in the cell, or a centre.
-        """
-        maps = [tf.cast(each["points"], tf.float32) for each in (teacher, outputs)]
-        log_t, log_s = (tf.math.log_sigmoid(each / temperature) for each in maps)
-        rest_t, rest_s = (tf.math.log_sigmoid(-each / temperature) for each in maps)
-        divergence = tf.exp(log_t) * (log_t - log_s) + tf.exp(rest_t) * (rest_t - rest_s)
-        centre = tf.reduce_max(tf.sigmoid(tf.cast(teacher["heat"], tf.float32)), -1, keepdims=True)
-        seen = tf.repeat(
-            tf.concat([tf.zeros_like(maps[0]) + centre, tf.sigmoid(maps[0])], -1), 2, -1
-        )
-        apart = seen * tf.abs(tf.cast(teacher["offsets"] - outputs["offsets"], tf.float32))
-        total = temperature**2 * tf.reduce_sum(divergence, [1, 2, 3])
-        total += tf.reduce_sum(apart, [1, 2, 3])
-        count = tf.maximum(tf.reduce_sum(tf.sigmoid(maps[0]), [1, 2, 3]), 1.0)
-        return super().taught_loss(teacher, outputs, temperature) + total / count
-
     def initial_loss(self, targets: Targets, num_classes: int) -> float:
         """Returns the loss of the head before it has learned anything."""
         number = len(self._names)

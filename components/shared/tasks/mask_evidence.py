@@ -34,15 +34,19 @@ class MaskEvidence:
         """
         self._classes, self._test = list(classes), test
         self._num_shown = min(_MOST_SHOWN, num_shown // 2)
-        self._counts: list[np.ndarray] = []
+        # Pixels of each image that are right, of a class, and predicted as it, [B, 3, C].
+        self._sums: list[np.ndarray] = []
+        self._total = np.zeros((len(classes), len(classes)), np.int64)
         self._worst: list[_Kept] = []
         self._best: list[_Kept] = []
 
     def add(self, start: int, masks: np.ndarray, predicted: np.ndarray) -> None:
         """Adds a batch, whose first image is that of row `start`."""
         counts = pixel_counts(masks, predicted, len(self._classes))
-        self._counts.append(counts)
-        for place, score in enumerate(_image_iou(counts).tolist()):
+        right = np.diagonal(counts, axis1=1, axis2=2)
+        self._sums.append(np.stack([right, counts.sum(2), counts.sum(1)], 1))
+        self._total += counts.sum(0)
+        for place, score in enumerate(_image_iou(self._sums[-1]).tolist()):
             if np.isnan(score):
                 continue
             row, both = start + place, (masks[place], predicted[place].astype(np.uint8))
@@ -58,10 +62,9 @@ class MaskEvidence:
 
     def fields(self) -> dict[str, Any]:
         """Returns the fields of `Evaluation`."""
-        counts = np.concatenate(self._counts)
         return {
-            "per_class": self._class_rows(counts),
-            "confusion": counts.sum(0).tolist(),
+            "per_class": self._class_rows(np.concatenate(self._sums)),
+            "confusion": self._total.tolist(),
             "counted": "pixels",
             "curves": {},
             "calibration": {},
@@ -71,16 +74,15 @@ class MaskEvidence:
 
     def table(self) -> pa.Table:
         """Returns a row an image: `path`, `label`, `predicted`, `mean_iou`, `pixel_accuracy`."""
-        counts = np.concatenate(self._counts)
-        known = counts.sum((1, 2))
-        right = np.trace(counts, axis1=1, axis2=2)
+        sums = np.concatenate(self._sums)
+        right, known, _ = sums.sum(2).T
         accuracy = np.divide(right, known, out=np.full(len(known), np.nan), where=known > 0)
         return pa.table(
             {
                 "path": self._test.source.paths,
-                "label": [self._names(each) for each in counts.sum(2)],
-                "predicted": [self._names(each) for each in counts.sum(1)],
-                "mean_iou": _image_iou(counts),
+                "label": [self._names(each) for each in sums[:, 1]],
+                "predicted": [self._names(each) for each in sums[:, 2]],
+                "mean_iou": _image_iou(sums),
                 "pixel_accuracy": accuracy,
             }
         )
@@ -88,10 +90,9 @@ class MaskEvidence:
     def _names(self, pixels: np.ndarray) -> str:
         return "|".join(self._classes[index] for index in np.flatnonzero(pixels))
 
-    def _class_rows(self, counts: np.ndarray) -> list[dict[str, Any]]:
-        total = counts.sum(0)
-        true, predicted, right = total.sum(1), total.sum(0), np.diag(total)
-        images = (counts.sum(2) > 0).sum(0)
+    def _class_rows(self, sums: np.ndarray) -> list[dict[str, Any]]:
+        right, true, predicted = sums.sum(0)
+        images = (sums[:, 1] > 0).sum(0)
 
         def share(part: int, whole: int) -> float | None:
             return part / whole if whole else None
@@ -136,10 +137,10 @@ class MaskEvidence:
         return shown
 
 
-def _image_iou(counts: np.ndarray) -> np.ndarray:
+def _image_iou(sums: np.ndarray) -> np.ndarray:
     """Returns the mean over the classes that are there or predicted, of each image, [N]."""
-    right = np.diagonal(counts, axis1=1, axis2=2)
-    union = counts.sum(1) + counts.sum(2) - right
+    right, true, predicted = np.moveaxis(sums, 1, 0)
+    union = true + predicted - right
     shares: np.ndarray = np.where(union > 0, right / np.maximum(union, 1), 0.0).sum(1)
     with np.errstate(invalid="ignore"):
         mean: np.ndarray = shares / (union > 0).sum(1)

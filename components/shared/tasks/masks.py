@@ -4,15 +4,21 @@ Shapes: masks uint8 [B, H, W] of class numbers, counts int64 [B, C, C].
 """
 
 import io
+import math
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-__all__ = ["IGNORED", "encode_mask", "pixel_counts", "read_masks"]
+from kfp_vision.components.shared.runtime.memory import available_memory_bytes
+
+__all__ = ["IGNORED", "encode_mask", "open_masks", "pixel_counts", "read_masks"]
 
 # A pixel of which nothing is known.
 IGNORED = 255
+# Of the free memory; the images, of three channels, may have half of it.
+_KEPT_SHARE = 1 / 8
 
 
 def encode_mask(mask: np.ndarray) -> bytes:
@@ -36,6 +42,28 @@ def read_masks(table: pa.Table, rows: np.ndarray, size: tuple[int, int]) -> np.n
         with Image.open(io.BytesIO(column[row].as_py())) as image:
             masks[place] = np.asarray(image.resize(size[::-1], Image.Resampling.NEAREST))
     return masks.reshape(*rows.shape, *size)
+
+
+def open_masks(table: pa.Table, size: tuple[int, int]) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns `read_masks` of a split, which decodes a mask once where all of them fit into memory.
+
+    Args:
+        table: All rows of the split.
+        size: As of `read_masks`.
+    """
+    if len(table) * math.prod(size) > _KEPT_SHARE * available_memory_bytes():
+        return lambda rows: read_masks(table, rows, size)
+    # The system gives memory to pages that are written only.
+    kept, is_kept = np.empty((len(table), *size), np.uint8), np.zeros(len(table), bool)
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        missing = np.unique(rows[~is_kept[rows]])
+        kept[missing] = read_masks(table, missing, size)
+        is_kept[missing] = True
+        masks: np.ndarray = kept[rows]
+        return masks
+
+    return read
 
 
 def pixel_counts(masks: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:

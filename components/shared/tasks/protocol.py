@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kfp_vision.components.shared.augmentation.augment import Augmented
     from kfp_vision.components.shared.datasets.labelled import LabelledImages
 
-__all__ = ["FLOAT_PART", "Outputs", "ReadTargets", "Records", "Targets", "Task"]
+__all__ = ["FLOAT_PART", "Outputs", "ReadTargets", "Records", "Targets", "Task", "TeachableTask"]
 
 Targets = Mapping[str, Any]
 # Rows of a split, int [*S] -> their targets {name: [*S, ...]}.
@@ -79,19 +79,6 @@ class Task(Protocol):
         class_weights: Any | None = None,
     ) -> Any:
         """Returns the loss of each image, [B], in nats."""
-        ...
-
-    def taught_loss(self, teacher: Outputs, outputs: Outputs, temperature: float) -> Any:
-        """Returns the divergence of each image from what a teacher says of it, [B], in nats.
-
-        Times the square of the temperature: so its gradients do not shrink as that rises (Hinton et
-        al., 2015, arXiv:1503.02531, section 2.1).
-
-        Args:
-            teacher: Its raw outputs.
-            outputs: Those of the student.
-            temperature: Both are divided by it.
-        """
         ...
 
     def initial_loss(self, targets: Targets, num_classes: int) -> float:
@@ -189,5 +176,22 @@ class Task(Protocol):
             classes: Their names.
             num_mistakes: How many to show.
             least_score: What `least_score` returned.
+        """
+        ...
+
+
+class TeachableTask(Task, Protocol):
+    """A task that a student can learn from the outputs of a teacher: of labels of whole images."""
+
+    def taught_loss(self, teacher: Outputs, outputs: Outputs, temperature: float) -> Any:
+        """Returns the divergence of each image from what a teacher says of it, [B], in nats.
+
+        Times the square of the temperature: so its gradients do not shrink as that rises (Hinton et
+        al., 2015, arXiv:1503.02531, section 2.1).
+
+        Args:
+            teacher: Its raw outputs.
+            outputs: Those of the student.
+            temperature: Both are divided by it.
         """
         ...

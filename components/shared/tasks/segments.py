@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pycocotools import mask as coco_mask
 
 from kfp_vision.components.shared.heads.mask_window import window_points
@@ -88,8 +89,15 @@ def read_segments(table: pa.Table, objects: Objects) -> Segments:
         objects: Of the same table.
     """
     codes = table[SEGMENTS.name]
-    most = max((sum(map(len, each.as_py())) for each in codes), default=0)
+    most = max((_most_bytes(chunk) for chunk in codes.chunks), default=0)
     return Segments(objects, codes, max(1, most))
+
+
+def _most_bytes(codes: pa.ListArray) -> int:
+    """Returns the bytes of all codes of the image that has the most."""
+    lengths = pc.binary_length(codes.flatten()).to_numpy(zero_copy_only=False)
+    images = np.repeat(np.arange(len(codes)), pc.list_value_length(codes).fill_null(0))
+    return int(np.bincount(images, weights=lengths, minlength=1).max())
 
 
 def codes_of(codes: np.ndarray, sizes: np.ndarray, image: np.ndarray) -> list[dict[str, Any]]:

@@ -25,10 +25,11 @@ from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.heads.mask_decoder import mask_decoder
 from kfp_vision.components.shared.losses.dice import dice_loss
 from kfp_vision.components.shared.losses.pixel_cross_entropy import pixel_cross_entropy
+from kfp_vision.components.shared.metrics.scores import mean_of_defined
 from kfp_vision.components.shared.tasks.calibration import fit_temperature
 from kfp_vision.components.shared.tasks.mask_baselines import predict_mask_baselines
 from kfp_vision.components.shared.tasks.mask_evidence import MaskEvidence
-from kfp_vision.components.shared.tasks.masks import IGNORED, pixel_counts, read_masks
+from kfp_vision.components.shared.tasks.masks import IGNORED, open_masks, pixel_counts
 from kfp_vision.components.shared.tasks.protocol import ReadTargets, Records, Targets
 
 __all__ = ["SemanticSegmentation"]
@@ -46,7 +47,8 @@ class SemanticSegmentation:
 
     def open_targets(self, table: pa.Table, size: tuple[int, int], num_classes: int) -> ReadTargets:
         """Returns what reads `{"mask": uint8 [*S, H, W]}`."""
-        return lambda rows: {"mask": read_masks(table, rows, size)}
+        read = open_masks(table, size)
+        return lambda rows: {"mask": read(rows)}
 
     def augment_targets(
         self, targets: Targets, augmented: Augmented
@@ -77,15 +79,6 @@ class SemanticSegmentation:
         log_p = keras.ops.log_softmax(logits, axis=-1)
         entropy = pixel_cross_entropy(one_hot, log_p, label_smoothing, class_weights)
         return entropy + dice_loss(one_hot, keras.ops.exp(log_p))
-
-    def taught_loss(self, teacher: Any, logits: Any, temperature: float) -> Any:
-        """Returns T^2 KL(teacher || student) of each pixel, the mean over the pixels, [B]."""
-        log_t, log_s = (
-            keras.ops.log_softmax(keras.ops.cast(each, "float32") / temperature, axis=-1)
-            for each in (teacher, logits)
-        )
-        divergence = keras.ops.sum(keras.ops.exp(log_t) * (log_t - log_s), axis=-1)
-        return temperature**2 * keras.ops.mean(divergence, axis=(1, 2))
 
     def initial_loss(self, targets: Targets, num_classes: int) -> float:
         """Returns the loss of probabilities that are all 1 / C."""
@@ -144,8 +137,8 @@ class SemanticSegmentation:
         total = true + predicted
         with np.errstate(invalid="ignore", divide="ignore"):
             return {
-                "mean_iou": _mean_defined(shared / (total - shared)),
-                "mean_dice": _mean_defined(2 * shared / total),
+                "mean_iou": mean_of_defined(shared / (total - shared)),
+                "mean_dice": mean_of_defined(2 * shared / total),
                 "pixel_accuracy": shared.sum(0) / true.sum(0),
             }
 
@@ -183,13 +176,6 @@ class SemanticSegmentation:
             evidence.add(start, targets["mask"], np.asarray(logits).argmax(-1))
             start += len(logits)
         return evidence.fields(), evidence.table()
-
-
-def _mean_defined(values: np.ndarray) -> np.ndarray:
-    """Returns the mean over the classes [C, R] that are defined; NaN where none is."""
-    defined = np.isfinite(values)
-    mean: np.ndarray = np.where(defined, values, 0.0).sum(0) / defined.sum(0)
-    return mean
 
 
 def _constant_loss(

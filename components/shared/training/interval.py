@@ -103,7 +103,8 @@ def read_chunks(run: TrainingRun, history: History) -> Iterator[Chunk]:
 def _chunks_of_length(total: int, run: TrainingRun, history: History) -> Iterator[Chunk]:
     settings, train = history.settings, run.train
     order = BatchOrder(len(train), settings.batch_size, run.seed)
-    batch_bytes = train.pixels(np.zeros(settings.batch_size, np.int64)).nbytes
+    images, targets = train.take(np.zeros(settings.batch_size, np.int64))
+    batch_bytes = images.nbytes + sum(each.nbytes for each in targets.values())
     per_call = max(1, min(settings.steps_per_call, _CHUNK_BYTES // batch_bytes))
 
     def starts() -> Iterator[int]:

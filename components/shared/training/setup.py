@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -32,6 +32,7 @@ from kfp_vision.components.shared.recipe.policies import AUGMENTATION, policy_se
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.seeds import seed_word
 from kfp_vision.components.shared.tasks import Task, task_of
+from kfp_vision.components.shared.tasks.protocol import TeachableTask
 from kfp_vision.components.shared.training.precision import (
     choose_precision,
     find_accelerator,
@@ -59,7 +60,8 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
     place for is off, unless the user has set it: then `build_trainer` refuses it.
 
     Raises:
-        ValueError: A setting is of the wrong type, or there is no such architecture.
+        ValueError: A setting is of the wrong type, there is no such architecture, or the loss of
+            the task has no label smoothing.
         StorageError: The model file cannot be reached.
     """
     chosen: dict[str, Setting] = {}
@@ -99,12 +101,20 @@ def complete_recipe(recipe: Recipe, info: DatasetInfo, choices: UserChoices) -> 
         recipe = Recipe({**recipe.sections, AUGMENTATION: fitting})
     overrides = choices.hyperparameters()
     recipe = hyperparameters.resolve(recipe, overrides, info.splits["train"], facts)
-    found = optional_regularisers(
-        recipe.value("model", "architecture"), task_of(info), len(info.classes)
-    )
+    task = task_of(info)
+    found = optional_regularisers(recipe.value("model", "architecture"), task, len(info.classes))
     off = Setting(0.0, "off: the architecture has no place for it", source="default")
     no_place = sorted({"dropout", "stochastic_depth"} - found)
-    return recipe.with_settings(SECTION, dict.fromkeys(no_place, off))
+    recipe = recipe.with_settings(SECTION, dict.fromkeys(no_place, off))
+    if "label_smoothing" not in task.techniques:
+        off = Setting(0.0, f"off: the loss of {info.task} has no place for it", source="default")
+        recipe = recipe.with_settings(SECTION, {"label_smoothing": off})
+        if held := recipe.value(SECTION, "label_smoothing"):
+            raise ValueError(
+                f"`label_smoothing` must be 0 for a {info.task} task, whose loss has no place for "
+                f"it. Received: {held}"
+            )
+    return recipe
 
 
 def _check_trainable(recipe: Recipe, info: DatasetInfo) -> None:
@@ -184,7 +194,7 @@ def build_trainer(
             frozen_norms=starts_pretrained(recipe),
         )
         set_precision(model, choose_precision(settings.precision, *find_accelerator()))
-        learned = TaughtTask(task, teaching) if teaching else task
+        learned = TaughtTask(cast(TeachableTask, task), teaching) if teaching else task
         trainer = kind(model, learned, settings, class_weights, policy, seed)
     return trainer, task, settings
 

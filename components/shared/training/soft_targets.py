@@ -12,7 +12,8 @@ import numpy as np
 
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import ImageSource
-from kfp_vision.components.shared.tasks import Outputs, Targets, Task
+from kfp_vision.components.shared.tasks import Outputs, Targets
+from kfp_vision.components.shared.tasks.protocol import TeachableTask
 
 __all__ = ["TaughtTask", "Teaching", "Views", "taught_images"]
 
@@ -42,7 +43,7 @@ class TaughtTask:
     Its targets are those of `taught_images`.
     """
 
-    def __init__(self, task: Task, teaching: Teaching) -> None:
+    def __init__(self, task: TeachableTask, teaching: Teaching) -> None:
         """Wraps a task."""
         self._task, self._teaching = task, teaching
 

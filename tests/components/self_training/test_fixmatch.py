@@ -1,7 +1,7 @@
 """A step in which a network teaches itself, against one of another teacher that says the same."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -12,6 +12,7 @@ from kfp_vision.components.shared.augmentation.policy import Operation, Policy
 from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks.protocol import TeachableTask
 from kfp_vision.components.shared.training.soft_targets import TaughtTask
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -26,7 +27,7 @@ def _step(kind: type[Trainer], scale: float, says: bool) -> tuple[Any, Any, Any]
     model = keras.Model(pixels, keras.layers.Dense(3)(flat))
     settings = hyperparameters.from_recipe(hyperparameters.resolve(Recipe(), {}, 1000))
     settings = dataclasses.replace(settings, label_smoothing=0.0, ema_momentum=0.0)
-    task = TaughtTask(get_task("multiclass"), FIXMATCH.teaching)
+    task = TaughtTask(cast(TeachableTask, get_task("multiclass")), FIXMATCH.teaching)
     trainer = kind(model, task, settings, policy=_SHIFTS)
     images = np.random.default_rng(0).integers(0, 256, (1, 16, 4, 4, 1), np.uint8)
     zeros = np.zeros((1, 16), np.int32)

@@ -1,6 +1,7 @@
 """Learning from a teacher: its loss against closed forms, and which image each target is of."""
 
 from pathlib import Path
+from typing import cast
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.special import expit, rel_entr, softmax
 from kfp_vision.components.shared.datasets.labelled import open_labelled
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.tasks.protocol import TeachableTask
 from kfp_vision.components.shared.training.soft_targets import (
     TaughtTask,
     Teaching,
@@ -24,16 +26,20 @@ _TEACHER, _STUDENT = (
 )
 
 
+def _task(name: str) -> TeachableTask:
+    return cast(TeachableTask, get_task(name))
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_taught_loss_is_the_divergence_of_softened_probabilities(temperature: float) -> None:
-    losses = get_task("multiclass").taught_loss(_TEACHER, _STUDENT, temperature)
+    losses = _task("multiclass").taught_loss(_TEACHER, _STUDENT, temperature)
     p, q = (softmax(each / temperature, axis=1) for each in (_TEACHER, _STUDENT))
     np.testing.assert_allclose(losses, temperature**2 * rel_entr(p, q).sum(axis=1), rtol=2e-4)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_taught_loss_of_many_labels_is_that_of_each_class(temperature: float) -> None:
-    losses = get_task("multilabel").taught_loss(_TEACHER, _STUDENT, temperature)
+    losses = _task("multilabel").taught_loss(_TEACHER, _STUDENT, temperature)
     p, q = (expit(each / temperature) for each in (_TEACHER, _STUDENT))
     expected = temperature**2 * (rel_entr(p, q) + rel_entr(1 - p, 1 - q)).mean(axis=1)
     np.testing.assert_allclose(losses, expected, rtol=2e-3)
@@ -44,13 +50,13 @@ def test_gradient_at_a_high_temperature_is_the_difference_of_the_logits() -> Non
     teacher, student = (each - each.mean(axis=1, keepdims=True) for each in (_TEACHER, _STUDENT))
     outputs = tf.Variable(student)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(get_task("multiclass").taught_loss(teacher, outputs, 1000.0))
+        loss = tf.reduce_sum(_task("multiclass").taught_loss(teacher, outputs, 1000.0))
     gradient = tape.gradient(loss, outputs)
     np.testing.assert_allclose(gradient, (student - teacher) / 5, atol=0.01)
 
 
 def test_label_and_teacher_share_the_loss_and_no_label_has_no_share() -> None:
-    plain = get_task("multiclass")
+    plain = _task("multiclass")
     task = TaughtTask(plain, Teaching(temperature=2.0, label_share=0.25))
     is_labelled = np.arange(16) % 2 == 0
     targets = {
@@ -89,7 +95,7 @@ def test_targets_are_those_of_the_image_of_each_view(digits_dir: Path) -> None:
 
 @pytest.mark.parametrize("name", ["multiclass", "multilabel"])
 def test_with_a_threshold_a_sure_teacher_labels_and_another_teaches_nothing(name: str) -> None:
-    plain = get_task(name)
+    plain = _task(name)
     task = TaughtTask(plain, Teaching(label_share=1.0, threshold=0.9))
     sure, unsure = np.array([[6.0, -6.0, -6.0]]), np.array([[1.0, -6.0, 0.5]])
     outputs = np.array([[0.3, -0.2, 0.4]], np.float32)
