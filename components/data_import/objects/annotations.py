@@ -20,6 +20,8 @@ CHANGES = {
     "keypoints_outside": "keypoints lie outside of their image: taken as not labelled",
     "no_keypoints": "objects have no labelled keypoint: kept for their box",
     "turned": "photographs are annotated as stored: turned with the image",
+    "upright": "photographs are turned by EXIF, and no size tells which one annotations are for: "
+    "taken for the upright one",
     "rescaled": "images are larger or smaller than their annotations say: these were scaled",
 }
 # Those after which an object is missing in its image, of which the rest is taken for background.

@@ -8,7 +8,11 @@ import numpy as np
 
 from kfp_vision.components.data_import.objects.annotations import AnnotatedImage, Annotation
 from kfp_vision.components.data_import.objects.masks import encode_outline, mask_extent
-from kfp_vision.components.data_import.objects.turning import is_as_stored, turn_annotations
+from kfp_vision.components.data_import.objects.turning import (
+    is_as_stored,
+    is_taken_as_upright,
+    turn_annotations,
+)
 from kfp_vision.components.data_import.samples import Rejection, Target
 
 __all__ = ["ObjectTarget", "box_of"]
@@ -44,6 +48,8 @@ class ObjectTarget:
         if is_as_stored(image.size, height, width, orientation):
             image = turn_annotations(image, orientation)
             changes.append("turned")
+        elif image.annotations and is_taken_as_upright(image.size, height, width, orientation):
+            changes.append("upright")
         scale = _scale(image, height, width)
         if isinstance(scale, Rejection):
             return scale

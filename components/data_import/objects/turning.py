@@ -14,7 +14,7 @@ from kfp_vision.components.data_import.objects.annotations import (
     RunLengths,
 )
 
-__all__ = ["is_as_stored", "turn_annotations", "turn_pixels"]
+__all__ = ["is_as_stored", "is_taken_as_upright", "turn_annotations", "turn_pixels"]
 
 # EXIF orientation -> whether upright x runs against stored y, and upright y against stored x.
 _AGAINST = {5: (False, False), 6: (True, False), 7: (True, True), 8: (False, True)}
@@ -32,6 +32,17 @@ def is_as_stored(
         orientation: Of its EXIF data, from 1 to 8.
     """
     return orientation in _AGAINST and height != width and size == (width, height)
+
+
+def is_taken_as_upright(
+    size: tuple[float, float] | None, height: int, width: int, orientation: int
+) -> bool:
+    """Returns whether a photograph is turned, and no size tells what its annotations are for.
+
+    Args: as of `is_as_stored`, which comes first.
+    """
+    is_told = orientation in _AGAINST and size is not None and height != width
+    return orientation != 1 and not is_told
 
 
 def turn_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -10,7 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kfp_vision.components.data_import.objects.turning import is_as_stored, turn_pixels
+from kfp_vision.components.data_import.objects.turning import (
+    is_as_stored,
+    is_taken_as_upright,
+    turn_pixels,
+)
 from kfp_vision.components.data_import.readers.class_lists import (
     ClassList,
     find_class_list,
@@ -162,6 +166,8 @@ class _MaskFile:
         changes: tuple[str, ...] = ()
         if is_as_stored(mask.shape, height, width, orientation):
             mask, changes = turn_pixels(mask, orientation), ("turned",)
+        elif is_taken_as_upright(mask.shape, height, width, orientation):
+            changes = ("upright",)
         if mask.shape != (height, width):
             turned = " The image may have been turned after that: the mask must be as it is shown."
             message = (

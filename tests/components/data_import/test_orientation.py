@@ -13,6 +13,7 @@ from kfp_vision.components.shared.datasets.store import open_split
 _HEIGHT, _WIDTH = 20, 30
 _SWAPPING = (5, 6, 7, 8)
 _TURNED = "photographs are annotated as stored: turned with the image"
+_UPRIGHT = "photographs are turned by EXIF, and no size tells"
 
 
 def _save(pixels, path, orientation):
@@ -98,6 +99,7 @@ def test_sizes_do_not_tell_whether_a_photograph_was_mirrored_or_upside_down(
     _write(tmp_path / "set", orientation, lambda *box: {})
     info, folder = import_into(tmp_path / "set")
     assert not any(_TURNED in note for note in info.notes)
+    assert any(_UPRIGHT in note for note in info.notes) == (orientation > 1)
     for row, _ in _rows(folder, info):
         left, top = 2 + int(row["path"][:-4]), 1 + int(row["path"][:-4]) % 5
         assert row["boxes"] == [left, top, left + 7, top + 4]
@@ -108,6 +110,7 @@ def test_square_photographs_are_left_as_annotated(tmp_path, import_into, orienta
     _write(tmp_path / "set", orientation, lambda *box: {}, height=_WIDTH)
     info, _ = import_into(tmp_path / "set")
     assert not any(_TURNED in note for note in info.notes)
+    assert any(note.startswith(f"12 {_UPRIGHT}") for note in info.notes)
 
 
 def test_annotations_of_upright_photographs_are_not_turned(tmp_path, import_into):
@@ -120,7 +123,7 @@ def test_annotations_of_upright_photographs_are_not_turned(tmp_path, import_into
         each["bbox"] = [3, 5, 4, 7]
     file.write_text(json.dumps(content))
     info, folder = import_into(tmp_path / "set")
-    assert not any(_TURNED in note for note in info.notes)
+    assert not any(_TURNED in note or _UPRIGHT in note for note in info.notes)
     assert all(row["boxes"] == [3, 5, 7, 12] for row, _ in _rows(folder, info))
 
 
