@@ -1,15 +1,18 @@
 """The compiled pipeline, all of it, on the strict backend: data and results lie in buckets."""
 
+import contextlib
 import json
 import os
 import re
 from pathlib import Path
 
 import pytest
-from strict_backend import Backend
+from scenes import write_mask_scenes, write_scenes
+from strict_backend import Backend, Refused
 
 from kfp_vision.components.shared.recipe.document import fetch_recipe
 from kfp_vision.components.shared.runtime.storage import download, open_folder, upload
+from kfp_vision.components.shared.tasks import TASKS
 from kfp_vision.pipelines.cluster.compiling import compile_pipeline
 from kfp_vision.pipelines.cluster.placement import SECRET_KEYS
 from kfp_vision.pipelines.cluster.profile import Profile
@@ -34,13 +37,13 @@ def backend(s3, digits_folder, tmp_path) -> Backend:
     return Backend(tmp_path / "disks", s3, secret)
 
 
-def run(backend, package, architecture, epochs):
+def run(backend, package, architecture, epochs, data="digits", **others):
     """Runs all stages; returns the logs of the training."""
     root = backend.root_uri
     backend.run(
         package,
         {
-            "dataset_uri": f"{root}/digits",
+            "dataset_uri": f"{root}/{data}",
             "output_uri": f"{root}/out",
             "checkpoint_uri": f"{root}/checkpoints",
             "architecture": architecture,
@@ -48,6 +51,7 @@ def run(backend, package, architecture, epochs):
             "learn_batch_size": False,
             # The tasks of several workers, without a trial or a teacher in them.
             "search_augmentation": False,
+            **others,
         },
     )
     names = {re.sub(r"^\d+-|-\d+$", "", name).replace("-", "_") for name in backend.logs}
@@ -61,6 +65,33 @@ def test_every_stage_passes_and_the_results_can_be_read_back(
     upload(Path(small_model), f"{backend.root_uri}/small.keras")
     (_,) = run(backend, package, f"{backend.root_uri}/small.keras", epochs=40)
     check_results(backend.root_uri, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_teachers_of_several_pods_are_deployed_together(backend, package, small_model, tmp_path):
+    upload(Path(small_model), f"{backend.root_uri}/small.keras")
+    more = {"teachers": 2, "deploy": "ensemble", "preset": "best"}
+    run(backend, package, f"{backend.root_uri}/small.keras", epochs=8, **more)
+    check_results(backend.root_uri, tmp_path / "out")
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    kinds = [each["kind"] for each in report["teachers"]["members"]]
+    assert (kinds, report["teachers"]["failed"]) == (["model", "pretrained", "seed"], [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [name for name, facts in TASKS.items() if facts.is_spatial])
+def test_every_task_in_the_image_passes_between_pods(backend, package, tmp_path, task):
+    write = write_mask_scenes if task == "semantic_segmentation" else write_scenes
+    counts = {"train": 48, "val": 16, "test": 16}
+    upload(write(tmp_path / "scenes", counts), f"{backend.root_uri}/scenes")
+    # A model that is rejected is published without its files.
+    with contextlib.suppress(Refused):
+        run(backend, package, "separable", epochs=8, data="scenes", task=task, preset="best")
+    download(f"{backend.root_uri}/out", tmp_path / "out")
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["task"] == task
+    assert report["metrics"]["primary"] in report["metrics"]["test"]
+    assert {"publish"} <= {re.sub(r"^\d+-|-\d+$", "", name) for name in backend.logs}
 
 
 # In small: `test_a_killed_task_is_tried_again_with_an_empty_disk`, and the training that is killed
