@@ -32,7 +32,7 @@ from kfp_vision.components.shared.metrics.object_precision import num_detections
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk, is_disk_full
 from kfp_vision.components.shared.runtime.progress import Progress
-from kfp_vision.components.shared.tasks import TASKS, Outputs, Task, task_of
+from kfp_vision.components.shared.tasks import TASKS, Task, task_of
 from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
 from kfp_vision.components.shared.training.inference import Infer, SplitOutputs, compile_inference
 
@@ -48,7 +48,8 @@ class ExportConfig:
 
     Attributes:
         max_metric_loss: How far the primary metric of a float format may be from Keras.
-        max_difference: How far any number that is predicted by a float format may be from Keras.
+        max_difference: How far a probability of a float format may be from that of Keras; of
+            objects the scores, together.
         max_metric_loss_int8: How far below Keras the primary metric of int8 may be.
         max_images: Test images measured, evenly spaced, when there are more.
         latency_calls: Single-image calls of which the median is the latency; as many as a second
@@ -165,10 +166,13 @@ def _export(
 
 
 def _measure(name: str, path: Path, infer: Infer, test: _TestSet, config: ExportConfig) -> Export:
-    measured_records, expected_records, difference = [], [], 0.0
+    measured_records, expected_records = [], []
+    difference = test.task.new_difference()
     predicted = SplitOutputs(infer, test.images, test.rows, f"check {name}")
     for (targets, theirs), (_, ours) in zip(predicted, test.reference, strict=True):
-        difference = max(difference, _largest_difference(test.task, theirs, ours))
+        if not all(np.isfinite(each).all() for each in tf.nest.flatten(theirs)):
+            raise ValueError("Predictions must be finite. Received: NaN or infinity from the file.")
+        difference.add(theirs, ours)
         measured_records.append(test.task.record(targets, theirs))
         if test.expected is None:
             expected_records.append(test.task.record(targets, ours))
@@ -188,9 +192,9 @@ def _measure(name: str, path: Path, infer: Infer, test: _TestSet, config: Export
             f"{test.primary} is {measured:.4f}, that of Keras {expected:.4f}; "
             f"allowed are {tolerance}."
         )
-    if is_exact and difference > config.max_difference:
+    if is_exact and difference.value > config.max_difference:
         reasons.append(
-            f"A prediction differs by {difference:.2g} from Keras; allowed are "
+            f"Predictions differ by {difference.value:.2g} from Keras; allowed are "
             f"{config.max_difference}."
         )
     with Progress(f"time {name}"):
@@ -202,7 +206,7 @@ def _measure(name: str, path: Path, infer: Infer, test: _TestSet, config: Export
         size_bytes=_size_bytes(path),
         latency_ms=latency_ms,
         metrics=metrics,
-        max_abs_difference=difference,
+        max_abs_difference=difference.value,
         passed=not reasons,
         reason=" ".join(reasons),
         num_images=len(test.rows),
@@ -221,18 +225,6 @@ def _latency_ms(infer: Infer, image: np.ndarray, num_calls: int) -> float:
         infer(image)
         durations.append(time.perf_counter() - started)
     return 1000 * statistics.median(durations)
-
-
-def _largest_difference(task: Task, predictions: Outputs, expected: Outputs) -> float:
-    """Returns the largest difference of what is comparable in two batches of predictions.
-
-    Raises:
-        ValueError: A prediction is not finite.
-    """
-    if not all(np.isfinite(each).all() for each in tf.nest.flatten(predictions)):
-        raise ValueError("Predictions must be finite. Received: NaN or infinity from the file.")
-    both = (tf.nest.flatten(task.comparable(each)) for each in (predictions, expected))
-    return max(float(np.abs(theirs - ours).max()) for theirs, ours in zip(*both, strict=True))
 
 
 def _open_test_set(

@@ -100,7 +100,8 @@ class Export:
         size_bytes: Of the file, or of all files of the folder.
         latency_ms: Median of single-image calls in the format's own runtime.
         metrics: Metric -> value on the test split, measured in that runtime.
-        max_abs_difference: Of the probabilities, against Keras.
+        max_abs_difference: Of a probability, against Keras; of objects that of all scores over
+            their sum.
         passed: Whether the primary metric is within the tolerance of Keras.
         reason: Empty when passed. When the format could not be written or read back, `metrics` is
             empty and the figures are 0.

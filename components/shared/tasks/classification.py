@@ -30,6 +30,7 @@ from kfp_vision.components.shared.tasks.calibration import (
     calibration_report,
     fit_temperature,
 )
+from kfp_vision.components.shared.tasks.differences import Difference, LargestDifference
 from kfp_vision.components.shared.tasks.frozen_baseline import (
     BACKBONE,
     predict_frozen_features,
@@ -128,9 +129,9 @@ class MulticlassClassification:
         """Returns probabilities [B, C]."""
         return activate(np.asarray(outputs) / temperature, self.activation == "sigmoid")
 
-    def comparable(self, predictions: Any) -> Any:
-        """Returns the probabilities."""
-        return predictions
+    def new_difference(self) -> Difference:
+        """Returns that of probabilities."""
+        return LargestDifference()
 
     def decoding_model(self, model: keras.Model, temperature: float) -> keras.Model:
         """Returns the model with calibrated `probabilities` instead of logits as its output.

@@ -44,6 +44,7 @@ from kfp_vision.components.shared.metrics.object_precision import (
     num_detections,
 )
 from kfp_vision.components.shared.tasks.box_evidence import BoxEvidence
+from kfp_vision.components.shared.tasks.differences import Difference, ScoreDifference
 from kfp_vision.components.shared.tasks.objects import NO_CLASS, read_objects
 from kfp_vision.components.shared.tasks.protocol import (
     FLOAT_PART,
@@ -174,9 +175,9 @@ class Detection:
         maps = {name: tf.convert_to_tensor(value) for name, value in outputs.items()}
         return {name: np.asarray(value) for name, value in self.find(maps).items()}
 
-    def comparable(self, predictions: Any) -> Any:
-        """Returns the scores, which fall: objects of almost equal ones change their places."""
-        return predictions["scores"]
+    def new_difference(self) -> Difference:
+        """Returns that of scores."""
+        return ScoreDifference()
 
     def decoding_model(self, model: keras.Model, temperature: float) -> keras.Model:
         """Returns the model with what `decode` returns as its outputs.

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from kfp_vision.components.shared.tasks.differences import Difference
+
 if TYPE_CHECKING:
     import keras
     import pyarrow as pa
@@ -97,11 +99,8 @@ class Task(Protocol):
         """Returns the predictions of a batch as an exported model returns them, as arrays."""
         ...
 
-    def comparable(self, predictions: Outputs) -> Outputs:
-        """Returns what two runtimes say alike, number by number, of the same image.
-
-        The metric judges the rest, as the order of objects whose scores are almost equal.
-        """
+    def new_difference(self) -> Difference:
+        """Returns what measures how far predictions are from those of another runtime."""
         ...
 
     def decoding_model(self, model: "keras.Model", temperature: float) -> "keras.Model":

@@ -27,6 +27,7 @@ from kfp_vision.components.shared.losses.dice import dice_loss
 from kfp_vision.components.shared.losses.pixel_cross_entropy import pixel_cross_entropy
 from kfp_vision.components.shared.metrics.scores import mean_of_defined
 from kfp_vision.components.shared.tasks.calibration import fit_temperature
+from kfp_vision.components.shared.tasks.differences import Difference, LargestDifference
 from kfp_vision.components.shared.tasks.mask_baselines import predict_mask_baselines
 from kfp_vision.components.shared.tasks.mask_evidence import MaskEvidence
 from kfp_vision.components.shared.tasks.masks import IGNORED, open_masks, pixel_counts
@@ -105,9 +106,9 @@ class SemanticSegmentation:
         """Returns probabilities [B, H, W, C]."""
         return np.asarray(tf.nn.softmax(tf.convert_to_tensor(outputs) / temperature))
 
-    def comparable(self, predictions: Any) -> Any:
-        """Returns the probabilities."""
-        return predictions
+    def new_difference(self) -> Difference:
+        """Returns that of probabilities."""
+        return LargestDifference()
 
     def decoding_model(self, model: keras.Model, temperature: float) -> keras.Model:
         """Returns the model with calibrated `mask_probabilities` as its output."""

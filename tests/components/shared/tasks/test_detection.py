@@ -190,13 +190,30 @@ def test_losses_without_learning_are_in_order():
     assert 0 < task.frequency_loss(targets, None) <= task.initial_loss(targets, 2)
 
 
+def _difference(*batches):
+    difference = Detection().new_difference()
+    for predictions, expected in batches:
+        difference.add(predictions, expected)
+    return difference.value
+
+
 def test_objects_of_equal_scores_may_change_their_places():
     boxes = np.array([[[0.0, 0.0, 8.0, 8.0], [9.0, 9.0, 30.0, 40.0]]])
     said = {"boxes": boxes, "scores": np.array([[0.5, 0.5]]), "classes": np.array([[0, 1]])}
     swapped = {name: each[:, ::-1] for name, each in said.items()}
-    task = Detection()
-    np.testing.assert_array_equal(task.comparable(said), task.comparable(swapped))
-    assert (task.comparable({**said, "scores": np.array([[0.6, 0.5]])}) != [[0.5, 0.5]]).any()
+    assert _difference((said, swapped)) == 0.0
+    other = {**said, "scores": np.array([[0.6, 0.5]])}
+    assert _difference((other, said)) == pytest.approx(0.1)
+
+
+def test_one_object_that_differs_among_many_is_no_other_model():
+    scores = np.sort(np.random.default_rng(0).uniform(0, 1, (32, 100)))[:, ::-1]
+    one = scores.copy()
+    one[3, 10] += 0.009
+    first, second = {"scores": scores}, {"scores": one}
+    assert 0 < _difference((second, first)) < 1e-4
+    assert _difference((second, first), (first, first)) == _difference((second, first)) / 2
+    assert _difference(({"scores": 0.99 * scores}, first)) == pytest.approx(0.01)
 
 
 def test_exported_files_return_the_detections(tmp_path):
