@@ -33,11 +33,8 @@ from kfp_vision.components.shared.recipe.hyperparameters import (
     training_facts,
 )
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
-from kfp_vision.components.shared.recipe.stage_times import (
-    affordable_images,
-    plan_stages,
-    start_up_seconds,
-)
+from kfp_vision.components.shared.recipe.stage_times import affordable_images, plan_stages
+from kfp_vision.components.shared.recipe.time_for_stages import start_up_seconds
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk

@@ -8,7 +8,8 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.hyperparameters import default_epochs
-from kfp_vision.components.shared.recipe.stage_times import plan_stages, start_up_seconds
+from kfp_vision.components.shared.recipe.stage_times import plan_stages
+from kfp_vision.components.shared.recipe.time_for_stages import start_up_seconds
 
 __all__ = ["first_plan"]
 

@@ -15,7 +15,7 @@ from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.budget import remaining_seconds
 from kfp_vision.components.shared.recipe.document import Recipe, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.initial_weights import RANDOM
-from kfp_vision.components.shared.recipe.stage_times import start_up_seconds
+from kfp_vision.components.shared.recipe.time_for_stages import start_up_seconds
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk

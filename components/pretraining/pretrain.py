@@ -18,7 +18,7 @@ from kfp_vision.components.shared.recipe.document import (
     write_recipe,
 )
 from kfp_vision.components.shared.recipe.initial_weights import START_WEIGHTS, without_start
-from kfp_vision.components.shared.recipe.stage_times import pretraining_seconds
+from kfp_vision.components.shared.recipe.time_for_stages import pretraining_seconds
 from kfp_vision.components.shared.recipe.unlabeled import (
     affordable_passes,
     fewest_passes,

@@ -19,12 +19,9 @@ from kfp_vision.components.shared.recipe.closing_times import closing_seconds
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
-from kfp_vision.components.shared.recipe.stage_times import (
-    may_cut,
-    start_up_seconds,
-    training_share,
-)
+from kfp_vision.components.shared.recipe.stage_times import may_cut
 from kfp_vision.components.shared.recipe.teachers import deployed_networks
+from kfp_vision.components.shared.recipe.time_for_stages import start_up_seconds, training_share
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.checkpoints import Stopwatch

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kfp_vision.components.shared.artifacts.cost import START_UP, StageCost
+from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.recipe import budget
@@ -41,26 +41,24 @@ from kfp_vision.components.shared.recipe.unlabeled import (
 
 __all__ = [
     "EVALUATION_SHARE",
+    "FORWARD_SHARE",
+    "LEARNING",
     "SEARCH",
     "affordable_images",
-    "later_seconds",
+    "later_lessons",
     "may_cut",
     "plan_stages",
-    "pretraining_seconds",
+    "refit_factor",
     "search_images",
-    "start_up_seconds",
-    "training_share",
     "trains_again",
 ]
 
-# The framework alone takes longer to start.
-_LEAST_START_S = 1.0
 # Evaluations and checkpoints of a training, over its steps.
 EVALUATION_SHARE = 1 / 6
 # Start-ups of the training, with what it compiles.
 _TRAIN_STARTS = 2.0
 # A forward pass, over a step; networks from 80,000 to 4 million parameters: 1/8 to 1/3.
-_FORWARD_SHARE = 1 / 5
+FORWARD_SHARE = 1 / 5
 
 
 class _Learning(NamedTuple):
@@ -69,35 +67,16 @@ class _Learning(NamedTuple):
 
 
 SEARCH = ("search_augmentation", "search_trials")
-_LEARNING = {
+LEARNING = {
     "probe_batch_size": _Learning(3.0, 0.1),
     "search_augmentation": _Learning(2.0, 0.1),
     # In the process of the stage before it.
     "search_trials": _Learning(2.0, 0.4),
 }
-_BEFORE_TRAINING = ("choose_network", *_LEARNING, "pretrain")
-_AFTER_TRAINING = ("self_train", "train_teachers", "distill")
 # Of what remains when it begins, at most.
 _CHOICE_SHARE, _LONGEST_CHOICE_S = 0.25, 300.0
 # A fraction of a search is no search.
 _LEAST_SCALE = 0.25
-
-
-def start_up_seconds(spent: Sequence[StageCost], plan: RunPlan | None = None) -> float:
-    """Returns what the start of the task took that asks; 0 where that is not known.
-
-    Args:
-        spent: By the stages before, and by the start of this task.
-        plan: Of the run: the shorter of its start-up and this one counts, because what else the
-            machine does in one moment need not last.
-    """
-    own = sum(cost.seconds for cost in spent if cost.name == START_UP)
-    return own if plan is None else _shorter_start(own, plan)
-
-
-def _shorter_start(own: float, plan: RunPlan) -> float:
-    """Returns the start-up of a task or that of the plan: a later stage of a task has none."""
-    return plan.start_up_s if own < _LEAST_START_S else min(own, plan.start_up_s)
 
 
 def may_cut(recipe: Recipe) -> bool:
@@ -118,26 +97,7 @@ def trains_again(recipe: Recipe) -> bool:
     return joined is not None and bool(joined.value)
 
 
-def training_share(
-    recipe: Recipe, info: DatasetInfo, plain_images: float, plan: RunPlan | None
-) -> float:
-    """Returns the share of a training in the time until evaluation and export.
-
-    Args:
-        recipe: With the section `data`.
-        info: Of the dataset.
-        plain_images: Of the training, with repetition.
-        plan: Of the run; None where there is none.
-    """
-    again = _refit(recipe, info)
-    lessons = _lessons(recipe, info, plain_images)
-    if plan is None or not plan.stages.get("train"):
-        return 1 / (again + sum(lessons.values()))
-    later = sum(plan.stages.get(name, 0.0) for name in lessons)
-    return plan.stages["train"] / (plan.stages["train"] + later) / again
-
-
-def _refit(recipe: Recipe, info: DatasetInfo) -> float:
+def refit_factor(recipe: Recipe, info: DatasetInfo) -> float:
     """Returns the images of a training, and of the second one if there is, over those of it."""
     if not trains_again(recipe):
         return 1.0
@@ -145,7 +105,7 @@ def _refit(recipe: Recipe, info: DatasetInfo) -> float:
     return 2.0 + info.splits.get("validation", 0) / info.splits["train"]
 
 
-def _lessons(recipe: Recipe, info: DatasetInfo, plain_images: float) -> dict[str, float]:
+def later_lessons(recipe: Recipe, info: DatasetInfo, plain_images: float) -> dict[str, float]:
     """Returns stage -> images over those of a plain training, of the stages that come after it."""
     lessons = {}
     if not why_no_self_training(recipe, info):
@@ -156,21 +116,6 @@ def _lessons(recipe: Recipe, info: DatasetInfo, plain_images: float) -> dict[str
     if not why_no_distillation(recipe):
         lessons["distill"] = distilled_images(plain_images) / plain_images
     return lessons
-
-
-def pretraining_seconds(recipe: Recipe, spent: Sequence[StageCost], plan: RunPlan | None) -> float:
-    """Returns what pretraining may take: what the training and all after it leave.
-
-    Args:
-        recipe: Of the run.
-        spent: So far.
-        plan: Of the run; None where there is none.
-    """
-    seconds = remaining_seconds(recipe, spent)
-    if plan is None:
-        return seconds
-    later = (held for name, held in plan.stages.items() if name not in _BEFORE_TRAINING)
-    return seconds - uncounted_seconds(plan.start_up_s) - sum(later)
 
 
 def _pretraining(
@@ -184,43 +129,6 @@ def _pretraining(
         return 0.0
     most = pretraining_passes(info.splits["train"] + info.splits["unlabeled"])
     return pretraining_images(info, min(most, passes), plain_images)
-
-
-def later_seconds(
-    stage: str,
-    recipe: Recipe,
-    spent: Sequence[StageCost],
-    info: DatasetInfo,
-    plan: RunPlan | None,
-    start_up_s: float,
-    image_s: float,
-) -> float:
-    """Returns what a stage after the training may take: it ends in time for those after it.
-
-    What follows is estimated as the training has estimated it, which left the rest: by what is
-    shorter, the plan or what was measured.
-
-    Args:
-        stage: One of `self_train`, `train_teachers`, `distill`.
-        recipe: Of the run.
-        spent: So far.
-        info: Of the dataset.
-        plan: Of the run; None where there is none.
-        start_up_s: Of the task that has trained; 0 where that is not known.
-        image_s: Seconds of an image in that training.
-    """
-    seconds = remaining_seconds(recipe, spent)
-    if plan is None:
-        return seconds
-    later = _AFTER_TRAINING[_AFTER_TRAINING.index(stage) + 1 :]
-    forward_s = _FORWARD_SHARE * min(image_s, plan.image_s)
-    if stage != "train_teachers":
-        # That stage knows its networks, and leaves the time that they will take.
-        forward_s *= deployed_networks(recipe)
-    closing = closing_seconds(
-        info, _shorter_start(start_up_s, plan), forward_s, may_start_pretrained(recipe)
-    )
-    return seconds - closing - sum(plan.stages.get(name, 0.0) for name in later)
 
 
 def plan_stages(
@@ -256,7 +164,7 @@ def plan_stages(
         return None
     image_s *= 1 + EVALUATION_SHARE
     remaining = remaining_seconds(recipe, spent)
-    forward_s = _FORWARD_SHARE * image_s * deployed_networks(recipe)
+    forward_s = FORWARD_SHARE * image_s * deployed_networks(recipe)
     is_large = may_start_pretrained(recipe)
     closing = closing_stages(info, start_up_s, forward_s, is_large)
     choice: dict[str, float] = {}
@@ -265,25 +173,25 @@ def plan_stages(
     taken = sum(choice.values()) + closing_seconds(info, start_up_s, forward_s, is_large)
     room = max(0.0, remaining - taken)
     plain = plain_images * image_s
-    lessons = _lessons(recipe, info, plain_images)
-    needed = _refit(recipe, info) + sum(lessons.values())
+    lessons = later_lessons(recipe, info, plain_images)
+    needed = refit_factor(recipe, info) + sum(lessons.values())
     training = _TRAIN_STARTS * start_up_s + needed * plain
     if may_cut(recipe) and training > room and not wants_teachers(recipe):
         # A training that time cuts is not cut again for a teacher that nobody has asked for.
         lessons = {name: each for name, each in lessons.items() if name == "self_train"}
-        needed = _refit(recipe, info) + sum(lessons.values())
+        needed = refit_factor(recipe, info) + sum(lessons.values())
         training = _TRAIN_STARTS * start_up_s + needed * plain
     rest = max(room - training, room / 3 if may_cut(recipe) else 0.0)
     # Of both, without their starts.
     learned = (recipe.value(budget.SECTION, "cost_multiple") - 1) * plain
-    learned -= sum(_beyond_start(cost, start_up_s) for cost in spent if cost.name in _LEARNING)
+    learned -= sum(_beyond_start(cost, start_up_s) for cost in spent if cost.name in LEARNING)
     learning: dict[str, float] = {}
     for names in (("probe_batch_size",), SEARCH):
         if with_probe or names == SEARCH:
             held = _learning_stages(names, rest, learned, plain, start_up_s)
             learning |= held
             rest -= sum(held.values())
-            learned -= sum(_LEARNING[name].share * plain for name in held)
+            learned -= sum(LEARNING[name].share * plain for name in held)
     left = room - sum(learning.values())
     if may_cut(recipe):
         training = max(_TRAIN_STARTS * start_up_s, min(training, left))
@@ -296,7 +204,7 @@ def plan_stages(
 
 
 def _beyond_start(cost: StageCost, start_up_s: float) -> float:
-    return max(0.0, cost.seconds - _LEARNING[cost.name].starts * start_up_s)
+    return max(0.0, cost.seconds - LEARNING[cost.name].starts * start_up_s)
 
 
 def _learning_stages(
@@ -311,8 +219,8 @@ def _learning_stages(
         plain: Of a plain training.
         start_up_s: Of a task that trains.
     """
-    starts = {name: _LEARNING[name].starts * start_up_s for name in names}
-    shares = {name: _LEARNING[name].share * plain for name in names}
+    starts = {name: LEARNING[name].starts * start_up_s for name in names}
+    shares = {name: LEARNING[name].share * plain for name in names}
     limit = min(learned, rest - sum(starts.values()))
     scale = min(1.0, limit / max(sum(shares.values()), 1e-9))
     if scale < _LEAST_SCALE:
@@ -331,7 +239,7 @@ def affordable_images(plan: RunPlan, stages: Sequence[str], left_s: float = math
     if any(name not in plan.stages for name in stages):
         return 0.0
     seconds = min(left_s, sum(plan.stages[name] for name in stages))
-    seconds -= plan.start_up_s * sum(_LEARNING[name].starts for name in stages)
+    seconds -= plan.start_up_s * sum(LEARNING[name].starts for name in stages)
     return max(0.0, seconds / plan.image_s)
 
 

@@ -11,7 +11,7 @@ from kfp_vision.components.shared.artifacts.json_files import read_json, write_j
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.training_result import TrainingResult
 from kfp_vision.components.shared.recipe.document import Recipe, read_recipe
-from kfp_vision.components.shared.recipe.stage_times import later_seconds
+from kfp_vision.components.shared.recipe.time_for_stages import later_seconds
 from kfp_vision.components.shared.report.records import (
     STAGE_REPORT_FILE,
     STAGES_FILE,

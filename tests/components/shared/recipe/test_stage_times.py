@@ -14,11 +14,13 @@ from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.stage_times import (
     SEARCH,
     affordable_images,
-    later_seconds,
     may_cut,
     plan_stages,
-    pretraining_seconds,
     search_images,
+)
+from kfp_vision.components.shared.recipe.time_for_stages import (
+    later_seconds,
+    pretraining_seconds,
     start_up_seconds,
 )
 
