@@ -7,6 +7,7 @@ import math
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.tasks import TASKS
+from kfp_vision.components.shared.tasks.frozen_limits import ENLARGEMENT, MAX_PIXELS
 
 __all__ = ["closing_images", "closing_seconds", "closing_stages", "uncounted_seconds"]
 
@@ -19,8 +20,7 @@ _LARGE_STARTS, _SPATIAL_STARTS = 4.5, 3.0
 # The ends of processes, and tasks that have no cost: the gates, the publication.
 _UNCOUNTED = (0.5, 3.0)
 # Start-ups of the most frozen features that the evaluation takes.
-_FROZEN_STARTS, _FROZEN_PIXELS = 2.0, 1.6e8
-_FROZEN_SIDE, _FROZEN_ENLARGEMENT = 224, 4
+_FROZEN_STARTS, _FROZEN_SIDE = 2.0, 224
 # Five formats and their reference, int8 on one core.
 _EXPORT_PASSES, _EXPORTED_IMAGES = 8, 10_000
 # Large images on which int8 ranges are measured, one by one and without the fast kernels.
@@ -31,12 +31,10 @@ def closing_stages(
     info: DatasetInfo, start_up_s: float, forward_s: float, is_large: bool
 ) -> dict[str, float]:
     """Returns stage -> seconds of evaluation, export and report; arguments of `closing_seconds`."""
-    side = min(
-        _FROZEN_SIDE, _FROZEN_ENLARGEMENT * math.sqrt(info.median_height * info.median_width)
-    )
+    side = min(_FROZEN_SIDE, ENLARGEMENT * math.sqrt(info.median_height * info.median_width))
     looked_at = sum(info.splits.values()) * side**2
     is_spatial = TASKS[info.task].is_spatial
-    frozen = 0.0 if is_spatial else _FROZEN_STARTS * min(1.0, looked_at / _FROZEN_PIXELS)
+    frozen = 0.0 if is_spatial else _FROZEN_STARTS * min(1.0, looked_at / MAX_PIXELS)
     traced = (_LARGE_STARTS if is_large else 0.0) + (_SPATIAL_STARTS if is_spatial else 0.0)
     evaluated, exported = _passed(info)
     return {

@@ -19,6 +19,7 @@ from kfp_vision.components.shared.datasets.train_sample import sampled_rows
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks.baselines import Samples, fit_linear
 from kfp_vision.components.shared.tasks.calibration import fit_temperature
+from kfp_vision.components.shared.tasks.frozen_limits import ENLARGEMENT, MAX_PIXELS
 from kfp_vision.components.shared.tasks.protocol import Records, Task
 
 __all__ = [
@@ -31,12 +32,7 @@ __all__ = [
 ]
 
 BACKBONE = DEFAULT_PRETRAINED
-# Of all images together: some 35 CPU seconds of this network.
-_MAX_PIXELS = 1.6e8
-# `make bench-frozen_sides`, validation accuracy at 32, 128 and 224 px: cifar10-10k 0.46, 0.79 and
-# 0.81, Fashion-MNIST 0.74, 0.85 and 0.87; 224 px take three times as long as 128.
-_LEAST_SIDE, _ENLARGEMENT = 128, 4
-_STEP = 16
+_LEAST_SIDE, _STEP = 128, 16
 
 
 def choose_side(num_images: int, height: int, width: int, backbone: FrozenBackbone) -> int:
@@ -48,8 +44,8 @@ def choose_side(num_images: int, height: int, width: int, backbone: FrozenBackbo
         width: Median, in pixels.
         backbone: The network.
     """
-    useful = min(backbone.auto_size, _ENLARGEMENT * math.sqrt(height * width))
-    affordable = max(_LEAST_SIDE, math.sqrt(_MAX_PIXELS / num_images))
+    useful = min(backbone.auto_size, ENLARGEMENT * math.sqrt(height * width))
+    affordable = max(_LEAST_SIDE, math.sqrt(MAX_PIXELS / num_images))
     side = min(useful, affordable)
     return max(backbone.min_size, _STEP * math.floor(side / _STEP))
 
@@ -62,7 +58,7 @@ def choose_rows(splits: dict[str, int], side: int, seed: int) -> dict[str, np.nd
     """
     at_hand = {split: np.arange(size) for split, size in splits.items()}
     at_hand["train"] = sampled_rows(splits["train"])
-    limit = int(_MAX_PIXELS // side**2)
+    limit = int(MAX_PIXELS // side**2)
     counts = {
         "validation": min(splits["validation"], max(1, limit // 6)),
         "test": min(splits["test"], max(1, limit // 3)),
