@@ -103,7 +103,7 @@ class Rivals:
             One of `FAILURES`.
         """
         policy, views = choose_views(recipe_policy(self._recipe))
-        batch = min(_MOST, max(_FEWEST, self._source.images_per_batch // 2), len(self._rows))
+        batch = min(_MOST, max(_FEWEST, self._source.images_per_batch), len(self._rows))
         images = TwinImages(self._source, self._rows, batch, self._seed)
         trial = Trial(
             self._dataset_dir,

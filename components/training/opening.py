@@ -40,10 +40,17 @@ from kfp_vision.components.shared.training.setup import (
     recipe_policy,
 )
 from kfp_vision.components.shared.training.start_weights import start_from
-from kfp_vision.components.shared.training.step_time import seconds_per_record, seconds_per_step
+from kfp_vision.components.shared.training.step_time import (
+    seconds_per_loss,
+    seconds_per_record,
+    seconds_per_step,
+)
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["open_run", "plain_steps", "repair"]
+
+# Of the time, at most, that is kept for the evaluation after the last step.
+_LAST_SHARE = 0.1
 
 
 def open_run(
@@ -110,7 +117,8 @@ def open_run(
         if may_cut(recipe):
             pace = measure_pace(trainer, images, targets, len(train), len(validation))
             record_s = seconds_per_record(trainer, task, images, targets)
-            evaluation_s = pace.evaluation_s + len(validation) * record_s
+            loss_s = seconds_per_loss(trainer, task, images, targets)
+            evaluation_s = pace.evaluation_s + len(validation) * (record_s + loss_s)
             pace = dataclasses.replace(pace, evaluation_s=evaluation_s)
             now = StageCost("train", watch.seconds, 0)
             seconds = budget.remaining_seconds(recipe, [*spent, now]) - closing_seconds(
@@ -122,7 +130,8 @@ def open_run(
             seconds *= training_share(recipe, info, steps * settings.batch_size, plan)
             seconds = max(seconds, budget.least_training_seconds(recipe))
             steps, evaluations = pace.length_within(seconds, steps, evaluations)
-            ends = now.seconds + seconds
+            # Of the steps: an evaluation comes after the last one.
+            ends = now.seconds + seconds - min(evaluation_s, _LAST_SHARE * seconds)
         history = History(
             settings,
             steps,
