@@ -16,7 +16,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	&& echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run run-local clean-local deploy run-small test test-all test-docker test-e2e kubernetes images sbom coverage lint types compile dist lock bench bench-search-against clean
+.PHONY: help install run run-local clean-local deploy run-small test test-long test-all test-docker test-e2e kubernetes images sbom coverage lint types compile dist lock bench bench-search-against clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadsco
 test: $(INSTALLED) ## Run the tests
 	$(PYTEST)
 
+test-long: $(INSTALLED) ## Run the tests that take ten seconds and more
+	$(PYTEST) -m "long and not slow and not docker and not e2e"
+
 test-all: $(INSTALLED) ## Run the tests, those that take minutes too
 	$(PYTEST) -m "not docker and not e2e"
 
@@ -77,7 +80,7 @@ kubernetes: $(INSTALLED) ## Build the Kubernetes that tests of manifests start (
 	$(BIN)/python tests/kubernetes_programs/build.py
 
 coverage: $(INSTALLED) ## Run the tests and measure what they cover, below pyproject.toml's floor it fails
-	$(PYTEST) --cov --cov-report=term:skip-covered
+	$(PYTEST) -m "not slow and not docker and not e2e" --cov --cov-report=term:skip-covered
 
 lint: $(INSTALLED) ## Check style and formatting
 	$(BIN)/ruff check .

@@ -9,6 +9,8 @@ import pytest
 
 import kfp_vision
 
+pytestmark = pytest.mark.long
+
 _SCRIPT = """
 import kfp_vision
 parameters = PARAMETERS

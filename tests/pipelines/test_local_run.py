@@ -17,6 +17,8 @@ from kfp_vision.components.shared.runtime.storage import StorageError
 from kfp_vision.pipelines.local.launcher import run_locally
 from kfp_vision.pipelines.parameters import Parameters
 
+pytestmark = pytest.mark.long
+
 RESULTS = (
     "report.html",
     "report.json",

@@ -250,6 +250,7 @@ def test_the_exit_code_tells_of_a_failed_image(output, photos, kfp_vision_here):
         assert (answer.returncode, answer.stderr) == (code, "")
 
 
+@pytest.mark.long
 def test_tensorflow_and_keras_print_nothing(tmp_path, photos, kfp_vision):
     code = (
         "import keras, sys; images = keras.Input((8, 8, 1));"

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def noise_folder(tmp_path_factory):

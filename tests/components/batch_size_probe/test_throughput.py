@@ -95,6 +95,7 @@ def test_without_time_the_reference_alone_is_timed(
     assert found.ended == "the time for it was over after a batch of 64"
 
 
+@pytest.mark.long
 def test_with_time_left_a_child_compiles_with_xla(
     trainer: Trainer, request_of: Callable[..., ThroughputRequest]
 ) -> None:
@@ -106,6 +107,7 @@ def test_with_time_left_a_child_compiles_with_xla(
     assert found.ended == ""
 
 
+@pytest.mark.long
 def test_a_batch_that_may_not_fit_goes_to_a_child_which_it_ends(
     trainer: Trainer, request_of: Callable[..., ThroughputRequest]
 ) -> None:
@@ -118,6 +120,7 @@ def test_a_batch_that_may_not_fit_goes_to_a_child_which_it_ends(
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.long
 def test_with_little_memory_the_child_measures_everything(
     trainer: Trainer, request_of: Callable[..., ThroughputRequest]
 ) -> None:
@@ -132,6 +135,7 @@ def test_with_little_memory_the_child_measures_everything(
     assert all(np.array_equal(a, b) for a, b in zip(before, trainer.state(), strict=True))
 
 
+@pytest.mark.long
 def test_a_model_that_fits_no_batch_is_a_named_error(
     trainer: Trainer, request_of: Callable[..., ThroughputRequest]
 ) -> None:
@@ -150,6 +154,7 @@ def test_a_child_that_runs_out_of_time_keeps_what_it_has_measured(
     assert found.ended == "the time for it was over after a batch of 16"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["small", pytest.param("auto", marks=pytest.mark.slow)])
 def test_the_estimate_of_the_memory_is_above_what_a_process_takes(
     name: str, digits_dir: Path, small_model: str, tmp_path: Path

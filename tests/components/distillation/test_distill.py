@@ -29,6 +29,8 @@ from kfp_vision.components.shared.report.page import write_stage_page
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.training.train import train_model
 
+pytestmark = pytest.mark.long
+
 _SEED = 3
 
 

@@ -21,6 +21,8 @@ from kfp_vision.components.shared.augmentation.known_policies import flip_and_cr
 from kfp_vision.components.shared.augmentation.policy import Mixing, Policy, policy_tensors
 from kfp_vision.components.shared.datasets.loader import ImageSource
 
+pytestmark = pytest.mark.long
+
 
 def test_every_image_is_seen_alone_once_before_any_is_seen_again() -> None:
     known = np.array([3, 5, 8, 9])

@@ -43,6 +43,8 @@ from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.runtime.storage import StorageError
 from kfp_vision.components.shared.tasks import get_task
 
+pytestmark = pytest.mark.long
+
 CONFIG = EvaluateConfig(num_resamples=200, num_mistakes=0)
 
 

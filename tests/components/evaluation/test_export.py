@@ -18,6 +18,8 @@ from kfp_vision.components.evaluation.export import ExportConfig, export_model
 from kfp_vision.components.evaluation.formats import FORMATS
 from kfp_vision.components.shared.artifacts.json_files import write_json
 
+pytestmark = pytest.mark.long
+
 NAMES = ["keras", "saved_model", "onnx", "tflite", "tflite_int8"]
 
 

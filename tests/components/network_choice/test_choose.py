@@ -23,6 +23,8 @@ from kfp_vision.components.shared.recipe.policies import AUGMENTATION, DEFAULT_P
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.training.setup import complete_recipe
 
+pytestmark = pytest.mark.long
+
 # One size: every other one has a step of its own to compile.
 CONFIG = UserChoices(image_size=32)
 

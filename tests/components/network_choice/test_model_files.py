@@ -57,6 +57,7 @@ def rates(recipe: Recipe) -> tuple[float, int, float]:
     return round(rate, 9), batch_size, first_layer_rate
 
 
+@pytest.mark.long
 def test_weights_that_know_such_images_are_kept(few_digits_dir, trained_models, tmp_path):
     result, recipe = choose(few_digits_dir, tmp_path, trained_models["headless"])
     assert kinds(result) == {(True, "head"), *TWO_TRAININGS}

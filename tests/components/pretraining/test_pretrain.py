@@ -34,6 +34,8 @@ from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.training.train import train_model
 from kfp_vision.pipelines.learning.component import train_model as train_task
 
+pytestmark = pytest.mark.long
+
 
 def recipe_for(model: str, **data: Any) -> Recipe:
     values = {

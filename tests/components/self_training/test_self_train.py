@@ -32,6 +32,8 @@ from kfp_vision.components.shared.training.length import Pace
 from kfp_vision.components.shared.training.soft_targets import taught_images
 from kfp_vision.components.training.train import train_model
 
+pytestmark = pytest.mark.long
+
 _SEED = 2
 
 

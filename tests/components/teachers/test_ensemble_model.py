@@ -16,6 +16,8 @@ from kfp_vision.components.teachers.ensemble_model import (
     resize_weights,
 )
 
+pytestmark = pytest.mark.long
+
 
 def small_network(side: int, seed: int) -> keras.Model:
     keras.utils.set_random_seed(seed)

@@ -33,6 +33,8 @@ from kfp_vision.components.teachers import gathering, member_training, members
 from kfp_vision.components.teachers.train_teachers import train_share, train_teachers
 from kfp_vision.components.training.train import train_model
 
+pytestmark = pytest.mark.long
+
 _SEED = 0
 
 

@@ -24,6 +24,8 @@ from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.training.refit import fit_head_again
 from kfp_vision.components.training.train import train_model
 
+pytestmark = pytest.mark.long
+
 NAME = "efficientnet_lite0_imagenet"
 LITE0 = UserChoices(architecture=NAME, image_size=32)
 

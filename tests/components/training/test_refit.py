@@ -27,6 +27,8 @@ from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.training.refit import _end, fit_again
 from kfp_vision.components.training.train import train_model
 
+pytestmark = pytest.mark.long
+
 LITE0 = "efficientnet_lite0_imagenet"
 
 

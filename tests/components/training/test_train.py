@@ -132,6 +132,7 @@ def _steps_done(checkpoints: Path) -> int:
     return max((state[1]["step"] for state in states if state), default=0)
 
 
+@pytest.mark.long
 def test_killed_and_resumed_equals_uninterrupted(
     digits_dir: Path, small_model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -251,6 +252,7 @@ def test_a_batch_of_more_images_than_there_are_is_named(
     assert any("`batch_size` is larger than" in warning for warning in summary.warnings)
 
 
+@pytest.mark.long
 def test_a_plain_training_is_one_without_a_policy_and_what_it_lengthens(
     digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
@@ -339,6 +341,7 @@ def _save_model(path: Path, filters: int, seed: int) -> None:
     keras.Sequential(layers).save(path)
 
 
+@pytest.mark.long
 def test_a_changed_model_file_at_the_same_path_is_trained_anew(
     digits_dir: Path, tmp_path: Path
 ) -> None:

@@ -33,6 +33,8 @@ from kfp_vision.components.trial_search.techniques import (
     screening_order,
 )
 
+pytestmark = pytest.mark.long
+
 _GROUPS = [
     Group("horizontal_flip", [{"horizontal_flip": 0.5}], always=True),
     Group("vertical_flip", [{"vertical_flip": 0.5}], always=True),

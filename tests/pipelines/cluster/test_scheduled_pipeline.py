@@ -78,6 +78,7 @@ def test_another_hour_of_the_zone_ends_it_before_anything_is_looked_for(schedule
     assert "clone this run with an empty `time_zone`" in said
 
 
+@pytest.mark.long
 def test_new_images_start_the_others(schedule, digits_folder):
     schedule.record_success()
     new = max((digits_folder / "digit 0").iterdir())

@@ -17,6 +17,8 @@ from kfp_vision.pipelines.cluster.profile import read_profile
 from kfp_vision.pipelines.cluster.transfers import DataSet, Transfer, task_transfers
 from kfp_vision.pipelines.resources import STAGES
 
+pytestmark = pytest.mark.long
+
 PAGE = (Path(__file__).parents[3] / "docs" / "kubernetes.md").read_text(encoding="utf-8")
 # 50 GB in the store; a network of 25 million weights; a search that looks at 100,000 images.
 LARGE = DataSet(

@@ -18,6 +18,8 @@ from kfp_vision.pipelines.cluster.placement import SECRET_KEYS
 from kfp_vision.pipelines.cluster.profile import Profile
 from kfp_vision.pipelines.resources import STAGES
 
+pytestmark = pytest.mark.long
+
 CLASSES, IMAGES = ("digit 0", "digit 1"), 80
 
 

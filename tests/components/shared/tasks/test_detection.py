@@ -216,6 +216,7 @@ def test_one_object_that_differs_among_many_is_no_other_model():
     assert _difference(({"scores": 0.99 * scores}, first)) == pytest.approx(0.01)
 
 
+@pytest.mark.long
 def test_exported_files_return_the_detections(tmp_path):
     task = Detection()
     images, expected, source = check_float_files(task, 2, tmp_path)

@@ -283,6 +283,7 @@ def test_losses_without_learning_are_in_order():
     assert _TASK.initial_loss(targets, 2) == pytest.approx(loss, rel=0.1)
 
 
+@pytest.mark.long
 def test_exported_files_return_the_masks(tmp_path):
     _, expected, source = check_float_files(_TASK, 2, tmp_path)
     assert expected["masks"].shape == (3, 100, MASK_SIDE, MASK_SIDE)

@@ -269,6 +269,7 @@ def test_a_keypoint_comes_back_to_a_fraction_of_a_pixel():
     )
 
 
+@pytest.mark.long
 def test_exported_files_return_the_keypoints(tmp_path):
     images, expected, source = check_float_files(_TASK, 1, tmp_path)
     assert expected["keypoints"].shape == (3, 9 * 11, 3, 3)

@@ -21,6 +21,8 @@ from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_r
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.training.train import train_model
 
+pytestmark = pytest.mark.long
+
 _CAMVID = Path(__file__).parents[5] / "shared/data/camvid-masks.tar"
 _MOVES = tuple(Branch((Operation(name, 1.0, 1.0),)) for name in ("rotate", "zoom_in", "shear_x"))
 _POLICY = Policy(

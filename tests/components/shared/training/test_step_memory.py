@@ -51,6 +51,7 @@ def test_the_least_grows_by_the_outputs_of_the_layers_that_know_their_size() -> 
     assert 0 < least_memory_mib(_convolution(None), 1) < 1
 
 
+@pytest.mark.long
 def test_what_a_parent_has_held_is_no_memory_of_the_program_it_starts() -> None:
     code = (
         "from kfp_vision.components.shared.training.step_memory import peak_memory_mib\n"

@@ -152,6 +152,7 @@ def test_a_store_that_is_killed_and_started_again_is_waited_for(mortal, tmp_path
         assert same(files, tmp_path / f"down{number}")
 
 
+@pytest.mark.long
 def test_a_full_store_says_so_and_keeps_what_was_published(tmp_path, files, s3_environment):
     (tmp_path / "store").mkdir()
     with running(SeaweedFs(tmp_path / "store", volume_mib=8, max_volumes=1)) as server:
