@@ -9,6 +9,8 @@ import sys
 import pytest
 from waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 
 def descendants_of(output):
     """Returns the command lines of the processes that work for an output folder."""

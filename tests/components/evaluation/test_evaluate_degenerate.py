@@ -15,6 +15,8 @@ from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.document import write_recipe
 
+pytestmark = pytest.mark.long
+
 PRIMARY = {
     "binary": "balanced_accuracy",
     "multiclass": "accuracy",

@@ -14,6 +14,8 @@ from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.datasets.train_sample import write_train_sample
 from kfp_vision.components.shared.report.records import read_stages
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("trained", ["binary", "multilabel"], indirect=True)
 def test_evaluate_fills_the_artifacts_of_the_kfp_page(trained, divided, tmp_path):

@@ -22,6 +22,8 @@ from kfp_vision.components.shared.recipe.document import (
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.training.setup import complete_recipe
 
+pytestmark = pytest.mark.long
+
 TWO_TRAININGS = {(True, "all"), (False, "all")}
 
 
@@ -57,7 +59,6 @@ def rates(recipe: Recipe) -> tuple[float, int, float]:
     return round(rate, 9), batch_size, first_layer_rate
 
 
-@pytest.mark.long
 def test_weights_that_know_such_images_are_kept(few_digits_dir, trained_models, tmp_path):
     result, recipe = choose(few_digits_dir, tmp_path, trained_models["headless"])
     assert kinds(result) == {(True, "head"), *TWO_TRAININGS}
