@@ -39,7 +39,7 @@ def is_taken_as_upright(
 ) -> bool:
     """Returns whether a photograph is turned, and no size tells what its annotations are for.
 
-    Args: as of `is_as_stored`, which comes first.
+    The arguments are those of `is_as_stored`, which comes first.
     """
     is_told = orientation in _AGAINST and size is not None and height != width
     return orientation != 1 and not is_told

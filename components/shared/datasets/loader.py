@@ -34,8 +34,7 @@ _RAM_FRACTION = 0.5
 _ROWS = 256
 _THREADS = len(usable_cpus())
 # Of a batch that is only looked at, images and pixels (not bytes): 512 images of 45 px, 20 of
-# 224 px. Larger batches are slower on a CPU, by a quarter with 48 images of 224 px, and the first
-# layers of large images need memory.
+# 224 px. Larger batches are slower on a CPU, and the first layers of large images need memory.
 _BATCH_IMAGES, _BATCH_PIXELS = 512, 2**20
 
 

@@ -35,9 +35,9 @@ class LargestDifference:
 class ScoreDifference:
     """The differences of all scores of objects over their sum.
 
-    Scores fall, so objects of almost equal ones may change their places. Where two neighbouring
-    cells are almost equal centres, rounding decides which of them makes box and mask of an object,
-    and with them its score: the metric judges that, and one object among many is no other model.
+    Scores fall, so objects of almost equal ones may change their places. Where neighbouring cells
+    are almost equal, rounding decides whether one of them is a centre: an object is then found by
+    one runtime alone. The metric judges that, and one object among many is no other model.
     """
 
     def __init__(self) -> None:
