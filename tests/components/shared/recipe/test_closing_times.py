@@ -9,6 +9,7 @@ from kfp_vision.components.shared.recipe.closing_times import (
     closing_images,
     closing_seconds,
     closing_stages,
+    uncounted_seconds,
 )
 
 INFO = dataclasses.replace(PHOTOGRAPHS, splits={"train": 205, "validation": 87, "test": 72})
@@ -17,7 +18,13 @@ INFO = dataclasses.replace(PHOTOGRAPHS, splits={"train": 205, "validation": 87, 
 def test_every_image_costs_its_forward_passes():
     assert closing_images(INFO) == 87 + 2 * 72 + 8 * 72 + 5 * 50
     slow, fast = (closing_seconds(INFO, 8.0, each, is_large=True) for each in (0.2, 0.1))
-    assert slow - fast == pytest.approx(0.1 * closing_images(INFO))
+    assert slow - fast == pytest.approx(1.15 * 0.1 * closing_images(INFO))
+
+
+def test_more_is_left_than_the_plan_says():
+    stages = closing_stages(INFO, 8.0, 0.1, is_large=True)
+    left = closing_seconds(INFO, 8.0, 0.1, is_large=True)
+    assert left - uncounted_seconds(8.0) == pytest.approx(1.15 * sum(stages.values()))
 
 
 def test_files_of_large_networks_and_of_tasks_in_the_image_take_longer_to_write():
