@@ -70,9 +70,7 @@ def evaluate_model(
         classes = [row["class"] for row in result.per_class]
         shown = server_page.confusion_table(classes, result.confusion)
         classification.log_confusion_matrix(*shown)
-    # A test split of one class has no curve.
-    if len(result.confusion) == 2 and result.curves["roc"]:
-        (curve,) = result.curves["roc"].values()
+    if curve := server_page.roc_curve(result):
         classification.log_roc_curve(curve["x"], curve["y"], curve["threshold"])
 
 

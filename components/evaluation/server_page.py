@@ -6,14 +6,14 @@ confusion matrix, tables sorted by name, ten rows at a time. C is the number of 
 Source: `frontend/src/components/viewers` of kubeflow/pipelines 2.17.0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from kfp_vision.components.shared.artifacts.champion_comparison import ChampionComparison
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
 
-__all__ = ["confusion_table", "scalars", "tags", "test_scores"]
+__all__ = ["confusion_table", "roc_curve", "scalars", "tags", "test_scores"]
 
 _MAX_CLASSES = 40
 
@@ -63,6 +63,15 @@ def tags(evaluation: Evaluation) -> dict[str, str]:
         "kfp_vision.primary_metric": evaluation.primary,
         "kfp_vision.verdict": evaluation.sentence,
     }
+
+
+def roc_curve(evaluation: Evaluation) -> Mapping[str, Sequence[float]] | None:
+    """Returns `x`, `y` and `threshold` of two classes of whole images.
+
+    None of more classes, of masks, and where the test images are of one class.
+    """
+    curves = list(evaluation.curves.get("roc", {}).values())
+    return curves[0] if len(evaluation.confusion) == 2 and curves else None
 
 
 def confusion_table(

@@ -5,8 +5,22 @@ import dataclasses
 import numpy as np
 import pytest
 
-from kfp_vision.components.evaluation.server_page import confusion_table, scalars
+from kfp_vision.components.evaluation.server_page import confusion_table, roc_curve, scalars
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation
+from kfp_vision.components.shared.tasks.mask_evidence import MaskEvidence
+
+_EVALUATION = Evaluation(
+    primary="accuracy",
+    metrics={},
+    baselines={},
+    per_class=[],
+    confusion=[],
+    curves={},
+    calibration={},
+    mistakes=[],
+    passed=True,
+    reasons=[],
+)
 
 
 @pytest.mark.parametrize("count", [2, 40, 41, 1000])
@@ -31,21 +45,27 @@ def test_the_confusion_of_any_number_of_classes_fits_and_loses_no_image(count):
         assert (summed[:, :-1].sum(0) == confusion.sum(0)[shown]).all()
 
 
+def test_two_classes_of_pixels_have_no_roc_curve():
+    masks = np.array([[[0, 1], [1, 1]], [[0, 0], [0, 1]]], np.uint8)
+    evidence = MaskEvidence(["background", "cell"], None, num_shown=0)  # type: ignore[arg-type]
+    evidence.add(0, masks, masks)
+    confused = dataclasses.replace(_EVALUATION, **evidence.fields())
+    assert confused.confusion == [[4, 0], [0, 4]]
+    assert roc_curve(confused) is None
+    curve = {"x": [0.0, 1.0], "y": [0.0, 1.0], "threshold": [1.0, 0.0]}
+    curves = {"roc": {"cell": curve}, "precision_recall": {}}
+    assert roc_curve(dataclasses.replace(confused, curves=curves)) == curve
+
+
 def test_the_primary_metric_is_the_first_of_an_alphabetical_table():
-    evaluation = Evaluation(
+    evaluation = dataclasses.replace(
+        _EVALUATION,
         primary="balanced_accuracy",
         metrics={
             "test": {"accuracy": {"value": 0.8}, "balanced_accuracy": {"value": 0.9}},
             "validation": {"accuracy": {"value": 0.7}},
         },
         baselines={"zero_rule": {"balanced_accuracy": {"value": 0.5}}},
-        per_class=[],
-        confusion=[],
-        curves={},
-        calibration={},
-        mistakes=[],
-        passed=True,
-        reasons=[],
     )
     names = list(scalars(evaluation))
     assert names[0] == min(names) == "(primary) test_balanced_accuracy"
