@@ -28,7 +28,6 @@ from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages, open_labelled
 from kfp_vision.components.shared.datasets.loader import ImageSource
-from kfp_vision.components.shared.metrics.object_precision import num_detections
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk, is_disk_full
 from kfp_vision.components.shared.runtime.progress import Progress
@@ -129,12 +128,13 @@ def export_model(
             image_size=list(model.input_shape[1:3]),
             channels=info.channels,
             white_level=info.white_level,
-            output=TASKS[info.task].output.format(most=num_detections(info.most_objects)),
+            output=TASKS[info.task].output.format(most=_most_objects(model)),
             keypoint_names=info.keypoint_names,
             least_score=evaluation.least_score,
         )
         write_json(card, output_dir / "model.json")
-        page = model_readme(card, [export.path for export in exports if export.metrics])
+        written = [export for export in exports if export.metrics]
+        page = model_readme(card, written, evaluation.primary)
         (output_dir / "README.md").write_text(page, encoding="utf-8")
     reason = "" if evaluation.passed else " ".join(["Not exported.", *evaluation.reasons])
     write_json({"exports": exports, "reason": reason}, output_dir / "exports.json")
@@ -253,6 +253,11 @@ def _draw_calibration(
     *size, channels = model.input_shape[1:]
     source = ImageSource(dataset_dir, "train", size, channels, 0, cache)
     return source.take(calibration_rows(len(source), math.prod(size)))
+
+
+def _most_objects(model: keras.Model) -> int:
+    """Returns how many objects a model returns for an image; 0 where it returns none."""
+    return int(model.output["boxes"].shape[1]) if isinstance(model.output, dict) else 0
 
 
 def _remove(path: Path) -> None:

@@ -7,6 +7,7 @@ pixels are float32, except in `tflite_int8`: uint8, as a camera or a decoder del
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -67,7 +68,7 @@ def _write_keras(source: ExportSource, path: Path) -> None:
 
 
 def _write_saved_model(source: ExportSource, path: Path) -> None:
-    """Writes a SavedModel folder; its endpoint is called `serve`.
+    """Writes a SavedModel folder; its endpoint is called `serve` and returns outputs by name.
 
     `model.export` writes the weights twice and every layer as an object, which takes twice as long
     to write and to open, and in its files layers like RandomFlip change every image.
@@ -76,9 +77,12 @@ def _write_saved_model(source: ExportSource, path: Path) -> None:
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
     pixels = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="pixels")
-    module.serve = tf.function(
-        lambda pixels: model(pixels, training=False), input_signature=[pixels]
-    )
+    names = _output_names(model)
+
+    def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(zip(names, tf.nest.flatten(model(pixels, training=False)), strict=True))
+
+    module.serve = tf.function(serve, input_signature=[pixels])
     endpoints = ("serve", tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY)
     tf.saved_model.save(module, path, signatures=dict.fromkeys(endpoints, module.serve))
 
@@ -115,33 +119,38 @@ def _write_tflite_int8(source: ExportSource, path: Path) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = samples
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = tf.uint8
-    is_mixed = any(layer.name == FLOAT_PART for layer in source.model.layers)
-    path.write_bytes(_convert_mixed(converter) if is_mixed else converter.convert())
+    converter._experimental_calibrate_only = True
+    path.write_bytes(_quantise(converter.convert()))
 
 
-def _convert_mixed(converter: tf.lite.TFLiteConverter) -> bytes:
-    """Returns a file in which all but `FLOAT_PART` is int8.
+def _quantise(calibrated: bytes) -> bytes:
+    """Returns a file in which all but `FLOAT_PART` is int8, from one whose ranges are measured.
 
     As `tf.lite.experimental.QuantizationDebugger` does it, which has no uint8 at the input and
     keeps the ranges, by which operations that must have one range are int8 all the same.
     """
-    converter._experimental_calibrate_only = True
-    calibrated = flatbuffer_utils.read_model_from_bytearray(bytearray(converter.convert()))
-    left_out = []
-    for graph in calibrated.subgraphs:
-        for place, tensor in enumerate(graph.tensors):
-            if place in graph.outputs or FLOAT_PART in tensor.name.decode():
-                tensor.quantization = None
-                left_out.append(tensor.name.decode())
+    file = flatbuffer_utils.read_model_from_bytearray(bytearray(calibrated))
+    for place in file.subgraphs[0].inputs:
+        # A byte is its pixel, however dark the calibration images are.
+        ranges = file.subgraphs[0].tensors[place].quantization
+        ranges.min, ranges.max = [0.0], [255.0]
+    left_out = [tensor for graph in file.subgraphs for tensor in graph.tensors if _is_float(tensor)]
+    if left_out:
+        left_out += [graph.tensors[place] for graph in file.subgraphs for place in graph.outputs]
+    for tensor in left_out:
+        tensor.quantization = None
     content: bytes = mlir_quantize(
-        bytes(flatbuffer_utils.convert_object_to_bytearray(calibrated)),
-        input_data_type=converter.inference_input_type,
+        bytes(flatbuffer_utils.convert_object_to_bytearray(file)),
+        input_data_type=tf.uint8,
         # Operations are found by the name of what they return, but for those that return two.
-        denylisted_nodes=left_out,
-        denylisted_ops=["TOPK_V2"],
+        denylisted_nodes=[tensor.name.decode() for tensor in left_out],
+        denylisted_ops=["TOPK_V2"] if left_out else [],
     )
     return content
+
+
+def _is_float(tensor: Any) -> bool:
+    return FLOAT_PART in tensor.name.decode()
 
 
 def _converter(source: ExportSource) -> tf.lite.TFLiteConverter:

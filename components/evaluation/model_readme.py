@@ -1,16 +1,19 @@
 """`README.md` beside exported models: how to use them without this package."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 
+from kfp_vision.components.shared.artifacts.evaluation_result import Export
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
-from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE
 
 __all__ = ["model_readme"]
 
 # File or folder -> what reads it, and the type of the pixels.
 _READERS = {
     "model.keras": ("Keras: `keras.models.load_model`", "float32"),
-    "saved_model": ("TensorFlow: `tf.saved_model.load`, its function `serve`", "float32"),
+    "saved_model": (
+        "TensorFlow: `tf.saved_model.load`, its function `serve`, which returns outputs by name",
+        "float32",
+    ),
     "model.onnx": ("ONNX Runtime", "float32"),
     "model.tflite": ("LiteRT: `ai_edge_litert.interpreter.Interpreter`", "float32"),
     "model_int8.tflite": ("LiteRT, the same", "uint8"),
@@ -24,7 +27,11 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-photo = ImageOps.exif_transpose(Image.open("image.png")).convert("{mode}")
+photo = ImageOps.exif_transpose(Image.open("image.png"))
+if photo.has_transparency_data:
+    photo = photo.convert("RGBA")
+    photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)
+photo = photo.convert("{mode}")  # Of 8 bits.
 image = photo.resize(({width}, {height}), Image.Resampling.BILINEAR)
 pixels = np.asarray(image, np.float32).reshape(1, {height}, {width}, {channels})
 session = onnxruntime.InferenceSession("model.onnx")
@@ -42,12 +49,13 @@ for box, score, label in zip(boxes, outputs["scores"][0], outputs["classes"][0])
 """
 
 
-def model_readme(card: ModelCard, files: Collection[str]) -> str:
+def model_readme(card: ModelCard, exports: Sequence[Export], primary: str) -> str:
     """Returns the page, in Markdown.
 
     Args:
         card: Of the model.
-        files: Those beside the page, as paths of `Export`.
+        exports: What lies beside the page.
+        primary: The metric by which files are judged.
     """
     height, width = card.image_size
     lines = [
@@ -57,8 +65,10 @@ def model_readme(card: ModelCard, files: Collection[str]) -> str:
         "width, channels). Images of another size are resized whole, their shape is not kept. What "
         "is subtracted and divided is in the model.",
     ]
-    if card.white_level != FULL_WHITE:
-        lines.append(f"The value {card.white_level} of 16-bit images becomes 255.")
+    lines.append(
+        f"Transparent images lie on white. The value {card.white_level} of 16-bit images becomes "
+        "255, what is above it too."
+    )
     lines += [
         "",
         f"**Output** {card.output}.",
@@ -68,14 +78,15 @@ def model_readme(card: ModelCard, files: Collection[str]) -> str:
     if card.keypoint_names:
         named = ", ".join(f"{n}: {name}" for n, name in enumerate(card.keypoint_names))
         lines += ["", f"**Keypoints** {named}."]
-    lines += ["", "| file | is read by | pixels |", "|---|---|---|"]
-    lines += [
-        f"| `{name}` | {reader} | {kind} |"
-        for name, (reader, kind) in _READERS.items()
-        if name in files
-    ]
+    lines += ["", f"| file | is read by | pixels | {primary} | check |", "|---|---|---|---|---|"]
+    for export in exports:
+        reader, kind = _READERS[export.path]
+        metric = f"{export.metrics[primary]:.4f}" if primary in export.metrics else "-"
+        check = "passed" if export.passed else f"**failed**: {export.reason}"
+        lines.append(f"| `{export.path}` | {reader} | {kind} | {metric} | {check} |")
+    lines += ["", "Each file was loaded in its own runtime and measured there on test images."]
     page = "\n".join(lines) + "\n"
-    if "model.onnx" in files:
+    if "model.onnx" in [export.path for export in exports]:
         mode = "L" if card.channels == 1 else "RGB"
         more = ""
         if card.least_score is not None:

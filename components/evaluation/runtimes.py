@@ -3,7 +3,9 @@
 Shapes: images uint8 [B, H, W, K] -> predictions of the task, an array or {name: array}, [B, ...].
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,7 +29,7 @@ def open_saved_model(path: Path) -> Infer:
     """Opens a SavedModel folder."""
     # The variables live as long as the loaded object; its function alone does not keep them.
     loaded = tf.saved_model.load(str(path))
-    return lambda images: tf.nest.map_structure(np.asarray, loaded.serve(images.astype(np.float32)))
+    return lambda images: _said(loaded.serve(images.astype(np.float32)))
 
 
 def open_onnx(path: Path) -> Infer:
@@ -37,20 +39,19 @@ def open_onnx(path: Path) -> Infer:
 
     def infer(images: np.ndarray) -> Outputs:
         outputs = session.run(names, {"pixels": images.astype(np.float32)})
-        return outputs[0] if len(names) == 1 else dict(zip(names, outputs, strict=True))
+        return _said(dict(zip(names, outputs, strict=True)))
 
     return infer
 
 
 def open_tflite(path: Path) -> Infer:
-    """Opens a LiteRT file; pixels are quantised where its input is."""
+    """Opens a LiteRT file; its pixels are uint8 as they are where it is quantised."""
     interpreter = Interpreter(str(path), num_threads=len(usable_cpus()))
     image = interpreter.get_input_details()[0]
     outputs = {
         name: each["index"]
         for name, each in interpreter.get_signature_runner().get_output_details().items()
     }
-    scale, zero_point = image["quantization"]
     batch_size = 0
 
     def infer(images: np.ndarray) -> Outputs:
@@ -59,10 +60,14 @@ def open_tflite(path: Path) -> Infer:
             interpreter.resize_tensor_input(image["index"], images.shape, strict=True)
             interpreter.allocate_tensors()
             batch_size = len(images)
-        pixels = images if scale == 0 else np.rint(images / scale + zero_point).clip(0, 255)
-        interpreter.set_tensor(image["index"], pixels.astype(image["dtype"]))
+        interpreter.set_tensor(image["index"], images.astype(image["dtype"]))
         interpreter.invoke()
-        said = {name: np.asarray(interpreter.get_tensor(at)) for name, at in outputs.items()}
-        return said if len(said) > 1 else next(iter(said.values()))
+        return _said({name: interpreter.get_tensor(at) for name, at in outputs.items()})
 
     return infer
+
+
+def _said(outputs: Mapping[str, Any]) -> Outputs:
+    """Returns arrays, or the one array."""
+    arrays = {name: np.asarray(value) for name, value in outputs.items()}
+    return arrays if len(arrays) > 1 else next(iter(arrays.values()))

@@ -41,7 +41,7 @@ class TaskFacts:
         one_class: Whether every image is of exactly one class; else of any number.
         has_positive_class: Whether ranking metrics are of one class; else averaged over all.
         is_spatial: As of `Task`. What learns from the features of whole images is then left out.
-        output: What an exported model returns, for people; `most` is `num_detections`.
+        output: What an exported model returns, for people; `most` is that of objects.
         columns: Those of the store beside what every task has, keys of `objects.COLUMNS`.
     """
 

@@ -80,7 +80,8 @@ def test_batch_is_free_in_every_runtime(exported):
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     for count in (1, 7):
         (from_onnx,) = session.run(["probabilities"], {"pixels": images[:count]})
-        np.testing.assert_allclose(loaded.serve(images[:count]).numpy(), from_onnx, atol=1e-5)
+        from_saved = loaded.serve(images[:count])["probabilities"]
+        np.testing.assert_allclose(from_saved.numpy(), from_onnx, atol=1e-5)
 
 
 def test_the_readme_says_how_to_predict(exported, monkeypatch):

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
 from kfp_vision.components.evaluation.formats import FORMATS, ExportSource
 
@@ -46,3 +48,36 @@ def test_every_float_format_computes_the_layer(layer, tmp_path):
             np.testing.assert_allclose(
                 infer(batch), expected[: len(batch)], atol=1e-5, err_msg=f"{layer} in {name}"
             )
+
+
+def test_a_byte_is_its_pixel_in_int8_though_calibration_images_are_dark(tmp_path):
+    pixels = keras.Input((8, 8, 1))
+    bright = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))
+    probabilities = keras.layers.Concatenate(name="probabilities")([bright, 1 - bright])
+    model = keras.Model(pixels, probabilities)
+    calibration = np.random.default_rng(0).integers(0, 100, (20, 8, 8, 1)).astype(np.uint8)
+    source = ExportSource(model, calibration, tmp_path / FORMATS["saved_model"].path)
+    for name in ("saved_model", "tflite_int8"):
+        FORMATS[name].write(source, tmp_path / FORMATS[name].path)
+    file = tmp_path / FORMATS["tflite_int8"].path
+    (details,) = Interpreter(str(file)).get_input_details()
+    assert details["dtype"] == np.uint8
+    assert details["quantization"] == (1.0, 0)
+    said = FORMATS["tflite_int8"].open(file)(np.full((1, 8, 8, 1), 60, np.uint8))
+    np.testing.assert_allclose(said[0], [60 / 255, 1 - 60 / 255], atol=0.01)
+
+
+def test_files_name_their_only_output(tmp_path):
+    pixels = keras.Input((4, 4, 3))
+    flat = keras.layers.Flatten()(pixels)
+    model = keras.Model(pixels, keras.layers.Dense(2, name="probabilities")(flat))
+    calibration = np.zeros((1, 4, 4, 3), np.uint8)
+    source = ExportSource(model, calibration, tmp_path / FORMATS["saved_model"].path)
+    for name in ("saved_model", "tflite"):
+        FORMATS[name].write(source, tmp_path / FORMATS[name].path)
+    loaded = tf.saved_model.load(str(source.saved_model))
+    signature = loaded.signatures["serving_default"]
+    assert list(signature.structured_outputs) == ["probabilities"]
+    assert list(loaded.serve(np.zeros((1, 4, 4, 3), np.float32))) == ["probabilities"]
+    runner = Interpreter(str(tmp_path / FORMATS["tflite"].path)).get_signature_runner()
+    assert list(runner.get_output_details()) == ["probabilities"]

@@ -6,6 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from kfp_vision.components.evaluation.model_readme import model_readme
+from kfp_vision.components.shared.artifacts.evaluation_result import Export
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 
 
@@ -41,9 +42,24 @@ def test_objects_are_printed_in_pixels_of_a_photo_that_is_turned(tmp_path, monke
     exif[0x0112] = 6
     Image.fromarray(pixels).save(tmp_path / "image.png", exif=exif)
     card = ModelCard("detection", ["cat", "dog"], [8, 4], 3, least_score=0.3)
-    page = model_readme(card, ["model.onnx"])
+    page = model_readme(
+        card, [Export("onnx", "model.onnx", 1, 1.0, {"map": 0.5}, 0.0, True, "")], "map"
+    )
     monkeypatch.chdir(tmp_path)
     said: dict[str, np.ndarray] = {}
     exec(page.split("```python")[1].split("```")[0], said)
     assert (said["outputs"]["seen"][0, :3, :, 0] > 200).all()
     assert capsys.readouterr().out == "1 0.9 [20. 10. 40. 80.]\n"
+
+
+def test_a_file_that_failed_is_named():
+    card = ModelCard("multiclass", ["cat", "dog", "owl"], [8, 4], 3)
+    exports = [
+        Export("keras", "model.keras", 1, 1.0, {"accuracy": 0.91}, 0.0, True, ""),
+        Export("tflite_int8", "model_int8.tflite", 1, 1.0, {"accuracy": 0.8}, 0.3, False, "Lost."),
+    ]
+    rows = [
+        line for line in model_readme(card, exports, "accuracy").splitlines() if "`model" in line
+    ]
+    assert rows[0].endswith("| 0.9100 | passed |")
+    assert rows[1].endswith("| 0.8000 | **failed**: Lost. |")
