@@ -58,6 +58,8 @@ __all__ = ["LOGITS", "Detection", "constant_loss", "zero_rule_boxes"]
 
 # Images whose targets are held at once.
 _BATCH = 64
+# Of the images in which a rule is judged, in pixels.
+_BASELINE_SIDE = 512
 # Logits of heat maps that are the same everywhere, among which the best is looked for.
 LOGITS = PRIOR_LOGIT + np.arange(-5.0, 2.5, 0.25)
 
@@ -239,7 +241,12 @@ class Detection:
         feature_dir: Path | None,
     ) -> tuple[dict[str, Records], list[str]]:
         """Returns the records of `zero_rule`: the same boxes in every image."""
-        size = info.median_height, info.median_width
+        # Boxes may have any size; maps of objects are drawn in it.
+        scale = min(1.0, _BASELINE_SIDE / max(info.median_height, info.median_width))
+        height, width = (
+            max(1, round(scale * side)) for side in (info.median_height, info.median_width)
+        )
+        size = height, width
         train, test = (open_split(dataset_dir, split) for split in ("train", "test"))
         read = self.open_targets(test, size, len(info.classes))
         found = self.zero_rule(train, size, len(info.classes))
