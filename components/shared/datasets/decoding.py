@@ -82,8 +82,8 @@ class Decoded:
 
     Attributes:
         pixels: uint8 [height, width, 1 or 3].
-        content: What goes into the `image` column.
-        encoding: `png`, `jpeg` or `raw`.
+        file: The bytes that were read, where they hold these pixels; else None.
+        encoding: Of `content`: `png`, `jpeg` or `raw`.
         changes: Keys of `CHANGES`.
         peak: The largest value of 16-bit pixels; 0 when there are none.
         wide: 16-bit pixels before they were scaled, uint16 [height, width, ...]; None without any.
@@ -91,12 +91,19 @@ class Decoded:
     """
 
     pixels: np.ndarray
-    content: bytes
+    file: bytes | None
     encoding: str
     changes: tuple[str, ...]
     peak: int = 0
     wide: np.ndarray | None = None
     orientation: int = 1
+
+    @property
+    def content(self) -> bytes:
+        """What goes into the `image` column; made anew at each call where there is no `file`."""
+        if self.file is not None:
+            return self.file
+        return self.pixels.tobytes() if self.encoding == "raw" else _as_png(self.pixels)
 
 
 def decode_file(content: bytes, white: int = FULL_WHITE) -> Decoded:
@@ -154,10 +161,10 @@ def _decode(content: bytes, white: int, mended: tuple[str, ...] = ()) -> Decoded
         code = "truncated" if "truncated" in str(error).lower() else "corrupt"
         message = f"The image cannot be decoded to its end: {error}"
         raise UnreadableImageError(code, message) from error
-    stored = content if is_plain else _as_png(upright)
     # Without alpha.
     peak = 0 if wide is None else int(_with_channels(wide)[..., :3].max())
-    return Decoded(pixels, stored, encoding, tuple(changes), peak, wide, orientation or 1)
+    file = content if is_plain else None
+    return Decoded(pixels, file, encoding, tuple(changes), peak, wide, orientation or 1)
 
 
 def _orientation(image: Image.Image) -> int | None:
@@ -194,7 +201,7 @@ def decode_array(pixels: np.ndarray, white: int = FULL_WHITE) -> Decoded:
         changes.append("alpha")
         pixels = np.asarray(on_white(Image.fromarray(pixels, "RGBA")))
     pixels = np.ascontiguousarray(pixels)
-    return Decoded(pixels, pixels.tobytes(), "raw", tuple(changes), peak, wide)
+    return Decoded(pixels, None, "raw", tuple(changes), peak, wide)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -256,7 +263,7 @@ def _normalise(
     return gray_or_rgb, changes + change, wide
 
 
-def _as_png(image: Image.Image) -> bytes:
+def _as_png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.asarray(image)).save(buffer, "PNG")  # Without the metadata of the source.
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
     return buffer.getvalue()
