@@ -1,7 +1,8 @@
 """What a detection says of an image: its objects with their boxes, and a picture of them.
 
-Shapes: pixels uint8 [H, W, K] at the size of the model; `boxes` float32 [N, 4] in pixels of that
-size, `scores` [N] and `classes` [N] as `model.json` describes them.
+Shapes: photo uint8 [H, W, 1 or 3], of which a side may be less than that of the image; `boxes`
+float32 [N, 4] in pixels of the model's input, `scores` [N] and `classes` [N] as `model.json`
+describes them.
 """
 
 import io
@@ -59,7 +60,9 @@ def list_objects(
         size: The same.
     """
     shown = is_shown(card, found)
-    boxes = np.round(found["boxes"][shown] * np.tile(input_pixel(card, size), 2), 1)
+    # The grid of the model may reach a little beyond the image.
+    inside = np.clip(found["boxes"][shown] * np.tile(input_pixel(card, size), 2), 0, size[::-1] * 2)
+    boxes = np.round(inside, 1)
     return [
         {"class": card.classes[label], "score": round(float(score), 4), "box": box}
         for label, score, box in zip(
@@ -90,28 +93,25 @@ def describe_objects(objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def box_files(
-    card: ModelCard, pixels: np.ndarray, size: tuple[int, int], found: Mapping[str, np.ndarray]
+    card: ModelCard, photo: np.ndarray, size: tuple[int, int], found: Mapping[str, np.ndarray]
 ) -> dict[str, bytes]:
     """Returns folder and suffix -> content: the image with the boxes of its objects.
 
     Args:
         card: Of the model.
-        pixels: The image as the model saw it.
-        size: (height, width) of the image, which is that of the picture.
-        found: As of `describe_boxes`.
+        photo: The image, which is drawn into.
+        size: As of `describe_boxes`.
+        found: The same.
     """
-    return picture_file(boxes_drawn(card, pixels, size, found))
+    return picture_file(boxes_drawn(card, photo, found))
 
 
-def boxes_drawn(
-    card: ModelCard, pixels: np.ndarray, size: tuple[int, int], found: Mapping[str, np.ndarray]
-) -> Image.Image:
+def boxes_drawn(card: ModelCard, photo: np.ndarray, found: Mapping[str, np.ndarray]) -> Image.Image:
     """Returns the image with the boxes of its objects; the arguments are those of `box_files`."""
-    shown = is_shown(card, found)
-    large = rgb_image(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
-    boxes = found["boxes"][shown] * np.tile(input_pixel(card, size), 2)
-    draw_boxes(large, boxes, found["classes"][shown].astype(int))
-    return large
+    shown, drawn = is_shown(card, found), rgb_image(photo)
+    boxes = found["boxes"][shown] * np.tile(input_pixel(card, photo.shape[:2]), 2)
+    draw_boxes(drawn, boxes, found["classes"][shown].astype(int))
+    return drawn
 
 
 def picture_file(image: Image.Image) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """The objects of all images in one file in the format of COCO, which annotation tools open.
 
-Its `annotations` have a `score`: pycocotools takes them as results.
+Its `annotations` have a `score`: pycocotools takes them as results. Images and categories are
+counted anew, from 1: names say which they are.
 """
 
 import json
@@ -8,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as coco_mask
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
+from kfp_vision.components.shared.datasets.drawings import found_points
 
 __all__ = ["CocoFile"]
-
-# Visibility of a keypoint in COCO: seen.
-_SEEN = 2
 
 
 class CocoFile:
@@ -32,7 +32,7 @@ class CocoFile:
         """Adds an image.
 
         Args:
-            path: As it is shown.
+            path: Of the image.
             size: (height, width) in pixels.
             objects: As the column `objects` of a row lists them.
         """
@@ -54,7 +54,9 @@ class CocoFile:
             if code := each.get("segmentation"):
                 annotation |= {"area": int(coco_mask.area(code)), "segmentation": code}
             if points := each.get("keypoints"):
-                flat = [value for x, y, _ in points.values() for value in (x, y, _SEEN)]
+                # Visibility in COCO: 2 is seen, 1 is not, as the guess of a model.
+                marked = found_points(np.array(list(points.values()), np.float64))
+                flat = [value for x, y, mark in marked.tolist() for value in (x, y, int(mark))]
                 annotation |= {"keypoints": flat, "num_keypoints": len(points)}
             self._annotations.append(annotation)
 

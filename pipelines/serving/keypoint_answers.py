@@ -40,7 +40,8 @@ def describe_keypoints(
 def _objects(
     card: ModelCard, found: Mapping[str, np.ndarray], size: tuple[int, int]
 ) -> list[dict[str, Any]]:
-    places = np.round(found["keypoints"][..., :2] * input_pixel(card, size), 1)
+    inside = np.clip(found["keypoints"][..., :2] * input_pixel(card, size), 0, size[::-1])
+    places = np.round(inside, 1)
     scores = np.round(found["keypoints"][..., 2:].astype(float), 4)
     points = np.concatenate([places.astype(float), scores], -1)[is_shown(card, found)]
     return [
@@ -50,19 +51,19 @@ def _objects(
 
 
 def keypoint_files(
-    card: ModelCard, pixels: np.ndarray, size: tuple[int, int], found: Mapping[str, np.ndarray]
+    card: ModelCard, photo: np.ndarray, size: tuple[int, int], found: Mapping[str, np.ndarray]
 ) -> dict[str, bytes]:
     """Returns folder and suffix -> content: a picture, and a CSV with a row a keypoint.
 
     Args:
         card: Of the model.
-        pixels: The image as the model saw it.
-        size: (height, width) of the image, which is that of the picture.
-        found: As of `describe_keypoints`.
+        photo: The image, which is drawn into.
+        size: As of `describe_keypoints`.
+        found: The same.
     """
-    image = boxes_drawn(card, pixels, size, found)
+    image = boxes_drawn(card, photo, found)
     points = found["keypoints"][is_shown(card, found)]
-    places = points[..., :2] * input_pixel(card, size)
+    places = points[..., :2] * input_pixel(card, photo.shape[:2])
     draw_points(image, found_points(np.concatenate([places, points[..., 2:]], -1)))
     table = io.StringIO()
     writer = csv.writer(table)

@@ -1,6 +1,7 @@
 """What a segmentation says of an image: the share of each class, a mask, and a picture of both.
 
-Shapes: pixels uint8 [H, W, K] and probabilities float32 [H, W, C], at the size of the model.
+Shapes: photo uint8 [H, W, 1 or 3], of which a side may be less than that of the image;
+probabilities float32 [h, w, C] at the size of the model.
 """
 
 import io
@@ -10,11 +11,12 @@ import numpy as np
 from PIL import Image
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
-from kfp_vision.components.shared.datasets.drawings import draw_masks, rgb_image
+from kfp_vision.components.shared.datasets.drawings import draw_masks
+from kfp_vision.pipelines.serving.box_answers import picture_file
 
 __all__ = ["describe_mask", "mask_columns", "mask_files"]
 
-_OPACITY, _QUALITY = 0.6, 85
+_OPACITY = 0.6
 
 
 def mask_columns(card: ModelCard) -> dict[str, type]:
@@ -38,23 +40,29 @@ def describe_mask(card: ModelCard, probabilities: np.ndarray) -> dict[str, Any]:
 
 
 def mask_files(
-    card: ModelCard, pixels: np.ndarray, size: tuple[int, int], probabilities: np.ndarray
+    card: ModelCard, photo: np.ndarray, size: tuple[int, int], probabilities: np.ndarray
 ) -> dict[str, bytes]:
     """Returns folder and suffix -> content: a PNG of class numbers, and the image with its classes.
 
     Args:
         card: Of the model.
-        pixels: The image as the model saw it.
-        size: (height, width) of the image, which is that of mask and picture.
+        photo: The image, which is drawn into.
+        size: (height, width) of the image, which is that of the mask.
         probabilities: Of each pixel.
     """
-    mask = probabilities.argmax(-1).astype(np.uint8)
-    large = Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST)
-    photo = rgb_image(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
-    drawn = Image.fromarray(draw_masks(np.asarray(photo), np.asarray(large), _OPACITY))
-    written = {}
-    for name, image, kind in (("masks/*.png", large, "PNG"), ("pictures/*.jpg", drawn, "JPEG")):
-        file = io.BytesIO()
-        image.save(file, kind, quality=_QUALITY)
-        written[name] = file.getvalue()
-    return written
+    drawn = Image.fromarray(draw_masks(photo, _likeliest(probabilities, photo.shape[:2]), _OPACITY))
+    file = io.BytesIO()
+    Image.fromarray(_likeliest(probabilities, size)).save(file, "PNG")
+    return {"masks/*.png": file.getvalue(), **picture_file(drawn)}
+
+
+def _likeliest(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns the class uint8 [*size] of every pixel; between those of the model is a slope."""
+    best, mask = np.full(size, -1.0, np.float32), np.zeros(size, np.uint8)
+    # One class after the other: all of them at the size of a photograph need memory.
+    for label, each in enumerate(np.moveaxis(probabilities, -1, 0)):
+        plane = Image.fromarray(np.ascontiguousarray(each, np.float32))
+        larger = np.asarray(plane.resize(size[::-1], Image.Resampling.BILINEAR))
+        mask[larger > best] = label
+        np.maximum(best, larger, out=best)
+    return mask

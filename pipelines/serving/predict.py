@@ -6,21 +6,27 @@ import functools
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
-from kfp_vision.components.shared.datasets.decoding import UnreadableImageError, decode_file
+from kfp_vision.components.shared.datasets.decoding import (
+    Decoded,
+    UnreadableImageError,
+    decode_file,
+)
 from kfp_vision.components.shared.datasets.image_files import (
     escape_name,
     file_kind,
     list_image_files,
 )
-from kfp_vision.components.shared.datasets.loader import fit_image
+from kfp_vision.components.shared.datasets.loader import fit_image, images_per_batch
 from kfp_vision.components.shared.runtime.storage import Folder, StorageError, open_folder
 from kfp_vision.components.shared.tasks import TASKS
 from kfp_vision.pipelines.serving.box_answers import box_columns, box_files, describe_boxes
@@ -37,7 +43,10 @@ from kfp_vision.pipelines.serving.segment_answers import describe_segments, segm
 
 __all__ = ["Model", "Prediction", "write_table"]
 
-_BATCH = 64
+# Rows come while later images are not read yet.
+_MOST_AT_ONCE = 64
+# Of a picture, in pixels.
+_PICTURE_SIDE = 2000
 # As in predictions.parquet.
 _PREFIX = "p_"
 # Codes of `decode_file` for files that are no images.
@@ -53,14 +62,18 @@ class Prediction:
             between `path` and `error` is empty.
         failed: Whether an image could not be read. A file of a folder that neither is an image nor
             has the suffix of one does not fail.
+        name: Path of the image in the folder that was named; of a named image that of the file.
         files: Relative path -> content of what the task writes beside the row, where it is asked.
         size: (height, width) of the image, in pixels; 0 of one that cannot be read.
+        note: What makes the row doubtful; empty for nothing.
     """
 
     row: dict[str, Any]
     failed: bool
+    name: str
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
     size: tuple[int, int] = (0, 0)
+    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +85,23 @@ class _File:
     path: str
     error: str = ""
     is_named: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class _Image:
+    """A decoded image: pixels as the model takes them, and what is said of it.
+
+    Attributes:
+        pixels: uint8 [H, W, K] at the size of the model.
+        size: (height, width) of the image.
+        photo: uint8 [h, w, 1 or 3] to draw into; None where nothing is drawn.
+        note: As of `Prediction`.
+    """
+
+    pixels: np.ndarray
+    size: tuple[int, int]
+    photo: np.ndarray | None
+    note: str
 
 
 class Model:
@@ -141,7 +171,8 @@ class Model:
         if first is None:
             raise ValueError(f"There must be an image to predict. Received: {', '.join(images)}")
         files = itertools.chain([first], files)
-        while batch := list(itertools.islice(files, _BATCH)):
+        at_once = min(_MOST_AT_ONCE, images_per_batch(*self.card.image_size))
+        while batch := list(itertools.islice(files, at_once)):
             yield from _predict_batch(self._infer, self.card, batch, with_files)
 
     def coco_file(self) -> CocoFile | None:
@@ -176,7 +207,7 @@ class _Answers:
     Attributes:
         columns: Those between `path` and `error`, and their types.
         describe: (card, output, (height, width) of the image) -> the columns.
-        make_files: (card, pixels, (height, width), output) -> files; None where there are none.
+        make_files: (card, photo, (height, width), output) -> files; None where there are none.
     """
 
     columns: Callable[[ModelCard], dict[str, type]]
@@ -192,18 +223,15 @@ def _label_columns(card: ModelCard) -> dict[str, type]:
 def _predict_batch(
     infer: Infer, card: ModelCard, files: Sequence[_File], with_files: bool
 ) -> Iterator[Prediction]:
-    height, width = card.image_size
     answers = _answers(card)
-    pixels: list[np.ndarray] = []
-    sizes: list[tuple[int, int]] = []
+    images: list[_Image] = []
     errors: list[tuple[str, str]] = []
     for file in files:
         code, message = "missing_file", file.error
         if file.folder is not None:
             try:
                 decoded = decode_file(file.folder.read(file.path), card.white_level)
-                pixels.append(fit_image(decoded.pixels, height, width, card.channels))
-                sizes.append(decoded.pixels.shape[:2])
+                images.append(_fitted(decoded, card, with_files))
                 code, message = "", ""
             except UnreadableImageError as error:
                 code, message = error.code, str(error)
@@ -212,27 +240,47 @@ def _predict_batch(
             except OSError as error:
                 message = str(error)
         errors.append((code, message))
-    outputs = infer(np.stack(pixels).astype(np.float32)) if pixels else ()
-    said = zip(pixels, sizes, _each_image(outputs), strict=True)
+    outputs = infer(np.stack([each.pixels for each in images])) if images else ()
+    said = zip(images, _each_image(outputs), strict=True)
     empty = dict.fromkeys(answers.columns(card), "")
     for file, (code, message) in zip(files, errors, strict=True):
         if code:
             row = {"path": file.shown, **empty, "error": message}
-            yield Prediction(row, file.is_named or code not in _NO_IMAGE)
+            yield Prediction(row, file.is_named or code not in _NO_IMAGE, file.path)
             continue
-        image, size, output = next(said)
-        row = {"path": file.shown, **answers.describe(card, output, size), "error": ""}
+        image, output = next(said)
+        row = {"path": file.shown, **answers.describe(card, output, image.size), "error": ""}
         made = {}
-        if with_files and answers.make_files is not None:
-            made = answers.make_files(card, image, size, output)
+        if image.photo is not None and answers.make_files is not None:
+            made = answers.make_files(card, image.photo, image.size, output)
         written = {name.replace("*", output_stem(file.path)): held for name, held in made.items()}
-        yield Prediction(row, failed=False, files=written, size=size)
+        yield Prediction(row, False, file.path, written, image.size, image.note)
+
+
+def _fitted(decoded: Decoded, card: ModelCard, is_drawn: bool) -> _Image:
+    pixels = decoded.pixels
+    photo = None
+    if is_drawn:
+        small = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        small.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
+        photo = np.asarray(small).reshape(small.height, small.width, -1)
+    note = ""
+    if decoded.peak > card.white_level:
+        note = (
+            f"has 16-bit values up to {decoded.peak}; the model takes those from "
+            f"{card.white_level} on for white"
+        )
+    elif "bright_part_unused" in decoded.changes:
+        note = f"has 16-bit values up to {decoded.peak} of {card.white_level}: it is nearly black"
+    height, width = card.image_size
+    fitted = fit_image(pixels, height, width, card.channels)
+    return _Image(fitted, pixels.shape[:2], photo, note)
 
 
 def output_stem(path: str) -> str:
     """Returns a path without its suffix, which does not lead out of the folder it is put into."""
-    stem = path.rpartition(".")[0] or path
-    return "/".join(part for part in stem.split("/") if part not in ("", ".", "..")) or "image"
+    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+    return str(PurePosixPath(*parts).with_suffix("")) if parts else "image"
 
 
 def _describe(card: ModelCard, probabilities: np.ndarray) -> dict[str, Any]:
@@ -295,7 +343,8 @@ def write_table(
         predictions: Of images.
         as_json: Whether it is JSON lines.
         stream: Gets the rows.
-        output: Folder of the files; None where there are none.
+        output: Folder of the files, whose names stand in the column `files`; None where there are
+            none.
         coco: Gets the objects of all images and is written into the folder; None for none.
 
     Returns:
@@ -307,19 +356,31 @@ def write_table(
     for each in predictions:
         failed += each.failed
         predicted += not each.row["error"]
-        for name, content in each.files.items():
-            path = (output or Path()) / _free_name(name, written)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        if coco is not None and each.row.get("objects"):
-            coco.add(each.row["path"], each.size, json.loads(each.row["objects"]))
+        row = each.row
+        if output is not None:
+            names = "|".join(_write_files(each.files, output, written))
+            row = {**row, "files": names}
+        if coco is not None and row.get("objects"):
+            coco.add(each.name, each.size, json.loads(row["objects"]))
+        if each.note:
+            print(f"kfp-vision: {row['path']} {each.note}", file=sys.stderr)
         if as_json:
-            stream.write(json.dumps(each.row, ensure_ascii=False) + "\n")
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
             continue
         if writer is None:
-            writer = csv.DictWriter(stream, list(each.row))
+            writer = csv.DictWriter(stream, list(row))
             writer.writeheader()
-        writer.writerow(each.row)
+        writer.writerow(row)
     if output is not None and coco is not None:
         coco.write(output / "coco.json")
     return predicted > 0 and not failed
+
+
+def _write_files(files: Mapping[str, bytes], output: Path, written: set[str]) -> list[str]:
+    """Writes files into a folder and returns their names in it."""
+    names = [_free_name(name, written) for name in files]
+    for name, content in zip(names, files.values(), strict=True):
+        path = output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return names

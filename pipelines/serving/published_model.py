@@ -16,7 +16,7 @@ from kfp_vision.pipelines.local.processes import use_tensorflow
 
 __all__ = ["Infer", "find_model", "load_runtime", "read_card"]
 
-# Pixels [B, H, W, K], float32 -> predictions of the task, an array or {name: array}.
+# Pixels [B, H, W, K], uint8 -> predictions of the task, an array or {name: array}.
 Infer = Callable[[np.ndarray], Outputs]
 
 _MODELS = ("model/model.keras", "model/model.onnx", "model.keras", "model.onnx")
@@ -92,7 +92,7 @@ def load_runtime(folder: Folder, name: str, card: ModelCard) -> Infer:
         with _silenced():
             infer = _RUNTIMES[path.suffix](path)
             # The first call is the one that starts a runtime.
-            infer(np.zeros((1, *card.image_size, card.channels), np.float32))
+            infer(np.zeros((1, *card.image_size, card.channels), np.uint8))
     return infer
 
 
@@ -113,8 +113,9 @@ def _keras(file: Path) -> Infer:
     use_tensorflow()
     import keras
 
-    model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    return lambda images: keras.tree.map_structure(np.asarray, model(images, training=False))
+    from kfp_vision.components.shared.training.inference import compile_inference
+
+    return compile_inference(keras.saving.load_model(file, compile=False, safe_mode=True))
 
 
 def _onnx(file: Path) -> Infer:
@@ -125,7 +126,7 @@ def _onnx(file: Path) -> Infer:
     names = [each.name for each in session.get_outputs()]
 
     def infer(images: np.ndarray) -> Outputs:
-        said = session.run(None, {name: images})
+        said = session.run(None, {name: images.astype(np.float32)})
         return dict(zip(names, said, strict=True)) if len(said) > 1 else said[0]
 
     return infer

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.datasets.drawings import draw_segments, rgb_image
@@ -48,18 +47,17 @@ def _codes(
 
 
 def segment_files(
-    card: ModelCard, pixels: np.ndarray, size: tuple[int, int], found: Mapping[str, np.ndarray]
+    card: ModelCard, photo: np.ndarray, size: tuple[int, int], found: Mapping[str, np.ndarray]
 ) -> dict[str, bytes]:
     """Returns folder and suffix -> content: the image with the masks of its objects.
 
     Args:
         card: Of the model.
-        pixels: The image as the model saw it.
-        size: (height, width) of the image, which is that of the picture.
-        found: As of `describe_segments`.
+        photo: The image, which is drawn into.
+        size: As of `describe_segments`.
+        found: The same.
     """
-    large = rgb_image(pixels).resize(size[::-1], Image.Resampling.BICUBIC)
-    draw_segments(
-        large, _codes(card, found, size), found["classes"][is_shown(card, found)].astype(int)
-    )
-    return picture_file(large)
+    drawn = rgb_image(photo)
+    labels = found["classes"][is_shown(card, found)].astype(int)
+    draw_segments(drawn, _codes(card, found, photo.shape[:2]), labels)
+    return picture_file(drawn)

@@ -59,3 +59,41 @@ def test_from_python_the_table_has_typed_columns(output, images):
     table = Model(output).predict(images / "a.png")
     assert table.column_names == ["path", "predicted", "confidence", "objects", "error"]
     assert table["confidence"].to_pylist() == [0.75]
+
+
+def test_boxes_end_with_the_image_and_pictures_are_of_the_photo(tmp_path):
+    constants = {**_CONSTANTS, "boxes": np.array([[[-1, 1, 9, 4.5], [0, 0, 1, 1]]], np.float32)}
+    card = ModelCard("detection", ["cell", "dot"], [4, 8], 1, least_score=0.3)
+    write_constant_model(tmp_path / "out/model", constants, card)
+    # Lines of a pixel, which an image of 8 x 4 pixels does not show.
+    photo = np.zeros((1500, 3000), np.uint8)
+    photo[:, ::3] = 255
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    Image.fromarray(photo[:300, :600]).save(tmp_path / "b.png")
+    model = Model(tmp_path / "out")
+    found = list(model.stream([str(tmp_path / f"{name}.png") for name in "ab"], with_files=True))
+    (named,) = json.loads(found[0].row["objects"])
+    assert named["box"] == [0, 375, 3000, 1500]
+    first, second = (
+        Image.open(io.BytesIO(each.files[f"pictures/{name}.jpg"]))
+        for each, name in zip(found, "ab", strict=True)
+    )
+    assert (first.size, second.size) == ((2000, 1000), (600, 300))
+    assert np.ptp(np.asarray(second.convert("L"))[20, 30:60].astype(int)) > 150
+
+
+def test_a_large_input_has_few_images_at_once(tmp_path, monkeypatch):
+    card = ModelCard("detection", ["cell", "dot"], [640, 640], 1, least_score=0.3)
+    write_constant_model(tmp_path / "out/model", _CONSTANTS, card)
+    for number in range(5):
+        Image.new("L", (8, 4)).save(tmp_path / f"{number}.png")
+    model, seen = Model(tmp_path / "out"), []
+
+    def infer(images):
+        seen.append(images)
+        return {name: np.repeat(value, len(images), 0) for name, value in _CONSTANTS.items()}
+
+    monkeypatch.setitem(vars(model), "_infer", infer)
+    assert len(model.predict([tmp_path / f"{number}.png" for number in range(5)])) == 5
+    assert sum(map(len, seen)) == 5
+    assert max(each.size for each in seen) <= 2**20

@@ -54,3 +54,12 @@ def test_keypoints_are_in_pixels_of_the_image(output, tmp_path):
     # A sure one is full, a guess is a circle.
     assert pixels[10, 30].max() > 100
     assert pixels[12, 50].max() < pixels[12, 52].max()
+
+
+def test_a_guess_is_not_seen_in_the_file_of_coco(output, tmp_path):
+    model = Model(output)
+    predictions = model.stream([str(tmp_path / "new")], with_files=True)
+    assert write_table(predictions, False, io.StringIO(), tmp_path / "found", model.coco_file())
+    document = json.loads((tmp_path / "found/coco.json").read_text())
+    assert [each["file_name"] for each in document["images"]] == ["a.png"]
+    assert document["annotations"][0]["keypoints"] == [30, 10, 2, 50, 12.5, 1]

@@ -79,8 +79,16 @@ def test_masks_are_of_the_size_of_the_image_and_lie_as_the_images_do(output, ima
 
 def test_images_of_one_name_each_have_their_mask(output, images, tmp_path):
     Image.fromarray(np.full((6, 6), 255, np.uint8)).save(images / "deep/a.bmp")
-    predictions = Model(output).stream([str(images / "deep")], with_files=True)
-    assert write_table(predictions, False, io.StringIO(), tmp_path / "found")
+    predictions, stream = (
+        Model(output).stream([str(images / "deep")], with_files=True),
+        io.StringIO(),
+    )
+    assert write_table(predictions, False, stream, tmp_path / "found")
+    rows = csv.DictReader(io.StringIO(stream.getvalue()))
+    assert [(row["path"].rpartition("/")[2], row["files"]) for row in rows] == [
+        ("a.bmp", "masks/a.png|pictures/a.jpg"),
+        ("a.png", "masks/a-2.png|pictures/a-2.jpg"),
+    ]
     with Image.open(tmp_path / "found/masks/a.png") as first:
         assert first.size == (6, 6)
     with Image.open(tmp_path / "found/masks/a-2.png") as second:
@@ -90,6 +98,13 @@ def test_images_of_one_name_each_have_their_mask(output, images, tmp_path):
 @pytest.mark.parametrize("path", ["../../a.png", "/../a.png", "./a.png", "..//a.png"])
 def test_no_name_leads_out_of_the_folder(path):
     assert output_stem(path) == "a"
+
+
+@pytest.mark.parametrize(
+    ("path", "stem"), [("v1.2/scan", "v1.2/scan"), ("v1.2/b.c.png", "v1.2/b.c"), (".a", ".a")]
+)
+def test_a_suffix_is_of_the_file_alone(path, stem):
+    assert output_stem(path) == stem
 
 
 def test_from_python_the_table_has_typed_columns(output, images):

@@ -138,6 +138,18 @@ def test_sixteen_bits_are_scaled_as_in_training(output, tmp_path, white, light):
         card.write_text(json.dumps(json.loads(card.read_text()) | {"white_level": white}))
     (each,) = rows_of(output, tmp_path / "microscope.png")
     assert each.row["p_light"] == pytest.approx(light, abs=0.005)
+    assert bool(each.note) == (white is None)
+
+
+def test_sixteen_bits_of_another_range_have_a_note(output, tmp_path):
+    Image.fromarray(np.full((12, 12), 900, np.uint16)).save(tmp_path / "dark.png")
+    Image.fromarray(np.full((12, 12), 40_000, np.uint16)).save(tmp_path / "bright.png")
+    (dark,) = rows_of(output, tmp_path / "dark.png")
+    assert dark.note == "has 16-bit values up to 900 of 65535: it is nearly black"
+    card = output / "model/model.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"white_level": 4095}))
+    (bright,) = rows_of(output, tmp_path / "bright.png")
+    assert "40000; the model takes those from 4095 on for white" in bright.note
 
 
 def test_what_is_not_there_has_a_row(output, photos):

@@ -94,9 +94,21 @@ def draw_segments(
     """
     for code, label in zip(codes, labels.tolist(), strict=True):
         mask = Image.fromarray(coco_mask.decode(code) * np.uint8(255)).resize(image.size)
+        window = mask.getbbox()
+        if window is None:
+            continue
+        # With a pixel of what is around it, where there is one.
+        left, top, right, bottom = window
+        window = (
+            max(0, left - 1),
+            max(0, top - 1),
+            min(image.width, right + 1),
+            min(image.height, bottom + 1),
+        )
+        mask = mask.crop(window)
         # A full line along the edge: masks that touch are told apart.
         inner = mask.filter(ImageFilter.MinFilter(3)).point(lambda value: value * MASK_FADE)
-        image.paste(class_colour(label), mask=ImageChops.subtract(mask, inner))
+        image.paste(class_colour(label), window, ImageChops.subtract(mask, inner))
 
 
 def draw_masks(pixels: np.ndarray, mask: np.ndarray, opacity: float) -> np.ndarray:
@@ -107,11 +119,12 @@ def draw_masks(pixels: np.ndarray, mask: np.ndarray, opacity: float) -> np.ndarr
         mask: uint8 [H, W]; 255 is left as it is.
         opacity: Of the colours, 0 to 1.
     """
-    palette = np.array([class_colour(label) for label in range(256)], np.float32)
-    plain = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32)
-    share = opacity * (mask != 255)[..., None]
-    drawn: np.ndarray = np.rint((1 - share) * plain + share * palette[mask]).astype(np.uint8)
-    return drawn
+    colours = Image.fromarray(mask, "P")
+    colours.putpalette([value for label in range(256) for value in class_colour(label)])
+    plain = rgb_image(pixels)
+    blended = Image.blend(plain, colours.convert("RGB"), opacity)
+    blended.paste(plain, mask=Image.fromarray((mask == 255) * np.uint8(255)))
+    return np.asarray(blended)
 
 
 def side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
