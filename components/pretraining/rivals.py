@@ -118,8 +118,9 @@ class Rivals:
         )
         metric = self._recipe.value("data", "primary_metric")
         balanced = self._recipe.value("data", "class_weights") is not None
-        task, classes = task_of(self._info), len(self._info.classes)
-        probe = Probe(task, classes, metric, balanced, trial.learned, self._judges)
+        positive = self._recipe.get("data", "positive_class")
+        task = task_of(self._info, positive.value if positive else None)
+        probe = Probe(task, len(self._info.classes), metric, balanced, trial.learned, self._judges)
         about = {"seed": self._seed, "views": policy.to_json(), "images": self._digest()}
         folder = self._checkpoint_dir / training_identity(self._dataset_dir, self._recipe, **about)
         given = (self._recipe, self._info, images, policy, probe, folder, self._seed, watch)

@@ -20,9 +20,23 @@ from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATE
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
 from kfp_vision.components.shared.runtime import progress
 
+# Task -> classes, and the labels of a digit.
+_TASKS: dict[str, tuple[list[str], Callable[[int], list[int]]]] = {
+    "multiclass": ([str(digit) for digit in range(10)], lambda digit: [digit]),
+    "binary": (["low", "high"], lambda digit: [int(digit >= 5)]),
+    "multilabel": (
+        ["even", "high", "zero"],
+        lambda digit: list(np.flatnonzero([digit % 2 == 0, digit >= 5, digit == 0])),
+    ),
+}
+
 
 def write_digits(
-    folder: Path, sizes: dict[str, int], side: int = 16, by_class: bool = False
+    folder: Path,
+    sizes: dict[str, int],
+    side: int = 16,
+    by_class: bool = False,
+    task: str = "multiclass",
 ) -> Path:
     """Writes digits as a dataset; `sizes` names the splits in the order in which they are cut.
 
@@ -30,6 +44,7 @@ def write_digits(
 
     By class, the images of a split lie in the order of their classes, as folders of classes do.
     """
+    classes, labels_of = _TASKS[task]
     digits = load_digits()
     images = np.kron(digits.images * 15, np.ones((side // 8, side // 8))).astype(np.uint8)
     order = np.random.default_rng(0).permutation(len(images))
@@ -48,7 +63,9 @@ def write_digits(
                         "height": side,
                         "width": side,
                         "channels": 1,
-                        "labels": [] if split == "unlabeled" else [int(digits.target[index])],
+                        "labels": []
+                        if split == "unlabeled"
+                        else labels_of(int(digits.target[index])),
                         "path": f"{split}/{index}.png",
                         "sha256": hashlib.sha256(images[index].tobytes()).digest(),
                         "signature": bytes(64),
@@ -57,8 +74,8 @@ def write_digits(
         start += size
     np.save(folder / NEAR_DUPLICATES_FILE, np.arange(start))
     info = DatasetInfo(
-        task="multiclass",
-        classes=[str(digit) for digit in range(10)],
+        task=task,
+        classes=classes,
         splits=dict(sizes),
         channels=1,
         median_height=side,
@@ -84,6 +101,13 @@ def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def few_labels_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few_labels") / "dataset"
     return write_digits(folder, {"train": 60, "validation": 200, "unlabeled": 1000, "test": 537})
+
+
+@pytest.fixture
+def few_labels_of(tmp_path: Path) -> Callable[[str], Path]:
+    """Returns few digits with labels, and others without, as a task."""
+    sizes = {"train": 60, "validation": 100, "unlabeled": 240}
+    return lambda task: write_digits(tmp_path / task, sizes, task=task)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from digits_recipe import recipe_for
 from kfp import dsl
 
 from kfp_vision.components.pretraining import learner, rivals
@@ -35,30 +36,6 @@ from kfp_vision.components.training.train import train_model
 from kfp_vision.pipelines.learning.component import train_model as train_task
 
 pytestmark = pytest.mark.long
-
-
-def recipe_for(model: str, **data: Any) -> Recipe:
-    values = {
-        "class_weights": None,
-        "primary_metric": "accuracy",
-        "positive_class": None,
-        "use_validation_for_training": False,
-        "pretrain": "auto",
-        "self_train": "never",
-        "distill": "never",
-        **data,
-    }
-    users = {"architecture": model, "initial_weights": "random"}
-    lengths = {"epochs": 40, "batch_size": 32}
-    return Recipe(
-        {
-            "data": {name: Setting(value, "test") for name, value in values.items()},
-            "model": {name: Setting(value, "test", source="user") for name, value in users.items()},
-            "training": {
-                name: Setting(value, "test", source="user") for name, value in lengths.items()
-            },
-        }
-    )
 
 
 def run(
