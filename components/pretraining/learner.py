@@ -94,6 +94,8 @@ class Learner:
         """
         self._images, self._probe, self._watch = images, probe, watch
         self._folder = kept_folder(folder)
+        # By this process: their checkpoints may hold its seconds, which the watch counts itself.
+        self._met: set[str] = set()
         whole, _, settings = build_trainer(
             recipe, info, seed, dropout=0.0, ema_momentum=0.0, optimizer="adamw"
         )
@@ -138,8 +140,9 @@ class Learner:
         held = read_checkpoint(self._path(name))
         self._trainer.restore(held[0] if held else self._initial)
         arm = _Arm(**held[1]) if held else _Arm(total)
-        if held:
-            self._watch.resume(max(arm.seconds, self._watch.seconds))
+        if name not in self._met:
+            self._watch.resume(arm.seconds)
+            self._met.add(name)
         self._task.use(list(ARMS).index(name))
         ends = [round(part * arm.total) for part in _PROBED if part <= share]
         with Progress(f"learn without labels: {name}", arm.total, "steps", arm.step) as progress:

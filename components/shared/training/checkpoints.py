@@ -35,8 +35,13 @@ class Stopwatch:
         self._started, self._earlier = time.monotonic(), 0.0
 
     def resume(self, seconds: float) -> None:
-        """Adds the processes before this one, as a checkpoint of theirs says."""
-        self._earlier = seconds
+        """Adds the processes before this one.
+
+        Args:
+            seconds: That a checkpoint of theirs says; of several the latest counts. What this
+                process has written holds its own seconds, too, and must not be given.
+        """
+        self._earlier = max(self._earlier, seconds)
 
     @property
     def seconds(self) -> float:
