@@ -57,13 +57,23 @@ _CHUNK_BYTES = 32 * 2**20
 
 @dataclasses.dataclass
 class _Arm:
-    """How far an arm is: the document of its checkpoint."""
+    """How far an arm is: the document of its checkpoint.
+
+    Attributes:
+        total: Steps of a whole pretraining.
+        step: Steps done.
+        points: Of the probes, in their order.
+        stopped: Why it goes no further; empty where it may.
+        seconds: Of the stage, up to this checkpoint.
+        goal: Share of `total` that it goes to after the try-out; 0 until that is known.
+    """
 
     total: int
     step: int = 0
     points: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     stopped: str = ""
     seconds: float = 0.0
+    goal: float = 0.0
 
 
 class Learner:
@@ -129,17 +139,33 @@ class Learner:
         step_s = seconds_per_step(self._trainer, pixels[0], first)
         return max(2, int(min(wanted, seconds() / step_s)))
 
+    def settle(self, name: str, share: float) -> float:
+        """Returns the share of its steps that an arm goes to, which the first process fixes, too.
+
+        Args:
+            name: Of an arm that has begun.
+            share: That there is time for in this process.
+        """
+        state, arm = self._held(name)
+        if not arm.goal:
+            arm.goal = share
+            write_checkpoint(self._path(name), state, dataclasses.asdict(arm))
+        return arm.goal
+
     def advance(self, name: str, share: float, total: int) -> ArmResult:
-        """Trains an arm up to a share of its steps, unless it has collapsed, and returns it.
+        """Trains an arm up to a share of its steps, unless it has collapsed.
+
+        Returns:
+            The arm as it was there, however far an earlier process has come.
 
         Args:
             name: Of the arm.
             share: In [0, 1].
             total: All steps.
         """
-        held = read_checkpoint(self._path(name))
-        self._trainer.restore(held[0] if held else self._initial)
-        arm = _Arm(**held[1]) if held else _Arm(total)
+        begun = self._path(name).exists()
+        state, arm = self._held(name) if begun else (self._initial, _Arm(total))
+        self._trainer.restore(state)
         if name not in self._met:
             self._watch.resume(arm.seconds)
             self._met.add(name)
@@ -153,17 +179,23 @@ class Learner:
                 if not arm.stopped:
                     self._look(arm)
                 self._save(name, arm)
-        points = [ProbePoint(**each) for each in arm.points]
-        return ArmResult(name, points, arm.stopped, 2 * self._images.batch_size * arm.step)
+        points = [ProbePoint(**each) for each in arm.points[: len(ends)]]
+        stopped = arm.stopped if arm.step <= ends[-1] else ""
+        seen = 2 * self._images.batch_size * min(arm.step, ends[-1])
+        return ArmResult(name, points, stopped, seen)
 
     def weights(self, name: str) -> list[np.ndarray]:
         """Returns the weights of the whole model after an arm, its head as it was made."""
+        self._trainer.restore(self._held(name)[0])
+        self._trainer.recalibrate_batch_norm(self._images.plain_batches(STATISTICS_BATCHES))
+        return [np.array(each) for each in self.model.weights]
+
+    def _held(self, name: str) -> tuple[list[np.ndarray], _Arm]:
+        """Returns the state of an arm at its checkpoint, and how far it is."""
         held = read_checkpoint(self._path(name))
         if held is None:
             raise FileNotFoundError(f"The arm must have begun. Received: {name}")
-        self._trainer.restore(held[0])
-        self._trainer.recalibrate_batch_norm(self._images.plain_batches(STATISTICS_BATCHES))
-        return [np.array(each) for each in self.model.weights]
+        return held[0], _Arm(**held[1])
 
     def _train(self, name: str, arm: _Arm, end: int, progress: Progress) -> None:
         starts = range(arm.step, end, self._steps_per_call)

@@ -180,7 +180,9 @@ def compete(
 ) -> tuple[list[ArmResult], str]:
     """Returns the arms and the name of the better one; none where both have stopped.
 
-    Where the machine has become slower, the better one ends at an earlier probe.
+    Where the machine has become slower, the better one ends at an earlier probe. What was decided
+    once is decided again by the processes after it: by the probes of the try-out, whatever an arm
+    has come to since, and by where the better one was to end.
 
     Args:
         learner: The network.
@@ -202,6 +204,7 @@ def compete(
         best = min(going, key=lambda name: arms[name].points[-1].loss)
         left, taken = max(0.0, ends - watch.seconds), max(watch.seconds - began, 1e-9)
         affordable = _TRYOUT * (1 + len(ARMS) * left / taken)
-        arms[best] = learner.advance(best, 1.0 if affordable > _NEARLY else affordable, total)
+        goal = learner.settle(best, 1.0 if affordable > _NEARLY else affordable)
+        arms[best] = learner.advance(best, goal, total)
         going = [] if arms[best].stopped else [best]
     return list(arms.values()), "".join(going)

@@ -1,5 +1,6 @@
-"""Both arms and the time that they take, by steps of a second."""
+"""Arms that go on after a kill: the same one is chosen, and no second counts twice."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,8 @@ SIMCLR = {
     "stopped in the end": ([2.0, 1.0, 0.5, 0.4, STOPS], ""),
     "stopped at once": ([2.0, STOPS, 0.5, 0.4, 0.3], "Barlow Twins"),
 }
+# Of an undisturbed run: both arms go 83 of 250 steps, one of them the rest.
+TRYOUT, EVERY = 166, 333
 NEVER = 1000
 Outcome = tuple[list[ArmResult], str, float]
 
@@ -105,3 +108,30 @@ def test_no_second_counts_twice_and_the_better_arm_of_the_tryout_goes_on(
     _, chosen, seconds = process(tmp_path, losses)
     assert chosen == better
     assert seconds == world.now
+
+
+@pytest.mark.parametrize("case", SIMCLR)
+@pytest.mark.parametrize("lives", [TRYOUT - 1, TRYOUT + 1, EVERY - 1, NEVER])
+def test_the_processes_after_a_kill_end_as_an_undisturbed_one(
+    case: str, lives: int, process: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    losses, _ = SIMCLR[case]
+    expected = process(tmp_path / "undisturbed", losses)
+    with contextlib.suppress(KeyboardInterrupt):
+        process(tmp_path / "killed", losses, lives)
+    assert process(tmp_path / "killed", losses) == expected
+
+
+def test_where_an_arm_ends_in_limited_time_is_decided_once(
+    process: Callable[..., Outcome], world: World, tmp_path: Path
+) -> None:
+    losses, _ = SIMCLR["worse in the end"]
+    # There is time for two thirds of the steps, and for fewer seen from the middle of the last one.
+    world.step_s = 1.45
+    expected = process(tmp_path / "undisturbed", losses, seconds=400.0)
+    assert [len(arm.points) for arm in expected[0]] == [3, 4]
+    with pytest.raises(KeyboardInterrupt):
+        process(tmp_path / "killed", losses, 130, seconds=400.0)
+    arms, chosen, seconds = process(tmp_path / "killed", losses, seconds=400.0)
+    assert (arms, chosen) == expected[:2]
+    assert seconds == pytest.approx(expected[2])

@@ -36,6 +36,9 @@ class Paced:
     def plan(self, wanted: int, seconds: Callable[[], float]) -> int:
         return int(min(wanted, seconds()))
 
+    def settle(self, name: str, share: float) -> float:
+        return share
+
     def advance(self, name: str, share: float, total: int) -> ArmResult:
         before = max((each for arm, each in self.asked if arm == name), default=0.0)
         self.asked.append((name, share))
