@@ -66,8 +66,7 @@ def model_readme(card: ModelCard, exports: Sequence[Export], primary: str) -> st
         "is subtracted and divided is in the model.",
     ]
     lines.append(
-        f"Transparent images lie on white. The value {card.white_level} of 16-bit images becomes "
-        "255, what is above it too."
+        f"Transparent images lie on white. Of 16-bit images {card.white_level} becomes 255."
     )
     lines += [
         "",
