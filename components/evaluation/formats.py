@@ -23,6 +23,8 @@ from kfp_vision.components.shared.training.inference import Infer
 
 __all__ = ["FORMATS", "ExportSource", "Format"]
 
+_ACTIVATIONS = ("SOFTMAX", "LOGISTIC")
+
 
 @dataclasses.dataclass(frozen=True)
 class ExportSource:
@@ -107,8 +109,8 @@ def _write_tflite(source: ExportSource, path: Path) -> None:
 def _write_tflite_int8(source: ExportSource, path: Path) -> None:
     """Writes a LiteRT file whose weights and activations are int8.
 
-    The range of every activation is measured on the calibration images. Probabilities are float32
-    again, in steps of 1/256. Operations of `FLOAT_PART` compute in float32.
+    The range of every activation is measured on the calibration images. Operations of `FLOAT_PART`
+    compute in float32; without any, the last layer does where it is a dense one.
     """
 
     def samples() -> Iterator[list[np.ndarray]]:
@@ -124,7 +126,7 @@ def _write_tflite_int8(source: ExportSource, path: Path) -> None:
 
 
 def _quantise(calibrated: bytes) -> bytes:
-    """Returns a file in which all but `FLOAT_PART` is int8, from one whose ranges are measured.
+    """Returns a file that computes in int8 where it may, from one whose ranges are measured.
 
     As `tf.lite.experimental.QuantizationDebugger` does it, which has no uint8 at the input and
     keeps the ranges, by which operations that must have one range are int8 all the same.
@@ -134,9 +136,11 @@ def _quantise(calibrated: bytes) -> bytes:
         # A byte is its pixel, however dark the calibration images are.
         ranges = file.subgraphs[0].tensors[place].quantization
         ranges.min, ranges.max = [0.0], [255.0]
-    left_out = [tensor for graph in file.subgraphs for tensor in graph.tensors if _is_float(tensor)]
+    left_out = [each for graph in file.subgraphs for each in graph.tensors if _is_float(each)]
     if left_out:
         left_out += [graph.tensors[place] for graph in file.subgraphs for place in graph.outputs]
+    else:
+        left_out = _last_layer(file)
     for tensor in left_out:
         tensor.quantization = None
     content: bytes = mlir_quantize(
@@ -144,9 +148,33 @@ def _quantise(calibrated: bytes) -> bytes:
         input_data_type=tf.uint8,
         # Operations are found by the name of what they return, but for those that return two.
         denylisted_nodes=[tensor.name.decode() for tensor in left_out],
-        denylisted_ops=["TOPK_V2"] if left_out else [],
+        denylisted_ops=["TOPK_V2"],
     )
     return content
+
+
+def _last_layer(file: Any) -> list[Any]:
+    """Returns what a dense layer and the activation after it return, where the model ends so.
+
+    Of features that are almost the same in all images the rounding of many weights makes a constant
+    for each class, in a fine-tuned network more than the classes differ by.
+    """
+    (graph, *_), tensors = file.subgraphs, []
+    made_by = {place: operator for operator in graph.operators for place in operator.outputs}
+    for place in graph.outputs:
+        path = [place]
+        while (kind := _kind(file, made_by.get(path[-1]))) in _ACTIVATIONS:
+            path.append(made_by[path[-1]].inputs[0])
+        if kind == "FULLY_CONNECTED":
+            tensors += [graph.tensors[each] for each in path]
+    return tensors
+
+
+def _kind(file: Any, operator: Any) -> str:
+    if operator is None:
+        return ""
+    name: str = flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex)
+    return name
 
 
 def _is_float(tensor: Any) -> bool:

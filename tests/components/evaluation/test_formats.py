@@ -81,3 +81,21 @@ def test_files_name_their_only_output(tmp_path):
     assert list(loaded.serve(np.zeros((1, 4, 4, 3), np.float32))) == ["probabilities"]
     runner = Interpreter(str(tmp_path / FORMATS["tflite"].path)).get_signature_runner()
     assert list(runner.get_output_details()) == ["probabilities"]
+
+
+def test_features_that_are_almost_the_same_are_told_apart_in_int8(tmp_path):
+    generator = np.random.default_rng(0)
+    images = generator.integers(180, 220, (200, 16, 16, 1)).astype(np.uint8)
+    weights = generator.normal(size=(256, 2)).astype(np.float32)
+    weights[0] = 60
+    pixels = keras.Input((16, 16, 1))
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(pixels))
+    logits = keras.layers.Dense(2, name="logits")
+    model = keras.Model(pixels, keras.layers.Activation("softmax")(logits(flat)))
+    logits.set_weights([weights, -(200 / 255) * weights.sum(0)])
+    source = ExportSource(model, images[:50], tmp_path / FORMATS["saved_model"].path)
+    for name in ("saved_model", "tflite_int8"):
+        FORMATS[name].write(source, tmp_path / FORMATS[name].path)
+    said = FORMATS["tflite_int8"].open(tmp_path / FORMATS["tflite_int8"].path)(images)
+    expected = model.predict(images.astype(np.float32), verbose=0)
+    assert np.mean(said.argmax(1) == expected.argmax(1)) > 0.95
