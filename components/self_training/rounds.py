@@ -138,7 +138,9 @@ class School:
             if not arms or seconds - watch.seconds < taken:
                 break
             given = (lesson, arms, number, seconds, watch, failures)
-            found, student = self._round(*given, is_tested=is_tested)
+            # After a trial another network than the model has taught the student.
+            rival = None if is_tested else first.losses
+            found, student = self._round(*given, rival)
             rounds += found
             if student is None:
                 break
@@ -197,9 +199,9 @@ class School:
         until: float,
         watch: Stopwatch,
         failures: list[str],
-        is_tested: bool = True,
+        rival: np.ndarray | None = None,
     ) -> tuple[list[RoundResult], Teacher | None]:
-        """Returns a student of each arm, and the one that is better than its teacher.
+        """Returns a student of each arm, and the best one that may be kept.
 
         Args:
             lesson: What they are taught.
@@ -208,7 +210,9 @@ class School:
             until: When it ends, in seconds of the stage.
             watch: Of the stage.
             failures: Is added to: of students that could not be trained.
-            is_tested: Whether the gain has to clear zero; else it must not be a loss that does.
+            rival: Losses of the model that a student would replace where that has not taught it:
+                the gain must not be a loss that clears zero. None where it has, and the gain has to
+                clear zero.
         """
         students: dict[str, Teacher] = {}
         results: list[RoundResult] = []
@@ -220,8 +224,12 @@ class School:
                 failures.append(f"{arm.name}: {str(error).splitlines()[0]}")
                 continue
             losses = self._pool.losses(self._pool.hear(student), lesson.judging)
-            tried = len(arms) * (_MAX_ROUNDS if number else 1)
-            gain = measure_gain(lesson.losses[None], losses[None], tried)
+            if rival is None:
+                tried = len(arms) * (_MAX_ROUNDS if number else 1)
+                gain = measure_gain(lesson.losses[None], losses[None], tried)
+            else:
+                # Not for all that were tried: a wider interval would forgive more.
+                gain = measure_gain(rival[None], losses[None])
             result = RoundResult(
                 number=number,
                 arm=arm.name,
@@ -230,7 +238,7 @@ class School:
                 judges=len(losses),
                 loss=float(losses.mean()),
                 gain=gain,
-                is_kept=gain.is_accepted if is_tested else gain.high >= 0,
+                is_kept=gain.is_accepted if rival is None else gain.high >= 0,
                 refined=lesson.refined,
                 is_refined=lesson.is_refined,
                 seconds=watch.seconds - began,

@@ -33,7 +33,7 @@ class RoundResult:
         images_seen: With repetition, those with labels included.
         judges: Held-out images.
         loss: Calibrated, on these, in nats.
-        gain: Over the model that taught it.
+        gain: Over the model that it would replace; of a trial, over the one that taught it.
         is_kept: Whether the student takes its place.
         refined: What labels by neighbours and shares of classes gain over what that model says, on
             these images; None where there were none.
