@@ -5,7 +5,7 @@ how fast this machine is, and how busy.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from kfp_vision.components.shared.artifacts.cost import StageCost
@@ -31,10 +31,9 @@ from kfp_vision.components.shared.recipe.teachers import (
 from kfp_vision.components.shared.recipe.unlabeled import (
     affordable_passes,
     fewest_passes,
-    lesson_images,
-    num_lessons,
     pretraining_images,
     pretraining_passes,
+    self_training_images,
     why_no_pretraining,
     why_no_self_training,
 )
@@ -45,6 +44,7 @@ __all__ = [
     "LEARNING",
     "SEARCH",
     "affordable_images",
+    "capped_lessons",
     "later_lessons",
     "may_cut",
     "plan_stages",
@@ -109,13 +109,26 @@ def later_lessons(recipe: Recipe, info: DatasetInfo, plain_images: float) -> dic
     """Returns stage -> images over those of a plain training, of the stages that come after it."""
     lessons = {}
     if not why_no_self_training(recipe, info):
-        images = num_lessons(info) * lesson_images(info.splits["unlabeled"], plain_images)
-        lessons["self_train"] = images / plain_images
+        lessons["self_train"] = self_training_images(info, plain_images) / plain_images
     if not why_no_teachers(recipe):
         lessons["train_teachers"] = teacher_images(recipe, plain_images) / plain_images
     if not why_no_distillation(recipe):
         lessons["distill"] = distilled_images(plain_images) / plain_images
     return lessons
+
+
+def capped_lessons(lessons: Mapping[str, float], plain: float) -> dict[str, float]:
+    """Returns the lengths of stages, of which self-training is no longer than the plain training.
+
+    Many images without labels would starve it, and what they teach is what it has learned.
+
+    Args:
+        lessons: Stage -> length.
+        plain: Of the plain training, in the same unit.
+    """
+    return {
+        name: min(each, plain) if name == "self_train" else each for name, each in lessons.items()
+    }
 
 
 def _pretraining(
@@ -147,8 +160,9 @@ def plan_stages(
     former where the budget may cut it. Probe and search have the rest, each its share of a plain
     training at most; where the rest is not enough for their start, they are left out. The training
     shares its time with what comes after it: images without labels, teachers, what they teach; with
-    teachers that `auto` suggests only where there is time for all.
-    Pretraining has what is left over.
+    teachers that `auto` suggests only where there is time for all. Where there is not, images
+    without labels have as much as the training at most, and what is left over. Pretraining has what
+    is left over then.
 
     Args:
         recipe: So far.
@@ -176,9 +190,12 @@ def plan_stages(
     lessons = later_lessons(recipe, info, plain_images)
     needed = refit_factor(recipe, info) + sum(lessons.values())
     training = _TRAIN_STARTS * start_up_s + needed * plain
-    if may_cut(recipe) and training > room and not wants_teachers(recipe):
-        # A training that time cuts is not cut again for a teacher that nobody has asked for.
-        lessons = {name: each for name, each in lessons.items() if name == "self_train"}
+    wanted = lessons.get("self_train", 0.0)
+    if may_cut(recipe) and training > room:
+        lessons = capped_lessons(lessons, 1.0)
+        if not wants_teachers(recipe):
+            # A training that time cuts is not cut again for a teacher that nobody has asked for.
+            lessons = {name: each for name, each in lessons.items() if name == "self_train"}
         needed = refit_factor(recipe, info) + sum(lessons.values())
         training = _TRAIN_STARTS * start_up_s + needed * plain
     rest = max(room - training, room / 3 if may_cut(recipe) else 0.0)
@@ -196,6 +213,9 @@ def plan_stages(
     if may_cut(recipe):
         training = max(_TRAIN_STARTS * start_up_s, min(training, left))
     own = {name: training * images / needed for name, images in lessons.items()}
+    if may_cut(recipe) and own.get("self_train"):
+        more = min(left - training, (wanted - lessons["self_train"]) * plain)
+        own["self_train"], training = own["self_train"] + more, training + more
     pretrained = image_s * _pretraining(recipe, info, plain_images, (left - training) / image_s)
     before = {**choice, **learning, **({"pretrain": pretrained} if pretrained else {})}
     stages = {**before, "train": training - sum(own.values()), **own, **closing}

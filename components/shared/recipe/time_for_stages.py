@@ -12,6 +12,7 @@ from kfp_vision.components.shared.recipe.initial_weights import may_start_pretra
 from kfp_vision.components.shared.recipe.stage_times import (
     FORWARD_SHARE,
     LEARNING,
+    capped_lessons,
     later_lessons,
     refit_factor,
 )
@@ -56,8 +57,10 @@ def training_share(
     again = refit_factor(recipe, info)
     lessons = later_lessons(recipe, info, plain_images)
     if plan is None or not plan.stages.get("train"):
-        return 1 / (again + sum(lessons.values()))
-    later = sum(plan.stages.get(name, 0.0) for name in lessons)
+        return 1 / (again + sum(capped_lessons(lessons, 1.0).values()))
+    planned = {name: plan.stages.get(name, 0.0) for name in lessons}
+    # What a training that is slower than planned needs is not the images without labels'.
+    later = sum(capped_lessons(planned, plan.stages["train"]).values())
     return plan.stages["train"] / (plan.stages["train"] + later) / again
 
 

@@ -13,9 +13,9 @@ __all__ = [
     "affordable_passes",
     "fewest_passes",
     "lesson_images",
-    "num_lessons",
     "pretraining_images",
     "pretraining_passes",
+    "self_training_images",
     "why_no_pretraining",
     "why_no_self_training",
 ]
@@ -27,6 +27,8 @@ ENOUGH_JUDGES = 100
 LABELLED_SHARE = 0.2
 # Over the images without labels, where those of the plain training are not more.
 _PASSES = 2
+# Of a plain training: where few images judge, networks that learn half of the labels, and all.
+_LABELS_ALONE = 1.5
 # Of the training images: with fewer there is little to gain.
 _LEAST_SHARE = 0.5
 # The same of pretraining, which says less of each.
@@ -72,6 +74,21 @@ def lesson_images(num_unlabeled: int, plain_images: float) -> float:
         plain_images: Of a plain training, with repetition.
     """
     return max(plain_images, _PASSES * num_unlabeled / (1 - LABELLED_SHARE))
+
+
+def self_training_images(info: DatasetInfo, plain_images: float) -> float:
+    """Returns the images, with repetition, that self-training sees until a student is kept.
+
+    Where few images judge, a trial comes first, and what teaches both learns labels alone.
+
+    Args:
+        info: Of the dataset.
+        plain_images: Of a plain training, with repetition.
+    """
+    lesson = lesson_images(info.splits["unlabeled"], plain_images)
+    if info.splits.get("validation", 0) >= ENOUGH_JUDGES:
+        return lesson
+    return 2 * lesson + _LABELS_ALONE * plain_images
 
 
 def why_no_pretraining(recipe: Recipe, info: DatasetInfo) -> str:
@@ -157,8 +174,3 @@ def affordable_passes(info: DatasetInfo, images: float, plain_images: float) -> 
     """
     one = pretraining_images(info, 1.0, 0.0)
     return max(0.0, images - _TRIALS * plain_images) / one
-
-
-def num_lessons(info: DatasetInfo) -> int:
-    """Returns how many students have to be trained before one is kept."""
-    return 1 if info.splits.get("validation", 0) >= ENOUGH_JUDGES else 2

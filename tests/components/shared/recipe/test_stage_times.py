@@ -22,6 +22,7 @@ from kfp_vision.components.shared.recipe.time_for_stages import (
     later_seconds,
     pretraining_seconds,
     start_up_seconds,
+    training_share,
 )
 
 SPENT = [StageCost("import_dataset", 20.0, 1000), StageCost(START_UP, 10.0, 0)]
@@ -181,7 +182,8 @@ def test_a_training_that_time_cuts_is_not_cut_again_for_a_teacher_nobody_wants()
     assert long["auto"]["train"] >= 0.9 * long["never"]["train"] - 20.0
 
 
-@pytest.mark.parametrize(("validation", "lessons"), [(99, 2), (100, 1)])
+# A lesson; or two, and networks on half of the labels and on all of them.
+@pytest.mark.parametrize(("validation", "lessons"), [(99, 2 + 1.5), (100, 1)])
 def test_a_trial_has_its_share_of_the_plan(validation, lessons):
     splits = {**INFO.splits, "validation": validation, "unlabeled": 8_000}
     info = dataclasses.replace(INFO, splits=splits)
@@ -189,8 +191,45 @@ def test_a_trial_has_its_share_of_the_plan(validation, lessons):
     recipe = with_budget(Recipe({"data": data}), "fast", 600)
     made = plan_stages(recipe, SPENT, info, 20_000, 1e-2, 10.0)
     assert made is not None
-    # As many images as the training a lesson.
+    # Of as many images as the training, each.
     assert made.stages["self_train"] == pytest.approx(lessons * made.stages["train"])
+
+
+def _with_unlabeled(minutes, validation, unlabeled, image_s=1e-2):
+    splits = {**INFO.splits, "validation": validation, "unlabeled": unlabeled}
+    info = dataclasses.replace(INFO, splits=splits)
+    recipe = with_budget(Recipe({"data": {"self_train": Setting("auto", "test")}}), "fast", minutes)
+    return plan_stages(recipe, SPENT, info, 20_000, image_s, 10.0), recipe, info
+
+
+@pytest.mark.parametrize("validation", [99, 100])
+@pytest.mark.parametrize("unlabeled", [2_000, 60_000, 1_000_000])
+@pytest.mark.parametrize("minutes", [4, 8, 12])
+def test_images_without_labels_take_no_more_than_half_of_what_the_training_needs(
+    minutes, unlabeled, validation
+):
+    made, recipe, info = _with_unlabeled(minutes, validation, unlabeled)
+    train, own = made.stages["train"], made.stages["self_train"]
+    # It needs 253 s.
+    assert own == pytest.approx(train) if train < 250 else own > 0
+    assert made.spent_s + sum(made.stages.values()) <= 60 * minutes + 1e-6
+    for plan_of_run in (made, None):
+        assert training_share(recipe, info, 20_000, plan_of_run) >= 0.5 - 1e-9
+
+
+def test_what_a_training_leaves_is_that_of_images_without_labels():
+    needed = 20 + 20_000 * 1e-2 * 7 / 6
+    made, recipe, info = _with_unlabeled(30, 100, 60_000)
+    assert made.stages["train"] >= 0.9 * needed
+    assert made.stages["self_train"] > 2 * needed
+    # Less what is not counted.
+    assert made.spent_s + sum(made.stages.values()) == pytest.approx(30 * 60, abs=30)
+    # A training that is slower than planned still has half.
+    assert training_share(recipe, info, 20_000, made) == pytest.approx(0.5)
+    # A lesson of two passes, four of five images without labels, and no more.
+    made, *_ = _with_unlabeled(600, 100, 60_000)
+    lesson = 60_000 * 2 / 0.8 / 20_000
+    assert made.stages["self_train"] == pytest.approx(lesson * made.stages["train"])
 
 
 def test_what_follows_an_ensemble_is_planned_for_all_of_its_networks():
