@@ -10,16 +10,28 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kfp_vision.components.shared.artifacts.json_files import json_text
-from kfp_vision.components.shared.runtime.storage import is_remote, local_path, mirrored
+from kfp_vision.components.shared.runtime.atomic_files import write_atomically
+from kfp_vision.components.shared.runtime.storage import (
+    is_remote,
+    kept_folder,
+    local_path,
+    mirrored,
+)
 
-__all__ = ["Stopwatch", "checkpoint_folder", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "StageWatch",
+    "Stopwatch",
+    "checkpoint_folder",
+    "read_checkpoint",
+    "write_checkpoint",
+]
 
 _DOCUMENT = "document"
 
@@ -47,6 +59,54 @@ class Stopwatch:
     def seconds(self) -> float:
         """Of the processes before and of this one until now."""
         return self._earlier + time.monotonic() - self._started
+
+
+class StageWatch(Stopwatch):
+    """A stopwatch that outlives its process, and what a stage has measured and decided by it.
+
+    What depends on time is found by the first process that comes to it. The processes after a kill
+    read it, and so end with the results of a stage that nobody has killed.
+    """
+
+    def __init__(self) -> None:
+        """Starts it; nothing is kept until it is opened."""
+        super().__init__()
+        self._path: Path | None = None
+        self._found: dict[str, float] = {}
+
+    def open(self, folder: Path) -> None:
+        """Goes on from what a folder holds, and keeps it up to date.
+
+        Args:
+            folder: Of this stage of this run alone; outlives a killed task.
+        """
+        self._path = kept_folder(folder) / "stage.json"
+        if self._path.exists():
+            held = json.loads(self._path.read_text())
+            self.resume(held["seconds"])
+            self._found = held["found"]
+
+    def once(self, name: str, measure: Callable[[], float]) -> float:
+        """Returns what `measure` has returned in the first process that has asked.
+
+        Args:
+            name: Of the figure, the only one in the stage.
+            measure: Returns a finite number.
+        """
+        if name not in self._found:
+            self._found[name] = measure()
+            self.save()
+        return self._found[name]
+
+    def moment(self, name: str) -> float:
+        """Returns the seconds of the stage at which it first came to a place in its code."""
+        return self.once(name, lambda: self.seconds)
+
+    def save(self) -> None:
+        """Keeps the seconds: a kill loses those since the last time."""
+        if self._path is not None:
+            content = {"seconds": self.seconds, "found": self._found}
+            write_atomically(self._path, json_text(content).encode())
 
 
 @contextlib.contextmanager
