@@ -42,7 +42,8 @@ __all__ = ["SHARPENING", "Pool", "Said"]
 # Outputs are multiplied by it: soft labels at temperature 1/2 (MixMatch: Berthelot et al., 2019,
 # arXiv:1905.02249, equation 7 and section 3.5).
 SHARPENING = 2.0
-# Training images that a distance is measured to: their features are held in memory.
+# Training images that a distance is measured to, and validation images whose distance is: their
+# features are held in memory.
 _BANK, _EXAMPLES = 4096, 12
 _LEAST_PROBABILITY = 1e-6
 
@@ -111,11 +112,13 @@ class Pool:
             known: Training images that it has learned.
         """
         train, validation = self.train.source, self.validation.source
-        sample = np.random.default_rng(0).permutation(known)[:_BANK]
-        bank = teacher.features(train, np.sort(sample))
-        alike = nearest_distances(
-            teacher.features(validation, np.arange(len(validation))[:_BANK]), bank
+        # On disk the images of a class lie together.
+        sample, alike_sample = (
+            np.sort(np.random.default_rng(0).permutation(rows)[:_BANK])
+            for rows in (known, np.arange(len(validation)))
         )
+        bank = teacher.features(train, sample)
+        alike = nearest_distances(teacher.features(validation, alike_sample), bank)
         said = teacher.say(self.unlabeled, self._folder(teacher, bank), bank)
         groups = np.load(self._dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
         judging = np.setdiff1d(np.arange(len(train)), known)
