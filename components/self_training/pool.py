@@ -37,11 +37,11 @@ from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.calibration import activate
 from kfp_vision.components.shared.training.setup import image_shape, open_split
 
-__all__ = ["SHARPENING", "Pool", "Said"]
+__all__ = ["Pool", "Said"]
 
 # Outputs are multiplied by it: soft labels at temperature 1/2 (MixMatch: Berthelot et al., 2019,
 # arXiv:1905.02249, equation 7 and section 3.5).
-SHARPENING = 2.0
+_SHARPENING = 2.0
 # Training images that a distance is measured to, and validation images whose distance is: their
 # features are held in memory.
 _BANK, _EXAMPLES = 4096, 12
@@ -53,8 +53,8 @@ class Said:
     """What a model says of the images.
 
     Attributes:
-        held: Raw outputs for training and validation images, [N + V, C].
-        unlabeled: For those without labels, [U, C].
+        held: Outputs for training and validation images, sharpened, [N + V, C].
+        unlabeled: For those without labels, the same, [U, C].
         filtered: Which of these are used.
         foreign: Some of those that are not.
     """
@@ -123,7 +123,7 @@ class Pool:
         groups = np.load(self._dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
         judging = np.setdiff1d(np.arange(len(train)), known)
         copies = held_out_copies(groups, self._info.splits, judging)
-        outputs, distances = said[:, :-1], said[:, -1]
+        outputs, distances = _SHARPENING * said[:, :-1], said[:, -1]
         filtered = filter_images(copies, distances, alike)
         foreign = np.flatnonzero(filtered.is_foreign)
         shown = foreign[np.argsort(-distances[foreign], kind="stable")][:_EXAMPLES]
@@ -135,9 +135,10 @@ class Pool:
         return Said(self.hear(teacher), outputs, filtered, examples)
 
     def hear(self, teacher: Teacher) -> np.ndarray:
-        """Returns what a model says of the images with labels, [N + V, C]."""
+        """Returns what a model says of the images with labels, as `Said.held`."""
         held = (self.train, self.validation)
-        return np.concatenate([teacher(pixels)[0] for each in held for pixels, _ in each.batches()])
+        said = [teacher(pixels)[0] for each in held for pixels, _ in each.batches()]
+        return _SHARPENING * np.concatenate(said)
 
     def losses(self, held: np.ndarray, judging: np.ndarray) -> np.ndarray:
         """Returns the calibrated losses on held-out images.
@@ -165,7 +166,7 @@ class Pool:
         if not len(said.filtered.rows) or (self._graph is None and has_many):
             return None
         outputs = np.concatenate([said.held, said.unlabeled])
-        found = activate(SHARPENING * outputs, has_many)
+        found = activate(outputs, has_many)
         present = self._labels if has_many else np.eye(found.shape[1])[self._labels]
         if self._graph is not None:
             found[known] = present[known]

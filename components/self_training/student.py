@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kfp_vision.components.self_training.arm import Arm
-from kfp_vision.components.self_training.pool import SHARPENING, Pool
+from kfp_vision.components.self_training.pool import Pool
 from kfp_vision.components.self_training.teacher import Teacher
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.augmentation.known_policies import shifts
@@ -47,17 +47,17 @@ def soft_labels(
     """Returns what a student sees: every image once a pass, and those with labels more often.
 
     Args:
-        outputs: Of the teacher, for all images without labels, [U, C].
+        outputs: Of the teacher, for all images without labels, as they are to be taught, [U, C].
         known: Which of the images with labels, int [N'].
         num_labelled: N.
         rows: Which of the images without labels, int [K].
-        arm: How often those with labels, and how sharp.
+        arm: How often those with labels.
     """
     wanted = arm.labelled_share / (1 - arm.labelled_share) * len(rows)
     repeats = max(1, round(wanted / len(known)))
     labelled = np.tile(known, repeats)
     views = np.repeat(np.arange(repeats), len(known))
-    taught = np.clip(SHARPENING * outputs[rows], -_LARGEST, _LARGEST)
+    taught = np.clip(outputs[rows], -_LARGEST, _LARGEST)
     return Views(
         np.concatenate([labelled, num_labelled + rows]).astype(np.int32),
         np.concatenate([views, np.zeros(len(rows), int)]).astype(np.int32),

@@ -2,13 +2,17 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from kfp_vision.components.self_training import pool as pool_module
-from kfp_vision.components.self_training.pool import Pool
+from kfp_vision.components.self_training.noisy_student import NOISY_STUDENT
+from kfp_vision.components.self_training.pool import Pool, Said
+from kfp_vision.components.self_training.student import soft_labels
 from kfp_vision.components.self_training.teacher import Teacher
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
@@ -17,6 +21,12 @@ from kfp_vision.components.shared.datasets.store import SplitWriter, open_split
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.training.setup import complete_recipe
+
+
+@pytest.fixture
+def pool(few_judges_dir: Path, small_model: str, tmp_path: Path) -> Pool:
+    """Of 100 training, 30 validation and 1000 images without labels."""
+    return opened(few_judges_dir, small_model, tmp_path)
 
 
 def opened(dataset: Path, architecture: str, folder: Path) -> Pool:
@@ -33,6 +43,32 @@ def teacher() -> Teacher:
     inputs = keras.Input((16, 16, 1))
     flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
     return Teacher(keras.Model(inputs, keras.layers.Dense(10)(flat)))
+
+
+def outputs_of(teacher: Teacher, images: Any, rows: np.ndarray) -> np.ndarray:
+    return teacher(images.take(rows))[0]
+
+
+def ask(pool: Pool, teacher: Teacher) -> Said:
+    return pool.ask(teacher, np.arange(0, 100, 2))
+
+
+def test_labels_are_sharpened_once_and_taught_as_they_were_judged(pool, teacher):
+    said = ask(pool, teacher)
+    plain = outputs_of(teacher, pool.unlabeled, np.arange(1000))
+    np.testing.assert_allclose(said.unlabeled, 2 * plain, rtol=1e-4, atol=1e-4)
+    refined = pool.refine(said, np.arange(0, 100, 2))
+    rows = said.filtered.rows
+    judged = softmax(refined.unlabeled, axis=1)[rows]
+    # Each class once by its share over the mean of what is said of it.
+    shares = np.bincount(pool._labels[0:100:2], minlength=10) / 50
+    sharp = softmax(2 * plain[rows].astype(np.float64), axis=1)
+    expected = sharp * shares / sharp.mean(axis=0)
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(judged, expected, atol=2e-5)
+    views = soft_labels(refined.unlabeled, np.arange(100), 100, rows, NOISY_STUDENT)
+    taught = softmax(views.outputs[views.rows >= 100].astype(np.float64), axis=1)
+    np.testing.assert_allclose(taught, judged, atol=2e-3)
 
 
 def _sorted_by_class(dataset: Path, folder: Path) -> Path:
