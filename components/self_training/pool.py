@@ -1,11 +1,13 @@
 """All images of a dataset, with labels and without, and what models say of them.
 
-Shapes: N training images, V validation images, U without labels, C outputs.
+Shapes: N training images, V validation images, U without labels that are asked about, C outputs.
 """
 
 import dataclasses
 import functools
 import hashlib
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,7 @@ from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.runtime.code_version import code_digest
+from kfp_vision.components.shared.runtime.seeds import seed_word
 from kfp_vision.components.shared.search.scoring import calibrated_losses, random_halves
 from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.calibration import activate
@@ -46,6 +49,10 @@ _SHARPENING = 2.0
 # features are held in memory.
 _BANK, _EXAMPLES = 4096, 12
 _LEAST_PROBABILITY = 1e-6
+# U x C, at most: 128 MiB as float32, of which there are several copies.
+_MOST_OUTPUTS = 2**25
+# Batches by which a model is timed.
+_TIMED_BATCHES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +60,8 @@ class Said:
     """What a model says of the images.
 
     Attributes:
-        held: Outputs for training and validation images, sharpened, [N + V, C].
+        held: Outputs for training and validation images, sharpened, [N + V, C]; 0 for training
+            images that do not judge.
         unlabeled: For those without labels, the same, [U, C].
         filtered: Which of these are used.
         foreign: Some of those that are not.
@@ -73,6 +81,7 @@ class Pool:
         train: Those with labels.
         validation: Those that judge.
         unlabeled: Those without labels.
+        asked: Which of these models are asked about, rising, int [U].
     """
 
     def __init__(
@@ -82,6 +91,7 @@ class Pool:
         recipe: Recipe,
         checkpoint_dir: Path,
         cache: ImageCache | None,
+        on_part: Callable[[], None],
     ) -> None:
         """Opens them.
 
@@ -91,6 +101,7 @@ class Pool:
             recipe: Of the training of the network.
             checkpoint_dir: Outlives a killed task.
             cache: Keeps decoded images for other stages and runs; None keeps none.
+            on_part: Called when a part of what a model says is known.
         """
         self._dataset_dir, self._info, self._recipe = dataset_dir, info, recipe
         self._checkpoint_dir, self._task = checkpoint_dir, task_of(info)
@@ -103,6 +114,39 @@ class Pool:
         self.train, self.validation = (
             open_split(dataset_dir, split, recipe, cache) for split in ("train", "validation")
         )
+        self._on_part, self._affordable = on_part, math.inf
+        self.asked = np.arange(len(self.unlabeled))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all images without labels, in their order."""
+        content = b"".join(self.unlabeled.table["sha256"].to_pylist())
+        return hashlib.sha256(content).hexdigest()
+
+    @property
+    def wants_graph(self) -> bool:
+        """Whether there is a graph, unless there are too many images without labels."""
+        labelled = len(self.train) + len(self.validation)
+        return starts_pretrained(self._recipe) and labelled < MAX_NODES
+
+    def seconds_per_image(self, teacher: Teacher, seed: int) -> float:
+        """Returns what it takes to read an image and to ask a model about it."""
+        few = _TIMED_BATCHES * self.unlabeled.images_per_batch
+        return teacher.seconds_per_image(self.unlabeled, self._order(seed)[:few])
+
+    def sample(self, affordable: float, seed: int) -> None:
+        """Lets models be asked about a random part of the images without labels from now on.
+
+        Args:
+            affordable: Images that there is time for, each time; infinite where that is no limit.
+            seed: Of the sample.
+        """
+        self._affordable = affordable
+        most = min(affordable, _MOST_OUTPUTS // len(self._info.classes), len(self.unlabeled))
+        self.asked = np.sort(self._order(seed)[: max(1, int(most))])
+
+    def _order(self, seed: int) -> np.ndarray:
+        return np.random.default_rng(seed_word(seed)).permutation(len(self.unlabeled))
 
     def ask(self, teacher: Teacher, known: np.ndarray) -> Said:
         """Returns what a model says, and which of the images without labels are used.
@@ -119,26 +163,37 @@ class Pool:
         )
         bank = teacher.features(train, sample)
         alike = nearest_distances(teacher.features(validation, alike_sample), bank)
-        said = teacher.say(self.unlabeled, self._folder(teacher, bank), bank)
+        folder = self._folder(teacher, bank)
+        said = teacher.say(self.unlabeled, self.asked, folder, bank, self._on_part)
         groups = np.load(self._dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
         judging = np.setdiff1d(np.arange(len(train)), known)
-        copies = held_out_copies(groups, self._info.splits, judging)
+        copies = held_out_copies(groups, self._info.splits, judging)[self.asked]
         outputs, distances = _SHARPENING * said[:, :-1], said[:, -1]
         filtered = filter_images(copies, distances, alike)
         foreign = np.flatnonzero(filtered.is_foreign)
         shown = foreign[np.argsort(-distances[foreign], kind="stable")][:_EXAMPLES]
-        pictures = iterate_images(self.unlabeled.table, shown)
+        pictures = iterate_images(self.unlabeled.table, self.asked[shown])
         examples = [
-            ForeignImage(self.unlabeled.paths[row], float(distances[row]), thumbnail(pixels))
-            for row, pixels in zip(shown, pictures, strict=True)
+            ForeignImage(
+                self.unlabeled.paths[self.asked[place]], float(distances[place]), thumbnail(pixels)
+            )
+            for place, pixels in zip(shown, pictures, strict=True)
         ]
-        return Said(self.hear(teacher), outputs, filtered, examples)
+        return Said(self.hear(teacher, judging), outputs, filtered, examples)
 
-    def hear(self, teacher: Teacher) -> np.ndarray:
-        """Returns what a model says of the images with labels, as `Said.held`."""
-        held = (self.train, self.validation)
-        said = [teacher(pixels)[0] for each in held for pixels, _ in each.batches()]
-        return _SHARPENING * np.concatenate(said)
+    def hear(self, teacher: Teacher, judging: np.ndarray) -> np.ndarray:
+        """Returns what a model says of the images with labels that judge, as `Said.held`.
+
+        Args:
+            teacher: The model.
+            judging: Which of the training images do, beside the validation images.
+        """
+        held = [(self.train, judging), (self.validation, np.arange(len(self.validation)))]
+        said = [teacher(pixels)[0] for each, rows in held for pixels, _ in each.batches(rows)]
+        outputs = np.zeros((len(self.train) + len(self.validation), said[0].shape[1]), np.float32)
+        rows = np.concatenate([judging, np.arange(len(self.train), len(outputs))])
+        outputs[rows] = _SHARPENING * np.concatenate(said)
+        return outputs
 
     def losses(self, held: np.ndarray, judging: np.ndarray) -> np.ndarray:
         """Returns the calibrated losses on held-out images.
@@ -192,12 +247,14 @@ class Pool:
     @functools.cached_property
     def _graph(self) -> csr_array | None:
         """The graph of all images in the features of the network before it was trained."""
-        sources = {
-            "train": self.train.source,
-            "validation": self.validation.source,
-            "unlabeled": self.unlabeled,
+        nodes = {
+            "train": np.arange(len(self.train)),
+            "validation": np.arange(len(self.validation)),
+            "unlabeled": self.asked,
         }
-        if not starts_pretrained(self._recipe) or sum(map(len, sources.values())) > MAX_NODES:
+        num_labelled = len(self.train) + len(self.validation)
+        is_affordable = num_labelled <= self._affordable
+        if not (self.wants_graph and is_affordable and num_labelled + len(self.asked) <= MAX_NODES):
             return None
         height, width, channels = image_shape(self._recipe, self._info)
         backbone = open_backbone(self._recipe.value("model", "architecture"))
@@ -206,19 +263,19 @@ class Pool:
                 backbone,
                 self._dataset_dir,
                 split,
-                np.arange(len(source)),
+                rows,
                 (height, width),
                 channels,
                 self._checkpoint_dir / "features",
             )
-            for split, source in sources.items()
+            for split, rows in nodes.items()
         ]
         return neighbour_graph(np.concatenate(features))
 
     def _folder(self, teacher: Teacher, bank: np.ndarray) -> Path:
         """Returns where what a model says of these images is kept."""
         digest = hashlib.sha256(f"{code_digest()} {teacher.digest}".encode())
-        for each in self.unlabeled.table["sha256"].to_pylist():
+        for each in self.unlabeled.table["sha256"].take(self.asked).to_pylist():
             digest.update(each)
         digest.update(bank.tobytes())
         return self._checkpoint_dir / f"said-{digest.hexdigest()[:16]}"

@@ -14,7 +14,7 @@ from kfp_vision.components.shared.recipe.document import write_recipe
 from kfp_vision.components.shared.recipe.unlabeled import why_no_self_training
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
-from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.checkpoints import StageWatch
 from kfp_vision.components.shared.training.later_stage import (
     end_stage,
     start_stage,
@@ -48,7 +48,7 @@ def self_train(
         spent: Of the budget, by the stages before and by the start of this task.
         plan: Of the run; None where there is none.
     """
-    watch = Stopwatch()
+    watch = StageWatch()
     info, recipe, seconds = start_stage(
         "self_train", dataset_dir, trained_dir, output_dir, spent, plan, without=(START_FILE,)
     )
@@ -57,17 +57,17 @@ def self_train(
         result = SelfTrainingResult(skipped, unlabeled=info.splits.get("unlabeled", 0))
     else:
         # Imported here: where nothing is learned the framework need not start.
-        from kfp_vision.components.self_training.rounds import School
+        from kfp_vision.components.self_training.school import School
         from kfp_vision.components.shared.training.start_weights import read_start
 
         start = read_start(recipe, trained_dir)
-        school = School(dataset_dir, info, recipe, checkpoint_dir, seed, cache, start)
-        result = school.teach(output_dir / MODEL_FILE, seconds, watch)
+        given = (dataset_dir, info, recipe, checkpoint_dir, seed, cache, start)
+        school = School(*given, seconds, watch)
+        result = school.teach(output_dir / MODEL_FILE)
         if result.num_accepted:
             write_recipe(school.recipe, output_dir / "recipe.json")
     result = dataclasses.replace(result, seconds=watch.seconds)
-    seen = sum(each.images_seen for each in result.rounds)
-    cost = StageCost("self_train", result.seconds, seen)
+    cost = StageCost("self_train", result.seconds, result.images_seen)
     wanted = recipe.get("data", "self_train")
     report = self_training_report(result, wanted is not None and wanted.value == "always")
     end_stage(result, "self_training.json", report, cost, output_dir)

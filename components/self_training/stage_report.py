@@ -16,7 +16,7 @@ from kfp_vision.components.shared.report.records import (
 
 __all__ = ["self_training_report"]
 
-# Of the images without labels: above, they may be those of something else.
+# Of the images without labels that were looked at: above, they may be those of something else.
 _MANY_FOREIGN = 0.25
 
 
@@ -35,10 +35,12 @@ def self_training_report(result: SelfTrainingResult, is_wanted: bool) -> StageRe
         "skipped",
         "failed",
         "unlabeled",
+        "asked",
         "copies",
         "foreign",
         "foreign_distance",
         "loss",
+        "plain_images_seen",
         "seconds",
     )
     held = {name: getattr(result, name) for name in names}
@@ -99,11 +101,11 @@ def _warnings(result: SelfTrainingResult) -> list[ReportWarning]:
                 "data",
             )
         )
-    if result.foreign > _MANY_FOREIGN * max(1, result.unlabeled):
+    if result.foreign > _MANY_FOREIGN * max(1, result.asked):
         warnings.append(
             ReportWarning(
                 "unlabeled_foreign",
-                f"{result.foreign:,} of {result.unlabeled:,} images without labels are unlike the "
+                f"{result.foreign:,} of {result.asked:,} images without labels are unlike the "
                 "training images and were not learned. Look at the examples: they may show "
                 "something else.",
                 result.foreign,

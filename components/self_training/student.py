@@ -5,7 +5,6 @@ Shapes: N training images, K without labels.
 
 import hashlib
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +20,16 @@ from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.recipe.unlabeled import lesson_images
 from kfp_vision.components.shared.runtime.identity import training_identity
-from kfp_vision.components.shared.runtime.progress import Progress
-from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES, fit
+from kfp_vision.components.shared.training.fit import fit
 from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.length import measure_pace
-from kfp_vision.components.shared.training.pretrained_head import fits_head, start_from_features
 from kfp_vision.components.shared.training.run import TrainingRun
-from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import build_trainer, recipe_policy
 from kfp_vision.components.shared.training.soft_targets import Views, taught_images
-from kfp_vision.components.shared.training.start_weights import start_from
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["soft_labels", "train_plain", "train_student"]
+__all__ = ["first_history", "soft_labels", "train_student"]
 
 _EVALUATIONS = 3
 _LARGEST = 6e4  # Of float16, nearly.
@@ -47,7 +41,7 @@ def soft_labels(
     """Returns what a student sees: every image once a pass, and those with labels more often.
 
     Args:
-        outputs: Of the teacher, for all images without labels, as they are to be taught, [U, C].
+        outputs: Of the teacher, for these images without labels, as they are to be taught, [K, C].
         known: Which of the images with labels, int [N'].
         num_labelled: N.
         rows: Which of the images without labels, int [K].
@@ -57,7 +51,7 @@ def soft_labels(
     repeats = max(1, round(wanted / len(known)))
     labelled = np.tile(known, repeats)
     views = np.repeat(np.arange(repeats), len(known))
-    taught = np.clip(outputs[rows], -_LARGEST, _LARGEST)
+    taught = np.clip(outputs, -_LARGEST, _LARGEST)
     return Views(
         np.concatenate([labelled, num_labelled + rows]).astype(np.int32),
         np.concatenate([views, np.zeros(len(rows), int)]).astype(np.int32),
@@ -65,44 +59,36 @@ def soft_labels(
     )
 
 
-def train_plain(
-    dataset_dir: Path,
-    recipe: Recipe,
-    info: DatasetInfo,
-    train: LabelledImages,
-    rows: np.ndarray,
-    feature_dir: Path,
-    start: Sequence[np.ndarray] | None,
-) -> Trainer:
-    """Returns the network of a recipe, trained on some of the images with labels alone.
-
-    As long as by the recipe, in passes over the images; the last weights count.
+def first_history(
+    trainer: Trainer,
+    images: LabelledImages,
+    num_validation: int,
+    settings: Hyperparameters,
+    steps: int,
+    seed: int,
+    ends: float,
+    watch: Stopwatch,
+) -> History:
+    """Returns the history of a training before its first step, as long as there is time for.
 
     Args:
-        dataset_dir: Folder of the dataset.
-        recipe: Of the training.
-        info: Of the dataset.
-        train: Training images.
-        rows: Which of them, int [N'].
-        feature_dir: As of `start_from_features`.
-        start: Weights of a pretraining that the training has started from; None for none.
+        trainer: At its start.
+        images: That are learned.
+        num_validation: Validation images.
+        settings: Of the training.
+        steps: Where time is no limit.
+        seed: Of the order of the images.
+        ends: When it has to be over, in seconds of the stage; infinite where time is no limit.
+        watch: Of the stage.
     """
-    trainer, _, settings = build_trainer(recipe, info, 0, recipe_policy(recipe), ema_momentum=0.0)
-    if start is not None:
-        start_from(trainer, start, recipe, info, train, rows)
-    elif fits_head(recipe, info):
-        start_from_features(trainer, recipe, info, dataset_dir, rows, feature_dir)
-    if recipe.value("model", "trainable") == "head":
-        return trainer
-    steps = max(2, round(settings.steps * len(rows) / len(train)))
-    warmup = min(settings.warmup_steps, steps // 2)
-    rates = warmup_cosine(np.arange(steps), settings.learning_rate, warmup, steps)
-    with Progress("train on half of the labels", steps, "steps") as progress:
-        for done, _ in run_steps(trainer, train, rows, rates, settings.batch_size, 0):
-            progress.update(done)
-    sample = rows[: STATISTICS_BATCHES * settings.batch_size]
-    trainer.recalibrate_batch_norm(images for images, _ in train.batches_of(sample))
-    return trainer
+    order = BatchOrder(len(images), settings.batch_size, seed)
+    pixels, targets = images.take(order.indices(0)[0])
+    checks = {"initial_loss": trainer.mean_loss(pixels, targets)}
+    if ends == math.inf:
+        return History(settings, steps, checks, num_evaluations=_EVALUATIONS)
+    pace = measure_pace(trainer, pixels, targets, len(images), num_validation)
+    length = pace.length_within(ends - watch.seconds, steps, _EVALUATIONS)
+    return History(settings, length[0], checks, num_evaluations=length[1], ends=ends)
 
 
 def train_student(
@@ -115,7 +101,8 @@ def train_student(
     arm: Arm,
     checkpoint_dir: Path,
     seed: int,
-    seconds: float,
+    ends: float,
+    watch: Stopwatch,
 ) -> tuple[Trainer, History]:
     """Returns the student at its last step, and how its training went.
 
@@ -130,30 +117,23 @@ def train_student(
         arm: How it learns.
         checkpoint_dir: Outlives a killed task.
         seed: Of weights, order and augmentation.
-        seconds: For steps, evaluations and checkpoints.
+        ends: When it has to be over, in seconds of the stage; infinite where time is no limit.
+        watch: Of the stage.
     """
     policy = recipe_policy(recipe) or shifts()
     trainer, task, settings = build_trainer(recipe, info, seed, policy, arm.teaching, arm.trainer)
     taught = taught_images(pool.joined, pool.train, lesson)
-    watch = Stopwatch()
     digest = hashlib.sha256(f"{arm.name} {teacher.digest}".encode())
     digest.update(lesson.rows.tobytes() + lesson.outputs.tobytes())
 
     def start(settings: Hyperparameters) -> History:
-        order = BatchOrder(len(taught), settings.batch_size, seed)
-        pixels, targets = taught.take(order.indices(0)[0])
         trainer.model.set_weights(teacher.model.get_weights())
         trainer.restart_average()
-        checks = {"initial_loss": trainer.mean_loss(pixels, targets)}
         unlabeled = int((lesson.rows >= len(pool.train)).sum())
         planned = lesson_images(unlabeled, settings.steps * settings.batch_size)
-        steps, evaluations = math.ceil(planned / settings.batch_size), _EVALUATIONS
-        ends = None
-        if seconds < math.inf:
-            pace = measure_pace(trainer, pixels, targets, len(taught), len(pool.validation))
-            steps, evaluations = pace.length_within(seconds - watch.seconds, steps, evaluations)
-            ends = seconds
-        return History(settings, steps, checks, num_evaluations=evaluations, ends=ends)
+        steps = math.ceil(planned / settings.batch_size)
+        given = (trainer, taught, len(pool.validation), settings, steps, seed)
+        return first_history(*given, ends, watch)
 
     run = TrainingRun(
         trainer,

@@ -5,6 +5,8 @@ Shapes: B images of a batch, C outputs, F features.
 
 import functools
 import hashlib
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -55,24 +57,49 @@ class Teacher:
         parts = [self(source.take(part))[1] for part in _batches(rows, source)]
         return np.concatenate(parts)
 
-    def say(self, source: ImageSource, folder: Path, bank: np.ndarray) -> np.ndarray:
-        """Returns the outputs of all images of a source, float32 [N, C + 1].
+    def say(
+        self,
+        source: ImageSource,
+        asked: np.ndarray,
+        folder: Path,
+        bank: np.ndarray,
+        on_part: Callable[[], None],
+    ) -> np.ndarray:
+        """Returns the outputs of some images of a source, float32 [N, C + 1].
 
         Args:
             source: The images.
-            folder: Of this model, source and bank alone; outlives a killed task.
+            asked: Which of them, int [N].
+            folder: Of this model, these images and bank alone; outlives a killed task.
             bank: Features [M, F]; the distance to the nearest one is the last column.
+            on_part: Called before a part of the outputs is kept.
         """
 
-        def compute(rows: np.ndarray) -> np.ndarray:
+        def compute(places: np.ndarray) -> np.ndarray:
             parts = []
-            for part in _batches(rows, source):
+            for part in _batches(asked[places], source):
                 outputs, features = self(source.take(part))
                 outputs = np.column_stack([outputs, nearest_distances(features, bank)])
                 parts.append(outputs.astype(np.float32))
+            on_part()
             return np.concatenate(parts)
 
-        return compute_rows(compute, len(source), folder, "ask the teacher")
+        return compute_rows(compute, len(asked), folder, "ask the teacher")
+
+    def seconds_per_image(self, source: ImageSource, rows: np.ndarray) -> float:
+        """Returns what it takes to read an image and to ask about it.
+
+        Args:
+            source: The images.
+            rows: Some that have not been read yet, int: a few batches.
+        """
+        # The first batch compiles.
+        first, *others = _batches(rows, source)
+        self(source.take(first))
+        timed, began = others or [first], time.monotonic()
+        for part in timed:
+            self(source.take(part))
+        return (time.monotonic() - began) / sum(map(len, timed))
 
 
 def nearest_distances(features: np.ndarray, bank: np.ndarray) -> np.ndarray:

@@ -136,7 +136,7 @@ def run(
         )
         seconds = time.monotonic() - began
         held = [*result.trials, *result.rounds]
-        seen = plain.images_seen + sum(each.images_seen for each in held)
+        seen = plain.images_seen + result.images_seen
         train(round(seen / info.splits["train"]), "longer")
         measured: dict[str, Any] = {}
         for each in ("plain", "taught", "longer"):

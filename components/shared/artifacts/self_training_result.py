@@ -61,20 +61,25 @@ class SelfTrainingResult:
     Attributes:
         skipped: Why nothing was tried; empty where something was.
         unlabeled: Images without labels.
+        asked: Of these, those that models were asked about: a random sample where there was no time
+            for all.
         copies: Of these, near duplicates of validation or test images, which are never learned.
-        foreign: Of these, unlike the training images.
+        foreign: Of those that models were asked about, unlike the training images.
         foreign_distance: From which distance on, 0 to 2.
         foreign_images: Some of them, the most distant first.
         loss: Of the model before, calibrated, on the validation images, in nats.
         trials: A round on half of the labels, where the validation images are few: its gain, which
             the other half judges, too, decides whether there is a round at all.
         rounds: In their order, one of each arm; those of the last round need not be kept.
+        plain_images_seen: With repetition, by networks that have learned labels alone, to teach the
+            students of the trial and of the round after it.
         failed: Why students could not be trained; empty where all could.
         seconds: Of the stage.
     """
 
     skipped: str = ""
     unlabeled: int = 0
+    asked: int = 0
     copies: int = 0
     foreign: int = 0
     foreign_distance: float = 0.0
@@ -82,8 +87,16 @@ class SelfTrainingResult:
     loss: float = 0.0
     trials: list[RoundResult] = dataclasses.field(default_factory=list)
     rounds: list[RoundResult] = dataclasses.field(default_factory=list)
+    plain_images_seen: int = 0
     failed: str = ""
     seconds: float = 0.0
+
+    @property
+    def images_seen(self) -> int:
+        """With repetition, by everything that was trained."""
+        return self.plain_images_seen + sum(
+            each.images_seen for each in (*self.trials, *self.rounds)
+        )
 
     @property
     def num_accepted(self) -> int:

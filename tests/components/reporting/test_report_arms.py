@@ -67,6 +67,7 @@ def stage_reports(digits_run: Artifacts) -> list[StageReport]:
         self_training_report(
             SelfTrainingResult(
                 unlabeled=900,
+                asked=900,
                 trials=[_round(0, KEPT)],
                 rounds=[_round(1, KEPT), _round(2, REFUSED)],
             ),

@@ -131,6 +131,10 @@ def test_a_task_that_is_started_again_trains_nothing_again(
     self_train(few_labels_dir, trained, tmp_path / "out", checkpoints / "kept", _SEED)
     assert are_equal(tmp_path / "out", taught)
     assert [path.stat().st_mtime_ns for path in states] == changed
+    before, after = result_of(taught), result_of(tmp_path / "out")
+    # Its time holds that of the task before.
+    assert after.pop("seconds") >= before.pop("seconds") - 1.0
+    assert after == before
 
 
 def test_the_page_shows_every_round(taught: Path, tmp_path: Path) -> None:
@@ -159,6 +163,10 @@ def test_where_few_images_judge_half_of_the_labels_do_too(
     assert only.gain.low < 0
     assert only.is_kept
     assert accuracy(few_judges_dir, tmp_path / "out") > accuracy(few_judges_dir, trained) + 0.01
+    cost = read_json(StageCost, tmp_path / "out" / COST_FILE)
+    seen = [trial.images_seen, only.images_seen, result.plain_images_seen]
+    assert min(seen) > 0
+    assert cost.images_seen == sum(seen)
     write_stage_page(tmp_path / "out", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "<td>helps</td>" in page

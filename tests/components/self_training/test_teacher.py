@@ -1,5 +1,6 @@
 """Asking a model: its outputs and distances against independent ones, each image asked once."""
 
+import time
 from pathlib import Path
 
 import keras
@@ -46,8 +47,13 @@ def test_distances_are_cosine_distances_to_the_nearest():
 def test_a_killed_task_asks_no_image_twice(source, model, tmp_path, monkeypatch):
     monkeypatch.setattr(computed_rows, "_ROWS_PER_FILE", 16)
     teacher, bank = Teacher(model), np.eye(64)[:3]
-    whole = teacher.say(source, tmp_path / "whole", bank)
+    every, parts = np.arange(80), []
+    whole = teacher.say(source, every, tmp_path / "whole", bank, lambda: parts.append(1))
     assert whole.shape == (80, 11)
+    assert len(parts) == 5
+    some = np.array([3, 17, 70])
+    said = teacher.say(source, some, tmp_path / "some", bank, lambda: None)
+    np.testing.assert_allclose(said, whole[some], atol=1e-6)
     asked: list[int] = []
     take = source.take
 
@@ -59,7 +65,7 @@ def test_a_killed_task_asks_no_image_twice(source, model, tmp_path, monkeypatch)
 
     monkeypatch.setattr(source, "take", dies)
     with pytest.raises(KeyboardInterrupt):
-        teacher.say(source, tmp_path / "killed", bank)
+        teacher.say(source, every, tmp_path / "killed", bank, lambda: None)
     again: list[int] = []
 
     def goes_on(rows: np.ndarray) -> np.ndarray:
@@ -67,5 +73,20 @@ def test_a_killed_task_asks_no_image_twice(source, model, tmp_path, monkeypatch)
         return take(rows)
 
     monkeypatch.setattr(source, "take", goes_on)
-    np.testing.assert_allclose(teacher.say(source, tmp_path / "killed", bank), whole, atol=1e-6)
+    said = teacher.say(source, every, tmp_path / "killed", bank, lambda: None)
+    np.testing.assert_allclose(said, whole, atol=1e-6)
     assert sorted(asked + again) == list(range(80))
+
+
+def test_an_image_takes_as_long_as_reading_it_and_asking_about_it(source, model, monkeypatch):
+    take, teacher = source.take, Teacher(model)
+    source.images_per_batch = 10
+
+    def slow(rows: np.ndarray) -> np.ndarray:
+        time.sleep(0.01 * len(rows))
+        return take(rows)
+
+    monkeypatch.setattr(source, "take", slow)
+    # The first batch, which compiles, does not count.
+    assert 0.01 <= teacher.seconds_per_image(source, np.arange(30)) < 0.03
+    assert teacher.seconds_per_image(source, np.arange(4)) >= 0.01

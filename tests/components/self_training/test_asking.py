@@ -34,7 +34,7 @@ def opened(dataset: Path, architecture: str, folder: Path) -> Pool:
     values = {"class_weights": None, "primary_metric": "accuracy", "positive_class": None}
     recipe = Recipe({"data": {name: Setting(value, "test") for name, value in values.items()}})
     recipe = complete_recipe(recipe, info, UserChoices(architecture=architecture, epochs=1))
-    return Pool(dataset, info, recipe, folder, None)
+    return Pool(dataset, info, recipe, folder, None, lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,51 @@ def test_labels_are_sharpened_once_and_taught_as_they_were_judged(pool, teacher)
     expected = sharp * shares / sharp.mean(axis=0)
     expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(judged, expected, atol=2e-5)
-    views = soft_labels(refined.unlabeled, np.arange(100), 100, rows, NOISY_STUDENT)
+    views = soft_labels(refined.unlabeled[rows], np.arange(100), 100, rows, NOISY_STUDENT)
     taught = softmax(views.outputs[views.rows >= 100].astype(np.float64), axis=1)
     np.testing.assert_allclose(taught, judged, atol=2e-3)
+
+
+def test_of_the_images_with_labels_those_that_judge_are_asked_about(pool, teacher):
+    said = ask(pool, teacher)
+    judging = np.arange(1, 100, 2)
+    train = outputs_of(teacher, pool.train.source, judging)
+    validation = outputs_of(teacher, pool.validation.source, np.arange(30))
+    np.testing.assert_allclose(said.held[judging], 2 * train, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(said.held[100:], 2 * validation, rtol=1e-4, atol=1e-4)
+    assert not said.held[0:100:2].any()
+
+
+def test_a_sample_is_random_rising_and_that_of_its_seed(pool, teacher):
+    pool.sample(200.7, 3)
+    sample = pool.asked
+    assert len(np.unique(sample)) == len(sample) == 200
+    assert (np.diff(sample) > 0).all()
+    # Not one end of them.
+    assert sample.min() < 50
+    assert sample.max() >= 950
+    said = ask(pool, teacher)
+    expected = 2 * outputs_of(teacher, pool.unlabeled, sample)
+    np.testing.assert_allclose(said.unlabeled, expected, rtol=1e-4, atol=1e-4)
+    assert len(said.filtered.is_copy) == 200
+    paths = [pool.unlabeled.paths[row] for row in sample[said.filtered.is_foreign]]
+    assert {each.path for each in said.foreign} <= set(paths)
+    assert said.foreign
+    pool.sample(200.7, 4)
+    assert (pool.asked != sample).any()
+    pool.sample(200.7, 3)
+    np.testing.assert_array_equal(pool.asked, sample)
+
+
+def test_without_a_limit_all_are_asked_about_that_fit_into_memory(pool, monkeypatch):
+    pool.sample(np.inf, 0)
+    np.testing.assert_array_equal(pool.asked, np.arange(1000))
+    # Of ten classes each.
+    monkeypatch.setattr(pool_module, "_MOST_OUTPUTS", 5000)
+    pool.sample(np.inf, 0)
+    assert len(pool.asked) == 500
+    pool.sample(0.0, 0)
+    assert len(pool.asked) == 1
 
 
 def _sorted_by_class(dataset: Path, folder: Path) -> Path:
