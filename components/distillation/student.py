@@ -37,7 +37,7 @@ from kfp_vision.components.shared.training.length import Pace, measure_pace
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.shared.training.schedules import warmup_cosine
-from kfp_vision.components.shared.training.setup import build_trainer
+from kfp_vision.components.shared.training.setup import build_trainer, recipe_class_weights
 from kfp_vision.components.shared.training.soft_targets import Teaching, Views, taught_images
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -237,7 +237,9 @@ class Student:
         for _ in run_steps(self._trainer, taught, rows, rates, batch, self._seed):
             pass
         judging = [(self._validation, np.arange(len(self._validation)))]
-        loss = float(held_out_losses(self._task, self._trainer.outputs, judging).mean())
+        weights = recipe_class_weights(self._recipe)
+        losses = held_out_losses(self._task, self._trainer.outputs, judging, weights)
+        loss = float(losses.mean())
         if not math.isfinite(loss):
             raise DivergenceError(
                 "A short training by the teacher must end with a finite loss on the validation "

@@ -32,6 +32,7 @@ from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES
 from kfp_vision.components.shared.training.setup import (
     complete_recipe,
     open_split,
+    recipe_class_weights,
     recipe_policy,
 )
 
@@ -77,7 +78,10 @@ def teach(
         if model.input_shape != before.input_shape:
             given = (dataset_dir, "validation", model.input_shape[1:], task, len(info.classes))
             images = open_labelled(*given, cache=cache)
-        return held_out_losses(task, compile_inference(model), [(images, np.arange(len(images)))])
+        judging = [(images, np.arange(len(images)))]
+        return held_out_losses(
+            task, compile_inference(model), judging, recipe_class_weights(recipe)
+        )
 
     plain = losses(before)
     result = DistillationResult(

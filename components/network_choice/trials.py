@@ -41,7 +41,11 @@ from kfp_vision.components.shared.training.pretrained_head import (
     set_head,
 )
 from kfp_vision.components.shared.training.schedules import warmup_cosine
-from kfp_vision.components.shared.training.setup import build_trainer, open_split
+from kfp_vision.components.shared.training.setup import (
+    build_trainer,
+    open_split,
+    recipe_class_weights,
+)
 from kfp_vision.components.shared.training.step_memory import least_memory_mib
 from kfp_vision.components.shared.training.step_time import seconds_per_step
 from kfp_vision.components.shared.training.trainer import Trainer
@@ -175,7 +179,7 @@ class Trials:
             if len(rows)
         ]
         said = (({"label": each.labels}, head(each.features)) for each in held)
-        return scored_losses(task_of(self._info), said)
+        return scored_losses(task_of(self._info), said, recipe_class_weights(recipe))
 
     def _samples(self, recipe: Recipe, split: str, rows: np.ndarray, is_shuffled: bool) -> Samples:
         where = self._info, self._dataset_dir, split, rows, self._feature_dir
@@ -188,7 +192,7 @@ class Trials:
             if not np.isfinite(samples.features).all():
                 # Shuffled kernels may let numbers grow from layer to layer.
                 return LinearHead(np.full((samples.features.shape[1], 1), np.nan), np.zeros(1))
-            balanced = recipe.value("data", "class_weights") is not None
+            balanced = recipe_class_weights(recipe) is not None
             self._heads[key] = fit_head(samples, None, len(self._info.classes), balanced)
         return self._heads[key]
 
@@ -230,7 +234,7 @@ class Trials:
                 if len(rows)
                 for images, targets in split.batches(rows)
             )
-            losses = scored_losses(task_of(self._info), said)
+            losses = scored_losses(task_of(self._info), said, recipe_class_weights(recipe))
         return losses, steps * batch_size, pace, cost
 
     def _prepare(self, candidate: Candidate, recipe: Recipe, train: LabelledImages) -> _Prepared:

@@ -34,7 +34,8 @@ class Probe:
         task: Of the images.
         num_classes: C.
         metric: That judges.
-        balanced: Whether every class counts the same.
+        class_weights: Of the trainings, [C]; with them every class of a probe counts the same. None
+            for none.
         known: Images that a probe learns.
         held_out: Those that it is judged by.
     """
@@ -42,7 +43,7 @@ class Probe:
     task: Task
     num_classes: int
     metric: str
-    balanced: bool
+    class_weights: np.ndarray | None
     known: LabelledImages
     held_out: HeldOutImages
 
@@ -54,12 +55,14 @@ class Probe:
         """
         known = _samples(read, [(self.known, np.arange(len(self.known)))])
         judged = _samples(read, self.held_out)
-        head = fit_head(known, None, self.num_classes, self.balanced)
+        balanced = self.class_weights is not None
+        head = fit_head(known, None, self.num_classes, balanced)
         logits = head(judged.features)
         near = nearest_probabilities(known, judged.features, self.num_classes)
         targets = {"label": judged.labels}
         order = np.random.default_rng(0).permutation(len(logits))
-        losses = calibrated_losses(self.task, targets, logits, (order[::2], order[1::2]))
+        given = (self.task, targets, logits, (order[::2], order[1::2]))
+        losses = calibrated_losses(*given, self.class_weights)
         linear, nearest = (
             whole_set_metrics(self.task, self.task.record(targets, each)).get(self.metric, 0.0)
             for each in (self.task.decode(logits), near)

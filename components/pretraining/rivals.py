@@ -32,7 +32,12 @@ from kfp_vision.components.shared.search.held_out import halves
 from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES, MemorizationError
-from kfp_vision.components.shared.training.setup import image_shape, open_split, recipe_policy
+from kfp_vision.components.shared.training.setup import (
+    image_shape,
+    open_split,
+    recipe_class_weights,
+    recipe_policy,
+)
 from kfp_vision.components.shared.training.start_weights import weights_digest
 
 __all__ = ["FAILURES", "Rivals", "compete"]
@@ -117,10 +122,11 @@ class Rivals:
             self._seed,
         )
         metric = self._recipe.value("data", "primary_metric")
-        balanced = self._recipe.value("data", "class_weights") is not None
+        class_weights = recipe_class_weights(self._recipe)
         positive = self._recipe.get("data", "positive_class")
         task = task_of(self._info, positive.value if positive else None)
-        probe = Probe(task, len(self._info.classes), metric, balanced, trial.learned, self._judges)
+        classes = len(self._info.classes)
+        probe = Probe(task, classes, metric, class_weights, trial.learned, self._judges)
         about = {"seed": self._seed, "views": policy.to_json(), "images": self._digest()}
         folder = self._checkpoint_dir / training_identity(self._dataset_dir, self._recipe, **about)
         given = (self._recipe, self._info, images, policy, probe, folder, self._seed, watch)

@@ -21,7 +21,11 @@ from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.length import measure_pace
 from kfp_vision.components.shared.training.pretrained_head import fits_head, start_from_features
 from kfp_vision.components.shared.training.run import TrainingRun
-from kfp_vision.components.shared.training.setup import build_trainer, recipe_policy
+from kfp_vision.components.shared.training.setup import (
+    build_trainer,
+    recipe_class_weights,
+    recipe_policy,
+)
 from kfp_vision.components.shared.training.start_weights import start_from, weights_digest
 
 __all__ = ["Trial"]
@@ -113,4 +117,5 @@ class Trial:
             watch=watch,
         )
         history = fit(run, settings)
-        return held_out_losses(task, trainer.outputs, self.judges), history
+        given = (task, trainer.outputs, self.judges)
+        return held_out_losses(*given, recipe_class_weights(recipe)), history

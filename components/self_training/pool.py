@@ -38,7 +38,11 @@ from kfp_vision.components.shared.runtime.seeds import seed_word
 from kfp_vision.components.shared.search.scoring import calibrated_losses, random_halves
 from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.calibration import activate
-from kfp_vision.components.shared.training.setup import image_shape, open_split
+from kfp_vision.components.shared.training.setup import (
+    image_shape,
+    open_split,
+    recipe_class_weights,
+)
 
 __all__ = ["Pool", "Said"]
 
@@ -205,7 +209,8 @@ class Pool:
         """
         rows = np.concatenate([judging, np.arange(len(self.train), len(held))])
         targets = {"label": self._labels[rows]}
-        return calibrated_losses(self._task, targets, held[rows], random_halves(len(rows)))
+        given = (self._task, targets, held[rows], random_halves(len(rows)))
+        return calibrated_losses(*given, recipe_class_weights(self._recipe))
 
     def refine(self, said: Said, known: np.ndarray) -> Said | None:
         """Returns what is made of what a model says: by neighbours, and by the shares of classes.
@@ -228,7 +233,8 @@ class Pool:
             found = spread(self._graph, found)
         if not has_many:
             rows = len(said.held) + said.filtered.rows
-            found = balance(found, present[known].mean(axis=0), rows)
+            shares, weights = present[known].mean(axis=0), recipe_class_weights(self._recipe)
+            found = balance(found, shares, rows, weights)
         found = np.clip(found, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
         outputs = (logit(found) if has_many else np.log(found)).astype(np.float32)
         held, unlabeled = np.split(outputs, [len(said.held)])

@@ -1,7 +1,8 @@
 """What several networks say together: averages, greedy selection, stacking; how they differ.
 
 Shapes: M members, N images, C classes; outputs [M, N, C] are raw; labels int [N], or uint8 [N, C]
-where classes are independent.
+where classes are independent; weights of the images in a loss [N], or None where all count the
+same.
 """
 
 import dataclasses
@@ -93,13 +94,15 @@ def log_mean(probabilities: np.ndarray, weights: np.ndarray, multilabel: bool) -
     return raw
 
 
-def average(outputs: np.ndarray, labels: np.ndarray) -> Average:
+def average(outputs: np.ndarray, labels: np.ndarray, image_weights: np.ndarray | None) -> Average:
     """Returns the mean in which every member counts the same."""
     weights = np.full(len(outputs), 1 / len(outputs))
-    return Average(weights, _temperatures(outputs, labels), labels.ndim == 2)
+    return Average(weights, _temperatures(outputs, labels, image_weights), labels.ndim == 2)
 
 
-def select_greedily(outputs: np.ndarray, labels: np.ndarray) -> Average:
+def select_greedily(
+    outputs: np.ndarray, labels: np.ndarray, image_weights: np.ndarray | None
+) -> Average:
     """Returns the mean of members that were picked one by one, each as often as it helps.
 
     A pick is the member with which the mean of all picks has the lowest loss; of twenty picks those
@@ -108,14 +111,15 @@ def select_greedily(outputs: np.ndarray, labels: np.ndarray) -> Average:
     Reference: Caruana et al., 2004, Ensemble Selection from Libraries of Models, sections 2.1-2.2.
     """
     multilabel = labels.ndim == 2
-    temperatures = _temperatures(outputs, labels)
+    temperatures = _temperatures(outputs, labels, image_weights)
     probabilities = _probabilities(outputs, temperatures, multilabel)
     counts, best, lowest = np.zeros(len(outputs)), np.zeros(len(outputs)), np.inf
     for pick in range(1, _PICKS + 1):
-        losses = [
-            negative_log_likelihood(labels, log_mean(probabilities, weights / pick, multilabel))
+        means = (
+            log_mean(probabilities, weights / pick, multilabel)
             for weights in counts + np.eye(len(outputs))
-        ]
+        )
+        losses = [negative_log_likelihood(labels, each, weights=image_weights) for each in means]
         chosen = int(np.argmin(losses))
         counts[chosen] += 1
         if losses[chosen] < lowest - _LOWER:
@@ -123,23 +127,26 @@ def select_greedily(outputs: np.ndarray, labels: np.ndarray) -> Average:
     return Average(best, temperatures, multilabel)
 
 
-def stack(outputs: np.ndarray, labels: np.ndarray) -> Stack:
+def stack(outputs: np.ndarray, labels: np.ndarray, image_weights: np.ndarray | None) -> Stack:
     """Returns the regularised logistic regression on the log-probabilities of all members.
+
+    Where images are weighted by their class, every class counts the same.
 
     Args:
         outputs: For images that no member has learned: out-of-fold predictions.
         labels: Of these images.
+        image_weights: The same.
 
     Reference: Wolpert, 1992, Stacked Generalization, Neural Networks 5, 241.
     """
     multilabel = labels.ndim == 2
     samples = Samples(_said(outputs, multilabel), labels)
-    head = fit_head(samples, None, outputs.shape[-1], balanced=False)
+    head = fit_head(samples, None, outputs.shape[-1], balanced=image_weights is not None)
     return Stack(head.kernel, head.bias, multilabel)
 
 
 # In the order in which they are shown; what is simpler is preferred where they are equal.
-WAYS: Mapping[str, Callable[[np.ndarray, np.ndarray], Average | Stack]] = {
+WAYS: Mapping[str, Callable[[np.ndarray, np.ndarray, np.ndarray | None], Average | Stack]] = {
     "average": average,
     "greedy": select_greedily,
     "stacking": stack,
@@ -160,8 +167,10 @@ def disagreement(outputs: np.ndarray, multilabel: bool) -> np.ndarray:
     return differ
 
 
-def _temperatures(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return np.array([fit_temperature(labels, each) for each in outputs])
+def _temperatures(
+    outputs: np.ndarray, labels: np.ndarray, image_weights: np.ndarray | None
+) -> np.ndarray:
+    return np.array([fit_temperature(labels, each, image_weights) for each in outputs])
 
 
 def _probabilities(outputs: np.ndarray, temperatures: np.ndarray, multilabel: bool) -> np.ndarray:

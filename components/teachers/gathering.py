@@ -23,7 +23,11 @@ from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.inference import compile_inference
 from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES
-from kfp_vision.components.shared.training.setup import open_split, recipe_policy
+from kfp_vision.components.shared.training.setup import (
+    open_split,
+    recipe_class_weights,
+    recipe_policy,
+)
 from kfp_vision.components.teachers.ensemble_model import choose_size
 from kfp_vision.components.teachers.judges import Judges
 from kfp_vision.components.teachers.member_training import (
@@ -104,6 +108,7 @@ class Gathering:
             self._task,
             validation.read_targets(np.arange(len(validation))),
             self._recipe.value("data", "primary_metric"),
+            recipe_class_weights(self._recipe),
         )
         members, failed = [self._of_model(model, trained_dir, validation)], list[str]()
         planned = dict(enumerate(plan_members(self._recipe, self._info, number, self._seed)))

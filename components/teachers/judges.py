@@ -29,11 +29,13 @@ class Judges:
         task: Of the images.
         targets: {name: [N, ...]}.
         primary: The metric that decides.
+        class_weights: Of the trainings, [C]; None for none.
     """
 
     task: Task
     targets: Mapping[str, np.ndarray]
     primary: str
+    class_weights: np.ndarray | None
 
     def __len__(self) -> int:
         """Returns N."""
@@ -49,16 +51,21 @@ class Judges:
         """Two parts, always the same: what is fitted on one is judged by the other."""
         return random_halves(len(self))
 
+    def image_weights(self, rows: np.ndarray) -> np.ndarray | None:
+        """Returns how much some images count by their class, [K]; None where all count the same."""
+        return None if self.class_weights is None else self.class_weights[self.labels[rows]]
+
     def losses(self, outputs: np.ndarray) -> np.ndarray:
         """Returns the calibrated loss of each image in nats, [N], of raw outputs [N, C]."""
-        return calibrated_losses(self.task, self.targets, outputs, self.halves)
+        given = (self.task, self.targets, outputs, self.halves)
+        return calibrated_losses(*given, self.class_weights)
 
     def held_out_losses(self, fit: Fit) -> np.ndarray:
         """Returns the same of what is fitted: on each half, and read from the other one."""
         losses = np.empty(len(self))
         for fitted, read in (self.halves, self.halves[::-1]):
             given = (self.task, self.targets, fit(fitted), (fitted, read))
-            losses[read] = calibrated_losses(*given)[read]
+            losses[read] = calibrated_losses(*given, self.class_weights)[read]
         return losses
 
     def try_ways(self, outputs: np.ndarray, ways: Mapping[str, Fit]) -> tuple[list[Tried], str]:

@@ -61,8 +61,11 @@ def choose_teacher(
     """
     outputs = np.stack([each.outputs for each in members])
 
+    def made_by(way: str, rows: np.ndarray) -> Average | Stack:
+        return WAYS[way](outputs[:, rows], judges.labels[rows], judges.image_weights(rows))
+
     def by(way: str) -> Fit:
-        return lambda rows: WAYS[way](outputs[:, rows], judges.labels[rows])(outputs)
+        return lambda rows: made_by(way, rows)(outputs)
 
     are_few = len(judges) < ENOUGH_JUDGES
     ways = {name: by(name) for name in ((_WITH_FEW_JUDGES,) if are_few else WAYS)}
@@ -86,7 +89,7 @@ def choose_teacher(
             )
         else:
             networks = [each.model for each in members]
-            combination = WAYS[kept](outputs, judges.labels)
+            combination = made_by(kept, every)
             weights = combination.weights if isinstance(combination, Average) else weights + 1
         teacher = build_ensemble(networks, combination, size)
     result = TeachersResult(
@@ -144,11 +147,11 @@ class _Soup:
 
     def chosen(self, rows: np.ndarray) -> tuple[int, ...]:
         """Returns which members that soup is of."""
-        labels = self._judges.labels[rows]
+        labels, weights = self._judges.labels[rows], self._judges.image_weights(rows)
 
         def loss(chosen: tuple[int, ...]) -> float:
             outputs = self._outputs([self._places[at] for at in chosen])
-            return negative_log_likelihood(labels, outputs[rows])
+            return negative_log_likelihood(labels, outputs[rows], weights=weights)
 
         return tuple(self._places[at] for at in greedy_soup(len(self._places), loss))
 

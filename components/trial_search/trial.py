@@ -27,7 +27,11 @@ from kfp_vision.components.shared.search.scoring import scored_losses
 from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.training.checkpoints import read_checkpoint
-from kfp_vision.components.shared.training.setup import build_trainer, open_split
+from kfp_vision.components.shared.training.setup import (
+    build_trainer,
+    open_split,
+    recipe_class_weights,
+)
 from kfp_vision.components.shared.training.trainer import Trainer
 from kfp_vision.components.trial_search.regularisation import Regularisation
 
@@ -118,7 +122,9 @@ class TrialRunner:
         )
         batches = self._scored_batches(confirming)
         losses = scored_losses(
-            self._task, ((targets, trainer.outputs(images)) for images, targets in batches)
+            self._task,
+            ((targets, trainer.outputs(images)) for images, targets in batches),
+            recipe_class_weights(self._recipe),
         )
         # The images lie in the order of their classes.
         order = np.random.default_rng(0).permutation(len(losses))

@@ -71,7 +71,7 @@ def judge(trainer: Trainer, dataset: Path, recipe: Recipe, info: DatasetInfo) ->
     logits = np.concatenate([each for _, each in batches])
     targets = {"label": np.concatenate([each["label"] for each, _ in batches])}
     order = np.random.default_rng(0).permutation(len(logits))
-    losses = calibrated_losses(task_of(info), targets, logits, np.array_split(order, 2))
+    losses = calibrated_losses(task_of(info), targets, logits, np.array_split(order, 2), None)
     return {
         "loss": round(float(losses.mean()), 4),
         "error": round(float(losses.std(ddof=1) / len(losses) ** 0.5), 4),

@@ -1,6 +1,7 @@
 """Real digits (scikit-learn, 8x8) as a small dataset, and a dataset as its artifacts."""
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
@@ -126,6 +127,33 @@ def many_judges_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits_by_class_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits_by_class") / "dataset"
     return write_digits(folder, {"train": 600, "validation": 100}, by_class=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Imbalanced:
+    """Images of two classes, 10 to 1, and two models that know all there is to know of them.
+
+    Attributes:
+        labels: int32 [N].
+        natural: Logits of the one that was trained without class weights, [N, 2].
+        weighted: Of the one that was trained with them.
+        class_weights: Inverse to the shares of the classes, mean 1 over the images, [2].
+    """
+
+    labels: np.ndarray
+    natural: np.ndarray
+    weighted: np.ndarray
+    class_weights: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def imbalanced() -> Imbalanced:
+    generator = np.random.default_rng(0)
+    labels = (np.arange(2200) % 11 == 0).astype(np.int32)
+    evidence = 1.5 * generator.normal(np.where(labels == 1, 0.75, -0.75))
+    natural = np.stack([np.full(len(labels), np.log(10.0)), evidence], axis=1)
+    class_weights = np.array([0.55, 5.5], np.float32)
+    return Imbalanced(labels, natural, natural + np.log(class_weights), class_weights)
 
 
 @pytest.fixture(scope="session")

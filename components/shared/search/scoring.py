@@ -1,8 +1,10 @@
 """The score of a trial: the held-out loss after temperature scaling.
 
 The raw loss charges label smoothing, MixUp and strong policies for their confidence, which one
-number mends after the training, and not for their errors.
-Shapes: N held-out images.
+number mends after the training, and not for their errors. Where the trainings weight the classes,
+so does the score: no temperature would mend what the weights do, and whatever undoes them would
+gain.
+Shapes: N held-out images, C classes.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +20,11 @@ __all__ = ["calibrated_losses", "held_out_losses", "random_halves", "scored_loss
 
 
 def calibrated_losses(
-    task: Task, targets: Mapping[str, np.ndarray], logits: np.ndarray, halves: Sequence[np.ndarray]
+    task: Task,
+    targets: Mapping[str, np.ndarray],
+    logits: np.ndarray,
+    halves: Sequence[np.ndarray],
+    class_weights: np.ndarray | None,
 ) -> np.ndarray:
     """Returns the loss of every image in nats, [N].
 
@@ -29,6 +35,7 @@ def calibrated_losses(
         targets: {name: [N, ...]}.
         logits: [N, ...], finite.
         halves: Rows of two parts of the images, together all of them.
+        class_weights: Of the trainings, [C]; None for none.
     """
     losses = np.empty(len(logits))
     for fitted, read in (halves, halves[::-1]):
@@ -41,16 +48,22 @@ def calibrated_losses(
             held: Mapping[str, np.ndarray] = held,
             smoothing: float = smoothing,
         ) -> float:
-            values = task.loss(held, scaled.astype(np.float32), label_smoothing=smoothing)
+            given = held, scaled.astype(np.float32)
+            values = task.loss(*given, label_smoothing=smoothing, class_weights=class_weights)
             return float(np.mean(values))
 
         scaled = logits[read] / best_temperature(mean_loss, logits[fitted])
         others = {name: value[read] for name, value in targets.items()}
-        losses[read] = np.asarray(task.loss(others, scaled.astype(np.float32)))
+        values = task.loss(others, scaled.astype(np.float32), class_weights=class_weights)
+        losses[read] = np.asarray(values)
     return losses
 
 
-def scored_losses(task: Task, batches: Iterable[tuple[Targets, Outputs]]) -> np.ndarray:
+def scored_losses(
+    task: Task,
+    batches: Iterable[tuple[Targets, Outputs]],
+    class_weights: np.ndarray | None,
+) -> np.ndarray:
     """Returns the loss of every image by which trials are compared, in nats, [N].
 
     It is the calibrated one or, where targets lie in the image, the plain one: outputs are large
@@ -60,9 +73,11 @@ def scored_losses(task: Task, batches: Iterable[tuple[Targets, Outputs]]) -> np.
     Args:
         task: Of the images.
         batches: Targets and outputs of all images; outputs of spatial tasks are not kept.
+        class_weights: As of `calibrated_losses`.
     """
     if task.is_spatial:
-        return np.concatenate([np.asarray(task.loss(*each), np.float64) for each in batches])
+        losses = (task.loss(*each, class_weights=class_weights) for each in batches)
+        return np.concatenate([np.asarray(each, np.float64) for each in losses])
     targets, outputs = zip(*batches, strict=True)
     logits = np.concatenate(outputs)
     if not np.isfinite(logits).all():
@@ -70,7 +85,7 @@ def scored_losses(task: Task, batches: Iterable[tuple[Targets, Outputs]]) -> np.
     joined = join_records(targets)
     # The images lie in the order of their classes.
     order = np.random.default_rng(0).permutation(len(logits))
-    return calibrated_losses(task, joined, logits, np.array_split(order, 2))
+    return calibrated_losses(task, joined, logits, np.array_split(order, 2), class_weights)
 
 
 def random_halves(num_images: int) -> tuple[np.ndarray, np.ndarray]:
@@ -83,6 +98,7 @@ def held_out_losses(
     task: Task,
     ask: Callable[[np.ndarray], np.ndarray],
     held_out: Sequence[tuple[LabelledImages, np.ndarray]],
+    class_weights: np.ndarray | None,
 ) -> np.ndarray:
     """Returns the calibrated loss of a model on every held-out image, in nats, [N].
 
@@ -90,6 +106,7 @@ def held_out_losses(
         task: Of the model.
         ask: Images uint8 [B, H, W, C] -> raw outputs [B, ...].
         held_out: Images, and which of them, int; together N.
+        class_weights: As of `calibrated_losses`.
     """
     outputs, targets = [], []
     for images, rows in held_out:
@@ -98,4 +115,4 @@ def held_out_losses(
             targets.append(images.read_targets(rows))
     joined = join_records(targets)
     said = np.concatenate(outputs)
-    return calibrated_losses(task, joined, said, random_halves(len(said)))
+    return calibrated_losses(task, joined, said, random_halves(len(said)), class_weights)

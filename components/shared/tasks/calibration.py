@@ -54,15 +54,22 @@ def negative_log_likelihood(
     return -float(np.average(log_p, axis=0, weights=weights).mean())
 
 
-def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
+def fit_temperature(
+    labels: np.ndarray, logits: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """Returns the T > 0 for which logits / T have the lowest negative log-likelihood.
 
     The outcomes are smoothed by 1 / (N + 2), as in Platt scaling: without it a model that makes no
     mistake on a small set would be called certain (Platt, 1999, section 2.2).
+
+    Args:
+        labels: int [N] or uint8 [N, C].
+        logits: [N, C].
+        weights: Of the images, [N]; None when all count the same.
     """
     smoothing = 1.0 / (len(labels) + 2)
     return best_temperature(
-        lambda scaled: negative_log_likelihood(labels, scaled, smoothing), logits
+        lambda scaled: negative_log_likelihood(labels, scaled, smoothing, weights), logits
     )
 
 

@@ -180,8 +180,6 @@ def build_trainer(
     if policy is not None:
         _check_mixing(policy, task)
     settings = dataclasses.replace(hyperparameters.from_recipe(recipe), **changes)
-    weights = recipe.value("data", "class_weights")
-    class_weights = None if weights is None else np.asarray(weights)
     keras.utils.set_random_seed(seed_word(seed))
     with node_strategy().scope():
         model = build_model(
@@ -195,8 +193,17 @@ def build_trainer(
         )
         set_precision(model, choose_precision(settings.precision, *find_accelerator()))
         learned = TaughtTask(cast(TeachableTask, task), teaching) if teaching else task
-        trainer = kind(model, learned, settings, class_weights, policy, seed)
+        trainer = kind(model, learned, settings, recipe_class_weights(recipe), policy, seed)
     return trainer, task, settings
+
+
+def recipe_class_weights(recipe: Recipe) -> np.ndarray | None:
+    """Returns how much an image counts by its class, float32 [C]; None where all count the same.
+
+    In the loss of a training, and in what judges it.
+    """
+    weights = recipe.value("data", "class_weights")
+    return None if weights is None else np.asarray(weights, np.float32)
 
 
 def recipe_policy(recipe: Recipe) -> Policy | None:

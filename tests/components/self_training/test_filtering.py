@@ -87,8 +87,24 @@ def test_balanced_labels_have_the_shares_of_the_labels_and_a_right_model_is_left
     said = generator.dirichlet([1.0, 1.0, 4.0], 4000)
     shares = np.array([0.5, 0.3, 0.2])
     rows = np.arange(1000, 4000)
-    balanced = balance(said, shares, rows)
+    balanced = balance(said, shares, rows, None)
     np.testing.assert_allclose(balanced.sum(axis=1), 1.0)
     before, after = (np.abs(each[rows].mean(axis=0) - shares).sum() for each in (said, balanced))
     assert after < before / 2
-    np.testing.assert_allclose(balance(said, said[rows].mean(axis=0), rows), said, rtol=1e-9)
+    right = balance(said, said[rows].mean(axis=0), rows, None)
+    np.testing.assert_allclose(right, said, rtol=1e-9)
+
+
+def test_what_class_weights_do_to_a_right_model_stays_in_its_labels():
+    # Two classes of 10 to 1 that overlap, and what a model says that was trained with weights.
+    generator = np.random.default_rng(0)
+    rare = generator.random(50_000) < 1 / 11
+    evidence = generator.normal(np.where(rare, 0.75, -0.75)) * 1.5
+    odds = 0.1 * np.exp(evidence)
+    natural = np.stack([1 / (1 + odds), odds / (1 + odds)], axis=1)
+    weights = np.array([0.55, 5.5])
+    said = natural * weights / (natural @ weights)[:, None]
+    every, shares = np.arange(len(said)), np.array([10, 1]) / 11
+    np.testing.assert_allclose(balance(said, shares, every, weights), said, atol=0.01)
+    # By the shares of the images as they are, rare classes would be said less often.
+    assert np.abs(balance(said, shares, every, None) - said).max() > 0.1

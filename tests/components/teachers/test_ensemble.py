@@ -63,11 +63,11 @@ def test_a_certain_member_is_certain_within_reason():
 
 def test_greedy_selection_is_no_worse_than_the_best_member_or_the_plain_average():
     outputs, labels = noisy_members([2.0, 1.5, 0.5, -1.0])
-    chosen = select_greedily(outputs, labels)
+    chosen = select_greedily(outputs, labels, None)
     loss = negative_log_likelihood(labels, chosen(outputs))
     scaled = outputs / chosen.temperatures[:, None, None]
     assert loss <= min(negative_log_likelihood(labels, each) for each in scaled)
-    assert loss <= negative_log_likelihood(labels, average(outputs, labels)(outputs))
+    assert loss <= negative_log_likelihood(labels, average(outputs, labels, None)(outputs))
     assert chosen.weights.sum() == pytest.approx(1)
     assert chosen.weights[3] == 0
 
@@ -85,32 +85,33 @@ def test_greedy_selection_follows_the_algorithm_of_the_paper():
         seen.append(min(losses))
     best = bag[: int(np.argmin(seen)) + 1]
     expected = np.bincount(best, minlength=3) / len(best)
-    np.testing.assert_allclose(select_greedily(outputs, labels).weights, expected)
+    np.testing.assert_allclose(select_greedily(outputs, labels, None).weights, expected)
 
 
 def test_members_that_are_copies_count_once():
     outputs, labels = noisy_members([2.0])
-    assert select_greedily(np.repeat(outputs, 3, axis=0), labels).weights.tolist() == [1, 0, 0]
+    chosen = select_greedily(np.repeat(outputs, 3, axis=0), labels, None)
+    assert chosen.weights.tolist() == [1, 0, 0]
 
 
 def test_a_stack_is_as_good_as_the_logistic_regression_of_scikit_learn():
     outputs, labels = noisy_members([1.0, -2.0], num_images=2000)
     fitted, held = np.arange(1000), np.arange(1000, 2000)
-    ours = stack(outputs[:, fitted], labels[fitted])
+    ours = stack(outputs[:, fitted], labels[fitted], None)
     features = np.concatenate(list(log_softmax(outputs, axis=-1)), axis=-1)
     theirs = LogisticRegression().fit(features[fitted], labels[fitted])
     expected = -theirs.predict_log_proba(features[held])[np.arange(1000), labels[held]].mean()
     loss = negative_log_likelihood(labels[held], ours(outputs[:, held]))
     assert loss == pytest.approx(expected, abs=0.01)
     # A member that is wrong on purpose tells as much as one that is right: no average knows that.
-    mean = select_greedily(outputs[:, fitted], labels[fitted])
+    mean = select_greedily(outputs[:, fitted], labels[fitted], None)
     assert loss < negative_log_likelihood(labels[held], mean(outputs[:, held])) - 0.1
 
 
 def test_a_stack_of_independent_classes_has_one_output_a_class():
     outputs, labels = noisy_members([1.0, 2.0])
     present = np.eye(3, dtype=np.uint8)[labels]
-    stacked = stack(outputs, present)
+    stacked = stack(outputs, present, None)
     best = negative_log_likelihood(present, outputs[1])
     assert stacked(outputs).shape == (400, 3)
     assert negative_log_likelihood(present, stacked(outputs)) < best
@@ -154,7 +155,7 @@ def test_boosting_shrinks_to_bagging():
 def test_a_bold_member_counts_no_more_than_a_timid_one():
     outputs, labels = noisy_members([1.5, 1.5], num_images=2000)
     outputs *= np.array([10.0, 0.1])[:, None, None]
-    chosen = select_greedily(outputs, labels)
+    chosen = select_greedily(outputs, labels, None)
     assert chosen.weights.min() > 0.3
     assert chosen.temperatures[0] / chosen.temperatures[1] == pytest.approx(100, rel=0.2)
 
