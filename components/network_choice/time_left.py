@@ -41,7 +41,7 @@ class TimeLeft:
             multiply_adds: Of one image, in inference.
         """
         forward_s = multiply_adds / self.per_second
-        closing_s = closing_seconds(self.info, self.start_up_s, forward_s, is_large=True)
+        closing_s = closing_seconds(self.info, self.start_up_s, forward_s, num_large=1)
         return max(0.0, (1 - _CHOICE_SHARE) * self.seconds - closing_s)
 
     def epochs(self, multiply_adds: int) -> float:

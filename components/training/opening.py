@@ -20,7 +20,7 @@ from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.recipe.stage_times import may_cut
-from kfp_vision.components.shared.recipe.teachers import deployed_networks
+from kfp_vision.components.shared.recipe.teachers import deployed_networks, large_networks
 from kfp_vision.components.shared.recipe.time_for_stages import start_up_seconds, training_share
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress
@@ -125,7 +125,7 @@ def open_run(
                 info,
                 start_up_seconds(spent, plan),
                 pace.forward_s * deployed_networks(recipe) + record_s,
-                is_large=is_tuned,
+                large_networks(recipe),
             )
             seconds *= training_share(recipe, info, steps * settings.batch_size, plan)
             seconds = max(seconds, budget.least_training_seconds(recipe))

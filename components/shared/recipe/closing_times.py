@@ -14,8 +14,9 @@ __all__ = ["closing_images", "closing_seconds", "closing_stages", "uncounted_sec
 # Start-ups and seconds of what does not follow the number of images; fitted to runs whose start-ups
 # took from 8 to 35 s.
 _EVALUATE, _EXPORT, _REPORT = (1.5, 8.0), (1.6, 5.0), (0.2, 0.0)
-# Start-ups that the files of a pretrained network take beyond those of a small one, and those of a
-# task in the image beyond that: every format traces or converts hundreds of layers.
+# Start-ups that the files of each pretrained network take beyond those of a small one, and those of
+# a task in the image beyond that: every format traces or converts hundreds of layers. Those of an
+# ensemble take the sum of its members: 36 s of a processor, 6 for `separable` and 30 for Lite0.
 _LARGE_STARTS, _SPATIAL_STARTS = 4.5, 3.0
 # The ends of processes, and tasks that have no cost: the gates, the publication. Runs whose
 # start-ups took 5 to 6 s had 15 to 17 s of it.
@@ -31,14 +32,14 @@ _RESERVE = 0.15
 
 
 def closing_stages(
-    info: DatasetInfo, start_up_s: float, forward_s: float, is_large: bool
+    info: DatasetInfo, start_up_s: float, forward_s: float, num_large: int
 ) -> dict[str, float]:
     """Returns stage -> seconds of evaluation, export and report; arguments of `closing_seconds`."""
     side = min(_FROZEN_SIDE, ENLARGEMENT * math.sqrt(info.median_height * info.median_width))
     looked_at = sum(info.splits.values()) * side**2
     is_spatial = TASKS[info.task].is_spatial
     frozen = 0.0 if is_spatial else _FROZEN_STARTS * min(1.0, looked_at / MAX_PIXELS)
-    traced = (_LARGE_STARTS if is_large else 0.0) + (_SPATIAL_STARTS if is_spatial else 0.0)
+    traced = num_large * _LARGE_STARTS + (_SPATIAL_STARTS if is_spatial else 0.0)
     evaluated, exported = _passed(info)
     return {
         "evaluate_model": _fixed(_EVALUATE, start_up_s)
@@ -75,7 +76,7 @@ def uncounted_seconds(start_up_s: float) -> float:
 
 
 def closing_seconds(
-    info: DatasetInfo, start_up_s: float, forward_s: float, is_large: bool
+    info: DatasetInfo, start_up_s: float, forward_s: float, num_large: int
 ) -> float:
     """Returns what is left for evaluation, export, report, publication and what nobody counts.
 
@@ -85,7 +86,7 @@ def closing_seconds(
         info: Of the dataset.
         start_up_s: Of a task that trains.
         forward_s: Of one image through the model, and of its record where that takes long.
-        is_large: Whether it is, or may be, a pretrained one.
+        num_large: Networks of it that are, or may be, pretrained ones.
     """
-    counted = sum(closing_stages(info, start_up_s, forward_s, is_large).values())
+    counted = sum(closing_stages(info, start_up_s, forward_s, num_large).values())
     return (1 + _RESERVE) * counted + uncounted_seconds(start_up_s)

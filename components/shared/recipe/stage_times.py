@@ -21,9 +21,9 @@ from kfp_vision.components.shared.recipe.closing_times import (
 from kfp_vision.components.shared.recipe.distilled import distilled_images, why_no_distillation
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
-from kfp_vision.components.shared.recipe.initial_weights import may_start_pretrained
 from kfp_vision.components.shared.recipe.teachers import (
     deployed_networks,
+    large_networks,
     teacher_images,
     wants_teachers,
     why_no_teachers,
@@ -179,12 +179,12 @@ def plan_stages(
     image_s *= 1 + EVALUATION_SHARE
     remaining = remaining_seconds(recipe, spent)
     forward_s = FORWARD_SHARE * image_s * deployed_networks(recipe)
-    is_large = may_start_pretrained(recipe)
-    closing = closing_stages(info, start_up_s, forward_s, is_large)
+    num_large = large_networks(recipe)
+    closing = closing_stages(info, start_up_s, forward_s, num_large)
     choice: dict[str, float] = {}
     if with_choice:
         choice["choose_network"] = min(_CHOICE_SHARE * remaining, _LONGEST_CHOICE_S)
-    taken = sum(choice.values()) + closing_seconds(info, start_up_s, forward_s, is_large)
+    taken = sum(choice.values()) + closing_seconds(info, start_up_s, forward_s, num_large)
     room = max(0.0, remaining - taken)
     plain = plain_images * image_s
     lessons = later_lessons(recipe, info, plain_images)

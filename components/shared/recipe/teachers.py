@@ -13,6 +13,7 @@ __all__ = [
     "Deployed",
     "count_teachers",
     "deployed_networks",
+    "large_networks",
     "teacher_images",
     "wants_teachers",
     "why_no_teachers",
@@ -80,6 +81,20 @@ def deployed_networks(recipe: Recipe) -> float:
     if not is_ensemble_wanted(recipe) or why_no_teachers(recipe):
         return 1.0
     return 1.0 + _PASSES * count_teachers(recipe)
+
+
+def large_networks(recipe: Recipe) -> int:
+    """Returns how many networks of what is deployed are, or may be, pretrained ones.
+
+    Beside a model from scratch one is, the first (`plan_members`); beside a pretrained one all are.
+
+    Args:
+        recipe: As of `count_teachers`.
+    """
+    model = int(may_start_pretrained(recipe))
+    if not is_ensemble_wanted(recipe) or why_no_teachers(recipe):
+        return model
+    return model + (count_teachers(recipe) if model else 1)
 
 
 def teacher_images(recipe: Recipe, plain_images: float) -> float:

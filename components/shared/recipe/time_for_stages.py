@@ -8,7 +8,6 @@ from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.recipe.budget import remaining_seconds
 from kfp_vision.components.shared.recipe.closing_times import closing_seconds, uncounted_seconds
 from kfp_vision.components.shared.recipe.document import Recipe
-from kfp_vision.components.shared.recipe.initial_weights import may_start_pretrained
 from kfp_vision.components.shared.recipe.stage_times import (
     FORWARD_SHARE,
     LEARNING,
@@ -16,7 +15,7 @@ from kfp_vision.components.shared.recipe.stage_times import (
     later_lessons,
     refit_factor,
 )
-from kfp_vision.components.shared.recipe.teachers import deployed_networks
+from kfp_vision.components.shared.recipe.teachers import deployed_networks, large_networks
 
 __all__ = ["later_seconds", "pretraining_seconds", "start_up_seconds", "training_share"]
 
@@ -110,7 +109,6 @@ def later_seconds(
     if stage != "train_teachers":
         # That stage knows its networks, and leaves the time that they will take.
         forward_s *= deployed_networks(recipe)
-    closing = closing_seconds(
-        info, _shorter_start(start_up_s, plan), forward_s, may_start_pretrained(recipe)
-    )
+    starts = _shorter_start(start_up_s, plan)
+    closing = closing_seconds(info, starts, forward_s, large_networks(recipe))
     return seconds - closing - sum(plan.stages.get(name, 0.0) for name in later)

@@ -24,7 +24,7 @@ def left(digits_dir):
 def test_evaluation_and_export_are_paid_first(left):
     seconds = left.training_seconds(LARGE)
     assert seconds == pytest.approx(
-        0.75 * 720 - closing_seconds(left.info, 5.0, LARGE / 3e10, is_large=True)
+        0.75 * 720 - closing_seconds(left.info, 5.0, LARGE / 3e10, num_large=1)
     )
     # Eight passes of the exports and two of the evaluation see the test images; 50 images of train
     # calibrate int8, each as slow as 5. All with a reserve.

@@ -17,27 +17,34 @@ INFO = dataclasses.replace(PHOTOGRAPHS, splits={"train": 205, "validation": 87, 
 
 def test_every_image_costs_its_forward_passes():
     assert closing_images(INFO) == 87 + 2 * 72 + 8 * 72 + 5 * 50
-    slow, fast = (closing_seconds(INFO, 8.0, each, is_large=True) for each in (0.2, 0.1))
+    slow, fast = (closing_seconds(INFO, 8.0, each, num_large=1) for each in (0.2, 0.1))
     assert slow - fast == pytest.approx(1.15 * 0.1 * closing_images(INFO))
 
 
 def test_more_is_left_than_the_plan_says():
-    stages = closing_stages(INFO, 8.0, 0.1, is_large=True)
-    left = closing_seconds(INFO, 8.0, 0.1, is_large=True)
+    stages = closing_stages(INFO, 8.0, 0.1, num_large=1)
+    left = closing_seconds(INFO, 8.0, 0.1, num_large=1)
     assert left - uncounted_seconds(8.0) == pytest.approx(1.15 * sum(stages.values()))
 
 
 def test_files_of_large_networks_and_of_tasks_in_the_image_take_longer_to_write():
     objects = dataclasses.replace(INFO, task="detection")
     exports = [
-        closing_stages(info, 8.0, 0.0, is_large=is_large)["export_model"]
-        for info, is_large in ((INFO, False), (INFO, True), (objects, True))
+        closing_stages(info, 8.0, 0.0, num_large)["export_model"]
+        for info, num_large in ((INFO, 0), (INFO, 1), (objects, 1))
     ]
     assert exports == sorted(set(exports))
+
+
+def test_every_large_network_of_an_ensemble_is_written():
+    none, one, three = (
+        closing_stages(INFO, 8.0, 0.1, num_large)["export_model"] for num_large in (0, 1, 3)
+    )
+    assert three - none == pytest.approx(3 * (one - none))
 
 
 def test_a_detector_on_two_idle_cores_is_written_in_the_time_that_was_measured():
     # 72 test images of 259 x 194 px, 0.033 s a forward pass: 70 s after a start of 5.3 s.
     objects = dataclasses.replace(INFO, task="detection")
-    expected = closing_stages(objects, 5.3, 0.033, is_large=True)["export_model"]
+    expected = closing_stages(objects, 5.3, 0.033, num_large=1)["export_model"]
     assert expected == pytest.approx(75, rel=0.15)

@@ -143,10 +143,10 @@ def test_self_training_has_what_the_training_has_left_it_however_slow_the_plan_w
     # Of a stage that is not the first of its task nothing is known.
     for unknown in (0.0, 0.5):
         assert later_seconds("self_train", *given, unknown, 1.0) == pytest.approx(
-            left - closing_seconds(INFO, 60.0, 0.1, is_large=True)
+            left - closing_seconds(INFO, 60.0, 0.1, num_large=1)
         )
         assert start_up_seconds([StageCost(START_UP, unknown, 0)], made) == 60.0
-    expected = left - closing_seconds(INFO, 10.0, 0.002, is_large=True)
+    expected = left - closing_seconds(INFO, 10.0, 0.002, num_large=1)
     assert later_seconds("self_train", *given, 10.0, 0.01) == pytest.approx(expected)
     assert expected > 250
     assert later_seconds("self_train", recipe, spent, INFO, None, 10.0, 0.01) == left
@@ -232,23 +232,32 @@ def test_what_a_training_leaves_is_that_of_images_without_labels():
     assert made.stages["self_train"] == pytest.approx(lesson * made.stages["train"])
 
 
-def test_what_follows_an_ensemble_is_planned_for_all_of_its_networks():
-    made = {}
+@pytest.mark.parametrize(
+    ("architecture", "num_large"), [("separable", 1), ("efficientnet_lite0_imagenet", 2)]
+)
+def test_what_follows_an_ensemble_is_planned_for_all_of_its_networks(architecture, num_large):
+    made, left = {}, {}
     for deploy in ("model", "ensemble"):
-        data = {"teachers": 2, "deploy": deploy, "distill": "never"}
-        recipe = Recipe({"data": {name: Setting(value, "test") for name, value in data.items()}})
+        values = {"teachers": 2, "deploy": deploy, "distill": "never"}
+        data = {name: Setting(value, "test") for name, value in values.items()}
+        model = {"architecture": Setting(architecture, "test", source="user")}
+        recipe = with_budget(Recipe({"data": data, "model": model}), "fast", 60)
         made[deploy] = plan(60, 1e-2, recipe)
+        known = RunPlan(60.0, 100.0, 1e-2, 10.0, {})
+        left[deploy] = later_seconds("train_teachers", recipe, SPENT, INFO, known, 10.0, 1e-2)
     more = {
         name: made["ensemble"].stages[name] - made["model"].stages[name]
         for name in ("evaluate_model", "export_model", "build_report")
     }
     # Two networks of twice the size beside the model: 4 forward passes more, each a fifth of a
-    # step, whose evaluations take a sixth more.
+    # step, whose evaluations take a sixth more; and the files of pretrained ones, 45 s each.
     forward_s = 1e-2 * 7 / 6 / 5
     assert more == pytest.approx(
         {
             "evaluate_model": 4 * (100 + 2 * 100) * forward_s,
-            "export_model": 4 * (8 * 100 + 5 * 50) * forward_s,
+            "export_model": 4 * (8 * 100 + 5 * 50) * forward_s + num_large * 45.0,
             "build_report": 0.0,
         }
     )
+    # That stage knows its networks and leaves what their passes take, but not what their files do.
+    assert left["model"] - left["ensemble"] == pytest.approx(1.15 * num_large * 45.0)

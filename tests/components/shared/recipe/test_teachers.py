@@ -8,6 +8,7 @@ from kfp_vision.components.shared.recipe.distilled import why_no_distillation
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.teachers import (
     count_teachers,
+    large_networks,
     teacher_images,
     why_no_teachers,
 )
@@ -43,6 +44,22 @@ def test_when_there_are_teachers(given, count, reason):
     assert reason in why_no_teachers(given)
     assert bool(reason) == bool(why_no_teachers(given))
     assert teacher_images(given, 100.0) == (0 if reason else 200 * count)
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        (recipe(), 0),
+        (recipe(teachers=3), 0),
+        (recipe(deploy="ensemble"), 1),
+        (recipe(deploy="ensemble", teachers=4), 1),
+        (recipe(deploy="ensemble", use_validation_for_training=True), 0),
+        (recipe("efficientnet_lite0_imagenet"), 1),
+        (recipe("efficientnet_lite0_imagenet", deploy="ensemble"), 3),
+    ],
+)
+def test_how_many_networks_of_what_is_deployed_are_large(given, count):
+    assert large_networks(given) == count
 
 
 def test_an_ensemble_that_is_deployed_teaches_nobody():
