@@ -22,7 +22,7 @@ from kfp_vision.components.shared.datasets.computed_rows import compute_rows
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.runtime.code_version import code_digest
 
-__all__ = ["ViewTeacher", "largest_lesson"]
+__all__ = ["ViewTeacher", "largest_lesson", "lesson_policy"]
 
 _LESSON_BYTES = 2**30
 # The largest and the smallest of float16, nearly: of a logit nothing is lost.
@@ -38,16 +38,15 @@ class ViewTeacher:
         Args:
             model: float32 pixels 0..255 in, raw outputs of the task out.
             source: The images in the size that the model takes.
-            policy: Of the student, without its mixing: the pictures are mixes already.
+            policy: Of the student: a `lesson_policy`.
             seed: Of the student's augmentation.
         """
         self._source, self._seed = source, seed
-        plain = dataclasses.replace(policy, mixing=Mixing())
-        content = f"{code_digest()} {model.input_shape} {seed} {plain.to_json()}"
+        content = f"{code_digest()} {model.input_shape} {seed} {policy.to_json()}"
         self._digest = hashlib.sha256(content.encode())
         for each in (*model.get_weights(), *source.table["sha256"].to_pylist()):
             self._digest.update(each)
-        tensors, word = policy_tensors(plain), draw_seed(seed, 0)[0]
+        tensors, word = policy_tensors(policy), draw_seed(seed, 0)[0]
         transform = tf.function(augment, jit_compile=True)
 
         def ask(images: tf.Tensor, rows: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
@@ -95,6 +94,14 @@ class ViewTeacher:
         return compute_rows(
             lambda numbers: self(pictures, numbers), len(pictures), folder, "ask the teacher"
         )
+
+
+def lesson_policy(policy: Policy) -> Policy:
+    """Returns the augmentation of a lesson: without mixing, for the pictures are mixes already.
+
+    The teacher says what it sees in one picture, and the student would be told of mixes of two.
+    """
+    return dataclasses.replace(policy, mixing=Mixing())
 
 
 def largest_lesson(num_outputs: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kfp_vision.components.distillation.lesson import ViewTeacher
+from kfp_vision.components.distillation.lesson import ViewTeacher, lesson_policy
 from kfp_vision.components.distillation.student import Student
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.distillation_result import DistillationResult
@@ -96,7 +96,7 @@ def teach(
         split = "train+unlabeled"
         is_copy = held_out_copies(groups, info.splits, np.zeros(0, int))
     rows = np.concatenate([np.arange(len(train)), len(train) + np.flatnonzero(~is_copy)])
-    policy = recipe_policy(recipe) or shifts()
+    policy = lesson_policy(recipe_policy(recipe) or shifts())
     own, other = (
         ImageSource(dataset_dir, split, model.input_shape[1:3], info.channels, cache=cache)
         for model in (before, teacher)

@@ -1,5 +1,6 @@
 """A network of few labels, taught by one that has seen many."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,12 +10,15 @@ import keras
 import numpy as np
 import pytest
 
+from kfp_vision.components.distillation import teaching
 from kfp_vision.components.distillation.distill import distill
+from kfp_vision.components.distillation.lesson import ViewTeacher
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.distillation_result import DistillationResult
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.artifacts.teachers_result import ENSEMBLE_FILE
 from kfp_vision.components.shared.augmentation.known_policies import shifts
+from kfp_vision.components.shared.augmentation.policy import Mixing, Policy
 from kfp_vision.components.shared.datasets.labelled import open_labelled
 from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.document import (
@@ -27,6 +31,7 @@ from kfp_vision.components.shared.recipe.policies import AUGMENTATION, POLICY
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.page import write_stage_page
 from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.training.train import train_model
 
 pytestmark = pytest.mark.long
@@ -223,6 +228,30 @@ def test_nobody_teaches_where_there_is_no_teacher(
     write_recipe(Recipe({**sections, "training": training}), model / "recipe.json")
     result = distill(few_labels_dir, model, tmp_path / "again", tmp_path / "kept", _SEED)
     assert result.skipped == "no teacher is better than the network itself"
+
+
+def test_teacher_and_student_see_no_mixes_but_those_of_the_lesson(
+    few_labels_dir: Path, before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _changed(before, tmp_path / "model", {})
+    policy = dataclasses.replace(shifts(), mixing=Mixing(mixup_probability=0.5))
+    wanted = {POLICY: Setting(policy.to_json(), "test", source="user")}
+    recipe = read_recipe(model / "recipe.json").with_settings(AUGMENTATION, wanted)
+    write_recipe(recipe, model / "recipe.json")
+    seen: list[Policy] = []
+
+    def asks(teacher: Any, source: Any, policy: Policy, seed: int) -> Any:
+        seen.append(policy)
+        return ViewTeacher(teacher, source, policy, seed)
+
+    def learns(*given: Any) -> Any:
+        seen.extend(each for each in given if isinstance(each, Policy))
+        raise DivergenceError("What it sees is known.")
+
+    monkeypatch.setattr(teaching, "ViewTeacher", asks)
+    monkeypatch.setattr(teaching, "Student", learns)
+    distill(few_labels_dir, model, tmp_path / "out", tmp_path / "kept", _SEED)
+    assert seen == [shifts(), shifts()]
 
 
 def test_a_student_that_diverges_costs_a_warning_and_not_the_model(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kfp_vision.components.distillation.lesson import ViewTeacher
+from kfp_vision.components.distillation.lesson import ViewTeacher, lesson_policy
 from kfp_vision.components.distillation.pictures import (
     MAX_VIEWS,
     PictureImages,
@@ -72,9 +72,9 @@ def pixel_means() -> keras.Model:
 
 
 def teacher_of(source: ImageSource, seed: int) -> ViewTeacher:
-    # The pictures are mixes: the teacher must not mix them again.
+    # The pictures are mixes: they must not be mixed again.
     policy = Policy(always=flip_and_crop().always, mixing=Mixing(mixup_probability=1.0))
-    return ViewTeacher(pixel_means(), source, policy, seed)
+    return ViewTeacher(pixel_means(), source, lesson_policy(policy), seed)
 
 
 def test_what_is_said_is_of_the_picture_whatever_the_batch_is(source: ImageSource) -> None:
