@@ -8,6 +8,7 @@ it says is on disk. Shapes: M pictures, B of a batch, C outputs.
 import dataclasses
 import hashlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -79,7 +80,9 @@ class ViewTeacher:
         self(pictures, numbers)
         return (time.monotonic() - started) / len(numbers)
 
-    def teach(self, pictures: Pictures, checkpoint_dir: Path) -> np.ndarray:
+    def teach(
+        self, pictures: Pictures, checkpoint_dir: Path, on_part: Callable[[], None]
+    ) -> np.ndarray:
         """Returns what is said of all pictures, float16 [M, C].
 
         What was asked before a task was killed is not asked again.
@@ -87,13 +90,17 @@ class ViewTeacher:
         Args:
             pictures: Of the images.
             checkpoint_dir: Outlives a killed task.
+            on_part: Is called when a part begins: those before it are on disk.
         """
         digest = self._digest.copy()
         digest.update(pictures.tobytes())
         folder = checkpoint_dir / f"lesson-{digest.hexdigest()[:16]}"
-        return compute_rows(
-            lambda numbers: self(pictures, numbers), len(pictures), folder, "ask the teacher"
-        )
+
+        def ask(numbers: np.ndarray) -> np.ndarray:
+            on_part()
+            return self(pictures, numbers)
+
+        return compute_rows(ask, len(pictures), folder, "ask the teacher")
 
 
 def lesson_policy(policy: Policy) -> Policy:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kfp_vision.components.distillation.kept_seconds import KeptSeconds
 from kfp_vision.components.distillation.lesson import ViewTeacher, largest_lesson
 from kfp_vision.components.distillation.pictures import PictureImages, list_pictures
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -138,15 +139,16 @@ class Student:
             seconds: For everything.
             watch: Of the stage.
         """
+        kept = KeptSeconds(watch, self._checkpoint_dir / "seconds.json")
         self._trainer.model.set_weights(weights)
         self._trainer.restart_average()
         batch, plain = self._settings.batch_size, self._settings.steps
         steps = math.ceil(distilled_images(plain * batch) / batch)
-        taught = self._ask(teacher, rows, steps * batch, seconds)
+        taught = self._ask(teacher, rows, steps * batch, seconds, kept)
         order = BatchOrder(len(taught), batch, self._seed)
         pixels, targets = taught.take(order.indices(0)[0])
         pace = measure_pace(self._trainer, pixels, targets, len(taught), len(self._validation))
-        trials, tried = self._choose(taught, pace, steps, seconds - watch.seconds)
+        trials, tried = self._choose(taught, pace, steps, seconds - watch.seconds, kept)
         best = min(trials, key=lambda each: each.loss, default=None)
         teaching = Teaching(best.temperature, best.label_share) if best else _WITHOUT_TRIALS
         self._follow(teaching)
@@ -174,7 +176,12 @@ class Student:
         return Taught(self._trainer, teaching, trials, len(taught), seen)
 
     def _ask(
-        self, teacher: ViewTeacher, rows: np.ndarray, count: int, seconds: float
+        self,
+        teacher: ViewTeacher,
+        rows: np.ndarray,
+        count: int,
+        seconds: float,
+        kept: KeptSeconds,
     ) -> LabelledImages:
         """Returns the lesson: at most so many pictures as there is time to ask about."""
         most = largest_lesson(self._trainer.model.output_shape[-1])
@@ -187,7 +194,7 @@ class Student:
                 affordable = min(affordable, max(1, int(_TEACHER_SHARE * seconds / pace_s)))
             write_atomically(path, json_text({"pictures": affordable}).encode())
         pictures = pictures.first(json.loads(path.read_text())["pictures"])
-        said = teacher.teach(pictures, self._checkpoint_dir)
+        said = teacher.teach(pictures, self._checkpoint_dir, kept.write)
         views = Views(pictures.rows, pictures.views, said)
         taught = taught_images(self._source, self._train, views)
 
@@ -200,7 +207,12 @@ class Student:
         return PictureImages(self._source, read, pictures.rows, pictures=pictures)
 
     def _choose(
-        self, taught: LabelledImages, pace: Pace, steps: int, seconds: float
+        self,
+        taught: LabelledImages,
+        pace: Pace,
+        steps: int,
+        seconds: float,
+        kept: KeptSeconds,
     ) -> tuple[list[TeachingTrial], int]:
         """Returns short trainings with temperatures and shares of the label, and their images."""
         path, trials = self._checkpoint_dir / "trials.json", []
@@ -217,6 +229,7 @@ class Student:
         initial = self._trainer.state()
         with Progress("choose how to follow the teacher", num_trials, "trials") as progress:
             for number in range(len(trials), num_trials):
+                kept.write()
                 if number < len(_TEMPERATURES):
                     teaching = Teaching(_TEMPERATURES[number], 0.0)
                 else:
@@ -226,6 +239,7 @@ class Student:
                 self._trainer.restore(initial)
                 content = {"steps": length, "trials": [dataclasses.asdict(t) for t in trials]}
                 write_atomically(path, json_text(content).encode())
+                kept.write()
                 progress.update(number + 1)
         return trials, num_trials * length * self._settings.batch_size
 

@@ -186,7 +186,8 @@ class Gathering:
             failed: Gets a sentence on what could not be trained.
         """
         for at, (place, each) in enumerate(planned.items()):
-            left, count = ends - watch.seconds, len(planned) - at
+            began = watch.seconds
+            left, count = ends - began, len(planned) - at
             if at and left < _LEAST_SECONDS:
                 failed.append(f"{count} of {len(planned)} networks: no time is left for them")
                 return
@@ -198,6 +199,8 @@ class Gathering:
                 failed.append(f"{each.kind}: {str(error).splitlines()[0]}")
                 show_note(f"A teacher could not be trained. {failed[-1]}")
             else:
+                # What processes before this one have trained counts, too.
+                watch.add(max(0.0, trained.seconds - (watch.seconds - began)))
                 ends -= self._num_later * trained.forward_s
                 yield place, trained
             # What a training holds in memory goes before the next one begins.

@@ -55,6 +55,10 @@ class Stopwatch:
         """
         self._earlier = max(self._earlier, seconds)
 
+    def add(self, seconds: float) -> None:
+        """Adds what processes before this one have taken for a part that is not done again."""
+        self._earlier += seconds
+
     @property
     def seconds(self) -> float:
         """Of the processes before and of this one until now."""

@@ -3,14 +3,16 @@
 import dataclasses
 import json
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
-from kfp_vision.components.distillation import teaching
+from kfp_vision.components.distillation import student, teaching
 from kfp_vision.components.distillation.distill import distill
 from kfp_vision.components.distillation.lesson import ViewTeacher
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
@@ -31,6 +33,7 @@ from kfp_vision.components.shared.recipe.policies import AUGMENTATION, POLICY
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.page import write_stage_page
 from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training import checkpoints
 from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.training.train import train_model
 
@@ -160,6 +163,36 @@ def test_a_task_that_is_started_again_asks_and_trains_nothing_again(
     assert are_equal(tmp_path / "out", taught / "out")
     files = [path for path in (taught / "kept").rglob("*") if path.is_file()]
     assert {path: path.stat().st_mtime_ns for path in files} == changed
+
+
+def test_a_task_that_was_killed_goes_on_counting_its_time(
+    few_labels_dir: Path,
+    before: Path,
+    taught: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = student.Student._try
+    begun: list[Any] = []
+
+    def kills(self: Any, *given: Any) -> Any:
+        begun.append(given)
+        if len(begun) > 2:
+            raise KeyboardInterrupt
+        return tried(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(student.Student, "_try", kills)
+        # As if each trial took a thousand seconds.
+        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 1000.0 * len(begun))
+        patch.setattr(checkpoints, "time", clock)
+        with pytest.raises(KeyboardInterrupt):
+            distill(few_labels_dir, before, tmp_path / "out", tmp_path / "kept", _SEED)
+
+    result = distill(few_labels_dir, before, tmp_path / "out", tmp_path / "kept", _SEED)
+    assert result.seconds > 2000
+    assert read_json(StageCost, tmp_path / "out" / COST_FILE).seconds == result.seconds
+    assert are_equal(tmp_path / "out", taught / "out")
 
 
 def test_a_teacher_that_knows_nothing_is_refused(

@@ -99,10 +99,17 @@ def test_teacher_and_student_see_the_same_crops_and_flips(source: ImageSource) -
 
 def test_a_lesson_is_asked_once(source: ImageSource, tmp_path: Path) -> None:
     pictures = list_pictures(np.arange(50), 120, seed=0)
-    said = teacher_of(source, 7).teach(pictures, tmp_path)
+    parts: list[int] = []
+
+    def on_part() -> None:
+        parts.append(len(list(tmp_path.rglob("*.npy"))))
+
+    said = teacher_of(source, 7).teach(pictures, tmp_path, on_part)
     (kept,) = tmp_path.rglob("*.npy")
     written = kept.stat().st_mtime_ns
-    np.testing.assert_array_equal(teacher_of(source, 7).teach(pictures, tmp_path), said)
+    np.testing.assert_array_equal(teacher_of(source, 7).teach(pictures, tmp_path, on_part), said)
     assert kept.stat().st_mtime_ns == written
+    # Once, when nothing was on disk.
+    assert parts == [0]
     # Another seed draws other views.
-    assert (teacher_of(source, 8).teach(pictures, tmp_path) != said).any()
+    assert (teacher_of(source, 8).teach(pictures, tmp_path, on_part) != said).any()

@@ -30,6 +30,7 @@ from kfp_vision.components.shared.training.checkpoints import Stopwatch, read_ch
 from kfp_vision.components.shared.training.length import Pace
 from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.teachers import gathering, member_training, members
+from kfp_vision.components.teachers.member_training import TrainedMember
 from kfp_vision.components.teachers.train_teachers import train_share, train_teachers
 from kfp_vision.components.training.train import train_model
 
@@ -173,6 +174,8 @@ def test_a_task_that_is_started_again_trains_nothing_again_and_deploys_what_is_w
     result = train_teachers(many_judges_dir, wanted, tmp_path / "out", checkpoints / "kept", _SEED)
     assert [path.stat().st_mtime_ns for path in states] == written
     assert result.is_deployed
+    # Of the process that has trained them.
+    assert result.seconds > sum(each.seconds for each in result.members[1:])
     assert not (tmp_path / "out/ensemble.keras").exists()
     assert are_equal(tmp_path / "out/model.keras", taught / "ensemble.keras")
     setting = read_recipe(tmp_path / "out/recipe.json").get("data", "deploy")
@@ -319,6 +322,31 @@ def test_networks_that_no_time_is_left_for_are_not_begun(
     assert began == [pytest.approx(10.0), pytest.approx(10.0)]
     assert len(result.failed) == 3
     assert result.failed[-1] == "998 of 1000 networks: no time is left for them"
+
+
+def test_networks_that_processes_before_have_trained_took_their_time(
+    digits_dir: Path,
+    trained: Path,
+    offline: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_s: list[float] = []
+
+    def resumes(dataset: Path, info: Any, planned: Any, *given: Any) -> Any:
+        given_s.append(given[-3])
+        return TrainedMember(load(trained / "model.keras"), 100, 300.0, forward_s=0.0)
+
+    monkeypatch.setattr(gathering, "train_member", resumes)
+    wanted = changed(trained, tmp_path / "model", 60.0, teachers=3)
+    given = (wanted, tmp_path / "out", tmp_path / "kept", _SEED, None)
+    result = train_teachers(digits_dir, *given, [StageCost("train", 20.0, 100)])
+    # Each has its part of what those before it have left.
+    for at in (1, 2):
+        expected = (given_s[at - 1] * (4 - at) - 300.0) / (3 - at)
+        assert given_s[at] == pytest.approx(expected, abs=100.0)
+    assert result.seconds >= 900
+    assert read_json(StageCost, tmp_path / "out" / COST_FILE).seconds == result.seconds
 
 
 @pytest.mark.parametrize(
