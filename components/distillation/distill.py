@@ -14,7 +14,7 @@ from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.distilled import why_no_distillation
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
-from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.checkpoints import StageWatch
 from kfp_vision.components.shared.training.later_stage import (
     end_stage,
     start_stage,
@@ -50,7 +50,7 @@ def distill(
         spent: Of the budget, by the stages before and by the start of this task.
         plan: Of the run; None where there is none.
     """
-    watch = Stopwatch()
+    watch = StageWatch()
     info, recipe, seconds = start_stage(
         "distill", dataset_dir, trained_dir, output_dir, spent, plan, without=(ENSEMBLE_FILE,)
     )

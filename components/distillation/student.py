@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kfp_vision.components.distillation.kept_seconds import KeptSeconds
 from kfp_vision.components.distillation.lesson import ViewTeacher, largest_lesson
 from kfp_vision.components.distillation.pictures import PictureImages, list_pictures
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -31,7 +30,7 @@ from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import kept_folder
 from kfp_vision.components.shared.search.scoring import held_out_losses
 from kfp_vision.components.shared.search.short_training import run_steps
-from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.checkpoints import StageWatch
 from kfp_vision.components.shared.training.fit import fit
 from kfp_vision.components.shared.training.history import EVALUATIONS, History
 from kfp_vision.components.shared.training.length import Pace, measure_pace
@@ -128,7 +127,7 @@ class Student:
         weights: list[np.ndarray],
         rows: np.ndarray,
         seconds: float,
-        watch: Stopwatch,
+        watch: StageWatch,
     ) -> Taught:
         """Returns the student, taught by the teacher.
 
@@ -139,16 +138,16 @@ class Student:
             seconds: For everything.
             watch: Of the stage.
         """
-        kept = KeptSeconds(watch, self._checkpoint_dir / "seconds.json")
+        watch.open(self._checkpoint_dir)
         self._trainer.model.set_weights(weights)
         self._trainer.restart_average()
         batch, plain = self._settings.batch_size, self._settings.steps
         steps = math.ceil(distilled_images(plain * batch) / batch)
-        taught = self._ask(teacher, rows, steps * batch, seconds, kept)
+        taught = self._ask(teacher, rows, steps * batch, seconds, watch)
         order = BatchOrder(len(taught), batch, self._seed)
         pixels, targets = taught.take(order.indices(0)[0])
         pace = measure_pace(self._trainer, pixels, targets, len(taught), len(self._validation))
-        trials, tried = self._choose(taught, pace, steps, seconds - watch.seconds, kept)
+        trials, tried = self._choose(taught, pace, steps, seconds, watch)
         best = min(trials, key=lambda each: each.loss, default=None)
         teaching = Teaching(best.temperature, best.label_share) if best else _WITHOUT_TRIALS
         self._follow(teaching)
@@ -181,20 +180,19 @@ class Student:
         rows: np.ndarray,
         count: int,
         seconds: float,
-        kept: KeptSeconds,
+        watch: StageWatch,
     ) -> LabelledImages:
         """Returns the lesson: at most so many pictures as there is time to ask about."""
         most = largest_lesson(self._trainer.model.output_shape[-1])
         pictures = list_pictures(rows, min(count, most), self._seed)
-        path = self._checkpoint_dir / "lesson.json"
-        if not path.exists():
-            affordable = len(pictures)
-            if seconds < math.inf:
-                pace_s = teacher.seconds_per_picture(pictures)
-                affordable = min(affordable, max(1, int(_TEACHER_SHARE * seconds / pace_s)))
-            write_atomically(path, json_text({"pictures": affordable}).encode())
-        pictures = pictures.first(json.loads(path.read_text())["pictures"])
-        said = teacher.teach(pictures, self._checkpoint_dir, kept.write)
+        if seconds < math.inf:
+
+            def measure() -> float:
+                return _TEACHER_SHARE * seconds / teacher.seconds_per_picture(pictures)
+
+            affordable = max(1, int(watch.once("pictures", measure)))
+            pictures = pictures.first(min(affordable, len(pictures)))
+        said = teacher.teach(pictures, self._checkpoint_dir, watch.save)
         views = Views(pictures.rows, pictures.views, said)
         taught = taught_images(self._source, self._train, views)
 
@@ -212,14 +210,14 @@ class Student:
         pace: Pace,
         steps: int,
         seconds: float,
-        kept: KeptSeconds,
+        watch: StageWatch,
     ) -> tuple[list[TeachingTrial], int]:
         """Returns short trainings with temperatures and shares of the label, and their images."""
         path, trials = self._checkpoint_dir / "trials.json", []
         num_trials = len(_TEMPERATURES) + 1
         length = int(_TRIAL_LENGTH * steps)
         if seconds < math.inf:
-            each_s = _TRIALS_SHARE * seconds / num_trials - pace.evaluation_s
+            each_s = _TRIALS_SHARE * (seconds - watch.seconds) / num_trials - pace.evaluation_s
             length = min(length, int(each_s / pace.step_s))
         if path.exists():
             held = json.loads(path.read_text())
@@ -229,7 +227,7 @@ class Student:
         initial = self._trainer.state()
         with Progress("choose how to follow the teacher", num_trials, "trials") as progress:
             for number in range(len(trials), num_trials):
-                kept.write()
+                watch.save()
                 if number < len(_TEMPERATURES):
                     teaching = Teaching(_TEMPERATURES[number], 0.0)
                 else:
@@ -239,7 +237,7 @@ class Student:
                 self._trainer.restore(initial)
                 content = {"steps": length, "trials": [dataclasses.asdict(t) for t in trials]}
                 write_atomically(path, json_text(content).encode())
-                kept.write()
+                watch.save()
                 progress.update(number + 1)
         return trials, num_trials * length * self._settings.batch_size
 

@@ -25,7 +25,7 @@ from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.search.scoring import held_out_losses
 from kfp_vision.components.shared.tasks import task_of
-from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.checkpoints import StageWatch
 from kfp_vision.components.shared.training.inference import compile_inference
 from kfp_vision.components.shared.training.precision import set_precision
 from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES
@@ -49,7 +49,7 @@ def teach(
     seed: int,
     cache: ImageCache | None,
     seconds: float,
-    watch: Stopwatch,
+    watch: StageWatch,
 ) -> DistillationResult:
     """Replaces a model by its student where that is better, and returns what was seen.
 

@@ -19,7 +19,7 @@ def test_images_judge_by_the_class_weights_of_the_trainings(
     data = {"class_weights": Setting(weights, "test")}
     recipe = Recipe({"data": data, "model": model})
     info = read_json(DatasetInfo, few_labels_dir / "dataset.json")
-    pool = Pool(few_labels_dir, info, recipe, tmp_path, None)
+    pool = Pool(few_labels_dir, info, recipe, tmp_path, None, lambda: None)
     judging = np.arange(20, 60)
     labels = [
         images.read_targets(rows)["label"]

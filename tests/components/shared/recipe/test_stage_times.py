@@ -222,8 +222,8 @@ def test_what_a_training_leaves_is_that_of_images_without_labels():
     made, recipe, info = _with_unlabeled(30, 100, 60_000)
     assert made.stages["train"] >= 0.9 * needed
     assert made.stages["self_train"] > 2 * needed
-    # Less what is not counted.
-    assert made.spent_s + sum(made.stages.values()) == pytest.approx(30 * 60, abs=30)
+    # Less what is not counted, and the reserve.
+    assert made.spent_s + sum(made.stages.values()) == pytest.approx(30 * 60, abs=60)
     # A training that is slower than planned still has half.
     assert training_share(recipe, info, 20_000, made) == pytest.approx(0.5)
     # A lesson of two passes, four of five images without labels, and no more.
