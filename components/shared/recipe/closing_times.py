@@ -4,15 +4,17 @@ Seconds; the unit of what is not proportional to images is the start of a task t
 """
 
 import math
+from collections.abc import Mapping
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.tasks import TASKS
 from kfp_vision.components.shared.tasks.frozen_limits import ENLARGEMENT, MAX_PIXELS
 
-__all__ = ["closing_images", "closing_seconds", "closing_stages", "uncounted_seconds"]
+__all__ = ["closing_images", "closing_seconds", "closing_stages", "unplanned_seconds"]
 
 # Start-ups and seconds of what does not follow the number of images; fitted to runs whose start-ups
 # took from 8 to 35 s.
+_CLOSING = ("evaluate_model", "export_model", "build_report")
 _EVALUATE, _EXPORT, _REPORT = (1.5, 8.0), (1.6, 5.0), (0.2, 0.0)
 # Start-ups that the files of each pretrained network take beyond those of a small one, and those of
 # a task in the image beyond that: every format traces or converts hundreds of layers. Those of an
@@ -70,9 +72,17 @@ def _fixed(part: tuple[float, float], start_up_s: float) -> float:
     return starts * start_up_s + seconds
 
 
-def uncounted_seconds(start_up_s: float) -> float:
-    """Returns what tasks take that have no cost, and the ends of all."""
-    return _fixed(_UNCOUNTED, start_up_s)
+def unplanned_seconds(stages: Mapping[str, float], start_up_s: float) -> float:
+    """Returns what is left beside the stages of a plan.
+
+    That is what tasks take that have no cost, the ends of all, and a reserve for the last stages.
+
+    Args:
+        stages: Stage -> seconds; those of `closing_stages` are among them.
+        start_up_s: Of a task that trains.
+    """
+    last = sum(stages.get(name, 0.0) for name in _CLOSING)
+    return _fixed(_UNCOUNTED, start_up_s) + _RESERVE * last
 
 
 def closing_seconds(
@@ -88,5 +98,5 @@ def closing_seconds(
         forward_s: Of one image through the model, and of its record where that takes long.
         num_large: Networks of it that are, or may be, pretrained ones.
     """
-    counted = sum(closing_stages(info, start_up_s, forward_s, num_large).values())
-    return (1 + _RESERVE) * counted + uncounted_seconds(start_up_s)
+    stages = closing_stages(info, start_up_s, forward_s, num_large)
+    return sum(stages.values()) + unplanned_seconds(stages, start_up_s)

@@ -16,7 +16,7 @@ from kfp_vision.components.shared.recipe.budget import remaining_seconds
 from kfp_vision.components.shared.recipe.closing_times import (
     closing_seconds,
     closing_stages,
-    uncounted_seconds,
+    unplanned_seconds,
 )
 from kfp_vision.components.shared.recipe.distilled import distilled_images, why_no_distillation
 from kfp_vision.components.shared.recipe.document import Recipe
@@ -214,7 +214,7 @@ def plan_stages(
         training = max(_TRAIN_STARTS * start_up_s, min(training, left))
     own = {name: training * images / needed for name, images in lessons.items()}
     if may_cut(recipe) and own.get("self_train"):
-        more = min(left - training, (wanted - lessons["self_train"]) * plain)
+        more = max(0.0, min(left - training, (wanted - lessons["self_train"]) * plain))
         own["self_train"], training = own["self_train"] + more, training + more
     pretrained = image_s * _pretraining(recipe, info, plain_images, (left - training) / image_s)
     before = {**choice, **learning, **({"pretrain": pretrained} if pretrained else {})}
@@ -271,7 +271,7 @@ def search_images(plan: RunPlan, recipe: Recipe, spent: Sequence[StageCost]) -> 
         recipe: Of the run.
         spent: So far: what took longer than planned is not there any more.
     """
-    later = uncounted_seconds(plan.start_up_s) + sum(
+    later = unplanned_seconds(plan.stages, plan.start_up_s) + sum(
         seconds for name, seconds in plan.stages.items() if name not in SEARCH
     )
     return affordable_images(plan, SEARCH, remaining_seconds(recipe, spent) - later)

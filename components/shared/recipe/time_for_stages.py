@@ -6,7 +6,7 @@ from kfp_vision.components.shared.artifacts.cost import START_UP, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.recipe.budget import remaining_seconds
-from kfp_vision.components.shared.recipe.closing_times import closing_seconds, uncounted_seconds
+from kfp_vision.components.shared.recipe.closing_times import closing_seconds, unplanned_seconds
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.stage_times import (
     FORWARD_SHARE,
@@ -75,7 +75,7 @@ def pretraining_seconds(recipe: Recipe, spent: Sequence[StageCost], plan: RunPla
     if plan is None:
         return seconds
     later = (held for name, held in plan.stages.items() if name not in _BEFORE_TRAINING)
-    return seconds - uncounted_seconds(plan.start_up_s) - sum(later)
+    return seconds - unplanned_seconds(plan.stages, plan.start_up_s) - sum(later)
 
 
 def later_seconds(

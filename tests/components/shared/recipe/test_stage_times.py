@@ -86,7 +86,7 @@ def test_a_search_that_begins_late_has_only_what_is_left():
     made, recipe = plan(60, 1e-2, with_probe=False), with_budget(Recipe(), "fast", 60)
     images = [
         search_images(made, recipe, [*SPENT, StageCost("probe_batch_size", seconds, 1)])
-        for seconds in (0.0, 1000.0, 3150.0, 3250.0, 9999.0)
+        for seconds in (0.0, 1000.0, 3100.0, 3250.0, 9999.0)
     ]
     assert images[0] == images[1] == pytest.approx(10_000)
     assert images[1] > images[2] > images[3] == images[4] == 0
@@ -195,11 +195,11 @@ def test_a_trial_has_its_share_of_the_plan(validation, lessons):
     assert made.stages["self_train"] == pytest.approx(lessons * made.stages["train"])
 
 
-def _with_unlabeled(minutes, validation, unlabeled, image_s=1e-2):
+def _with_unlabeled(minutes, validation, unlabeled, start_up_s=10.0):
     splits = {**INFO.splits, "validation": validation, "unlabeled": unlabeled}
     info = dataclasses.replace(INFO, splits=splits)
     recipe = with_budget(Recipe({"data": {"self_train": Setting("auto", "test")}}), "fast", minutes)
-    return plan_stages(recipe, SPENT, info, 20_000, image_s, 10.0), recipe, info
+    return plan_stages(recipe, SPENT, info, 20_000, 1e-2, start_up_s), recipe, info
 
 
 @pytest.mark.parametrize("validation", [99, 100])
@@ -215,6 +215,14 @@ def test_images_without_labels_take_no_more_than_half_of_what_the_training_needs
     assert made.spent_s + sum(made.stages.values()) <= 60 * minutes + 1e-6
     for plan_of_run in (made, None):
         assert training_share(recipe, info, 20_000, plan_of_run) >= 0.5 - 1e-9
+
+
+@pytest.mark.parametrize("start_up_s", [15.0, 25.0, 35.0])
+@pytest.mark.parametrize("minutes", [1, 4, 8])
+def test_where_starts_take_all_time_no_stage_is_planned_for_less_than_none(minutes, start_up_s):
+    made, recipe, info = _with_unlabeled(minutes, 100, 4_000, start_up_s)
+    assert min(made.stages.values()) >= 0
+    assert 0.5 - 1e-9 <= training_share(recipe, info, 20_000, made) <= 1
 
 
 def test_what_a_training_leaves_is_that_of_images_without_labels():
