@@ -217,11 +217,14 @@ class Student:
         num_trials = len(_TEMPERATURES) + 1
         length = int(_TRIAL_LENGTH * steps)
         if seconds < math.inf:
-            each_s = _TRIALS_SHARE * (seconds - watch.seconds) / num_trials - pace.evaluation_s
-            length = min(length, int(each_s / pace.step_s))
+
+            def measure() -> float:
+                each_s = _TRIALS_SHARE * (seconds - watch.seconds) / num_trials
+                return (each_s - pace.evaluation_s) / pace.step_s
+
+            length = min(length, int(watch.once("steps of a trial", measure)))
         if path.exists():
-            held = json.loads(path.read_text())
-            length, trials = held["steps"], [TeachingTrial(**each) for each in held["trials"]]
+            trials = [TeachingTrial(**each) for each in json.loads(path.read_text())]
         if length < _LEAST_STEPS:
             return [], 0
         initial = self._trainer.state()
@@ -235,7 +238,7 @@ class Student:
                     teaching = Teaching(warmest, _LABEL_SHARE)
                 trials.append(self._try(taught, teaching, length))
                 self._trainer.restore(initial)
-                content = {"steps": length, "trials": [dataclasses.asdict(t) for t in trials]}
+                content = [dataclasses.asdict(each) for each in trials]
                 write_atomically(path, json_text(content).encode())
                 watch.save()
                 progress.update(number + 1)

@@ -1,6 +1,7 @@
 """The members are trained, here or by several tasks, and one teacher is made of them."""
 
 import dataclasses
+import functools
 import gc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,9 +19,10 @@ from kfp_vision.components.shared.recipe.closing_times import closing_images
 from kfp_vision.components.shared.recipe.distilled import is_ensemble_wanted
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
+from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress, show_note
 from kfp_vision.components.shared.tasks import task_of
-from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.checkpoints import StageWatch
 from kfp_vision.components.shared.training.inference import compile_inference
 from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES
 from kfp_vision.components.shared.training.setup import (
@@ -90,7 +92,7 @@ class Gathering:
         trained_dir: Path,
         number: int,
         seconds: float,
-        watch: Stopwatch,
+        watch: StageWatch,
         shares: Mapping[Path, Share] | None = None,
     ) -> tuple[TeachersResult, keras.Model | None]:
         """Returns what was seen, and the teacher; None where nothing is better than the model.
@@ -142,7 +144,7 @@ class Gathering:
         trained_dir: Path,
         number: int,
         seconds: float,
-        watch: Stopwatch,
+        watch: StageWatch,
         worker: int,
         workers: int,
         output_dir: Path,
@@ -173,7 +175,7 @@ class Gathering:
         planned: Mapping[int, PlannedMember],
         model: keras.Model,
         ends: float,
-        watch: Stopwatch,
+        watch: StageWatch,
         failed: list[str],
     ) -> Iterator[tuple[int, TrainedMember]]:
         """Yields the place and the training of each member.
@@ -185,8 +187,11 @@ class Gathering:
             watch: Of the stage.
             failed: Gets a sentence on what could not be trained.
         """
+        about = {"stage": "train_teachers", "seed": self._seed, "places": str(list(planned))}
+        identity = training_identity(self._dataset_dir, self._recipe, **about)
+        watch.open(self._checkpoint_dir / f"teachers-{identity}")
         for at, (place, each) in enumerate(planned.items()):
-            began = watch.seconds
+            began = watch.moment(f"network {place}")
             left, count = ends - began, len(planned) - at
             if at and left < _LEAST_SECONDS:
                 failed.append(f"{count} of {len(planned)} networks: no time is left for them")
@@ -199,9 +204,10 @@ class Gathering:
                 failed.append(f"{each.kind}: {str(error).splitlines()[0]}")
                 show_note(f"A teacher could not be trained. {failed[-1]}")
             else:
-                # What processes before this one have trained counts, too.
-                watch.add(max(0.0, trained.seconds - (watch.seconds - began)))
-                ends -= self._num_later * trained.forward_s
+                # By its checkpoints: a process that was killed has kept its seconds before.
+                watch.add(max(0.0, began + trained.seconds - watch.seconds))
+                measured = functools.partial(float, trained.forward_s)
+                ends -= self._num_later * watch.once(f"forward of network {place}", measured)
                 yield place, trained
             # What a training holds in memory goes before the next one begins.
             gc.collect()

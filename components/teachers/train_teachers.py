@@ -31,7 +31,7 @@ from kfp_vision.components.shared.recipe.teachers import (
 )
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
-from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.checkpoints import StageWatch
 from kfp_vision.components.shared.training.later_stage import (
     end_stage,
     read_stage,
@@ -71,7 +71,7 @@ def train_teachers(
         plan: Of the run; None where there is none.
         shares: What `train_share` has written, by every task; none trains all networks here.
     """
-    watch = Stopwatch()
+    watch = StageWatch()
     told = {each: read_json(Share, each / SHARE_FILE) for each in shares}
     info, recipe, seconds = start_stage(
         "train_teachers", dataset_dir, trained_dir, output_dir, spent, plan
@@ -130,7 +130,7 @@ def train_share(
         spent: The same.
         plan: The same.
     """
-    watch, share = Stopwatch(), Share()
+    watch, share = StageWatch(), Share()
     output_dir.mkdir(parents=True, exist_ok=True)
     info, recipe, seconds = read_stage("train_teachers", dataset_dir, trained_dir, spent, plan)
     if not (why_no_teachers(recipe) or why_no_time(seconds)):

@@ -1,7 +1,7 @@
 """Checkpoints: arrays and a JSON document in one `.npz`, replaced atomically.
 
 A folder holds `state.npz` (everything a run needs to go on) and `best-<step>.npz` (weights of the
-best evaluations so far).
+best evaluations so far). That of a stage holds `stage.json`: its time and what was decided by it.
 """
 
 import contextlib

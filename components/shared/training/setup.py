@@ -48,6 +48,7 @@ __all__ = [
     "example_targets",
     "image_shape",
     "open_split",
+    "recipe_class_weights",
     "recipe_policy",
 ]
 

@@ -311,8 +311,8 @@ def test_networks_that_no_time_is_left_for_are_not_begun(
         began.append(given[-3])
         raise DivergenceError("The loss must be finite. Received: nan")
 
-    # As if each took half of the 34 seconds.
-    now = itertools.count(0.0, 17.0)
+    # As if each took half of the 34 seconds: the watch is read when it begins, and kept.
+    now = itertools.count(0.0, 8.5)
     monkeypatch.setattr(gathering, "train_member", fails)
     monkeypatch.setattr(Stopwatch, "seconds", property(lambda _: next(now)))
     wanted = changed(trained, tmp_path / "model", 1.0, teachers=1000)
@@ -347,6 +347,10 @@ def test_networks_that_processes_before_have_trained_took_their_time(
         assert given_s[at] == pytest.approx(expected, abs=100.0)
     assert result.seconds >= 900
     assert read_json(StageCost, tmp_path / "out" / COST_FILE).seconds == result.seconds
+    # A process after a kill gives each the time that it had.
+    given = (wanted, tmp_path / "again", tmp_path / "kept", _SEED, None)
+    train_teachers(digits_dir, *given, [StageCost("train", 20.0, 100)])
+    assert given_s[3:] == given_s[:3]
 
 
 @pytest.mark.parametrize(
