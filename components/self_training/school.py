@@ -105,7 +105,12 @@ class School:
         first = make_lesson(self._pool, teacher, self._every, self._none)
         trials: list[RoundResult] = []
         rounds: list[RoundResult] = []
-        if len(first.said.filtered.rows) >= _LEAST_IMAGES:
+        untried, left = "", len(first.said.filtered.rows)
+        if left < _LEAST_IMAGES:
+            untried = f"{left} are left to learn, fewer than {_LEAST_IMAGES}"
+        elif not self._has_time("a student", 0.0):
+            untried = "no time was left for a student"
+        else:
             if len(self._pool.validation) >= ENOUGH_JUDGES:
                 rounds = self._teach_in_rounds(first, model_path)
             else:
@@ -122,6 +127,7 @@ class School:
             trials=trials,
             rounds=rounds,
             plain_images_seen=self._plain_images_seen,
+            untried=untried,
             failed=" ".join(self._rounds.failures),
         )
 
@@ -142,9 +148,9 @@ class School:
         rounds: list[RoundResult] = []
         taken = 0.0
         for number in range(1, MAX_ROUNDS + 1):
-            if not self._has_time(f"round {number}", taken):
-                break
             if number > 1:
+                if not self._has_time(f"round {number}", taken):
+                    break
                 lesson = make_lesson(self._pool, lesson.teacher, self._every, self._none)
             found, student = self._rounds.run(lesson, self._arms, number, self._seconds)
             rounds += found

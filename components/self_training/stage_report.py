@@ -33,6 +33,7 @@ def self_training_report(result: SelfTrainingResult, is_wanted: bool) -> StageRe
     trials = [_row(each) for each in result.trials]
     names = (
         "skipped",
+        "untried",
         "failed",
         "unlabeled",
         "asked",

@@ -73,6 +73,7 @@ class SelfTrainingResult:
         rounds: In their order, one of each arm; those of the last round need not be kept.
         plain_images_seen: With repetition, by networks that have learned labels alone, to teach the
             students of the trial and of the round after it.
+        untried: Why there was no student at all; empty where there was one.
         failed: Why students could not be trained; empty where all could.
         seconds: Of the stage.
     """
@@ -88,6 +89,7 @@ class SelfTrainingResult:
     trials: list[RoundResult] = dataclasses.field(default_factory=list)
     rounds: list[RoundResult] = dataclasses.field(default_factory=list)
     plain_images_seen: int = 0
+    untried: str = ""
     failed: str = ""
     seconds: float = 0.0
 

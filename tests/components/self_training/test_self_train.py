@@ -222,6 +222,18 @@ def test_images_of_something_else_are_found_counted_shown_and_refused(
     assert (warning["code"], warning["count"]) == ("unlabeled_foreign", result.foreign)
 
 
+def test_of_few_images_it_is_said_that_nothing_was_tried(
+    few_labels_dir: Path, trained: Path, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (31, 16, 16), np.uint8)
+    dataset = _changed(few_labels_dir, tmp_path / "wrong", noise)
+    result = self_train(dataset, trained, tmp_path / "out", tmp_path / "kept", _SEED)
+    left = 31 - result.foreign
+    assert result.untried == f"{left} are left to learn, fewer than 32"
+    report = json.loads((tmp_path / "out/stage_report.json").read_text())
+    assert report["summary"]["self_training"]["untried"] == result.untried
+
+
 def test_a_student_that_diverges_costs_a_warning_and_not_the_model(
     few_labels_dir: Path, trained: Path, tmp_path: Path
 ) -> None:
