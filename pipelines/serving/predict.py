@@ -43,8 +43,8 @@ from kfp_vision.pipelines.serving.segment_answers import describe_segments, segm
 
 __all__ = ["Model", "Prediction", "write_table"]
 
-# Rows come while later images are not read yet.
-_MOST_AT_ONCE = 64
+# Rows come while later images are not read yet; images to draw into are large.
+_MOST_AT_ONCE, _MOST_DRAWN = 64, 8
 # Of a picture, in pixels.
 _PICTURE_SIDE = 2000
 # As in predictions.parquet.
@@ -62,7 +62,8 @@ class Prediction:
             between `path` and `error` is empty.
         failed: Whether an image could not be read. A file of a folder that neither is an image nor
             has the suffix of one does not fail.
-        name: Path of the image in the folder that was named; of a named image that of the file.
+        name: Path of the image in the only folder that was named; where several images or folders
+            were, as in the row.
         files: Relative path -> content of what the task writes beside the row, where it is asked.
         size: (height, width) of the image, in pixels; 0 of one that cannot be read.
         note: What makes the row doubtful; empty for nothing.
@@ -83,6 +84,7 @@ class _File:
     shown: str
     folder: Folder | None
     path: str
+    name: str
     error: str = ""
     is_named: bool = True
 
@@ -166,12 +168,13 @@ class Model:
                 "the table. "
                 f"Received: a {self.card.task} model. Leave `--output` out."
             )
-        files = itertools.chain.from_iterable(map(_files, images))
+        files = itertools.chain.from_iterable(_files(each, len(images) == 1) for each in images)
         first = next(files, None)
         if first is None:
             raise ValueError(f"There must be an image to predict. Received: {', '.join(images)}")
         files = itertools.chain([first], files)
-        at_once = min(_MOST_AT_ONCE, images_per_batch(*self.card.image_size))
+        most = _MOST_DRAWN if with_files else _MOST_AT_ONCE
+        at_once = min(most, images_per_batch(*self.card.image_size))
         while batch := list(itertools.islice(files, at_once)):
             yield from _predict_batch(self._infer, self.card, batch, with_files)
 
@@ -184,20 +187,26 @@ class Model:
         return load_runtime(self._folder, self._name, self.card)
 
 
-def _files(uri: str) -> Iterator[_File]:
-    """Yields the files of a file or folder; one with an error when there is none."""
+def _files(uri: str, is_only: bool) -> Iterator[_File]:
+    """Yields the files of a file or folder; one with an error when there is none.
+
+    Args:
+        uri: Of the file or folder.
+        is_only: Whether nothing else was named: paths in it are then names enough.
+    """
     shown = escape_name(uri)
     try:
         folder, name = open_folder(uri)
         paths = [] if name else list_image_files(folder)
     except (StorageError, ValueError) as error:
-        yield _File(shown, None, "", str(error))
+        yield _File(shown, None, "", shown, str(error))
         return
     if name:
-        yield _File(shown, folder, name)
+        yield _File(shown, folder, name, name if is_only else shown)
     for path in paths:
         is_named = file_kind(path) == "image"
-        yield _File(f"{shown.rstrip('/')}/{escape_name(path)}", folder, path, is_named=is_named)
+        whole = f"{shown.rstrip('/')}/{escape_name(path)}"
+        yield _File(whole, folder, path, path if is_only else whole, is_named=is_named)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +255,7 @@ def _predict_batch(
     for file, (code, message) in zip(files, errors, strict=True):
         if code:
             row = {"path": file.shown, **empty, "error": message}
-            yield Prediction(row, file.is_named or code not in _NO_IMAGE, file.path)
+            yield Prediction(row, file.is_named or code not in _NO_IMAGE, file.name)
             continue
         image, output = next(said)
         row = {"path": file.shown, **answers.describe(card, output, image.size), "error": ""}
@@ -254,7 +263,7 @@ def _predict_batch(
         if image.photo is not None and answers.make_files is not None:
             made = answers.make_files(card, image.photo, image.size, output)
         written = {name.replace("*", output_stem(file.path)): held for name, held in made.items()}
-        yield Prediction(row, False, file.path, written, image.size, image.note)
+        yield Prediction(row, False, file.name, written, image.size, image.note)
 
 
 def _fitted(decoded: Decoded, card: ModelCard, is_drawn: bool) -> _Image:

@@ -89,3 +89,18 @@ def test_the_objects_are_a_dataset_of_coco(found, tmp_path):
     assert info.task == "instance_segmentation"
     (counts,) = open_split(tmp_path / "dataset", "train")["segments"][0].as_py()
     assert counts.decode() == each["segmentation"]["counts"]
+
+
+def test_images_of_one_name_in_two_folders_are_told_apart(found, tmp_path, monkeypatch):
+    (tmp_path / "late").mkdir()
+    Image.new("L", (80, 20), 20).save(tmp_path / "late/a.png")
+    model, folders = Model(tmp_path / "out"), [str(tmp_path / name) for name in ("new", "late")]
+    # The constant is of one image.
+    both = {name: np.repeat(each, 2, 0) for name, each in _CONSTANTS.items()}
+    monkeypatch.setitem(vars(model), "_infer", lambda images: both)
+    predictions = model.stream(folders, with_files=True)
+    assert write_table(predictions, False, io.StringIO(), tmp_path / "both", model.coco_file())
+    images = json.loads((tmp_path / "both/coco.json").read_text())["images"]
+    assert [each["file_name"] for each in images] == [f"{folder}/a.png" for folder in folders]
+    (only,) = json.loads((found[0] / "coco.json").read_text())["images"]
+    assert only["file_name"] == "a.png"
