@@ -52,7 +52,7 @@ def statistics_batches(num_images: int, batch_size: int) -> int:
 
 
 def evaluate(trainer: Trainer, task: Task, images: LabelledImages) -> dict[str, float]:
-    """Returns the metrics of the task and the mean `loss` (unweighted, unsmoothed).
+    """Returns the metrics of the task and the mean `loss`, weighted as in the training, unsmoothed.
 
     There are none where the loss is not finite.
     """
@@ -61,14 +61,17 @@ def evaluate(trainer: Trainer, task: Task, images: LabelledImages) -> dict[str, 
         done = 0
         for pixels, targets in images.batches():
             outputs = trainer.outputs(pixels)
-            losses.append(np.asarray(task.loss(targets, outputs)))
+            loss = task.loss(targets, outputs, class_weights=trainer.class_weights)
+            losses.append(np.asarray(loss))
             if not np.isfinite(losses[-1]).all():
                 return {}
             records.append(task.record(targets, task.decode(outputs)))
             done += len(pixels)
             progress.update(done)
-    loss = float(np.concatenate(losses).mean())
-    return {"loss": loss, **whole_set_metrics(task, join_records(records))}
+    return {
+        "loss": float(np.concatenate(losses).mean()),
+        **whole_set_metrics(task, join_records(records)),
+    }
 
 
 def fit(run: TrainingRun, settings: Hyperparameters) -> History:
@@ -79,8 +82,8 @@ def fit(run: TrainingRun, settings: Hyperparameters) -> History:
         settings: Hyperparameters, unless a checkpoint holds repaired ones.
 
     Raises:
-        DivergenceError: The loss is NaN or infinite, or ten times the initial one; or no evaluation
-            has a finite one.
+        DivergenceError: The loss is NaN or infinite, or over many steps ten times the initial one;
+            or no evaluation has a finite one.
         MemorizationError: The model does not learn one batch.
         tf.errors.ResourceExhaustedError: The batch does not fit into memory.
     """

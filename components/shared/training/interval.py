@@ -21,6 +21,9 @@ __all__ = [
     "wait_for_chunk",
 ]
 
+# Of a step in the loss that must not explode: one image of a rare class may weigh as much as a
+# hundred others.
+_SHARE_OF_STEP = 0.05
 # A chunk of batches on its way to the device; two exist at a time.
 _CHUNK_BYTES = 32 * 2**20
 
@@ -45,10 +48,11 @@ def train_until(
         progress: Of the training.
 
     Raises:
-        DivergenceError: The loss is NaN or infinite, or ten times the initial one.
+        DivergenceError: The loss is NaN or infinite, or over many steps ten times the initial one.
     """
     settings = history.settings
     losses, norms, rates = np.empty(0), np.empty(0), np.empty(0)
+    usual = history.checks["initial_loss"]
     began, before = time.monotonic(), history.step_seconds
     end = history.next_evaluation()
     while history.step < end:
@@ -57,7 +61,7 @@ def train_until(
             steps, settings.learning_rate, history.warmup_steps, history.total_steps
         )
         figures = run.trainer.run_steps(images, targets, rates)
-        _check_finite(figures.losses, history.checks["initial_loss"], steps, rates)
+        usual = _check_loss(usual, figures.losses, history.checks["initial_loss"], steps, rates)
         losses = np.append(losses, figures.losses)
         norms = np.append(norms, figures.gradient_norms)
         history.step = int(steps[-1]) + 1
@@ -124,14 +128,24 @@ def _chunks_of_length(total: int, run: TrainingRun, history: History) -> Iterato
     return prefetch(read, starts())
 
 
-def _check_finite(
-    losses: np.ndarray, initial_loss: float, steps: np.ndarray, rates: np.ndarray
-) -> None:
-    broken = ~np.isfinite(losses) | (losses > 10 * max(initial_loss, 1.0))
-    if broken.any():
-        first = int(broken.argmax())
-        raise DivergenceError(
-            f"The training loss must stay finite and below ten times its start "
-            f"({initial_loss:.3g}). Received: {losses[first]} at step {steps[first]} with learning "
-            f"rate {rates[first]:.3g}. Lower `learning_rate`."
-        )
+def _check_loss(
+    usual: float, losses: np.ndarray, initial_loss: float, steps: np.ndarray, rates: np.ndarray
+) -> float:
+    """Returns the exponential mean of the losses, which must not explode.
+
+    Args:
+        usual: That of the steps before.
+        losses: Of steps [K].
+        initial_loss: That of the start.
+        steps: Their numbers.
+        rates: Their learning rates.
+    """
+    for loss, step, rate in zip(losses.tolist(), steps.tolist(), rates.tolist(), strict=True):
+        usual += _SHARE_OF_STEP * (loss - usual)
+        if not usual <= 10 * max(initial_loss, 1.0):
+            raise DivergenceError(
+                f"The training loss must stay finite and over many steps below ten times its start "
+                f"({initial_loss:.3g}). Received: {loss} at step {step} with learning rate "
+                f"{rate:.3g}. Lower `learning_rate`."
+            )
+    return usual

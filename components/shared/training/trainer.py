@@ -324,6 +324,11 @@ class Trainer:
         return any(norm.trainable for norm in norm_layers(self.model))
 
     @property
+    def class_weights(self) -> tf.Tensor | None:
+        """Of the loss that steps minimise, float32 [C]; None for none."""
+        return self._class_weights
+
+    @property
     def averages(self) -> bool:
         """Whether there is a moving average."""
         return bool(self._average)

@@ -10,7 +10,8 @@ import pytest
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import from_recipe, resolve
 from kfp_vision.components.shared.training.history import History, next_evaluation
-from kfp_vision.components.shared.training.interval import wait_for_chunk
+from kfp_vision.components.shared.training.interval import _check_loss, wait_for_chunk
+from kfp_vision.components.shared.training.sanity import DivergenceError
 
 
 def _history() -> History:
@@ -53,3 +54,17 @@ def test_some_twenty_evaluations_end_with_the_last_step(total: int) -> None:
     assert ends == sorted(set(ends))
     assert min(total, 20) <= len(ends) - 1 <= 39
     assert all(next_evaluation(step, total, 20) in ends for step in range(total))
+
+
+def test_one_image_of_a_rare_class_is_no_divergence() -> None:
+    # Of a class that weighs 150 in a batch of 32: 15 nats more than the usual 0.7.
+    losses = np.full(200, 0.7)
+    losses[::40] += 15
+    steps, rates = np.arange(200), np.full(200, 1e-3)
+    usual = _check_loss(0.7, losses, 0.7, steps, rates)
+    assert 0.7 < usual < 2
+    with pytest.raises(DivergenceError, match="at step 19 "):
+        _check_loss(0.7, np.r_[losses[:19], np.nan], 0.7, steps[:20], rates[:20])
+    # A loss that has exploded is found within some steps.
+    with pytest.raises(DivergenceError, match="below ten times its start"):
+        _check_loss(0.7, np.full(20, 25.0), 0.7, steps[:20], rates[:20])
