@@ -188,7 +188,9 @@ def compare(
     size, start, tuned = 0, 0, candidates.tuned
     if sizes:
         size = decide([Contender(each.rounds[0].losses, at, 0) for at, each in enumerate(sizes)])
-        affordable = [at for at in range(size + 1) if can_tune(sizes[at].rounds[0].multiply_adds)]
+        costs = [each.rounds[0].multiply_adds for each in sizes[: size + 1]]
+        # One that does not fit into memory has no cost.
+        affordable = [at for at, cost in enumerate(costs) if cost and can_tune(cost)]
         start = max(affordable, default=0)
         tuned = dataclasses.replace(candidates.frozen[start], trainable="all")
     scratches = [run(candidates.scratch)] if candidates.scratch else []
