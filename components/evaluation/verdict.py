@@ -5,6 +5,7 @@ together, so the best of them can be picked by the images that measure it.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -124,10 +125,12 @@ def _sign(rival: Mapping[str, Any]) -> int:
 
 
 def _compare(name: str, metric: str, scores: Scores, rival: Scores) -> str:
-    difference = rival[metric]["difference"]
+    difference, theirs = rival[metric]["difference"], rival[metric]["value"]
     low, high = difference["ci95"]
+    # A baseline may have seen some of the test images: both are compared on these.
+    ours = theirs + difference["value"]
+    part = "" if math.isclose(ours, scores[metric]["value"]) else " on images that it has seen"
     return (
-        f"the baseline `{name}`: test {label_within(metric)} {scores[metric]['value']:.4f} against "
-        f"{rival[metric]['value']:.4f}, difference {difference['value']:+.4f} "
-        f"(95 % interval {low:+.4f} to {high:+.4f})."
+        f"the baseline `{name}`: test {label_within(metric)} {ours:.4f} against {theirs:.4f}"
+        f"{part}, difference {difference['value']:+.4f} (95 % interval {low:+.4f} to {high:+.4f})."
     )
