@@ -47,6 +47,8 @@ __all__ = ["Model", "Prediction", "write_table"]
 _MOST_AT_ONCE, _MOST_DRAWN = 64, 8
 # Of a picture, in pixels.
 _PICTURE_SIDE = 2000
+# In a folder of predictions: what is written, and that it was written here.
+_WRITTEN, _MARK = ("masks", "keypoints", "pictures", "coco.json"), ".predictions"
 # As in predictions.parquet.
 _PREFIX = "p_"
 # Codes of `decode_file` for files that are no images.
@@ -358,7 +360,12 @@ def write_table(
 
     Returns:
         Whether there was a prediction, and none failed.
+
+    Raises:
+        ValueError: The folder has files of others where those of predictions belong.
     """
+    if output is not None:
+        _claim(output)
     writer: csv.DictWriter[str] | None = None
     predicted = failed = 0
     written: set[str] = set()
@@ -383,6 +390,18 @@ def write_table(
     if output is not None and coco is not None:
         coco.write(output / "coco.json")
     return predicted > 0 and not failed
+
+
+def _claim(output: Path) -> None:
+    """Makes a folder one of predictions, unless it has files of others in their place."""
+    taken = [name for name in _WRITTEN if (output / name).exists()]
+    if taken and not (output / _MARK).exists():
+        raise ValueError(
+            f"The folder of predictions must not have {', '.join(_WRITTEN)} of others, which would "
+            f"be replaced. Received: {output} with {', '.join(taken)}. Name another one."
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    (output / _MARK).touch()
 
 
 def _write_files(files: Mapping[str, bytes], output: Path, written: set[str]) -> list[str]:

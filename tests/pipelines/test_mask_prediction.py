@@ -64,6 +64,7 @@ def test_masks_are_of_the_size_of_the_image_and_lie_as_the_images_do(output, ima
     # Where light meets dark the resized image is between.
     assert 0.95 < float(row["confidence"]) < 1.0
     assert sorted(p.relative_to(found).as_posix() for p in found.rglob("*.*")) == [
+        ".predictions",
         "masks/deep/a.png",
         "pictures/deep/a.jpg",
     ]
@@ -125,3 +126,17 @@ def test_a_class_of_the_whole_image_has_no_file(output, images):
     (output / "model/model.json").write_text(json.dumps({**card, "task": "binary"}))
     with pytest.raises(ValueError, match="--output"):
         next(Model(output).stream([str(images)], with_files=True))
+
+
+def test_masks_of_others_are_not_replaced(output, images, tmp_path):
+    (tmp_path / "data/masks/deep").mkdir(parents=True)
+    (tmp_path / "data/masks/deep/a.png").write_bytes(b"labelled by hand")
+    for _ in range(2):
+        predictions = Model(output).stream([str(images)], with_files=True)
+        with pytest.raises(ValueError, match="Received: .*data with masks"):
+            write_table(predictions, False, io.StringIO(), tmp_path / "data")
+    assert (tmp_path / "data/masks/deep/a.png").read_bytes() == b"labelled by hand"
+    # Its own are.
+    for _ in range(2):
+        predictions = Model(output).stream([str(images / "deep")], with_files=True)
+        assert write_table(predictions, False, io.StringIO(), tmp_path / "found")
