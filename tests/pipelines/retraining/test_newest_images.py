@@ -137,7 +137,7 @@ def test_the_champion_is_measured_on_what_it_has_not_read(tmp_path):
     (files / "model").mkdir(parents=True)
     brightness_model(files / "model/model.onnx")
     (files / "model/model.json").write_text(json.dumps(dataclasses.asdict(card)))
-    report = {"metrics": {"primary": "accuracy", "positive_class": None}}
+    report = {"metrics": {"primary": "accuracy", "positive_class": None}, "exports": []}
     (files / "report.json").write_text(json.dumps(report))
     labels = ["bright"] * 10 + ["dark"] * 10
     # Of the bright ones half are right, of the dark ones all.
