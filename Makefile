@@ -43,7 +43,7 @@ run: $(INSTALLED) ## Train on Fashion-MNIST: report, recipe and models in out/fa
 PORT ?= 8080
 run-local: $(INSTALLED) ## Run the demo on Kubeflow Pipelines in kind; CONTEXT=... OVERLAY=... on another
 	$(BIN)/python -m manifests run --port $(PORT) --context "$(CONTEXT)" --overlay "$(OVERLAY)" \
-		--host "$(HOST)" --store "$(STORE)" --registry "$(REGISTRY)" --options "$(OPTIONS)"
+		--host "$(HOST)" --store "$(STORE)" --registry "$(REGISTRY)" --options="$(OPTIONS)"
 
 clean-local: $(INSTALLED) ## Remove the cluster of run-local
 	$(BIN)/python -m manifests clean
@@ -149,5 +149,5 @@ bench-augmentation: export MALLOC_TOP_PAD_ = 268435456
 
 bench: $(patsubst tests/benchmarks/bench_%.py,bench-%,$(wildcard tests/benchmarks/bench_*.py)) ## Run all benchmarks
 
-clean: ## Remove .venv and everything that was built
-	rm -rf $(VENV) build dist out .coverage .mypy_cache .ruff_cache .pytest_cache
+clean: ## Remove .venv, what was built and the demo's output
+	rm -rf $(VENV) build dist $(DEMO) $(DEMO)-small .coverage .mypy_cache .ruff_cache .pytest_cache
