@@ -31,6 +31,7 @@ from kfp_vision.components.data_import.samples import Listing, Rejection, Sample
 from kfp_vision.components.data_import.split_names import name_splits
 from kfp_vision.components.shared.datasets.image_files import file_kind
 from kfp_vision.components.shared.runtime.storage import Folder
+from kfp_vision.components.shared.runtime.storage.reads import record_read
 from kfp_vision.components.shared.tasks.masks import IGNORED, encode_mask
 
 __all__ = ["find_mask_folders", "read_mask_folders"]
@@ -87,6 +88,8 @@ def read_mask_folders(folder: Folder, name: str = "") -> Listing:
             notes.append(f"Masks are black and white alone: white is {classes.names[1]}.")
     else:
         classes, notes = count_classes(folder, masks)
+    for mask in masks:
+        record_read(mask)  # Once its image is decoded: a mask that is corrected is another version.
     used = {pair.mask for pair in pairs}
     lonely = sorted(_mask_files(index) - used)
     if lonely:

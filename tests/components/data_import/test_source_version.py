@@ -16,6 +16,7 @@ from kfp_vision.components.data_import.source_version import (
     list_source_files,
     unlabeled_version,
 )
+from kfp_vision.components.shared.runtime.storage import upload
 
 
 def _save(path: Path, shade: int) -> None:
@@ -141,6 +142,44 @@ def test_a_changed_image_without_a_label_is_another_version(tmp_path: Path) -> N
     assert unlabeled_version(f"file://{tmp_path}/", follow_links=False) == before
     _save(tmp_path / "deep" / "0.png", 1)
     assert unlabeled_version(str(tmp_path), follow_links=False) != before
+
+
+# Lists that make the reader open all masks beforehand, and those that do not.
+_CLASS_LISTS = {
+    "none": {},
+    "two names": {"classes.txt": "ground\nroad"},
+    "three names": {"classes.txt": "ground\nroad\nroof"},
+    "numbers": {"classes.csv": "name,id\nground,0\nroad,1\nroof,2"},
+    "colours": {"classes.csv": "name,r,g,b\nground,0,0,0\nroad,1,1,1\nroof,2,2,2"},
+    "label map": {"labelmap.txt": "ground:0,0,0::\nroad:1,1,1::\nroof:2,2,2::"},
+}
+
+
+def _mask_folders(root: Path, files: dict[str, str]) -> Path:
+    for index in range(3):
+        _save(root / "images" / f"{index}.png", 50 + index)
+        _save(root / "masks" / f"{index}.png", index % 2)
+    for name, text in files.items():
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.mark.parametrize("files", _CLASS_LISTS.values(), ids=_CLASS_LISTS)
+def test_a_corrected_mask_is_another_version(files: dict[str, str], tmp_path: Path) -> None:
+    uri = str(_mask_folders(tmp_path, files))
+    before = dataset_version(uri, "auto", follow_links=False)
+    assert dataset_version(uri, "auto", follow_links=False) == before
+    _save(tmp_path / "masks/0.png", 1)
+    assert dataset_version(uri, "auto", follow_links=False) != before
+
+
+def test_a_corrected_mask_of_a_bucket_is_another_version(s3: str, tmp_path: Path) -> None:
+    upload(_mask_folders(tmp_path, _CLASS_LISTS["three names"]), f"{s3}/set")
+    before = dataset_version(f"{s3}/set", "auto", follow_links=False)
+    assert dataset_version(f"{s3}/set", "auto", follow_links=False) == before
+    _save(tmp_path / "masks/0.png", 1)
+    upload(tmp_path / "masks/0.png", f"{s3}/set/masks/0.png")
+    assert dataset_version(f"{s3}/set", "auto", follow_links=False) != before
 
 
 def test_a_set_of_tfds_has_its_version_in_its_name() -> None:
