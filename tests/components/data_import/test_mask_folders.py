@@ -119,6 +119,93 @@ def test_colours_by_a_table(tmp_path, files):
     assert all((each == _IDS).all() for each in stored.values())
 
 
+# As of DeepGlobe: the grays of black and white stand elsewhere than their values.
+_LAND = "name,r,g,b\nurban,0,255,255\nforest,0,255,0\nbarren,255,255,255\nwater,0,0,0\n"
+_LAND_COLOURS = [(0, 255, 255), (0, 255, 0), (255, 255, 255), (0, 0, 0)]
+
+
+def _palette(values: list[int], colours: list[tuple[int, int, int]]) -> bytes:
+    image = Image.frombytes("P", (3, 2), bytes(values))
+    image.putpalette([channel for colour in colours for channel in colour])
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _filled(value: int, *channels: int) -> np.ndarray:
+    return np.full((2, 3, *channels), value, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("mask", "labels"),
+    [
+        (_png(_filled(0, 3)), [3] * 6),
+        (_png(_filled(255, 3)), [2] * 6),
+        (_png(_filled(0)), [3] * 6),
+        (_png(_filled(255)), [2] * 6),
+        (_png(_filled(0).astype(bool)), [3] * 6),
+        (_png(np.stack([_filled(0), _filled(255)], 2)), [3] * 6),
+        (_png(np.array([[0, 0, 255], [0, 255, 0]], np.uint8)), [3, 3, 2, 3, 2, 3]),
+        (_png(np.array([[0, 0, 255], [0, 255, 0]], bool)), [3, 3, 2, 3, 2, 3]),
+        (_palette([0, 1, 2, 3, 3, 0], _LAND_COLOURS[::-1]), [3, 2, 1, 0, 0, 3]),
+        # Values of classes: no colour of theirs is in the table.
+        (_png(np.array([[1, 2, 3], [3, 2, 1]], np.uint8)), [1, 2, 3, 3, 2, 1]),
+        (_png(np.array([[0, 2, 65535]] * 2, np.uint16)), [0, 2, 255] * 2),
+        (_palette([0, 1, 2, 3, 3, 0], [(9, v, 0) for v in range(4)]), [0, 1, 2, 3, 3, 0]),
+    ],
+    ids=[
+        "black in colour",
+        "white in colour",
+        "black",
+        "white",
+        "black of 1 bit",
+        "black with alpha",
+        "black and white",
+        "black and white of 1 bit",
+        "palette",
+        "numbers",
+        "numbers of 16 bits",
+        "numbers with a palette of other colours",
+    ],
+)
+def test_the_colours_of_a_table_count_in_every_mode(tmp_path, mask, labels):
+    coloured = _png(np.array([[*_LAND_COLOURS, *_LAND_COLOURS[:2]]], np.uint8).reshape(2, 3, 3))
+    source = _write(tmp_path / "in", [mask, *[coloured] * 11], classes_csv=_LAND)
+    info, stored = _import(source, tmp_path / "out")
+    assert (info.classes, info.rejected) == (["urban", "forest", "barren", "water"], {})
+    assert stored["images/0.png"].ravel().tolist() == labels
+    assert stored["images/1.png"].ravel().tolist() == [0, 1, 2, 3, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        # 0 is black, which is water, and 1 can only be a number, as which 0 is urban.
+        (_png(np.array([[0, 1, 2]] * 2, np.uint8)), r"\(1, 1, 1\), and \(0, 0, 0\).*`id`"),
+        (_png(_filled(7, 3)), r"\(7, 7, 7\)"),
+        (_palette([0] * 6, [(9, 9, 0), *_LAND_COLOURS]), r"\(9, 9, 0\), and \(0, 255, 255\)"),
+    ],
+    ids=["numbers or colours", "gray of no class", "a palette of the table and a colour more"],
+)
+def test_values_are_not_guessed_beside_a_table_of_colours(tmp_path, mask, said):
+    coloured = _png(np.array([_LAND_COLOURS[:3]] * 2, np.uint8))
+    source = _write(tmp_path / "in", [mask, *[coloured] * 11], classes_csv=_LAND)
+    info, _ = _import(source, tmp_path / "out")
+    assert info.rejected == {"mask_colours": 1}
+    (row,) = pq.read_table(tmp_path / "out/rejected.parquet").to_pylist()
+    assert re.search(said, row["message"])
+
+
+def test_numbers_beside_a_table_whose_first_class_is_black(tmp_path):
+    files = {"classes_csv": "name,r,g,b\nground,0,0,0\nroad,128,0,0\nroof,0,128,0\n"}
+    border = [(0, 0, 0), (128, 0, 0), (0, 128, 0), *[(224, 224, 192)] * 253]
+    masks = [_png(_IDS), _palette(_IDS.ravel().tolist(), border)] * 6
+    info, stored = _import(_write(tmp_path / "in", masks, **files), tmp_path / "out")
+    assert info.rejected == {}
+    assert len(stored) == 12
+    assert all((each == _IDS).all() for each in stored.values())
+
+
 def test_colours_without_a_table_are_refused_with_what_they_are(tmp_path):
     black = _png(np.zeros((2, 3, 3), np.uint8))
     source = _write(tmp_path / "in", [black, *[_png(_COLOURS[_IDS])] * 11])
