@@ -31,8 +31,8 @@ def _count_values(
     for path in masks:
         try:
             values = read_values(folder.read(path))
-        except (UnreadableMaskError, OSError):
-            # It is rejected when its image is read.
+        except (UnreadableMaskError, FileNotFoundError, PermissionError):
+            # It is rejected when its image is read; a bucket that is not reached ends the import.
             continue
         if values.ndim == 2:
             shown, counts = np.unique(values, return_counts=True)

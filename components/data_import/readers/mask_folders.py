@@ -15,6 +15,7 @@ from kfp_vision.components.data_import.objects.turning import (
     is_taken_as_upright,
     turn_pixels,
 )
+from kfp_vision.components.data_import.paths import reject_path, require_few_links
 from kfp_vision.components.data_import.readers.class_lists import (
     ClassList,
     find_class_list,
@@ -29,7 +30,7 @@ from kfp_vision.components.data_import.readers.mask_values import (
 from kfp_vision.components.data_import.readers.text import TextFile
 from kfp_vision.components.data_import.samples import Listing, Rejection, Sample, Target
 from kfp_vision.components.data_import.split_names import name_splits
-from kfp_vision.components.shared.datasets.image_files import file_kind
+from kfp_vision.components.shared.datasets.image_files import escape_name, file_kind
 from kfp_vision.components.shared.runtime.storage import Folder
 from kfp_vision.components.shared.runtime.storage.reads import record_read
 from kfp_vision.components.shared.tasks.masks import IGNORED, encode_mask
@@ -63,8 +64,9 @@ def read_mask_folders(folder: Folder, name: str = "") -> Listing:
     too.
 
     Raises:
-        ValueError: There is no image with a mask, or the list of the classes is not one, names one
-            class alone or is, for masks of colours, not there.
+        ValueError: There is no image with a mask, or most are behind links that are not followed;
+            the list of the classes is not one, names one class alone or is, for masks of colours,
+            not there.
         StorageError: A folder must not be read.
     """
     index = FileIndex(folder)
@@ -74,20 +76,10 @@ def read_mask_folders(folder: Folder, name: str = "") -> Listing:
             "There must be folders `images` and `masks` with a PNG of the same name for each "
             f"image. Received: none in {folder.uri!r}."
         )
-    source, masks = find_class_list(index.files), [pair.mask for pair in pairs if pair.mask]
-    if source:
-        listed = read_class_list(TextFile(folder, source).read(), source)
-        if len(listed.names) < 2:
-            raise ValueError(
-                f"{source} must name two classes or more; what is around the objects is one, too. "
-                f"Received: {listed.names[0]!r} alone."
-            )
-        classes = with_white(listed, folder, masks)
-        notes = [f"Classes: {len(classes.names)} of {source}."]
-        if classes != listed:
-            notes.append(f"Masks are black and white alone: white is {classes.names[1]}.")
-    else:
-        classes, notes = count_classes(folder, masks)
+    problems = _problems(folder, pairs)
+    masks = [pair.mask for pair in pairs if pair.mask and pair.image not in problems]
+    _require_usable(masks, [*problems.values()])
+    classes, notes = _find_classes(folder, index, masks)
     for mask in masks:
         record_read(mask)  # Once its image is decoded: a mask that is corrected is another version.
     used = {pair.mask for pair in pairs}
@@ -97,7 +89,9 @@ def read_mask_folders(folder: Folder, name: str = "") -> Listing:
 
     def samples() -> Iterator[Sample | Rejection]:
         for image, mask, split in pairs:
-            if mask is None:
+            if image in problems:
+                yield problems[image]
+            elif mask is None:
                 yield Rejection(image, "mask_missing", "There is no mask of the name of the image.")
             else:
                 yield Sample(image, (), split, folder, _MaskFile(folder, image, mask, classes))
@@ -105,11 +99,55 @@ def read_mask_folders(folder: Folder, name: str = "") -> Listing:
     return Listing(
         samples(),
         len(pairs),
-        notes,
+        [*map(escape_name, notes)],
         splits=frozenset(pair.split for pair in pairs if pair.split),
         task="semantic_segmentation",
         class_order=classes.names,
     )
+
+
+def _problems(folder: Folder, pairs: Sequence[_Pair]) -> dict[str, Rejection]:
+    """Returns image -> why it or its mask must not be read."""
+    found = {}
+    for image, mask, _ in pairs:
+        problem = reject_path(folder, image)
+        if mask and not problem and (cause := reject_path(folder, mask)):
+            problem = Rejection(image, cause.code, f"{escape_name(mask)}: {cause.message}")
+        if problem:
+            found[image] = problem
+    return found
+
+
+def _require_usable(masks: Sequence[str], problems: Sequence[Rejection]) -> None:
+    """Refuses a source before its classes are looked for in the few masks that are left."""
+    outside = [each for each in problems if each.code == "outside_root"]
+    if outside:
+        require_few_links(len(outside), len(masks), outside[0])
+    if not masks:
+        raise ValueError(
+            f"There must be a mask that may be read. Received: {len(problems)} images that are "
+            f"left out, for instance {problems[0].path!r}: {problems[0].message}"
+        )
+
+
+def _find_classes(
+    folder: Folder, index: FileIndex, masks: Sequence[str]
+) -> tuple[ClassList, list[str]]:
+    """Returns the classes that a file names, else the values of the masks, and notes."""
+    source = find_class_list(index.files)
+    if not source:
+        return count_classes(folder, masks)
+    listed = read_class_list(TextFile(folder, source).read(), source)
+    if len(listed.names) < 2:
+        raise ValueError(
+            f"{source} must name two classes or more; what is around the objects is one, too. "
+            f"Received: {listed.names[0]!r} alone."
+        )
+    classes = with_white(listed, folder, masks)
+    notes = [f"Classes: {len(classes.names)} of {source}."]
+    if classes != listed:
+        notes.append(f"Masks are black and white alone: white is {classes.names[1]}.")
+    return classes, notes
 
 
 def _mask_files(index: FileIndex) -> set[str]:
@@ -166,6 +204,9 @@ class _MaskFile:
             return Rejection(self.image, error.code, f"{self.path}: {error}")
         except FileNotFoundError:
             return Rejection(self.image, "mask_missing", f"There is no file {self.path}.")
+        except PermissionError as error:
+            message = f"{self.path}: the mask may not be read: {error.strerror}."
+            return Rejection(self.image, "no_permission", message)
         changes: tuple[str, ...] = ()
         if is_as_stored(mask.shape, height, width, orientation):
             mask, changes = turn_pixels(mask, orientation), ("turned",)

@@ -1,9 +1,11 @@
 """Folders of images and masks: layouts, modes, lists of classes, and what is wrong with them."""
 
 import io
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ import pytest
 from PIL import Image
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
+from kfp_vision.components.data_import.source_version import dataset_version
 from kfp_vision.components.shared.datasets.store import open_split
+from kfp_vision.components.shared.runtime.storage import Folder, StorageError
 
 _IDS = np.array([[0, 1, 2], [1, 1, 255]], np.uint8)
 _COLOURS = np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9], *[[1, 2, 3]] * 253], np.uint8)
@@ -305,6 +309,116 @@ def test_a_mask_that_cannot_be_used_costs_its_image_alone(tmp_path, mask, code, 
     (row,) = pq.read_table(tmp_path / "out/rejected.parquet").to_pylist()
     assert row["path"] == "images/5.png"
     assert re.search(said, row["message"])
+
+
+# With a list of the classes and without: then all masks are read beforehand.
+_LISTED = pytest.mark.parametrize(
+    "files", [{}, {"classes_txt": "a\nb\nc\n"}], ids=["values", "list"]
+)
+
+
+@_LISTED
+def test_a_name_that_is_not_utf_8_costs_its_image_alone(tmp_path, files):
+    source = _write(tmp_path / "in", [_png(_IDS)] * 15, **files)
+    odd = os.fsdecode(b"caf\xe9.png")
+    for kind in ("images", "masks"):
+        (source / kind / "5.png").rename(source / kind / odd)
+    (source / "masks/6.png").rename(source / "masks" / f"lonely-{odd}")
+    (source / "images/7.png").rename(source / "images" / f"bare-{odd}")
+    before = dataset_version(str(source), "auto", follow_links=False)
+    info, stored = _import(source, tmp_path / "out")
+    assert (info.rejected, len(stored)) == ({"undecodable_name": 2, "mask_missing": 1}, 12)
+    rows = pq.read_table(tmp_path / "out/rejected.parquet").to_pylist()
+    assert {row["path"] for row in rows} == {
+        "images/caf\\xe9.png",
+        "images/bare-caf\\xe9.png",
+        "images/6.png",
+    }
+    assert any("such as masks/7.png" in note for note in info.notes)
+    (source / "masks/7.png").unlink()
+    info, _ = _import(source, tmp_path / "again")
+    assert any("such as masks/lonely-caf\\xe9.png" in note for note in info.notes)
+    (source / "masks/8.png").write_bytes(_png(_IDS[::-1]))
+    assert dataset_version(str(source), "auto", follow_links=False) != before
+
+
+def _link_out(source: Path, paths: list[str]) -> None:
+    for index, path in enumerate(paths):
+        target = source.parent / f"elsewhere-{index}.png"
+        (source / path).rename(target)
+        (source / path).symlink_to(target)
+
+
+@_LISTED
+def test_masks_and_images_behind_links_are_read_when_links_are_followed(
+    tmp_path, import_into, files
+):
+    source = _write(tmp_path / "in", [_png(_IDS)] * 15, **files)
+    # Of a class that no mask in the root shows.
+    (source / "masks/5.png").write_bytes(_png(np.full((2, 3), 1 if files else 9, np.uint8)))
+    _link_out(source, ["masks/5.png", "images/6.png"])
+    (source / "masks/7.png").unlink()
+    (source / "masks/7.png").symlink_to("gone.png")
+    info, output = import_into(source)
+    assert info.rejected == {"outside_root": 2, "missing_file": 1}
+    assert "9" not in info.classes
+    rows = pq.read_table(output / "rejected.parquet").to_pylist()
+    said = {row["path"]: row["message"] for row in rows}
+    assert sorted(said) == ["images/5.png", "images/6.png", "images/7.png"]
+    assert said["images/5.png"].startswith("masks/5.png: The link leads out of the data root")
+    assert "follow-links" in said["images/5.png"]
+    followed, _ = import_into(source, follow_links=True)
+    assert followed.rejected == {"missing_file": 1}
+    assert sum(followed.splits.values()) == 14
+
+
+@_LISTED
+def test_most_masks_behind_links_stop_the_import(tmp_path, import_into, files):
+    source = _write(tmp_path / "in", [_png(_IDS)] * 15, **files)
+    _link_out(source, [f"masks/{index}.png" for index in range(15)])
+    with pytest.raises(ValueError, match=r"15 outside of it, 0 in it.*masks/.*follow_links"):
+        import_into(source)
+    followed, _ = import_into(source, follow_links=True)
+    assert sum(followed.splits.values()) == 15
+
+
+def test_a_source_without_a_name_that_can_be_stored_says_so(tmp_path):
+    source = _write(tmp_path / "in", [_png(_IDS)] * 3, os.fsdecode(b"{kind}/\xe9{name}"))
+    with pytest.raises(ValueError, match=r"3 images.*images/.*xe90\.png.*must be UTF-8"):
+        _import(source, tmp_path / "out")
+
+
+@_LISTED
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read")
+def test_a_mask_that_must_not_be_read_costs_its_image_alone(files):
+    # Not below `tmp_path`, which only its owner may enter.
+    with tempfile.TemporaryDirectory() as temporary:
+        source = _write(Path(temporary, "in"), [_png(_IDS)] * 13, **files)
+        (source / "masks/5.png").chmod(0)
+        for path in (Path(temporary), source, *source.rglob("*")):
+            os.chown(path, 65534, -1)
+        os.seteuid(65534)
+        try:
+            info, stored = _import(source, Path(temporary, "out"))
+        finally:
+            os.seteuid(0)
+        (row,) = pq.read_table(Path(temporary, "out/rejected.parquet")).to_pylist()
+    assert (info.rejected, len(stored)) == ({"no_permission": 1}, 12)
+    assert row["path"] == "images/5.png"
+    assert row["message"] == "masks/5.png: the mask may not be read: Permission denied."
+
+
+def test_classes_are_not_those_of_the_masks_that_a_lost_storage_gave(tmp_path, monkeypatch):
+    source, read = _write(tmp_path / "in", [_png(_IDS)] * 13), Folder.read
+
+    def read_or_fail(folder: Folder, path: str) -> bytes:
+        if path == "masks/5.png":
+            raise StorageError("Cannot reach it.")
+        return read(folder, path)
+
+    monkeypatch.setattr(Folder, "read", read_or_fail)
+    with pytest.raises(StorageError, match="Cannot reach it"):
+        dataset_version(str(source), "auto", follow_links=False)
 
 
 @pytest.mark.parametrize(
