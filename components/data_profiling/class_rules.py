@@ -29,22 +29,27 @@ _MAX_UNSEEN = 0.01
 _MAX_REJECTED = 0.5
 _MAX_UNMEASURED = 0.1
 _MAX_CONSTANT = 0.5
+# Codes of what the import leaves out and nobody meant as an image of its own: of the system, beside
+# an image or listed twice. A ZIP file of a Mac has a hidden file for each image.
+_HARMLESS = frozenset({"duplicate_row", "empty_class", "hidden", "mask", "not_a_file"})
 # Below, a class cannot be learned, or a split cannot measure.
 _FEW_IMAGES = 10
 _SMALL_SET = 100
 
 
 def unreadable_files(measured: Measurements) -> Observation | None:
-    """Files that import left out."""
+    """Files that import left out; the share is that of images that are lost."""
     total = sum(measured.rejected.values())
     if not total:
         return None
-    share = total / (total + len(measured.split))
+    lost = sum(count for code, count in measured.rejected.items() if code not in _HARMLESS)
+    share = lost / max(lost + len(measured.split), 1)
     reasons = ", ".join(f"{count} {code}" for code, count in sorted(measured.rejected.items()))
     return Observation(
         "fail" if share > _MAX_REJECTED else "warn",
-        f"Files left out: {reasons} ({share:.1%} of all). `rejected.parquet` of the dataset "
-        f"lists all with the reason, {', '.join(measured.rejected_paths)} among them.",
+        f"Files left out: {reasons}. {share:.1%} of the images are lost (above "
+        f"{_MAX_REJECTED:.0%} training stops). `rejected.parquet` of the dataset lists all with "
+        f"the reason, {', '.join(measured.rejected_paths)} among them.",
         total,
     )
 

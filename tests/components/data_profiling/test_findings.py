@@ -123,6 +123,10 @@ PLANTED: list[tuple[str, dict[str, Any], str, int]] = [
     ("conflicting_labels", {"exact": {3: 0}}, "warn", 2),
     ("unreadable_files", {"rejected": {"truncated": 3, "not_an_image": 2}}, "warn", 5),
     ("unreadable_files", {"rejected": {"truncated": 801}}, "fail", 801),
+    # As many hidden files as a Mac packs, or masks beside the images, cost no image.
+    ("unreadable_files", {"rejected": {"hidden": 802, "mask": 801, "truncated": 1}}, "warn", 1604),
+    ("unreadable_files", {"rejected": {"duplicate_row": 900, "truncated": 799}}, "warn", 1699),
+    ("unreadable_files", {"rejected": {"hidden": 802, "missing_file": 801}}, "fail", 1603),
     ("one_class", {"labels": [[0]] * 800}, "fail", 1),
     ("one_class", {"labels": [[0, 1]] * 800}, "fail", 2),
     ("one_class", {"labels": [[]] * 800}, "fail", 0),
