@@ -7,7 +7,7 @@ pixels or as shares of the image. A row without a box is an image of background.
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kfp_vision.components.data_import.classes import (
@@ -237,10 +237,9 @@ def _read(
             f"{table.name}, whose {len(rows)} paths lead to none, for instance "
             f"{rows[0].path!r}{resolved.hint}."
         )
-    notes += resolved.notes
-    splits: Sequence[str | None] = [row.split for row in rows]
-    if not any(splits):
-        splits = splits_of_folders(rows, resolved.paths) or splits
+    splits, split_notes = splits_of_folders(table.name, rows, resolved)
+    splits = splits or [row.split for row in rows]
+    notes += [*resolved.notes, *split_notes]
     return [
         _BoxRow(path, split, row.labels[0], box, size)
         for row, path, split, box, size in zip(

@@ -188,10 +188,9 @@ def _images(
             f"Received: {document.name} with {len(rows)} images, none of which is there, for "
             f"instance {rows[0].path!r}; images that are there: {some}{resolved.hint}."
         )
-    notes += resolved.notes
-    splits = [document.split] * len(rows)
-    if document.split is None:
-        splits = splits_of_folders(rows, resolved.paths) or splits
+    splits, split_notes = splits_of_folders(document.name, rows, resolved)
+    splits = splits or [document.split] * len(rows)
+    notes += [*resolved.notes, *split_notes]
     images = [
         AnnotatedImage(
             path,

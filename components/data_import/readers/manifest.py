@@ -98,11 +98,10 @@ class _Part:
                 f"{column!r} exists, for instance row {first.number}, {first.path!r}. "
                 f"{cause.message + ' ' if cause else ''}{there if some else nothing}"
             )
-        self.paths, notes = resolved.paths, resolved.notes
-        if splits := splits_of_folders(self.rows, self.paths):
-            self.splits = splits
-            notes.append(f"{table.name}: splits from the folders of the paths.")
-        return notes
+        self.paths = resolved.paths
+        splits, notes = splits_of_folders(table.name, self.rows, resolved)
+        self.splits = splits or self.splits
+        return [*resolved.notes, *notes]
 
     def samples(self, folder: Folder) -> Iterator[Sample | Rejection]:
         """Yields the rows, in their order."""

@@ -47,15 +47,20 @@ class Resolved:
 
     Attributes:
         paths: Of each row; as it is written where it leads nowhere.
-        found: Number of paths that lead to a file.
+        is_found: Whether the path of each row leads to a file.
         notes: What had to be read in another way than written.
         hint: The best spelling that leads too few to files, for messages.
     """
 
     paths: list[str]
-    found: int
+    is_found: list[bool]
     notes: list[str]
     hint: str
+
+    @property
+    def found(self) -> int:
+        """Number of paths that lead to a file."""
+        return sum(self.is_found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,9 +141,9 @@ def resolve_paths(table: str, rows: Sequence[Row], index: FileIndex) -> Resolved
                 f"{len(found)} of {len(rows)} paths in {table} {words}: "
                 f"{rows[number].path!r} is {found[number]}."
             )
-    count = sum(path is not None for path in paths)
+    is_found = [path is not None for path in paths]
     written = [path or row.path for path, row in zip(paths, rows, strict=True)]
-    return Resolved(written, count, notes, hint)
+    return Resolved(written, is_found, notes, hint)
 
 
 def _tidy_notes(

@@ -6,7 +6,7 @@ from kfp_vision.components.data_import.readers.find_tables import (
     missing_shards,
     table_stem,
 )
-from kfp_vision.components.data_import.readers.table_paths import Row
+from kfp_vision.components.data_import.readers.table_paths import Resolved, Row
 from kfp_vision.components.data_import.split_names import name_splits, split_of
 
 __all__ = ["choose_tables", "split_of_table", "splits_of_folders"]
@@ -50,11 +50,36 @@ def split_of_table(name: str) -> str | None:
     return split_of(table_stem(file_name)) or name_splits([top]).get(top)
 
 
-def splits_of_folders(rows: Sequence[Row], paths: Sequence[str]) -> list[str | None] | None:
-    """Returns the split of each row from its top folder, or None where these are no splits."""
-    if any(row.split for row in rows) or not all("/" in path for path in paths):
-        return None
-    named = name_splits({path.partition("/")[0] for path in paths})
-    splits = [named.get(path.partition("/")[0]) for path in paths]
-    is_divided = None not in splits and "train" in splits and len(set(splits)) > 1
-    return splits if is_divided else None
+def splits_of_folders(
+    table: str, rows: Sequence[Row], resolved: Resolved
+) -> tuple[list[str | None] | None, list[str]]:
+    """Returns the split of each row from its top folder, None where these are no splits; and notes.
+
+    The rows that lead to a file decide; the others, which are left out, may have no split.
+
+    Args:
+        table: Its name, for notes.
+        rows: As they are written; where one states its split, folders do not count.
+        resolved: Where their paths lead.
+    """
+    if any(row.split for row in rows):
+        return None, []
+    tops = [path.partition("/")[0] if "/" in path else "" for path in resolved.paths]
+    named = name_splits(set(tops))
+    splits = [named.get(top) for top in tops]
+    found = [split for split, is_found in zip(splits, resolved.is_found, strict=True) if is_found]
+    if "train" not in found or len({*splits} - {None}) < 2:
+        return None, []
+    if None not in found:
+        return splits, [f"{table}: splits from the folders of the paths."]
+    other = next(
+        path
+        for path, split, is_found in zip(resolved.paths, splits, resolved.is_found, strict=True)
+        if is_found and not split
+    )
+    names = ", ".join(sorted(named))
+    note = (
+        f"{table}: the folders of the paths, {names}, are not taken as splits: "
+        f"{found.count(None)} of {len(found)} images are in none of them, {other!r} for instance."
+    )
+    return None, [note]

@@ -199,6 +199,46 @@ def test_splits_are_made_by_class_where_there_are_none(tmp_path, import_into):
     assert stored(folder).keys() == sets.SCENE.keys()
 
 
+def _one_coco(root: Path) -> None:
+    """Writes all splits into one document, whose file names hold them; one file is missing."""
+    whole = sets.coco("train")
+    whole["annotations"].clear()
+    whole["images"] = [{"id": 99, "file_name": "gone.png"}]
+    for number, (name, (split, objects)) in enumerate(sets.SCENE.items()):
+        whole["images"].append({"id": number, "file_name": f"{split}/{name}.png"})
+        whole["annotations"] += [
+            {
+                "id": len(whole["annotations"]) + place,
+                "image_id": number,
+                "category_id": {"cat": 7, "dog": 90}[kind],
+                "bbox": [left, top, right - left, bottom - top],
+            }
+            for place, (kind, (left, top, right, bottom)) in enumerate(objects)
+        ]
+    (root / "labels.json").write_text(json.dumps(whole))
+
+
+def _one_table(root: Path) -> None:
+    """The same as a table."""
+    lines = [
+        ",".join([f"{split}/{name}.png", *map(str, box or ("",) * 4), kind])
+        for split, name, box, kind in sets.rows()
+    ]
+    header = "filename,xmin,ymin,xmax,ymax,class"
+    (root / "boxes.csv").write_text("\n".join([header, *lines, "gone.png,1,1,9,9,cat"]))
+
+
+@pytest.mark.parametrize("write", [_one_coco, _one_table])
+def test_splits_in_the_paths_are_kept_where_a_file_is_missing(write, tmp_path, import_into):
+    sets.images(tmp_path / "set", "{split}/{name}.png")
+    write(tmp_path / "set")
+    info, folder = import_into(tmp_path / "set")
+    assert info.rejected == {"missing_file": 1}
+    assert set(info.split_origin.values()) == {"given"}
+    found = {name: row["split"] for name, row in stored(folder).items()}
+    assert found == {name: _SPLITS[split] for name, (split, _) in sets.SCENE.items()}
+
+
 def test_poses_beside_instances_are_used_where_they_are_asked_for(tmp_path, import_into):
     sets.write_coco(tmp_path / "set", file="annotations/instances_{split}2017.json")
     for split in ("train", "val", "test"):

@@ -288,6 +288,41 @@ def test_splits_in_the_paths_are_kept(tmp_path, noise, import_into):
     assert any("splits from the folders" in note for note in info.notes)
 
 
+@pytest.mark.parametrize("gone", ["gone.png", "./gone.png", "train/gone.png", ""])
+def test_splits_in_the_paths_are_kept_where_a_file_is_missing(gone, tmp_path, noise, import_into):
+    rows = _rows(tmp_path, noise, lambda i: f"{'train' if i < 16 else 'test'}/{i}.png")
+    (tmp_path / "all.csv").write_text(
+        "\n".join(["path,label", *map(",".join, rows), f"{gone},cat"])
+    )
+    info, output_dir = import_into(tmp_path)
+    assert sum(info.rejected.values()) == 1
+    assert info.split_origin["test"] == "given"
+    tested = open_split(output_dir, "test")["path"].to_pylist()
+    assert sorted(tested) == sorted(path for path, _ in rows[16:])
+
+
+def test_a_split_in_the_paths_without_a_file_is_told(tmp_path, noise, import_into):
+    rows = _rows(tmp_path, noise, lambda i: f"train/{i}.png")
+    rows += [(f"test/{index}.png", "cat") for index in range(3)]
+    (tmp_path / "all.csv").write_text("\n".join(["path,label", *map(",".join, rows)]))
+    info, _ = import_into(tmp_path)
+    assert info.rejected == {"missing_file": 3}
+    assert any("No image of the split test could be used" in note for note in info.notes)
+
+
+def test_images_outside_of_the_splits_in_the_paths_are_told(tmp_path, noise, import_into):
+    folders = ["train"] * 16 + ["test"] * 7 + ["more"]
+    rows = _rows(tmp_path, noise, lambda i: f"{folders[i]}/{i}.png")
+    (tmp_path / "all.csv").write_text("\n".join(["path,label", *map(",".join, rows)]))
+    info, _ = import_into(tmp_path)
+    assert set(info.split_origin.values()) == {"made"}
+    words = (
+        "all.csv: the folders of the paths, test, train, are not taken as splits: 1 of 24 images "
+        "are in none of them, 'more/23.png' for instance."
+    )
+    assert words in info.notes
+
+
 def _unquoted(root: Path, noise) -> None:
     lines = [f"{p},{c}, common" if "3" in p else f"{p},{c}" for p, c in _rows(root, noise, _flat)]
     (root / "all.csv").write_text("\n".join(["path,label", *lines]))
