@@ -97,6 +97,8 @@ def overlapping_pairs(objects: Objects, least: float) -> np.ndarray:
         objects: Crowds among them are left out.
         least: Intersection over union of the boxes.
     """
+    if not len(objects.image):
+        return np.empty((0, 2), np.int64)
     starts = np.flatnonzero(np.diff(objects.image, prepend=-1))
     pairs = [np.empty((0, 2), np.int64)]
     for start, end in zip(starts, [*starts[1:], len(objects.image)], strict=True):

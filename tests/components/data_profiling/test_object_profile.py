@@ -27,10 +27,14 @@ from kfp_vision.components.data_profiling.object_rules import (
     tiny_objects,
 )
 from kfp_vision.components.data_profiling.objects import Objects, overlapping_pairs, read_objects
+from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.datasets.drawings import class_colour
 from kfp_vision.components.shared.datasets.label_pictures import draw_labels
+from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
 from kfp_vision.components.shared.datasets.store import SCHEMA, SplitWriter, encode_raw
+from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.tasks import objects as columns
 
 _FIELDS = (
@@ -172,6 +176,18 @@ def test_pairs_are_those_of_the_reference():
     }
     assert {tuple(pair) for pair in overlapping_pairs(objects, 0.5).tolist()} == expected
     assert expected
+
+
+def test_a_set_of_background_alone_has_no_objects(tmp_path, monkeypatch):
+    for split, rows in _SCENE.items():
+        monkeypatch.setitem(_SCENE, split, [[] for _ in rows])
+    info = replace(_store(tmp_path, 3), split_origin={"train": "given", "test": "given"})
+    write_json(info, tmp_path / "dataset.json")
+    np.save(tmp_path / NEAR_DUPLICATES_FILE, np.arange(sum(info.splits.values())))
+    profile = profile_images(tmp_path, Recipe(), tmp_path / "out", ProfileConfig())
+    found = {each.code: each for each in profile.findings}
+    assert (found["no_objects"].level, found["no_objects"].count) == ("fail", 4)
+    assert not found.keys() & {"objects_twice", "objects_of_two_classes", "tiny_objects"}
 
 
 def _measured(objects: Objects | None) -> Any:
