@@ -55,6 +55,11 @@ _HEIGHT = ("h", "bboxh", "boxh", "bboxheight", "boxheight", "height")
 _BOX = ("bbox", "bboxes", "box", "boundingbox")
 # Of an image, beside corners.
 _SIZES = (("width", "imagewidth", "imgwidth"), ("height", "imageheight", "imgheight"))
+# Beside class names their numbers are not used.
+_CLASSES = (
+    *(*LABEL_COLUMNS, "labels", "classes", "categories", "cls"),
+    *("classid", "labelid", "categoryid", "clsid", "classindex", "classidx"),
+)
 _ONE_CLASS = "object"
 # Above it are pixels: right and bottom are below even where corners are taken for sizes.
 _LARGEST_SHARE = 2.0
@@ -130,7 +135,7 @@ def read_box_tables(folder: Folder, name: str = "") -> Listing:
                 f"xmax, ymax) and of its class. Received: {table_name} with the columns "
                 f"{table.shown_columns}."
             )
-        notes.append(_describe(table_name, columns))
+        notes += _describe(table, columns)
         understood[table_name] = columns
         rows += _read(table, columns, split, index, notes)
     named = class_names({row.label for row in rows if row.box})
@@ -183,7 +188,7 @@ def _understand(table: Table, index: FileIndex) -> _Columns | None:
         return None
     rest.remove(path)
     split = find_split(table, rest)
-    label = next((name for name in ranked(rest, LABEL_COLUMNS) if name != split), "")
+    label = next((name for name in ranked(rest, _CLASSES) if name != split), "")
     sizes = [next(iter(ranked(rest, names)), "") for names in _SIZES]
     size = tuple(sizes[::-1]) if all(sizes) else ()
     return _Columns(path, box, has_corners, label, split, size)
@@ -315,10 +320,16 @@ def _is_number(text: str) -> bool:
     return math.isfinite(_number(text))
 
 
-def _describe(name: str, columns: _Columns) -> str:
+def _describe(table: Table, columns: _Columns) -> list[str]:
+    """Returns what was understood, and the columns that are not used."""
     kind = "left, top, right, bottom" if columns.has_corners else "left, top, width, height"
     label = f"class from column {columns.label!r}" if columns.label else "all of one class"
-    return (
-        f"{name}: images from column {columns.path!r}, boxes ({kind}) from "
+    notes = [
+        f"{table.name}: images from column {columns.path!r}, boxes ({kind}) from "
         f"{', '.join(columns.box)}, {label}."
-    )
+    ]
+    unused = [name for name in table.columns if name and name not in columns.used]
+    if unused:
+        advice = "" if columns.label else " If one holds the classes, rename it to `label`."
+        notes.append(f"{table.name}: columns not used: {', '.join(unused[:20])}.{advice}")
+    return notes

@@ -168,7 +168,7 @@ def write_table(root: Path, header: str, line: Callable[..., str]) -> None:
         (root / f"{split}.csv").write_text("\n".join([header, *lines] if header else lines))
 
 
-def _corners(name: str, box: tuple[int, ...] | None, kind: str) -> str:
+def corners(name: str, box: tuple[int, ...] | None, kind: str) -> str:
     return ",".join([f"{name}.png", *map(str, box or ("",) * 4), kind])
 
 
@@ -203,9 +203,9 @@ FORMATS = {
         "yolo",
     ),
     "CSV": Format(
-        lambda root: write_table(root, "filename,xmin,ymin,xmax,ymax,class", _corners), "box_table"
+        lambda root: write_table(root, "filename,xmin,ymin,xmax,ymax,class", corners), "box_table"
     ),
-    "CSV without a header": Format(lambda root: write_table(root, "", _corners), "box_table"),
+    "CSV without a header": Format(lambda root: write_table(root, "", corners), "box_table"),
     "CSV of bbox": Format(
         lambda root: write_table(root, "image_id,width,height,label,bbox", _sizes), "box_table"
     ),

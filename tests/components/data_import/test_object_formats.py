@@ -78,6 +78,30 @@ def test_background_alone_judges_nothing(name, split, tmp_path, import_into, mon
     assert sum(info.splits.values()) == 8
 
 
+@pytest.mark.parametrize("column", ["class_id", "labels", "category_id", "cls", "Label ID"])
+def test_a_table_may_call_its_classes_otherwise(column, tmp_path, import_into):
+    header = f"filename,xmin,ymin,xmax,ymax,{column}"
+    sets.write_table(tmp_path / "set", header, sets.corners)
+    assert import_into(tmp_path / "set")[0].classes == list(sets.CLASSES)
+
+
+def test_names_of_classes_go_before_their_numbers(tmp_path, import_into):
+    def line(name, box, kind):
+        return f"{'' if not kind else sets.CLASSES.index(kind)},{sets.corners(name, box, kind)}"
+
+    header = "class_id,filename,xmin,ymin,xmax,ymax,class_name"
+    sets.write_table(tmp_path / "set", header, line)
+    assert import_into(tmp_path / "set")[0].classes == list(sets.CLASSES)
+
+
+def test_columns_of_a_table_of_boxes_that_are_not_used_are_told(tmp_path, import_into):
+    sets.write_table(tmp_path / "set", "filename,xmin,ymin,xmax,ymax,what", sets.corners)
+    info, _ = import_into(tmp_path / "set")
+    assert info.classes == ["object"]
+    words = "columns not used: what. If one holds the classes, rename it to `label`."
+    assert f"train.csv: {words}" in info.notes
+
+
 def _polygon(box):
     left, top, right, bottom = box
     return [[left, top, right, top, (left + right) / 2, bottom]]
