@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
@@ -23,7 +23,7 @@ from kfp_vision.components.data_import.readers.annotation_files import (
     read_all,
     unlisted_note,
 )
-from kfp_vision.components.data_import.readers.file_index import FileIndex, bare_key
+from kfp_vision.components.data_import.readers.file_index import FileIndex, bare_key, path_key
 from kfp_vision.components.data_import.samples import SPLIT_NAMES, Listing, Rejection
 from kfp_vision.components.shared.datasets.image_files import escape_name, file_kind
 from kfp_vision.components.shared.runtime.storage import Folder
@@ -181,23 +181,56 @@ def _image_sets(
     folder: Folder, index: FileIndex, images: Sequence[str]
 ) -> tuple[dict[str, str], list[Rejection]]:
     """Returns image -> split of the lists in ImageSets/Main, and names that no image has."""
-    lists = {
-        found[1]: path
-        for path in sorted(index.files)
-        if (found := _IMAGE_SET.fullmatch(path.lower())) and found[1] in _SPLITS
-    }
-    if {_SPLITS[name] for name in lists} >= {"train", "validation"}:
-        lists.pop("trainval", None)
-    by_name = {bare_key(name_of(path)): path for path in images}
+    groups: dict[str, dict[str, str]] = {}
+    for path in sorted(index.files):
+        found = _IMAGE_SET.fullmatch(path.lower())
+        if found and found[1] in _SPLITS:
+            groups.setdefault(parent_of(path), {})[path] = found[1]
     splits: dict[str, str] = {}
     rejections = []
-    for name, path in lists.items():
-        lines = folder.read(path).decode("utf-8-sig", "replace").splitlines()
-        for stem in (line.split()[0] for line in lines if line.strip()):
-            image = by_name.get(bare_key(stem)) or by_name.get(stem.lower())
-            if image:
-                splits.setdefault(image, _SPLITS[name])
-            else:
-                message = f"{path} lists it, and there is no such image."
-                rejections.append(Rejection(stem, "missing_file", message))
+    for place, lists in groups.items():
+        by_name = _by_name(place, groups, images)
+        for path, name in _without_trainval(lists).items():
+            lines = folder.read(path).decode("utf-8-sig", "replace").splitlines()
+            for line in filter(None, map(str.strip, lines)):
+                if image := _find_image(line, by_name):
+                    splits.setdefault(image, _SPLITS[name])
+                else:
+                    message = f"{path} lists it, and there is no such image."
+                    rejections.append(Rejection(line, "missing_file", message))
     return splits, rejections
+
+
+def _without_trainval(lists: Mapping[str, str]) -> dict[str, str]:
+    """Returns the lists of one folder, path -> name, without the one of train and val together."""
+    others = {path: name for path, name in lists.items() if name != "trainval"}
+    is_divided = {_SPLITS[name] for name in others.values()} >= {"train", "validation"}
+    return others if is_divided else {**others, **lists}
+
+
+def _by_name(place: str, places: Iterable[str], images: Sequence[str]) -> dict[str, str]:
+    """Returns name without suffix -> image, for the lists of one folder of several.
+
+    A devkit has a folder for each year, with lists of its own: an image is looked up in those that
+    no other ones are nearer to, and of images of one name the nearest one is meant.
+    """
+    found: dict[str, str] = {}
+    for image in images:
+        rank = _shared_folders(place, image)
+        if rank == max(_shared_folders(other, image) for other in places):
+            known = found.setdefault(bare_key(name_of(image)), image)
+            if rank > _shared_folders(place, known):
+                found[bare_key(name_of(image))] = image
+    return found
+
+
+def _shared_folders(place: str, image: str) -> int:
+    return nearness(f"{place}/", image)[0]
+
+
+def _find_image(line: str, by_name: Mapping[str, str]) -> str | None:
+    """Returns the image that a line names: all of it, as names hold blanks, or its first word."""
+    for text in (line, line.split()[0]):
+        if image := by_name.get(path_key(text)) or by_name.get(bare_key(text)):
+            return image
+    return None

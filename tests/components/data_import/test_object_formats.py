@@ -102,6 +102,55 @@ def test_columns_of_a_table_of_boxes_that_are_not_used_are_told(tmp_path, import
     assert f"train.csv: {words}" in info.notes
 
 
+def _lists(root: Path) -> Path:
+    return root / "ImageSets/Main"
+
+
+def test_each_year_of_pascal_voc_has_its_own_lists(tmp_path, import_into):
+    # The same names in both, as sets have them that are numbered from 1.
+    for year in ("VOC2007", "VOC2012"):
+        sets.write_voc(tmp_path / "set/VOCdevkit" / year)
+    old, new = (_lists(tmp_path / "set/VOCdevkit" / year) for year in ("VOC2007", "VOC2012"))
+    both = [(old / f"{name}.txt").read_text() for name in ("train", "val")]
+    (old / "trainval.txt").write_text("".join(both))
+    # In the other year, train and val are not told apart.
+    (new / "trainval.txt").write_text("".join(both))
+    for name in ("train", "val"):
+        (new / f"{name}.txt").unlink()
+    info, folder = import_into(tmp_path / "set")
+    assert info.rejected == {}
+    assert info.splits == {"train": 12, "validation": 4, "test": 8}
+    for split in info.splits:
+        for path in open_split(folder, split)["path"].to_pylist():
+            given = _SPLITS[sets.SCENE[Path(path).stem][0]]
+            together = "VOC2012" in path and given == "validation"
+            assert split == ("train" if together else given)
+
+
+def test_trainval_beside_val_alone_is_for_training(tmp_path, import_into):
+    sets.write_voc(tmp_path / "set")
+    lists = _lists(tmp_path / "set")
+    (lists / "trainval.txt").write_text(
+        (lists / "train.txt").read_text() + (lists / "val.txt").read_text()
+    )
+    (lists / "train.txt").unlink()
+    info, _ = import_into(tmp_path / "set")
+    assert (info.rejected, info.splits) == ({}, {"train": 4, "validation": 4, "test": 4})
+
+
+@pytest.mark.parametrize(("first", "suffix"), [("my ", ""), ("my ", ".png"), ("my_", "  1")])
+def test_a_line_of_a_list_is_a_name_or_begins_with_it(
+    first, suffix, tmp_path, monkeypatch, import_into
+):
+    scene = {f"{first}{name}": held for name, held in sets.SCENE.items()}
+    monkeypatch.setattr(sets, "SCENE", scene)
+    sets.write_voc(tmp_path / "set")
+    for path in _lists(tmp_path / "set").glob("*.txt"):
+        path.write_text("".join(f"{line}{suffix}\n" for line in path.read_text().splitlines()))
+    info, _ = import_into(tmp_path / "set")
+    assert (info.rejected, info.splits) == ({}, {"train": 4, "validation": 4, "test": 4})
+
+
 def _polygon(box):
     left, top, right, bottom = box
     return [[left, top, right, top, (left + right) / 2, bottom]]
