@@ -61,6 +61,7 @@ class History:
         plain_share: Share of `step_seconds` that a plain training would take.
         stage_seconds: Time of all processes of the stage up to the last checkpoint.
         ends: When it has to be over, in seconds of the stage; None where time is no limit.
+        usual_loss: Exponential mean of the losses of the steps; None before the first.
         planned_steps: What `total_steps` is where time is no limit; that of the start where it is
             not given.
     """
@@ -81,6 +82,7 @@ class History:
     plain_share: float = 1.0
     stage_seconds: float = 0.0
     ends: float | None = None
+    usual_loss: float | None = None
     planned_steps: int = 0
 
     def __post_init__(self) -> None:

@@ -52,7 +52,6 @@ def train_until(
     """
     settings = history.settings
     losses, norms, rates = np.empty(0), np.empty(0), np.empty(0)
-    usual = history.checks["initial_loss"]
     began, before = time.monotonic(), history.step_seconds
     end = history.next_evaluation()
     while history.step < end:
@@ -61,7 +60,9 @@ def train_until(
             steps, settings.learning_rate, history.warmup_steps, history.total_steps
         )
         figures = run.trainer.run_steps(images, targets, rates)
-        usual = _check_loss(usual, figures.losses, history.checks["initial_loss"], steps, rates)
+        usual, initial = history.usual_loss, history.checks["initial_loss"]
+        usual = initial if usual is None else usual
+        history.usual_loss = _check_loss(usual, figures.losses, initial, steps, rates)
         losses = np.append(losses, figures.losses)
         norms = np.append(norms, figures.gradient_norms)
         history.step = int(steps[-1]) + 1
