@@ -12,9 +12,9 @@ from kfp_vision.components.shared.tasks.frozen_limits import ENLARGEMENT, MAX_PI
 
 __all__ = ["closing_images", "closing_seconds", "closing_stages", "unplanned_seconds"]
 
+_CLOSING = ("evaluate_model", "export_model", "build_report")
 # Start-ups and seconds of what does not follow the number of images; fitted to runs whose start-ups
 # took from 8 to 35 s.
-_CLOSING = ("evaluate_model", "export_model", "build_report")
 _EVALUATE, _EXPORT, _REPORT = (1.5, 8.0), (1.6, 5.0), (0.2, 0.0)
 # Start-ups that the files of each pretrained network take beyond those of a small one, and those of
 # a task in the image beyond that: every format traces or converts hundreds of layers. Those of an
