@@ -196,7 +196,8 @@ def predict(
 
     Standard output gets one row per file. The exit code is 1 when an image cannot be read.
     """
-    from kfp_vision.pipelines.serving.predict import Model, write_table
+    from kfp_vision.pipelines.serving.predict import Model
+    from kfp_vision.pipelines.serving.prediction_files import write_table
 
     served = Model(model)
     predictions = served.stream(images, with_files=output is not None)

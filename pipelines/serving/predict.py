@@ -1,15 +1,12 @@
 """Predictions of a published model for image files, found and decoded as in the import."""
 
-import csv
 import dataclasses
 import functools
 import itertools
-import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,29 +25,21 @@ from kfp_vision.components.shared.datasets.image_files import (
 )
 from kfp_vision.components.shared.datasets.loader import fit_image, images_per_batch
 from kfp_vision.components.shared.runtime.storage import Folder, StorageError, open_folder
-from kfp_vision.components.shared.tasks import TASKS
-from kfp_vision.pipelines.serving.box_answers import box_columns, box_files, describe_boxes
+from kfp_vision.pipelines.serving.answers import answers_of
 from kfp_vision.pipelines.serving.coco_file import CocoFile
-from kfp_vision.pipelines.serving.keypoint_answers import describe_keypoints, keypoint_files
-from kfp_vision.pipelines.serving.mask_answers import describe_mask, mask_columns, mask_files
 from kfp_vision.pipelines.serving.published_model import (
     Infer,
     find_model,
     load_runtime,
     read_card,
 )
-from kfp_vision.pipelines.serving.segment_answers import describe_segments, segment_files
 
-__all__ = ["Model", "Prediction", "write_table"]
+__all__ = ["Model", "Prediction"]
 
 # Rows come while later images are not read yet; images to draw into are large.
 _MOST_AT_ONCE, _MOST_DRAWN = 64, 8
 # Of a picture, in pixels.
 _PICTURE_SIDE = 2000
-# In a folder of predictions: what is written, and that it was written here.
-_WRITTEN, _MARK = ("masks", "keypoints", "pictures", "coco.json"), ".predictions"
-# As in predictions.parquet.
-_PREFIX = "p_"
 # Codes of `decode_file` for files that are no images.
 _NO_IMAGE = ("not_an_image", "empty_file")
 
@@ -147,7 +136,7 @@ class Model:
         """
         named = [images] if isinstance(images, str | os.PathLike) else images
         rows = [each.row for each in self.stream([os.fspath(each) for each in named])]
-        kinds = {"path": str, **_answers(self.card).columns(self.card), "error": str}
+        kinds = {"path": str, **answers_of(self.card).columns(self.card), "error": str}
         types = {str: pa.string(), float: pa.float64()}
         schema = pa.schema([(name, types[kind]) for name, kind in kinds.items()])
         columns = {name: [row[name] for row in rows] for name in schema.names}
@@ -164,7 +153,7 @@ class Model:
         Raises:
             ValueError: There is no image, or no file to make for whole images.
         """
-        if with_files and _answers(self.card).make_files is None:
+        if with_files and answers_of(self.card).make_files is None:
             raise ValueError(
                 "Files are written for masks and objects alone; a class of the whole image is in "
                 "the table. "
@@ -182,7 +171,9 @@ class Model:
 
     def coco_file(self) -> CocoFile | None:
         """Returns an empty file for the objects of a model that finds some; else None."""
-        return CocoFile(self.card) if "objects" in _answers(self.card).columns(self.card) else None
+        return (
+            CocoFile(self.card) if "objects" in answers_of(self.card).columns(self.card) else None
+        )
 
     @functools.cached_property
     def _infer(self) -> Infer:
@@ -211,30 +202,10 @@ def _files(uri: str, is_only: bool) -> Iterator[_File]:
         yield _File(whole, folder, path, path if is_only else whole, is_named=is_named)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Answers:
-    """What a task says of an image, given the output of the model for it.
-
-    Attributes:
-        columns: Those between `path` and `error`, and their types.
-        describe: (card, output, (height, width) of the image) -> the columns.
-        make_files: (card, photo, (height, width), output) -> files; None where there are none.
-    """
-
-    columns: Callable[[ModelCard], dict[str, type]]
-    describe: Callable[[ModelCard, Any, tuple[int, int]], dict[str, Any]]
-    make_files: Callable[[ModelCard, np.ndarray, tuple[int, int], Any], dict[str, bytes]] | None
-
-
-def _label_columns(card: ModelCard) -> dict[str, type]:
-    probabilities: dict[str, type] = {_PREFIX + name: float for name in card.classes}
-    return {"predicted": str, "confidence": float, **probabilities}
-
-
 def _predict_batch(
     infer: Infer, card: ModelCard, files: Sequence[_File], with_files: bool
 ) -> Iterator[Prediction]:
-    answers = _answers(card)
+    answers = answers_of(card)
     images: list[_Image] = []
     errors: list[tuple[str, str]] = []
     for file in files:
@@ -294,121 +265,9 @@ def output_stem(path: str) -> str:
     return str(PurePosixPath(*parts).with_suffix("")) if parts else "image"
 
 
-def _describe(card: ModelCard, probabilities: np.ndarray) -> dict[str, Any]:
-    """Returns what is predicted: the likeliest class, or all from 0.5 for multi-label."""
-    chosen = np.array([probabilities.argmax()])
-    if not TASKS[card.task].one_class:
-        chosen = np.flatnonzero(probabilities >= 0.5)
-    return {
-        "predicted": "|".join(card.classes[index] for index in chosen),
-        "confidence": round(float(probabilities[chosen].min()), 6) if len(chosen) else "",
-        **{
-            f"{_PREFIX}{name}": round(float(value), 6)
-            for name, value in zip(card.classes, probabilities, strict=True)
-        },
-    }
-
-
 def _each_image(outputs: Any) -> Sequence[Any]:
     """Returns what a model says of each image, from its outputs for all of them."""
     if not isinstance(outputs, dict):
         return outputs  # type: ignore[no-any-return]
     rows = zip(*outputs.values(), strict=True)
     return [dict(zip(outputs, row, strict=True)) for row in rows]
-
-
-_LABELS = _Answers(_label_columns, lambda card, output, _: _describe(card, output), None)
-_ANSWERS = {
-    "semantic_segmentation": _Answers(
-        mask_columns, lambda card, output, _: describe_mask(card, output), mask_files
-    ),
-    "detection": _Answers(box_columns, describe_boxes, box_files),
-    "instance_segmentation": _Answers(box_columns, describe_segments, segment_files),
-    "keypoints": _Answers(box_columns, describe_keypoints, keypoint_files),
-}
-
-
-def _answers(card: ModelCard) -> _Answers:
-    return _ANSWERS.get(card.task, _LABELS)
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    """Returns a name that is not taken, and takes it: a.png, or a-2.png where a.jpg came before."""
-    stem, _, suffix = name.rpartition(".")
-    names = itertools.chain([name], (f"{stem}-{number}.{suffix}" for number in itertools.count(2)))
-    free = next(each for each in names if each not in taken)
-    taken.add(free)
-    return free
-
-
-def write_table(
-    predictions: Iterable[Prediction],
-    as_json: bool,
-    stream: IO[str],
-    output: Path | None = None,
-    coco: CocoFile | None = None,
-) -> bool:
-    """Writes one row per prediction, as JSON lines or as CSV with a header, and their files.
-
-    Args:
-        predictions: Of images.
-        as_json: Whether it is JSON lines.
-        stream: Gets the rows.
-        output: Folder of the files, whose names stand in the column `files`; None where there are
-            none.
-        coco: Gets the objects of all images and is written into the folder; None for none.
-
-    Returns:
-        Whether there was a prediction, and none failed.
-
-    Raises:
-        ValueError: The folder has files of others where those of predictions belong.
-    """
-    if output is not None:
-        _claim(output)
-    writer: csv.DictWriter[str] | None = None
-    predicted = failed = 0
-    written: set[str] = set()
-    for each in predictions:
-        failed += each.failed
-        predicted += not each.row["error"]
-        row = each.row
-        if output is not None:
-            names = "|".join(_write_files(each.files, output, written))
-            row = {**row, "files": names}
-        if coco is not None and row.get("objects"):
-            coco.add(each.name, each.size, json.loads(row["objects"]))
-        if each.note:
-            print(f"kfp-vision: {row['path']} {each.note}", file=sys.stderr)
-        if as_json:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-            continue
-        if writer is None:
-            writer = csv.DictWriter(stream, list(row))
-            writer.writeheader()
-        writer.writerow(row)
-    if output is not None and coco is not None:
-        coco.write(output / "coco.json")
-    return predicted > 0 and not failed
-
-
-def _claim(output: Path) -> None:
-    """Makes a folder one of predictions, unless it has files of others in their place."""
-    taken = [name for name in _WRITTEN if (output / name).exists()]
-    if taken and not (output / _MARK).exists():
-        raise ValueError(
-            f"The folder of predictions must not have {', '.join(_WRITTEN)} of others, which would "
-            f"be replaced. Received: {output} with {', '.join(taken)}. Name another one."
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    (output / _MARK).touch()
-
-
-def _write_files(files: Mapping[str, bytes], output: Path, written: set[str]) -> list[str]:
-    """Writes files into a folder and returns their names in it."""
-    names = [_free_name(name, written) for name in files]
-    for name, content in zip(names, files.values(), strict=True):
-        path = output / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return names

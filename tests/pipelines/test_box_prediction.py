@@ -13,7 +13,8 @@ from constant_model import write_constant_model
 from PIL import Image
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
-from kfp_vision.pipelines.serving.predict import Model, write_table
+from kfp_vision.pipelines.serving.predict import Model
+from kfp_vision.pipelines.serving.prediction_files import write_table
 
 _CONSTANTS = {
     "boxes": np.array([[[2, 1, 6, 3], [0, 0, 1, 1]]], np.float32),

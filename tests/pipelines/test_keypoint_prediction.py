@@ -10,7 +10,8 @@ from constant_model import write_constant_model
 from PIL import Image
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
-from kfp_vision.pipelines.serving.predict import Model, write_table
+from kfp_vision.pipelines.serving.predict import Model
+from kfp_vision.pipelines.serving.prediction_files import write_table
 
 # One sure object of the second class, of which a keypoint is a guess, and one that is a guess.
 _CONSTANTS = {

@@ -15,7 +15,8 @@ from PIL import Image
 
 from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
-from kfp_vision.pipelines.serving.predict import Model, output_stem, write_table
+from kfp_vision.pipelines.serving.predict import Model, output_stem
+from kfp_vision.pipelines.serving.prediction_files import write_table
 
 
 @pytest.fixture

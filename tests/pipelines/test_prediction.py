@@ -18,7 +18,8 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from kfp_vision.components.shared.runtime.storage import StorageError, upload
-from kfp_vision.pipelines.serving.predict import Model, write_table
+from kfp_vision.pipelines.serving.predict import Model
+from kfp_vision.pipelines.serving.prediction_files import write_table
 
 TRUNCATED = (
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x08\0\0\0\x08\x08\0\0\0\0\xe1d\xe1W\0\0\0\x1eIDATx\x9c"

@@ -18,7 +18,8 @@ from kfp_vision.components.data_import.importer import ImportConfig, import_data
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.heads.mask_window import MASK_SIDE, window_points
-from kfp_vision.pipelines.serving.predict import Model, write_table
+from kfp_vision.pipelines.serving.predict import Model
+from kfp_vision.pipelines.serving.prediction_files import write_table
 
 # Half of the box: what lies left of its middle.
 _LEFT = (window_points(np.array([-1.0, -1.0, 1.0, 1.0]), MASK_SIDE)[0] < 0).astype(np.float32)

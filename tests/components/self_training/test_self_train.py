@@ -207,11 +207,15 @@ def _changed(dataset: Path, folder: Path, images: np.ndarray) -> Path:
     return folder
 
 
+def _with_noise(few_labels_dir: Path, tmp_path: Path, number: int) -> Path:
+    noise = np.random.default_rng(0).integers(0, 256, (number, 16, 16), np.uint8)
+    return _changed(few_labels_dir, tmp_path / "wrong", noise)
+
+
 def test_images_of_something_else_are_found_counted_shown_and_refused(
     few_labels_dir: Path, trained: Path, tmp_path: Path
 ) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (300, 16, 16), np.uint8)
-    dataset = _changed(few_labels_dir, tmp_path / "wrong", noise)
+    dataset = _with_noise(few_labels_dir, tmp_path, 300)
     result = self_train(dataset, trained, tmp_path / "out", tmp_path / "kept", _SEED)
     assert result.foreign > 240
     assert len(result.foreign_images) == 12
@@ -225,8 +229,7 @@ def test_images_of_something_else_are_found_counted_shown_and_refused(
 def test_of_few_images_it_is_said_that_nothing_was_tried(
     few_labels_dir: Path, trained: Path, tmp_path: Path
 ) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (31, 16, 16), np.uint8)
-    dataset = _changed(few_labels_dir, tmp_path / "wrong", noise)
+    dataset = _with_noise(few_labels_dir, tmp_path, 31)
     result = self_train(dataset, trained, tmp_path / "out", tmp_path / "kept", _SEED)
     left = 31 - result.foreign
     assert result.untried == f"{left} are left to learn, fewer than 32"
