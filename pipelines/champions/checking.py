@@ -6,24 +6,17 @@ from kfp_vision.components.shared.runtime.storage import is_remote, local_path
 __all__ = ["check_champions"]
 
 
-def check_champions(dataset_uri: str, champion_uri: str) -> None:
-    """Refuses a folder of champions that cannot be read, or that lies in the dataset.
+def check_champions(champion_uri: str) -> None:
+    """Refuses a folder of champions that cannot be read.
 
     A folder on this machine is made, where it is not there.
 
     Raises:
-        ValueError: It lies in the dataset, or its `champion.json` is none.
+        ValueError: It is or lies in a file, or its `champion.json` is none.
         StorageError: It cannot be reached.
     """
     if not is_remote(champion_uri):
         folder = local_path(champion_uri, "champion_uri")
-        if not is_remote(dataset_uri):
-            source = local_path(dataset_uri, "dataset_uri")
-            if source.is_dir() and folder.is_relative_to(source):
-                raise ValueError(
-                    "The champions must not lie in the dataset: a later run would read their files "
-                    f"as data. Received: dataset_uri={source}, champion_uri={folder}"
-                )
         for path in (folder, *folder.parents):
             if path.is_file():
                 raise ValueError(

@@ -20,8 +20,8 @@ from kfp_vision.pipelines.cluster.placement import WORKSPACE
 from kfp_vision.pipelines.cluster.profile import Profile, check_object
 from kfp_vision.pipelines.cluster.versions import Version, find_version, publish_version
 from kfp_vision.pipelines.local.architecture_check import check_architecture
-from kfp_vision.pipelines.local.run_record import check_apart
 from kfp_vision.pipelines.parameters import Parameters
+from kfp_vision.pipelines.places import check_apart
 
 __all__ = ["Submission", "check_places", "inputs_for", "make_arguments", "start_run"]
 
@@ -69,13 +69,13 @@ def make_arguments(parameters: Parameters, checkpoint_uri: str, workspace: bool)
         workspace: Whether tasks may see the volume of a profile.
 
     Raises:
-        ValueError: A URI names what pods cannot see, or a code of a finding is unknown, or the
-            architecture cannot be built.
+        ValueError: A URI names what pods cannot see, places lie in each other, a code of a finding
+            is unknown, or the architecture cannot be built.
     """
     checkpoints = checkpoint_uri or f"{parameters.output_uri.rstrip('/')}/checkpoints"
     arguments = Arguments(**dataclasses.asdict(parameters), checkpoint_uri=checkpoints)
     check_places(arguments, workspace)
-    check_apart(arguments.dataset_uri, arguments.output_uri)
+    check_apart(arguments)
     check_codes(arguments.accept_findings)
     if not is_user_model(arguments.architecture):
         check_architecture(arguments.architecture, arguments.image_size)
@@ -91,7 +91,7 @@ def check_places(arguments: Arguments, workspace: bool) -> None:
 
     Raises:
         ValueError: A URI names no bucket, a path of this machine, or one on a volume that is not
-            there; or the output lies in the dataset.
+            there.
     """
     for name, value in _uris(arguments):
         if not value or value.startswith(_TFDS):

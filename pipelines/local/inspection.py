@@ -97,7 +97,7 @@ def inspect_dataset(parameters: Parameters, keeps: bool) -> Inspection:
     """
     check_codes(parameters.accept_findings)
     if keeps:
-        check_output(parameters.dataset_uri, parameters.output_uri)
+        check_output(parameters)
     # The import holds the dataset twice for a while, on the disk that TMPDIR chooses.
     with tempfile.TemporaryDirectory(prefix="kfp-vision-") as scratch:
         folder, output_uri = Path(scratch), parameters.output_uri.rstrip("/")

@@ -22,7 +22,7 @@ from kfp_vision.components.data_import.component import check_source
 from kfp_vision.components.data_profiling.component import check_codes
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.json_files import read_json
-from kfp_vision.components.shared.recipe.document import fetch_recipe
+from kfp_vision.components.shared.recipe.document import fetch_recipe, named_architecture
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.recipe.training_values import check_values
 from kfp_vision.components.shared.report.records import read_stages
@@ -49,6 +49,7 @@ from kfp_vision.pipelines.local.run_record import (
     write_record,
 )
 from kfp_vision.pipelines.parameters import Parameters
+from kfp_vision.pipelines.places import check_apart
 from kfp_vision.pipelines.publishing.publish import REJECTED, set_results_aside
 
 __all__ = ["Runner", "follow", "run_locally"]
@@ -71,7 +72,7 @@ def run_locally(
         limits: Of containers.
 
     Raises:
-        ValueError: The output folder lies in the dataset, `recipe_uri` is not a recipe, the
+        ValueError: Places of the run lie in each other, `recipe_uri` is not a recipe, the
             architecture cannot be built, `accept_findings` holds no codes of findings, or the run
             reads what a container cannot see.
         RuntimeError: Another run uses the output folder, or there is no engine or no image.
@@ -149,13 +150,15 @@ def _interrupted(error: BaseException) -> dict[str, Any]:
 
 def _check(parameters: Parameters) -> None:
     """Refuses before the first stage what is certain to fail in a later one."""
-    check_output(parameters.dataset_uri, parameters.output_uri)
+    check_output(parameters)
     for uri in (parameters.dataset_uri, parameters.unlabeled_uri):
         check_source(uri, parameters.follow_links)
     if parameters.champion_uri:
-        check_champions(parameters.dataset_uri, parameters.champion_uri)
+        check_champions(parameters.champion_uri)
     check_codes(parameters.accept_findings)
     if parameters.recipe_uri:
+        named = named_architecture(parameters.architecture, parameters.recipe_uri)
+        check_apart(replace(parameters, architecture=named))
         settings = fetch_recipe(parameters.recipe_uri).sections.get(SECTION, {})
         check_values({name: setting.value for name, setting in settings.items()})
     check_architecture(parameters.architecture, parameters.image_size)

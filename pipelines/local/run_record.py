@@ -9,11 +9,12 @@ from typing import Any, Literal
 from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.runtime.storage import is_remote, local_path, upload
 from kfp_vision.pipelines.local.display import Outcome
+from kfp_vision.pipelines.parameters import Parameters
+from kfp_vision.pipelines.places import check_apart
 
 __all__ = [
     "RunResult",
     "StageResult",
-    "check_apart",
     "check_output",
     "local_folder",
     "write_record",
@@ -80,36 +81,17 @@ def local_folder(output_uri: str) -> Path:
     return home / "kfp-vision" / hashlib.sha256(output_uri.rstrip("/").encode()).hexdigest()[:16]
 
 
-def check_output(dataset_uri: str, output_uri: str) -> None:
-    """Refuses an output that is no folder, or that lies in the dataset.
+def check_output(parameters: Parameters) -> None:
+    """Refuses an output that is no folder, and places of the run that lie in each other.
 
     Raises:
-        ValueError: The output is or lies in a file, or is the dataset's folder or below it.
+        ValueError: The output is or lies in a file, or as of `check_apart`.
     """
-    folder = local_folder(output_uri)
+    folder = local_folder(parameters.output_uri)
     for path in (folder, *folder.parents):
         if path.is_file():
             raise ValueError(f"The output must be a folder. Received: {folder}; {path} is a file.")
-    check_apart(dataset_uri, output_uri)
-
-
-def check_apart(dataset_uri: str, output_uri: str) -> None:
-    """Refuses an output that lies in the dataset.
-
-    Raises:
-        ValueError: It does.
-    """
-    if is_remote(dataset_uri) != is_remote(output_uri):
-        return
-    source, place = (
-        uri.rstrip("/") if is_remote(uri) else str(local_path(uri, name))
-        for name, uri in (("dataset_uri", dataset_uri), ("output_uri", output_uri))
-    )
-    if f"{place}/".startswith(f"{source}/"):
-        raise ValueError(
-            "The output must not lie in the dataset: a later run would read it as data. "
-            f"Received: dataset_uri={source}, output_uri={place}. Choose a folder beside it."
-        )
+    check_apart(parameters)
 
 
 def write_record(result: RunResult, output_uri: str) -> None:

@@ -55,10 +55,10 @@ def watch(
         with a pause, but by a signal. A look that fails is said and counted.
 
     Raises:
-        ValueError: The output cannot be used for the dataset.
+        ValueError: The output cannot be used, or places of the run lie in each other.
         RuntimeError: Another watch uses the output.
     """
-    check_output(parameters.dataset_uri, parameters.output_uri)
+    check_output(parameters)
     if not parameters.champion_uri:
         champions = f"{parameters.output_uri.rstrip('/')}/{_CHAMPIONS}"
         parameters = dataclasses.replace(parameters, champion_uri=champions)

@@ -135,16 +135,13 @@ def test_a_challenger_of_another_champion_says_so(results, uri):
 
 
 def test_the_folder_is_checked_before_the_first_task(tmp_path):
-    (tmp_path / "photos").mkdir()
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="must not lie in the dataset"):
-        check_champions(str(tmp_path / "photos"), str(tmp_path / "photos/champions"))
     with pytest.raises(ValueError, match="`champion_uri` must be a folder"):
-        check_champions(str(tmp_path / "photos"), str(tmp_path / "file/champions"))
-    check_champions(str(tmp_path / "photos"), str(tmp_path / "champions"))
+        check_champions(str(tmp_path / "file/champions"))
+    check_champions(str(tmp_path / "champions"))
     (tmp_path / "champions/champion.json").write_text("{}")
     with pytest.raises(ValueError, match=r"champion\.json must be written by kfp-vision"):
-        check_champions(str(tmp_path / "photos"), str(tmp_path / "champions"))
+        check_champions(str(tmp_path / "champions"))
 
 
 class TestCommands:

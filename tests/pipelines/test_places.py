@@ -1,0 +1,77 @@
+"""What a run writes lies beside its data, and what it starts from beside its output."""
+
+import re
+
+import pytest
+
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
+from kfp_vision.pipelines.arguments import Arguments
+from kfp_vision.pipelines.places import check_apart
+
+GIVEN = {"dataset_uri": "photos", "output_uri": "out", "recipe_uri": "", "architecture": "auto"}
+
+
+def arguments(root, changes):
+    given = {**GIVEN, **changes}
+    placed = {name for name, value in given.items() if value not in ("", "auto", "separable")}
+    given |= {name: f"{root}/{given[name]}" for name in placed}
+    return Arguments(**given)
+
+
+@pytest.mark.parametrize("root", ["disk", "s3://team/a", "gs://team"])
+@pytest.mark.parametrize(
+    ("changes", "inner", "outer"),
+    [
+        ({"output_uri": "photos"}, "output_uri", "dataset_uri"),
+        ({"output_uri": "photos/out/"}, "output_uri", "dataset_uri"),
+        ({"champion_uri": "photos/champions"}, "champion_uri", "dataset_uri"),
+        ({"checkpoint_uri": "photos/c"}, "checkpoint_uri", "dataset_uri"),
+        ({"unlabeled_uri": "more", "output_uri": "more/out"}, "output_uri", "unlabeled_uri"),
+        ({"unlabeled_uri": "m", "champion_uri": "m/c"}, "champion_uri", "unlabeled_uri"),
+        ({"recipe_uri": "out/recipe.json"}, "recipe_uri", "output_uri"),
+        ({"architecture": "out/model/model.keras"}, "architecture", "output_uri"),
+    ],
+)
+def test_what_lies_in_another_is_refused_with_both_paths(tmp_path, root, changes, inner, outer):
+    given = arguments(tmp_path if root == "disk" else root, changes)
+    both = [f"{name}={getattr(given, name)}" for name in (outer, inner)]
+    with pytest.raises(ValueError, match=f"must not lie in .*{re.escape(', '.join(both))}: "):
+        check_apart(given)
+
+
+@pytest.mark.parametrize("root", ["disk", "s3://team/a", "gs://team"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"output_uri": "photos-out", "champion_uri": "photos-out/champions"},
+        {"checkpoint_uri": "out/checkpoints", "unlabeled_uri": "photos/more"},
+        {"recipe_uri": "outer/recipe.json", "architecture": "separable"},
+        {"dataset_uri": "out/photos", "recipe_uri": "recipe.json"},
+    ],
+)
+def test_what_lies_beside_it_is_not(tmp_path, root, changes):
+    check_apart(arguments(tmp_path if root == "disk" else root, changes))
+
+
+def test_two_names_of_one_place_are_one_place(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    for name in ("link/out", "a/../photos/out"):
+        with pytest.raises(ValueError, match="must not lie in the dataset"):
+            check_apart(arguments(tmp_path, {"output_uri": name}))
+    with pytest.raises(ValueError, match="must not lie in the dataset"):
+        check_apart(Arguments("s3://team/photos", "minio://team/photos/out"))
+    check_apart(Arguments("s3://team/photos", "gs://team/photos/out"))
+
+
+def test_a_run_is_refused_that_starts_from_its_own_results(tmp_path, kfp_vision_here):
+    for name in ("photos", "out"):
+        (tmp_path / name).mkdir()
+    network = {"architecture": Setting(str(tmp_path / "out/model.keras"), "by hand", source="user")}
+    for recipe, named in (("out/recipe.json", "recipe_uri"), ("own.json", "architecture")):
+        write_recipe(Recipe({"model": network}), tmp_path / recipe)
+        command = ["--dataset-uri", tmp_path / "photos", "--output", tmp_path / "out"]
+        end = kfp_vision_here("run", *command, "--recipe-uri", tmp_path / recipe)
+        assert end.returncode == 2
+        assert f", {named}={tmp_path}/out/" in end.stderr
+        assert not (tmp_path / "out/run.json").exists()
