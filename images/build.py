@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from kfp_vision.components.shared.runtime.code_version import code_digest
+from kfp_vision.components.shared.runtime.code_version import source_digest
 from kfp_vision.components.shared.runtime.container_images import image_name
 
 _ROOT = Path(__file__).parents[1]
@@ -30,7 +30,7 @@ def _labels() -> Iterator[str]:
         "org.opencontainers.image.revision": git("rev-parse", "HEAD"),
         # Of the commit: the same code makes the same image.
         "org.opencontainers.image.created": git("log", "-1", "--format=%cI"),
-        "kfp-vision.code-digest": code_digest(),
+        "kfp-vision.source-digest": source_digest(),
     }
     for name, value in values.items():
         yield f"--label={name}={value}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kfp_vision.components.shared.runtime.code_version import code_digest
+from kfp_vision.components.shared.runtime.code_version import source_digest
 from kfp_vision.components.shared.runtime.container_images import CPU_IMAGE
 from kfp_vision.pipelines.local.processes import ENVIRONMENT
 
@@ -85,9 +85,9 @@ def test_the_packages_are_those_of_the_lock_and_the_code_is_this(run):
     assert extra.startswith("kfp-vision==")
     assert wanted <= installed
     module = "kfp_vision.components.shared.runtime.code_version"
-    assert run(f"python -c 'from {module} import code_digest; print(code_digest())'").strip() == (
-        code_digest()
-    )
+    assert run(
+        f"python -c 'from {module} import source_digest; print(source_digest())'"
+    ).strip() == (source_digest())
 
 
 @pytest.mark.docker
@@ -123,7 +123,7 @@ def test_nothing_that_only_builds_or_tests_is_left(run):
 def test_the_image_says_what_it_is_and_sets_what_launchers_set(engine):
     config = engine.images.get(CPU_IMAGE).attrs["Config"]
     assert config["User"] == "65532:0"
-    assert config["Labels"]["kfp-vision.code-digest"] == code_digest()
+    assert config["Labels"]["kfp-vision.source-digest"] == source_digest()
     assert config["Labels"]["org.opencontainers.image.revision"]
     assert dict(each.split("=", 1) for each in config["Env"]).items() >= ENVIRONMENT.items()
 
