@@ -3,16 +3,20 @@
 The registry keeps what it is told; the files stay in the folder of champions.
 """
 
+import json
 import logging
 import math
+import tempfile
 import warnings
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from kfp_vision.components.shared.champions.store import (
     Lineage,
+    fetch_version,
     read_champions,
-    read_lineage,
     version_uri,
 )
 
@@ -26,6 +30,7 @@ _FORMATS = {
     "model/model.tflite": "tflite",
     "model/model_int8.tflite": "tflite",
 }
+_REPORT = "report.json"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -42,7 +47,8 @@ def register_version(uri: str, version: str, registry: str, name: str) -> str:
         The name of the version.
 
     Raises:
-        ValueError: There is no such version or no champion, or the URL is none.
+        ValueError: There is no such version or no champion, it has no model that is right, or the
+            URL is none.
         RuntimeError: The client is not installed, or the registry refuses.
     """
     address = urlsplit(registry)
@@ -52,9 +58,9 @@ def register_version(uri: str, version: str, registry: str, name: str) -> str:
     version = version or champion
     if not version:
         raise ValueError(f"A version must be named, or be the champion. Received: none in {uri!r}")
-    lineage = read_lineage(uri, version)
+    lineage, passed = _read_version(uri, version)
     place = version_uri(uri, version)
-    properties, artifact = lineage_properties(lineage, place), model_artifact(lineage, place)
+    properties, artifact = lineage_properties(lineage, place), model_artifact(passed, place)
     try:
         from model_registry import ModelRegistry
         from model_registry.exceptions import StoreError
@@ -115,20 +121,32 @@ def _register(
         client.async_runner(client._register_model_artifact(held, name, uri, **kind))
 
 
-def model_artifact(lineage: Lineage, place: str) -> tuple[str, str]:
+def _read_version(uri: str, version: str) -> tuple[Lineage, set[str]]:
+    """Returns where a version comes from, and which of its models have passed their check."""
+    with tempfile.TemporaryDirectory(prefix="kfp-vision-") as scratch:
+        lineage = fetch_version(uri, version, [_REPORT], Path(scratch))
+        report = Path(scratch, _REPORT)
+        exports = json.loads(report.read_bytes())["exports"] if report.exists() else []
+    return lineage, {f"model/{each['path']}" for each in exports if each["passed"]}
+
+
+def model_artifact(passed: Collection[str], place: str) -> tuple[str, str]:
     """Returns the URI of the model of a version that a server would take, and its format.
 
     Args:
-        lineage: Of the version.
+        passed: Paths in the version of the models that predict what Keras does, by its report.
         place: URI of the version.
 
     Raises:
-        ValueError: It has no model.
+        ValueError: It has no such model.
     """
     for path, name in _FORMATS.items():
-        if any(file == path or file.startswith(f"{path}/") for file in lineage.files):
+        if path in passed:
             return f"{place}/{path}", name
-    raise ValueError(f"A version must have one of {', '.join(_FORMATS)}. Received: {place}")
+    raise ValueError(
+        f"A version must have one of {', '.join(_FORMATS)} that has passed the check of its "
+        f"export. Received: {place} without. Register another version."
+    )
 
 
 def lineage_properties(lineage: Lineage, place: str) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from kfp_vision.components.shared.champions.store import (
     promote,
     read_lineage,
 )
-from kfp_vision.components.shared.runtime.storage.manifests import FileRecord
-from kfp_vision.pipelines.champions.registry import model_artifact, register_version
+from kfp_vision.pipelines.champions.registry import _read_version, model_artifact, register_version
 
 
 @pytest.fixture
@@ -27,6 +26,10 @@ def uri(tmp_path):
     model.mkdir()
     for name in ("model.keras", "model.onnx"):
         (model / name).write_bytes(b"weights")
+    report = tmp_path / "report.json"
+    passed = {"model.keras": True, "model.onnx": True, "model.tflite": False}
+    exports = [{"path": path, "passed": each} for path, each in passed.items()]
+    report.write_text(json.dumps({"exports": exports}))
     for version, champion in (("v1", ""), ("v2", "v1")):
         score = {"value": 0.9, "ci95": [0.8, 0.95]}
         lineage = Lineage(
@@ -35,7 +38,7 @@ def uri(tmp_path):
             {"decision": "better", "champion": champion, "sentence": "It is better."},
             {},
         )
-        add_version(folder, {"model": model}, lineage)
+        add_version(folder, {"model": model, "report.json": report}, lineage)
         promote(folder, version, "test")
     return folder
 
@@ -92,27 +95,33 @@ def test_a_version_without_its_artifact_is_repaired(uri, registry):
 
 
 @pytest.mark.parametrize(
-    ("files", "found"),
+    ("passed", "found"),
     [
         (["model/model.tflite"], ("versions/v1/model/model.tflite", "tflite")),
         (["model/model_int8.tflite", "report.html"], ("model_int8.tflite", "tflite")),
-        (["model/saved_model/saved_model.pb"], ("versions/v1/model/saved_model", "saved_model")),
+        (["model/saved_model"], ("versions/v1/model/saved_model", "saved_model")),
         (["model/model.keras", "model/model.onnx"], ("model/model.onnx", "onnx")),
     ],
 )
-def test_the_artifact_is_the_model_that_there_is(uri, files, found):
-    lineage = dataclasses.replace(
-        read_lineage(uri, "v1"), files=dict.fromkeys(files, FileRecord(0, ""))
-    )
-    artifact, model_format = model_artifact(lineage, f"{uri}/versions/v1")
+def test_the_artifact_is_the_model_that_a_server_would_take(passed, found):
+    artifact, model_format = model_artifact(passed, "champions/versions/v1")
     assert artifact.endswith(found[0])
     assert model_format == found[1]
 
 
-def test_a_version_without_a_model_is_refused(uri):
-    lineage = dataclasses.replace(read_lineage(uri, "v1"), files={})
-    with pytest.raises(ValueError, match="A version must have one of"):
-        model_artifact(lineage, uri)
+def test_what_predicts_something_else_is_not_registered(tmp_path, uri):
+    """In the order of the formats ONNX is the first: it must not be taken where it has failed."""
+    report, model = tmp_path / "report.json", tmp_path / "model"
+    lineage = read_lineage(uri, "v1")
+    for version, formats in (("a", ("model.keras",)), ("b", ())):
+        exports = [{"path": each.name, "passed": each.name in formats} for each in model.iterdir()]
+        report.write_text(json.dumps({"exports": exports}))
+        made = dataclasses.replace(lineage, version=version, files={})
+        add_version(uri, {"model": model, "report.json": report}, made)
+    _, passed = _read_version(uri, "a")
+    assert model_artifact(passed, uri) == (f"{uri}/model/model.keras", "keras")
+    with pytest.raises(ValueError, match="that has passed the check of its export"):
+        register_version(uri, "b", "http://registry", "photos")
 
 
 @pytest.mark.parametrize("url", ["registry:8080", "ftp://registry", ""])
