@@ -106,16 +106,17 @@ def submit(
     """
     from kfp_vision.pipelines.cluster.connection import connect
     from kfp_vision.pipelines.cluster.runs import run_page
-    from kfp_vision.pipelines.cluster.submission import Submission, make_arguments, start_run
+    from kfp_vision.pipelines.cluster.submission import (
+        Submission,
+        check_version,
+        make_arguments,
+        start_run,
+    )
 
-    compiled = given_options({"profile": profile, "registry": registry, "secret": secret})
-    if version and compiled:
-        raise ValueError(
-            "`version` names a pipeline that is compiled already. Received: it, and "
-            f"{', '.join(compiled)}. Leave one of the two out."
-        )
-    cluster = profile_of(profile, registry, secret)
     parameters = read_parameters(params, given_options(options))
+    compiled = given_options({"profile": profile, "registry": registry, "secret": secret})
+    check_version(version, parameters, compiled)
+    cluster = profile_of(profile, registry, secret)
     # What is mounted in a published version, the server knows.
     mounted = bool(version or cluster.workspace)
     arguments = make_arguments(parameters, checkpoint_uri, mounted)

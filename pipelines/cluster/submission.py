@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import tempfile
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,7 +24,14 @@ from kfp_vision.pipelines.local.architecture_check import check_architecture
 from kfp_vision.pipelines.parameters import Parameters
 from kfp_vision.pipelines.places import check_apart
 
-__all__ = ["Submission", "check_places", "inputs_for", "make_arguments", "start_run"]
+__all__ = [
+    "Submission",
+    "check_places",
+    "check_version",
+    "inputs_for",
+    "make_arguments",
+    "start_run",
+]
 
 _TFDS = "tfds:"
 
@@ -58,6 +66,30 @@ class Submission:
                 "`pipeline_root` must be in a bucket: artifacts of all pods go there. Received: "
                 f"{self.pipeline_root!r}. Use gs:// or s3://."
             )
+
+
+def check_version(version: str, parameters: Parameters, compiled: Iterable[str]) -> None:
+    """Refuses what decides how a pipeline is compiled, where a published one is named.
+
+    Args:
+        version: Its name; empty: one is compiled.
+        parameters: Of the user.
+        compiled: Names of what else is set.
+
+    Raises:
+        ValueError: Something is set.
+    """
+    shape = [
+        field.name
+        for field in dataclasses.fields(parameters)
+        if field.name in SHAPE and getattr(parameters, field.name) != field.default
+    ]
+    given = ", ".join([*compiled, *shape])
+    if version and given:
+        raise ValueError(
+            "`version` names a pipeline that is compiled already, for other nodes and workers "
+            f"perhaps. Received: version={version!r} and {given}. Leave one of the two out."
+        )
 
 
 def make_arguments(parameters: Parameters, checkpoint_uri: str, workspace: bool) -> Arguments:

@@ -55,10 +55,11 @@ def apply_schedule(client: kfp.Client, schedule: Schedule) -> tuple[Outcome, lis
         schedule.profile, {name: value for name, value in changes.items() if value}
     )
     found = _found(client, schedule.name)
-    wanted = _wanted(client, schedule, profile)
+    account = schedule.service_account or profile.service_account
+    wanted = _wanted(client, schedule, profile, account)
     same = [each for each in found if _facts(each) == wanted]
     if not same:
-        _create(client, wanted, profile.service_account)
+        _create(client, wanted, account)
     stale = [each for each in found if each not in same[:1]]
     going_on = [run for each in stale for run in _under_way(client, each)]
     for each in stale:
@@ -88,7 +89,9 @@ def list_schedules(client: kfp.Client) -> Iterator[V2beta1RecurringRun]:
     yield from filter(_is_made_here, _recurring_runs(client))
 
 
-def _wanted(client: kfp.Client, schedule: Schedule, profile: Profile) -> dict[str, Any]:
+def _wanted(
+    client: kfp.Client, schedule: Schedule, profile: Profile, service_account: str
+) -> dict[str, Any]:
     """Returns the `_facts` of the recurring run that a schedule asks for."""
     mounted = bool(schedule.version or profile.workspace)
     arguments = make_arguments(schedule.parameters, schedule.checkpoint_uri, mounted)
@@ -103,7 +106,7 @@ def _wanted(client: kfp.Client, schedule: Schedule, profile: Profile) -> dict[st
     if schedule.time_zone:
         times = LocalTime(schedule.cron, schedule.time_zone, CREATED_AT)
         cron = server_cron(schedule.cron, read_zone(schedule.time_zone), datetime.now(UTC))
-    account = profile.service_account or "that of the server"
+    account = service_account or "that of the server"
     return {
         "name": schedule.name,
         "description": f"{_MADE_HERE}: change its file instead. Service account: {account}.",

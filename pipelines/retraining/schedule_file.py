@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from kfp_vision.pipelines.cluster.profile import typed
+from kfp_vision.pipelines.cluster.profile import check_object, typed
+from kfp_vision.pipelines.cluster.submission import check_version
 from kfp_vision.pipelines.parameter_file import read_mapping
 from kfp_vision.pipelines.parameters import Parameters, make_parameters
 from kfp_vision.pipelines.retraining.cron import read_cron, read_zone
@@ -15,6 +16,8 @@ from kfp_vision.pipelines.retraining.triggers import Triggers
 __all__ = ["Schedule", "read_schedules"]
 
 _PARAMETERS = "parameters"
+# What a published version has been compiled with.
+_COMPILED = ("profile", "registry", "secret")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Schedule:
         registry: Host and path of the images; empty: that of the profile.
         secret: Kubernetes secret with the access to the storage; empty: that of the profile.
         version: Name of a published version of the pipeline; empty: that of this package.
+        service_account: Of the pods; empty: that of the profile.
         experiment: That the runs belong to.
         enabled: False keeps the schedule on the server, but starts nothing.
     """
@@ -46,6 +50,7 @@ class Schedule:
     registry: str = ""
     secret: str = ""
     version: str = ""
+    service_account: str = ""
     experiment: str = "kfp-vision"
     enabled: bool = True
 
@@ -56,6 +61,10 @@ class Schedule:
         read_cron(self.cron)
         if self.time_zone:
             read_zone(self.time_zone)
+        check_object("service_account", self.service_account)
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        compiled = [name for name in _COMPILED if getattr(self, name) != defaults[name]]
+        check_version(self.version, self.parameters, compiled)
         if not self.parameters.champion_uri:
             raise ValueError(
                 "A schedule must have `champion_uri` among its parameters: the last success is "

@@ -184,7 +184,7 @@ def test_a_version_on_a_server_without_the_pipeline_is_refused_in_words_of_the_f
         ("cron:", "corn:", "Did you mean cron"),
         ("s3://team/photos", "photos/", "must be in a bucket"),
         ("version: '1'", "version: nonsense", "nonsense"),
-        ("name: photos", "name: photos\nprofile: nonsense", "A profile must be one of"),
+        ("version: '1'", "profile: nonsense", "A profile must be one of"),
     ],
 )
 def test_a_file_that_cannot_be_applied_changes_nothing(server, schedule, old, new, message):
@@ -194,3 +194,11 @@ def test_a_file_that_cannot_be_applied_changes_nothing(server, schedule, old, ne
     assert "submit" not in said
     assert "--version" not in said
     assert not [each for each in changes(server) if "recurringruns" in each]
+
+
+def test_the_pods_of_a_schedule_run_as_the_service_account_of_its_file(server, schedule):
+    schedule("apply", SCHEDULE + "service_account: trainer\n")
+    (made,) = server.recurring.values()
+    assert made["service_account"] == "trainer"
+    # It is compared, too.
+    assert schedule("apply", SCHEDULE) == "photos: replaced\n"

@@ -138,8 +138,10 @@ def test_a_version_that_does_not_exist_is_named(server, submit):
     submit("--no-follow")
     end = submit("--version", "0.9")
     assert f"Received: '0.9'. The newest are: {next(iter(server.versions))}" in end.stderr
-    end = submit("--version", "0.9", "--registry", "ghcr.io/team")
-    assert "Leave one of the two out" in end.stderr
+    for option, value in (("--registry", "ghcr.io/team"), ("--trial-workers", 4)):
+        end = submit("--version", "0.9", option, value)
+        assert end.returncode == 2
+        assert f"and {option[2:].replace('-', '_')}. Leave one of the two out" in end.stderr
 
 
 def test_a_version_must_know_what_is_set(server, submit):

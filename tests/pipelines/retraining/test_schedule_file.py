@@ -70,3 +70,20 @@ def test_two_schedules_of_one_name_are_refused(read):
 def test_a_file_without_a_schedule_is_refused(read, text):
     with pytest.raises(ValueError, match=r"schedule\.yaml"):
         read(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("profile", "profile: gke"),
+        ("registry", "registry: ghcr.io/team"),
+        ("secret", "secret: storage"),
+        ("trial_workers", "  trial_workers: 4"),
+        ("teacher_workers", "  teacher_workers: 2"),
+    ],
+)
+def test_what_a_published_version_was_compiled_with_is_not_set_anew(read, name, line):
+    text = TEXT.lstrip() + f"{line}\n"
+    assert read(text)
+    with pytest.raises(ValueError, match=f"compiled already.*version='1' and {name}"):
+        read(f"version: '1'\n{text}")
