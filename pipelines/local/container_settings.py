@@ -43,6 +43,13 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "STORAGE_EMULATOR_HOST"
 # Data sets that are one file and name others.
 _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# Folders of the system, which a container has itself; mounted from here they would hide its own.
+_SYSTEM = ("/", "/dev", "/etc", "/opt", "/run", "/tmp", "/var")
+# The same with all folders below them.
+_PROGRAMS = (
+    *("/bin", "/boot", "/lib", "/lib32", "/lib64", "/libx32", "/opt/kfp-vision", "/proc"),
+    *("/sbin", "/sys", "/usr"),
+)
 # Below the home folder, which is `/tmp` in a container: downloaded weights and credentials.
 _WEIGHTS = ".keras/models"
 _CREDENTIALS = (".aws", ".config/gcloud")
@@ -119,16 +126,25 @@ def container_settings(parameters: Parameters, limits: Limits, gpu: bool) -> Con
         )
     )
     champions = next(_local(uri for uri in [parameters.champion_uri] if uri), None)
+    output = local_folder(parameters.output_uri)
     written = (parameters.output_uri, parameters.champion_uri or parameters.output_uri)
     stores = any(is_remote(uri) for uri in (*datasets, *files, *written))
     tracks = bool(os.environ.get(_TRACKER))
     needs = (_STORING if stores else ()) + (_TRACKING if tracks else ())
     variables = _variables(_COMPUTING + needs + (_CONNECTING if needs else ()))
     inputs = {**_dataset_places(_local(datasets)), **_places(_local(files))}
-    inputs |= _places(Path(value) for value in variables.values() if value.startswith("/"))
+    for folder in filter(None, (*map(Path, inputs), output, champions)):
+        if _is_system(folder):
+            raise ValueError(
+                "Containers see folders of this machine under their own paths, and have system "
+                f"folders themselves. Received: {folder}. Choose another folder, or use "
+                "`--runner subprocess`."
+            )
+    named = (Path(value) for value in variables.values() if value.startswith("/"))
+    inputs |= _places(path for path in named if not _is_system(path))
     inputs |= _home_places((_WEIGHTS, *_CREDENTIALS) if stores else (_WEIGHTS,))
     return ContainerSettings(
-        output=str(local_folder(parameters.output_uri)),
+        output=str(output),
         champions=os.path.normpath(champions) if champions else "",
         inputs=inputs,
         variables=sorted(variables),
@@ -177,6 +193,15 @@ def _dataset_places(paths: Iterable[Path]) -> dict[str, str]:
             )
     # Absolute links in a folder name its real path.
     return _places(place for folder in folders for place in (folder, folder.resolve()))
+
+
+def _is_system(path: Path) -> bool:
+    """Returns whether a path, or what it links to, is a folder that every system has."""
+    for each in (Path(os.path.normpath(path)), path.resolve()):
+        programs = any(each.is_relative_to(folder) for folder in _PROGRAMS)
+        if (programs or str(each) in _SYSTEM) and not each.is_file():
+            return True
+    return False
 
 
 def _places(paths: Iterable[Path]) -> dict[str, str]:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,26 @@ def test_no_value_of_a_variable_travels_as_an_argument(tmp_path, monkeypatch):
     found = settings_of(tmp_path, dataset_uri="s3://photos")
     assert "AWS_SECRET_ACCESS_KEY" in found.variables
     assert "planted" not in json.dumps(dataclasses.asdict(found))
+
+
+@pytest.mark.parametrize("folder", ["/", "/usr", "/usr/lib", "/etc", "/proc/self", "link"])
+def test_no_system_folder_is_mounted_for_a_variable(tmp_path, monkeypatch, folder):
+    (tmp_path / "link").symlink_to("/usr")
+    own, file = tmp_path / "certificates", next(path for path in Path("/usr/bin").iterdir())
+    own.mkdir()
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / folder))
+    monkeypatch.setenv("SSL_CERT_DIR", str(own))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    found = settings_of(tmp_path, dataset_uri="s3://photos")
+    assert found.inputs.keys() == {str(own), str(file)}
+    assert "CUDA_HOME" in found.variables
+
+
+@pytest.mark.parametrize("name", ["dataset_uri", "unlabeled_uri", "output_uri", "champion_uri"])
+@pytest.mark.parametrize("folder", ["/usr", "/etc", "/var/../etc", "/sys/kernel"])
+def test_no_system_folder_is_mounted_for_a_run(tmp_path, name, folder):
+    with pytest.raises(ValueError, match="system folders themselves. Received: /(usr|etc|var|sys)"):
+        settings_of(tmp_path, **{name: folder})
 
 
 def test_a_linked_dataset_is_seen_under_both_of_its_paths(tmp_path):
