@@ -22,7 +22,8 @@ class Entry:
     Attributes:
         at: UTC, ISO 8601.
         kind: `promoted` to champion, `kept` as a challenger, `overtaken` (kept, because the
-            champion that it would have replaced was replaced meanwhile), or `rolled_back`.
+            champion that it would have replaced was replaced meanwhile, or the one that it lost
+            against was rolled back), or `rolled_back`.
         version: Its name.
         reason: One sentence.
     """
@@ -52,6 +53,10 @@ class Champions:
     def previous(self) -> str:
         """What a rollback makes the champion; empty without one."""
         return next(reversed(self._promoted()[:-1]), "")
+
+    def holds(self, version: str) -> bool:
+        """Returns whether a version is the champion or lies below it: it is not rolled back."""
+        return version in self._promoted()
 
     def last_entry(self, version: str) -> Entry | None:
         """Returns what happened to a version last; None if nothing has."""

@@ -218,7 +218,9 @@ def add_version(uri: str, files: Mapping[str, Path], lineage: Lineage) -> None:
 def record(uri: str, version: str, is_better: bool, compared_with: str, reason: str) -> Entry:
     """Makes a version of a run the champion, or keeps it as a challenger; once.
 
-    A version that was compared with another champion than that of this moment is a challenger.
+    A version that was compared with another champion than that of this moment is a challenger, and
+    `overtaken` where the comparison with the present one may end otherwise: it has won, or the one
+    that it lost against was rolled back since.
 
     Args:
         uri: The folder.
@@ -239,7 +241,8 @@ def record(uri: str, version: str, is_better: bool, compared_with: str, reason: 
             return None
         kind: Kind = "promoted" if is_better else "kept"
         because = reason
-        if is_better and champions.champion != compared_with:
+        is_valid = not compared_with or champions.holds(compared_with)
+        if champions.champion != compared_with and (is_better or not is_valid):
             kind = "overtaken"
             because = (
                 f"It was compared with {compared_with or 'no champion'}, but meanwhile "

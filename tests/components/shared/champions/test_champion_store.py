@@ -116,6 +116,21 @@ def test_a_model_that_beat_another_champion_is_a_challenger(uri, add):
     assert read_champions(uri).champion == "b"
 
 
+def test_who_lost_against_a_champion_that_was_rolled_back_is_compared_again(uri, add):
+    for name in "abcde":
+        add(name)
+    record(uri, "a", True, "", "first")
+    record(uri, "b", True, "a", "better")
+    # Lost against one that is below the champion now: it has lost against that, too.
+    assert record(uri, "c", False, "a", "worse").kind == "kept"
+    roll_back(uri, "by hand")
+    entry = record(uri, "d", False, "b", "It is worse.")
+    assert entry.kind == "overtaken"
+    assert "compared with b, but meanwhile a has become the champion" in entry.reason
+    assert record(uri, "e", False, "a", "worse").kind == "kept"
+    assert read_champions(uri).champion == "a"
+
+
 def test_of_simultaneous_runs_one_wins_and_all_are_in_the_history(uri, add):
     names = [f"v{number}" for number in range(6)]
     for name in names:
