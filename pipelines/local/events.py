@@ -56,11 +56,22 @@ def read_event(line: str) -> Event:
     if sender == "event":
         kind, stage = text.split(" ")
         return Event(cast(Any, kind), text, thread, stage)
-    if sender == "task" and text.startswith(PREFIX):
-        return Event("progress", text, thread, figures=json.loads(text.removeprefix(PREFIX)))
+    if sender == "task" and (figures := _figures(text)):
+        return Event("progress", text, thread, figures=figures)
     if sender == "task" and text.startswith(NOTE_PREFIX):
         return Event("note", text.removeprefix(NOTE_PREFIX), thread)
     return Event("text", text, thread)
+
+
+def _figures(text: str) -> dict[str, Any]:
+    """Returns what a line of progress reports; nothing of one of others, or of half a line."""
+    if not text.startswith(PREFIX):
+        return {}
+    try:
+        figures = json.loads(text.removeprefix(PREFIX))
+    except ValueError:
+        return {}
+    return figures if isinstance(figures, dict) and {"stage", "seconds"} <= figures.keys() else {}
 
 
 def failure_reason(log: Sequence[str]) -> str:

@@ -38,6 +38,11 @@ def test_progress_arrives_as_it_was_sent(capsys):
     assert (event.figures["done"], event.figures["loss"]) == (10, 0.5)
 
 
+@pytest.mark.parametrize("line", ["progress 12 %", 'progress {"stage": "tr', "progress [1]"])
+def test_what_only_begins_like_progress_is_text(line):
+    assert read_event(mark_line(line, 7, "task")) == Event("text", line, 7)
+
+
 def test_tasks_that_run_at_once_keep_their_lines_and_their_progress(tmp_path):
     output = io.StringIO()
     events, task = MarkedLines(output, "event"), MarkedLines(output, "task")
