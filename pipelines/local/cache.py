@@ -17,9 +17,17 @@ _METRICS = ("system.Metrics", "system.ClassificationMetrics")
 
 
 def _artifacts(cache_root: Path) -> Iterator[tuple[Path, str, Path]]:
-    """Yields entry, schema and path of every artifact that the cache refers to."""
+    """Yields entry, schema and path of every artifact that the cache refers to.
+
+    An entry that a power cut has left empty is removed: KFP takes it for none, too.
+    """
     for entry in list(cache_root.glob("*.json")):
-        for output in json.loads(entry.read_text(encoding="utf-8")).values():
+        try:
+            outputs = json.loads(entry.read_text(encoding="utf-8"))
+        except ValueError:
+            entry.unlink()
+            continue
+        for output in outputs.values():
             if isinstance(output, dict) and "uri" in output:
                 yield entry, output["schema_title"], Path(output["uri"])
 

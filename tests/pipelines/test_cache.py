@@ -42,6 +42,13 @@ def test_metrics_get_a_file(state):
     assert (state / "artifacts" / "second" / "train-model" / "metrics").exists()
 
 
+def test_an_entry_that_a_power_cut_has_left_empty_is_none(state):
+    (state / "cache/new/cut.json").touch()
+    keep_metrics(state / "cache/new")
+    assert [path.name for path in (state / "cache/new").iterdir()] == ["key.json"]
+    assert (state / "artifacts/second/train-model/metrics").exists()
+
+
 def test_lost_artifacts_stay_lost(state):
     (state / "artifacts" / "second" / "train-model").rmdir()
     keep_metrics(state / "cache" / "new")
