@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.artifacts.json_files import json_text
+from kfp_vision.components.shared.runtime.atomic_files import write_atomically
 from kfp_vision.components.shared.runtime.storage import is_remote, local_path, upload
 from kfp_vision.pipelines.local.display import Outcome
 from kfp_vision.pipelines.parameters import Parameters
@@ -101,7 +102,8 @@ def write_record(result: RunResult, output_uri: str) -> None:
         StorageError: The remote output cannot be written.
     """
     folder = local_folder(output_uri)
-    write_json(result, folder / "run.json")
+    # `load` may read it at any moment, and a full disk leaves the one before.
+    write_atomically(folder / "run.json", (json_text(result, indent=2) + "\n").encode())
     if is_remote(output_uri):
         for name in ("run.json",) if result.status == "running" else ("run.json", "logs"):
             upload(folder / name, f"{output_uri.rstrip('/')}/{name}")

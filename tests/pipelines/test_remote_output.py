@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -85,6 +87,21 @@ def test_the_record_and_the_logs_arrive(output):
     assert (record["status"], record["orchestration_share"]) == ("passed", 0.5)
     assert record["stages"][0]["name"] == "train-model"
     assert folder.read("logs/train-model.log") == b"all of it"
+
+
+def test_a_record_that_a_full_disk_cuts_off_leaves_the_one_before(tmp_path):
+    write_record(RunResult("1", "now", {}), str(tmp_path))
+    code = (
+        "import resource, signal, sys;"
+        "from kfp_vision.pipelines.local.run_record import RunResult, write_record;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100));"
+        "write_record(RunResult('1', 'now', {}, 'passed', reason='long ' * 100), sys.argv[1])"
+    )
+    end = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert "OSError: [Errno 27]" in end.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "running"
 
 
 def test_a_bucket_that_is_not_there_stops_before_the_first_stage(
