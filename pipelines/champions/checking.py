@@ -1,19 +1,19 @@
 """What is certain to fail later, before the first task of a run on this machine."""
 
-from kfp_vision.components.shared.champions.store import read_champions
+from kfp_vision.components.shared.champions.store import check_writable
 from kfp_vision.components.shared.runtime.storage import is_remote, local_path
 
 __all__ = ["check_champions"]
 
 
 def check_champions(champion_uri: str) -> None:
-    """Refuses a folder of champions that cannot be read.
+    """Refuses a folder of champions that cannot be used: a training would be in vain.
 
     A folder on this machine is made, where it is not there.
 
     Raises:
         ValueError: It is or lies in a file, or its `champion.json` is none.
-        StorageError: It cannot be reached.
+        StorageError: It cannot be reached, or not be written on this machine.
     """
     if not is_remote(champion_uri):
         folder = local_path(champion_uri, "champion_uri")
@@ -22,5 +22,4 @@ def check_champions(champion_uri: str) -> None:
                 raise ValueError(
                     f"`champion_uri` must be a folder. Received: {folder}; {path} is a file."
                 )
-        folder.mkdir(parents=True, exist_ok=True)
-    read_champions(champion_uri)
+    check_writable(champion_uri)

@@ -41,6 +41,7 @@ __all__ = [
     "ImportFacts",
     "Lineage",
     "add_version",
+    "check_writable",
     "fetch_known_images",
     "fetch_version",
     "promote",
@@ -119,6 +120,16 @@ def read_champions(uri: str) -> Champions:
         StorageError: The folder cannot be reached.
     """
     return parse_champions(read_document(_pointer(uri)), uri)
+
+
+def check_writable(uri: str) -> None:
+    """Reads `champion.json` as whoever changes it does: on a disk the folder is made, and locked.
+
+    Raises:
+        ValueError: The file is not one of kfp-vision.
+        StorageError: The folder cannot be reached, or not be written on a disk.
+    """
+    _edit(uri, lambda _: None)
 
 
 def read_lineage(uri: str, version: str) -> Lineage:

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +20,7 @@ from kfp_vision.components.shared.champions.store import (
     read_champions,
     read_lineage,
 )
-from kfp_vision.components.shared.runtime.storage import open_folder
+from kfp_vision.components.shared.runtime.storage import StorageError, open_folder
 from kfp_vision.pipelines.champions.checking import check_champions
 from kfp_vision.pipelines.champions.promotion import describe_outcome, enter_champions
 
@@ -142,6 +145,19 @@ def test_the_folder_is_checked_before_the_first_task(tmp_path):
     (tmp_path / "champions/champion.json").write_text("{}")
     with pytest.raises(ValueError, match=r"champion\.json must be written by kfp-vision"):
         check_champions(str(tmp_path / "champions"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not write")
+def test_a_folder_that_cannot_be_written_is_refused_before_the_first_task():
+    # Not below `tmp_path`, which only its owner may enter.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(StorageError, match=r"Cannot reach .*Permission denied"):
+                check_champions(folder)
+        finally:
+            os.seteuid(0)
 
 
 class TestCommands:
