@@ -50,11 +50,17 @@ from kfp_vision.pipelines.local.run_record import (
 )
 from kfp_vision.pipelines.parameters import Parameters
 from kfp_vision.pipelines.places import check_apart
-from kfp_vision.pipelines.publishing.publish import REJECTED, set_results_aside
+from kfp_vision.pipelines.publishing.publish import (
+    REJECTED,
+    foreign_results,
+    set_results_aside,
+)
 
 __all__ = ["Runner", "follow", "run_locally"]
 
 Runner = Literal["subprocess", "docker"]
+# In the output: artifacts, cache and checkpoints.
+_STATE = ".kfp-vision"
 
 
 def run_locally(
@@ -72,9 +78,9 @@ def run_locally(
         limits: Of containers.
 
     Raises:
-        ValueError: Places of the run lie in each other, `recipe_uri` is not a recipe, the
-            architecture cannot be built, `accept_findings` holds no codes of findings, or the run
-            reads what a container cannot see.
+        ValueError: Places of the run lie in each other, the output has files of others,
+            `recipe_uri` is not a recipe, the architecture cannot be built, `accept_findings` holds
+            no codes of findings, or the run reads what a container cannot see.
         RuntimeError: Another run uses the output folder, or there is no engine or no image.
         StorageError: There is no dataset, or a remote output cannot be written.
         Stopped: A signal has ended the run; `run.json` says so.
@@ -107,7 +113,7 @@ def _run(
     parameters: Parameters, folder: Path, console: Console, containers: ContainerSettings | None
 ) -> RunResult:
     started, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    state, logs = folder / ".kfp-vision", folder / "logs"
+    state, logs = folder / _STATE, folder / "logs"
     state.mkdir(parents=True, exist_ok=True)
     logs.mkdir(exist_ok=True)
     with hold_folder(state, console) as lock:
@@ -151,6 +157,7 @@ def _interrupted(error: BaseException) -> dict[str, Any]:
 def _check(parameters: Parameters) -> None:
     """Refuses before the first stage what is certain to fail in a later one."""
     check_output(parameters)
+    _check_foreign(parameters.output_uri)
     for uri in (parameters.dataset_uri, parameters.unlabeled_uri):
         check_source(uri, parameters.follow_links)
     if parameters.champion_uri:
@@ -162,6 +169,18 @@ def _check(parameters: Parameters) -> None:
         settings = fetch_recipe(parameters.recipe_uri).sections.get(SECTION, {})
         check_values({name: setting.value for name, setting in settings.items()})
     check_architecture(parameters.architecture, parameters.image_size)
+
+
+def _check_foreign(output_uri: str) -> None:
+    """Refuses to replace files that no run has made."""
+    folder = local_folder(output_uri)
+    found = foreign_results(folder)
+    if found and not (folder / _STATE).exists():
+        raise ValueError(
+            "The output must not have files of others by the names of results, which a run "
+            f"replaces. Received: {folder} with {', '.join(found)}. Move them, or choose another "
+            "`--output`."
+        )
 
 
 def _ending(

@@ -31,6 +31,7 @@ __all__ = [
     "PREVIOUS",
     "REJECTED",
     "RUN_ID",
+    "foreign_results",
     "publish_results",
     "rejection",
     "replace_results",
@@ -147,18 +148,26 @@ def set_results_aside(output_uri: str) -> str:
 def replace_results(source: Path, output: Path) -> list[Path]:
     """Moves results into a folder of the same disk, and returns where they are.
 
-    What an earlier run has published in the folder goes; files of the user stay.
+    What an earlier run has published in the folder goes; files of the user stay, and nothing is
+    moved that no run publishes: others may write to a bucket, too.
     """
     stale = _published(str(output))
     for name in stale:
         (output / name).unlink()
     _prune(str(output), stale)
     found = []
-    for path in sorted(each for each in source.rglob("*") if each.is_file()):
-        target = output / path.relative_to(source)
+    for name in sorted(each for each in _names() if (source / each).is_file()):
+        target = output / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        found.append(path.replace(target))
+        found.append((source / name).replace(target))
     return found
+
+
+def foreign_results(output: Path) -> list[str]:
+    """Returns the files in a folder that a run would replace, and no run has published."""
+    if (output / ARTIFACTS_FILE).exists():
+        return []
+    return [name for name in _names() if (output / name).exists()]
 
 
 def _names() -> Iterator[str]:

@@ -64,11 +64,23 @@ def test_two_names_of_one_place_are_one_place(tmp_path):
     check_apart(Arguments("s3://team/photos", "gs://team/photos/out"))
 
 
+def test_files_of_the_user_are_not_replaced(tmp_path, kfp_vision_here):
+    (tmp_path / "photos").mkdir()
+    mine = tmp_path / "out/model/model.onnx"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    command = ["--dataset-uri", tmp_path / "photos", "--output", tmp_path / "out"]
+    end = kfp_vision_here("run", *command)
+    assert end.returncode == 2
+    assert f"Received: {tmp_path}/out with model/model.onnx. Move them" in end.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["model"]
+
+
 def test_a_run_is_refused_that_starts_from_its_own_results(tmp_path, kfp_vision_here):
     for name in ("photos", "out"):
         (tmp_path / name).mkdir()
     network = {"architecture": Setting(str(tmp_path / "out/model.keras"), "by hand", source="user")}
-    for recipe, named in (("out/recipe.json", "recipe_uri"), ("own.json", "architecture")):
+    for recipe, named in (("out/first.json", "recipe_uri"), ("own.json", "architecture")):
         write_recipe(Recipe({"model": network}), tmp_path / recipe)
         command = ["--dataset-uri", tmp_path / "photos", "--output", tmp_path / "out"]
         end = kfp_vision_here("run", *command, "--recipe-uri", tmp_path / recipe)

@@ -509,10 +509,15 @@ def test_a_fetched_folder_shows_one_run(server, submit, kfp_vision_here, s3, tmp
     assert kfp_vision_here("fetch", "run-0", "--output", target).returncode == 0
     (target / "notes.txt").write_text("mine")
     write_results(f"{s3}/two", tmp_path)
+    # By somebody else who may write to the bucket.
+    listing = open_folder(f"{s3}/two")[0].list_files()
+    (tmp_path / "notes.txt").write_text("not mine")
+    publish({name: tmp_path / name for name in (*listing, "notes.txt")}, f"{s3}/two")
     submit("--no-follow", output=f"{s3}/two")
     end = kfp_vision_here("fetch", "run-0", "--output", f"file://{target}")
     assert [Path(line).name for line in end.stdout.splitlines()] == RESULTS
     assert sorted(each.name for each in target.iterdir()) == sorted([*RESULTS, "notes.txt"])
+    assert (target / "notes.txt").read_text() == "mine"
 
 
 def test_results_of_another_run_are_not_taken_for_its_own(
