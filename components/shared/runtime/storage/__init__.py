@@ -9,7 +9,7 @@ files, workload identity.
 
 from kfp_vision.components.shared.runtime.storage.documents import edit_document, read_document
 from kfp_vision.components.shared.runtime.storage.errors import StorageError
-from kfp_vision.components.shared.runtime.storage.folders import Folder
+from kfp_vision.components.shared.runtime.storage.folders import FileStart, Folder
 from kfp_vision.components.shared.runtime.storage.manifests import MANIFEST_FILE
 from kfp_vision.components.shared.runtime.storage.mirrors import (
     kept_folder,
@@ -24,6 +24,7 @@ from kfp_vision.components.shared.runtime.storage.uris import is_remote, local_p
 
 __all__ = [
     "MANIFEST_FILE",
+    "FileStart",
     "Folder",
     "StorageError",
     "download",

@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -22,10 +23,30 @@ from kfp_vision.components.shared.runtime.storage.manifests import (
     FileRecord,
     Manifest,
 )
-from kfp_vision.components.shared.runtime.storage.reading import ObjectFile, read_object
+from kfp_vision.components.shared.runtime.storage.reading import (
+    ObjectFile,
+    read_object,
+    read_rest,
+    read_start,
+)
 from kfp_vision.components.shared.runtime.storage.reads import record_read
 
-__all__ = ["Folder", "is_content", "is_object"]
+__all__ = ["FileStart", "Folder", "is_content", "is_object"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileStart:
+    """A file of which the first bytes are read.
+
+    Attributes:
+        head: The first bytes; all where there are no more.
+        size: Of the file, in bytes.
+        read: Returns the whole content.
+    """
+
+    head: bytes
+    size: int
+    read: Callable[[], bytes]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,16 +185,55 @@ class Folder:
         if self.bucket is None:
             with open(f"{self.root}/{path}", "rb", opener=_open_at_once) as file:  # noqa: PTH123
                 return file.read()
+        with self._explained(path):
+            content = read_object(self.bucket, self._file_key(path))
+        if record is not None:
+            record.check(content, f"{self.uri}/{path}")
+        return content
+
+    def start(self, path: str, num_bytes: int) -> FileStart:
+        """Returns a file of which no more than `num_bytes` are read yet.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError, PermissionError: The file cannot be read.
+            StorageError: The backend cannot be reached.
+        """
+        record_read(path)
+        record = self.record_of(path)
+        if self.bucket is None:
+            with open(f"{self.root}/{path}", "rb", opener=_open_at_once) as file:  # noqa: PTH123
+                head = file.read(num_bytes)
+                size = len(head) if len(head) < num_bytes else os.fstat(file.fileno()).st_size
+            version = ""
+        else:
+            with self._explained(path):
+                key = self._file_key(path)
+                head, size, version = read_start(self.bucket, key, num_bytes)
+        if size <= len(head):
+            if self.bucket is not None and record is not None:
+                record.check(head, f"{self.uri}/{path}")
+            return FileStart(head, size, lambda: head)
+        if version and record is None:
+            return FileStart(
+                head, size, functools.partial(self._read_rest, path, head, size, version)
+            )
+        return FileStart(head, size, functools.partial(self.read, path))
+
+    def _read_rest(self, path: str, head: bytes, size: int, version: str) -> bytes:
+        assert self.bucket is not None
+        with self._explained(path):
+            return read_rest(self.bucket, self._file_key(path), head, size, version)
+
+    @contextlib.contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        """Explains errors of a bucket; a file that is not there is no such error."""
         try:
             with explained(f"{self.uri}/{path}", self.scheme):
-                content = read_object(self.bucket, self._file_key(path))
+                yield
         except StorageError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 raise error.__cause__ from error
             raise
-        if record is not None:
-            record.check(content, f"{self.uri}/{path}")
-        return content
 
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[IO[bytes]]:

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from obstore import Bytes as Part
     from obstore import GetOptions
 
-__all__ = ["NUM_REQUESTS", "RANGE_BYTES", "ObjectFile", "fetch", "map_in_order", "read_object"]
+__all__ = [
+    "NUM_REQUESTS",
+    "RANGE_BYTES",
+    "ObjectFile",
+    "fetch",
+    "map_in_order",
+    "read_object",
+    "read_rest",
+    "read_start",
+]
 
 # At most so many ranges are in memory: 128 MiB.
 RANGE_BYTES, NUM_REQUESTS = 8 * 2**20, 16
@@ -29,16 +38,43 @@ _Out = TypeVar("_Out")
 
 
 def map_in_order(
-    pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Iterable[_In], ahead: int
+    pool: ThreadPoolExecutor,
+    function: Callable[[_In], _Out],
+    items: Iterable[_In],
+    ahead: int,
+    num_bytes: Callable[[_In], int] = lambda _: 0,
+    most_bytes: int = 0,
 ) -> Iterator[_Out]:
-    """Maps like `pool.map`, but takes at most `ahead` items before their results are used."""
-    pending: collections.deque[Future[_Out]] = collections.deque()
+    """Maps like `pool.map`, but takes a bounded number of items before their results are used.
+
+    Args:
+        pool: Its threads call `function`.
+        function: Of one item.
+        items: In their order, which is that of the results.
+        ahead: The most items.
+        num_bytes: What an item and its result hold in memory.
+        most_bytes: The most of that, for all items together; a larger item is alone.
+    """
+    pending: collections.deque[tuple[Future[_Out], int]] = collections.deque()
+    held = 0
+
+    def oldest() -> _Out:
+        nonlocal held
+        future, size = pending.popleft()
+        result = future.result()
+        held -= size
+        return result
+
     for item in items:
-        pending.append(pool.submit(function, item))
+        size = num_bytes(item)
+        while pending and held + size > most_bytes > 0:
+            yield oldest()
+        pending.append((pool.submit(function, item), size))
+        held += size
         if len(pending) >= ahead:
-            yield pending.popleft().result()
+            yield oldest()
     while pending:
-        yield pending.popleft().result()
+        yield oldest()
 
 
 def read_object(bucket: Bucket, key: str) -> bytes:
@@ -48,12 +84,39 @@ def read_object(bucket: Bucket, key: str) -> bytes:
         return bytes(answer.bytes())
     size, version = _describe(bucket, key)
     content = bytearray(size)
+    _read_ranges(bucket, key, range(0, size, RANGE_BYTES), version, _writer(content))
+    return bytes(content)
+
+
+def read_start(bucket: Bucket, key: str, num_bytes: int) -> tuple[bytes, int, str]:
+    """Returns the first bytes of an object, its size, and its ETag, empty where there is none."""
+    options: GetOptions = {"range": (0, num_bytes)}
+    try:
+        answer = bucket.reader.get(key, options=options)
+        return bytes(answer.bytes()), answer.meta["size"], answer.meta["e_tag"] or ""
+    except GenericError as error:
+        if "416 Range" not in str(error):
+            raise
+        return b"", 0, ""  # An object without a byte has no range.
+
+
+def read_rest(bucket: Bucket, key: str, start: bytes, size: int, version: str) -> bytes:
+    """Returns the content of an object whose start, size and ETag are known."""
+    if size - len(start) <= RANGE_BYTES:
+        return start + bytes(_read_range(bucket, key, len(start), size, version))
+    content = bytearray(size)
+    content[: len(start)] = start
+    _read_ranges(bucket, key, range(len(start), size, RANGE_BYTES), version, _writer(content))
+    return bytes(content)
+
+
+def _writer(content: bytearray) -> "Callable[[int, Part], object]":
+    """Returns what copies a part to its place."""
 
     def write(start: int, part: "Part") -> None:
         memoryview(content)[start : start + len(part)] = memoryview(part)
 
-    _read_ranges(bucket, key, size, version, write)
-    return bytes(content)
+    return write
 
 
 def fetch(bucket: Bucket, key: str, target: Path) -> None:
@@ -62,7 +125,11 @@ def fetch(bucket: Bucket, key: str, target: Path) -> None:
     with target.open("wb") as file:
         descriptor = file.fileno()
         _read_ranges(
-            bucket, key, size, version, lambda start, part: os.pwrite(descriptor, part, start)
+            bucket,
+            key,
+            range(0, size, RANGE_BYTES),
+            version,
+            lambda start, part: os.pwrite(descriptor, part, start),
         )
 
 
@@ -84,15 +151,15 @@ def _describe(bucket: Bucket, key: str) -> tuple[int, str]:
 def _read_ranges(
     bucket: Bucket,
     key: str,
-    size: int,
+    starts: range,
     version: str,
     write: "Callable[[int, Part], object]",
 ) -> None:
     """Calls `write` with the place and the bytes of each range, from several threads."""
-    starts = range(0, size, RANGE_BYTES)
 
     def copy(start: int) -> None:
-        write(start, _read_range(bucket, key, start, min(start + RANGE_BYTES, size), version))
+        end = min(start + RANGE_BYTES, starts.stop)
+        write(start, _read_range(bucket, key, start, end, version))
 
     with ThreadPoolExecutor(max(1, min(NUM_REQUESTS, len(starts)))) as pool:
         for _ in map_in_order(pool, copy, starts, NUM_REQUESTS):

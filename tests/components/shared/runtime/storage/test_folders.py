@@ -93,3 +93,11 @@ def test_files_that_are_asked_for_are_recorded(tree):
             pass
     folder.read(NAMES[2])
     assert reads == {"a.txt", "classes.txt", NAMES[1]}
+
+
+@pytest.mark.parametrize("size", [0, 9, 10, 11])
+def test_a_file_is_begun_and_then_read_whole(size, tmp_path):
+    content = os.urandom(size)
+    (tmp_path / "a").write_bytes(content)
+    start = open_folder(str(tmp_path))[0].start("a", 10)
+    assert (start.head, start.size, start.read()) == (content[:10], size, content)

@@ -392,3 +392,26 @@ def test_a_bucket_that_is_not_there_is_not_made(bucket, tmp_path, name):
     uri = f"{bucket.partition(':')[0]}://{name}"
     with pytest.raises(StorageError, match=f"Cannot reach '{uri}.*Check the bucket's name"):
         upload(write_tree(tmp_path / "up", FILES), uri)
+
+
+@pytest.mark.parametrize("has_manifest", [True, False])
+@pytest.mark.parametrize("size", [0, 9, 10, 11, RANGE_BYTES + 9, RANGE_BYTES + 11])
+def test_a_file_is_begun_and_then_read(bucket, size, has_manifest, tmp_path):
+    content = os.urandom(size)
+    upload(write_tree(tmp_path / "up", {"a": content}), f"{bucket}/tree")
+    if not has_manifest:
+        remove(f"{bucket}/tree/{MANIFEST_FILE}")
+    folder, _ = open_folder(f"{bucket}/tree")
+    start = folder.start("a", 10)
+    assert (start.head, start.size, start.read()) == (content[:10], size, content)
+    with pytest.raises(FileNotFoundError):
+        folder.start("b", 10)
+
+
+def test_a_file_that_changes_after_it_was_begun_is_refused(s3, tmp_path):
+    upload(write_tree(tmp_path / "up", {"a": b"0" * 20}), f"{s3}/tree")
+    remove(f"{s3}/tree/{MANIFEST_FILE}")
+    start = open_folder(f"{s3}/tree")[0].start("a", 10)
+    upload(write_tree(tmp_path / "up", {"a": b"1" * 20}), f"{s3}/tree")
+    with pytest.raises(StorageError):
+        start.read()
