@@ -8,7 +8,15 @@ import numpy as np
 
 from kfp_vision.components.shared.runtime.storage import Folder
 
-__all__ = ["SPLIT_NAMES", "Listing", "Rejection", "Sample", "Target", "require_classes"]
+__all__ = [
+    "SPLIT_NAMES",
+    "Listing",
+    "Rejection",
+    "Sample",
+    "Target",
+    "TargetReader",
+    "require_classes",
+]
 
 # The names that sources use, in lower case -> the names of `SPLITS`.
 SPLIT_NAMES = {
@@ -54,13 +62,16 @@ class Sample:
         read_target: Called with height and width of the decoded image and the EXIF orientation that
             it was turned from, for tasks with columns of their own: returns the target, whose
             labels then count, or the reason why there is none.
+        load_target: Called before the image is decoded, where the target is in a file of its own:
+            reads it and returns `read_target`, or the reason why there is none.
     """
 
     path: str
     labels: tuple[str, ...]
     split: str | None
     content: Folder | bytes | np.ndarray
-    read_target: "Callable[[int, int, int], Target | Rejection] | None" = None
+    read_target: "TargetReader | None" = None
+    load_target: "Callable[[], TargetReader | Rejection] | None" = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,6 +81,9 @@ class Rejection:
     path: str
     code: str
     message: str
+
+
+TargetReader = Callable[[int, int, int], Target | Rejection]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Decodes samples on all cores into one staging file; what decides their split stays in memory.
 
-Memory: the decoded images of a few chunks, and about 100 bytes for each image of the source.
+Memory: half of what is available for images that are read, decoded or wait to be written, and about
+100 bytes for each image of the source.
 """
 
 import array
@@ -10,6 +11,8 @@ import dataclasses
 import errno
 import functools
 import hashlib
+import itertools
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,34 +22,42 @@ import numpy as np
 import pyarrow as pa
 
 from kfp_vision.components.data_import.fingerprint import Fingerprint
-from kfp_vision.components.data_import.samples import Rejection, Sample, Target
+from kfp_vision.components.data_import.samples import Rejection, Sample, Target, TargetReader
 from kfp_vision.components.shared.artifacts.dataset_info import SPLITS
 from kfp_vision.components.shared.datasets.decoding import (
+    HEAD_BYTES,
     UnreadableImageError,
+    count_pixels,
     decode_array,
     decode_file,
 )
 from kfp_vision.components.shared.datasets.near_duplicates import image_signature
 from kfp_vision.components.shared.datasets.store import SCHEMA, SplitWriter, read_batches
+from kfp_vision.components.shared.runtime.memory import available_memory_bytes
 from kfp_vision.components.shared.runtime.processes import usable_cpus
-from kfp_vision.components.shared.runtime.storage import Folder
+from kfp_vision.components.shared.runtime.storage import FileStart
 from kfp_vision.components.shared.runtime.storage.reading import map_in_order
 
 __all__ = ["Staged", "distribute", "stage"]
 
 _STAGING = "staging"  # The file's name where a split's would be.
 
-# Images decoded by one task: enough to make handing over cheap, few enough for 100-megapixel ones.
+# Images decoded by one task: enough to make handing over cheap.
 _CHUNK_LOCAL, _CHUNK_REMOTE = 32, 4
-# Of the content of a task's samples, where it is known before they are read, and of the rows that
-# are written at once: large images make smaller chunks. A `binary` array ends at 2 GiB.
+# Of what a task's samples hold in memory, and of the rows that are written at once: large images
+# make smaller chunks. A `binary` array ends at 2 GiB.
 _CHUNK_BYTES = 16 * 2**20
+# Of the available memory; the rest is for the rows of the writer, and for odd pixels.
+_MEMORY_SHARE = 0.5
+# While an RGB image is decoded: Pillow's 4, an array, and what is hashed or encoded as PNG.
+_BYTES_A_PIXEL = 12
 # Threads that wait for a bucket, not for a core.
 _REMOTE_THREADS = 64
 # Pixels a side that a signature of 8 x 8 needs at most.
 _SIGNATURE_SIDE = 512
 
 _In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,6 +74,21 @@ class _Row:
     changes: tuple[str, ...]
     peak: int
     target: Target
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Opened:
+    """A sample that is known to be worth reading.
+
+    Attributes:
+        sample: As the reader yields it.
+        read: Returns the bytes of an image file, or an array.
+        num_bytes: What it holds in memory until it is written.
+    """
+
+    sample: Sample
+    read: Callable[[], bytes | np.ndarray]
+    num_bytes: int
 
 
 @dataclasses.dataclass
@@ -142,14 +168,25 @@ def stage(
         schema: Of the store: the columns of the task come last.
     """
     staged, done = Staged(), 0
-    threads = len(usable_cpus()) if is_local else _REMOTE_THREADS
-    decode_chunk = functools.partial(_decode_chunk, white=white)
-    chunks = _chunks(samples, _CHUNK_LOCAL if is_local else _CHUNK_REMOTE, _known_bytes)
+    cores = len(usable_cpus())
+    threads, size = (cores, _CHUNK_LOCAL) if is_local else (_REMOTE_THREADS, _CHUNK_REMOTE)
+    decode = functools.partial(_decode, white=white, turn=threading.Semaphore(cores))
+    most_bytes = int(available_memory_bytes() * _MEMORY_SHARE)
     with (
         SplitWriter(work_dir, _STAGING, schema) as writer,
         ThreadPoolExecutor(threads, thread_name_prefix="import") as pool,
     ):
-        for results in map_in_order(pool, decode_chunk, chunks, 2 * threads):
+        found = _chunks(samples, size, lambda _: 0)
+        opened = map_in_order(pool, functools.partial(_map, _open), found, 2 * threads)
+        chunks = _chunks(itertools.chain.from_iterable(opened), size, _num_bytes)
+        for results in map_in_order(
+            pool,
+            functools.partial(_map, decode),
+            chunks,
+            2 * threads,
+            lambda chunk: sum(map(_num_bytes, chunk)),
+            most_bytes,
+        ):
             rows = [row for row in results if isinstance(row, _Row)]
             for row in rows:
                 staged.add(row)
@@ -217,32 +254,70 @@ def _described(batch: pa.RecordBatch, columns: list[str]) -> list[str]:
     return [repr(row) for row in batch.select(columns).to_pylist()]
 
 
-def _decode_chunk(samples: list[Sample | Rejection], white: int) -> list[_Row | Rejection]:
-    return [row if isinstance(row, Rejection) else _decode(row, white) for row in samples]
+def _map(
+    function: Callable[[_In], _Out | Rejection], chunk: list[_In | Rejection]
+) -> list[_Out | Rejection]:
+    return [each if isinstance(each, Rejection) else function(each) for each in chunk]
 
 
-def _decode(sample: Sample, white: int) -> _Row | Rejection:
+def _or_rejection(path: str, work: Callable[[], _Out]) -> _Out | Rejection:
+    """Returns what `work` does, or why the image at `path` is left out."""
     try:
-        if isinstance(sample.content, np.ndarray):
-            decoded = decode_array(sample.content, white)
-        elif isinstance(sample.content, bytes):
-            decoded = decode_file(sample.content, white)
-        else:
-            decoded = decode_file(sample.content.read(sample.path), white)
+        return work()
     except UnreadableImageError as error:
-        return Rejection(sample.path, error.code, str(error))
+        return Rejection(path, error.code, str(error))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return Rejection(sample.path, "missing_file", "There is no such file in the data root.")
+        return Rejection(path, "missing_file", "There is no such file in the data root.")
     except PermissionError as error:
-        return Rejection(sample.path, "no_permission", f"The file may not be read: {error}")
+        return Rejection(path, "no_permission", f"The file may not be read: {error}")
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        return Rejection(sample.path, "missing_file", "The path goes through a link to itself.")
+        return Rejection(path, "missing_file", "The path goes through a link to itself.")
+
+
+def _open(sample: Sample) -> _Opened | Rejection:
+    """Returns what reads a sample; a file that is no image is left out by its first bytes."""
+    return _or_rejection(sample.path, lambda: _start(sample))
+
+
+def _start(sample: Sample) -> _Opened:
+    content = sample.content
+    if isinstance(content, np.ndarray):
+        size, pixels = content.nbytes, content.shape[0] * content.shape[1]
+        return _Opened(sample, lambda: content, size + pixels * _BYTES_A_PIXEL)
+    if isinstance(content, bytes):
+        file = FileStart(content[:HEAD_BYTES], len(content), lambda: content)
+    else:
+        file = content.start(sample.path, HEAD_BYTES)
+    pixels = count_pixels(file.head, file.size)
+    return _Opened(sample, file.read, file.size + pixels * _BYTES_A_PIXEL)
+
+
+def _decode(opened: _Opened, white: int, turn: threading.Semaphore) -> _Row | Rejection:
+    """Reads and decodes a sample; files are waited for at once, images decoded in turn."""
+    sample = opened.sample
+    content = _or_rejection(sample.path, opened.read)
+    if isinstance(content, Rejection):
+        return content
+    read_target = sample.read_target if sample.load_target is None else sample.load_target()
+    if isinstance(read_target, Rejection):
+        return read_target
+    with turn:
+        return _or_rejection(sample.path, lambda: _row(sample, content, read_target, white))
+
+
+def _row(
+    sample: Sample, content: bytes | np.ndarray, read_target: TargetReader | None, white: int
+) -> _Row | Rejection:
+    if isinstance(content, np.ndarray):
+        decoded = decode_array(content, white)
+    else:
+        decoded = decode_file(content, white)
     target: Target | Rejection = Target(sample.labels, {})
-    if sample.read_target is not None:
+    if read_target is not None:
         height, width = decoded.pixels.shape[:2]
-        target = sample.read_target(height, width, decoded.orientation)
+        target = read_target(height, width, decoded.orientation)
     if isinstance(target, Rejection):
         return target
     digest = _pixel_digest(decoded.pixels)
@@ -263,7 +338,7 @@ def _decode(sample: Sample, white: int) -> _Row | Rejection:
 
 def _pixel_digest(pixels: np.ndarray) -> bytes:
     digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(pixels.tobytes())
+    digest.update(np.ascontiguousarray(pixels).reshape(-1).data)
     return digest.digest()
 
 
@@ -294,12 +369,8 @@ def _batch(rows: list[_Row], schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns, schema=schema)
 
 
-def _known_bytes(sample: Sample | Rejection) -> int:
-    """Returns the size of content that is in memory already."""
-    if isinstance(sample, Rejection) or isinstance(sample.content, Folder):
-        return 0
-    content = sample.content
-    return content.nbytes if isinstance(content, np.ndarray) else len(content)
+def _num_bytes(found: _Opened | Rejection) -> int:
+    return 0 if isinstance(found, Rejection) else found.num_bytes
 
 
 def _chunks(

@@ -5,6 +5,7 @@ positions are the numbers), one bit, and colours where a table of the classes sa
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -28,7 +29,13 @@ from kfp_vision.components.data_import.readers.mask_values import (
     class_numbers,
 )
 from kfp_vision.components.data_import.readers.text import TextFile
-from kfp_vision.components.data_import.samples import Listing, Rejection, Sample, Target
+from kfp_vision.components.data_import.samples import (
+    Listing,
+    Rejection,
+    Sample,
+    Target,
+    TargetReader,
+)
 from kfp_vision.components.data_import.split_names import name_splits
 from kfp_vision.components.shared.datasets.image_files import escape_name, file_kind
 from kfp_vision.components.shared.runtime.storage import Folder
@@ -94,7 +101,8 @@ def read_mask_folders(folder: Folder, name: str = "") -> Listing:
             elif mask is None:
                 yield Rejection(image, "mask_missing", "There is no mask of the name of the image.")
             else:
-                yield Sample(image, (), split, folder, _MaskFile(folder, image, mask, classes))
+                load = _MaskFile(folder, image, mask, classes)
+                yield Sample(image, (), split, folder, load_target=load)
 
     return Listing(
         samples(),
@@ -190,23 +198,31 @@ def _key(path: str, kinds: Sequence[str]) -> tuple[str, ...] | None:
 
 @dataclasses.dataclass(frozen=True)
 class _MaskFile:
-    """What reads the mask of one image."""
+    """What reads the file of the mask of one image."""
 
     folder: Folder
     image: str
     path: str
     classes: ClassList
 
-    def __call__(self, height: int, width: int, orientation: int) -> Target | Rejection:
+    def __call__(self) -> TargetReader | Rejection:
         try:
-            mask = class_numbers(self.folder.read(self.path), self.classes)
-        except UnreadableMaskError as error:
-            return Rejection(self.image, error.code, f"{self.path}: {error}")
+            content = self.folder.read(self.path)
         except FileNotFoundError:
             return Rejection(self.image, "mask_missing", f"There is no file {self.path}.")
         except PermissionError as error:
             message = f"{self.path}: the mask may not be read: {error.strerror}."
             return Rejection(self.image, "no_permission", message)
+        return functools.partial(self.target, content)
+
+    def target(
+        self, content: bytes, height: int, width: int, orientation: int
+    ) -> Target | Rejection:
+        """Returns the mask at the size of the image, or why it cannot be used."""
+        try:
+            mask = class_numbers(content, self.classes)
+        except UnreadableMaskError as error:
+            return Rejection(self.image, error.code, f"{self.path}: {error}")
         changes: tuple[str, ...] = ()
         if is_as_stored(mask.shape, height, width, orientation):
             mask, changes = turn_pixels(mask, orientation), ("turned",)

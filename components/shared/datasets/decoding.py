@@ -27,7 +27,22 @@ from kfp_vision.components.shared.datasets.sixteen_bit import (
     to_eight_bits,
 )
 
-__all__ = ["CHANGES", "Decoded", "UnreadableImageError", "decode_array", "decode_file"]
+__all__ = [
+    "CHANGES",
+    "HEAD_BYTES",
+    "Decoded",
+    "UnreadableImageError",
+    "count_pixels",
+    "decode_array",
+    "decode_file",
+]
+
+# Of a file, to tell whether it is an image, and mostly how many pixels it has.
+HEAD_BYTES = 2**18
+# A file of no more bytes has few pixels, and opening it takes longer than the rest.
+_SMALL_BYTES = 2**16
+# Of files whose first bytes do not tell: a JPEG file of little detail.
+_PIXELS_A_BYTE = 2
 
 # Pillow's own limit against decompression bombs, 0.27 GB of RGB; it only warns up to twice that.
 _MAX_PIXELS = 89_478_485
@@ -116,8 +131,7 @@ def decode_file(content: bytes, white: int = FULL_WHITE) -> Decoded:
     Raises:
         UnreadableImageError: The file is not an image, broken, or a decompression bomb.
     """
-    if not content:
-        raise UnreadableImageError("empty_file", "The file has no bytes.")
+    _require_bytes(content)
     try:
         return _decode(content, white)
     except UnreadableImageError as error:
@@ -128,6 +142,45 @@ def decode_file(content: bytes, white: int = FULL_WHITE) -> Decoded:
             return _decode(mended, white, change)
         except UnreadableImageError:
             raise error from None
+
+
+def count_pixels(head: bytes, size: int) -> int:
+    """Returns about how many pixels a file has, by its first bytes.
+
+    Args:
+        head: The first `HEAD_BYTES` of the file.
+        size: Of the file, in bytes.
+
+    Raises:
+        UnreadableImageError: The file is not an image, or a decompression bomb.
+    """
+    _require_bytes(head)
+    if not _starts_like_image(head):
+        raise _unidentified(head)
+    if size > _SMALL_BYTES:
+        try:
+            with Image.open(io.BytesIO(head), formats=_FORMATS) as image:
+                _check_size(image.width, image.height)
+                return image.width * image.height
+        except Image.DecompressionBombError as error:
+            raise UnreadableImageError("too_large", str(error)) from error
+        except UnreadableImageError:
+            raise
+        except _DECODE_ERRORS:
+            pass  # The header goes on, or is at the end: decoding the whole file tells.
+    return size * _PIXELS_A_BYTE
+
+
+def _require_bytes(content: bytes) -> None:
+    if not content:
+        raise UnreadableImageError("empty_file", "The file has no bytes.")
+
+
+def _starts_like_image(head: bytes) -> bool:
+    """Returns whether one of the formats takes the first bytes for its own, as Pillow asks them."""
+    Image.init()
+    accepts = (Image.OPEN[name][1] for name in _FORMATS if name in Image.OPEN)
+    return any(accept is None or accept(head[:16]) is True for accept in accepts)
 
 
 def _mend(content: bytes, code: str) -> tuple[bytes, tuple[str, ...]]:
