@@ -13,10 +13,12 @@ from kfp_vision.components.shared.runtime.storage import Folder
 from kfp_vision.components.shared.runtime.storage.reading import map_in_order
 from kfp_vision.components.shared.runtime.storage.reads import record_read
 
-__all__ = ["folder_splits", "image_beside", "nearness", "read_all", "unlisted_note"]
+__all__ = ["ImagesBeside", "folder_splits", "nearness", "read_all", "unlisted_note"]
 
 # They wait for a bucket, not for a core.
 _THREADS = 64
+
+_Folders = tuple[str, ...]
 
 
 def unlisted_note(images: Sequence[str], used: Collection[str]) -> list[str]:
@@ -50,15 +52,47 @@ def folder_splits(paths: Iterable[str]) -> dict[str, str]:
     return {}
 
 
-def image_beside(annotation: str, index: FileIndex) -> str | None:
-    """Returns the image that a file is called after: in the same folder, else the nearest one.
+class ImagesBeside:
+    """Finds the image that a file is called after: in the same folder, else the nearest one."""
 
-    Of several that are equally near, in `train/` and `test/` for instance, none is meant.
+    def __init__(self, index: FileIndex) -> None:
+        self._by_file_name = index.by_file_name
+        self._places: dict[str, dict[tuple[_Folders, _Folders | None], str | None]] = {}
+
+    def find(self, annotation: str) -> str | None:
+        """Returns the image; of several equally near, in `train/` and `test/`, none is meant."""
+        key = bare_key(name_of(annotation))
+        same_name = self._by_file_name.get(key, [])
+        if len(same_name) < 2:
+            return same_name[0] if same_name else None
+        if key not in self._places:
+            self._places[key] = _places(same_name)
+        places, folders = self._places[key], tuple(annotation.split("/")[:-1])
+        above = next(start for start in _starts(folders) if (start, None) in places)
+        return next(places[above, end] for end in _ends(folders) if (above, end) in places)
+
+
+def _places(images: Iterable[str]) -> dict[tuple[_Folders, _Folders | None], str | None]:
+    """Returns (first folders, last folders or None) -> the image there, None for several.
+
+    With all that an image may share with a path each is found at once: in a set of a thousand
+    folders with the same names, comparing each path with each image took a minute.
     """
-    same_name = index.by_file_name.get(bare_key(name_of(annotation)), [])
-    shared = {path: nearness(annotation, path) for path in same_name}
-    nearest = [path for path in same_name if shared[path] == max(shared.values())]
-    return nearest[0] if len(nearest) == 1 else None
+    places: dict[tuple[_Folders, _Folders | None], str | None] = {}
+    for image in images:
+        folders = tuple(image.split("/")[:-1])
+        for start in _starts(folders):
+            for end in (*_ends(folders), None):
+                places[start, end] = None if (start, end) in places else image
+    return places
+
+
+def _starts(folders: _Folders) -> Iterator[_Folders]:
+    return (folders[:count] for count in range(len(folders), -1, -1))
+
+
+def _ends(folders: _Folders) -> Iterator[_Folders]:
+    return (folders[place:] for place in range(len(folders) + 1))
 
 
 def nearness(path: str, other: str) -> tuple[int, int]:

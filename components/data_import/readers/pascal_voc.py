@@ -17,8 +17,8 @@ from kfp_vision.components.data_import.objects.annotations import (
 )
 from kfp_vision.components.data_import.objects.listing import ObjectSource, list_objects
 from kfp_vision.components.data_import.readers.annotation_files import (
+    ImagesBeside,
     folder_splits,
-    image_beside,
     nearness,
     read_all,
     unlisted_note,
@@ -119,7 +119,8 @@ def _files(index: FileIndex) -> dict[str, str]:
         for path in index.files
         if path.lower().endswith(".xml") and file_kind(path) != "hidden"
     )
-    found = {path: image_beside(path, index) for path in paths}
+    beside = ImagesBeside(index)
+    found = {path: beside.find(path) for path in paths}
     return {path: image for path, image in found.items() if image}
 
 
