@@ -101,6 +101,8 @@ class Listing:
         class_order: Class names where the source numbers them; the position is the number.
         other_tasks: What the annotations are for as well -> the listing for that task.
         keypoint_names, keypoint_swaps: As of `DatasetInfo`.
+        with_classes: Returns the same with samples and classes, where many files have to be read
+            for it; None where they are here.
     """
 
     samples: Iterable[Sample | Rejection]
@@ -113,6 +115,7 @@ class Listing:
     other_tasks: "Mapping[str, Callable[[], Listing]]" = dataclasses.field(default_factory=dict)
     keypoint_names: tuple[str, ...] = ()
     keypoint_swaps: tuple[tuple[int, int], ...] = ()
+    with_classes: "Callable[[], Listing] | None" = None
 
 
 def require_classes(classes: Iterable[str], uri: str, hint: str = "") -> None:

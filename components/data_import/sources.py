@@ -48,6 +48,8 @@ def list_source(
         is_local = folder.is_local
         _refuse_archives(folder, name)
         listing, dataset_format = list_images(folder, name, dataset_format)
+    if task and listing.with_classes is not None:
+        listing = listing.with_classes()
     if task and listing.task:
         listing = choose_task(listing, task)
     if unlabeled_uri:

@@ -2,7 +2,9 @@
 
 import collections
 import dataclasses
+import threading
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -12,11 +14,15 @@ from kfp_vision.components.data_import.readers.mask_values import (
     UnreadableMaskError,
     read_values,
 )
+from kfp_vision.components.shared.runtime.processes import usable_cpus
 from kfp_vision.components.shared.runtime.storage import Folder
+from kfp_vision.components.shared.runtime.storage.reading import map_in_order
 from kfp_vision.components.shared.tasks.masks import IGNORED
 
 __all__ = ["count_classes", "with_white"]
 
+# Threads that wait for a bucket, not for a core.
+_REMOTE_THREADS = 64
 _WHITE_8 = 255
 # More values than these beside a black and a white are shades.
 _MANY_VALUES = 20
@@ -28,17 +34,29 @@ def _count_values(
     """Returns the pixels of every value of the gray masks, and which masks are of colours."""
     found: collections.Counter[int] = collections.Counter()
     coloured: list[str] = []
-    for path in masks:
+    cores = len(usable_cpus())
+    threads = cores if folder.is_local else _REMOTE_THREADS
+    turn = threading.Semaphore(cores)
+
+    def count(path: str) -> dict[int, int] | None:
         try:
-            values = read_values(folder.read(path))
+            content = folder.read(path)
+            with turn:  # Files are waited for at once, and decoded on the cores.
+                values = read_values(content)
+                if values.ndim == 3:
+                    return None
+                shown, counts = np.unique(values, return_counts=True)
         except (UnreadableMaskError, FileNotFoundError, PermissionError):
             # It is rejected when its image is read; a bucket that is not reached ends the import.
-            continue
-        if values.ndim == 2:
-            shown, counts = np.unique(values, return_counts=True)
-            found.update(dict(zip(shown.tolist(), counts.tolist(), strict=True)))
-        else:
-            coloured.append(path)
+            return {}
+        return dict(zip(shown.tolist(), counts.tolist(), strict=True))
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="masks") as pool:
+        for path, counts in zip(masks, map_in_order(pool, count, masks, 2 * threads), strict=True):
+            if counts is None:
+                coloured.append(path)
+            else:
+                found.update(counts)
     return found, coloured
 
 

@@ -86,15 +86,12 @@ def read_mask_folders(folder: Folder, name: str = "") -> Listing:
     problems = _problems(folder, pairs)
     masks = [pair.mask for pair in pairs if pair.mask and pair.image not in problems]
     _require_usable(masks, [*problems.values()])
-    classes, notes = _find_classes(folder, index, masks)
+    source = find_class_list(index.files)
+    listed = _listed_classes(folder, source) if source else None
     for mask in masks:
         record_read(mask)  # Once its image is decoded: a mask that is corrected is another version.
-    used = {pair.mask for pair in pairs}
-    lonely = sorted(_mask_files(index) - used)
-    if lonely:
-        notes.append(f"{len(lonely)} masks without an image are not used, such as {lonely[0]}.")
 
-    def samples() -> Iterator[Sample | Rejection]:
+    def samples(classes: ClassList) -> Iterator[Sample | Rejection]:
         for image, mask, split in pairs:
             if image in problems:
                 yield problems[image]
@@ -104,14 +101,27 @@ def read_mask_folders(folder: Folder, name: str = "") -> Listing:
                 load = _MaskFile(folder, image, mask, classes)
                 yield Sample(image, (), split, folder, load_target=load)
 
-    return Listing(
-        samples(),
+    def listing() -> Listing:
+        classes, notes = _classes(folder, source, listed, masks)
+        lonely = sorted(_mask_files(index) - {pair.mask for pair in pairs})
+        if lonely:
+            notes.append(f"{len(lonely)} masks without an image are not used, such as {lonely[0]}.")
+        return dataclasses.replace(
+            found,
+            samples=samples(classes),
+            notes=[*map(escape_name, notes)],
+            class_order=classes.names,
+        )
+
+    found = Listing(
+        samples(listed or ClassList((), {})),
         len(pairs),
-        [*map(escape_name, notes)],
+        [],
         splits=frozenset(pair.split for pair in pairs if pair.split),
         task="semantic_segmentation",
-        class_order=classes.names,
+        with_classes=listing,
     )
+    return found
 
 
 def _problems(folder: Folder, pairs: Sequence[_Pair]) -> dict[str, Rejection]:
@@ -138,19 +148,23 @@ def _require_usable(masks: Sequence[str], problems: Sequence[Rejection]) -> None
         )
 
 
-def _find_classes(
-    folder: Folder, index: FileIndex, masks: Sequence[str]
-) -> tuple[ClassList, list[str]]:
-    """Returns the classes that a file names, else the values of the masks, and notes."""
-    source = find_class_list(index.files)
-    if not source:
-        return count_classes(folder, masks)
+def _listed_classes(folder: Folder, source: str) -> ClassList:
+    """Returns the classes that a file names."""
     listed = read_class_list(TextFile(folder, source).read(), source)
     if len(listed.names) < 2:
         raise ValueError(
             f"{source} must name two classes or more; what is around the objects is one, too. "
             f"Received: {listed.names[0]!r} alone."
         )
+    return listed
+
+
+def _classes(
+    folder: Folder, source: str | None, listed: ClassList | None, masks: Sequence[str]
+) -> tuple[ClassList, list[str]]:
+    """Returns the classes that are listed, else the values of the masks, and notes."""
+    if listed is None:
+        return count_classes(folder, masks)
     classes = with_white(listed, folder, masks)
     notes = [f"Classes: {len(classes.names)} of {source}."]
     if classes != listed:

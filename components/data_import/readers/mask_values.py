@@ -36,7 +36,7 @@ def class_numbers(content: bytes, classes: ClassList) -> np.ndarray:
     image = _decode(content)
     if classes.colours and image.mode in ("RGB", "RGBA"):
         # All gray or not: it is the table that says what a colour means.
-        return _numbers_of_colours(np.asarray(image.convert("RGB"), np.int64), classes.colours)
+        return _numbers_of_colours(np.asarray(image.convert("RGB"), np.int32), classes.colours)
     values = _values(image)
     if not classes.colours:
         return _numbers_of_values(values, classes)
@@ -69,7 +69,7 @@ def _values(image: Image.Image) -> np.ndarray:
     values = np.asarray(image.convert("RGB") if image.mode == "RGBA" else image)
     if values.ndim == 3 and (values.shape[2] == 2 or (values == values[..., :1]).all()):
         values = values[..., 0]
-    return values.astype(np.int64)
+    return values.astype(np.uint8) if values.dtype == bool else values
 
 
 def _colours(image: Image.Image) -> dict[int, _Colour]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from threading import current_thread
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,8 +16,9 @@ from PIL import Image
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.data_import.source_version import dataset_version
+from kfp_vision.components.data_import.sources import list_source
 from kfp_vision.components.shared.datasets.store import open_split
-from kfp_vision.components.shared.runtime.storage import Folder, StorageError
+from kfp_vision.components.shared.runtime.storage import Folder, StorageError, upload
 
 _IDS = np.array([[0, 1, 2], [1, 1, 255]], np.uint8)
 _COLOURS = np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9], *[[1, 2, 3]] * 253], np.uint8)
@@ -418,7 +420,7 @@ def test_classes_are_not_those_of_the_masks_that_a_lost_storage_gave(tmp_path, m
 
     monkeypatch.setattr(Folder, "read", read_or_fail)
     with pytest.raises(StorageError, match="Cannot reach it"):
-        dataset_version(str(source), "auto", follow_links=False)
+        list_source(str(source), "auto", "", False, "auto")
 
 
 @pytest.mark.parametrize(
@@ -451,3 +453,27 @@ def test_an_import_starts_no_tensorflow(tmp_path):
     command = [sys.executable, "-c", program, tmp_path / "set", tmp_path / "out"]
     ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert not ended.returncode, ended.stderr
+
+
+def test_masks_are_read_at_once_and_not_to_list_the_files(s3, tmp_path, monkeypatch):
+    values = np.array([[0, 1], [2, 7]], np.uint8)
+    upload(_write(tmp_path / "in", [_png(np.roll(values, n % 2)) for n in range(80)]), f"{s3}/in")
+    names, read = set(), Folder.read
+
+    def named(folder: Folder, path: str) -> bytes:
+        names.add(current_thread().name)
+        return read(folder, path)
+
+    monkeypatch.setattr(Folder, "read", named)
+    list_source(f"{s3}/in", "auto", "", False)
+    assert names == set()
+    listing, *_ = list_source(f"{s3}/in", "auto", "", False, "auto")
+    assert listing.class_order == ("0", "1", "2", "7")
+    assert len(names) > 8
+
+
+def test_a_mask_that_changes_is_another_version_also_where_no_file_names_the_classes(tmp_path):
+    source = _write(tmp_path / "in", [_png(_IDS)] * 4)
+    before = dataset_version(str(source), "auto", follow_links=False)
+    (source / "masks/1.png").write_bytes(_png(_IDS, "P"))
+    assert dataset_version(str(source), "auto", follow_links=False) != before

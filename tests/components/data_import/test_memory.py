@@ -14,8 +14,10 @@ from kfp_vision.components.shared.datasets.decoding import (
     HEAD_BYTES,
     UnreadableImageError,
     count_pixels,
+    decode_file,
 )
 from kfp_vision.components.shared.runtime.storage import upload
+from kfp_vision.components.shared.runtime.storage.reading import map_in_order
 
 
 def test_files_are_fetched_at_once_and_decoded_on_the_cores(
@@ -25,7 +27,7 @@ def test_files_are_fetched_at_once_and_decoded_on_the_cores(
         save_images(tmp_path / "set" / name, 20)
     upload(tmp_path / "set", f"{s3}/set")
     running, most, lock = 0, 0, threading.Lock()
-    decode, wait = staging.decode_file, threading.Event()
+    wait = threading.Event()
 
     def counted(content: bytes, white: int):
         nonlocal running, most
@@ -34,7 +36,7 @@ def test_files_are_fetched_at_once_and_decoded_on_the_cores(
             most = max(most, running)
         wait.wait(0.002)  # Long enough for the others to begin.
         try:
-            return decode(content, white)
+            return decode_file(content, white)
         finally:
             with lock:
                 running -= 1
@@ -52,14 +54,13 @@ def test_large_images_wait_until_there_is_memory(tmp_path, noise, import_into, m
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise(300, 300)).save(path)
     held = []
-    bounded = staging.map_in_order
 
     def watched(pool, function, items, ahead, num_bytes=lambda _: 0, most_bytes=0):
         def size(item):
             held.append(num_bytes(item))
             return held[-1]
 
-        return bounded(pool, function, items, ahead, size, most_bytes)
+        return map_in_order(pool, function, items, ahead, size, most_bytes)
 
     monkeypatch.setattr(staging, "map_in_order", watched)
     info, _ = import_into(tmp_path / "set")
