@@ -19,6 +19,16 @@ from kfp_vision.components.shared.tasks import Task
 __all__ = ["ModelEnd", "attach_task", "keeps_head", "new_head_input", "read_end"]
 
 _CLASSIFIERS = ("softmax", "sigmoid")
+# What may come between a map of each class and its score.
+_KEEPING_CHANNELS = (
+    layers.Activation,
+    layers.Dropout,
+    layers.Flatten,
+    layers.GlobalAveragePooling2D,
+    layers.GlobalMaxPooling2D,
+    layers.ReLU,
+    layers.Reshape,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +38,15 @@ class ModelEnd:
     Attributes:
         features: Tensor of the model: what its last dense layer reads or, where there is none at
             the end, its output less a final softmax or sigmoid.
+        below_classes: What computes the classes of a classifier reads: the same, or the map below
+            a convolution that has a channel for each of them, as in MobileNet.
         dense: That layer; None where there is none.
         scale: Of the logits, by a Rescaling behind it.
         is_classifier: Whether a softmax or sigmoid comes last.
     """
 
     features: Any
+    below_classes: Any
     dense: layers.Dense | None = None
     scale: float = 1.0
     is_classifier: bool = False
@@ -50,14 +63,16 @@ def read_end(model: keras.Model) -> ModelEnd:
         activation = getattr(getattr(last, "activation", None), "__name__", "")
         if isinstance(last, keras.Model) and len(inputs) == 1:
             inner = read_end(last)
-            body = keras.Model(last.inputs[0], inner.features)(inputs[0])
-            is_classifier |= inner.is_classifier
-            return dataclasses.replace(
-                inner, features=body, scale=scale * inner.scale, is_classifier=is_classifier
+            features, below_classes = (
+                keras.Model(last.inputs[0], tensor)(inputs[0])
+                for tensor in (inner.features, inner.below_classes)
             )
+            is_classifier |= inner.is_classifier
+            scale *= inner.scale
+            return ModelEnd(features, below_classes, inner.dense, scale, is_classifier)
         if isinstance(last, layers.Dense):
             is_classifier |= activation in _CLASSIFIERS
-            return ModelEnd(inputs[0], last, scale, is_classifier)
+            return ModelEnd(inputs[0], inputs[0], last, scale, is_classifier)
         # Layers and functions of the same name.
         if {type(last).__name__.lower(), activation} & {*_CLASSIFIERS}:
             is_classifier, features = True, inputs[0]
@@ -66,7 +81,22 @@ def read_end(model: keras.Model) -> ModelEnd:
         elif not isinstance(last, layers.Dropout | layers.Identity) and activation != "linear":
             break
         tensor = inputs[0]
-    return ModelEnd(features, is_classifier=is_classifier)
+    return ModelEnd(features, _below_class_maps(tensor), is_classifier=is_classifier)
+
+
+def _below_class_maps(scores: Any) -> Any:
+    """Returns what the convolution reads whose channels become scores [B, C]; else the scores."""
+    tensor = scores
+    while tensor.shape[-1] == scores.shape[-1]:
+        history = tensor._keras_history
+        last = history.operation
+        inputs = last._inbound_nodes[history.node_index].input_tensors
+        if isinstance(last, layers.Conv2D):
+            return inputs[0]
+        if not isinstance(last, _KEEPING_CHANNELS):
+            break
+        tensor = inputs[0]
+    return scores
 
 
 def keeps_head(model: keras.Model, task: Task, num_classes: int) -> bool:
@@ -85,8 +115,8 @@ def keeps_head(model: keras.Model, task: Task, num_classes: int) -> bool:
 def new_head_input(model: keras.Model) -> Any:
     """Returns the tensor that a new head reads: what is below the file's own classes, if any."""
     end = read_end(model)
-    is_classifier = end.dense is not None and (end.is_classifier or end.dense.units == 1)
-    return end.features if is_classifier else model.outputs[0]
+    is_classifier = end.is_classifier or (end.dense is not None and end.dense.units == 1)
+    return end.below_classes if is_classifier else model.outputs[0]
 
 
 def attach_task(

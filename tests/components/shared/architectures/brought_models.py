@@ -65,6 +65,11 @@ def _transformer() -> keras.Model:
     return keras.Model(pixels, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
 
 
+def _class_maps() -> list[layers.Layer]:
+    ends = [layers.Dropout(0.1), layers.Conv2D(7, 1), layers.Reshape((7,)), layers.Softmax()]
+    return [layers.GlobalAveragePooling2D(keepdims=True), *ends]
+
+
 def _separable() -> keras.Model:
     return _sequential(
         layers.SeparableConv2D(8, 3), layers.BatchNormalization(), layers.ReLU(), POOL()
@@ -198,6 +203,8 @@ WITHOUT_HEAD: dict[str, tuple[Callable[[], keras.Model], int]] = {
         lambda: _nested([POOL(), layers.Dense(7, activation="softmax")]),
         8,
     ),
+    "a convolution to seven classes": (lambda: _sequential(*_class_maps()), 8),
+    "a nested convolution to seven classes": (lambda: _nested(_class_maps()), 8),
     "a sigmoid of two": (lambda: _sequential(POOL(), layers.Dense(1, activation="sigmoid")), 8),
     "a logit of two": (lambda: _sequential(POOL(), layers.Dense(1)), 8),
     "keras.applications without classes": (lambda: _application(include_top=False), 1280),

@@ -12,6 +12,7 @@ from brought_models import SIDE, WITH_HEAD, WITHOUT_HEAD
 from keras import layers
 
 from kfp_vision.components.shared.architectures.check import check_architecture
+from kfp_vision.components.shared.architectures.user_head import new_head_input
 from kfp_vision.components.shared.architectures.user_model import check_outputs, load_user_model
 from kfp_vision.components.shared.architectures.zoo import build_model, choose_input
 from kfp_vision.components.shared.recipe import hyperparameters
@@ -87,6 +88,33 @@ def test_features_get_the_head_of_the_task(name, tmp_path):
     make, num_features = WITHOUT_HEAD[name]
     model = build(make(), tmp_path, dropout=0.1)
     assert model.get_layer("logits").kernel.shape == (num_features, 3)
+
+
+# Pixels a side and features of networks with their 1,000 classes.
+APPLICATIONS = {
+    "MobileNet": (32, 1024),
+    "MobileNetV3Small": (32, 1024),
+    "MobileNetV2": (32, 1280),
+    "EfficientNetB0": (32, 1280),
+    "ResNet50": (32, 2048),
+    "ConvNeXtTiny": (32, 768),
+    "DenseNet121": (32, 1024),
+    "Xception": (71, 2048),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "MobileNet" else pytest.mark.long)
+        for name in APPLICATIONS
+    ],
+)
+def test_a_new_head_reads_what_is_below_a_thousand_classes(name):
+    side, num_features = APPLICATIONS[name]
+    own = getattr(keras.applications, name)(weights=None, input_shape=(side, side, 3))
+    read = new_head_input(own)
+    assert read.shape in ((None, num_features), (None, 1, 1, num_features))
 
 
 def test_names_that_graphs_refuse_are_replaced_and_said(tmp_path, capsys):
