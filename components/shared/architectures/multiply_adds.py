@@ -2,10 +2,11 @@
 
 import functools
 import math
-from collections import Counter
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras import layers
 
@@ -13,24 +14,24 @@ __all__ = ["count_multiply_adds"]
 
 
 def count_multiply_adds(model: Any) -> int:
-    """Returns the multiply-adds of one image in the convolutions and dense layers of a model.
+    """Returns the multiply-adds of one image in the layers of a model that hold most of them.
+
+    They are convolutions, dense layers, also of tokens [B, T, F], and attention of several heads.
 
     Args:
         model: Built for one size of images; models within it are counted too.
     """
     held = list(_counted_layers(model))
-    pixels = {id(layer): _output_pixels(layer.output) for layer in held}
-    if None in pixels.values():
-        pixels = dict(_seen_pixels(model, held))
-    kernels = [(layer, each) for layer in held for each in _kernels(layer)]
-    return sum((pixels[id(layer)] or 0) * math.prod(kernel.shape) for layer, kernel in kernels)
+    costs = [_cost(layer, keras.tree.flatten(layer.input), layer.output) for layer in held]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(held) else _seen_cost(model, held)
 
 
 def _counted_layers(model: Any) -> Iterator[Any]:
     for layer in model.layers:
         if hasattr(layer, "layers"):
             yield from _counted_layers(layer)
-        elif _kernels(layer) and (isinstance(layer, layers.Dense) or len(layer.output.shape) == 4):
+        elif isinstance(layer, layers.MultiHeadAttention | layers.EinsumDense) or _kernels(layer):
             yield layer
 
 
@@ -39,22 +40,55 @@ def _kernels(layer: Any) -> list[Any]:
     return [getattr(layer, name) for name in names if getattr(layer, name, None) is not None]
 
 
-def _output_pixels(output: Any) -> int | None:
-    """Returns the pixels of a map [B, h, w, F], 1 for a vector; None where they are not known."""
-    sides = output.shape[1:3] if len(output.shape) == 4 else ()
-    return None if None in sides else math.prod(sides)
+def _cost(layer: Any, inputs: Sequence[Any], output: Any) -> int | None:
+    """Returns the multiply-adds of a call of a layer; None where its size is not known.
+
+    Args:
+        layer: From `_counted_layers`.
+        inputs: Tensors that it is given: of attention the queries first, then the values.
+        output: Tensor that it returns, or several, the first of which counts.
+    """
+    output = keras.tree.flatten(output)[0]
+    if None in (*inputs[0].shape[1:], *output.shape[1:]):
+        return None
+    if isinstance(layer, layers.MultiHeadAttention):
+        queries, values = (_positions(each) for each in (*inputs, *inputs)[:2])
+        of_queries, of_values = (
+            sum(_product(dense.kernel.shape) for dense in both)
+            for both in (
+                (layer.query_dense, layer.output_dense),
+                (layer.key_dense, layer.value_dense),
+            )
+        )
+        pair: int = layer.num_heads * (layer.key_dim + layer.value_dim)
+        return queries * of_queries + values * of_values + queries * values * pair
+    if isinstance(layer, layers.EinsumDense):
+        _, held, result = re.split(",|->", layer.equation)
+        sums = (n for label, n in zip(held, layer.kernel.shape, strict=True) if label not in result)
+        return _product(output.shape[1:]) * _product(sums)
+    return _positions(output) * sum(_product(kernel.shape) for kernel in _kernels(layer))
 
 
-def _seen_pixels(model: Any, held: list[Any]) -> Counter[int]:
-    """Returns the pixels of the outputs of layers, by their ids, as an image runs through them.
+def _positions(tensor: Any) -> int:
+    """Returns the pixels of a map [B, h, w, F], the tokens of [B, T, F], 1 for a vector."""
+    return _product(tensor.shape[1:-1])
+
+
+def _product(sizes: Iterable[int]) -> int:
+    return math.prod(sizes)
+
+
+def _seen_cost(model: Any, held: Sequence[Any]) -> int:
+    """Returns the multiply-adds of layers as an image runs through them.
 
     Layers within a model that takes any size do not know what it is given.
     """
-    seen: Counter[int] = Counter()
+    seen = []
 
     def watched(layer: Any, call: Any, *args: Any, **kwargs: Any) -> Any:
         output = call(*args, **kwargs)
-        seen[id(layer)] += _output_pixels(output) or 0
+        given = [each for each in keras.tree.flatten((args, kwargs)) if hasattr(each, "shape")]
+        seen.append(_cost(layer, given, output) or 0)
         return output
 
     calls = [layer.call for layer in held]
@@ -65,4 +99,4 @@ def _seen_pixels(model: Any, held: list[Any]) -> Counter[int]:
     finally:
         for layer, call in zip(held, calls, strict=True):
             layer.call = call
-    return seen
+    return sum(seen)

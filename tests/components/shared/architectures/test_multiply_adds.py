@@ -25,3 +25,18 @@ def test_every_pixel_of_the_output_costs_a_kernel(inner_sides):
     before = np.asarray(model(np.ones((1, 8, 12, 3)), training=False))
     assert count_multiply_adds(model) == expected
     np.testing.assert_array_equal(model(np.ones((1, 8, 12, 3)), training=False), before)
+
+
+@pytest.mark.parametrize("tokens", [6, None])
+def test_every_token_costs_a_kernel_and_every_pair_of_tokens_a_product(tokens):
+    inner_pixels = keras.Input((tokens and 2, tokens and 3, 4))
+    x = layers.Reshape((-1 if tokens is None else tokens, 4))(inner_pixels)
+    queries, values = layers.Dense(10)(x), layers.Conv1D(10, 2, strides=2)(x)
+    x = layers.MultiHeadAttention(2, key_dim=3, value_dim=5)(queries, values)
+    x = layers.EinsumDense("btf,fhd->bthd", (None, 2, 7))(x)
+    pixels = keras.Input((2, 3, 4))
+    model = keras.Model(pixels, keras.Model(inner_pixels, x)(pixels))
+    projections = 6 * 10 * (2 * 3) + 3 * 10 * (2 * 3) + 3 * 10 * (2 * 5) + 6 * (2 * 5) * 10
+    attention = 6 * 3 * 2 * (3 + 5)
+    expected = 6 * 4 * 10 + 3 * (2 * 4 * 10) + projections + attention + 6 * 10 * (2 * 7)
+    assert count_multiply_adds(model) == expected
