@@ -1,7 +1,7 @@
 """The comparison of networks, from the images that judge to the recipe of the best one."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kfp_vision.components.network_choice.candidates import Candidate, LineUp, from_scratch, line_up
@@ -15,7 +15,7 @@ from kfp_vision.components.network_choice.time_left import (
     TRAINED_PER_SECOND,
     TimeLeft,
 )
-from kfp_vision.components.network_choice.trials import Trials
+from kfp_vision.components.network_choice.trials import NetworkSize, Trials
 from kfp_vision.components.shared.architectures.imagenet_weights import missing_weights
 from kfp_vision.components.shared.architectures.multiply_adds import count_multiply_adds
 from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED, is_user_model
@@ -32,7 +32,7 @@ from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import kept_folder
 from kfp_vision.components.shared.tasks import TASKS
 from kfp_vision.components.shared.training.precision import find_accelerator
-from kfp_vision.components.shared.training.pretrained_head import MAX_HEAD_IMAGES
+from kfp_vision.components.shared.training.pretrained_head import most_head_images
 from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe
 
 __all__ = ["choose_by_trials"]
@@ -40,8 +40,9 @@ __all__ = ["choose_by_trials"]
 # Of the time that remains: the steps of a trial of the first round, for which a longer budget than
 # this is not used.
 _TRIAL_SHARE, _LONGEST_SECONDS = 1 / 45, 1200.0
-# What the frozen network may see at all sizes together, at its pixels a second on two idle cores.
-_FROZEN_SHARE, _FROZEN_PIXELS_PER_SECOND = 1 / 30, 1e7
+# What the frozen network may take at all sizes together, and its multiply-adds a second on two idle
+# cores: those of EfficientNet-Lite0 in ONNX Runtime. A model file runs in Keras.
+_FROZEN_SHARE, _FROZEN_PER_SECOND = 1 / 30, 7.65e10
 # When trials have taken that much of it, no second one begins.
 _SECOND_ROUND_SHARE = 0.25
 _IGNORANT = (
@@ -101,6 +102,7 @@ def choose_by_trials(
             skipped=f"{reason}, so a frozen network gets a head, which takes the least of both"
         )
     limit_s = min(seconds, _LONGEST_SECONDS)
+    size_of = functools.cache(functools.partial(_size_of, recipe_of=recipe_of, info=info))
     identity = training_identity(dataset_dir, recipe_of(tuned), seed=config.seed)
     trials = Trials(
         dataset_dir,
@@ -110,7 +112,8 @@ def choose_by_trials(
         config.seed,
         kept_folder(checkpoint_dir / f"choice-{identity}"),
         checkpoint_dir / "features",
-        _file_rows(recipe_of(tuned), info, limit_s) if is_file else _frozen_rows(frozen, limit_s),
+        size_of,
+        _head_rows(frozen, size_of, limit_s),
         cache,
     )
     if is_file and has_scratch and frozen:
@@ -147,16 +150,31 @@ def choose_by_trials(
     return learned_recipe(chosen, info, results, planned(chosen)), choice
 
 
-def _frozen_rows(frozen: Sequence[Candidate], seconds: float) -> int:
-    """Returns how many training images the frozen network sees, at every size the same."""
-    pixels = sum(each.height * each.width for each in frozen)
-    return min(MAX_HEAD_IMAGES, int(_FROZEN_SHARE * seconds * _FROZEN_PIXELS_PER_SECOND / pixels))
+def _head_rows(
+    frozen: Sequence[Candidate], size_of: Callable[[Candidate], NetworkSize], seconds: float
+) -> int:
+    """Returns how many training images the frozen network sees, at every size the same.
+
+    Args:
+        frozen: The network at its sizes; none where no head is fitted.
+        size_of: Returns what a candidate costs.
+        seconds: That the comparison counts on.
+    """
+    if not frozen:
+        return 0
+    sizes = [size_of(each) for each in frozen]
+    is_file = is_user_model(frozen[0].architecture)
+    per_second = TRAINED_PER_SECOND if is_file else _FROZEN_PER_SECOND
+    cost = sum(each.multiply_adds for each in sizes)
+    affordable = int(_FROZEN_SHARE * seconds * per_second / max(cost, 1))
+    return min(affordable, *(each.most_head_images for each in sizes))
 
 
-def _file_rows(recipe: Recipe, info: DatasetInfo, seconds: float) -> int:
-    """Returns how many training images a frozen model file sees."""
-    cost = count_multiply_adds(build_trainer(recipe, info, seed=0)[0].model)
-    return min(MAX_HEAD_IMAGES, int(_FROZEN_SHARE * seconds * TRAINED_PER_SECOND / max(cost, 1)))
+def _size_of(
+    candidate: Candidate, recipe_of: Callable[[Candidate], Recipe], info: DatasetInfo
+) -> NetworkSize:
+    model = build_trainer(recipe_of(candidate), info, seed=0)[0].model
+    return NetworkSize(count_multiply_adds(model), most_head_images(model))
 
 
 def _is_users_pretrained(recipe: Recipe) -> bool:

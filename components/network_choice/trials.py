@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ from kfp_vision.components.shared.training.step_memory import least_memory_mib
 from kfp_vision.components.shared.training.step_time import seconds_per_step
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["Trials", "TrialResult"]
+__all__ = ["NetworkSize", "TrialResult", "Trials"]
 
 # A faster machine than that of `TRAINED_PER_SECOND` takes as many more steps, a slower one up to so
 # many times as long.
@@ -76,6 +77,13 @@ class TrialResult:
     multiply_adds: int
 
 
+class NetworkSize(NamedTuple):
+    """What an image costs in a network, and how many images its head is fitted to at most."""
+
+    multiply_adds: int
+    most_head_images: int
+
+
 class _Prepared(NamedTuple):
     """A compiled trainer, its settings and state at the start, and seconds of an image."""
 
@@ -97,7 +105,8 @@ class Trials:
         seed: int,
         folder: Path,
         feature_dir: Path,
-        frozen_rows: int,
+        size_of: Callable[[Candidate], NetworkSize],
+        head_rows: int,
         cache: ImageCache | None = None,
     ) -> None:
         """Runs nothing yet.
@@ -110,14 +119,15 @@ class Trials:
             seed: Of weights and order.
             folder: Outlives a killed task; belongs to this choice alone.
             feature_dir: Keeps features of frozen networks.
-            frozen_rows: Training images that heads are fitted on, at most.
+            size_of: Returns the size of a frozen network.
+            head_rows: Training images that heads are fitted on, at most; two a class in any case.
             cache: Keeps decoded images for other stages and runs; None keeps none.
         """
         self._dataset_dir, self._info, self._division = dataset_dir, info, division
         self._seconds, self._seed = seconds, seed
         self._folder, self._feature_dir = folder, feature_dir
-        self._cache = cache
-        self._head_rows = division.known[: max(frozen_rows, 2 * len(info.classes))]
+        self._cache, self._size_of = cache, size_of
+        self._head_rows = division.known[: max(head_rows, 2 * len(info.classes))]
         self._heads: dict[tuple[str, bool], LinearHead] = {}
         self._prepared: dict[Candidate, _Prepared] = {}
 
@@ -154,7 +164,7 @@ class Trials:
         try:
             if candidate.trainable == "head":
                 losses, seen, pace = self.frozen_losses(recipe), self.num_head_images, 0.0
-                cost = count_multiply_adds(build_trainer(recipe, self._info, self._seed)[0].model)
+                cost = self._size_of(candidate).multiply_adds
             else:
                 losses, seen, pace, cost = self._run_steps(candidate, recipe, factor, augmented)
         except (MemoryError, tf.errors.ResourceExhaustedError):

@@ -24,9 +24,9 @@ from kfp_vision.components.shared.tasks.frozen_baseline import LinearHead, fit_h
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = [
-    "MAX_HEAD_IMAGES",
     "fits_head",
     "head_rows",
+    "most_head_images",
     "read_samples",
     "set_head",
     "start_from_features",
@@ -34,7 +34,10 @@ __all__ = [
 
 _HEAD = "logits"
 # Features of more images take gigabytes and minutes, and hardly change a linear head.
-MAX_HEAD_IMAGES = 20_000
+_MAX_IMAGES = 20_000
+# Of all features in float32; a fit holds them three times. A map that is flattened, of 7 x 7 x 1280
+# features, leaves 1,070 images.
+_MAX_BYTES = 2**28
 # Of a large network fewer images: its multiply-adds in two to five minutes of two idle cores.
 _MAX_MULTIPLY_ADDS, _ENOUGH_IMAGES = 8e12, 1000
 
@@ -60,15 +63,29 @@ def head_rows(rows: np.ndarray, model: keras.Model) -> np.ndarray:
 
     Args:
         rows: Of all images.
-        model: The network; one of 4e8 multiply-adds an image and less looks at 20,000 images.
+        model: As of `most_head_images`.
     """
-    affordable = int(_MAX_MULTIPLY_ADDS / max(count_multiply_adds(model), 1))
-    limit = min(MAX_HEAD_IMAGES, max(_ENOUGH_IMAGES, affordable))
+    limit = most_head_images(model)
     if len(rows) <= limit:
         return rows
     chosen = np.random.default_rng(0).choice(len(rows), limit, replace=False)
     drawn: np.ndarray = rows[np.sort(chosen)]
     return drawn
+
+
+def most_head_images(model: keras.Model) -> int:
+    """Returns how many images a head is fitted to, at most.
+
+    20,000 of a network of 4e8 multiply-adds an image and less; fewer of one that costs more, or has
+    so many features that they would fill the memory.
+
+    Args:
+        model: Of `build_model`; its last layer is the head.
+    """
+    affordable = int(_MAX_MULTIPLY_ADDS / max(count_multiply_adds(model), 1))
+    image_bytes: int = np.dtype(np.float32).itemsize * model.layers[-1].input.shape[-1]
+    most = min(_MAX_IMAGES, _MAX_BYTES // image_bytes)
+    return max(1, min(most, max(_ENOUGH_IMAGES, affordable)))
 
 
 def read_samples(

@@ -33,3 +33,12 @@ def test_so_many_rows_of_a_large_set_whatever_its_size():
 def test_a_large_network_looks_at_fewer_images(side, rows):
     # 27 x 16 multiply-adds a pixel; 8e12 in all, and 1000 images in any case.
     assert len(head_rows(np.arange(10**5), network(side))) == rows
+
+
+@pytest.mark.parametrize(("side", "rows"), [(8, 20_000), (64, 1024)])
+def test_features_that_are_many_leave_fewer_images(side, rows):
+    # 16 features a pixel in float32; 256 MiB in all.
+    head = [layers.Flatten(), layers.Dense(2)]
+    model = keras.Sequential([*network(side).layers, *head])
+    model.build((None, side, side, 3))
+    assert len(head_rows(np.arange(10**5), model)) == rows
