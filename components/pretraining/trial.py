@@ -13,20 +13,13 @@ from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
-from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.search.scoring import held_out_losses
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.fit import fit
 from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.length import measure_pace
-from kfp_vision.components.shared.training.pretrained_head import fits_head, start_from_features
-from kfp_vision.components.shared.training.run import TrainingRun
-from kfp_vision.components.shared.training.setup import (
-    build_trainer,
-    recipe_class_weights,
-    recipe_policy,
-)
-from kfp_vision.components.shared.training.start_weights import start_from, weights_digest
+from kfp_vision.components.shared.training.part_training import select_rows, train_part
+from kfp_vision.components.shared.training.setup import recipe_class_weights
+from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["Trial"]
 
@@ -62,8 +55,7 @@ class Trial:
     @property
     def learned(self) -> LabelledImages:
         """The training images that are learned."""
-        read = self.train.read_targets
-        return LabelledImages(self.train.source, lambda rows: read(self.known[rows]), self.known)
+        return select_rows(self.train, self.known)
 
     def run(
         self,
@@ -80,17 +72,9 @@ class Trial:
             seconds: For this training; infinite where time is no limit.
             watch: Of the stage.
         """
-        recipe, learned = self.recipe, self.learned
-        trainer, task, settings = build_trainer(recipe, self.info, self.seed, recipe_policy(recipe))
         ends = watch.seconds + seconds if seconds < math.inf else None
 
-        def start(settings: Hyperparameters) -> History:
-            if weights is not None:
-                start_from(trainer, weights, recipe, self.info, self.train, self.known)
-            elif fits_head(recipe, self.info):
-                features = self.checkpoint_dir / "features"
-                given = (trainer, recipe, self.info, self.dataset_dir, self.known, features)
-                start_from_features(*given)
+        def begin(trainer: Trainer, learned: LabelledImages, settings: Hyperparameters) -> History:
             order = BatchOrder(len(learned), settings.batch_size, self.seed)
             pixels, targets = learned.take(order.indices(0)[0])
             checks = {"initial_loss": trainer.mean_loss(pixels, targets)}
@@ -101,21 +85,8 @@ class Trial:
                 steps, _ = pace.length_within(ends - watch.seconds, steps, _EVALUATIONS)
             return History(settings, steps, checks, num_evaluations=_EVALUATIONS, ends=ends)
 
-        digest = weights_digest(weights or [])
-        about = {"seed": self.seed, "trial": digest, "known": weights_digest([self.known])}
-        run = TrainingRun(
-            trainer,
-            task,
-            learned,
-            self.validation,
-            primary_metric=recipe.value("data", "primary_metric"),
-            checkpoint_dir=self.checkpoint_dir
-            / training_identity(self.dataset_dir, recipe, **about),
-            start=start,
-            keeps_last=True,
-            seed=self.seed,
-            watch=watch,
-        )
-        history = fit(run, settings)
-        given = (task, trainer.outputs, self.judges)
-        return held_out_losses(*given, recipe_class_weights(recipe)), history
+        images = self.train, self.validation, self.known
+        given = (self.dataset_dir, self.recipe, self.info, *images, weights, self.checkpoint_dir)
+        trainer, task, history = train_part(*given, self.seed, watch, "trial", begin)
+        judged = (task, trainer.outputs, self.judges)
+        return held_out_losses(*judged, recipe_class_weights(self.recipe)), history
