@@ -1,7 +1,6 @@
 """The stage: compares networks on held-out images, and writes the best one into the recipe."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.identity import architecture_digest
 from kfp_vision.components.shared.runtime.progress import Progress
+from kfp_vision.components.shared.training.checkpoints import StageWatch
 
 __all__ = ["choose_network"]
 
@@ -44,7 +44,7 @@ def choose_network(
         dataset_dir: Folder of the dataset.
         recipe_path: The recipe so far.
         output_dir: Is created.
-        checkpoint_dir: Outlives a killed task; keeps the trials and the features.
+        checkpoint_dir: Outlives a killed task; keeps the trials, their time and the features.
         config: The user's wishes, which are never overruled.
         cache: Keeps decoded images for other stages and runs; None keeps none.
         spent: Of the budget, by the stages before and by the start of this task.
@@ -52,7 +52,7 @@ def choose_network(
     Raises:
         ValueError: There is no such architecture, or a setting is out of range.
     """
-    started = time.monotonic()
+    watch = StageWatch()
     output_dir.mkdir(parents=True, exist_ok=True)
     info = read_json(DatasetInfo, dataset_dir / "dataset.json")
     recipe, notes = _without_foreign(read_recipe(recipe_path), info, config)
@@ -66,10 +66,10 @@ def choose_network(
         seconds = remaining_seconds(recipe, spent)
         start_up_s = start_up_seconds(spent)
         recipe, result = choose_by_trials(
-            dataset_dir, recipe, info, checkpoint_dir, config, seconds, start_up_s, cache
+            dataset_dir, recipe, info, checkpoint_dir, config, seconds, start_up_s, watch, cache
         )
     notes += result.notes
-    result = dataclasses.replace(result, notes=notes, seconds=time.monotonic() - started)
+    result = dataclasses.replace(result, notes=notes, seconds=watch.seconds)
     write_recipe(recipe, output_dir / "recipe.json")
     write_json(result, output_dir / "choice.json")
     write_stage_report(choice_report(result), output_dir)

@@ -1,8 +1,11 @@
 """The comparison of networks, from the images that judge to the recipe of the best one."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from kfp_vision.components.network_choice.candidates import Candidate, LineUp, from_scratch, line_up
 from kfp_vision.components.network_choice.chosen import learned_recipe, with_model
@@ -31,6 +34,7 @@ from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import kept_folder
 from kfp_vision.components.shared.tasks import TASKS
+from kfp_vision.components.shared.training.checkpoints import StageWatch
 from kfp_vision.components.shared.training.precision import find_accelerator
 from kfp_vision.components.shared.training.pretrained_head import most_head_images
 from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe
@@ -61,6 +65,7 @@ def choose_by_trials(
     config: UserChoices,
     seconds: float,
     start_up_s: float,
+    watch: StageWatch,
     cache: ImageCache | None = None,
 ) -> tuple[Recipe, NetworkChoice]:
     """Returns the recipe with the chosen network, and what was compared.
@@ -69,11 +74,12 @@ def choose_by_trials(
         dataset_dir: Folder of the dataset.
         recipe: So far.
         info: Of the dataset.
-        checkpoint_dir: Outlives a killed task; keeps the trials and the features.
+        checkpoint_dir: Outlives a killed task; keeps the trials, their time and the features.
         config: The user's wishes; an architecture that is not `auto` is a pretrained one, or a
             model file.
-        seconds: What remains of the budget.
+        seconds: What remains of the budget; infinite where time is no limit.
         start_up_s: Of a task that trains.
+        watch: Of the stage; the first process decides what depends on time.
         cache: Keeps decoded images for other stages and runs; None keeps none.
     """
     is_auto, is_file = config.architecture == "auto", is_user_model(config.architecture)
@@ -86,6 +92,12 @@ def choose_by_trials(
     candidates = line_up(info, network, scratch, users_size)
     frozen, tuned = candidates.frozen, candidates.tuned
     recipe_of = functools.partial(_recipe_of, recipe=recipe, info=info, config=config)
+    identity = training_identity(dataset_dir, recipe_of(tuned), seed=config.seed)
+    folder = kept_folder(checkpoint_dir / f"choice-{identity}")
+    watch.open(folder)
+    if seconds < math.inf:
+        seconds = watch.once("seconds of the budget", lambda: seconds)
+    start_up_s = watch.once("seconds of a start", lambda: start_up_s)
     is_cpu = find_accelerator()[0] == "CPU"
     per_second = TRAINED_PER_SECOND if is_cpu else ACCELERATED_PER_SECOND
     left = TimeLeft(info, seconds, start_up_s, per_second)
@@ -103,29 +115,26 @@ def choose_by_trials(
         )
     limit_s = min(seconds, _LONGEST_SECONDS)
     size_of = functools.cache(functools.partial(_size_of, recipe_of=recipe_of, info=info))
-    identity = training_identity(dataset_dir, recipe_of(tuned), seed=config.seed)
     trials = Trials(
         dataset_dir,
         info,
         divide_images(dataset_dir, info, tuned.height * tuned.width),
         _TRIAL_SHARE * limit_s,
         config.seed,
-        kept_folder(checkpoint_dir / f"choice-{identity}"),
+        folder,
         checkpoint_dir / "features",
         size_of,
-        _head_rows(frozen, size_of, limit_s),
+        int(watch.once("images of a head", lambda: _head_rows(frozen, size_of, limit_s))),
+        watch,
         cache,
     )
     if is_file and has_scratch and frozen:
-        losses, shuffled = (
-            trials.frozen_losses(recipe_of(tuned), is_shuffled=each) for each in (False, True)
-        )
-        if not knows_images(losses, shuffled):
-            evidence = {"loss": float(losses.mean()), "shuffled_loss": float(shuffled.mean())}
+        evidence = _ignorance(trials, recipe_of(tuned), watch)
+        if evidence:
             alone = from_scratch(info, network, users_size)
             return with_model(recipe_of(alone), info, alone, _IGNORANT, evidence), NetworkChoice(
-                skipped=f"{_IGNORANT} ({losses.mean():.3g} and {shuffled.mean():.3g} nats), so it "
-                "is trained as from scratch",
+                skipped=f"{_IGNORANT} ({evidence['loss']:.3g} and {evidence['shuffled_loss']:.3g} "
+                "nats), so it is trained as from scratch",
                 num_held_out=trials.num_held_out,
                 images_seen=2 * trials.num_head_images,
             )
@@ -175,6 +184,30 @@ def _size_of(
 ) -> NetworkSize:
     model = build_trainer(recipe_of(candidate), info, seed=0)[0].model
     return NetworkSize(count_multiply_adds(model), most_head_images(model))
+
+
+def _ignorance(trials: Trials, recipe: Recipe, watch: StageWatch) -> dict[str, float]:
+    """Returns by which losses the weights of a file know nothing of images; nothing if they do.
+
+    Args:
+        trials: Of the choice.
+        recipe: Complete, of the frozen file.
+        watch: Of the stage.
+    """
+
+    @functools.cache
+    def losses(is_shuffled: bool) -> np.ndarray:
+        return trials.frozen_losses(recipe, is_shuffled=is_shuffled)
+
+    def knows() -> float:
+        return float(knows_images(losses(False), losses(True)))
+
+    if watch.once("whether the file knows images", knows):
+        return {}
+    return {
+        "loss": watch.once("loss", lambda: float(losses(False).mean())),
+        "shuffled_loss": watch.once("loss when shuffled", lambda: float(losses(True).mean())),
+    }
 
 
 def _is_users_pretrained(recipe: Recipe) -> bool:

@@ -34,7 +34,11 @@ from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.baselines import Samples
 from kfp_vision.components.shared.tasks.frozen_baseline import LinearHead, fit_head
-from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
+from kfp_vision.components.shared.training.checkpoints import (
+    StageWatch,
+    read_checkpoint,
+    write_checkpoint,
+)
 from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
 from kfp_vision.components.shared.training.pretrained_head import (
     fits_head,
@@ -107,6 +111,7 @@ class Trials:
         feature_dir: Path,
         size_of: Callable[[Candidate], NetworkSize],
         head_rows: int,
+        watch: StageWatch,
         cache: ImageCache | None = None,
     ) -> None:
         """Runs nothing yet.
@@ -121,12 +126,13 @@ class Trials:
             feature_dir: Keeps features of frozen networks.
             size_of: Returns the size of a frozen network.
             head_rows: Training images that heads are fitted on, at most; two a class in any case.
+            watch: Of the stage; a speed is measured once.
             cache: Keeps decoded images for other stages and runs; None keeps none.
         """
         self._dataset_dir, self._info, self._division = dataset_dir, info, division
         self._seconds, self._seed = seconds, seed
         self._folder, self._feature_dir = folder, feature_dir
-        self._cache, self._size_of = cache, size_of
+        self._cache, self._size_of, self._watch = cache, size_of, watch
         self._head_rows = division.known[: max(head_rows, 2 * len(info.classes))]
         self._heads: dict[tuple[str, bool], LinearHead] = {}
         self._prepared: dict[Candidate, _Prepared] = {}
@@ -173,6 +179,7 @@ class Trials:
         result = TrialResult(losses, seen, time.monotonic() - began, pace, cost)
         about = {k: v for k, v in dataclasses.asdict(result).items() if k != "losses"}
         write_checkpoint(path, [losses], about)
+        self._watch.save()
         return result
 
     def frozen_losses(self, recipe: Recipe, *, is_shuffled: bool = False) -> np.ndarray:
@@ -259,5 +266,7 @@ class Trials:
             set_head(trainer.model, self._fit_head(recipe))
         known, batch_size = self._division.known, settings.batch_size
         images, targets = train.take(known[np.arange(batch_size) % len(known)])
-        pace = seconds_per_step(trainer, images, targets) / batch_size
-        return _Prepared(trainer, settings, trainer.state(), pace)
+        step_s = self._watch.once(
+            f"step of {candidate.name}", lambda: seconds_per_step(trainer, images, targets)
+        )
+        return _Prepared(trainer, settings, trainer.state(), step_s / batch_size)
