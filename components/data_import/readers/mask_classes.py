@@ -5,6 +5,7 @@ import dataclasses
 import threading
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,17 +29,30 @@ _WHITE_8 = 255
 _MANY_VALUES = 20
 
 
-def _count_values(
-    folder: Folder, masks: Sequence[str]
-) -> tuple[collections.Counter[int], list[str]]:
-    """Returns the pixels of every value of the gray masks, and which masks are of colours."""
+class _Counted(NamedTuple):
+    """What masks hold.
+
+    Attributes:
+        found: Value of the gray ones -> pixels.
+        coloured: Those of colours.
+        unread: Those that cannot be read, each with the reason.
+    """
+
+    found: collections.Counter[int]
+    coloured: list[str]
+    unread: list[str]
+
+
+def _count_values(folder: Folder, masks: Sequence[str]) -> _Counted:
+    """Returns what the masks hold."""
     found: collections.Counter[int] = collections.Counter()
     coloured: list[str] = []
+    unread: list[str] = []
     cores = len(usable_cpus())
     threads = cores if folder.is_local else _REMOTE_THREADS
     turn = threading.Semaphore(cores)
 
-    def count(path: str) -> dict[int, int] | None:
+    def count(path: str) -> dict[int, int] | None | str:
         try:
             content = folder.read(path)
             with turn:  # Files are waited for at once, and decoded on the cores.
@@ -46,18 +60,20 @@ def _count_values(
                 if values.ndim == 3:
                     return None
                 shown, counts = np.unique(values, return_counts=True)
-        except (UnreadableMaskError, FileNotFoundError, PermissionError):
+        except (UnreadableMaskError, FileNotFoundError, PermissionError) as error:
             # It is rejected when its image is read; a bucket that is not reached ends the import.
-            return {}
+            return f"{path}: {error}"
         return dict(zip(shown.tolist(), counts.tolist(), strict=True))
 
     with ThreadPoolExecutor(threads, thread_name_prefix="masks") as pool:
         for path, counts in zip(masks, map_in_order(pool, count, masks, 2 * threads), strict=True):
             if counts is None:
                 coloured.append(path)
+            elif isinstance(counts, str):
+                unread.append(counts)
             else:
                 found.update(counts)
-    return found, coloured
+    return _Counted(found, coloured, unread)
 
 
 def _is_black_and_white(found: Collection[int]) -> bool:
@@ -71,7 +87,7 @@ def with_white(classes: ClassList, folder: Folder, masks: Sequence[str]) -> Clas
     """
     if classes.colours or classes.positions != {0: 0, 1: 1}:
         return classes
-    found, coloured = _count_values(folder, masks)
+    found, coloured, _ = _count_values(folder, masks)
     if coloured or not _is_black_and_white(found):
         return classes
     return dataclasses.replace(classes, positions={0: 0, max(found): 1})
@@ -83,7 +99,7 @@ def count_classes(folder: Folder, masks: Sequence[str]) -> tuple[ClassList, list
     Raises:
         ValueError: They are colours, shades, or not 2 to 255 values.
     """
-    found, coloured = _count_values(folder, masks)
+    found, coloured, unread = _count_values(folder, masks)
     # A mask of one gray among them is of colours, too.
     if coloured and len(found) < 2:
         shown = np.unique(read_values(folder.read(coloured[0])).reshape(-1, 3), axis=0).tolist()
@@ -108,7 +124,8 @@ def count_classes(folder: Folder, masks: Sequence[str]) -> tuple[ClassList, list
     if not 2 <= len(numbers) <= IGNORED:
         raise ValueError(
             f"Masks must have from 2 to {IGNORED} classes, by values or by a file that names them. "
-            f"Received: {len(numbers)} values, {numbers[:5]}."
+            f"Received: {len(numbers)} values, {numbers[:5]}"
+            + (f"; {len(unread)} masks cannot be read, such as {unread[0]}" if unread else ".")
         )
     names = tuple(str(value) for value in numbers)
     positions = {value: place for place, value in enumerate(numbers)}

@@ -22,7 +22,7 @@ from kfp_vision.components.data_import.readers.class_lists import (
     find_class_list,
     read_class_list,
 )
-from kfp_vision.components.data_import.readers.file_index import FileIndex
+from kfp_vision.components.data_import.readers.file_index import FileIndex, path_key
 from kfp_vision.components.data_import.readers.mask_classes import count_classes, with_white
 from kfp_vision.components.data_import.readers.mask_values import (
     UnreadableMaskError,
@@ -185,16 +185,23 @@ def _mask_files(index: FileIndex) -> set[str]:
 def _pairs(index: FileIndex) -> list[_Pair]:
     """Returns the images below folders called like images, each with its mask."""
     masks: dict[tuple[str, ...], str] = {}
+    # Names that differ in case or in how accents are composed; None where several do.
+    similar: dict[tuple[str, ...], str | None] = {}
     for path in sorted(_mask_files(index)):
         key = _key(path, _MASKS)
         if key:
             masks[key] = path
+            same = tuple(map(path_key, key))
+            similar[same] = None if same in similar else path
     keys = {path: key for path in index.images if (key := _key(path, _IMAGES))}
     splits = name_splits({part for *parents, _ in keys.values() for part in parents})
     pairs = []
     for path, (*parents, stem) in keys.items():
-        found = (masks.get((*parents, stem + ending)) for ending in _ENDINGS)
-        mask = next((each for each in found if each), None)
+        called = [(*parents, stem + ending) for ending in _ENDINGS]
+        mask = next((masks[each] for each in called if each in masks), None)
+        if mask is None:
+            alike = [similar.get(tuple(map(path_key, each))) for each in called]
+            mask = next(filter(None, alike), None)
         split = next((splits[part] for part in parents if part in splits), None)
         pairs.append(_Pair(path, mask, split))
     return pairs

@@ -477,3 +477,27 @@ def test_a_mask_that_changes_is_another_version_also_where_no_file_names_the_cla
     before = dataset_version(str(source), "auto", follow_links=False)
     (source / "masks/1.png").write_bytes(_png(_IDS, "P"))
     assert dataset_version(str(source), "auto", follow_links=False) != before
+
+
+@pytest.mark.parametrize(("image", "mask"), [("A1", "a1"), ("\u00fc", "u\u0308")])
+def test_a_mask_may_be_called_like_its_image_in_another_spelling(tmp_path, image, mask):
+    source = _write(tmp_path / "in", [_png(_IDS)] * 4, classes_txt="a\nb\nc")
+    (source / "images/1.png").rename(source / f"images/{image}.png")
+    (source / "masks/1.png").rename(source / f"masks/{mask}.png")
+    assert _import(source, tmp_path / "out")[0].rejected == {}
+
+
+def test_of_two_masks_in_another_spelling_none_is_meant(tmp_path):
+    source = _write(tmp_path / "in", [_png(_IDS)] * 5, classes_txt="a\nb\nc")
+    for number, name in ((1, "Ab"), (2, "aB")):
+        (source / f"masks/{number}.png").rename(source / f"masks/{name}.png")
+    (source / "images/1.png").rename(source / "images/ab.png")
+    (source / "images/2.png").unlink()
+    assert _import(source, tmp_path / "out")[0].rejected == {"mask_missing": 1}
+
+
+def test_masks_that_cannot_be_read_are_named_where_they_are_all(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"0 values.*4 masks cannot be read.*masks/0\.png: it is no"
+    ):
+        _import(_write(tmp_path / "in", [b"GIF89a"] * 4), tmp_path / "out")
