@@ -6,11 +6,16 @@ The most that the annotations can teach is taken: keypoints before masks before 
 import collections
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from kfp_vision.components.data_import.objects.annotations import AnnotatedImage, Annotation
+from kfp_vision.components.data_import.objects.annotations import (
+    AnnotatedImage,
+    Annotation,
+    RunLengths,
+)
 from kfp_vision.components.data_import.objects.targets import ObjectTarget, box_of
 from kfp_vision.components.data_import.paths import reject_path
 from kfp_vision.components.data_import.samples import Listing, Rejection, Sample
@@ -69,10 +74,15 @@ def list_objects(folder: Folder, source: ObjectSource) -> Listing:
         left_out = f", left out: {reasons}{escape_name(shown)}" if problems else ""
         crowd = sum(counts.values())
         held = f"{crowd:,} crowds or difficult ones, which are not learned," if crowd else "none"
+        strange = sum(each.label < 0 for image in images for each in image.annotations)
+        held += f" of a class that is listed, {strange:,} of others," if strange else ""
+        found = escape_name("".join(f" {note}" for note in source.notes))
         raise ValueError(
             f"Annotations must hold objects. Received: {held} in {folder.uri!r}; {len(images)} "
-            f"images{left_out}. Images without labels go into `unlabeled_uri`."
+            f"images{left_out}.{found} Images without labels go into `unlabeled_uri`."
         )
+    _require_boxes(images, folder.uri)
+    _require_keypoints(images, source.keypoint_names)
     used = [label for label in range(len(source.classes)) if counts[label]]
     classes = tuple(source.classes[label] for label in used)
     if len(used) < len(source.classes) or any(
@@ -103,6 +113,49 @@ def list_objects(folder: Folder, source: ObjectSource) -> Listing:
         )
 
     return listing(tasks[0])
+
+
+def _require_boxes(images: Sequence[AnnotatedImage], uri: str) -> None:
+    """Refuses objects of which none has a place."""
+    objects = [each for image in images for each in image.annotations]
+    if any(_has_place(each) for each in objects):
+        return
+    without = sum(box_of(each) is None for each in objects)
+    raise ValueError(
+        "Objects must have a box with an area, an outline or keypoints. Received: "
+        f"{len(objects):,} objects in {uri!r}, {without:,} without any, {len(objects) - without:,} "
+        "with boxes of NaN, or that end where they start or before."
+    )
+
+
+def _has_place(annotation: Annotation) -> bool:
+    if isinstance(annotation.outline, RunLengths) and annotation.outline.counts:
+        return True
+    box = box_of(annotation)
+    return box is not None and -math.inf < box[0] < box[2] < math.inf and box[1] < box[3] < math.inf
+
+
+def _require_keypoints(images: Sequence[AnnotatedImage], names: Sequence[str]) -> None:
+    """Refuses keypoints that cannot be told apart, or are not those that are named."""
+    if len({*names}) < len(names) or "" in names:
+        raise ValueError(
+            f"Keypoints must have names that differ. Received: {list(names)[:20]}. Correct "
+            "`keypoints` of the categories of COCO, or `kpt_names` of YOLO."
+        )
+    if not names:
+        return
+    counts = collections.Counter(
+        len(each.keypoints or b"") // 12
+        for image in images
+        for each in image.annotations
+        if _shows_keypoints(each)
+    )
+    if counts and not counts[len(names)]:
+        raise ValueError(
+            f"Objects must have as many keypoints as there are names. Received: {len(names)} "
+            f"names, {list(names)[:20]}, and objects of {sorted(counts)[:5]} keypoints. Correct "
+            "`keypoints` of the categories of COCO, or `kpt_shape` of YOLO."
+        )
 
 
 def _joined(images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
@@ -151,8 +204,8 @@ def _tasks(images: Sequence[AnnotatedImage], keypoint_names: Sequence[str]) -> l
     """Returns the tasks that the annotations are for; the first is the one that is taken."""
     objects = [each for image in images for each in image.annotations if not each.crowd]
     has_keypoints = bool(keypoint_names) and any(map(_shows_keypoints, objects))
-    masks = sum(each.outline is not None and not _is_box(each) for each in objects)
-    has_outlines = any(each.outline is not None for each in objects)
+    masks = sum(_has_mask(each) and not _is_box(each) for each in objects)
+    has_outlines = any(map(_has_mask, objects))
     # Tools for boxes write four corners as the outline of each; a few masks among boxes are slips.
     order = {
         "keypoints": has_keypoints,
@@ -169,6 +222,12 @@ def _shows_keypoints(annotation: Annotation) -> bool:
     if annotation.keypoints is None or len(annotation.keypoints) % 12:
         return False
     return bool((np.frombuffer(annotation.keypoints, np.float32)[2::3] > 0).any())
+
+
+def _has_mask(annotation: Annotation) -> bool:
+    """Returns whether an object has an outline that can be read."""
+    outline = annotation.outline
+    return bool(outline.counts) if isinstance(outline, RunLengths) else outline is not None
 
 
 def _is_box(annotation: Annotation) -> bool:
@@ -188,7 +247,7 @@ def _notes(
     objects = [each for image in images for each in image.annotations]
     counts = {
         "boxes": sum(box_of(each) is not None for each in objects),
-        "masks": sum(each.outline is not None for each in objects),
+        "masks": sum(map(_has_mask, objects)),
         "keypoints": sum(map(_shows_keypoints, objects)),
     }
     held = ", ".join(f"{count:,} with {name}" for name, count in counts.items() if count)
@@ -202,6 +261,12 @@ def _notes(
     yield f"The annotations are for {tasks[0]}." + "".join(
         f" `--task {name}` learns the {_WORDS[name]}." for name in tasks[1:]
     )
+    broken = sum(each.outline is not None and not _has_mask(each) for each in objects)
+    if broken and tasks[0] != "instance_segmentation":
+        yield (
+            f"{broken:,} outlines cannot be read, and are not used: polygons are lists of x and y "
+            "of three corners or more, run lengths fit their size."
+        )
     empty = sum(not image.annotations and image.problem is None for image in images)
     if empty:
         yield f"{empty:,} images have no object: background."

@@ -40,7 +40,7 @@ _START = re.compile(
     + b"|".join(name.encode() for name in _LISTS)
     + rb')"'
 )
-_HEAD_BYTES = 4096
+_HEAD_BYTES = 2**16
 # More of them in a folder are annotations of single images.
 _MAX_FILES = 50
 
@@ -111,9 +111,13 @@ def _list(folder: Folder, index: FileIndex, names: Sequence[str], notes: list[st
 
 
 def starts_like_coco(folder: Folder, path: str) -> bool:
-    """Returns whether a JSON file begins with one of the lists of COCO."""
+    """Returns whether a JSON file begins with one of the lists of COCO, and may hold `images`.
+
+    Label Studio's `notes.json` of YOLO has categories alone.
+    """
     with folder.open(path) as file:
-        return bool(_START.match(file.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf")))
+        head = file.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf")
+    return bool(_START.match(head)) and (b'"images"' in head or len(head) > _HEAD_BYTES // 2)
 
 
 def _choose(names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -209,6 +213,13 @@ def _images(
         raise ValueError(
             "Boxes of a COCO file must be [left, top, width, height]. Received: "
             f"{document.name}, where {suspicion}. Subtract left and top from the last two."
+        )
+    boxes = [each.box for image in images for each in image.annotations if each.box]
+    if boxes and all(right <= 1 and bottom <= 1 for _, _, right, bottom in boxes):
+        raise ValueError(
+            "Boxes of a COCO file must be in pixels. Received: shares of the image in "
+            f"{document.name}, where all {len(boxes):,} boxes end at 1 at most. Multiply by width "
+            "and height."
         )
     return images
 

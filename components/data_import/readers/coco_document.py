@@ -110,6 +110,8 @@ def split_of_file(path: str) -> str | None:
 
 def _key(value: object) -> str:
     """Returns an id; the number 7 and the text "7" are one, as in files that programs convert."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # Tables of ids with gaps are written as 7.0.
     return label_text(value)
 
 
@@ -175,7 +177,7 @@ def _add_annotation(
             _box(value.get("bbox")),
             _outline(value.get("segmentation")),
             _keypoints(value.get("keypoints")),
-            bool(value.get("iscrowd")),
+            number_of(value.get("iscrowd")) > 0,
         )
     )
 
@@ -197,6 +199,8 @@ def _outline(value: object) -> tuple[bytes, ...] | RunLengths | None:
         return None
     # One polygon without the list around it, as some tools write.
     polygons = value if isinstance(value[0], list) else [value]
+    if not any(polygons):
+        return None
     # Two corners span nothing, and an odd number is no list of corners.
     corners = [each for each in polygons if isinstance(each, list)]
     return tuple(_floats(each) for each in corners if len(each) >= 6 and len(each) % 2 == 0) or (

@@ -230,7 +230,11 @@ def _shared_folders(place: str, image: str) -> int:
 
 
 def _find_image(line: str, by_name: Mapping[str, str]) -> str | None:
-    """Returns the image that a line names: all of it, as names hold blanks, or its first word."""
+    """Returns the image that a line names: all of it, as names hold blanks, or its first word.
+
+    Folders before the name do not count.
+    """
+    line = name_of(line.replace("\\", "/")) or line
     for text in (line, line.split()[0]):
         if image := by_name.get(path_key(text)) or by_name.get(bare_key(text)):
             return image

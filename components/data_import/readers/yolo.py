@@ -112,7 +112,7 @@ def _known(annotation: Annotation, num_classes: int) -> Annotation:
 
 
 def _is_in_labels(path: str) -> bool:
-    return "labels" in path.split("/")[:-1]
+    return "labels" in path.lower().split("/")[:-1]
 
 
 def _text_files(index: FileIndex) -> set[str]:
@@ -120,7 +120,7 @@ def _text_files(index: FileIndex) -> set[str]:
     return {
         path
         for path in index.files
-        if path.endswith(".txt")
+        if path.lower().endswith(".txt")
         and _is_in_labels(path)
         and name_of(path) != "classes.txt"
         and file_kind(path) != "hidden"
@@ -133,15 +133,15 @@ def _label_files(index: FileIndex) -> dict[str, str]:
     for path in index.images:
         stem = path.rpartition(".")[0]
         parts = stem.split("/")
-        places = [number for number, part in enumerate(parts[:-1]) if part == "images"]
+        places = [number for number, part in enumerate(parts[:-1]) if part.lower() == "images"]
         swapped = [
             "/".join([*parts[:place], "labels", *parts[place + 1 :]]) for place in places[::-1]
         ]
         folder = parent_of(stem)
         below = f"{folder}/labels/{parts[-1]}" if folder else f"labels/{parts[-1]}"
         for each in (*swapped, stem, below):
-            if f"{each}.txt" in index.files:
-                found[path] = f"{each}.txt"
+            if text := index.find(f"{each}.txt"):
+                found[path] = text
                 break
     return found
 

@@ -111,7 +111,7 @@ def _names(content: dict[str, Any], path: str) -> list[str]:
     if repeated:
         raise ValueError(f"`names` must differ. Received: {repeated[:5]} twice in {path}.")
     stated = content.get("nc")
-    if stated is not None and stated != len(found):
+    if stated is not None and label_text(stated) != str(len(found)):
         raise ValueError(
             f"`nc` must be the number of `names`. Received: nc={stated} and {len(found)} names in "
             f"{path}."

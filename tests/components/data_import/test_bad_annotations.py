@@ -84,6 +84,27 @@ def _posed(**values: Any) -> Edit:
     return _edit_all(change, **values)
 
 
+def _all(**values: Any) -> Edit:
+    """Returns what sets keys of every object of all splits."""
+    return _edit(
+        lambda content: [each.update(values) for each in content["annotations"]],
+        ("train", "val", "test"),
+    )
+
+
+def _posed_all(names: list[str | None], keypoints: list[float]) -> Edit:
+    """Returns what names the keypoints of every category, and sets those of every object."""
+
+    def edit(root: Path) -> None:
+        _all(keypoints=keypoints)(root)
+        _edit(
+            lambda content: [each.update(keypoints=names) for each in content["categories"]],
+            ("train", "val", "test"),
+        )(root)
+
+    return edit
+
+
 # What is done to a COCO set -> words of the error.
 REFUSED: dict[str, tuple[Edit, str]] = {
     "no categories": (
@@ -152,6 +173,35 @@ REFUSED: dict[str, tuple[Edit, str]] = {
             ("train", "val", "test"),
         ),
         r"must hold objects\. Received: 18 crowds or difficult ones, which are not learned",
+    ),
+    "no object has a box": (
+        _all(bbox=None),
+        r"must have a box.*18 objects.*18 without any, 0 with boxes of NaN",
+    ),
+    "no box has an area": (_all(bbox=[9, 9, -4, 5]), r"18 objects.*0 without any, 18 with boxes"),
+    "boxes in shares of the image": (
+        _all(bbox=[0.1, 0.2, 0.3, 0.3]),
+        r"must be in pixels.*all 6 boxes end at 1 at most",
+    ),
+    "names for ids of categories": (
+        _all(category_id="cat"),
+        r"none of a class that is listed, 18 of others.*ids without a category: \['cat'\]",
+    ),
+    "names of files for ids of images": (
+        _all(image_id="train0.png"),
+        "6 objects are of images that are not listed",
+    ),
+    "keypoints of another number than their names": (
+        _posed_all(names=["a", "b", "c"], keypoints=[1, 2, 2, 3, 4, 2]),
+        r"3 names, \['a', 'b', 'c'\], and objects of \[2\] keypoints",
+    ),
+    "keypoints of one name": (
+        _posed_all(names=["a", "a"], keypoints=[1, 2, 2, 3, 4, 2]),
+        r"must have names that differ.*\['a', 'a'\]",
+    ),
+    "keypoints without names": (
+        _posed_all(names=["a", None], keypoints=[1, 2, 2, 3, 4, 2]),
+        r"must have names that differ.*\['a', ''\]",
     ),
     "training images without annotations": (
         _edit(lambda c: c.update(annotations=[])),
@@ -256,6 +306,22 @@ TOLD: dict[str, tuple[Edit, str, dict[str, int]]] = {
         _edit(lambda c: c["images"][1].update(file_name="../../secret.png")),
         "Left out: 1 x outside_root",
         {"outside_root": 1},
+    ),
+    "ids of categories as 7.0": (
+        _edit(lambda c: [a.update(category_id=float(a["category_id"])) for a in c["annotations"]]),
+        "18 objects of 2 classes in 12 images: 18 with boxes",
+        {},
+    ),
+    "crowds as text": (_all(iscrowd="0"), "18 with boxes.$", {}),
+    "no outline in a list": (
+        _all(segmentation=[[]]),
+        "18 with boxes.$",
+        {},
+    ),
+    "outlines of points": (
+        _all(segmentation=[[[3, 4], [10, 4], [10, 12]]]),
+        "18 outlines cannot be read, and are not used",
+        {},
     ),
     "no mask": (_masked(segmentation=None), "1 objects have no mask", {}),
     "a mask of another size": (
@@ -374,6 +440,20 @@ def _each_label(change: Callable[[int, str], str]) -> Edit:
     return edit
 
 
+def _in_capitals(root: Path) -> None:
+    (root / "data.yaml").write_text("names: [cat, dog]\n")
+    for path in (root / "labels").rglob("*.txt"):
+        path.rename(path.with_suffix(".TXT"))
+    (root / "labels").rename(root / "Labels")
+    (root / "images").rename(root / "Images")
+
+
+def _decomposed(root: Path) -> None:
+    for path in [*root.rglob("*.png"), *(root / "labels").rglob("*.txt")]:
+        accent = "\u00fc" if path.suffix == ".png" else "u\u0308"
+        path.rename(path.with_name(accent + path.name))
+
+
 # Writer of a set, what is done to it -> words of a note, and codes of rejections.
 OTHERS: dict[str, tuple[Edit, Edit, str, dict[str, int]]] = {
     "an XML bomb": (
@@ -399,6 +479,38 @@ OTHERS: dict[str, tuple[Edit, Edit, str, dict[str, int]]] = {
         _voc(lambda _: "a,b,c"),
         "Left out: 1 x broken_annotation",
         {"broken_annotation": 1},
+    ),
+    "a list of images with their folder": (
+        sets.write_voc,
+        _voc(lambda text: re.sub("(?m)^t", r".\\JPEGImages\\t", text), "ImageSets/Main/train.txt"),
+        "Task: detection, 2 classes",
+        {},
+    ),
+    "Label Studio's notes beside YOLO": (
+        sets.write_yolo,
+        lambda root: (root / "notes.json").write_text(
+            '{"categories": [{"id": 0, "name": "cat"}], "info": {"year": 2026}}'
+        ),
+        "18 objects of 2 classes in 12 images",
+        {},
+    ),
+    "suffixes and folders of YOLO in capitals": (
+        sets.write_yolo,
+        _in_capitals,
+        "18 objects of 2 classes in 12 images",
+        {},
+    ),
+    "accents that are composed in another way": (
+        sets.write_yolo,
+        _decomposed,
+        "18 objects of 2 classes in 12 images",
+        {},
+    ),
+    "a number of classes that is text": (
+        sets.write_yolo,
+        lambda root: (root / "data.yaml").write_text("nc: '2'\nnames: [cat, dog]\n"),
+        "18 objects of 2 classes in 12 images",
+        {},
     ),
     "a list of an image that is not there": (
         sets.write_voc,
