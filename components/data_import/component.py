@@ -18,6 +18,8 @@ def list_sources(
     architecture: str,
     champion_uri: str,
     seed: int,
+    task: str,
+    positive_class: str,
 ) -> NamedTuple(  # type: ignore[valid-type]
     "Versions",
     [
@@ -29,13 +31,16 @@ def list_sources(
         ("split_version", str),
     ],
 ):
-    """Returns a version of what lies behind each URI; never cached, so that a change is seen."""
+    """Returns a version of what lies behind each URI; never cached, so that a change is seen.
+
+    A task, or a positive class, that the dataset cannot be for ends the run here.
+    """
     from pathlib import Path
 
     from kfp_vision.components.data_import.source_version import write_sources
 
     uris = (dataset_uri, dataset_format, unlabeled_uri, follow_links, recipe_uri, architecture)
-    return write_sources(Path(sources.path), *uris, champion_uri, seed)
+    return write_sources(Path(sources.path), *uris, champion_uri, seed, task, positive_class)
 
 
 @component

@@ -7,7 +7,7 @@ from kfp_vision.components.data_import.folder_counts import name_of
 from kfp_vision.components.data_import.samples import Listing
 from kfp_vision.components.shared.datasets.image_files import escape_name, file_kind
 
-__all__ = ["choose_task", "describe_annotations"]
+__all__ = ["check_offered", "choose_task", "describe_annotations"]
 
 # One file for each image, called after it: of LabelMe, or of a format that is broken.
 _SUFFIXES = (".xml", ".txt", ".json")
@@ -25,15 +25,24 @@ def choose_task(listing: Listing, task: str) -> Listing:
     Raises:
         ValueError: They are not for the task.
     """
+    check_offered(listing, task)
+    if task in listing.other_tasks:
+        return listing.other_tasks[task]()
+    return listing
+
+
+def check_offered(listing: Listing, task: str) -> None:
+    """Refuses a task that annotations are not for.
+
+    Raises:
+        ValueError: It is refused.
+    """
     offered = [listing.task, *listing.other_tasks]
     if task not in ("auto", *offered):
         raise ValueError(
             f"`task` must be what the annotations are for. Received: {task!r}, for those of "
             f"{' or '.join(offered)}. Leave `task` at auto."
         )
-    if task in listing.other_tasks:
-        return listing.other_tasks[task]()
-    return listing
 
 
 def describe_annotations(files: Collection[str]) -> list[str]:

@@ -96,6 +96,8 @@ class Listing:
         notes: What was detected, one sentence each.
         classes: Those that the source names, where it says so before its images are read.
         splits: The same of splits.
+        label_sets: Distinct label tuples of images with labels, the same; without those of files
+            that are not called like images.
         task: What the annotations are for, a key of `shared.tasks.TASKS`; empty for labels of whole
             images, which say it themselves.
         class_order: Class names where the source numbers them; the position is the number.
@@ -110,6 +112,7 @@ class Listing:
     notes: list[str]
     classes: frozenset[str] = frozenset()
     splits: frozenset[str] = frozenset()
+    label_sets: frozenset[tuple[str, ...]] = frozenset()
     task: str = ""
     class_order: tuple[str, ...] = ()
     other_tasks: "Mapping[str, Callable[[], Listing]]" = dataclasses.field(default_factory=dict)

@@ -4,12 +4,13 @@ They are inputs of the tasks that read the files: KFP's cache, which does not se
 result of other ones.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kfp_vision.components.data_import.choices import check_choices
 from kfp_vision.components.data_import.readers import TFDS_PREFIX, read_unlabeled
-from kfp_vision.components.data_import.samples import Rejection, Sample
+from kfp_vision.components.data_import.samples import Listing, Rejection, Sample
 from kfp_vision.components.data_import.sources import list_source, open_unlabeled
 from kfp_vision.components.shared.artifacts.source_files import (
     SourceFiles,
@@ -22,7 +23,7 @@ from kfp_vision.components.shared.champions.store import (
     read_champions,
     split_version,
 )
-from kfp_vision.components.shared.recipe.document import named_architecture
+from kfp_vision.components.shared.recipe.document import fetch_recipe, named_architecture
 from kfp_vision.components.shared.runtime.identity import (
     architecture_digest,
     content_digest,
@@ -72,8 +73,12 @@ def list_source_files(
     architecture: str,
     champion_uri: str,
     seed: int,
+    task: str = "auto",
+    positive_class: str = "",
 ) -> SourceFiles:
     """Returns the versions of all that a run reads, and of each file; decodes no image.
+
+    What the user has chosen and the dataset cannot be for is refused here, before it is imported.
 
     Args:
         dataset_uri: As of `dataset_version`.
@@ -84,12 +89,21 @@ def list_source_files(
         architecture: A name of the zoo, `auto`, or the URI of a model file.
         champion_uri: A folder of champions; empty for none.
         seed: Of the splits that are made.
+        task: A key of `shared.tasks.TASKS`, or `auto`.
+        positive_class: The user's; empty for that of the recipe, or the rarer class.
 
     Raises:
-        ValueError: The source cannot be imported, or the recipe is none.
+        ValueError: The source cannot be imported, or is not for the task, the positive class or the
+            metric of the recipe; or the recipe is none.
         StorageError: A URI leads nowhere or cannot be reached.
     """
-    dataset = _dataset_files(dataset_uri, dataset_format, follow_links)
+    recipe = fetch_recipe(recipe_uri) if recipe_uri else None
+    dataset = _dataset_files(
+        dataset_uri,
+        dataset_format,
+        follow_links,
+        lambda listing: check_choices(listing, task, positive_class, recipe),
+    )
     unlabeled = _unlabeled_files(unlabeled_uri, follow_links) if unlabeled_uri else None
     champion = read_champions(champion_uri).champion if champion_uri else ""
     imported = ImportFacts(dataset_uri, _version(dataset), seed)
@@ -159,7 +173,7 @@ def dataset_version(uri: str, dataset_format: str, follow_links: bool) -> str:
         ValueError: The source cannot be imported; the import says why.
         StorageError: It does not exist or cannot be reached.
     """
-    return _version(_dataset_files(uri, dataset_format, follow_links))
+    return _version(_dataset_files(uri, dataset_format, follow_links, lambda _: None))
 
 
 def unlabeled_version(uri: str, follow_links: bool) -> str:
@@ -176,12 +190,18 @@ def _version(files: Mapping[str, str] | None) -> str:
     return "" if files is None else digest_of_versions(files)
 
 
-def _dataset_files(uri: str, dataset_format: str, follow_links: bool) -> dict[str, str] | None:
-    """Returns path -> version of the files of a dataset; None for a set of TFDS."""
+def _dataset_files(
+    uri: str, dataset_format: str, follow_links: bool, check: Callable[[Listing], None]
+) -> dict[str, str] | None:
+    """Returns path -> version of the files of a dataset; None for a set of TFDS.
+
+    `check` is given the listing and may refuse it.
+    """
     if dataset_format == "tfds" or uri.startswith(TFDS_PREFIX):
         return None
     with record_reads() as opened:
         listing, *_ = list_source(uri, dataset_format, "", follow_links)
+        check(listing)
         named = _named_files(listing.samples)
     return file_versions(open_folder(uri)[0], opened | named)
 

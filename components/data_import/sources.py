@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+from kfp_vision.components.data_import.choices import known_task
 from kfp_vision.components.data_import.folder_listing import is_archive
 from kfp_vision.components.data_import.other_tasks import choose_task
 from kfp_vision.components.data_import.readers import (
@@ -32,7 +33,7 @@ def list_source(
 
     Raises:
         ValueError: The source is in no format that is known, or lacks what its format needs; its
-            annotations are not for the task.
+            annotations or labels are not for the task.
         StorageError: It does not exist or cannot be reached.
     """
     if not isinstance(uri, str) or not uri.strip():
@@ -48,6 +49,8 @@ def list_source(
         is_local = folder.is_local
         _refuse_archives(folder, name)
         listing, dataset_format = list_images(folder, name, dataset_format)
+    if task:
+        known_task(listing, task)
     if task and listing.with_classes is not None:
         listing = listing.with_classes()
     if task and listing.task:

@@ -15,6 +15,7 @@ from kfp_vision.components.shared.recipe.document import Recipe, Setting, Source
 from kfp_vision.components.shared.recipe.teachers import Deployed
 from kfp_vision.components.shared.recipe.unlabeled import Arm
 from kfp_vision.components.shared.tasks import TASKS, TaskFacts
+from kfp_vision.components.shared.tasks.choices import check_positive_class, check_primary_metric
 
 __all__ = ["with_data_settings"]
 
@@ -78,12 +79,7 @@ def with_data_settings(
         )
     metric = _primary_metric(TASKS[task], is_weighted=weights is not None, evidence=evidence)
     recipe = recipe.with_settings("data", {"primary_metric": metric})
-    primary = recipe.value("data", "primary_metric")
-    if primary not in TASKS[task].metrics:
-        raise ValueError(
-            f"`data.primary_metric` of the recipe must be one of {list(TASKS[task].metrics)} for a "
-            f" {task} task. Received: {primary!r}"
-        )
+    check_primary_metric(task, recipe.value("data", "primary_metric"))
     if positive_class:
         wanted = Setting(positive_class, "pipeline parameter", source="user")
         recipe = recipe.with_settings("data", {"positive_class": wanted})
@@ -181,18 +177,10 @@ def _positive_class(
     users: Setting | None, task: str, classes: Sequence[str], counts: np.ndarray
 ) -> Setting:
     """Returns the user's setting with its evidence, or the rarer class where there is none."""
+    if users:
+        check_positive_class(task, classes, users.value)
     if not TASKS[task].has_positive_class:
-        if users and users.value is not None:
-            raise ValueError(
-                f"`positive_class` must not be set for a {task} task, whose metrics are of all "
-                f"classes. Received: {users.value!r}. Leave it out."
-            )
         return Setting(None, "No positive class: the metrics are of all classes.", source="default")
-    if users and users.value not in classes:
-        raise ValueError(
-            f"`positive_class` must be one of the classes {list(classes)}. "
-            f"Received: {users.value!r}"
-        )
     setting = users or Setting(
         classes[1] if counts[1] <= counts[0] else classes[0],
         "The rarer class of the training images; of equally many, the second one.",

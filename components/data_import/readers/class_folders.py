@@ -7,6 +7,7 @@ from kfp_vision.components.data_import.folder_listing import list_folder
 from kfp_vision.components.data_import.folder_names import compare_class_names
 from kfp_vision.components.data_import.layout import Layout, find_layout
 from kfp_vision.components.data_import.samples import Listing, Rejection, Sample
+from kfp_vision.components.shared.datasets.image_files import file_kind
 from kfp_vision.components.shared.runtime.storage import Folder
 
 __all__ = ["read_class_folders", "read_unlabeled"]
@@ -33,6 +34,16 @@ def read_class_folders(folder: Folder, name: str = "") -> Listing:
     )
     used = {place_of[parent_of(path)] for path in visible}
     empty = sorted(layout.classes.keys() - used)
+    certain = {
+        place_of[parent_of(path)]
+        for path in found.paths
+        if path not in found.rejections and file_kind(path) == "image"
+    }
+    certain = {
+        place
+        for place in certain & layout.classes.keys()
+        if layout.classes[place][0] != "unlabeled"
+    }
 
     def samples() -> Iterator[Sample | Rejection]:
         for path in found.paths:
@@ -47,6 +58,7 @@ def read_class_folders(folder: Folder, name: str = "") -> Listing:
         notes,
         frozenset(label for split, label in layout.classes.values() if split != "unlabeled"),
         frozenset(layout.splits.values()),
+        frozenset((layout.classes[place][1],) for place in certain),
     )
 
 

@@ -227,6 +227,7 @@ def _list_images(
         [*map(escape_name, notes)],
         frozenset(names.values()),
         frozenset(split for part in parts for split in part.splits if split),
+        frozenset(names for names, split in pairs if names is not None and split != "unlabeled"),
     )
 
 

@@ -121,6 +121,7 @@ def test_an_old_success_is_trained_with_another_seed(photos, tmp_path, small_mod
         **{"dataset_uri": str(photos), "dataset_format": "auto", "unlabeled_uri": ""},
         **{"follow_links": False, "recipe_uri": "", "architecture": str(small_model)},
         **{"champion_uri": str(tmp_path / "out/champions"), "seed": 5},
+        **{"task": "auto", "positive_class": ""},
     }
     assert not plan_here(uris, Triggers()).train
     plan = plan_here(uris, Triggers(max_age_days=1e-9))
