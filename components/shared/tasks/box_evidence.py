@@ -112,7 +112,10 @@ class BoxEvidence:
     def _curves(
         self, records: Records, rows: Sequence[Mapping[str, Any]]
     ) -> dict[str, dict[str, list[float]]]:
-        """Returns class -> precision over recall at an overlap of 0.5, of the weakest classes."""
+        """Returns class -> precision over recall at an overlap of 0.5, of the weakest classes.
+
+        That of a class that is never found is 0 at every recall, as its average precision has it.
+        """
         defined = [label for label, row in enumerate(rows) if row["ap50"] is not None]
         weakest = sorted(defined, key=lambda label: rows[label]["ap50"])[:MAX_CURVES]
         curves, outcome = {}, records["outcome"][..., _ALL, 0]
@@ -121,10 +124,11 @@ class BoxEvidence:
             scores, right = records["score"][chosen], outcome[chosen] == 1
             order = np.argsort(-scores, kind="stable")
             hits = np.cumsum(right[order])
-            if len(hits):
-                recall = hits / rows[label]["count"]
-                precision = hits / np.arange(1, len(hits) + 1)
-                curves[rows[label]["class"]] = thin_curve(recall, precision, scores[order])
+            recall = hits / rows[label]["count"]
+            precision, thresholds = hits / np.arange(1, len(hits) + 1), scores[order]
+            if not len(hits):
+                recall, precision, thresholds = np.array([0.0, 1.0]), np.zeros(2), np.ones(2)
+            curves[rows[label]["class"]] = thin_curve(recall, precision, thresholds)
         return curves
 
     def _pictures(self, records: Records) -> list[dict[str, Any]]:

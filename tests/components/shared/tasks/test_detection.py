@@ -185,6 +185,26 @@ def test_evidence_names_classes_sizes_and_what_was_found():
     assert first["boxes"] == [8, 8, 24, 40]
 
 
+def test_a_class_that_is_never_found_has_a_curve_at_zero():
+    task, targets = Detection(), _targets()
+    found = {
+        "boxes": targets["boxes"],
+        "scores": np.full((4, 2), 0.9, np.float32),
+        "classes": np.full_like(targets["box_classes"], 1),
+    }
+    pixels = np.zeros((4, *_SIZE, 3), np.uint8)
+    source = types.SimpleNamespace(paths=list("abcd"), take=lambda rows: pixels[rows])
+    images = LabelledImages(source, task.open_targets(_table(), _SIZE, 2))  # type: ignore[arg-type]
+    evidence = BoxEvidence(["cell", "dot"], images, 4, 0.3)
+    evidence.add(targets, found, task.record(targets, found))
+    fields = evidence.fields()
+    curves = fields["curves"]["precision_recall"]
+    assert list(curves) == ["cell", "dot"]
+    assert curves["cell"]["y"] == [0, 0]
+    assert curves["cell"]["x"] == [0, 1]
+    assert fields["per_class"][0]["ap50"] == 0
+
+
 def test_losses_without_learning_are_in_order():
     task, targets = Detection(), _targets()
     assert 0 < task.frequency_loss(targets, None) <= task.initial_loss(targets, 2)
