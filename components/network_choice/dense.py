@@ -148,7 +148,8 @@ def dense_recipe(
     may_flip = not info.keypoint_names or bool(info.keypoint_swaps)
     policy = Setting(
         (flip_and_crop() if may_flip else shifts()).to_json(),
-        f"{'flips and shifts' if may_flip else 'shifts'}, for {_AUGMENTED_EPOCHS} epochs and more",
+        f"{'flips and shifts' if may_flip else 'shifts'}, as every training of "
+        f"{_AUGMENTED_EPOCHS} epochs and more",
         {"epochs": epochs},
         "rule",
     )

@@ -18,7 +18,7 @@ from kfp_vision.components.shared.recipe.policies import (
 )
 from kfp_vision.components.shared.report.figures import label, number, percent
 
-__all__ = ["baseline_images", "has_customary", "policy_words", "transform_rows"]
+__all__ = ["baseline_images", "customary_policy", "policy_words", "transform_rows"]
 
 
 def transform_rows(
@@ -111,10 +111,10 @@ def baseline_images(recipe: Recipe) -> int | None:
     return None if None in held else int(np.prod([each.value for each in held if each]))
 
 
-def has_customary(recipe: Recipe) -> bool:
-    """Returns whether the policy that a training uses is one that no search has found."""
+def customary_policy(recipe: Recipe) -> str:
+    """Returns what a training uses that no search has found, and why; empty where it does not."""
     held = recipe.get(AUGMENTATION, DEFAULT_POLICY)
-    return held is not None and policy_setting(recipe) is held
+    return held.method if held is not None and policy_setting(recipe) is held else ""
 
 
 def _policy(recipe: Recipe) -> Mapping[str, Any] | None:

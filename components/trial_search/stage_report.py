@@ -13,7 +13,7 @@ from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
 from kfp_vision.components.trial_search.report_transforms import (
     baseline_images,
-    has_customary,
+    customary_policy,
     policy_words,
     transform_rows,
 )
@@ -69,7 +69,7 @@ def search_report(
         ],
         "images_seen": images_seen,
         "baseline_images": baseline_images(before),
-        "customary": has_customary(after),
+        "customary": customary_policy(after),
         "policy": policy_words(table, after),
         "gains": gain_bars(search, table.regularisers),
         "chart": trial_chart(search),

@@ -177,6 +177,26 @@ def test_a_skipped_search_is_one_sentence(reports: dict[str, Path]) -> None:
     assert len(section(reports["search skipped"])) < 100
 
 
+@pytest.mark.parametrize("method", ["flips and shifts, as every training of 20 epochs", ""])
+def test_a_policy_without_a_search_is_said_as_the_recipe_has_it(
+    method: str, digits_run: Artifacts, tmp_path: Path
+) -> None:
+    skipped = "36 images are too few"
+    held = {"default_policy": Setting(POLICY.value("augmentation", "policy"), method)}
+    run = dataclasses.replace(
+        digits_run,
+        augmentation=AugmentationTable(skipped=skipped),
+        search=SearchResult(skipped=skipped),
+        recipe=Recipe(digits_run.recipe.sections | {"augmentation": held if method else {}}),
+    )
+    build_report(run.write(tmp_path), tmp_path / "out")
+    text = section(tmp_path / "out")
+    assert f"No policy was searched: {skipped}." in text
+    assert (f"The training has {method}." in text) == bool(method)
+    # Not every choice of the network has tried them.
+    assert "what a trial showed" not in text
+
+
 @pytest.mark.slow
 def test_what_the_stages_write_is_shown(
     digits_run: Artifacts, digits_dir: Path, tmp_path: Path
