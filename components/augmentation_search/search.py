@@ -106,7 +106,7 @@ def _plan(
     if budget is not None:
         now = [*spent, StageCost(_STAGE, watch.seconds, 0)]
         plan = plan_search(recipe, info, search_images(budget, recipe, now))
-    skipped = _too_little(unlimited)
+    skipped = _too_little(unlimited, info.splits["validation"])
     if budget and not skipped and not plan.num_trials:
         skipped = (
             f"the budget of {budget.minutes:g} minutes leaves no time for a checkpoint and "
@@ -119,12 +119,18 @@ def _plan(
     return plan, skipped
 
 
-def _too_little(plan: SearchPlan) -> str:
-    """Returns why there is no search; empty where there is one."""
+def _too_little(plan: SearchPlan, num_validation: int) -> str:
+    """Returns why there is no search; empty where there is one.
+
+    Args:
+        plan: Without a limit of time.
+        num_validation: Images of the validation split.
+    """
     if plan.num_held_out < MIN_EVAL_IMAGES:
         return (
-            f"{plan.num_held_out} held-out images are too few to compare candidates, which takes "
-            f"{MIN_EVAL_IMAGES}"
+            f"{plan.num_held_out} held-out images ({num_validation} of validation and "
+            f"{plan.num_held_out - num_validation} of train that the checkpoint of the search "
+            f"would not learn) are too few to compare candidates, which takes {MIN_EVAL_IMAGES}"
         )
     if not plan.num_trials:
         return (

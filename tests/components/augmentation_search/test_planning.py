@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from kfp_vision.components.augmentation_search.planning import plan_search
+from kfp_vision.components.augmentation_search.search import search_augmentation
 from kfp_vision.components.shared.artifacts.augmentation_table import SearchPlan
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.context import fixed_facts
-from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.recipe.hyperparameters import learn, resolve
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.training.setup import complete_recipe
@@ -105,6 +106,27 @@ def test_a_search_can_be_planned_for_the_few_steps_of_a_large_learned_batch(
     plan = plan_search(recipe, info)
     assert plan.steps >= 64
     assert plan.checkpoint.warmup_steps <= plan.checkpoint.steps / 4
+
+
+def test_too_few_held_out_images_say_of_which_splits_they_are(
+    twelve_digits_dir: Path, tmp_path: Path
+) -> None:
+    info = read_json(DatasetInfo, twelve_digits_dir / "dataset.json")
+    data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
+    recipe = complete_recipe(Recipe().with_settings("data", data), info, UserChoices(epochs=2))
+    write_recipe(recipe, tmp_path / "recipe.json")
+    known = plan_search(recipe, info).checkpoint.num_images
+    table = search_augmentation(
+        twelve_digits_dir,
+        tmp_path / "recipe.json",
+        tmp_path / "out",
+        tmp_path / "kept",
+        search=True,
+        seed=0,
+    )
+    assert table.skipped.startswith(
+        f"{10 - known} held-out images (2 of validation and {8 - known} of train that the "
+    )
 
 
 def test_a_limit_of_images_means_fewer_trials_and_then_none(digits_dir: Path) -> None:
