@@ -128,6 +128,7 @@ def evaluate_model(
         primary,
         scores,
         baselines,
+        parts={name: len(held["row"]) for name, held in rivals.items() if "row" in held},
         is_frozen=_model_setting(recipe, "trainable").value == "head",
         is_users=_model_setting(recipe, "architecture").source == "user",
     )

@@ -5,7 +5,6 @@ together, so the best of them can be picked by the images that measure it.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -50,6 +49,7 @@ def judge(
     scores: Scores,
     baselines: Mapping[str, Scores],
     *,
+    parts: Mapping[str, int] | None = None,
     is_frozen: bool = False,
     is_users: bool = True,
 ) -> Verdict:
@@ -62,6 +62,8 @@ def judge(
         primary: The metric that decides.
         scores: Of the model on the test split.
         baselines: Name -> the same of a baseline, each with its `difference`.
+        parts: Baseline -> the number of test images that it is compared on, where these are not
+            all of them.
         is_frozen: Whether the model is a frozen network with a linear head: that it is level with
             `frozen_features` then says nothing against it.
         is_users: Whether the user has chosen the network.
@@ -72,13 +74,14 @@ def judge(
             f"{sorted(scores)}. Add test images of every class or choose another metric."
         )
         return Verdict("rejected", "", reason, [reason])
+    parts = parts or {}
     # A part of the test images may leave the metric undefined.
     baselines = {name: rival for name, rival in baselines.items() if primary in rival}
     best = max(baselines, key=lambda name: baselines[name][primary]["value"])
     reasons, outperformed = [], ""
     for name, rival in baselines.items():
         if metric := _clearly_below(rival, (primary, *_TIE_BREAKERS.get(primary, ()))):
-            sentence = f"The model is clearly below {_compare(name, metric, scores, rival)}"
+            sentence = f"The model is clearly below {_compare(name, metric, rival, parts)}"
             if name == _PRETRAINED:
                 outperformed = " ".join([sentence, _ADVICE, *([_COMPARE] if is_users else [])])
             else:
@@ -99,13 +102,13 @@ def judge(
     unclear = {name: rival for name, rival in others.items() if _sign(rival[primary]) != 1}
     if not unclear:
         closest = max(others, key=lambda name: others[name][primary]["value"])
-        figures = _compare(closest, primary, scores, others[closest])
+        figures = _compare(closest, primary, others[closest], parts)
         every = "every other baseline" if same else "every baseline"
         sentence = f"The model is clearly better than {every}, the best of them is {figures}"
         return Verdict("better", best, f"{sentence} {_SAME}" if same else sentence, [])
     closest = max(unclear, key=lambda name: unclear[name][primary]["value"])
     sentence = (
-        f"The model cannot be told from {_compare(closest, primary, scores, unclear[closest])} The "
+        f"The model cannot be told from {_compare(closest, primary, unclear[closest], parts)} The "
         "difference may be chance; more test images would tell."
     )
     return Verdict("indistinguishable", best, sentence, [])
@@ -124,13 +127,12 @@ def _sign(rival: Mapping[str, Any]) -> int:
     return int(low > 0) - int(high < 0)
 
 
-def _compare(name: str, metric: str, scores: Scores, rival: Scores) -> str:
+def _compare(name: str, metric: str, rival: Scores, parts: Mapping[str, int]) -> str:
     difference, theirs = rival[metric]["difference"], rival[metric]["value"]
     low, high = difference["ci95"]
-    # A baseline may have seen some of the test images: both are compared on these.
     ours = theirs + difference["value"]
-    part = "" if math.isclose(ours, scores[metric]["value"]) else " on images that it has seen"
+    part = f", on {parts[name]:,} of the test images for both," if name in parts else ""
     return (
-        f"the baseline `{name}`: test {label_within(metric)} {ours:.4f} against {theirs:.4f}"
-        f"{part}, difference {difference['value']:+.4f} (95 % interval {low:+.4f} to {high:+.4f})."
+        f"the baseline `{name}`: test {label_within(metric)}{part} {ours:.4f} against {theirs:.4f}"
+        f", difference {difference['value']:+.4f} (95 % interval {low:+.4f} to {high:+.4f})."
     )

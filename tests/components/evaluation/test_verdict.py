@@ -134,6 +134,20 @@ def test_a_reason_names_the_baseline_both_values_the_difference_and_its_interval
     )
 
 
+def test_a_comparison_on_a_part_of_the_test_images_names_their_number():
+    rivals = {
+        "zero_rule": baseline(accuracy=CLEARLY_ABOVE),
+        "frozen_features": baseline(accuracy=(-0.01, 0.03)),
+    }
+    scores = {"accuracy": {"value": 0.888, "ci95": [0.88, 0.9]}}
+    found = judge("accuracy", scores, rivals, parts={"frozen_features": 4251})
+    assert (
+        "the baseline `frozen_features`: test accuracy, on 4,251 of the test images for both, "
+        "0.8000 against 0.7900, difference"
+    ) in found.sentence
+    assert "test images for both" not in judge("accuracy", scores, rivals).sentence
+
+
 def test_a_metric_that_the_test_split_does_not_define_is_named():
     found = judge("auroc", {"accuracy": {"value": 1.0, "ci95": [0.3, 1.0]}}, {"zero_rule": {}})
     assert found.outcome == "rejected"
