@@ -1,8 +1,8 @@
 """What a process does, as lines on standard output: a launcher turns them into bars.
 
 One line: `progress {"stage", "seconds"}`, with `"done", "total", "unit", "per_second"` where steps
-are counted and with figures; or `note ` and a sentence that the launcher shows as it is. On a
-cluster they are the log.
+are counted, `"images_per_second"` where these take images, and with figures; or `note ` and a
+sentence that the launcher shows as it is. On a cluster they are the log.
 """
 
 import contextlib
@@ -39,7 +39,9 @@ class Progress(contextlib.ContextDecorator):
     from a thread that lives as long as a phase is open, and what `update` counts once a second.
     """
 
-    def __init__(self, stage: str, total: int = 0, unit: str = "", done: int = 0) -> None:
+    def __init__(
+        self, stage: str, total: int = 0, unit: str = "", done: int = 0, images: int = 0
+    ) -> None:
         """Prints nothing yet.
 
         Args:
@@ -47,9 +49,12 @@ class Progress(contextlib.ContextDecorator):
             total: Number of units; 0 where it is not known.
             unit: What is counted; empty where nothing is.
             done: Units done before.
+            images: Of a unit, where their rate is shown, too.
         """
-        self._stage, self.total, self._unit = stage, total, unit
-        self._first = self._done = done
+        self._stage, self.total, self._unit, self._images = stage, total, unit, images
+        self._done = done
+        # Units and time of the first update: what is done before it may compile.
+        self._since: tuple[int, float] | None = None
         self._began = self._updated = self._shown = time.monotonic()
         self._figures: dict[str, float | str] = {}
         self.due = 0.0
@@ -57,6 +62,7 @@ class Progress(contextlib.ContextDecorator):
     def __enter__(self) -> "Progress":
         """Opens the phase."""
         self._began = self._updated = self._shown = time.monotonic()
+        self._since = None
         _HEARTBEAT.open(self)
         return self
 
@@ -68,6 +74,7 @@ class Progress(contextlib.ContextDecorator):
         """Reports that `done` units are done."""
         now = time.monotonic()
         self._done, self._updated, self._figures = done, now, figures
+        self._since = self._since or (done, now)
         is_next = now - self._shown >= _COUNTED_S or done == self.total
         if is_next and now - self._began >= _QUIET_S:
             self.show()
@@ -78,10 +85,17 @@ class Progress(contextlib.ContextDecorator):
         self._shown, self.due = now, now + _REPEATED_S
         line: dict[str, Any] = {"stage": self._stage, "seconds": round(now - self._began, 1)}
         if self._unit:
-            seconds = max(self._updated - self._began, 1e-9)
+            rate = self._rate()
             line |= {"done": self._done, "total": self.total, "unit": self._unit}
-            line["per_second"] = round((self._done - self._first) / seconds, 3)
+            line["per_second"] = round(rate, 3)
+            if self._images and rate:
+                line["images_per_second"] = round(self._images * rate)
         _print(PREFIX + json.dumps(line | self._figures))
+
+    def _rate(self) -> float:
+        """Returns units a second since the first update; 0 until there is another."""
+        done, began = self._since or (self._done, self._updated)
+        return (self._done - done) / max(self._updated - began, 1e-9)
 
 
 class _Heartbeat:

@@ -107,7 +107,8 @@ def fit(run: TrainingRun, settings: Hyperparameters) -> History:
 def _train(run: TrainingRun, history: History) -> None:
     """Trains to the end, and keeps `history` and its checkpoint up to date."""
     chunks, deadline = read_chunks(run, history), Deadline(run, history)
-    with Progress("train", history.total_steps, "steps", history.step) as progress:
+    images = history.settings.batch_size
+    with Progress("train", history.total_steps, "steps", history.step, images) as progress:
         while history.step < history.total_steps:
             run.on_curves(_advance(run, history, chunks, deadline, progress), False)
             _save_and_tidy(run, history)

@@ -69,11 +69,7 @@ def train_until(
         history.step_seconds = before + time.monotonic() - began
         if deadline.keep():
             progress.total, end = history.total_steps, history.next_evaluation()
-        progress.update(
-            history.step,
-            images_per_second=round(history.step * settings.batch_size / history.step_seconds),
-            loss=round(float(losses[-100:].mean()), 4),
-        )
+        progress.update(history.step, loss=round(float(losses[-100:].mean()), 4))
     return {
         "loss": float(losses.mean()),
         "gradient_norm": float(norms.mean()),

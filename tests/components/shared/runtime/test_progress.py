@@ -2,6 +2,7 @@
 
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 from waiting import wait_until
@@ -50,6 +51,7 @@ def test_a_phase_without_counts_names_itself(lines):
 @pytest.mark.usefixtures("talkative")
 def test_counts_start_where_an_earlier_process_has_ended(lines):
     with Progress("train", 10, "steps", done=4) as phase:
+        phase.update(6)
         phase.update(10, loss=0.5)
     first, last = lines()
     assert (first["done"], first["total"], first["per_second"]) == (4, 10, 0)
@@ -108,3 +110,19 @@ def test_threads_may_have_phases_of_their_own(lines):
         thread.join()
     assert {line["stage"] for line in lines()} == {"one", "other"}
     assert not _speakers()
+
+
+@pytest.mark.usefixtures("talkative")
+def test_the_rate_begins_with_the_first_update_and_that_of_images_is_the_same(lines, monkeypatch):
+    clock = {"now": 100.0}
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock["now"]))
+    with Progress("train", 49, "steps", done=4, images=64) as phase:
+        for now, done in ((212.0, 6), (214.0, 10), (220.0, 18)):
+            clock["now"] = now
+            phase.update(done)
+    shown = {line["done"]: line for line in lines()}
+    # Until the first update the network was compiled.
+    assert shown[6]["per_second"] == 0
+    assert "images_per_second" not in shown[6]
+    assert (shown[10]["per_second"], shown[10]["images_per_second"]) == (2.0, 128)
+    assert (shown[18]["per_second"], shown[18]["images_per_second"]) == (1.5, 96)
