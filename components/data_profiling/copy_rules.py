@@ -119,10 +119,12 @@ def identical_images(measured: Measurements) -> Observation | None:
     groups = measured.exact[measured.split == "train"]
     if (groups != groups[0]).any():
         return None
+    held = f"All {len(groups)} have the same pixels. Check how they were written or decoded."
+    if len(groups) == 1:
+        held = "There is only one, the others are in the other splits. Add images."
     return Observation(
         "fail",
-        "The training images must differ, else there is nothing to learn. All "
-        f"{len(groups)} have the same pixels. Check how they were written or decoded.",
+        f"The training images must differ, else there is nothing to learn. {held}",
         len(groups),
         np.flatnonzero(measured.split == "train")[:EXAMPLES],
         acceptable=False,

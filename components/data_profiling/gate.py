@@ -25,7 +25,7 @@ def check_findings(profile_dir: Path, accept: Sequence[str]) -> None:
     if not stopping:
         return
     lines = "\n".join(
-        f"  {found.code}{'' if found.acceptable else ' (cannot be accepted)'}: {found.message}"
+        f"  {found.code}{'' if found.acceptable else ' (cannot be accepted)'}: {found.text}"
         for found in stopping
     )
     remedy = "Correct the data."

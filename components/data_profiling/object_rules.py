@@ -141,10 +141,14 @@ def _same_place(measured: Measurements, *, same_class: bool, message: str) -> Ob
             np.sort(np.stack([objects.classes[first], objects.classes[second]], axis=1)), axis=0
         )[:3].tolist()
     ]
+    pairs = (
+        "1 pair of boxes overlaps" if len(first) == 1 else f"{len(first)} pairs of boxes overlap"
+    )
+    images = "1 image" if len(rows) == 1 else f"{len(rows)} images"
     return Observation(
         "warn",
-        f"{message}. {len(first)} pairs of boxes overlap by {_SAME_PLACE:.0%} or more, in "
-        f"{len(rows)} images: {', '.join(names)}. Look at them and remove one of each.",
+        f"{message}. {pairs} by {_SAME_PLACE:.0%} or more, in {images}: {', '.join(names)}. Look "
+        "at them and remove one of each.",
         len(first),
         rows[:EXAMPLES],
     )

@@ -30,9 +30,7 @@ def profile_report(info: DatasetInfo, profile: Profile, plan: RunPlan | None) ->
         profile: Of its images.
         plan: Of the run; None without a budget.
     """
-    found = [
-        ReportWarning(each.code, each.message, each.count, "data") for each in profile.findings
-    ]
+    found = [ReportWarning(each.code, each.text, each.count, "data") for each in profile.findings]
     left_out = [
         ReportWarning(
             f"rejected_{code}",

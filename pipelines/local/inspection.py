@@ -66,7 +66,7 @@ class Inspection:
         # What was left out is among the notes.
         yield from (f"Note: {note}" for note in (self.info.notes if self.info else ()))
         for each in self.findings:
-            yield f"Finding {each.code} ({each.level}, {each.count:,}): {each.message}"
+            yield f"Finding {each.code} ({each.level}, {each.count:,}): {each.text}"
         if not self.reason:
             yield "This dataset can be trained."
 

@@ -48,6 +48,12 @@ class Finding:
     examples: list[Example]
     acceptable: bool = True
 
+    @property
+    def text(self) -> str:
+        """The message and the files of the first two examples, for where no picture shows them."""
+        paths = dict.fromkeys(example.path for example in self.examples)
+        return " ".join([self.message, *([f"See {', '.join([*paths][:2])}."] if paths else [])])
+
 
 @dataclasses.dataclass(frozen=True)
 class Profile:

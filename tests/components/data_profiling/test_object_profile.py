@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -208,6 +209,10 @@ def test_suspects_are_found(tmp_path):
         "tiny_objects": (1, [3]),
     }
     assert all(seen and seen.level == "warn" for seen in found.values())
+    for rule in (objects_of_two_classes, objects_twice):
+        seen = rule(_measured(objects))
+        assert seen is not None
+        assert re.search("1 pair of boxes overlaps by .* in 1 image: ", seen.message)
     for rule in (objects_of_two_classes, objects_twice, tiny_objects):
         assert rule(_measured(None)) is None
 

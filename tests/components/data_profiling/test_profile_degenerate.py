@@ -230,6 +230,21 @@ def test_a_primary_metric_that_nothing_measures_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("rows", "words"),
+    [(TRAIN[:1], "There is only one"), (TRAIN[:1] * 5, "All 5 have the same pixels")],
+)
+def test_one_image_is_not_called_many_copies(rows: Rows, words: str, tmp_path: Path) -> None:
+    dataset = write_store(tmp_path / "data", "binary", {**GOOD, "train": rows})
+    profile = profile_images(dataset, Recipe(), tmp_path / "out", ProfileConfig())
+    (found,) = [each for each in profile.findings if each.code == "identical_images"]
+    assert words in found.message
+    # Where no picture is beside it, the file is named.
+    assert found.text.endswith(f"See {found.examples[0].path}.") == (len(rows) == 1)
+    with pytest.raises(ValueError, match=re.escape(found.text)):
+        check_findings(tmp_path / "out", [])
+
+
+@pytest.mark.parametrize(
     ("task", "name", "value", "words"),
     [
         ("detection", "teachers", 2, "must be left out for a detection task.*Received: 2"),
