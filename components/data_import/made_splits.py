@@ -55,10 +55,11 @@ def complete_splits(
     short = sorted(set(missing) - set(drawn))
     if short:
         reasons = Counter(row.code for row in staged.rejections)
+        left_out = f"; left out: {dict(reasons)}" if reasons else ""
         raise ValueError(
             f"To make the splits {sorted(missing)} a class needs at least {len(missing) + 1} "
             f"images that are not near duplicates. Received: {len(pool)} images, none left for "
-            f"{short}; left out: {dict(reasons)}. Add images or give the splits."
+            f"{short}{left_out}. Add images or give the splits."
         )
     splits[pool] = drawn
     notes = [_describe_made(staged, splits, pool, sorted(missing), seed)]

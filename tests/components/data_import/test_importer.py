@@ -284,6 +284,18 @@ def test_one_bright_image_keeps_the_full_range_and_the_others_are_named(
     assert [note for note in info.notes if note.startswith("20 images use less than a sixteenth")]
 
 
+def test_too_few_images_for_splits_name_what_was_left_out_only_where_something_was(
+    tmp_path, save_images, import_into
+):
+    for name in ("a", "b"):
+        save_images(tmp_path / "source" / name, 1)
+    with pytest.raises(ValueError, match=r"none left for \['test', 'validation'\]\. Add images"):
+        import_into(tmp_path / "source")
+    (tmp_path / "source/a/broken.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"\]; left out: \{'\w+': 1\}\. Add images"):
+        import_into(tmp_path / "source")
+
+
 def test_the_same_seed_makes_the_same_splits(tmp_path, save_images, import_into):
     for name in ("a", "b"):
         save_images(tmp_path / "source" / name, 30)
