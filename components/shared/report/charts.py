@@ -60,7 +60,8 @@ class Chart:
     Attributes:
         title, x_label, y_label: Texts.
         x_ticks, y_ticks: From the left and from the bottom.
-        lines: For each line `{"name", "style", "path"}`; the path is in SVG units.
+        lines: For each line `{"name", "style", "path"}`; the path is in SVG units, and the style of
+            what has no two points beside each other ends with `point`.
         markers: Vertical marks.
         data: What the readout needs: `{"x": [low, high], "y": [low, high], "log_x", "lines"}`; the
             bounds of a logarithmic axis are binary logarithms.
@@ -144,7 +145,10 @@ def _share(value: Any, bounds: tuple[float, float]) -> Any:
 
 
 def _path(x: np.ndarray, y: np.ndarray) -> str:
-    """Returns an SVG path; a value that is not finite breaks the line."""
+    """Returns an SVG path; a value that is not finite breaks the line.
+
+    Of points alone it is lines without a length: with round ends these are dots.
+    """
     commands, pen = [], "M"
     for left, bottom in zip(x, y, strict=True):
         if math.isfinite(left) and math.isfinite(bottom):
@@ -152,7 +156,15 @@ def _path(x: np.ndarray, y: np.ndarray) -> str:
             pen = "L"
         else:
             pen = "M"
+    if not any(command.startswith("L") for command in commands):
+        commands = [f"{command}h0" for command in commands]
     return "".join(commands)
+
+
+def _drawn(line: Line, x: np.ndarray, y: np.ndarray) -> dict[str, str]:
+    path = _path(x, y)
+    style = f"{line.style} point" if path.endswith("h0") else line.style
+    return {"name": line.name, "style": style, "path": path}
 
 
 def _readout(values: np.ndarray) -> list[float | None]:
@@ -193,11 +205,7 @@ def line_chart(
         x_ticks=_ticks(x_bounds, x_scale),
         y_ticks=_ticks(y_bounds, y_scale),
         lines=[
-            {
-                "name": line.name,
-                "style": line.style,
-                "path": _path(_EXTENT * _share(x, x_bounds), _EXTENT * _share(y, y_bounds)),
-            }
+            _drawn(line, _EXTENT * _share(x, x_bounds), _EXTENT * _share(y, y_bounds))
             for line, (x, y) in zip(lines, points, strict=True)
         ],
         markers=[

@@ -105,3 +105,13 @@ def test_histogram_heights_are_relative_to_the_highest_bar() -> None:
     bars = histogram([0, 1, 2, 3], [5, 0, 20], "px")
     assert [bar.height for bar in bars] == [25, 0, 100]
     assert bars[2].text == "2 to 3 px: 20"
+
+
+def test_a_single_point_is_a_dot_and_a_line_is_none() -> None:
+    point, line = Line("a", [1], [0.5], "faint"), Line("b", [0, 1], [0.5, 0.6])
+    single, whole = line_chart("t", [point, line], "x", "y").lines
+    assert single["style"] == "faint point"
+    assert single["path"].endswith("h0")
+    assert single["path"].count("M") == 1
+    assert (whole["style"], "h0" in whole["path"]) == ("solid", False)
+    assert line_chart("t", [Line("a", [], [])], "x", "y").lines[0]["style"] == "solid"
