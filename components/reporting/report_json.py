@@ -8,7 +8,7 @@ from typing import Any
 from kfp_vision.components.shared.artifacts.run_plan import PLAN
 from kfp_vision.components.shared.report.records import StageRecord
 
-__all__ = ["collect_warnings", "rejection", "summarise", "total_cost"]
+__all__ = ["collect_warnings", "rejection", "shortfall", "summarise", "total_cost"]
 
 _GRAVEST_FIRST = ("model", "data", "run")
 # What a report cannot do without; other stages may add more.
@@ -59,6 +59,18 @@ def rejection(verdict: Mapping[str, Any], exports: Sequence[Mapping[str, Any]]) 
     return f"No format could be exported. {failures}".rstrip()
 
 
+def shortfall(model: Mapping[str, Any]) -> str:
+    """Returns how short a training was that made less than half of its steps; else empty.
+
+    Args:
+        model: `model` of `report.json`.
+    """
+    made, planned = model["steps"], model["planned_steps"]
+    if 2 * made >= planned:
+        return ""
+    return f"only {made:,} of {planned:,} steps: too few minutes"
+
+
 def summarise(records: Sequence[StageRecord]) -> dict[str, Any]:
     """Returns `report.json`.
 
@@ -79,6 +91,7 @@ def summarise(records: Sequence[StageRecord]) -> dict[str, Any]:
         "kfp_vision_version": importlib.metadata.version("kfp-vision"),
         "status": "rejected" if reason else "passed",
         "reason": reason,
+        "shortfall": shortfall(held["model"]),
         **held,
         "arms": [
             {

@@ -27,7 +27,7 @@ def markdown_summary(report: Mapping[str, Any], output_uri: str) -> str:
     rows += [(label(name), scores.get(primary)) for name, scores in report["baselines"].items()]
     return "\n".join(
         [
-            f"# {_text(dataset_name(report))}: {report['status']}",
+            f"# {_text(dataset_name(report))}: {report['status']}{_shortfall(report)}",
             "",
             f"**{label(primary)} {_figure(held)}** on {number(images)} test images.",
             *_sentences(report),
@@ -40,6 +40,10 @@ def markdown_summary(report: Mapping[str, Any], output_uri: str) -> str:
             "",
         ]
     )
+
+
+def _shortfall(report: Mapping[str, Any]) -> str:
+    return f", {report['shortfall']}" if report["shortfall"] else ""
 
 
 def _sentences(report: Mapping[str, Any]) -> Iterator[str]:

@@ -74,6 +74,7 @@ def train_head(
         precision="float32",
         checks={},
         warnings=_without_effect(recipe),
+        planned_steps=1,
     )
     return trainer.model, summary, curves
 

@@ -113,4 +113,5 @@ def training_result(run: TrainingRun, history: History, recipe: Recipe) -> Train
         waiting_share=history.wait_seconds / history.step_seconds,
         checks=history.checks,
         warnings=warnings,
+        planned_steps=settings.steps,
     )

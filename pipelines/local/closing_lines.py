@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kfp_vision.components.shared.artifacts.champion_comparison import ChampionComparison
-from kfp_vision.components.shared.report.figures import label_within
+from kfp_vision.components.shared.report.figures import label_within, size
 from kfp_vision.components.shared.runtime.storage import is_remote, open_folder
 from kfp_vision.pipelines.champions.promotion import describe_outcome
 from kfp_vision.pipelines.local.display import format_duration
@@ -80,7 +80,11 @@ def _print_report(report: Mapping[str, Any], console: Console) -> None:
         "this model, validation": report["metrics"]["validation"],
         **{f"baseline {name}": metrics for name, metrics in report["baselines"].items()},
     }
-    table = Table(title=f"{report['task']}: {report['status']}", title_justify="left")
+    title = f"{report['task']}: {report['status']}"
+    # Absent from a report of an earlier version.
+    if short := report.get("shortfall"):
+        title += f", {short}"
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     table.add_column(label_within(primary), justify="right")
     table.add_column("95 % interval", justify="right")
@@ -90,7 +94,7 @@ def _print_report(report: Mapping[str, Any], console: Console) -> None:
             table.add_row(name, f"{score['value']:.4f}", f"{low:.4f} .. {high:.4f}")
     for export in report["exports"]:
         value = export["metrics"].get(primary)
-        figures = f", {export['size_bytes'] / 2**20:.1f} MiB, {export['latency_ms']:.1f} ms"
+        figures = f", {size(export['size_bytes'])}, {export['latency_ms']:.1f} ms"
         table.add_row(
             f"{export['format']} file{figures if export['metrics'] else ''}",
             "-" if value is None else f"{value:.4f}",

@@ -52,12 +52,27 @@ def publish(tmp_path, output, **changes):
     upload(file, f"{output}/report.json")
 
 
+@pytest.mark.parametrize("output", ["local"], indirect=True)
+def test_the_headline_says_that_the_training_was_cut(tmp_path, output):
+    result = RunResult("1", "now", {}, "passed", 10.0)
+    publish(tmp_path, output, shortfall="only 2 of 340 steps: too few minutes")
+    headline = printed(result, output).splitlines()[0].strip()
+    assert headline.endswith("passed, only 2 of 340 steps: too few minutes")
+    publish(tmp_path, output, shortfall="")
+    assert printed(result, output).splitlines()[0].strip().endswith("passed")
+
+
 @pytest.mark.parametrize("output", ["local", "s3"], indirect=True)
 def test_the_table_is_printed(tmp_path, output):
     publish(tmp_path, output)
     upload(tmp_path / "report.json", f"{output}/model/model.json")
     text = printed(RunResult("1", "now", {}, "passed", 10.0), f"{output}/")
-    for words in ("0.9120", "0.9000 .. 0.9200", "baseline linear", "onnx file, 1.0 MiB, 0.5 ms"):
+    for words in (
+        "0.9120",
+        "0.9000 .. 0.9200",
+        "baseline linear",
+        "onnx file, 1.0\N{NO-BREAK SPACE}MB, 0.5 ms",
+    ):
         assert words in text
     assert "tflite: [no] luck." in text
     for name in ("report.html", "model", "recipe.json", "logs"):

@@ -34,6 +34,7 @@ class TrainingResult:
         waiting_share: Share of the time of the steps that waited for images, in [0, 1].
         checks: Sanity check -> what it measured.
         warnings: Sentences for the report.
+        planned_steps: Those of the recipe; more than `steps` where the time was too short.
         refit_images, refit_steps: Of the second training, which all other figures leave out; 0
             images where there was none, 0 steps where it fitted a head.
     """
@@ -54,6 +55,7 @@ class TrainingResult:
     waiting_share: float
     checks: dict[str, float]
     warnings: list[str]
+    planned_steps: int
     refit_images: int = 0
     refit_steps: int = 0
 
@@ -65,5 +67,7 @@ class TrainingResult:
             "parameters": self.parameters,
             "image_size": self.image_size,
             "seed": self.seed,
+            "steps": self.steps,
+            "planned_steps": self.planned_steps,
             "plain_training_s": self.plain_seconds,
         }

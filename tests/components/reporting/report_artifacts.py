@@ -324,6 +324,7 @@ def classification_run(
             waiting_share=0.013,
             checks={"initial_loss_nats": 2.31, "expected_initial_loss_nats": 2.303},
             warnings=["The loss was still falling at the last step: more epochs may help."],
+            planned_steps=300,
         ),
         curves=curves,
         recipe=POLICY.with_settings(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from kfp_vision.components.reporting.summary import markdown_summary
 from kfp_vision.components.shared.artifacts.evaluation_result import Export, PositiveClass
 from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
+from kfp_vision.components.shared.recipe.document import Setting
 from kfp_vision.components.shared.report.records import Stages
 
 
@@ -272,6 +274,76 @@ def test_a_missing_artifact_is_named(digits_run: Artifacts, tmp_path: Path) -> N
     (folder / "stages.json").unlink()
     with pytest.raises(ValueError, match="from the artifacts none"):
         build_report(folder, tmp_path / "out")
+
+
+def _page(run: Artifacts, folder: Path, **changes: Any) -> str:
+    """Returns the page of a run whose evaluation has some other fields."""
+    run = dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, **changes))
+    build_report(run.write(folder), folder / "out")
+    return (folder / "out/report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("counted", "words"),
+    [
+        ("images", "the model gave no test image this class. Elsewhere: no test image has it"),
+        ("pixels", "the model gave no pixel this class. Elsewhere: no pixel has it."),
+    ],
+)
+def test_a_dash_is_not_said_to_come_of_too_few_images(
+    counted: str, words: str, digits_run: Artifacts, tmp_path: Path
+) -> None:
+    rows = [{**row, "precision": None} for row in digits_run.evaluation.per_class]
+    page = _page(digits_run, tmp_path, per_class=rows, counted=counted)
+    assert f"A dash for precision: {words}" in page
+    assert "too few test images" not in page
+
+
+@pytest.mark.parametrize(
+    ("defined", "drawn", "words"),
+    [
+        (10, 2, "; the 2 classes of lowest average precision."),
+        (2, 2, "; the 2 classes that the test images can judge."),
+        (10, 10, "against the rest."),
+    ],
+)
+def test_the_classes_whose_curves_are_drawn_are_said(
+    defined: int, drawn: int, words: str, digits_run: Artifacts, tmp_path: Path
+) -> None:
+    rows = [
+        {**row, "average_precision": 0.5 if place < defined else None}
+        for place, row in enumerate(digits_run.evaluation.per_class)
+    ]
+    curves = {
+        name: dict(list(lines.items())[:drawn])
+        for name, lines in digits_run.evaluation.curves.items()
+    }
+    page = _page(digits_run, tmp_path, per_class=rows, curves=curves)
+    curves_end = page[page.index("<h3>Operating curves") :].split("</p>\n")
+    assert any(each.endswith(words) for each in curves_end), curves_end[-1][-200:]
+
+
+@pytest.mark.parametrize(("made", "is_short"), [(2, True), (149, True), (150, False)])
+def test_a_training_that_was_cut_below_half_says_so_first(
+    made: int, is_short: bool, digits_run: Artifacts, tmp_path: Path
+) -> None:
+    run = dataclasses.replace(
+        digits_run, training=dataclasses.replace(digits_run.training, steps=made)
+    )
+    recipe = {name: Setting(value, "`rule`") for name, value in (("epochs", 60), ("steps", 300))}
+    run = dataclasses.replace(run, recipe=run.recipe.with_settings("training", recipe))
+    report = build_report(run.write(tmp_path), tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    short = f"only {made} of 300 steps: too few minutes"
+    assert report["shortfall"] == (short if is_short else "")
+    lead = page[page.index('<p class="lead">') :][: len(short) + 200]
+    assert (f"The training was cut: {short}." in lead) == is_short
+    title = markdown_summary(report, "out").splitlines()[0]
+    assert title.endswith(f"passed, {short}" if is_short else "passed")
+    # The recipe says what was planned; beside it stands what was made.
+    assert f"{made} made: the time was too short" in page
+    assert f"{made / 5:g} made: the time was too short" in page
+    assert "<code>rule</code>" in page
 
 
 def test_the_report_needs_no_tensorflow() -> None:
