@@ -79,8 +79,8 @@ def list_objects(folder: Folder, source: ObjectSource) -> Listing:
         found = escape_name("".join(f" {note}" for note in source.notes))
         raise ValueError(
             f"Annotations must hold objects. Received: {held} in {folder.uri!r}; {len(images)} "
-            f"images{left_out}.{found} Label objects in some of them, or check that the annotations "
-            "are those of these images."
+            f"images{left_out}.{found} Label objects in some of them, or check that the "
+            "annotations are those of these images."
         )
     _require_boxes(images, folder.uri)
     _require_keypoints(images, source.keypoint_names)
