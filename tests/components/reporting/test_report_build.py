@@ -330,20 +330,22 @@ def test_a_training_that_was_cut_below_half_says_so_first(
     run = dataclasses.replace(
         digits_run, training=dataclasses.replace(digits_run.training, steps=made)
     )
-    recipe = {name: Setting(value, "`rule`") for name, value in (("epochs", 60), ("steps", 300))}
+    values = {"epochs": 60, "steps": 300, "network": "lite0_<i>"}
+    recipe = {name: Setting(value, "`rule`") for name, value in values.items()}
     run = dataclasses.replace(run, recipe=run.recipe.with_settings("training", recipe))
     report = build_report(run.write(tmp_path), tmp_path / "out")
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
     short = f"only {made} of 300 steps: too few minutes"
     assert report["shortfall"] == (short if is_short else "")
     lead = page[page.index('<p class="lead">') :][: len(short) + 200]
-    assert (f"The training was cut: {short}." in lead) == is_short
+    assert (f"Trained for {short}." in lead) == is_short
     title = markdown_summary(report, "out").splitlines()[0]
     assert title.endswith(f"passed, {short}" if is_short else "passed")
     # The recipe says what was planned; beside it stands what was made.
     assert f"{made} made: the time was too short" in page
     assert f"{made / 5:g} made: the time was too short" in page
     assert "<code>rule</code>" in page
+    assert "lite0_<wbr>&lt;i&gt;" in page
 
 
 def test_the_report_needs_no_tensorflow() -> None:
