@@ -188,21 +188,24 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Image files and folders of images.")],
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Folder for masks, keypoints, COCO JSON, pictures; not for classifiers."),
     ] = None,
 ) -> None:
     """Print the probability of every class for images, its share of their pixels, or its boxes.
 
-    Standard output gets one row per file. The exit code is 1 when an image cannot be read.
+    Standard output gets one row per file. When an image cannot be read, the exit code is 1 and the
+    last line on standard error says how many and names the first.
     """
+    from kfp_vision.pipelines.places import predictions_folder
     from kfp_vision.pipelines.serving.predict import Model
     from kfp_vision.pipelines.serving.prediction_files import write_table
 
+    folder = None if output is None else predictions_folder(output, images)
     served = Model(model)
-    predictions = served.stream(images, with_files=output is not None)
-    coco = served.coco_file() if output is not None else None
-    if not write_table(predictions, as_json, sys.stdout, output, coco):
+    predictions = served.stream(images, with_files=folder is not None)
+    coco = served.coco_file() if folder is not None else None
+    if not write_table(predictions, as_json, sys.stdout, folder, coco):
         raise typer.Exit(1)
 
 

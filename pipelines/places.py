@@ -1,14 +1,15 @@
-"""Which places of a run must lie apart, on disks and in buckets."""
+"""Which places of a run, or of predictions, must lie apart, on disks and in buckets."""
 
 import itertools
-from pathlib import PurePath, PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath, PurePosixPath
 
 from kfp_vision.components.shared.architectures.names import is_user_model
 from kfp_vision.components.shared.runtime.storage import is_remote, local_path
 from kfp_vision.components.shared.runtime.storage.uris import bucket_and_key
 from kfp_vision.pipelines.parameters import Parameters
 
-__all__ = ["check_apart"]
+__all__ = ["check_apart", "predictions_folder"]
 
 _WRITTEN = {
     "output_uri": "The output",
@@ -23,6 +24,18 @@ _RULES = (
     (_FILES, _OUTPUT, "each run replaces what it starts from, and none continues. Copy it first."),
 )
 _COMPARED = {*_WRITTEN, *_DATA, *_FILES}
+_PREDICTED = (
+    (
+        {"output": "The output"},
+        {"images": "the images"},
+        "a later call would read its files as images. Choose a folder beside it.",
+    ),
+    (
+        {"images": "The images"},
+        {"output": "the output"},
+        "they could be replaced by what is written. Choose a folder beside them.",
+    ),
+)
 
 
 def check_apart(parameters: Parameters) -> None:
@@ -37,8 +50,32 @@ def check_apart(parameters: Parameters) -> None:
     uris = vars(parameters).copy()
     if not is_user_model(parameters.architecture):
         del uris["architecture"]
-    places = {name: _place(uri, name) for name, uri in uris.items() if name in _COMPARED and uri}
-    for inner_names, outer_names, reason in _RULES:
+    _refuse({name: uri for name, uri in uris.items() if name in _COMPARED and uri}, _RULES)
+
+
+def predictions_folder(output: str, images: Sequence[str]) -> Path:
+    """Returns the folder into which predictions of images are written.
+
+    Args:
+        output: Of the user, on this machine.
+        images: Files and folders.
+
+    Raises:
+        ValueError: It and the images lie in each other, or a URI cannot be used.
+    """
+    folder = local_path(output, "output")
+    for each in images:
+        _refuse({"output": output, "images": each}, _PREDICTED)
+    return folder
+
+
+def _refuse(
+    uris: Mapping[str, str],
+    rules: Sequence[tuple[Mapping[str, str], Mapping[str, str], str]],
+) -> None:
+    """Refuses places in others, by rules of (names of inner ones, of outer ones, reason)."""
+    places = {name: _place(uri, name) for name, uri in uris.items()}
+    for inner_names, outer_names, reason in rules:
         for inner, outer in itertools.product(inner_names, outer_names):
             if {inner, outer} <= places.keys() and places[inner].is_relative_to(places[outer]):
                 raise ValueError(

@@ -1,12 +1,14 @@
 """Writes predictions: a row of each, and the files beside it in a folder of its own."""
 
+import collections
+import contextlib
 import csv
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from kfp_vision.pipelines.serving.coco_file import CocoFile
 from kfp_vision.pipelines.serving.predict import Prediction
@@ -38,17 +40,21 @@ def write_table(
         Whether there was a prediction, and none failed.
 
     Raises:
-        ValueError: The folder has files of others where those of predictions belong.
+        ValueError: The folder has files of others where those of predictions belong, or cannot be
+            written.
     """
     if output is not None:
         _claim(output)
     writer: csv.DictWriter[str] | None = None
-    predicted = failed = 0
+    # By whether the image failed; the key of predictions is None.
+    counts: collections.Counter[bool | None] = collections.Counter()
+    unread: dict[bool, dict[str, Any]] = {}
     written: set[str] = set()
     for each in predictions:
-        failed += each.failed
-        predicted += not each.row["error"]
         row = each.row
+        counts[each.failed if row["error"] else None] += 1
+        if row["error"]:
+            unread.setdefault(each.failed, row)
         if output is not None:
             names = "|".join(_write_files(each.files, output, written))
             row = {**row, "files": names}
@@ -64,8 +70,18 @@ def write_table(
             writer.writeheader()
         writer.writerow(row)
     if output is not None and coco is not None:
-        coco.write(output / "coco.json")
-    return predicted > 0 and not failed
+        with _written(output):
+            coco.write(output / "coco.json")
+    is_fine = counts[None] > 0 and not counts[True]
+    # Files that are no images count only where there is nothing else.
+    kind = counts[True] > 0
+    if not is_fine and kind in unread:
+        print(
+            f"kfp-vision: {counts[kind]} of {counts.total()} files cannot be read as images, the "
+            f"first is {unread[kind]['path']}: {unread[kind]['error']}",
+            file=sys.stderr,
+        )
+    return is_fine
 
 
 def _claim(output: Path) -> None:
@@ -76,8 +92,21 @@ def _claim(output: Path) -> None:
             f"The folder of predictions must not have {', '.join(_WRITTEN)} of others, which would "
             f"be replaced. Received: {output} with {', '.join(taken)}. Name another one."
         )
-    output.mkdir(parents=True, exist_ok=True)
-    (output / _MARK).touch()
+    with _written(output):
+        output.mkdir(parents=True, exist_ok=True)
+        (output / _MARK).touch()
+
+
+@contextlib.contextmanager
+def _written(output: Path) -> Iterator[None]:
+    """Says what to do where a file of predictions cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"The output must be a folder that can be written. Received: {output}; "
+            f"{error.filename or output}: {error.strerror}. Make room there, or name another one."
+        ) from error
 
 
 def _write_files(files: Mapping[str, bytes], output: Path, written: set[str]) -> list[str]:
@@ -85,8 +114,9 @@ def _write_files(files: Mapping[str, bytes], output: Path, written: set[str]) ->
     names = [_free_name(name, written) for name in files]
     for name, content in zip(names, files.values(), strict=True):
         path = output / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        with _written(output):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
     return names
 
 

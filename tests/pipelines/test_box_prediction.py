@@ -98,3 +98,24 @@ def test_a_large_input_has_few_images_at_once(tmp_path, monkeypatch):
     assert len(model.predict([tmp_path / f"{number}.png" for number in range(5)])) == 5
     assert sum(map(len, seen)) == 5
     assert max(each.size for each in seen) <= 2**20
+
+
+def test_an_output_among_the_images_is_refused(output, images, kfp_vision_here):
+    answer = kfp_vision_here("predict", output, images, "--output", images / "found")
+    assert answer.returncode == 2
+    assert "The output must not lie in the images. Received: " in answer.stderr
+    assert not (images / "found").exists()
+
+
+def test_an_output_that_cannot_be_written_is_named(output, images, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    predictions = Model(output).stream([str(images)], with_files=True)
+    with pytest.raises(ValueError, match=r"The output must .*file/found.*Make room there, or name"):
+        write_table(predictions, False, io.StringIO(), tmp_path / "file/found")
+    # A folder in which what is to be a folder is a file.
+    predictions = Model(output).stream([str(images)], with_files=True)
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found/.predictions").touch()
+    (tmp_path / "found/pictures").touch()
+    with pytest.raises(ValueError, match=r"The output must .*Received: .*found; .*pictures: "):
+        write_table(predictions, False, io.StringIO(), tmp_path / "found")

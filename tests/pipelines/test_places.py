@@ -6,7 +6,7 @@ import pytest
 
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.pipelines.arguments import Arguments
-from kfp_vision.pipelines.places import check_apart
+from kfp_vision.pipelines.places import check_apart, predictions_folder
 
 GIVEN = {"dataset_uri": "photos", "output_uri": "out", "recipe_uri": "", "architecture": "auto"}
 
@@ -87,3 +87,24 @@ def test_a_run_is_refused_that_starts_from_its_own_results(tmp_path, kfp_vision_
         assert end.returncode == 2
         assert f", {named}={tmp_path}/out/" in end.stderr
         assert not (tmp_path / "out/run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("images", "output", "rule"),
+    [
+        ("photos", "photos", "The output must not lie in the images"),
+        ("photos", "photos/found", "The output must not lie in the images"),
+        ("photos", "link/found", "The output must not lie in the images"),
+        ("found/pictures", "found", "The images must not lie in the output"),
+        ("photos/a.png", "photos", "The images must not lie in the output"),
+    ],
+)
+def test_predictions_and_their_images_lie_apart(tmp_path, monkeypatch, images, output, rule):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"{rule}. Received: .*={images}.*: .*beside"):
+        predictions_folder(output, ["others", images])
+    assert predictions_folder("photos-found", ["others", images]) == tmp_path / "photos-found"
+    with pytest.raises(ValueError, match="`output` must be on this machine"):
+        predictions_folder("s3://team/found", [images])

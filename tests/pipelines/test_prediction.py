@@ -256,11 +256,32 @@ def test_a_reader_that_ends_early_is_no_error(output, photos, command):
     assert answer.stdout.endswith("\n141\n")
 
 
-def test_the_exit_code_tells_of_a_failed_image(output, photos, kfp_vision_here):
+def test_exit_code_and_last_line_tell_of_failed_images(output, photos, kfp_vision_here):
     (photos / "broken.png").write_bytes(b"no image")
-    for images, code in ((photos, 1), (photos / "broken.png", 1), (photos / "g", 0)):
+    (photos / "empty.png").write_bytes(b"")
+    (photos / "notes.txt").write_bytes(b"no image")
+    for images, count, first in (
+        (photos, "2 of 10", "broken.png"),
+        (photos / "empty.png", "1 of 1", "empty.png"),
+    ):
         answer = kfp_vision_here("predict", output, images)
-        assert (answer.returncode, answer.stderr) == (code, "")
+        rows = csv.DictReader(answer.stdout.splitlines())
+        reason = next(row["error"] for row in rows if row["path"] == f"{photos}/{first}")
+        assert answer.returncode == 1
+        assert answer.stderr == (
+            f"kfp-vision: {count} files cannot be read as images, the first is "
+            f"{photos}/{first}: {reason}\n"
+        )
+    answer = kfp_vision_here("predict", output, photos / "g")
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_a_folder_without_any_image_says_so(output, tmp_path, kfp_vision_here):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/notes.txt").write_bytes(b"no image")
+    answer = kfp_vision_here("predict", output, tmp_path / "texts")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("kfp-vision: 1 of 1 files cannot be read as images, the first ")
 
 
 @pytest.mark.long
