@@ -39,14 +39,52 @@ names = [output.name for output in session.get_outputs()]
 outputs = dict(zip(names, session.run(names, {{"pixels": pixels}})))
 {more}```
 """
-_OBJECTS = """
-scale = [photo.width / {width}, photo.height / {height}] * 2
-boxes = outputs["boxes"][0] * scale  # In pixels of the photo.
-for box, score, label in zip(boxes, outputs["scores"][0], outputs["classes"][0]):
-    # From here on the validation images had the best balance of misses and false alarms.
-    if score >= {least_score:g}:
-        print(label, score, box)
+_LABELS = """
+print(outputs["probabilities"][0])  # Of the classes, in their order.
 """
+_MASKS = """
+likeliest = np.full((photo.height, photo.width), -1, np.float32)
+mask = np.zeros((photo.height, photo.width), np.uint8)  # The class of each pixel of the photo.
+for label in range({num_classes}):
+    plane = Image.fromarray(outputs["mask_probabilities"][0, :, :, label].copy())
+    larger = np.asarray(plane.resize(photo.size, Image.Resampling.BILINEAR))
+    mask[larger > likeliest] = label
+    likeliest = np.maximum(likeliest, larger)
+Image.fromarray(mask).save("mask.png")
+"""
+_OBJECTS = """
+scale = [photo.width / {width}, photo.height / {height}]
+boxes = outputs["boxes"][0] * (scale * 2)  # In pixels of the photo.
+for number, (left, top, right, bottom) in enumerate(boxes):
+    score, label = outputs["scores"][0][number], outputs["classes"][0][number]
+    # From here on the validation images had the best balance of misses and false alarms.
+    if score < {least_score:g}:
+        continue
+    print(label, score, boxes[number])
+"""
+_SEGMENTS = """\
+    # The mask covers the box enlarged by half, which may reach beyond the photo.
+    mask = outputs["masks"][0][number]
+    step_x, step_y = 1.5 * (right - left) / mask.shape[1], 1.5 * (bottom - top) / mask.shape[0]
+    start_x, start_y = (5 * left - right) / 4, (5 * top - bottom) / 4
+    place = (1 / step_x, 0, -start_x / step_x, 0, 1 / step_y, -start_y / step_y)
+    larger = Image.fromarray(mask.copy()).transform(
+        photo.size, Image.Transform.AFFINE, place, Image.Resampling.BILINEAR
+    )
+    inside = np.asarray(larger) >= 0.5  # Of each pixel of the photo, [height, width].
+    Image.fromarray(inside).save(f"mask-{{number}}.png")
+"""
+_KEYPOINTS = """\
+    for (x, y, sure), name in zip(outputs["keypoints"][0][number], {keypoint_names}):
+        print("   ", name, x * scale[0], y * scale[1], sure)
+"""
+# Task -> what the example goes on with: results in pixels of the photo.
+_RESULTS = {
+    "semantic_segmentation": _MASKS,
+    "detection": _OBJECTS,
+    "instance_segmentation": _OBJECTS + _SEGMENTS,
+    "keypoints": _OBJECTS + _KEYPOINTS,
+}
 
 
 def model_readme(card: ModelCard, exports: Sequence[Export], primary: str) -> str:
@@ -87,9 +125,13 @@ def model_readme(card: ModelCard, exports: Sequence[Export], primary: str) -> st
     page = "\n".join(lines) + "\n"
     if "model.onnx" in [export.path for export in exports]:
         mode = "L" if card.channels == 1 else "RGB"
-        more = ""
-        if card.least_score is not None:
-            more = _OBJECTS.format(height=height, width=width, least_score=card.least_score)
+        more = _RESULTS.get(card.task, _LABELS).format(
+            height=height,
+            width=width,
+            num_classes=len(card.classes),
+            least_score=card.least_score or 0.0,
+            keypoint_names=card.keypoint_names,
+        )
         page += _USE.format(
             mode=mode, height=height, width=width, channels=card.channels, more=more
         )
