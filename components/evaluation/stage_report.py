@@ -15,7 +15,7 @@ from kfp_vision.components.evaluation.report_evidence import (
     weakest_classes,
 )
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, Export
-from kfp_vision.components.shared.datasets.drawings import class_colour
+from kfp_vision.components.shared.datasets.palette import class_colour
 from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
 
 __all__ = ["evaluation_report", "exports_report"]

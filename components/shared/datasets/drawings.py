@@ -4,7 +4,6 @@ Shapes: pixels uint8 [H, W, C] with 1 or 3 channels, pictures uint8 [H, W, 3].
 """
 
 import base64
-import colorsys
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,9 +12,10 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from pycocotools import mask as coco_mask
 
+from kfp_vision.components.shared.datasets.palette import class_colour
+
 __all__ = [
     "MASK_FADE",
-    "class_colour",
     "found_points",
     "draw_boxes",
     "draw_masks",
@@ -26,19 +26,11 @@ __all__ = [
     "side_by_side",
 ]
 
-# Hues that follow one another at the golden ratio are as far apart as can be, for any number.
-_GOLDEN = 0.618034
 _SIDE, _QUALITY, _GAP = 480, 80, 4
 # Of the colour of its class, what a mask lacks within.
 MASK_FADE = 0.65
 # A keypoint of which the score is below is drawn as a circle: the model guesses.
 _SURE = 0.3
-
-
-def class_colour(label: int) -> tuple[int, int, int]:
-    """Returns the colour of a class, always the same."""
-    red, green, blue = colorsys.hsv_to_rgb((_GOLDEN * label) % 1.0, 0.85 - 0.25 * (label % 2), 0.95)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def rgb_image(pixels: np.ndarray) -> Image.Image:

@@ -31,9 +31,9 @@ from kfp_vision.components.data_profiling.objects import Objects, overlapping_pa
 from kfp_vision.components.data_profiling.profile import ProfileConfig, profile_images
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import write_json
-from kfp_vision.components.shared.datasets.drawings import class_colour
 from kfp_vision.components.shared.datasets.label_pictures import draw_labels
 from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
+from kfp_vision.components.shared.datasets.palette import class_colour
 from kfp_vision.components.shared.datasets.store import SCHEMA, SplitWriter, encode_raw
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.tasks import objects as columns
