@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
+from kfp_vision.components.shared.datasets.captions import draw_names
 from kfp_vision.components.shared.datasets.drawings import draw_boxes, rgb_image
 
 __all__ = [
@@ -107,10 +108,16 @@ def box_files(
 
 
 def boxes_drawn(card: ModelCard, photo: np.ndarray, found: Mapping[str, np.ndarray]) -> Image.Image:
-    """Returns the image with the boxes of its objects; the arguments are those of `box_files`."""
+    """Returns the image with boxes, classes and scores; arguments as of `box_files`."""
     shown, drawn = is_shown(card, found), rgb_image(photo)
     boxes = found["boxes"][shown] * np.tile(input_pixel(card, photo.shape[:2]), 2)
-    draw_boxes(drawn, boxes, found["classes"][shown].astype(int))
+    labels = found["classes"][shown].astype(int)
+    draw_boxes(drawn, boxes, labels)
+    names = [
+        f"{card.classes[label]} {score:.2f}"
+        for label, score in zip(labels, found["scores"][shown], strict=True)
+    ]
+    draw_names(drawn, boxes, labels, names)
     return drawn
 
 

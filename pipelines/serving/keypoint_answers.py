@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
+from kfp_vision.components.shared.datasets.captions import with_legend
 from kfp_vision.components.shared.datasets.drawings import draw_points, found_points
 from kfp_vision.pipelines.serving.box_answers import (
     boxes_drawn,
@@ -65,6 +66,9 @@ def keypoint_files(
     points = found["keypoints"][is_shown(card, found)]
     places = points[..., :2] * input_pixel(card, photo.shape[:2])
     draw_points(image, found_points(np.concatenate([places, points[..., 2:]], -1)))
+    if len(points):
+        # The colours of points are those of their positions, see `draw_points`.
+        image = with_legend(image, list(enumerate(card.keypoint_names, start=1)))
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["object", "class", "object_score", "keypoint", "x", "y", "score"])

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
+from kfp_vision.components.shared.datasets.captions import with_legend
 from kfp_vision.components.shared.datasets.drawings import draw_masks
 from kfp_vision.pipelines.serving.box_answers import picture_file
 
@@ -50,7 +51,9 @@ def mask_files(
         size: (height, width) of the image, which is that of the mask.
         probabilities: Of each pixel.
     """
-    drawn = Image.fromarray(draw_masks(photo, _likeliest(probabilities, photo.shape[:2]), _OPACITY))
+    shown = _likeliest(probabilities, photo.shape[:2])
+    names = [(label, card.classes[label]) for label in np.unique(shown).tolist()]
+    drawn = with_legend(Image.fromarray(draw_masks(photo, shown, _OPACITY)), names)
     file = io.BytesIO()
     Image.fromarray(_likeliest(probabilities, size)).save(file, "PNG")
     return {"masks/*.png": file.getvalue(), **picture_file(drawn)}

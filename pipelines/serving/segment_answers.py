@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
+from kfp_vision.components.shared.datasets.captions import with_legend
 from kfp_vision.components.shared.datasets.drawings import draw_segments, rgb_image
 from kfp_vision.components.shared.tasks.segments import paste_masks
 from kfp_vision.pipelines.serving.box_answers import (
@@ -49,7 +50,7 @@ def _codes(
 def segment_files(
     card: ModelCard, photo: np.ndarray, size: tuple[int, int], found: Mapping[str, np.ndarray]
 ) -> dict[str, bytes]:
-    """Returns folder and suffix -> content: the image with the masks of its objects.
+    """Returns folder and suffix -> content: the image with the masks and a legend.
 
     Args:
         card: Of the model.
@@ -60,4 +61,5 @@ def segment_files(
     drawn = rgb_image(photo)
     labels = found["classes"][is_shown(card, found)].astype(int)
     draw_segments(drawn, _codes(card, found, photo.shape[:2]), labels)
-    return picture_file(drawn)
+    shown = [(label, card.classes[label]) for label in np.unique(labels).tolist()]
+    return picture_file(with_legend(drawn, shown))

@@ -13,6 +13,7 @@ from constant_model import write_constant_model
 from PIL import Image
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
+from kfp_vision.components.shared.datasets.palette import class_colour
 from kfp_vision.pipelines.serving.predict import Model
 from kfp_vision.pipelines.serving.prediction_files import write_table
 
@@ -119,3 +120,20 @@ def test_an_output_that_cannot_be_written_is_named(output, images, tmp_path):
     (tmp_path / "found/pictures").touch()
     with pytest.raises(ValueError, match=r"The output must .*Received: .*found; .*pictures: "):
         write_table(predictions, False, io.StringIO(), tmp_path / "found")
+
+
+def test_a_picture_names_class_and_score(output, tmp_path):
+    Image.new("L", (320, 160)).save(tmp_path / "a.png")
+    model = Model(output)
+    (found,) = model.stream([str(tmp_path / "a.png")], with_files=True)
+    with Image.open(io.BytesIO(found.files["pictures/a.jpg"])) as drawn:
+        pixels = np.asarray(drawn).astype(int)
+    # The box is from (80, 40) to (240, 120); the name is above it, and not as long as it is.
+    named = np.asarray((np.abs(pixels - class_colour(1)) < 40).all(axis=-1))
+    assert named[28:38, 82:110].mean() > 0.4
+    assert not named[28:36, 180:].any()
+    model.card.classes[1] = "a dot of twice the length"
+    (longer,) = model.stream([str(tmp_path / "a.png")], with_files=True)
+    with Image.open(io.BytesIO(longer.files["pictures/a.jpg"])) as drawn:
+        pixels = np.asarray(drawn).astype(int)
+    assert (np.abs(pixels[28:36, 180:] - class_colour(1)) < 40).all(axis=-1).any()

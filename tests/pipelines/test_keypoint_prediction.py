@@ -10,6 +10,7 @@ from constant_model import write_constant_model
 from PIL import Image
 
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
+from kfp_vision.components.shared.datasets.palette import class_colour
 from kfp_vision.pipelines.serving.predict import Model
 from kfp_vision.pipelines.serving.prediction_files import write_table
 
@@ -64,3 +65,12 @@ def test_a_guess_is_not_seen_in_the_file_of_coco(output, tmp_path):
     document = json.loads((tmp_path / "found/coco.json").read_text())
     assert [each["file_name"] for each in document["images"]] == ["a.png"]
     assert document["annotations"][0]["keypoints"] == [30, 10, 2, 50, 12.5, 1]
+
+
+def test_a_legend_below_the_picture_has_the_keypoints(output, tmp_path):
+    Image.new("L", (160, 80)).save(tmp_path / "b.png")
+    (each,) = Model(output).stream([str(tmp_path / "b.png")], with_files=True)
+    with Image.open(io.BytesIO(each.files["pictures/b.jpg"])) as drawn:
+        legend = np.asarray(drawn).astype(int)[80:]
+    for place in (1, 2):
+        assert (np.abs(legend - class_colour(place)) < 40).all(axis=-1).sum() > 20

@@ -15,6 +15,7 @@ from PIL import Image
 
 from kfp_vision.components.shared.artifacts.json_files import write_json
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
+from kfp_vision.components.shared.datasets.palette import class_colour
 from kfp_vision.pipelines.serving.predict import Model, output_stem
 from kfp_vision.pipelines.serving.prediction_files import write_table
 
@@ -77,6 +78,24 @@ def test_masks_are_of_the_size_of_the_image_and_lie_as_the_images_do(output, ima
         left, right = np.asarray(drawn)[6, [3, 20]]
     assert np.ptp(left.astype(int)) > 30
     assert np.abs(left.astype(int) - right).max() > 30
+
+
+@pytest.mark.parametrize(("level", "shown"), [(0, [0]), (255, [1]), (None, [0, 1])])
+def test_a_legend_below_the_picture_has_the_classes_that_are_shown(
+    output, images, tmp_path, level, shown
+):
+    pixels = np.zeros((80, 160), np.uint8)
+    pixels[:, 80:] = 255
+    Image.fromarray(pixels if level is None else np.full_like(pixels, level)).save(
+        tmp_path / "a.png"
+    )
+    (found,) = Model(output).stream([str(tmp_path / "a.png")], with_files=True)
+    with Image.open(io.BytesIO(found.files["pictures/a.jpg"])) as drawn:
+        legend = np.asarray(drawn).astype(int)[80:]
+    assert legend.shape[:2] == (len(legend), 160)
+    for label in (0, 1):
+        key = (np.abs(legend - class_colour(label)) < 40).all(axis=-1)
+        assert (key.sum() > 20) == (label in shown)
 
 
 def test_images_of_one_name_each_have_their_mask(output, images, tmp_path):

@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
+from kfp_vision.components.shared.datasets.palette import class_colour
 from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.heads.mask_window import MASK_SIDE, window_points
 from kfp_vision.pipelines.serving.predict import Model
@@ -105,3 +106,13 @@ def test_images_of_one_name_in_two_folders_are_told_apart(found, tmp_path, monke
     assert [each["file_name"] for each in images] == [f"{folder}/a.png" for folder in folders]
     (only,) = json.loads((found[0] / "coco.json").read_text())["images"]
     assert only["file_name"] == "a.png"
+
+
+def test_a_legend_below_the_picture_has_the_classes_that_are_shown(found, tmp_path):
+    Image.new("L", (160, 80), 20).save(tmp_path / "b.png")
+    (each,) = Model(tmp_path / "out").stream([str(tmp_path / "b.png")], with_files=True)
+    with Image.open(io.BytesIO(each.files["pictures/b.jpg"])) as drawn:
+        legend = np.asarray(drawn).astype(int)[80:]
+    counts = [(np.abs(legend - class_colour(at)) < 40).all(axis=-1).sum() for at in (0, 1)]
+    assert counts[0] == 0
+    assert counts[1] > 20
