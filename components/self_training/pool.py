@@ -1,6 +1,7 @@
 """All images of a dataset, with labels and without, and what models say of them.
 
-Shapes: N training images, V validation images, U without labels that are asked about, C outputs.
+Shapes: N training images, V validation images, U without labels that are asked about, C outputs, F
+features.
 """
 
 import dataclasses
@@ -11,18 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import csr_array
 from scipy.special import logit
 
 from kfp_vision.components.self_training.filtering import Filtered, filter_images
 from kfp_vision.components.self_training.graph import MAX_NODES, neighbour_graph, spread
 from kfp_vision.components.self_training.noisy_student import balance
 from kfp_vision.components.self_training.teacher import Teacher, nearest_distances
-from kfp_vision.components.shared.architectures.frozen_features import open_backbone
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.self_training_result import ForeignImage
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
-from kfp_vision.components.shared.datasets.image_features import read_features
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.datasets.near_duplicates import (
@@ -32,7 +30,6 @@ from kfp_vision.components.shared.datasets.near_duplicates import (
 from kfp_vision.components.shared.datasets.store import class_strata, iterate_images
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe
-from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.runtime.code_version import code_digest
 from kfp_vision.components.shared.runtime.seeds import seed_word
 from kfp_vision.components.shared.search.scoring import calibrated_losses, random_halves
@@ -53,7 +50,7 @@ _SHARPENING = 2.0
 # features are held in memory.
 _BANK, _EXAMPLES = 4096, 12
 _LEAST_PROBABILITY = 1e-6
-# U x C, at most: 128 MiB as float32, of which there are several copies.
+# U x C, and nodes of the graph x F, at most: 128 MiB as float32, of which there are a few copies.
 _MOST_OUTPUTS = 2**25
 # Batches by which a model is timed.
 _TIMED_BATCHES = 3
@@ -67,12 +64,14 @@ class Said:
         held: Outputs for training and validation images, sharpened, [N + V, C]; 0 for training
             images that do not judge.
         unlabeled: For those without labels, the same, [U, C].
+        features: Of all of them, in this order, [N + V + U, F]; None where they are too many.
         filtered: Which of these are used.
         foreign: Some of those that are not.
     """
 
     held: np.ndarray
     unlabeled: np.ndarray
+    features: np.ndarray | None
     filtered: Filtered
     foreign: list[ForeignImage]
 
@@ -127,12 +126,6 @@ class Pool:
         content = b"".join(self.unlabeled.table["sha256"].to_pylist())
         return hashlib.sha256(content).hexdigest()
 
-    @property
-    def wants_graph(self) -> bool:
-        """Whether there is a graph, unless there are too many images without labels."""
-        labelled = len(self.train) + len(self.validation)
-        return starts_pretrained(self._recipe) and labelled < MAX_NODES
-
     def seconds_per_image(self, teacher: Teacher, seed: int) -> float:
         """Returns what it takes to read an image and to ask a model about it."""
         few = _TIMED_BATCHES * self.unlabeled.images_per_batch
@@ -159,20 +152,29 @@ class Pool:
             teacher: The model.
             known: Training images that it has learned.
         """
-        train, validation = self.train.source, self.validation.source
+        held = (self.train.source, self.validation.source)
+        has_graph = self._has_graph(teacher)
         # On disk the images of a class lie together.
-        sample, alike_sample = (
+        samples = [
             np.sort(np.random.default_rng(0).permutation(rows)[:_BANK])
-            for rows in (known, np.arange(len(validation)))
+            for rows in (known, np.arange(len(self.validation)))
+        ]
+        features = [
+            teacher.features(source, np.arange(len(source)) if has_graph else sample)
+            for source, sample in zip(held, samples, strict=True)
+        ]
+        bank, others = (
+            each[sample] if has_graph else each
+            for each, sample in zip(features, samples, strict=True)
         )
-        bank = teacher.features(train, sample)
-        alike = nearest_distances(teacher.features(validation, alike_sample), bank)
-        folder = self._folder(teacher, bank)
-        said = teacher.say(self.unlabeled, self.asked, folder, bank, self._on_part)
+        alike = nearest_distances(others, bank)
+        folder = self._folder(teacher, bank, has_graph)
+        given = (self.unlabeled, self.asked, folder, bank, has_graph, self._on_part)
+        said, distances, asked_features = teacher.say(*given)
         groups = np.load(self._dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
-        judging = np.setdiff1d(np.arange(len(train)), known)
+        judging = np.setdiff1d(np.arange(len(self.train)), known)
         copies = held_out_copies(groups, self._info.splits, judging)[self.asked]
-        outputs, distances = _SHARPENING * said[:, :-1], said[:, -1]
+        outputs = _SHARPENING * said
         filtered = filter_images(copies, distances, alike)
         foreign = np.flatnonzero(filtered.is_foreign)
         shown = foreign[np.argsort(-distances[foreign], kind="stable")][:_EXAMPLES]
@@ -183,7 +185,8 @@ class Pool:
             )
             for place, pixels in zip(shown, pictures, strict=True)
         ]
-        return Said(self.hear(teacher, judging), outputs, filtered, examples)
+        nodes = np.concatenate([*features, asked_features]) if has_graph else None
+        return Said(self.hear(teacher, judging), outputs, nodes, filtered, examples)
 
     def hear(self, teacher: Teacher, judging: np.ndarray) -> np.ndarray:
         """Returns what a model says of the images with labels that judge, as `Said.held`.
@@ -223,14 +226,14 @@ class Pool:
             known: Training images that it has learned.
         """
         has_many = self._labels.ndim == 2
-        if not len(said.filtered.rows) or (self._graph is None and has_many):
+        if not len(said.filtered.rows) or (said.features is None and has_many):
             return None
         outputs = np.concatenate([said.held, said.unlabeled])
         found = activate(outputs, has_many)
         present = self._labels if has_many else np.eye(found.shape[1])[self._labels]
-        if self._graph is not None:
+        if said.features is not None:
             found[known] = present[known]
-            found = spread(self._graph, found)
+            found = spread(neighbour_graph(said.features), found)
         if not has_many:
             rows = len(said.held) + said.filtered.rows
             shares, weights = present[known].mean(axis=0), recipe_class_weights(self._recipe)
@@ -250,37 +253,16 @@ class Pool:
         held = (self.train, self.validation)
         return np.concatenate([each.read_targets(np.arange(len(each)))["label"] for each in held])
 
-    @functools.cached_property
-    def _graph(self) -> csr_array | None:
-        """The graph of all images in the features of the network before it was trained."""
-        nodes = {
-            "train": np.arange(len(self.train)),
-            "validation": np.arange(len(self.validation)),
-            "unlabeled": self.asked,
-        }
-        num_labelled = len(self.train) + len(self.validation)
-        is_affordable = num_labelled <= self._affordable
-        if not (self.wants_graph and is_affordable and num_labelled + len(self.asked) <= MAX_NODES):
-            return None
-        height, width, channels = image_shape(self._recipe, self._info)
-        backbone = open_backbone(self._recipe.value("model", "architecture"))
-        features = [
-            read_features(
-                backbone,
-                self._dataset_dir,
-                split,
-                rows,
-                (height, width),
-                channels,
-                self._checkpoint_dir / "features",
-            )
-            for split, rows in nodes.items()
-        ]
-        return neighbour_graph(np.concatenate(features))
+    def _has_graph(self, teacher: Teacher) -> bool:
+        """Returns whether the features of all images fit into memory, and there is time for."""
+        labelled = len(self.train) + len(self.validation)
+        nodes = labelled + len(self.asked)
+        fits = nodes <= MAX_NODES and nodes * teacher.num_features <= _MOST_OUTPUTS
+        return fits and labelled <= self._affordable
 
-    def _folder(self, teacher: Teacher, bank: np.ndarray) -> Path:
+    def _folder(self, teacher: Teacher, bank: np.ndarray, with_features: bool) -> Path:
         """Returns where what a model says of these images is kept."""
-        digest = hashlib.sha256(f"{code_digest()} {teacher.digest}".encode())
+        digest = hashlib.sha256(f"{code_digest()} {teacher.digest} {with_features}".encode())
         for each in self.unlabeled.table["sha256"].take(self.asked).to_pylist():
             digest.update(each)
         digest.update(bank.tobytes())

@@ -35,8 +35,7 @@ __all__ = ["School"]
 
 # With fewer images left over by the filter nothing is learned.
 _LEAST_IMAGES = 32
-# Of the time: for the passes over the images without labels, of each lesson one, three at most,
-# and of the frozen network another one.
+# Of the time: for the passes over the images without labels, of each lesson one, three at most.
 _ASKED_SHARE, _LESSONS = 0.3, 3
 # Of the time that the same took before: with less a round does not begin.
 _LEAST_TIME = 0.8
@@ -135,7 +134,7 @@ class School:
         """Lets models be asked about as many images as there is time for."""
         pool, affordable = self._pool, math.inf
         if self._seconds < math.inf:
-            pass_s = _ASKED_SHARE * self._seconds / (_LESSONS + pool.wants_graph)
+            pass_s = _ASKED_SHARE * self._seconds / _LESSONS
 
             def measure() -> float:
                 return pass_s / pool.seconds_per_image(teacher, self._seed)

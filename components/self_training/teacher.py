@@ -5,6 +5,7 @@ Shapes: B images of a batch, C outputs, F features.
 
 import functools
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,11 @@ class Teacher:
         shape = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
         self._ask = tf.function(ask, input_signature=[shape])
 
+    @property
+    def num_features(self) -> int:
+        """F."""
+        return math.prod(self.model.layers[-1].input.shape[1:])
+
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of its weights, and of the size of the images."""
@@ -63,15 +69,17 @@ class Teacher:
         asked: np.ndarray,
         folder: Path,
         bank: np.ndarray,
+        with_features: bool,
         on_part: Callable[[], None],
-    ) -> np.ndarray:
-        """Returns the outputs of some images of a source, float32 [N, C + 1].
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns of some images of a source outputs [N, C], distances [N], features [N, F].
 
         Args:
             source: The images.
             asked: Which of them, int [N].
             folder: Of this model, these images and bank alone; outlives a killed task.
-            bank: Features [M, F]; the distance to the nearest one is the last column.
+            bank: Features [M, F]; the distance to the nearest one is measured.
+            with_features: Otherwise those that are returned are [N, 0].
             on_part: Called before a part of the outputs is kept.
         """
 
@@ -79,12 +87,15 @@ class Teacher:
             parts = []
             for part in _batches(asked[places], source):
                 outputs, features = self(source.take(part))
-                outputs = np.column_stack([outputs, nearest_distances(features, bank)])
-                parts.append(outputs.astype(np.float32))
+                kept = features if with_features else features[:, :0]
+                columns = [outputs, nearest_distances(features, bank), kept]
+                parts.append(np.column_stack(columns).astype(np.float32))
             on_part()
             return np.concatenate(parts)
 
-        return compute_rows(compute, len(asked), folder, "ask the teacher")
+        said = compute_rows(compute, len(asked), folder, "ask the teacher")
+        outputs = self.model.output_shape[-1]
+        return said[:, :outputs], said[:, outputs], said[:, outputs + 1 :]
 
     def seconds_per_image(self, source: ImageSource, rows: np.ndarray) -> float:
         """Returns what it takes to read an image and to ask about it.

@@ -1,5 +1,6 @@
 """What is asked of the images, of which of them, and what becomes of the answers."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def ask(pool: Pool, teacher: Teacher) -> Said:
     return pool.ask(teacher, np.arange(0, 100, 2))
 
 
-def test_labels_are_sharpened_once_and_taught_as_they_were_judged(pool, teacher):
+def test_labels_are_sharpened_once_and_taught_as_they_were_judged(pool, teacher, monkeypatch):
+    monkeypatch.setattr(pool_module, "MAX_NODES", 0)
     said = ask(pool, teacher)
     plain = outputs_of(teacher, pool.unlabeled, np.arange(1000))
     np.testing.assert_allclose(said.unlabeled, 2 * plain, rtol=1e-4, atol=1e-4)
@@ -69,6 +71,21 @@ def test_labels_are_sharpened_once_and_taught_as_they_were_judged(pool, teacher)
     views = soft_labels(refined.unlabeled[rows], np.arange(100), 100, rows, NOISY_STUDENT)
     taught = softmax(views.outputs[views.rows >= 100].astype(np.float64), axis=1)
     np.testing.assert_allclose(taught, judged, atol=2e-3)
+
+
+def test_neighbours_are_those_of_the_features_of_the_model(pool, teacher):
+    said, known = ask(pool, teacher), np.arange(0, 100, 2)
+    sources = (pool.train.source, pool.validation.source, pool.unlabeled)
+    features = [teacher(each.take(np.arange(len(each))))[1] for each in sources]
+    assert said.features is not None
+    np.testing.assert_allclose(said.features, np.concatenate(features), atol=1e-6)
+    refined, without = (
+        pool.refine(each, known) for each in (said, dataclasses.replace(said, features=None))
+    )
+    # An image that has the label of its class as a neighbour is held likelier of it.
+    truth = pool._labels[1:100:2]
+    right = [softmax(each.held, axis=1)[np.arange(1, 100, 2), truth] for each in (refined, without)]
+    assert right[0].mean() > 1.5 * right[1].mean()
 
 
 def test_of_the_images_with_labels_those_that_judge_are_asked_about(pool, teacher):
@@ -130,6 +147,7 @@ def test_what_counts_as_alike_is_that_of_images_of_all_classes(
     dataset = _sorted_by_class(few_labels_dir, tmp_path / "dataset")
     pool = opened(dataset, small_model, tmp_path / "kept")
     monkeypatch.setattr(pool_module, "_BANK", 30)
+    monkeypatch.setattr(pool_module, "MAX_NODES", 0)
     labels = pool.validation.read_targets(np.arange(200))["label"]
     assert len(np.unique(labels[:30])) <= 2
     looked_at: list[int] = []

@@ -1,6 +1,7 @@
 """Asking a model: its outputs and distances against independent ones, each image asked once."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -47,12 +48,17 @@ def test_distances_are_cosine_distances_to_the_nearest():
 def test_a_killed_task_asks_no_image_twice(source, model, tmp_path, monkeypatch):
     monkeypatch.setattr(computed_rows, "_ROWS_PER_FILE", 16)
     teacher, bank = Teacher(model), np.eye(64)[:3]
+
+    def say(rows: np.ndarray, name: str, on_part: Callable[[], None] = lambda: None) -> np.ndarray:
+        return np.column_stack(teacher.say(source, rows, tmp_path / name, bank, True, on_part))
+
     every, parts = np.arange(80), []
-    whole = teacher.say(source, every, tmp_path / "whole", bank, lambda: parts.append(1))
-    assert whole.shape == (80, 11)
+    whole = say(every, "whole", lambda: parts.append(1))
+    assert whole.shape == (80, 10 + 1 + 64)
+    np.testing.assert_allclose(whole[:, 11:], teacher.features(source, every), atol=1e-6)
     assert len(parts) == 5
     some = np.array([3, 17, 70])
-    said = teacher.say(source, some, tmp_path / "some", bank, lambda: None)
+    said = say(some, "some")
     np.testing.assert_allclose(said, whole[some], atol=1e-6)
     asked: list[int] = []
     take = source.take
@@ -65,7 +71,7 @@ def test_a_killed_task_asks_no_image_twice(source, model, tmp_path, monkeypatch)
 
     monkeypatch.setattr(source, "take", dies)
     with pytest.raises(KeyboardInterrupt):
-        teacher.say(source, every, tmp_path / "killed", bank, lambda: None)
+        say(every, "killed")
     again: list[int] = []
 
     def goes_on(rows: np.ndarray) -> np.ndarray:
@@ -73,7 +79,7 @@ def test_a_killed_task_asks_no_image_twice(source, model, tmp_path, monkeypatch)
         return take(rows)
 
     monkeypatch.setattr(source, "take", goes_on)
-    said = teacher.say(source, every, tmp_path / "killed", bank, lambda: None)
+    said = say(every, "killed")
     np.testing.assert_allclose(said, whole, atol=1e-6)
     assert sorted(asked + again) == list(range(80))
 
