@@ -52,8 +52,11 @@ def register_version(uri: str, version: str, registry: str, name: str) -> str:
         RuntimeError: The client is not installed, or the registry refuses.
     """
     address = urlsplit(registry)
-    if address.scheme not in _PORTS or not address.hostname:
-        raise ValueError(f"The registry must be an http:// or https:// URL. Received: {registry!r}")
+    if address.scheme not in _PORTS or not address.hostname or "@" in address.netloc:
+        raise ValueError(
+            "The registry must be an http:// or https:// URL without a password: the token of "
+            f"KF_PIPELINES_SA_TOKEN_PATH is sent. Received: {registry.rpartition('@')[2]!r}"
+        )
     champion = read_champions(uri).champion
     version = version or champion
     if not version:

@@ -83,15 +83,22 @@ def local_folder(output_uri: str) -> Path:
 
 
 def check_output(parameters: Parameters) -> None:
-    """Refuses an output that is no folder, and places of the run that lie in each other.
+    """Refuses an output that cannot be written, and places of the run that lie in each other.
 
     Raises:
-        ValueError: The output is or lies in a file, or as of `check_apart`.
+        ValueError: The output is or lies in a file, or must not be written, or as of `check_apart`.
     """
     folder = local_folder(parameters.output_uri)
     for path in (folder, *folder.parents):
         if path.is_file():
             raise ValueError(f"The output must be a folder. Received: {folder}; {path} is a file.")
+    nearest = next(path for path in (folder, *folder.parents) if path.is_dir())
+    if not os.access(nearest, os.W_OK | os.X_OK, effective_ids=True):
+        raise ValueError(
+            f"The output must be a folder that this user may write. Received: {folder}; {nearest} "
+            "is not, or its disk is read-only. Choose another `--output`; with one in a bucket, "
+            "XDG_CACHE_HOME."
+        )
     check_apart(parameters)
 
 

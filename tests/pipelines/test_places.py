@@ -1,11 +1,16 @@
 """What a run writes lies beside its data, and what it starts from beside its output."""
 
+import os
 import re
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.pipelines.arguments import Arguments
+from kfp_vision.pipelines.local.run_record import check_output
+from kfp_vision.pipelines.parameters import Parameters
 from kfp_vision.pipelines.places import check_apart, predictions_folder
 
 GIVEN = {"dataset_uri": "photos", "output_uri": "out", "recipe_uri": "", "architecture": "auto"}
@@ -62,6 +67,20 @@ def test_two_names_of_one_place_are_one_place(tmp_path):
     with pytest.raises(ValueError, match="must not lie in the dataset"):
         check_apart(Arguments("s3://team/photos", "minio://team/photos/out"))
     check_apart(Arguments("s3://team/photos", "gs://team/photos/out"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not write")
+def test_an_output_that_must_not_be_written_is_refused():
+    # Not below `tmp_path`, which only its owner may enter.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        check_output(Parameters("s3://team/photos", f"{folder}/out"))
+        os.seteuid(65534)
+        try:
+            with pytest.raises(ValueError, match=f"Received: {folder}/a/out; {folder} is not"):
+                check_output(Parameters("s3://team/photos", f"{folder}/a/out"))
+        finally:
+            os.seteuid(0)
 
 
 def test_files_of_the_user_are_not_replaced(tmp_path, kfp_vision_here):

@@ -124,10 +124,11 @@ def test_what_predicts_something_else_is_not_registered(tmp_path, uri):
         register_version(uri, "b", "http://registry", "photos")
 
 
-@pytest.mark.parametrize("url", ["registry:8080", "ftp://registry", ""])
-def test_what_is_no_url_is_refused(uri, url):
-    with pytest.raises(ValueError, match="must be an http"):
+@pytest.mark.parametrize("url", ["registry:8080", "ftp://registry", "", "http://me:word@registry"])
+def test_what_is_no_url_is_refused_without_its_password(uri, url):
+    with pytest.raises(ValueError, match="must be an http") as refusal:
         register_version(uri, "", url, "photos")
+    assert "word@" not in str(refusal.value)
 
 
 def test_a_folder_without_a_champion_is_refused(tmp_path):
