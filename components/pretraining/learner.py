@@ -35,7 +35,6 @@ from kfp_vision.components.shared.training.checkpoints import (
     write_checkpoint,
 )
 from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
-from kfp_vision.components.shared.training.replicas import node_strategy
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import build_trainer
 from kfp_vision.components.shared.training.start_weights import feature_reader
@@ -112,7 +111,8 @@ class Learner:
         self.model = whole.model
         self._rate = _TUNED_RATE if starts_pretrained(recipe) else _RATE
         own = dataclasses.replace(settings, weight_decay=1e-4, clip_norm=1.0, label_smoothing=0.0)
-        with node_strategy().scope():
+        # The variables of the network are of this strategy.
+        with whole.strategy.scope():
             self._task = TwinTask(list(ARMS.values()))
             twin = add_projector(self.model)
             # A Trainer reads the loss of its task alone.

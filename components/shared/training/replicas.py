@@ -10,6 +10,9 @@ import tensorflow as tf
 
 __all__ = ["average_replicas", "check_shares", "node_strategy", "on_replicas", "share_gpus"]
 
+# Images of a replica: the probe halves the batch.
+_LEAST_SHARE = 2
+
 
 def share_gpus() -> None:
     """Makes this process take memory of the GPUs as it needs it: by default it reserves all.
@@ -24,11 +27,18 @@ def share_gpus() -> None:
             print(f"The memory of {device.name} stays reserved for this process: {error}")
 
 
-def node_strategy() -> tf.distribute.Strategy:
-    """Returns the current strategy, or if none is set and there are several GPUs, one over them."""
-    several = len(tf.config.list_logical_devices("GPU")) > 1
-    if several and not tf.distribute.has_strategy():
-        return tf.distribute.MirroredStrategy()
+def node_strategy(batch_size: int) -> tf.distribute.Strategy:
+    """Returns the current strategy, or if none is set and there are several GPUs, one over them.
+
+    Of many GPUs and a small batch, as tiny sets have it, over so many that each gets two images.
+
+    Args:
+        batch_size: Images a step.
+    """
+    names = [device.name for device in tf.config.list_logical_devices("GPU")]
+    used = names[: batch_size // _LEAST_SHARE]
+    if len(used) > 1 and not tf.distribute.has_strategy():
+        return tf.distribute.MirroredStrategy(used)
     return tf.distribute.get_strategy()
 
 

@@ -162,7 +162,7 @@ def build_trainer(
 ) -> tuple[Trainer, Task, Hyperparameters]:
     """Returns a trainer with the model of a complete recipe, its task and its settings.
 
-    It trains on all GPUs of the machine.
+    It trains on all GPUs of the machine, or on as many as get two images of a batch.
 
     Args:
         recipe: What `complete_recipe` returned.
@@ -182,7 +182,7 @@ def build_trainer(
         _check_mixing(policy, task)
     settings = dataclasses.replace(hyperparameters.from_recipe(recipe), **changes)
     keras.utils.set_random_seed(seed_word(seed))
-    with node_strategy().scope():
+    with node_strategy(settings.batch_size).scope():
         model = build_model(
             recipe.value("model", "architecture"),
             task,

@@ -1,4 +1,4 @@
-"""Several devices of one machine; two logical CPUs stand for GPUs."""
+"""Several devices of one machine; logical CPUs stand for GPUs."""
 
 import subprocess
 import sys
@@ -8,12 +8,12 @@ import pytest
 
 pytestmark = pytest.mark.long
 
-_TESTS = Path(__file__).with_name("two_replicas.py")
 
-
-def test_two_replicas_in_a_process_with_two_devices(pytestconfig) -> None:
+@pytest.mark.parametrize("tests", ["two_replicas.py", "eight_replicas.py"])
+def test_replicas_in_a_process_with_several_devices(pytestconfig, tests) -> None:
+    path = Path(__file__).with_name(tests)
     child = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(_TESTS)],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(path)],
         cwd=pytestconfig.rootpath,
         capture_output=True,
         text=True,

@@ -163,7 +163,7 @@ def test_a_batch_of_fewer_images_than_replicas_is_refused() -> None:
 def test_the_training_stage_runs_on_replicas(
     digits_dir: Path, small_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setup, "node_strategy", lambda: _STRATEGY)
+    monkeypatch.setattr(setup, "node_strategy", lambda batch_size: _STRATEGY)
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
     # The average costs thirty batches of statistics at each of twenty evaluations.
     plain = {"ema_momentum": Setting(0.0, "test", source="user")}
