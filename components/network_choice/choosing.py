@@ -34,9 +34,13 @@ from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import kept_folder
 from kfp_vision.components.shared.tasks import TASKS
+from kfp_vision.components.shared.tasks.linear_cost import FITTED_PER_SECOND
 from kfp_vision.components.shared.training.checkpoints import StageWatch
 from kfp_vision.components.shared.training.precision import find_accelerator
-from kfp_vision.components.shared.training.pretrained_head import most_head_images
+from kfp_vision.components.shared.training.pretrained_head import (
+    head_multiply_adds,
+    most_head_images,
+)
 from kfp_vision.components.shared.training.setup import build_trainer, complete_recipe
 
 __all__ = ["choose_by_trials"]
@@ -174,8 +178,11 @@ def _head_rows(
     sizes = [size_of(each) for each in frozen]
     is_file = is_user_model(frozen[0].architecture)
     per_second = TRAINED_PER_SECOND if is_file else _FROZEN_PER_SECOND
-    cost = sum(each.multiply_adds for each in sizes)
-    affordable = int(_FROZEN_SHARE * seconds * per_second / max(cost, 1))
+    image_s = sum(
+        each.multiply_adds / per_second + each.head_multiply_adds / FITTED_PER_SECOND
+        for each in sizes
+    )
+    affordable = int(_FROZEN_SHARE * seconds / max(image_s, 1e-9))
     return min(affordable, *(each.most_head_images for each in sizes))
 
 
@@ -183,7 +190,9 @@ def _size_of(
     candidate: Candidate, recipe_of: Callable[[Candidate], Recipe], info: DatasetInfo
 ) -> NetworkSize:
     model = build_trainer(recipe_of(candidate), info, seed=0)[0].model
-    return NetworkSize(count_multiply_adds(model), most_head_images(model))
+    return NetworkSize(
+        count_multiply_adds(model), head_multiply_adds(model), most_head_images(model)
+    )
 
 
 def _ignorance(trials: Trials, recipe: Recipe, watch: StageWatch) -> dict[str, float]:

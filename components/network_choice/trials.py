@@ -82,9 +82,10 @@ class TrialResult:
 
 
 class NetworkSize(NamedTuple):
-    """What an image costs in a network, and how many images its head is fitted to at most."""
+    """What an image costs in a network and in the fit of its head, and to how many at most."""
 
     multiply_adds: int
+    head_multiply_adds: int
     most_head_images: int
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.tasks import TASKS
 from kfp_vision.components.shared.tasks.frozen_limits import ENLARGEMENT, MAX_PIXELS
+from kfp_vision.components.shared.tasks.linear_cost import FITTED_PER_SECOND, fit_multiply_adds
 
 __all__ = ["closing_images", "closing_seconds", "closing_stages", "unplanned_seconds"]
 
@@ -25,6 +26,8 @@ _LARGE_STARTS, _SPATIAL_STARTS = 4.5, 3.0
 _UNCOUNTED = (2.0, 4.0)
 # Start-ups of the most frozen features that the evaluation takes.
 _FROZEN_STARTS, _FROZEN_SIDE = 2.0, 224
+# Of the network, and of small pictures; how many of those; validation images that spare a fold.
+_FEATURES, _FITTED_PIXELS, _FITTED_IMAGES, _JUDGES = 1280, 1024, 20_000, 100
 # Five formats and their reference, int8 on one core.
 _EXPORT_PASSES, _EXPORTED_IMAGES = 8, 10_000
 # Large images on which int8 ranges are measured, one by one and without the fast kernels.
@@ -42,14 +45,34 @@ def closing_stages(
     is_spatial = TASKS[info.task].is_spatial
     frozen = 0.0 if is_spatial else _FROZEN_STARTS * min(1.0, looked_at / MAX_PIXELS)
     traced = num_large * _LARGE_STARTS + (_SPATIAL_STARTS if is_spatial else 0.0)
+    fitted_s = 0.0 if is_spatial else _fit_seconds(info, side)
     evaluated, exported = _passed(info)
     return {
         "evaluate_model": _fixed(_EVALUATE, start_up_s)
         + frozen * start_up_s
+        + fitted_s
         + evaluated * forward_s,
         "export_model": _fixed(_EXPORT, start_up_s) + traced * start_up_s + exported * forward_s,
         "build_report": _fixed(_REPORT, start_up_s),
     }
+
+
+def _fit_seconds(info: DatasetInfo, side: float) -> float:
+    """Returns the seconds of the linear baselines, on features and on pixels.
+
+    Args:
+        info: Of the dataset.
+        side: Pixels a side of the images whose features are looked at.
+    """
+    train, has_fold = info.splits.get("train", 0), info.splits.get("validation", 0) < _JUDGES
+    cost = sum(
+        min(train, most) * fit_multiply_adds(num_features, len(info.classes), has_fold)
+        for most, num_features in (
+            (MAX_PIXELS / side**2, _FEATURES),
+            (_FITTED_IMAGES, _FITTED_PIXELS),
+        )
+    )
+    return cost / FITTED_PER_SECOND
 
 
 def _passed(info: DatasetInfo) -> tuple[int, int]:

@@ -4,7 +4,7 @@ Shapes: N images, D pixels, C classes; features float32 [N, D], labels int [N] o
 logits [N, C]. A baseline is fitted once and is a function features -> logits afterwards.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from kfp_vision.components.shared.tasks.calibration import (
     fit_temperature,
     negative_log_likelihood,
 )
+from kfp_vision.components.shared.tasks.linear_cost import ITERATIONS, PENALTIES
 from kfp_vision.components.shared.tasks.protocol import Records, Task
 
 __all__ = [
@@ -38,9 +39,6 @@ __all__ = [
 
 Predict = Callable[[np.ndarray], np.ndarray]
 
-# Strongest first: each fit starts from the one before.
-_PENALTIES = (1.0, 0.1, 0.01, 0.001)
-_ITERATIONS = 15
 _MIN_VALIDATION, _FOLDS, _ENOUGH_FOR_ONE_FOLD = 100, 5, 2000
 # Baselines are linear in pixels: more of them cost time and, at this size, no longer help.
 _MAX_IMAGES = 20_000
@@ -111,17 +109,17 @@ def fit_linear(
         balanced: Whether every class counts the same and not every image, as in a model that is
             trained and judged that way.
     """
-    path = _penalty_path(train, num_classes, balanced)
     if validation is not None and len(validation.labels) >= _MIN_VALIDATION:
-        losses = _held_out_losses(path, validation, balanced)
-    else:
-        losses = _fold_losses(train, num_classes, balanced)
-    return path[int(losses.argmin())]
+        path = _penalty_path(train, num_classes, balanced)
+        return path[int(_held_out_losses(path, validation, balanced).argmin())]
+    best = int(_fold_losses(train, num_classes, balanced).argmin())
+    # Weaker penalties than the chosen one need not be fitted.
+    return _penalty_path(train, num_classes, balanced, PENALTIES[: best + 1])[-1]
 
 
 def _fold_losses(train: Samples, num_classes: int, balanced: bool) -> np.ndarray:
     """Returns the losses for each penalty, summed over folds."""
-    losses = np.zeros(len(_PENALTIES))
+    losses = np.zeros(len(PENALTIES))
     count = len(train.labels)
     order = np.random.default_rng(0).permutation(count)
     folds = np.array_split(order, min(_FOLDS, count))
@@ -133,13 +131,18 @@ def _fold_losses(train: Samples, num_classes: int, balanced: bool) -> np.ndarray
     return losses
 
 
-def _penalty_path(train: Samples, num_classes: int, balanced: bool) -> list[np.ndarray]:
+def _penalty_path(
+    train: Samples,
+    num_classes: int,
+    balanced: bool,
+    penalties: Sequence[float] = PENALTIES,
+) -> list[np.ndarray]:
     """Returns the weights for each penalty, the strongest first."""
     image_weights = _class_balance(train.labels, balanced)
     weights = np.zeros((train.features.shape[1] + 1, num_classes), np.float32)
     path = []
-    for penalty in _PENALTIES:
-        weights = fit_logistic(train, weights, penalty, _ITERATIONS, image_weights)
+    for penalty in penalties:
+        weights = fit_logistic(train, weights, penalty, ITERATIONS, image_weights)
         path.append(weights)
     return path
 

@@ -21,10 +21,12 @@ from kfp_vision.components.shared.recipe.initial_weights import starts_pretraine
 from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.baselines import Samples
 from kfp_vision.components.shared.tasks.frozen_baseline import LinearHead, fit_head
+from kfp_vision.components.shared.tasks.linear_cost import fit_multiply_adds
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = [
     "fits_head",
+    "head_multiply_adds",
     "head_rows",
     "most_head_images",
     "read_samples",
@@ -76,16 +78,27 @@ def head_rows(rows: np.ndarray, model: keras.Model) -> np.ndarray:
 def most_head_images(model: keras.Model) -> int:
     """Returns how many images a head is fitted to, at most.
 
-    20,000 of a network of 4e8 multiply-adds an image and less; fewer of one that costs more, or has
-    so many features that they would fill the memory.
+    20,000 of a network of 4e8 multiply-adds an image and less; fewer of one that costs more, of a
+    head of many classes, or of so many features that they would fill the memory.
 
     Args:
         model: Of `build_model`; its last layer is the head.
     """
-    affordable = int(_MAX_MULTIPLY_ADDS / max(count_multiply_adds(model), 1))
+    cost = count_multiply_adds(model) + head_multiply_adds(model)
+    affordable = int(_MAX_MULTIPLY_ADDS / max(cost, 1))
     image_bytes: int = np.dtype(np.float32).itemsize * model.layers[-1].input.shape[-1]
     most = min(_MAX_IMAGES, _MAX_BYTES // image_bytes)
     return max(1, min(most, max(_ENOUGH_IMAGES, affordable)))
+
+
+def head_multiply_adds(model: keras.Model) -> int:
+    """Returns what an image costs in the fit of a head.
+
+    Args:
+        model: Of `build_model`; its last layer is the head.
+    """
+    head = model.layers[-1]
+    return fit_multiply_adds(head.input.shape[-1], head.output.shape[-1])
 
 
 def read_samples(

@@ -40,7 +40,7 @@ def process(
         watch.open(tmp_path / "choice")
         division = divide_images(few_digits_dir, info, 256)
         folders = tmp_path / "choice", tmp_path / "features"
-        size = NetworkSize(1, 100)
+        size = NetworkSize(1, 0, 100)
         given = (few_digits_dir, info, division, 1e-3, 0, *folders, lambda _: size, 100, watch)
         return Trials(*given), watch, (candidate, recipe)
 
