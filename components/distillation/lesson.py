@@ -2,7 +2,8 @@
 
 Both see the same crop, flip and colours of a picture, each in its own size (Beyer et al., 2022,
 arXiv:2106.05237, section 3.2, "consistent teaching"). The teacher is asked once a picture, and what
-it says is on disk. Shapes: M pictures, B of a batch, C outputs.
+it says and sees is on disk. Shapes: M pictures, B of a batch, C outputs, F features of the teacher
+and K of them, along their principal axes.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kfp_vision.components.distillation.features import PrincipalAxes, with_features
 from kfp_vision.components.distillation.pictures import Pictures, take_pictures
 from kfp_vision.components.shared.augmentation.augment import augment
 from kfp_vision.components.shared.augmentation.draw import draw_seed, view_keys
@@ -22,10 +24,14 @@ from kfp_vision.components.shared.augmentation.policy import Mixing, Policy, pol
 from kfp_vision.components.shared.datasets.computed_rows import compute_rows
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.runtime.code_version import code_digest
+from kfp_vision.components.shared.runtime.storage import kept_folder
+from kfp_vision.components.shared.training.checkpoints import read_checkpoint, write_checkpoint
 
 __all__ = ["ViewTeacher", "largest_lesson", "lesson_policy"]
 
 _LESSON_BYTES = 2**30
+# K, and pictures that tell the axes.
+_MOST_FEATURES, _SAMPLE = 64, 2048
 # The largest and the smallest of float16, nearly: of a logit nothing is lost.
 _LARGEST = 6e4
 
@@ -47,12 +53,15 @@ class ViewTeacher:
         self._digest = hashlib.sha256(content.encode())
         for each in (*model.get_weights(), *source.table["sha256"].to_pylist()):
             self._digest.update(each)
+        both = with_features(model)
+        self.num_outputs, width = (each.shape[-1] for each in both.outputs)
+        self.num_features = min(width, _MOST_FEATURES)
         tensors, word = policy_tensors(policy), draw_seed(seed, 0)[0]
         transform = tf.function(augment, jit_compile=True)
 
-        def ask(images: tf.Tensor, rows: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        def ask(images: tf.Tensor, rows: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, ...]:
             seen = transform(images, tensors, view_keys(word, rows, views)).images
-            return tf.cast(model(seen, training=False), tf.float32)
+            return tuple(tf.cast(each, tf.float32) for each in both(seen, training=False))
 
         self._ask = tf.function(ask)
 
@@ -61,16 +70,16 @@ class ViewTeacher:
         """Of the model, the images and their views."""
         return self._digest.hexdigest()
 
-    def __call__(self, pictures: Pictures, numbers: np.ndarray) -> np.ndarray:
-        """Returns the raw outputs of some pictures, float16 [B, C]."""
+    def __call__(self, pictures: Pictures, numbers: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Returns raw outputs [B, C] and features [B, F] of some pictures, float32."""
         size, parts = self._source.images_per_batch, []
         for start in range(0, len(numbers), size):
             # The augmentation is compiled for one size: the last batch is filled up.
             part = numbers[np.arange(start, start + size).clip(max=len(numbers) - 1)]
             keys = (tf.constant(each[part]) for each in (pictures.rows, pictures.views))
-            outputs = self._ask(take_pictures(self._source, pictures, part), *keys).numpy()
-            parts.append(np.clip(outputs, -_LARGEST, _LARGEST).astype(np.float16))
-        return np.concatenate(parts)[: len(numbers)]
+            said = self._ask(take_pictures(self._source, pictures, part), *keys)
+            parts.append([each.numpy() for each in said])
+        return tuple(np.concatenate(each)[: len(numbers)] for each in zip(*parts, strict=True))
 
     def seconds_per_picture(self, pictures: Pictures) -> float:
         """Returns the time of a picture, measured on a batch after what is compiled."""
@@ -82,8 +91,8 @@ class ViewTeacher:
 
     def teach(
         self, pictures: Pictures, checkpoint_dir: Path, on_part: Callable[[], None]
-    ) -> np.ndarray:
-        """Returns what is said of all pictures, float16 [M, C].
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns outputs [M, C] and features along their axes [M, K] of all pictures, float16.
 
         What was asked before a task was killed is not asked again.
 
@@ -94,13 +103,27 @@ class ViewTeacher:
         """
         digest = self._digest.copy()
         digest.update(pictures.tobytes())
-        folder = checkpoint_dir / f"lesson-{digest.hexdigest()[:16]}"
+        folder = kept_folder(checkpoint_dir / f"lesson-{digest.hexdigest()[:16]}")
+        axes = self._axes(pictures, folder / "axes.npz")
 
         def ask(numbers: np.ndarray) -> np.ndarray:
             on_part()
-            return self(pictures, numbers)
+            outputs, features = self(pictures, numbers)
+            rows = np.column_stack([outputs, axes(features)])
+            return rows.clip(-_LARGEST, _LARGEST).astype(np.float16)
 
-        return compute_rows(ask, len(pictures), folder, "ask the teacher")
+        said = compute_rows(ask, len(pictures), folder, "ask the teacher")
+        return said[:, : self.num_outputs], said[:, self.num_outputs :]
+
+    def _axes(self, pictures: Pictures, path: Path) -> PrincipalAxes:
+        """Returns those of the first pictures: of a file, for all parts must be along the same."""
+        held = read_checkpoint(path)
+        if held is not None:
+            return PrincipalAxes(*held[0])
+        _, features = self(pictures, np.arange(min(len(pictures), _SAMPLE)))
+        axes = PrincipalAxes.of(features, self.num_features)
+        write_checkpoint(path, [axes.mean, axes.axes], {})
+        return axes
 
 
 def lesson_policy(policy: Policy) -> Policy:
@@ -111,6 +134,6 @@ def lesson_policy(policy: Policy) -> Policy:
     return dataclasses.replace(policy, mixing=Mixing())
 
 
-def largest_lesson(num_outputs: int) -> int:
-    """Returns the pictures whose outputs are held in a GiB of memory."""
-    return _LESSON_BYTES // (2 * num_outputs)
+def largest_lesson(num_values: int) -> int:
+    """Returns the pictures whose outputs and features, so many, are held in a GiB of memory."""
+    return _LESSON_BYTES // (2 * num_values)

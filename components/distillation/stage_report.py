@@ -38,6 +38,7 @@ def distillation_report(result: DistillationResult, is_wanted: bool) -> StageRep
             "images_seen",
             "temperature",
             "label_share",
+            "feature_weight",
             "seconds",
         )
     }

@@ -1,18 +1,22 @@
-"""The student: the user's network, taught by the outputs of a teacher.
+"""The student: the user's network, taught by the outputs of a teacher and by its features.
 
-Hinton et al., 2015, arXiv:1503.02531, section 2; long, and by what the teacher says of the very
-views that the student sees: Beyer et al., 2022, arXiv:2106.05237.
+Hinton et al., 2015, arXiv:1503.02531, section 2; Romero et al., 2015, arXiv:1412.6550; long,
+and by what the teacher makes of the very views that the student sees: Beyer et al., 2022,
+arXiv:2106.05237.
 """
 
 import dataclasses
+import functools
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from kfp_vision.components.distillation.feature_trainer import FeatureTrainer
 from kfp_vision.components.distillation.lesson import ViewTeacher, largest_lesson
 from kfp_vision.components.distillation.pictures import PictureImages, list_pictures
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -39,14 +43,15 @@ from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import build_trainer, recipe_class_weights
 from kfp_vision.components.shared.training.soft_targets import Teaching, Views, taught_images
-from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["Student", "Taught"]
 
 # Of the time, at most: for the teacher, and for the short trainings that choose how it is followed.
 _TEACHER_SHARE, _TRIALS_SHARE = 0.3, 0.2
-# Temperatures with the teacher alone, then the best of them with so much of the label.
-_TEMPERATURES, _LABEL_SHARE = (1.0, 2.0, 4.0), 0.3
+# Outputs alone at these temperatures; then the best way so far with so much of the label, and that
+# of all with so much of the features.
+_TEMPERATURES, _LABEL_SHARE, _FEATURE_WEIGHT = (1.0, 2.0, 4.0), 0.3, 1.0
+_NUM_TRIALS = len(_TEMPERATURES) + 2
 _WITHOUT_TRIALS = Teaching(temperature=2.0, label_share=0.0)
 # Of the learning rate of the plain training.
 _RATE_SCALE = 2.0
@@ -72,14 +77,14 @@ class Taught:
     """A student at its last step.
 
     Attributes:
-        trainer: Holds it.
+        model: It.
         teaching: How it followed its teacher.
         trials: What chose that.
         num_pictures: Pictures that the teacher was asked about.
         images_seen: With repetition, trials included.
     """
 
-    trainer: Trainer
+    model: keras.Model
     teaching: Teaching
     trials: list[TeachingTrial]
     num_pictures: int
@@ -97,6 +102,7 @@ class Student:
         train: LabelledImages,
         validation: LabelledImages,
         policy: Policy,
+        teacher: ViewTeacher,
         checkpoint_dir: Path,
         seed: int,
     ) -> None:
@@ -109,47 +115,46 @@ class Student:
             train: Those with labels.
             validation: Those that choose, and judge.
             policy: Augments the images of teacher and student alike.
+            teacher: Of the images of the source.
             checkpoint_dir: Of this student alone; outlives a killed task.
             seed: Of weights, order and augmentation.
         """
         self._recipe, self._source, self._train = recipe, source, train
-        self._validation, self._seed = validation, seed
+        self._validation, self._teacher, self._seed = validation, teacher, seed
         self._checkpoint_dir = kept_folder(checkpoint_dir)
         # Variables, so that a compiled step serves every trial.
-        self._teaching = Teaching(*(tf.Variable(0.0, trainable=False) for _ in range(2)))
-        given = (recipe, info, seed, policy, self._teaching)
-        found = build_trainer(*given, **_of_a_student(recipe))
-        self._trainer, self._task, self._settings = found
+        temperature, share, weight = (tf.Variable(0.0, trainable=False) for _ in range(3))
+        self._teaching = Teaching(temperature, share, feature_weight=weight)
+        kind = functools.partial(
+            FeatureTrainer, num_features=teacher.num_features, feature_weight=weight
+        )
+        given = (recipe, info, seed, policy, self._teaching, kind)
+        trainer, self._task, self._settings = build_trainer(*given, **_of_a_student(recipe))
+        self._trainer = cast(FeatureTrainer, trainer)
 
     def learn(
-        self,
-        teacher: ViewTeacher,
-        weights: list[np.ndarray],
-        rows: np.ndarray,
-        seconds: float,
-        watch: StageWatch,
+        self, weights: list[np.ndarray], rows: np.ndarray, seconds: float, watch: StageWatch
     ) -> Taught:
         """Returns the student, taught by the teacher.
 
         Args:
-            teacher: Of the images of the source.
             weights: Of the network as it was trained before.
             rows: Images of the source that may be learned, int.
             seconds: For everything.
             watch: Of the stage.
         """
         watch.open(self._checkpoint_dir)
-        self._trainer.model.set_weights(weights)
+        self._trainer.student.set_weights(weights)
         self._trainer.restart_average()
         batch, plain = self._settings.batch_size, self._settings.steps
         steps = math.ceil(distilled_images(plain * batch) / batch)
-        taught = self._ask(teacher, rows, steps * batch, seconds, watch)
+        taught = self._ask(rows, steps * batch, seconds, watch)
         order = BatchOrder(len(taught), batch, self._seed)
         pixels, targets = taught.take(order.indices(0)[0])
         pace = measure_pace(self._trainer, pixels, targets, len(taught), len(self._validation))
         trials, tried = self._choose(taught, pace, steps, seconds, watch)
         best = min(trials, key=lambda each: each.loss, default=None)
-        teaching = Teaching(best.temperature, best.label_share) if best else _WITHOUT_TRIALS
+        teaching = _followed(best) if best else _WITHOUT_TRIALS
         self._follow(teaching)
 
         def start(_: object) -> History:
@@ -172,18 +177,14 @@ class Student:
         )
         history = fit(run, self._settings)
         seen = history.step * batch + tried
-        return Taught(self._trainer, teaching, trials, len(taught), seen)
+        return Taught(self._trainer.student, teaching, trials, len(taught), seen)
 
     def _ask(
-        self,
-        teacher: ViewTeacher,
-        rows: np.ndarray,
-        count: int,
-        seconds: float,
-        watch: StageWatch,
+        self, rows: np.ndarray, count: int, seconds: float, watch: StageWatch
     ) -> LabelledImages:
         """Returns the lesson: at most so many pictures as there is time to ask about."""
-        most = largest_lesson(self._trainer.model.output_shape[-1])
+        teacher = self._teacher
+        most = largest_lesson(teacher.num_outputs + teacher.num_features)
         pictures = list_pictures(rows, min(count, most), self._seed)
         if seconds < math.inf:
 
@@ -192,7 +193,7 @@ class Student:
 
             affordable = max(1, int(watch.once("pictures", measure)))
             pictures = pictures.first(min(affordable, len(pictures)))
-        said = teacher.teach(pictures, self._checkpoint_dir, watch.save)
+        said, features = teacher.teach(pictures, self._checkpoint_dir, watch.save)
         views = Views(pictures.rows, pictures.views, said)
         taught = taught_images(self._source, self._train, views)
 
@@ -200,7 +201,11 @@ class Student:
             targets = taught.read_targets(numbers)
             # The label of a mix is not that of the image.
             is_whole = (pictures.shares[numbers] == 1).astype(np.float32)
-            return {**targets, "is_labelled": targets["is_labelled"] * is_whole}
+            return {
+                **targets,
+                "is_labelled": targets["is_labelled"] * is_whole,
+                "features": features[numbers].astype(np.float32),
+            }
 
         return PictureImages(self._source, read, pictures.rows, pictures=pictures)
 
@@ -212,14 +217,13 @@ class Student:
         seconds: float,
         watch: StageWatch,
     ) -> tuple[list[TeachingTrial], int]:
-        """Returns short trainings with temperatures and shares of the label, and their images."""
+        """Returns short trainings that each follow the teacher in another way, and their images."""
         path, trials = self._checkpoint_dir / "trials.json", []
-        num_trials = len(_TEMPERATURES) + 1
         length = int(_TRIAL_LENGTH * steps)
         if seconds < math.inf:
 
             def measure() -> float:
-                each_s = _TRIALS_SHARE * (seconds - watch.seconds) / num_trials
+                each_s = _TRIALS_SHARE * (seconds - watch.seconds) / _NUM_TRIALS
                 return (each_s - pace.evaluation_s) / pace.step_s
 
             length = min(length, int(watch.once("steps of a trial", measure)))
@@ -228,21 +232,16 @@ class Student:
         if length < _LEAST_STEPS:
             return [], 0
         initial = self._trainer.state()
-        with Progress("choose how to follow the teacher", num_trials, "trials") as progress:
-            for number in range(len(trials), num_trials):
+        with Progress("choose how to follow the teacher", _NUM_TRIALS, "trials") as progress:
+            for number in range(len(trials), _NUM_TRIALS):
                 watch.save()
-                if number < len(_TEMPERATURES):
-                    teaching = Teaching(_TEMPERATURES[number], 0.0)
-                else:
-                    warmest = min(trials, key=lambda each: each.loss).temperature
-                    teaching = Teaching(warmest, _LABEL_SHARE)
-                trials.append(self._try(taught, teaching, length))
+                trials.append(self._try(taught, _next_way(trials), length))
                 self._trainer.restore(initial)
                 content = [dataclasses.asdict(each) for each in trials]
                 write_atomically(path, json_text(content).encode())
                 watch.save()
                 progress.update(number + 1)
-        return trials, num_trials * length * self._settings.batch_size
+        return trials, _NUM_TRIALS * length * self._settings.batch_size
 
     def _try(self, taught: LabelledImages, teaching: Teaching, steps: int) -> TeachingTrial:
         self._follow(teaching)
@@ -260,8 +259,25 @@ class Student:
                 "A short training by the teacher must end with a finite loss on the validation "
                 f"images. Received: {loss}, at the learning rate {peak:g}"
             )
-        return TeachingTrial(teaching.temperature, teaching.label_share, loss)
+        return TeachingTrial(
+            teaching.temperature, teaching.label_share, teaching.feature_weight, loss
+        )
 
     def _follow(self, teaching: Teaching) -> None:
         self._teaching.temperature.assign(teaching.temperature)
         self._teaching.label_share.assign(teaching.label_share)
+        self._teaching.feature_weight.assign(teaching.feature_weight)
+
+
+def _followed(trial: TeachingTrial) -> Teaching:
+    return Teaching(trial.temperature, trial.label_share, feature_weight=trial.feature_weight)
+
+
+def _next_way(trials: list[TeachingTrial]) -> Teaching:
+    """Returns how the next short training follows the teacher."""
+    if len(trials) < len(_TEMPERATURES):
+        return Teaching(_TEMPERATURES[len(trials)], label_share=0.0)
+    best = _followed(min(trials, key=lambda each: each.loss))
+    if len(trials) == len(_TEMPERATURES):
+        return dataclasses.replace(best, label_share=_LABEL_SHARE)
+    return dataclasses.replace(best, feature_weight=_FEATURE_WEIGHT)

@@ -113,13 +113,14 @@ def teach(
             train,
             validation,
             policy,
+            asker,
             checkpoint_dir / f"distillation-{identity}",
             seed,
         )
-        taught = student.learn(asker, weights, rows, seconds, watch)
+        taught = student.learn(weights, rows, seconds, watch)
     except TRAINING_FAILURES as error:
         return dataclasses.replace(result, failed=str(error).splitlines()[0])
-    model = taught.trainer.model
+    model = taught.model
     judged = losses(model)
     # The same images have chosen how the teacher is followed.
     gain = measure_gain(plain[None], judged[None], max(1, len(taught.trials)))
@@ -136,6 +137,7 @@ def teach(
         trials=taught.trials,
         temperature=taught.teaching.temperature,
         label_share=taught.teaching.label_share,
+        feature_weight=taught.teaching.feature_weight,
         gain=gain,
         is_kept=gain.is_accepted,
     )

@@ -62,7 +62,8 @@ def run(name: str, seed: int) -> dict[str, Any]:
             for each in ("plain", "teacher", "taught", "longer")
         }
         seconds = {"distill_s": result.seconds, "plain_s": plain.seconds}
-        how = {"temperature": result.temperature, "label_share": result.label_share}
+        chosen = ("temperature", "label_share", "feature_weight")
+        how = {each: getattr(result, each) for each in chosen}
         return {**measured, **how, "pictures": result.pictures, "kept": result.is_kept, **seconds}
 
 

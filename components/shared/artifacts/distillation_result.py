@@ -14,11 +14,13 @@ class TeachingTrial:
     Attributes:
         temperature: T.
         label_share: Share of the labels in the loss.
+        feature_weight: Of the distance from the features of the teacher.
         loss: Calibrated, on the validation images, in nats.
     """
 
     temperature: float
     label_share: float
+    feature_weight: float
     loss: float
 
 
@@ -38,9 +40,10 @@ class DistillationResult:
         copies: Images without labels that were left out: near duplicates of held-out images.
         pictures: Views of these, alone and mixed, each with what the teacher says of it.
         images_seen: By the student, with repetition, short trainings included.
-        trials: That chose temperature and share; none where there was no time.
+        trials: That chose temperature, share and weight; none where there was no time.
         temperature: T, of the student.
         label_share: Share of the labels in its loss.
+        feature_weight: Of the distance from the features of the teacher.
         gain: Of the student over the network before.
         is_kept: Whether the student took its place.
         seconds: Of the stage.
@@ -60,6 +63,7 @@ class DistillationResult:
     trials: list[TeachingTrial] = dataclasses.field(default_factory=list)
     temperature: float = 0.0
     label_share: float = 0.0
+    feature_weight: float = 0.0
     gain: Gain | None = None
     is_kept: bool = False
     seconds: float = 0.0

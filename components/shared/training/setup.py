@@ -1,6 +1,7 @@
 """From a dataset and a recipe to everything a training needs: model, images, trainer."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -157,7 +158,7 @@ def build_trainer(
     seed: int,
     policy: Policy | None = None,
     teaching: Teaching | None = None,
-    kind: type[Trainer] = Trainer,
+    kind: Callable[..., Trainer] = Trainer,
     **changes: Any,
 ) -> tuple[Trainer, Task, Hyperparameters]:
     """Returns a trainer with the model of a complete recipe, its task and its settings.
@@ -170,7 +171,7 @@ def build_trainer(
         seed: Of the weights, dropout and augmentation.
         policy: Of the augmentation; None for none.
         teaching: By a teacher; the batches then have its outputs. None for labels alone.
-        kind: Of trainer.
+        kind: Of trainer; takes what `Trainer` does.
         changes: Settings that replace those of the recipe.
 
     Raises:

@@ -30,11 +30,13 @@ class Teaching:
         label_share: Share of the label in the loss of an image that has one, in [0, 1].
         threshold: Of its confidence: where it is sure, what it holds likeliest is a label, and
             elsewhere it teaches nothing. 0 for what it says, as it says it.
+        feature_weight: Of its features in the loss, where the trainer learns them.
     """
 
     temperature: Any = 1.0
     label_share: Any = 0.5
     threshold: float = 0.0
+    feature_weight: Any = 0.0
 
 
 class TaughtTask:

@@ -276,8 +276,7 @@ class Trainer:
 
     def mean_loss(self, images: np.ndarray, targets: Mapping[str, np.ndarray]) -> float:
         """Returns the loss that steps minimise, of a batch [B, H, W, C], in inference mode."""
-        outputs = tf.nest.map_structure(tf.constant, self.outputs(images))
-        return float(tf.reduce_mean(self._loss(dict(targets), outputs)))
+        return float(tf.reduce_mean(self._loss(dict(targets), self._forward(images))))
 
     def frequency_loss(self, targets: Mapping[str, np.ndarray]) -> float:
         """Returns that loss of a model that knows the frequencies of the labels alone."""

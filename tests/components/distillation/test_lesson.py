@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kfp_vision.components.distillation.features import PrincipalAxes
 from kfp_vision.components.distillation.lesson import ViewTeacher, lesson_policy
 from kfp_vision.components.distillation.pictures import (
     MAX_VIEWS,
@@ -81,8 +82,11 @@ def test_what_is_said_is_of_the_picture_whatever_the_batch_is(source: ImageSourc
     teacher, pictures = teacher_of(source, 7), list_pictures(np.arange(10), 40, seed=0)
     said = teacher(pictures, np.arange(40))
     order = np.random.default_rng(0).permutation(40)
-    np.testing.assert_array_equal(teacher(pictures, order), said[order])
-    np.testing.assert_array_equal(teacher(pictures, np.arange(3)), said[:3])
+    for all_of_it, other, part in zip(
+        said, teacher(pictures, order), teacher(pictures, np.arange(3)), strict=True
+    ):
+        np.testing.assert_array_equal(other, all_of_it[order])
+        np.testing.assert_array_equal(part, all_of_it[:3])
 
 
 def test_teacher_and_student_see_the_same_crops_and_flips(source: ImageSource) -> None:
@@ -92,7 +96,7 @@ def test_teacher_and_student_see_the_same_crops_and_flips(source: ImageSource) -
     rows, views = tf.constant(pictures.rows), tf.constant(pictures.views)
     keys = view_keys(draw_seed(7, 0)[0], rows, views)
     seen = augment(pixels, policy_tensors(flip_and_crop()), keys).images
-    said = teacher_of(source, 7)(pictures, np.arange(60))
+    said, _ = teacher_of(source, 7)(pictures, np.arange(60))
     np.testing.assert_allclose(said, pixel_means()(seen).numpy(), rtol=1e-3, atol=0.1)
     assert not np.allclose(said, pixel_means()(tf.cast(pixels, tf.float32)).numpy(), atol=1.0)
 
@@ -104,12 +108,34 @@ def test_a_lesson_is_asked_once(source: ImageSource, tmp_path: Path) -> None:
     def on_part() -> None:
         parts.append(len(list(tmp_path.rglob("*.npy"))))
 
-    said = teacher_of(source, 7).teach(pictures, tmp_path, on_part)
-    (kept,) = tmp_path.rglob("*.npy")
-    written = kept.stat().st_mtime_ns
-    np.testing.assert_array_equal(teacher_of(source, 7).teach(pictures, tmp_path, on_part), said)
-    assert kept.stat().st_mtime_ns == written
+    def teach(seed: int) -> np.ndarray:
+        return np.column_stack(teacher_of(source, seed).teach(pictures, tmp_path, on_part))
+
+    said = teach(7)
+    assert said.dtype == np.float16
+    (kept,), (axes,) = tmp_path.rglob("*.npy"), tmp_path.rglob("*.npz")
+    written = [each.stat().st_mtime_ns for each in (kept, axes)]
+    np.testing.assert_array_equal(teach(7), said)
+    assert [each.stat().st_mtime_ns for each in (kept, axes)] == written
     # Once, when nothing was on disk.
     assert parts == [0]
+    # A task that was killed asks about the rest along the same axes.
+    kept.unlink()
+    np.testing.assert_array_equal(teach(7), said)
+    assert axes.stat().st_mtime_ns == written[1]
     # Another seed draws other views.
-    assert (teacher_of(source, 8).teach(pictures, tmp_path, on_part) != said).any()
+    assert (teach(8) != said).any()
+
+
+def test_features_are_kept_along_the_axes_of_the_first_pictures(
+    source: ImageSource, tmp_path: Path
+) -> None:
+    pictures, teacher = list_pictures(np.arange(50), 120, seed=0), teacher_of(source, 7)
+    outputs, features = teacher.teach(pictures, tmp_path, lambda: None)
+    raw, seen = teacher(pictures, np.arange(120))
+    np.testing.assert_allclose(outputs, raw, rtol=1e-3)
+    # Of a teacher with nine features none is lost.
+    assert teacher.num_features == features.shape[1] == 9
+    expected = PrincipalAxes.of(seen, 9)(seen)
+    np.testing.assert_allclose(features, expected, atol=0.01)
+    assert features.astype(np.float32).var(axis=0).mean() == pytest.approx(1.0, rel=0.01)
