@@ -19,7 +19,7 @@ def with_features(model: keras.Model) -> keras.Model:
     """Returns pixels -> raw outputs [B, C] and features [B, F], by the layers of a model.
 
     The features are what its last layer reads, scaled to unit length; of an ensemble, and of any
-    model of models that return such outputs, those of all members, one after the other.
+    model of models that return such outputs, those of all members, side by side.
     """
     members = [
         layer
