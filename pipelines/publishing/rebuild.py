@@ -1,5 +1,7 @@
 """The report, built again from the artifacts of a run."""
 
+import contextlib
+import io
 import json
 import tempfile
 from pathlib import Path
@@ -46,7 +48,9 @@ def _rebuild(output: Path) -> None:
             "in whose artifact it is not: it was moved, or made by another version. `kfp-vision "
             "run` with this output makes it anew."
         )
-    with tempfile.TemporaryDirectory() as scratch:
+    # The stage prints its progress; the command prints where the page is.
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    with tempfile.TemporaryDirectory() as scratch, quiet:
         report = Path(scratch, "report")
         build_report.python_func(
             stages=stages,
