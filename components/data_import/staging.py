@@ -176,7 +176,7 @@ def stage(
         SplitWriter(work_dir, _STAGING, schema) as writer,
         ThreadPoolExecutor(threads, thread_name_prefix="import") as pool,
     ):
-        found = _chunks(samples, size, lambda _: 0)
+        found = _chunks(samples, size, _content_bytes)
         opened = map_in_order(pool, functools.partial(_map, _open), found, 2 * threads)
         chunks = _chunks(itertools.chain.from_iterable(opened), size, _num_bytes)
         for results in map_in_order(
@@ -367,6 +367,14 @@ def _batch(rows: list[_Row], schema: pa.Schema) -> pa.RecordBatch:
         },
     }
     return pa.RecordBatch.from_pydict(columns, schema=schema)
+
+
+def _content_bytes(found: Sample | Rejection) -> int:
+    """Returns what is in memory before the sample is read."""
+    content = b"" if isinstance(found, Rejection) else found.content
+    if isinstance(content, np.ndarray):
+        return content.nbytes
+    return len(content) if isinstance(content, bytes) else 0
 
 
 def _num_bytes(found: _Opened | Rejection) -> int:
