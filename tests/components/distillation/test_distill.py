@@ -117,6 +117,17 @@ def result_of(folder: Path) -> DistillationResult:
     return read_json(DistillationResult, folder / "distillation.json")
 
 
+def layers_of(model: keras.Model) -> list[Any]:
+    """Class and shapes of the weights of every layer, without dropout, which a student has not."""
+    return [
+        layers_of(each)
+        if isinstance(each, keras.Model)
+        else (type(each), [tuple(weight.shape) for weight in each.weights])
+        for each in model.layers
+        if not isinstance(each, keras.layers.Dropout)
+    ]
+
+
 def test_a_teacher_makes_the_network_better_and_leaves_its_size(
     few_labels_dir: Path, before: Path, taught: Path
 ) -> None:
@@ -126,7 +137,7 @@ def test_a_teacher_makes_the_network_better_and_leaves_its_size(
     assert result.gain.low > 0
     assert result.teacher_loss < result.student_loss < result.loss
     assert accuracy(few_labels_dir, taught / "out") > accuracy(few_labels_dir, before) + 0.05
-    assert model_of(taught / "out").to_json() == model_of(before).to_json()
+    assert layers_of(model_of(taught / "out")) == layers_of(model_of(before))
 
 
 def test_images_without_labels_are_taught_too(taught: Path) -> None:
