@@ -1,7 +1,6 @@
 """What decides: two trainings of the same length, from the start without it and with it."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,20 +9,14 @@ import numpy as np
 from kfp_vision.components.pretraining.probes import HeldOutImages
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
-from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.document import Recipe
-from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.search.scoring import held_out_losses
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.history import History
-from kfp_vision.components.shared.training.length import measure_pace
 from kfp_vision.components.shared.training.part_training import select_rows, train_part
 from kfp_vision.components.shared.training.setup import recipe_class_weights
-from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["Trial"]
-
-_EVALUATIONS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,21 +65,9 @@ class Trial:
             seconds: For this training; infinite where time is no limit.
             watch: Of the stage.
         """
-        ends = watch.seconds + seconds if seconds < math.inf else None
-
-        def begin(trainer: Trainer, learned: LabelledImages, settings: Hyperparameters) -> History:
-            order = BatchOrder(len(learned), settings.batch_size, self.seed)
-            pixels, targets = learned.take(order.indices(0)[0])
-            checks = {"initial_loss": trainer.mean_loss(pixels, targets)}
-            share = len(self.known) / len(self.train)
-            steps = min(most_steps, max(2, round(share * settings.steps)))
-            if ends is not None:
-                pace = measure_pace(trainer, pixels, targets, len(learned), len(self.validation))
-                steps, _ = pace.length_within(ends - watch.seconds, steps, _EVALUATIONS)
-            return History(settings, steps, checks, num_evaluations=_EVALUATIONS, ends=ends)
-
         images = self.train, self.validation, self.known
         given = (self.dataset_dir, self.recipe, self.info, *images, weights, self.checkpoint_dir)
-        trainer, task, history = train_part(*given, self.seed, watch, "trial", begin)
+        ends = watch.seconds + seconds
+        trainer, task, history = train_part(*given, self.seed, ends, watch, "trial", most_steps)
         judged = (task, trainer.outputs, self.judges)
         return held_out_losses(*judged, recipe_class_weights(self.recipe)), history

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kfp_vision.components.self_training.student import first_history
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.recipe.document import Recipe
-from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
 from kfp_vision.components.shared.training.history import History
@@ -53,14 +51,8 @@ def train_plain(
         ends: When it has to be over, in seconds of the stage; infinite where time is no limit.
         watch: Of the stage.
     """
-
-    def begin(trainer: Trainer, learned: LabelledImages, settings: Hyperparameters) -> History:
-        steps = max(2, round(settings.steps * len(rows) / len(train)))
-        given = (trainer, learned, len(validation), settings, steps, seed)
-        return first_history(*given, ends, watch)
-
     given = (dataset_dir, recipe, info, train, validation, rows, weights, checkpoint_dir, seed)
-    trainer, _, history = train_part(*given, watch, "plain", begin, ema_momentum=0.0)
+    trainer, _, history = train_part(*given, ends, watch, "plain", ema_momentum=0.0)
     sample = rows[: STATISTICS_BATCHES * history.settings.batch_size]
     trainer.recalibrate_batch_norm(images for images, _ in train.batches_of(sample))
     return trainer, history

@@ -14,8 +14,6 @@ from kfp_vision.components.self_training.pool import Pool
 from kfp_vision.components.self_training.teacher import Teacher
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.augmentation.known_policies import shifts
-from kfp_vision.components.shared.datasets.labelled import LabelledImages
-from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.recipe.unlabeled import lesson_images
@@ -23,15 +21,14 @@ from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import fit
 from kfp_vision.components.shared.training.history import History
-from kfp_vision.components.shared.training.length import measure_pace
+from kfp_vision.components.shared.training.part_training import first_history
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.setup import build_trainer, recipe_policy
 from kfp_vision.components.shared.training.soft_targets import Views, taught_images
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["first_history", "soft_labels", "train_student"]
+__all__ = ["soft_labels", "train_student"]
 
-_EVALUATIONS = 3
 _LARGEST = 6e4  # Of float16, nearly.
 
 
@@ -57,38 +54,6 @@ def soft_labels(
         np.concatenate([views, np.zeros(len(rows), int)]).astype(np.int32),
         np.concatenate([np.zeros((len(labelled), outputs.shape[1])), taught]).astype(np.float16),
     )
-
-
-def first_history(
-    trainer: Trainer,
-    images: LabelledImages,
-    num_validation: int,
-    settings: Hyperparameters,
-    steps: int,
-    seed: int,
-    ends: float,
-    watch: Stopwatch,
-) -> History:
-    """Returns the history of a training before its first step, as long as there is time for.
-
-    Args:
-        trainer: At its start.
-        images: That are learned.
-        num_validation: Validation images.
-        settings: Of the training.
-        steps: Where time is no limit.
-        seed: Of the order of the images.
-        ends: When it has to be over, in seconds of the stage; infinite where time is no limit.
-        watch: Of the stage.
-    """
-    order = BatchOrder(len(images), settings.batch_size, seed)
-    pixels, targets = images.take(order.indices(0)[0])
-    checks = {"initial_loss": trainer.mean_loss(pixels, targets)}
-    if ends == math.inf:
-        return History(settings, steps, checks, num_evaluations=_EVALUATIONS)
-    pace = measure_pace(trainer, pixels, targets, len(images), num_validation)
-    length = pace.length_within(ends - watch.seconds, steps, _EVALUATIONS)
-    return History(settings, length[0], checks, num_evaluations=length[1], ends=ends)
 
 
 def train_student(

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kfp_vision.components.self_training import student
 from kfp_vision.components.self_training.plain import train_plain
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
-from kfp_vision.components.shared.training import fit
+from kfp_vision.components.shared.training import fit, part_training
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.length import Pace
@@ -78,7 +77,7 @@ def test_after_a_kill_it_ends_with_the_same_weights_and_is_not_trained_again(
 
 def test_it_is_as_short_as_it_has_to_be(train, tmp_path, monkeypatch):
     # Steps of a second.
-    monkeypatch.setattr(student, "measure_pace", lambda *_: Pace(1.0, 1e-6, 0.0))
+    monkeypatch.setattr(part_training, "measure_pace", lambda *_: Pace(1.0, 1e-6, 0.0))
     watch = Stopwatch()
     watch.resume(1000.0)
     _, history = train(tmp_path, 1020.0, watch)

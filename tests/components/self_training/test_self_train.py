@@ -28,6 +28,7 @@ from kfp_vision.components.shared.recipe.document import (
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.report.page import write_stage_page
 from kfp_vision.components.shared.tasks import get_task
+from kfp_vision.components.shared.training import part_training
 from kfp_vision.components.shared.training.length import Pace
 from kfp_vision.components.shared.training.soft_targets import taught_images
 from kfp_vision.components.training.train import train_model
@@ -348,7 +349,7 @@ def test_a_student_has_the_time_that_the_budget_leaves(
     few_labels_dir: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Steps of a second, of 40 that are left.
-    monkeypatch.setattr(student, "measure_pace", lambda *_: Pace(1.0, 1e-6, 0.0))
+    monkeypatch.setattr(part_training, "measure_pace", lambda *_: Pace(1.0, 1e-6, 0.0))
     shutil.copytree(trained, tmp_path / "model")
     recipe = with_budget(read_recipe(trained / "recipe.json"), "balanced", 1.0)
     write_recipe(recipe, tmp_path / "model/recipe.json")
