@@ -40,6 +40,9 @@ def open_champion(folder: Path) -> tuple[ModelCard, Infer]:
     for name, open_file in _RUNTIMES.items():
         if not (folder / name).exists():
             continue
+        if reason := card.failed.get(Path(name).name):
+            reasons.append(f"{name}, which failed the check of its export: {reason}")
+            continue
         try:
             infer = open_file(folder / name)
             found = infer(np.zeros((1, *card.image_size, card.channels), np.uint8))

@@ -122,6 +122,7 @@ def export_model(
         for export in exports:
             if not export.metrics:
                 _remove(output_dir / export.path)
+        written = [export for export in exports if export.metrics]
         card = ModelCard(
             task=info.task,
             classes=info.classes,
@@ -131,9 +132,9 @@ def export_model(
             output=TASKS[info.task].output.format(most=_most_objects(model)),
             keypoint_names=info.keypoint_names,
             least_score=evaluation.least_score,
+            failed={export.path: export.reason for export in written if not export.passed},
         )
         write_json(card, output_dir / "model.json")
-        written = [export for export in exports if export.metrics]
         page = model_readme(card, written, evaluation.primary)
         (output_dir / "README.md").write_text(page, encoding="utf-8")
     reason = "" if evaluation.passed else " ".join(["Not exported.", *evaluation.reasons])

@@ -123,7 +123,7 @@ def model_readme(card: ModelCard, exports: Sequence[Export], primary: str) -> st
         lines.append(f"| `{export.path}` | {reader} | {kind} | {metric} | {check} |")
     lines += ["", "Each file was loaded in its own runtime and measured there on test images."]
     page = "\n".join(lines) + "\n"
-    if "model.onnx" in [export.path for export in exports]:
+    if "model.onnx" in [export.path for export in exports if export.passed]:
         mode = "L" if card.channels == 1 else "RGB"
         more = _RESULTS.get(card.task, _LABELS).format(
             height=height,

@@ -31,7 +31,6 @@ from kfp_vision.pipelines.serving.published_model import (
     Infer,
     find_model,
     load_runtime,
-    read_card,
 )
 
 __all__ = ["Model", "Prediction"]
@@ -112,10 +111,10 @@ class Model:
                 gs:// or s3://.
 
         Raises:
-            ValueError: There is no model, or no `model.json` beside it.
+            ValueError: There is no model that passed its check, or no `model.json` beside it.
         """
-        self._folder, self._name = find_model(os.fspath(uri))
-        self.card: ModelCard = read_card(self._folder, self._name)
+        self.card: ModelCard
+        self._folder, self._name, self.card = find_model(os.fspath(uri))
 
     def predict(
         self, images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]

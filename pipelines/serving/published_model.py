@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from kfp_vision.components.shared.runtime.storage import Folder, download, open_
 from kfp_vision.components.shared.tasks import Outputs
 from kfp_vision.pipelines.local.processes import use_tensorflow
 
-__all__ = ["Infer", "find_model", "load_runtime", "read_card"]
+__all__ = ["Infer", "find_model", "load_runtime"]
 
 # Pixels [B, H, W, K], uint8 -> predictions of the task, an array or {name: array}.
 Infer = Callable[[np.ndarray], Outputs]
@@ -22,23 +22,34 @@ Infer = Callable[[np.ndarray], Outputs]
 _MODELS = ("model/model.keras", "model/model.onnx", "model.keras", "model.onnx")
 
 
-def find_model(uri: str) -> tuple[Folder, str]:
-    """Returns a folder and the path of the model in it.
+def find_model(uri: str) -> tuple[Folder, str, ModelCard]:
+    """Returns a folder, the path of the model in it, and what `model.json` beside it says.
 
     Args:
         uri: A run's output, its `model` folder, or a file in that; local, gs:// or s3://.
 
     Raises:
-        ValueError: There is no model that can be loaded.
+        ValueError: There is no model that can be loaded and is as good as that of the run.
     """
     folder, name = open_folder(uri)
     names = [name] if name else _MODELS
-    lonely = ""
+    lonely, failed = "", ""
     for each in names:
-        is_model = each.endswith(tuple(_RUNTIMES)) and folder.exists(each)
-        if is_model and folder.exists(_beside(each, "model.json")):
-            return folder, each
-        lonely = lonely or (each if is_model else "")
+        if not (each.endswith(tuple(_RUNTIMES)) and folder.exists(each)):
+            continue
+        if not folder.exists(_beside(each, "model.json")):
+            lonely = lonely or each
+            continue
+        card = _read_card(folder, each)
+        reason = card.failed.get(PurePosixPath(each).name)
+        if reason is None:
+            return folder, each, card
+        failed = f"{each} in {folder.uri}, which failed: {reason}"
+    if failed:
+        raise ValueError(
+            "The file of a model must have passed the check of its export, as model.keras has in "
+            f"the output of a run. Received: {failed}"
+        )
     if lonely:
         raise ValueError(
             "Beside a model there must be the `model.json` of its run, which says what its outputs "
@@ -61,12 +72,7 @@ def _beside(path: str, name: str) -> str:
     return "/".join([*path.split("/")[:-1], name])
 
 
-def read_card(folder: Folder, model: str) -> ModelCard:
-    """Returns `model.json` beside a model that `find_model` has found.
-
-    Raises:
-        ValueError: It is not the one of a run.
-    """
+def _read_card(folder: Folder, model: str) -> ModelCard:
     path = _beside(model, "model.json")
     try:
         return ModelCard(**json.loads(folder.read(path)))
@@ -82,7 +88,7 @@ def load_runtime(folder: Folder, name: str, card: ModelCard) -> Infer:
     Args:
         folder: Of `find_model`.
         name: The path in it.
-        card: From `read_card`.
+        card: The same.
     """
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(folder.root, name)

@@ -209,6 +209,15 @@ def test_what_is_no_model_is_refused(output, photos, damage, message):
         rows_of(output, photos)
 
 
+@pytest.mark.parametrize("model", ["", "/model/model.onnx"])
+def test_a_format_that_failed_its_check_is_refused(output, photos, model):
+    card = output / "model/model.json"
+    failed = {"model.onnx": "Predictions differ by 0.2 from Keras."}
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"failed": failed}))
+    with pytest.raises(ValueError, match=r"model\.onnx in .* failed: Predictions differ by 0\.2"):
+        rows_of(f"{output}{model}", photos)
+
+
 def test_a_rejected_run_has_no_model(output, photos):
     shutil.rmtree(output / "model")
     (output / "report.json").write_text('{"status": "rejected", "reason": "Worse than a coin."}')

@@ -20,6 +20,7 @@ class ModelCard:
         keypoint_names: Of the keypoints of every object, in order; empty for other tasks.
         least_score: From which on objects are named, where the F1 of the validation images was
             highest; None for tasks without objects.
+        failed: File or folder -> why it failed its comparison with Keras: it is not to be used.
         input, output: What goes in and comes out, for people.
     """
 
@@ -32,3 +33,4 @@ class ModelCard:
     output: str = "calibrated probabilities, [batch, classes]"
     keypoint_names: list[str] = dataclasses.field(default_factory=list)
     least_score: float | None = None
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -308,6 +308,11 @@ class TestFilesThatCannotBeOpened:
         with pytest.raises(ValueError, match=r"predictions \(1, 4\) for 10 classes"):
             open_champion(crown(guess(4)).folder)
 
+    def test_a_format_that_failed_its_check(self, crown):
+        failed = {"model.keras": "Predictions differ by 0.2 from Keras."}
+        with pytest.raises(ValueError, match=r"model\.keras, which failed .* differ by 0\.2"):
+            open_champion(crown(failed=failed).folder)
+
     def test_onnx_serves_where_keras_does_not(
         self, crown, evaluated, tmp_path, compare, monkeypatch
     ):

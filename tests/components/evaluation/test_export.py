@@ -13,10 +13,12 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
+from kfp_vision.components.evaluation import export
 from kfp_vision.components.evaluation.calibration_images import calibration_rows
 from kfp_vision.components.evaluation.export import ExportConfig, export_model
 from kfp_vision.components.evaluation.formats import FORMATS
-from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
+from kfp_vision.components.shared.artifacts.model_card import ModelCard
 
 pytestmark = pytest.mark.long
 
@@ -142,6 +144,31 @@ def test_a_file_that_computes_nan_is_a_failed_export(evaluated, tmp_path, monkey
     assert ["must be finite" in export.reason for export in exports] == [
         name == "onnx" for name in NAMES
     ]
+
+
+@pytest.mark.parametrize("trained", ["binary"], indirect=True)
+def test_model_json_names_a_file_that_computes_something_else(evaluated, tmp_path, monkeypatch):
+    trained, _, evaluation_dir = evaluated
+
+    def load(_):
+        return lambda images: np.tile(np.float32([0.5, 0.5]), (len(images), 1))
+
+    monkeypatch.setattr(
+        export,
+        "FORMATS",
+        {
+            "keras": FORMATS["keras"],
+            "saved_model": FORMATS["saved_model"],
+            "onnx": dataclasses.replace(FORMATS["onnx"], open=load),
+        },
+    )
+    exports = export_model(trained.dataset_dir, evaluation_dir, tmp_path, ExportConfig())
+    card = read_json(ModelCard, tmp_path / "model.json")
+    assert card.failed == {"model.onnx": exports[2].reason}
+    assert "differ" in exports[2].reason
+    page = (tmp_path / "README.md").read_text()
+    assert "`model.onnx`" in page
+    assert "onnxruntime" not in page
 
 
 @pytest.mark.parametrize("trained", ["binary"], indirect=True)
