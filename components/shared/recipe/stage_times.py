@@ -4,6 +4,7 @@ Seconds. The unit of what is not proportional to images is the start of a task t
 how fast this machine is, and how busy.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -184,12 +185,12 @@ def plan_stages(
     choice: dict[str, float] = {}
     if with_choice:
         choice["choose_network"] = min(_CHOICE_SHARE * remaining, _LONGEST_CHOICE_S)
-    taken = sum(choice.values()) + closing_seconds(info, start_up_s, forward_s, num_large)
-    room = max(0.0, remaining - taken)
+    closed = closing_seconds(info, start_up_s, forward_s, num_large)
+    room = max(0.0, remaining - sum(choice.values()) - closed)
     plain = plain_images * image_s
     lessons = later_lessons(recipe, info, plain_images)
     needed = refit_factor(recipe, info) + sum(lessons.values())
-    training = _TRAIN_STARTS * start_up_s + needed * plain
+    training = whole = _TRAIN_STARTS * start_up_s + needed * plain
     wanted = lessons.get("self_train", 0.0)
     if may_cut(recipe) and training > room:
         lessons = capped_lessons(lessons, 1.0)
@@ -220,7 +221,43 @@ def plan_stages(
     before = {**choice, **learning, **({"pretrain": pretrained} if pretrained else {})}
     stages = {**before, "train": training - sum(own.values()), **own, **closing}
     minutes = recipe.value(budget.SECTION, "minutes")
-    return RunPlan(minutes, 60 * minutes - remaining, image_s, start_up_s, stages)
+    made = RunPlan(minutes, sum(cost.seconds for cost in spent), image_s, start_up_s, stages)
+    if made.spent_s + sum(stages.values()) <= 60 * minutes:
+        return made
+    steps = LEARNING if with_probe else SEARCH
+    wishes = sum(LEARNING[name].starts * start_up_s + LEARNING[name].share * plain for name in steps)
+    least, most = (
+        _minutes_for(made.spent_s, closed + seconds, with_choice)
+        for seconds in (training, whole + wishes)
+    )
+    return dataclasses.replace(made, advice=_advice(recipe, with_probe, least, most))
+
+
+def _minutes_for(spent_s: float, seconds: float, with_choice: bool) -> int:
+    """Returns the minutes of a run, which has spent some, for stages and a choice before them."""
+    if with_choice:
+        seconds = min(seconds / (1 - _CHOICE_SHARE), seconds + _LONGEST_CHOICE_S)
+    return math.ceil((spent_s + seconds) / 60)
+
+
+def _advice(recipe: Recipe, with_probe: bool, least: int, most: int) -> str:
+    """Returns what gives way in a run that is longer than its minutes, and what to do.
+
+    Args:
+        recipe: So far.
+        with_probe: Whether the probe is yet to come.
+        least: Minutes in which it ends in time, as it is.
+        most: Minutes for a whole training, and all before it.
+    """
+    left_out = "probe and search are left out" if with_probe else "the search is left out"
+    training, enough = "the training keeps the length that you set", [f"{most} has room for all"]
+    if may_cut(recipe):
+        training = "the training is cut to the least"
+        enough = [*([f"{least} ends in time"] if least < most else []), *enough]
+    return (
+        f"That is too little: {left_out}, {training}, and the run ends late. `max_minutes` of at "
+        f"least {', of '.join(enough)}"
+    )
 
 
 def _beyond_start(cost: StageCost, start_up_s: float) -> float:

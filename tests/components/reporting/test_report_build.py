@@ -17,6 +17,7 @@ from kfp_vision.components.reporting.report_json import total_cost
 from kfp_vision.components.reporting.summary import markdown_summary
 from kfp_vision.components.shared.artifacts.evaluation_result import Export, PositiveClass
 from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Setting
 from kfp_vision.components.shared.report.records import Stages
@@ -159,6 +160,21 @@ def test_a_stage_is_compared_with_the_newest_estimate_before_it(digits_run: Arti
         "stage_probe": 3.0,
         "stage_model": 5.0,
     }
+
+
+def test_the_report_says_what_a_budget_below_the_plan_needed(
+    digits_run: Artifacts, tmp_path: Path
+) -> None:
+    records = digits_run.records()
+    plan = RunPlan(4.0, 60.0, 0.01, 5.0, {"train": 500.0}, "That is too little")
+    records[1] = dataclasses.replace(
+        records[1], report=dataclasses.replace(records[1].report, summary={"plan": plan})
+    )
+    folder = digits_run.write(tmp_path)
+    write_json(Stages(records), folder / "stages.json")
+    build_report(folder, tmp_path / "out")
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "The budget was below the plan. That is too little." in page
 
 
 def test_the_seconds_of_the_stages_are_not_called_those_of_the_run(

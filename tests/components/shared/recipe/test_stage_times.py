@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 
 import pytest
 from example_info import INFO
@@ -47,6 +48,39 @@ def test_a_plan_fits_into_its_budget_unless_nothing_does(minutes, image_s):
     assert total <= max(60 * minutes, made.spent_s + start + closing) + 1e-6
     assert made.stages["train"] >= start
     assert list(made.stages)[-4:] == ["train", "evaluate_model", "export_model", "build_report"]
+
+
+@pytest.mark.parametrize("with_probe", [True, False])
+@pytest.mark.parametrize("with_choice", [True, False])
+def test_the_advice_of_a_plan_that_is_too_long_holds(with_probe, with_choice):
+    def made(minutes):
+        recipe = with_budget(Recipe(), "fast", minutes, 1e6)
+        return plan_stages(recipe, SPENT, INFO, 20_000, 1e-2, 10.0, with_probe, with_choice)
+
+    def total(plan):
+        return (plan.spent_s + sum(plan.stages.values())) / 60
+
+    short = made(1)
+    assert total(short) > 1
+    assert short.sentence().endswith(f". {short.advice}")
+    least, most = map(int, re.findall(r"of(?: at least)? (\d+)", short.advice))
+    enough, whole = made(least), made(most)
+    assert (enough.advice, whole.advice) == ("", "")
+    assert total(enough) <= least
+    assert total(made(least - 2)) > least - 2
+    assert whole.stages["train"] == pytest.approx(20 + 20_000 * 1e-2 * 7 / 6)
+    assert set(SEARCH) < set(whole.stages)
+    assert total(whole) <= most
+
+
+def test_a_length_of_the_user_that_is_too_long_is_not_cut_and_its_minutes_are_named():
+    epochs = {"epochs": Setting(7, "pipeline parameter", source="user")}
+    users = Recipe().with_settings("training", epochs)
+    long = plan_stages(with_budget(users, "fast"), SPENT, INFO, 20_000, 1e-2, 10.0)
+    assert "the training keeps the length that you set" in long.advice
+    (minutes,) = map(int, re.findall(r"of at least (\d+)", long.advice))
+    assert plan(minutes, 1e-2, users).advice == ""
+    assert plan(minutes, 1e-2, users).stages["train"] == long.stages["train"]
 
 
 def test_with_time_for_everything_everything_has_its_share():
