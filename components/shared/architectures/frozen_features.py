@@ -7,7 +7,9 @@ Shapes: images uint8 [B, H, W, K], features float32 [B, F], the means of the las
 
 import functools
 import hashlib
+import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -23,12 +25,13 @@ from kfp_vision.components.shared.architectures.weights_cache import default_fol
 from kfp_vision.components.shared.architectures.zoo import ARCHITECTURES, USER_AUTO_SIZE
 from kfp_vision.components.shared.runtime.code_version import code_digest
 from kfp_vision.components.shared.runtime.identity import architecture_digest
+from kfp_vision.components.shared.runtime.processes import usable_cpus
 
 __all__ = ["FrozenBackbone", "build_backbone", "open_backbone"]
 
 _CHANNELS = 3
-# Pixels that go through at once: 10 images of 224 px, whose widest map stays near the cache. Forty
-# at once took 8 % more CPU time an image and, on two busy cores, twice the time.
+# Pixels that go through a core at once: 10 images of 224 px, whose widest map stays near the cache.
+# Forty at once took 8 % more CPU time an image and, on two busy cores, twice the time.
 _BATCH_PIXELS = 2**19
 
 
@@ -58,7 +61,9 @@ def build_backbone(name: str, size: tuple[int | None, int | None] = (None, None)
 class FrozenBackbone:
     """A network whose weights do not change, as a function of images of any size.
 
-    ONNX Runtime folds each BatchNormalization and ReLU into the convolution before it.
+    ONNX Runtime folds each BatchNormalization and ReLU into the convolution before it. Every core
+    computes images of its own: cores that share each operation wait for each other, which took a
+    fifth more CPU time, and a third more time on two busy cores.
     `make bench-frozen_features` on two idle cores, each at its best batch size: 2.1 (224 px) and
     3.9 (64 px) times the images/s of keras.Model.predict; LiteRT 1.9 and 3.8, a TensorFlow graph
     with constant weights 1.5 and 2.8.
@@ -120,32 +125,42 @@ class FrozenBackbone:
                 f"Received: shape {images.shape}. Resize them, convert them to RGB or gray."
             )
         features = np.empty((len(images), self.num_features), np.float32)
-        size = max(1, _BATCH_PIXELS // (height * width))
-        for start in range(0, len(images), size):
-            features[start : start + size] = self._forward(images[start : start + size])
-        return features
+        run, threads = self._run, 1 if self._is_file else len(usable_cpus())
+        size = max(1, min(_BATCH_PIXELS // (height * width), math.ceil(len(images) / threads)))
 
-    def _forward(self, images: np.ndarray) -> np.ndarray:
-        pixels = np.broadcast_to(images, (*images.shape[:3], self._channels))
-        if self._is_file:
-            return np.asarray(self._keras_graph(pixels))
-        features: np.ndarray = self._session.run(None, {INPUT: pixels})[0]
+        def forward(start: int) -> None:
+            part = images[start : start + size]
+            pixels = np.broadcast_to(part, (*part.shape[:3], self._channels))
+            features[start : start + size] = run(pixels)
+
+        with ThreadPoolExecutor(threads, thread_name_prefix="features") as pool:
+            for _ in pool.map(forward, range(0, len(images), size)):
+                pass
         return features
 
     @functools.cached_property
-    def _keras_graph(self) -> Callable[[np.ndarray], tf.Tensor]:
+    def _run(self) -> Callable[[np.ndarray], np.ndarray]:
+        if self._is_file:
+            return self._keras_graph()
+        session = self._session()
+
+        def run(pixels: np.ndarray) -> np.ndarray:
+            features: np.ndarray = session.run(None, {INPUT: pixels})[0]
+            return features
+
+        return run
+
+    def _keras_graph(self) -> Callable[[np.ndarray], np.ndarray]:
         signature = tf.TensorSpec((None, *self._model.inputs[0].shape[1:]), tf.uint8)
-        run: Callable[[np.ndarray], tf.Tensor] = tf.function(
+        graph: Callable[[np.ndarray], tf.Tensor] = tf.function(
             lambda pixels: self._model(tf.cast(pixels, tf.float32), training=False),
             input_signature=[signature],
         )
-        return run
+        return lambda pixels: np.asarray(graph(pixels))
 
-    @functools.cached_property
     def _session(self) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
-        # Threads that wait for work by spinning take 5 to 20 % more CPU time, and save none.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = 1
         folder = default_folder()
         graph = load_graph(folder and folder / f"{self.name}.onnx", self.digest, self._convert)
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

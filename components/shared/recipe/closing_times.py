@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.tasks import TASKS
-from kfp_vision.components.shared.tasks.frozen_limits import ENLARGEMENT, MAX_PIXELS
+from kfp_vision.components.shared.tasks.frozen_limits import ENLARGEMENT, LEAST_SIDE, MAX_PIXELS
 from kfp_vision.components.shared.tasks.linear_cost import FITTED_PER_SECOND, fit_multiply_adds
 
 __all__ = ["closing_images", "closing_seconds", "closing_stages", "unplanned_seconds"]
@@ -24,8 +24,11 @@ _LARGE_STARTS, _SPATIAL_STARTS = 4.5, 3.0
 # The ends of processes, and tasks that have no cost: the gates, the publication. Runs whose
 # start-ups took 5 to 6 s had 15 to 17 s of it.
 _UNCOUNTED = (2.0, 4.0)
-# Start-ups of the most frozen features that the evaluation takes.
-_FROZEN_STARTS, _FROZEN_SIDE = 2.0, 224
+# Start-ups of the most frozen features that the evaluation takes: 52 s of a processor, on two of
+# them, where a start-up took 8.5 s of one.
+_FROZEN_STARTS, _FROZEN_SIDE = 3.0, 224
+# Pixels of JPEG files that two cores decode in a start-up, at 64 million a second and core.
+_DECODED_PIXELS = 1e9
 # Of the network, and of small pictures; how many of those; validation images that spare a fold.
 _FEATURES, _FITTED_PIXELS, _FITTED_IMAGES, _JUDGES = 1280, 1024, 20_000, 100
 # Five formats and their reference, int8 on one core.
@@ -40,21 +43,47 @@ def closing_stages(
     info: DatasetInfo, start_up_s: float, forward_s: float, num_large: int
 ) -> dict[str, float]:
     """Returns stage -> seconds of evaluation, export and report; arguments of `closing_seconds`."""
-    side = min(_FROZEN_SIDE, ENLARGEMENT * math.sqrt(info.median_height * info.median_width))
-    looked_at = sum(info.splits.values()) * side**2
+    side = min(_FROZEN_SIDE, ENLARGEMENT * math.sqrt(_pixels(info)))
     is_spatial = TASKS[info.task].is_spatial
-    frozen = 0.0 if is_spatial else _FROZEN_STARTS * min(1.0, looked_at / MAX_PIXELS)
+    baselines = 0.0 if is_spatial else _baseline_starts(info, side)
     traced = num_large * _LARGE_STARTS + (_SPATIAL_STARTS if is_spatial else 0.0)
     fitted_s = 0.0 if is_spatial else _fit_seconds(info, side)
     evaluated, exported = _passed(info)
     return {
         "evaluate_model": _fixed(_EVALUATE, start_up_s)
-        + frozen * start_up_s
+        + baselines * start_up_s
         + fitted_s
         + evaluated * forward_s,
         "export_model": _fixed(_EXPORT, start_up_s) + traced * start_up_s + exported * forward_s,
         "build_report": _fixed(_REPORT, start_up_s),
     }
+
+
+def _pixels(info: DatasetInfo) -> int:
+    return info.median_height * info.median_width
+
+
+def _labelled(info: DatasetInfo) -> tuple[int, int, int]:
+    """Returns the images of train, validation and test."""
+    # The profile, which plans first, may find that a split is missing.
+    splits = info.splits
+    return splits.get("train", 0), splits.get("validation", 0), splits.get("test", 0)
+
+
+def _baseline_starts(info: DatasetInfo, side: float) -> float:
+    """Returns the start-ups in which the baselines read images, for features and for pixels.
+
+    Args:
+        info: Of the dataset.
+        side: Pixels a side of the images whose features are looked at, if there are few.
+    """
+    train, validation, test = _labelled(info)
+    num_images = train + validation + test
+    forward = _FROZEN_STARTS * min(1.0, num_images * side**2 / MAX_PIXELS)
+    # Twice, for each is of another size.
+    decoded = min(num_images, MAX_PIXELS / min(side, LEAST_SIDE) ** 2)
+    decoded += min(train, _FITTED_IMAGES) + validation + test
+    return forward + decoded * _pixels(info) / _DECODED_PIXELS
 
 
 def _fit_seconds(info: DatasetInfo, side: float) -> float:
@@ -64,7 +93,8 @@ def _fit_seconds(info: DatasetInfo, side: float) -> float:
         info: Of the dataset.
         side: Pixels a side of the images whose features are looked at.
     """
-    train, has_fold = info.splits.get("train", 0), info.splits.get("validation", 0) < _JUDGES
+    train, validation, _ = _labelled(info)
+    has_fold = validation < _JUDGES
     cost = sum(
         min(train, most) * fit_multiply_adds(num_features, len(info.classes), has_fold)
         for most, num_features in (
@@ -77,10 +107,7 @@ def _fit_seconds(info: DatasetInfo, side: float) -> float:
 
 def _passed(info: DatasetInfo) -> tuple[int, int]:
     """Returns the images that pass through the model in the evaluation, and in the export."""
-    # The profile, which plans first, may find that a split is missing.
-    train, validation, test = (
-        info.splits.get(split, 0) for split in ("train", "validation", "test")
-    )
+    train, validation, test = _labelled(info)
     calibrated = _CALIBRATION_PASSES * min(train, _CALIBRATED_IMAGES)
     return validation + 2 * test, _EXPORT_PASSES * min(test, _EXPORTED_IMAGES) + calibrated
 

@@ -225,7 +225,9 @@ def plan_stages(
     if made.spent_s + sum(stages.values()) <= 60 * minutes:
         return made
     steps = LEARNING if with_probe else SEARCH
-    wishes = sum(LEARNING[name].starts * start_up_s + LEARNING[name].share * plain for name in steps)
+    wishes = sum(
+        LEARNING[name].starts * start_up_s + LEARNING[name].share * plain for name in steps
+    )
     least, most = (
         _minutes_for(made.spent_s, closed + seconds, with_choice)
         for seconds in (training, whole + wishes)

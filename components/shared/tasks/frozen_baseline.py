@@ -19,7 +19,7 @@ from kfp_vision.components.shared.datasets.train_sample import sampled_rows
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks.baselines import Samples, fit_linear
 from kfp_vision.components.shared.tasks.calibration import fit_temperature
-from kfp_vision.components.shared.tasks.frozen_limits import ENLARGEMENT, MAX_PIXELS
+from kfp_vision.components.shared.tasks.frozen_limits import ENLARGEMENT, LEAST_SIDE, MAX_PIXELS
 from kfp_vision.components.shared.tasks.protocol import Records, Task
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 BACKBONE = DEFAULT_PRETRAINED
-_LEAST_SIDE, _STEP = 128, 16
+_STEP = 16
 
 
 def choose_side(num_images: int, height: int, width: int, backbone: FrozenBackbone) -> int:
@@ -45,7 +45,7 @@ def choose_side(num_images: int, height: int, width: int, backbone: FrozenBackbo
         backbone: The network.
     """
     useful = min(backbone.auto_size, ENLARGEMENT * math.sqrt(height * width))
-    affordable = max(_LEAST_SIDE, math.sqrt(MAX_PIXELS / num_images))
+    affordable = max(LEAST_SIDE, math.sqrt(MAX_PIXELS / num_images))
     side = min(useful, affordable)
     return max(backbone.min_size, _STEP * math.floor(side / _STEP))
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
-from kfp_vision.components.evaluation import export
+from kfp_vision.components.evaluation import export as module
 from kfp_vision.components.evaluation.calibration_images import calibration_rows
 from kfp_vision.components.evaluation.export import ExportConfig, export_model
 from kfp_vision.components.evaluation.formats import FORMATS
@@ -154,7 +154,7 @@ def test_model_json_names_a_file_that_computes_something_else(evaluated, tmp_pat
         return lambda images: np.tile(np.float32([0.5, 0.5]), (len(images), 1))
 
     monkeypatch.setattr(
-        export,
+        module,
         "FORMATS",
         {
             "keras": FORMATS["keras"],

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from kfp_vision.components.shared.architectures import frozen_features
 from kfp_vision.components.shared.architectures.frozen_features import (
     FrozenBackbone,
     build_backbone,
@@ -38,6 +39,14 @@ def test_images_of_a_large_batch_do_not_know_of_each_other(backbone):
     images = draw_images(40, 128, 128, 3)
     alone = np.concatenate([backbone(images[index : index + 1]) for index in (0, 39)])
     np.testing.assert_allclose(backbone(images)[[0, 39]], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_features_do_not_depend_on_the_cores(backbone, cores, monkeypatch):
+    images = draw_images(20, 96, 96, 3)
+    expected = backbone(images)
+    monkeypatch.setattr(frozen_features, "usable_cpus", lambda: [*range(cores)])
+    np.testing.assert_array_equal(backbone(images), expected)
 
 
 def test_gray_is_rgb_of_three_equal_channels(backbone):

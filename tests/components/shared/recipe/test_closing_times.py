@@ -51,6 +51,20 @@ def test_a_detector_on_two_idle_cores_is_written_in_the_time_that_was_measured()
     assert expected == pytest.approx(75, rel=0.15)
 
 
+def test_the_baselines_decode_large_photographs_twice_each():
+    splits = {"train": 800, "validation": 100, "test": 100, "unlabeled": 5000}
+    large, small = (
+        dataclasses.replace(INFO, splits=splits, median_height=side, median_width=side)
+        for side in (3000, 300)
+    )
+    large_s, small_s = (
+        closing_stages(info, 5.5, 0.0, num_large=1)["evaluate_model"] for info in (large, small)
+    )
+    # Two cores at 64 million pixels a second, beside a start of 8.5 s of one.
+    decoded_s = 2 * 1000 * (3000**2 - 300**2) / 64e6 / 2
+    assert large_s - small_s == pytest.approx(decoded_s * 5.5 / 8.5, rel=0.1)
+
+
 def test_a_thousand_classes_are_fitted_for_minutes():
     # 20,000 images of 1,280 features took 3.1 s an iteration; 15 for each of four penalties. At 128
     # px there is time for the features of 9,765 images, and 20,000 are fitted with their pixels.
