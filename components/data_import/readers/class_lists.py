@@ -6,6 +6,8 @@ import dataclasses
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from kfp_vision.components.data_import.readers.delimited import find_separator
+
 __all__ = ["ClassList", "find_class_list", "read_class_list"]
 
 _NAMES = ("classes.txt", "classes.csv", "class_dict.csv", "labelmap.txt", "labels.txt")
@@ -41,8 +43,8 @@ def find_class_list(files: Collection[str]) -> str | None:
 def read_class_list(text: str, source: str) -> ClassList:
     r"""Returns the classes of a file.
 
-    Known are a name a line; a CSV with a header of `name` and, of each class, `id` or `r`, `g`,
-    `b`; and `name:r,g,b::` a line. Lines may end in `\r\n`.
+    Known are a name a line; a table as of `open_delimited` with the columns `name` and, of each
+    class, `id` or `r`, `g`, `b`; and `name:r,g,b::` a line. Lines may end in `\r\n`.
 
     Args:
         text: Of the file.
@@ -76,15 +78,18 @@ def _is_coloured(line: str) -> bool:
 
 
 def _read_table(lines: list[str], source: str) -> ClassList:
-    cells = [*csv.DictReader(io.StringIO("\n".join(lines)), restkey="")]
-    # A comma at the end of a line is one cell more than the header has.
-    long = [each for each in cells if any(cell.strip() for cell in each.get("") or "")]
-    if long:
-        raise ValueError(
-            f"A row of {source} must have the cells of its header. Received: {long[0]}"
-        )
+    text = "\n".join(lines)
+    cells = [*csv.DictReader(io.StringIO(text), restkey="", delimiter=find_separator(text))]
+    # A separator at the end of a line is one cell more than the header has.
+    for row in cells:
+        more = row.pop("", None) or []
+        if any(cell.strip() for cell in more):
+            raise ValueError(
+                f"A row of {source} must have the cells of its header: {', '.join(row)}. Received: "
+                f"{', '.join([*row.values(), *more])}"
+            )
     rows = [
-        {name.strip().lower(): (value or "").strip() for name, value in each.items() if name}
+        {name.strip().lower(): (value or "").strip() for name, value in each.items()}
         for each in cells
     ]
     columns = set(rows[0]) if rows else set()

@@ -17,7 +17,7 @@ from kfp_vision.components.data_import.readers.tables import (
 )
 from kfp_vision.components.data_import.readers.text import TextFile
 
-__all__ = ["open_delimited"]
+__all__ = ["find_separator", "open_delimited"]
 
 # In the order of preference; white space only where a line has none of them.
 _SEPARATORS = (",", "\t", ";", "|")
@@ -32,7 +32,7 @@ def open_delimited(file: TextFile) -> Table:
         TableError: It is empty.
     """
     csv.field_size_limit(_MAX_CELL)
-    separator = _find_separator(file.head)
+    separator = find_separator(file.head)
     head = list(itertools.islice(_lines(file.head, separator), HEAD_ROWS + 1))
     has_header = bool(head) and not any(map(names_an_image, head[0]))
     first = head[1:] if has_header else head[:HEAD_ROWS]
@@ -56,7 +56,7 @@ def open_delimited(file: TextFile) -> Table:
     return Table(file.name, columns, has_header, sample, rows)
 
 
-def _find_separator(text: str) -> str:
+def find_separator(text: str) -> str:
     """Returns what the first line is separated by, and the lines after it in the same number."""
     found = []
     for separator in _SEPARATORS:

@@ -277,6 +277,17 @@ def test_numbers_of_void_are_unknown(tmp_path):
     assert all((each == _IDS).all() for each in stored.values())
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_spreadsheets_separate_a_list_of_classes_as_they_like(tmp_path, separator):
+    table = "name,r,g,b\nlow,9,0,0\nhigh,0,9,0\ntop,0,0,9\n".replace(",", separator)
+    table = table.replace("high", "high, not the top")
+    colours = np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9]], np.uint8)[_IDS % 3]
+    source = _write(tmp_path / "in", [_png(colours)] * 12, classes_csv=table)
+    info, stored = _import(source, tmp_path / "out")
+    assert info.classes == ["low", "high, not the top", "top"]
+    assert all((each == _IDS % 3).all() for each in stored.values())
+
+
 def test_white_is_unknown_where_one_mask_has_the_second_class(tmp_path):
     black = _png(np.where(_IDS == 1, 255, 0).astype(np.uint8))
     last = _png(np.where(_IDS == 1, 1, 0).astype(np.uint8))
@@ -431,7 +442,7 @@ def test_classes_are_not_those_of_the_masks_that_a_lost_storage_gave(tmp_path, m
         ({"classes_txt": "a\n"}, "'a' alone"),
         ({"classes_csv": "name,id\na,1\nb,1\n"}, r"more than once: \[1\]"),
         ({"classes_csv": "name,r,g,b\na,1,2,3\nb,1,2,3\n"}, r"once: \[\(1, 2, 3\)\]"),
-        ({"classes_csv": "name,id\na,0,7\nb,1\n"}, "cells of its header"),
+        ({"classes_csv": "name,id\na,0,7\nb,1\n"}, "its header: name, id. Received: a, 0, 7"),
         ({"classes_csv": "name,red\na,1\n"}, "`name` and `id`"),
         ({"classes_csv": "name,r,g,b\na,1,2,x\n"}, "'x'"),
     ],
