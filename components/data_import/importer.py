@@ -25,6 +25,7 @@ from kfp_vision.components.data_import.samples import Listing, Rejection, requir
 from kfp_vision.components.data_import.sources import list_source
 from kfp_vision.components.data_import.stage_report import import_report
 from kfp_vision.components.data_import.staging import Staged, distribute, stage
+from kfp_vision.components.data_import.wording import count_codes, name_some
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import write_json
@@ -241,10 +242,10 @@ def _lost_classes(classes: frozenset[str], staged: Staged) -> str:
     """Returns a sentence on classes of the source of which no image was kept; empty for none."""
     if not classes:
         return ""
-    reasons = collections.Counter(row.code for row in staged.rejections)
+    left_out = count_codes(row.code for row in staged.rejections)
     return (
-        f"Classes without an image that could be read: {len(classes)}, {sorted(classes)[:5]}; in "
-        f"all were left out: {dict(reasons)}."
+        f"Classes without an image that could be read: {name_some(classes)}; in all were left out: "
+        f"{left_out}."
     )
 
 
@@ -252,11 +253,10 @@ def _used_label_sets(staged: Staged, uri: str) -> list[tuple[str, ...]]:
     """Returns the distinct label tuples of labelled images that were not left out."""
     is_labelled = np.array([split != "unlabeled" for split in staged.splits], bool)
     if not is_labelled.any():
-        reasons = collections.Counter(row.code for row in staged.rejections)
+        left_out = count_codes(row.code for row in staged.rejections) or "nothing"
         example = staged.rejections[0] if staged.rejections else None
         raise ValueError(
-            f"There must be images with labels. Received: none in {uri!r}; left out: "
-            f"{dict(reasons)}"
+            f"There must be images with labels. Received: none in {uri!r}; left out: {left_out}"
             + (f", for instance {example.path!r}: {example.message}" if example else "")
         )
     used = np.unique(np.frombuffer(staged.labels, np.int32)[is_labelled])

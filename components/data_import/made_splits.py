@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from kfp_vision.components.data_import.splits import draw_splits, strata
 from kfp_vision.components.data_import.staging import Staged
+from kfp_vision.components.data_import.wording import count_codes
 from kfp_vision.components.shared.champions.known_images import GRAVEST_FIRST, KnownImages
 from kfp_vision.components.shared.datasets.near_duplicates import smallest_rows
 
@@ -37,7 +38,8 @@ def complete_splits(
     pool = np.flatnonzero(splits == "train")
     if not len(pool):
         raise ValueError(
-            f"There must be training images. Received: only the splits {sorted(given)}"
+            f"There must be training images. Received: only {' and '.join(sorted(given))}. Give "
+            "some as train."
         )
     missing = {name: _FRACTION for name in ("test", "validation") if name not in given}
     if not missing:
@@ -54,12 +56,12 @@ def complete_splits(
     drawn = draw_splits(stratum, groups, missing, seed, kept)
     short = sorted(set(missing) - set(drawn))
     if short:
-        reasons = Counter(row.code for row in staged.rejections)
-        left_out = f"; left out: {dict(reasons)}" if reasons else ""
+        reasons = count_codes(row.code for row in staged.rejections)
+        left_out = f"; left out: {reasons}" if reasons else ""
         raise ValueError(
-            f"To make the splits {sorted(missing)} a class needs at least {len(missing) + 1} "
+            f"To make {' and '.join(sorted(missing))} a class needs at least {len(missing) + 1} "
             f"images that are not near duplicates. Received: {len(pool)} images, none left for "
-            f"{short}{left_out}. Add images or give the splits."
+            f"{' and '.join(short)}{left_out}. Add images or give the splits."
         )
     splits[pool] = drawn
     notes = [_describe_made(staged, splits, pool, sorted(missing), seed)]

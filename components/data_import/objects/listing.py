@@ -19,6 +19,7 @@ from kfp_vision.components.data_import.objects.annotations import (
 from kfp_vision.components.data_import.objects.targets import ObjectTarget, box_of
 from kfp_vision.components.data_import.paths import reject_path
 from kfp_vision.components.data_import.samples import Listing, Rejection, Sample
+from kfp_vision.components.data_import.wording import count_codes, name_some
 from kfp_vision.components.shared.datasets.image_files import escape_name
 from kfp_vision.components.shared.runtime.storage import Folder
 
@@ -67,7 +68,7 @@ def list_objects(folder: Folder, source: ObjectSource) -> Listing:
         each.label >= 0 and not each.crowd for image in images for each in image.annotations
     ):
         problems = [(image.path, *image.problem) for image in images if image.problem]
-        reasons = dict(collections.Counter(code for _, code, _ in problems))
+        reasons = count_codes(code for _, code, _ in problems)
         shown = (
             f", for instance {problems[0][0]!r}: {problems[0][2].rstrip('.')}" if problems else ""
         )
@@ -95,7 +96,7 @@ def list_objects(folder: Folder, source: ObjectSource) -> Listing:
     notes = [*source.notes, *unable, *_notes(images, classes, source, tasks)]
     unused = sorted(set(source.classes) - set(classes))
     if unused:
-        notes.append(f"Classes without an object, left out: {len(unused)}, {unused[:5]}.")
+        notes.append(f"Classes without an object, left out: {name_some(unused)}.")
     if repeated:
         notes.append(f"{repeated} images are listed twice in one split: their objects were joined.")
 

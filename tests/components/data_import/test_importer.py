@@ -289,11 +289,23 @@ def test_too_few_images_for_splits_name_what_was_left_out_only_where_something_w
 ):
     for name in ("a", "b"):
         save_images(tmp_path / "source" / name, 1)
-    with pytest.raises(ValueError, match=r"none left for \['test', 'validation'\]\. Add images"):
+    with pytest.raises(ValueError, match=r"none left for test and validation\. Add images"):
         import_into(tmp_path / "source")
     (tmp_path / "source/a/broken.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"\]; left out: \{'\w+': 1\}\. Add images"):
+    with pytest.raises(ValueError, match=r"validation; left out: [a-z ]+ \(1\)\. Add images"):
         import_into(tmp_path / "source")
+
+
+def test_classes_without_an_image_that_can_be_read_are_named(tmp_path, save_images, import_into):
+    for name in ("a", "b"):
+        save_images(tmp_path / "source" / name, 12)
+    for name in ("emu", "fox"):
+        (tmp_path / "source" / name).mkdir()
+        (tmp_path / "source" / name / "broken.png").write_bytes(b"no image")
+    info, _ = import_into(tmp_path / "source")
+    (note,) = (each for each in info.notes if each.startswith("Classes without an image"))
+    assert note.startswith("Classes without an image that could be read: 2 (emu, fox); in all were")
+    assert note.endswith(" (2).")
 
 
 def test_the_same_seed_makes_the_same_splits(tmp_path, save_images, import_into):
