@@ -1,11 +1,11 @@
 """Names in pictures: beside boxes, and of colours below the picture."""
 
-import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from kfp_vision.components.shared.datasets.fonts import choose_font, drawable
 from kfp_vision.components.shared.datasets.palette import class_colour, oklab
 
 __all__ = ["draw_names", "with_legend"]
@@ -30,14 +30,15 @@ def draw_names(
         image: Is changed.
         boxes: [M, 4] as (left, top, right, bottom), pixels; those of the first ones go first.
         labels: Their classes, int [M].
-        names: M texts.
+        names: M texts. What no font of this machine can draw in one is `#` and its class.
     """
     if min(image.size) < _LEAST_SIDE:
         return
-    canvas, font = ImageDraw.Draw(image), _font(image.size)
+    canvas, font = ImageDraw.Draw(image), _font(image.size, names)
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     taken = np.zeros((0, 4))
     for place, (label, name) in enumerate(zip(labels.tolist(), names, strict=True)):
+        name = drawable(name, font, label)
         others = np.delete(middles, place, axis=0)
         size = _text_size(font, name)
         for spot in _spots(boxes[place], size, image.size):
@@ -70,11 +71,13 @@ def with_legend(image: Image.Image, names: Sequence[tuple[int, str]]) -> Image.I
 
     Args:
         image: The RGB picture; a small one is returned as it is.
-        names: (class or number, name) of what is shown.
+        names: (class or number, name) of what is shown. What no font of this machine can draw in a
+            name is `#` and the number.
     """
     if min(image.size) < _LEAST_SIDE or not names:
         return image
-    font = _font(image.size)
+    font = _font(image.size, [name for _, name in names])
+    names = [(label, drawable(name, font, label)) for label, name in names]
     margin, height = _margin(font), _text_size(font, "")[1]
     places, x, y = [], 0, 0
     for label, name in names:
@@ -95,13 +98,10 @@ def with_legend(image: Image.Image, names: Sequence[tuple[int, str]]) -> Image.I
     return whole
 
 
-def _font(size: tuple[int, int]) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return _font_of(max(_LEAST_TEXT, round(min(size) * _TEXT_SHARE)))
-
-
-@functools.cache
-def _font_of(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def _font(
+    size: tuple[int, int], texts: Sequence[str]
+) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return choose_font(texts, max(_LEAST_TEXT, round(min(size) * _TEXT_SHARE)))
 
 
 def _margin(font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:

@@ -77,6 +77,7 @@ def test_a_length_of_the_user_that_is_too_long_is_not_cut_and_its_minutes_are_na
     epochs = {"epochs": Setting(7, "pipeline parameter", source="user")}
     users = Recipe().with_settings("training", epochs)
     long = plan_stages(with_budget(users, "fast"), SPENT, INFO, 20_000, 1e-2, 10.0)
+    assert long is not None
     assert "the training keeps the length that you set" in long.advice
     (minutes,) = map(int, re.findall(r"of at least (\d+)", long.advice))
     assert plan(minutes, 1e-2, users).advice == ""
