@@ -9,10 +9,12 @@ from typing import Any
 from kfp_vision.components.shared.artifacts.data_profile import Histogram, Profile
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.run_plan import PLAN, RunPlan
+from kfp_vision.components.shared.datasets.palette import legend
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.report.charts import histogram
 from kfp_vision.components.shared.report.page import RECIPE, dataset_name, render_page
 from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
+from kfp_vision.components.shared.tasks import TASKS
 
 __all__ = ["profile_report", "write_page"]
 
@@ -41,9 +43,12 @@ def profile_report(info: DatasetInfo, profile: Profile, plan: RunPlan | None) ->
         for code, count in info.rejected.items()
     ]
     thumbnails = itertools.islice(profile.thumbnails.items(), _GALLERY_CLASSES)
+    drawn = TASKS[info.task].columns
+    keypoints = info.keypoint_names if "keypoints" in drawn else []
     data = {
         "info": info,
         "findings": profile.findings,
+        "colours": legend(info.classes, keypoints) if drawn else [],
         "gallery": [[name, images[:_GALLERY_IMAGES]] for name, images in thumbnails],
         "counted": list(profile.class_counts),
         "class_rows": _class_rows(info, profile.class_counts, profile.object_counts),

@@ -15,7 +15,7 @@ from kfp_vision.components.evaluation.report_evidence import (
     weakest_classes,
 )
 from kfp_vision.components.shared.artifacts.evaluation_result import Evaluation, Export
-from kfp_vision.components.shared.datasets.palette import class_colour
+from kfp_vision.components.shared.datasets.palette import legend
 from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
 
 __all__ = ["evaluation_report", "exports_report"]
@@ -62,8 +62,6 @@ _NOTHING_FOUND = (
     "No object of the test images is found with a score of at least {:g}, from which on `predict` "
     "names objects: the model is not sure of any. Give it more minutes or more images."
 )
-# Classes and keypoints that the legend of the pictures names.
-_MOST_COLOURS = 40
 _MEANINGS_OF_POSITIVE = {
     "auroc": "probability that an image of the positive class scores above one of the other class",
     "average_precision": "area under precision over recall, of the positive class",
@@ -137,22 +135,13 @@ def evaluation_report(evaluation: Evaluation, classes: Sequence[str]) -> StageRe
         "mistakes": evaluation.mistakes,
         "counted": evaluation.counted,
         "pictures": evaluation.pictures,
-        "colours": _colours(classes, [row["keypoint"] for row in evaluation.per_keypoint]),
+        "colours": legend(classes, [row["keypoint"] for row in evaluation.per_keypoint]),
     }
     sections = [Section("results", "Results", "evaluation/results.html", data)]
     if comparison := evaluation.champion:
         rows = champion_rows(comparison)
         sections.append(Section("champion", "Champion", "evaluation/champion.html", rows))
     return StageReport(summary, warnings, sections)
-
-
-def _colours(classes: Sequence[str], keypoints: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns (name, colour of CSS) of what is drawn in pictures; one class alone needs none."""
-    named = [*enumerate(classes if len(classes) > 1 else ()), *enumerate(keypoints, start=1)]
-    return [
-        (name, "#{:02x}{:02x}{:02x}".format(*class_colour(place)))
-        for place, name in named[:_MOST_COLOURS]
-    ]
 
 
 def exports_report(exports: Sequence[Export]) -> StageReport:

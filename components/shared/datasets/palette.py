@@ -5,10 +5,11 @@ of OKLab (Ottosson, 2020, A perceptual color space for image processing).
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["class_colour", "oklab"]
+__all__ = ["class_colour", "legend", "oklab"]
 
 _COUNT, _LEVELS = 256, 12
 # Of the lightness, 0 to 1: lines in the dark or the white of a photograph are not seen.
@@ -16,12 +17,23 @@ _DARKEST, _LIGHTEST = 0.45, 0.92
 # Grays are those of the photograph.
 _LEAST_CHROMA = 0.09
 _FIRST = (242, 36, 36)
+# Classes and keypoints that a legend names.
+_MOST_NAMED = 40
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
     """Returns the colour of a class, always the same."""
     red, green, blue = _colours()[label % _COUNT]
     return red, green, blue
+
+
+def legend(classes: Sequence[str], keypoints: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns (name, colour of CSS) of what is drawn in pictures; one class alone needs none."""
+    named = [*enumerate(classes if len(classes) > 1 else ()), *enumerate(keypoints, start=1)]
+    return [
+        (name, "#{:02x}{:02x}{:02x}".format(*class_colour(place)))
+        for place, name in named[:_MOST_NAMED]
+    ]
 
 
 def oklab(colours: np.ndarray) -> np.ndarray:

@@ -191,6 +191,26 @@ def test_a_set_of_background_alone_has_no_objects(tmp_path, monkeypatch):
     assert not found.keys() & {"objects_twice", "objects_of_two_classes", "tiny_objects"}
 
 
+@pytest.mark.parametrize(
+    ("task", "num_fields", "drawn"),
+    [
+        ("detection", 3, {"cat": 0, "dog": 1}),
+        ("keypoints", 5, {"cat": 0, "dog": 1, "nose": 1, "tail": 2}),
+    ],
+)
+def test_the_page_names_the_colours_of_what_is_drawn(tmp_path, task, num_fields, drawn):
+    origin = {"train": "given", "test": "given"}
+    info = replace(_store(tmp_path, num_fields), task=task, split_origin=origin)
+    write_json(info, tmp_path / "dataset.json")
+    np.save(tmp_path / NEAR_DUPLICATES_FILE, np.arange(sum(info.splits.values())))
+    profile_images(tmp_path, Recipe(), tmp_path / "out", ProfileConfig())
+    page = (tmp_path / "out/profile.html").read_text()
+    named = re.findall(r'style="background:(#\w{6})"></i>(\w+)<', page)
+    assert {name: colour for colour, name in named} == {
+        name: "#{:02x}{:02x}{:02x}".format(*class_colour(place)) for name, place in drawn.items()
+    }
+
+
 def _measured(objects: Objects | None) -> Any:
     """Returns what the rules look at."""
     return SimpleNamespace(classes=("cat", "dog"), objects=objects)
