@@ -97,6 +97,20 @@ def test_what_cannot_be_imported(photos, kfp_vision_here, uri, reason):
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [("--positive-class=rare", "must not be set"), ("--task=detection", "`task`.*detection")],
+)
+def test_what_no_image_can_make_right_is_refused_before_the_import(
+    photos, kfp_vision_here, option, reason
+):
+    answer = kfp_vision_here("inspect", photos, "--json", option)
+    assert answer.returncode == 2
+    assert re.search(reason, answer.stderr)
+    found = json.loads(answer.stdout)
+    assert (found["classes"], found["rejected"]) == ([], {})
+
+
 def test_results_are_kept_where_asked_and_nothing_else_is(
     leaking, tmp_path, kfp_vision_here, monkeypatch
 ):
@@ -116,7 +130,7 @@ def test_results_are_kept_where_asked_and_nothing_else_is(
 def test_inspect_needs_no_tensorflow(photos):
     code = (
         "import sys; from kfp_vision.pipelines import cli;"
-        f"sys.argv = ['kfp-vision', 'inspect', {str(photos)!r}, '--json'];"
+        f"sys.argv = ['kfp-vision', 'inspect', {str(photos)!r}, '--json', '--task=multiclass'];"
         "cli.app(standalone_mode=False);"
         "sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     )
