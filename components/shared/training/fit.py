@@ -14,9 +14,11 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
+from kfp_vision.components.shared.metrics.acceptance import measure_gain
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import kept_folder
+from kfp_vision.components.shared.search.scoring import held_out_losses
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
 from kfp_vision.components.shared.training.checkpoints import (
@@ -37,9 +39,11 @@ from kfp_vision.components.shared.training.trainer import Trainer
 __all__ = ["STATISTICS_BATCHES", "evaluate", "fit", "statistics_batches"]
 
 _KEPT_CHECKPOINTS = 3
-# Of fewer validation images one more right answer is a percent and more: their loss ranks, but for
-# those with many answers each, as objects and pixels, whose loss rises while the metric does, too.
+# Of fewer validation images one more right answer is a percent and more, but for those with many
+# answers each, as objects and pixels: `training/README.md` says what was tried.
 _RANKED_BY_METRIC = 100
+# A temperature is fitted on half of them.
+_LEAST_JUDGES = 4
 STATISTICS_BATCHES = 32
 _MIN_REPAIRED_BATCH = 8
 # What a smaller batch, and the lower rate that belongs to it, can mend.
@@ -143,10 +147,41 @@ def _load_best(run: TrainingRun, history: History) -> None:
             f"Received: NaN or infinity in all {history.num_passed_over} evaluations, while that "
             "of the training images was finite. Lower `learning_rate`."
         )
-    best = read_checkpoint(run.checkpoint_dir / history.best[0]["file"])
-    if best is None:
+    if _prefers_last(run) and not run.keeps_last:
+        _prefer_clearly_better(run, history)
+    _load(run, history.best[0])
+
+
+def _load(run: TrainingRun, kept: KeptCheckpoint) -> None:
+    checkpoint = read_checkpoint(run.checkpoint_dir / kept["file"])
+    if checkpoint is None:
         raise FileNotFoundError(f"The best checkpoint must exist. Received: {run.checkpoint_dir}")
-    run.trainer.set_variables(best[0])
+    run.trainer.set_variables(checkpoint[0])
+
+
+def _prefers_last(run: TrainingRun) -> bool:
+    """Returns whether the weights of the last evaluation count, whatever its metric is."""
+    cannot_tell = not run.task.is_spatial and len(run.validation) < _RANKED_BY_METRIC
+    return run.keeps_last or cannot_tell
+
+
+def _prefer_clearly_better(run: TrainingRun, history: History) -> None:
+    """Puts the kept checkpoint first whose gain over the last one is the clearest, if one's is."""
+    last, *others = history.best
+    if not others or len(run.validation) < _LEAST_JUDGES:
+        return
+    rows = np.arange(len(run.validation))
+
+    def losses(kept: KeptCheckpoint) -> np.ndarray:
+        _load(run, kept)
+        given = run.task, run.trainer.outputs, [(run.validation, rows)], run.trainer.class_weights
+        return held_out_losses(*given)[None]
+
+    reference = losses(last)
+    lows = [measure_gain(reference, losses(kept), len(others)).low for kept in others]
+    if max(lows) > 0:
+        better = others[int(np.argmax(lows))]
+        history.best = [better, *(kept for kept in history.best if kept is not better)]
 
 
 def _save_and_tidy(run: TrainingRun, history: History) -> None:
@@ -244,14 +279,14 @@ def _keep_best(
 ) -> None:
     """Writes the weights when they are among the best; on a tie the lower loss, then the later.
 
-    The last ones are the best where the run says so.
+    Where the last ones count, those of the lowest losses are kept beside them.
     """
-    by_metric = run.task.is_spatial or len(run.validation) >= _RANKED_BY_METRIC
+    prefers_last = _prefers_last(run)
     ranked = sorted(
         [*history.best, entry],
         key=lambda kept: (
-            -kept["step"] if run.keeps_last else 0,
-            -kept["metrics"].get(run.primary_metric, -np.inf) if by_metric else 0.0,
+            prefers_last and kept is not entry,
+            0.0 if prefers_last else -kept["metrics"].get(run.primary_metric, -np.inf),
             kept["metrics"]["loss"],
             -kept["step"],
         ),

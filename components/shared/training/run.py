@@ -24,7 +24,8 @@ class TrainingRun:
         train: Training images.
         validation: Images that choose the checkpoint.
         primary_metric: Metric that ranks checkpoints, higher is better, where 100 validation
-            images, or the objects or pixels in fewer, can tell; else the loss does.
+            images, or the objects or pixels in fewer, can tell; else the last one counts, unless
+            another is clearly better.
         checkpoint_dir: Folder of this run alone.
         start: Runs the sanity checks and fixes the length; called when there is no checkpoint.
         evaluates_start: Whether the weights before the first step may be the best ones.
