@@ -16,7 +16,12 @@ from kfp_vision.components.shared.augmentation.known_policies import flip_and_cr
 from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
-from kfp_vision.components.shared.recipe.hyperparameters import SECTION, learn, resolve
+from kfp_vision.components.shared.recipe.hyperparameters import (
+    SECTION,
+    epochs_within,
+    learn,
+    resolve,
+)
 from kfp_vision.components.shared.recipe.policies import AUGMENTATION, DEFAULT_POLICY
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.tasks import TASKS
@@ -108,14 +113,13 @@ def larger(
     return candidate
 
 
-def _wanted_epochs(num_images: int) -> float:
+def _wanted_epochs(num_images: int) -> int:
     """Returns for how many epochs a network is fine-tuned whose targets lie in the image.
 
     Args:
         num_images: That it learns from.
     """
-    least, most = _EPOCHS
-    return min(max(_IMAGES / num_images, least), most)
+    return epochs_within(num_images, _IMAGES, *_EPOCHS)
 
 
 def dense_recipe(

@@ -14,6 +14,7 @@ __all__ = [
     "SECTION",
     "Hyperparameters",
     "default_epochs",
+    "epochs_within",
     "from_recipe",
     "learn",
     "resolve",
@@ -24,9 +25,10 @@ SECTION = "training"
 _MILD = "kfp-vision default after ResNet-RS (arXiv:2103.07579); its strength was tried on elpv"
 # Never learned: they follow from the others.
 _DERIVED = ("steps", "warmup_steps")
-# Of networks that start from weights which were trained before: a tenth of the rate, few epochs.
+# Of networks that start from weights which were trained before: a tenth of the rate, few images.
 # `components/network_choice/README.md` says what was tried.
-_TUNED_SHARE, _TUNED_BATCH, _TUNED_EPOCHS, _TUNED_FIRST_LAYER = 0.1, 32, 12, 0.1
+_TUNED_SHARE, _TUNED_BATCH, _TUNED_FIRST_LAYER = 0.1, 32, 0.1
+_TUNED_IMAGES, _TUNED_EPOCHS = 16_000, (12, 80)
 _BATCH = 64
 _DEFAULT_RATES = {"adamw": 3e-3, "sgd": 0.1, "lamb": 1e-2}
 
@@ -80,12 +82,21 @@ class Hyperparameters:
             )
 
 
-def default_epochs(num_images: int) -> int:
-    """Returns the epochs of a plain training: 500,000 images in all, within 8 and 25 epochs.
+def epochs_within(num_images: int, all_images: int, least: int, most: int) -> int:
+    """Returns the epochs of a training, which small sets need many of and large ones few.
 
-    Small sets need many passes to be fitted and large ones few.
+    Args:
+        num_images: Training images, N.
+        all_images: With repetition.
+        least: Epochs.
+        most: Epochs.
     """
-    return max(8, min(25, round(500_000 / num_images)))
+    return max(least, min(most, round(all_images / num_images)))
+
+
+def default_epochs(num_images: int) -> int:
+    """Returns the epochs of a plain training: 500,000 images in all, within 8 and 25 epochs."""
+    return epochs_within(num_images, 500_000, 8, 25)
 
 
 def resolve(
@@ -182,7 +193,12 @@ def _settle_epochs(
 ) -> float:
     """Returns the passes over the images: the user's, learned, default, or those of their steps."""
     if "steps" not in held and is_tuned:
-        return settle("epochs", _TUNED_EPOCHS, "default for a pretrained network")
+        return settle(
+            "epochs",
+            epochs_within(num_images, _TUNED_IMAGES, *_TUNED_EPOCHS),
+            "of a pretrained network: 16,000 images in all, within 12 and 80 epochs",
+            num_images=num_images,
+        )
     if "steps" not in held:
         return settle(
             "epochs",

@@ -52,6 +52,19 @@ def test_defaults_follow_the_data() -> None:
     assert _values(second, "epochs", "batch_size", "steps") == (25, 64, round(25 * 1_000 / 64))
 
 
+@pytest.mark.parametrize(
+    ("num_images", "epochs"), [(100, 80), (200, 80), (250, 64), (800, 20), (1_334, 12), (9_000, 12)]
+)
+def test_few_images_are_seen_more_often_by_a_pretrained_network(
+    num_images: int, epochs: int
+) -> None:
+    pretrained = {"initial_weights": Setting("pretrained", "test")}
+    recipe = resolve(Recipe().with_settings("model", pretrained), {}, num_images)
+    batch_size, steps = _values(recipe, "batch_size", "steps")
+    assert (recipe.value(SECTION, "epochs"), batch_size) == (epochs, min(32, num_images // 4))
+    assert steps == round(epochs * num_images / batch_size)
+
+
 @pytest.mark.parametrize(("batch_size", "steps"), [(64, 14_062), (1024, 879), (4096, 220)])
 def test_the_warm_up_follows_the_steps_that_a_learned_batch_leaves(
     batch_size: int, steps: int
