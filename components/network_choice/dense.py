@@ -16,12 +16,7 @@ from kfp_vision.components.shared.augmentation.known_policies import flip_and_cr
 from kfp_vision.components.shared.datasets.store import open_split
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
-from kfp_vision.components.shared.recipe.hyperparameters import (
-    SECTION,
-    epochs_within,
-    learn,
-    resolve,
-)
+from kfp_vision.components.shared.recipe.hyperparameters import SECTION, learn, resolve
 from kfp_vision.components.shared.recipe.policies import AUGMENTATION, DEFAULT_POLICY
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
 from kfp_vision.components.shared.tasks import TASKS
@@ -39,8 +34,8 @@ _OBJECT_SIDE = 32
 # Whole trainings that a larger input has to leave time for.
 _TRAININGS = 2
 # Of a fine-tuned network with a new head of several layers, which has much to learn and of which
-# every image teaches much: small batches, a rate for the head, and many passes over few images.
-_BATCH, _RATE, _IMAGES, _EPOCHS = 16, 3e-3, 30_000, (12, 80)
+# every image teaches much: small batches, and a rate for the head.
+_BATCH, _RATE = 16, 3e-3
 # Fewer are too short to learn by heart, and augmented images take longer to learn.
 _AUGMENTED_EPOCHS = 16
 
@@ -67,7 +62,7 @@ def choose_dense(
     if scratch and not left.can_tune(cost):
         reason = f"{why}; there is no time to fine-tune a pretrained one"
         return with_model(recipe_of(scratch), info, scratch, reason), NetworkChoice(skipped=reason)
-    wanted = _TRAININGS * _wanted_epochs(info.splits["train"])
+    wanted = _TRAININGS * recipe.value(SECTION, "epochs")
 
     def affords(area: float) -> bool:
         fits = area * memory_mib <= available_memory_bytes() / MIB
@@ -113,15 +108,6 @@ def larger(
     return candidate
 
 
-def _wanted_epochs(num_images: int) -> int:
-    """Returns for how many epochs a network is fine-tuned whose targets lie in the image.
-
-    Args:
-        num_images: That it learns from.
-    """
-    return epochs_within(num_images, _IMAGES, *_EPOCHS)
-
-
 def dense_recipe(
     recipe: Recipe, info: DatasetInfo, candidate: Candidate, method: str, affordable: float
 ) -> Recipe:
@@ -140,12 +126,11 @@ def dense_recipe(
     values = {
         "batch_size": max(1, min(_BATCH, num_images // 4)),
         "learning_rate": _RATE,
-        "epochs": _wanted_epochs(num_images),
     }
     facts = fixed_facts(recipe, info)
     settings = {name: Setting(value, rule, source="rule") for name, value in values.items()}
     recipe = resolve(learn(recipe, SECTION, settings, facts), {}, num_images, facts)
-    epochs = min(affordable, values["epochs"])
+    epochs = min(affordable, recipe.value(SECTION, "epochs"))
     if epochs < _AUGMENTED_EPOCHS:
         return recipe
     # Keypoints that no one has paired may have sides all the same.

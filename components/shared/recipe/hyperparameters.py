@@ -14,7 +14,6 @@ __all__ = [
     "SECTION",
     "Hyperparameters",
     "default_epochs",
-    "epochs_within",
     "from_recipe",
     "learn",
     "resolve",
@@ -28,7 +27,6 @@ _DERIVED = ("steps", "warmup_steps")
 # Of networks that start from weights which were trained before: a tenth of the rate, few images.
 # `components/network_choice/README.md` says what was tried.
 _TUNED_SHARE, _TUNED_BATCH, _TUNED_FIRST_LAYER = 0.1, 32, 0.1
-_TUNED_IMAGES, _TUNED_EPOCHS = 16_000, (12, 80)
 _BATCH = 64
 _DEFAULT_RATES = {"adamw": 3e-3, "sgd": 0.1, "lamb": 1e-2}
 
@@ -82,21 +80,12 @@ class Hyperparameters:
             )
 
 
-def epochs_within(num_images: int, all_images: int, least: int, most: int) -> int:
-    """Returns the epochs of a training, which small sets need many of and large ones few.
-
-    Args:
-        num_images: Training images, N.
-        all_images: With repetition.
-        least: Epochs.
-        most: Epochs.
-    """
-    return max(least, min(most, round(all_images / num_images)))
-
-
 def default_epochs(num_images: int) -> int:
-    """Returns the epochs of a plain training: 500,000 images in all, within 8 and 25 epochs."""
-    return epochs_within(num_images, 500_000, 8, 25)
+    """Returns the epochs of a plain training: 500,000 images in all, within 8 and 25 epochs.
+
+    Small sets need many passes to be fitted and large ones few.
+    """
+    return max(8, min(25, round(500_000 / num_images)))
 
 
 def resolve(
@@ -184,6 +173,11 @@ def _is_tuned(recipe: Recipe) -> bool:
     return starts_pretrained(recipe) and not is_frozen
 
 
+def _tuned_epochs(num_images: int) -> int:
+    """Returns those of a pretrained network: 30,000 images in all, within 12 and 80 epochs."""
+    return max(12, min(80, round(30_000 / num_images)))
+
+
 def _settle_epochs(
     held: dict[str, Setting],
     settle: Callable[..., float],
@@ -195,8 +189,8 @@ def _settle_epochs(
     if "steps" not in held and is_tuned:
         return settle(
             "epochs",
-            epochs_within(num_images, _TUNED_IMAGES, *_TUNED_EPOCHS),
-            "of a pretrained network: 16,000 images in all, within 12 and 80 epochs",
+            _tuned_epochs(num_images),
+            "of a pretrained network: 30,000 images in all, within 12 and 80 epochs",
             num_images=num_images,
         )
     if "steps" not in held:

@@ -61,7 +61,7 @@ def test_what_follows_a_rule_says_so_and_is_used_again_for_the_same_images(
     recipe = dense_recipe(complete, info, tuned, "nothing was compared", math.inf)
     ruled = {
         "model": ("architecture", "initial_weights", "image_size", "trainable"),
-        "training": ("batch_size", "learning_rate", "epochs"),
+        "training": ("batch_size", "learning_rate"),
         "augmentation": ("default_policy",),
     }
     sources = {

@@ -53,7 +53,8 @@ def test_defaults_follow_the_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_images", "epochs"), [(100, 80), (200, 80), (250, 64), (800, 20), (1_334, 12), (9_000, 12)]
+    ("num_images", "epochs"),
+    [(100, 80), (375, 80), (450, 67), (1_000, 30), (2_500, 12), (9_000, 12)],
 )
 def test_few_images_are_seen_more_often_by_a_pretrained_network(
     num_images: int, epochs: int
