@@ -53,9 +53,10 @@ def train(digits_dir: Path, small_model: str, tmp_path: Path) -> Callable[..., A
         validation = select_rows(
             validation, np.arange(len(validation))[:: len(validation) // judges]
         )
+        wrapped: Any = _Changing(trainer, change)
         history = fit.fit(
             TrainingRun(
-                _Changing(trainer, change),
+                wrapped,
                 task,
                 open_split(digits_dir, "train", recipe),
                 validation,
