@@ -99,12 +99,16 @@ def _below_class_maps(scores: Any) -> Any:
     return scores
 
 
-def keeps_head(model: keras.Model, task: Task, num_classes: int) -> bool:
+def keeps_head(shape: tuple[int | None, ...], task: Task, num_classes: int) -> bool:
     """Returns whether the output of a model is one value per class of the task.
 
     One value is that of the second of two classes, as a sigmoid is trained.
+
+    Args:
+        shape: Of the output, the batch first.
+        task: What to learn.
+        num_classes: C.
     """
-    shape = model.outputs[0].shape
     if task.is_spatial or len(shape) != 2:
         return False
     return shape[-1] == num_classes or (
@@ -143,7 +147,7 @@ def attach_task(
         maps = feature_maps(keras.Model(pixels, unrolled))
         return task.build_head(maps, num_classes, dropout)
     end = read_end(model)
-    keeps = keeps_head(model, task, num_classes)
+    keeps = keeps_head(model.outputs[0].shape, task, num_classes)
     if keeps and dropout > 0:
         raise ValueError(
             "`dropout` must be 0 for a model file that has its own classes. "

@@ -4,10 +4,11 @@ The file takes pixels 0..255 [B, H, W, C] and returns features, or classes; H an
 file or None.
 """
 
+import hashlib
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -15,11 +16,29 @@ import numpy as np
 from kfp_vision.components.shared.architectures.model_file import unpack_model_file
 from kfp_vision.components.shared.architectures.user_head import read_end
 
-__all__ = ["check_outputs", "check_size", "load_user_model", "read_input_size"]
+__all__ = [
+    "Shapes",
+    "check_outputs",
+    "check_size",
+    "load_user_model",
+    "read_input_size",
+    "read_shapes",
+]
 
 _CONTRACT = "A model file must take one batch of pixels [B, height, width, channels]"
 # Pixels a side at which a model of any size is tried out.
 _TRIED_SIDE = 224
+
+
+class Shapes(NamedTuple):
+    """Of the input and of the output of a model, the batch first; None for any size."""
+
+    input: tuple[int | None, ...]
+    output: tuple[int | None, ...]
+
+
+# SHA-256 of the content of a file -> its shapes.
+_known_shapes: dict[str, Shapes] = {}
 
 
 def load_user_model(uri: str) -> keras.Model:
@@ -30,14 +49,39 @@ def load_user_model(uri: str) -> keras.Model:
         StorageError: It cannot be reached.
     """
     with tempfile.TemporaryDirectory() as folder:
+        return _load(unpack_model_file(uri, Path(folder)), uri)
+
+
+def read_shapes(uri: str) -> Shapes:
+    """Returns the shapes of the model of a `.keras` file.
+
+    A process loads the same content once: that takes longer than reading it.
+
+    Raises:
+        ValueError: As `load_user_model`.
+        StorageError: It cannot be reached.
+    """
+    with tempfile.TemporaryDirectory() as folder:
         path = unpack_model_file(uri, Path(folder))
-        try:
-            model = keras.models.load_model(path, compile=False, safe_mode=True)
-        except (AttributeError, IndexError, KeyError, OSError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"A model file must fit the installed Keras {keras.__version__}. Received: "
-                f"{uri!r}, written by Keras {_written_by(path)}: {error}"
-            ) from error
+        content = hashlib.sha256()
+        for member in sorted(path.iterdir()):
+            with member.open("rb") as file:
+                hashlib.file_digest(file, lambda: content)
+        digest = content.hexdigest()
+        if digest not in _known_shapes:
+            model = _load(path, uri)
+            _known_shapes[digest] = Shapes(model.inputs[0].shape, model.outputs[0].shape)
+    return _known_shapes[digest]
+
+
+def _load(path: Path, uri: str) -> keras.Model:
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except (AttributeError, IndexError, KeyError, OSError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"A model file must fit the installed Keras {keras.__version__}. Received: "
+            f"{uri!r}, written by Keras {_written_by(path)}: {error}"
+        ) from error
     _check_signature(model, uri)
     return model
 

@@ -127,7 +127,8 @@ def keeps_head(architecture: str, task: Task, num_classes: int) -> bool:
     """
     if not is_user_model(architecture):
         return False
-    return user_head.keeps_head(user_model.load_user_model(architecture), task, num_classes)
+    shapes = user_model.read_shapes(architecture)
+    return user_head.keeps_head(shapes.output, task, num_classes)
 
 
 def optional_regularisers(architecture: str, task: Task, num_classes: int) -> set[str]:
@@ -156,8 +157,7 @@ def choose_input(
         StorageError: The file cannot be reached.
     """
     if is_user_model(architecture):
-        body = user_model.load_user_model(architecture)
-        fixed_height, fixed_width = user_model.read_input_size(body)
+        _, fixed_height, fixed_width, _ = user_model.read_shapes(architecture).input
         height, width = _shrunk(median_height, median_width, USER_AUTO_SIZE)
         return architecture, fixed_height or height, fixed_width or width
     name = "separable" if architecture == "auto" else architecture

@@ -1,4 +1,5 @@
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +200,16 @@ def test_the_file_decides_the_size_where_it_is_fixed(tmp_path):
     assert choose_input(free, 40, 50, 3) == (free, 40, 50)
     assert choose_input(free, 3000, 4000, 3) == (free, 194, 259)
     assert build_model(free, TASK, (40, 50, 3), 5)(pixels(2, (40, 50, 3))).shape == (2, 5)
+
+
+def test_a_file_is_loaded_once_for_its_size_and_a_changed_one_anew(tmp_path, monkeypatch):
+    path, other = str(tmp_path / "own.keras"), tmp_path / "other.keras"
+    for side in (16, 20):
+        network([POOL()], (side, side, 3)).save(path)
+        assert choose_input(path, 40, 50, 3) == (path, side, side)
+    shutil.copy(path, other)
+    monkeypatch.delattr("keras.models.load_model")
+    assert choose_input(str(other), 40, 50, 3) == (str(other), 20, 20)
 
 
 def test_gray_images_fit_a_model_of_color(tmp_path):
