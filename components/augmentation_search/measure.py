@@ -148,7 +148,7 @@ def _write_examples(train: LabelledImages, kept: list[Kept], path: Path, seed: i
     """Writes one training image at every level of every transform, and as it is."""
     images, _ = train.take(np.random.default_rng(seed).integers(0, len(train), 1))
     arrays = {"original": images[0]}
-    transform = tf.function(augment)
+    transform = tf.function(augment, autograph=False)
     keys = batch_keys(draw_seed(seed, 0), len(images))
     for each in kept:
         levels = []

@@ -118,8 +118,8 @@ def _look_through(
         else model.layers[-1].input
     )
     outputs = keras.Model(model.inputs, [features, model.output])
-    predict = tf.function(lambda pixels: outputs(pixels, training=False))
-    transform = tf.function(augment, jit_compile=True)
+    predict = tf.function(lambda pixels: outputs(pixels, training=False), autograph=False)
+    transform = tf.function(augment, jit_compile=True, autograph=False)
 
     keys = batch_keys(draw_seed(seed, 0), len(images))
 

@@ -59,40 +59,61 @@ class MicroBatchSteps:
     def _run_steps(
         self, images: tf.Tensor, targets: dict[str, tf.Tensor], learning_rates: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        num_steps, num_micro = tf.shape(images)[0], tf.shape(images)[1]
         trainer, strategy = self._trainer, self._trainer.strategy
-        names = [field.name for field in dataclasses.fields(GradientFigures)]
-        rows = {name: tf.TensorArray(tf.float32, num_steps) for name in names}
-        for step in tf.range(num_steps):
+
+        def take(step: tf.Tensor) -> dict[str, tf.Tensor]:
             scale = self._scale()
-            total, loss = tf.zeros_like(scale), tf.constant(0.0)
-            raw, scaled = (tf.TensorArray(tf.float32, num_micro) for _ in range(2))
-            for micro in tf.range(num_micro):
-                labels = {name: value[step, micro] for name, value in targets.items()}
-                batch = images[step, micro], labels
-                micro_loss, gradients = on_replicas(strategy, trainer.gradients, batch)
-                flat = _flatten(
-                    tf.zeros_like(weight) if gradient is None else gradient
-                    for weight, gradient in zip(self._weights, gradients, strict=True)
-                )
-                raw = raw.write(micro, _sq_norm(flat))
-                scaled = scaled.write(micro, _sq_norm(scale * flat))
-                total, loss = total + flat, loss + micro_loss
-            count = tf.cast(num_micro, tf.float32)
-            mean = total / count
+            labels = {name: value[step] for name, value in targets.items()}
+            mean, loss, raw, scaled = self._accumulate(images[step], labels, scale)
             norm = on_replicas(
                 strategy, trainer.apply, (), self._unflatten(mean), learning_rates[step]
             )
-            values = {
-                "losses": loss / count,
+            return {
+                "losses": loss,
                 "gradient_norms": norm,
-                "micro_sq_norms": raw.stack(),
+                "micro_sq_norms": raw,
                 "sq_norms": norm**2,
-                "scaled_micro_sq_norms": scaled.stack(),
+                "scaled_micro_sq_norms": scaled,
                 "scaled_sq_norms": _sq_norm(scale * mean),
             }
-            rows = {name: rows[name].write(step, values[name]) for name in names}
-        return {name: row.stack() for name, row in rows.items()}
+
+        names = [field.name for field in dataclasses.fields(GradientFigures)]
+        signature = {
+            name: tf.TensorSpec([None] if "micro" in name else [], tf.float32) for name in names
+        }
+        steps = tf.range(tf.shape(images)[0])
+        figures: dict[str, tf.Tensor] = tf.map_fn(take, steps, fn_output_signature=signature)
+        return figures
+
+    def _accumulate(
+        self, images: tf.Tensor, targets: dict[str, tf.Tensor], scale: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the means of gradient and loss, and the squared norms of the micro-batches."""
+        num_micro = tf.shape(images)[0]
+
+        def add(
+            micro: tf.Tensor,
+            total: tf.Tensor,
+            loss: tf.Tensor,
+            raw: tf.TensorArray,
+            scaled: tf.TensorArray,
+        ) -> tuple[Any, ...]:
+            batch = images[micro], {name: value[micro] for name, value in targets.items()}
+            trainer = self._trainer
+            micro_loss, gradients = on_replicas(trainer.strategy, trainer.gradients, batch)
+            flat = _flatten(
+                tf.zeros_like(weight) if gradient is None else gradient
+                for weight, gradient in zip(self._weights, gradients, strict=True)
+            )
+            raw = raw.write(micro, _sq_norm(flat))
+            scaled = scaled.write(micro, _sq_norm(scale * flat))
+            return micro + 1, total + flat, loss + micro_loss, raw, scaled
+
+        norms = (tf.TensorArray(tf.float32, num_micro) for _ in range(2))
+        start = (0, tf.zeros_like(scale), 0.0, *norms)
+        _, total, loss, raw, scaled = tf.while_loop(lambda micro, *_: micro < num_micro, add, start)
+        count = tf.cast(num_micro, tf.float32)
+        return total / count, loss / count, raw.stack(), scaled.stack()
 
     def _scale(self) -> tf.Tensor:
         """Returns how the optimizer weighs each component of the gradient, up to one factor."""

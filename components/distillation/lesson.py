@@ -57,13 +57,13 @@ class ViewTeacher:
         self.num_outputs, width = (each.shape[-1] for each in both.outputs)
         self.num_features = min(width, _MOST_FEATURES)
         tensors, word = policy_tensors(policy), draw_seed(seed, 0)[0]
-        transform = tf.function(augment, jit_compile=True)
+        transform = tf.function(augment, jit_compile=True, autograph=False)
 
         def ask(images: tf.Tensor, rows: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, ...]:
             seen = transform(images, tensors, view_keys(word, rows, views)).images
             return tuple(tf.cast(each, tf.float32) for each in both(seen, training=False))
 
-        self._ask = tf.function(ask)
+        self._ask = tf.function(ask, autograph=False)
 
     @property
     def digest(self) -> str:

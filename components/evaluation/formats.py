@@ -84,7 +84,7 @@ def _write_saved_model(source: ExportSource, path: Path) -> None:
     def serve(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         return dict(zip(names, tf.nest.flatten(model(pixels, training=False)), strict=True))
 
-    module.serve = tf.function(serve, input_signature=[pixels])
+    module.serve = tf.function(serve, input_signature=[pixels], autograph=False)
     endpoints = ("serve", tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY)
     tf.saved_model.save(module, path, signatures=dict.fromkeys(endpoints, module.serve))
 

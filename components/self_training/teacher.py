@@ -38,7 +38,7 @@ class Teacher:
             return outputs, tf.math.l2_normalize(tf.cast(flat, tf.float32), axis=-1)
 
         shape = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
-        self._ask = tf.function(ask, input_signature=[shape])
+        self._ask = tf.function(ask, input_signature=[shape], autograph=False)
 
     @property
     def num_features(self) -> int:

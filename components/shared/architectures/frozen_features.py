@@ -155,6 +155,7 @@ class FrozenBackbone:
         graph: Callable[[np.ndarray], tf.Tensor] = tf.function(
             lambda pixels: self._model(tf.cast(pixels, tf.float32), training=False),
             input_signature=[signature],
+            autograph=False,
         )
         return lambda pixels: np.asarray(graph(pixels))
 

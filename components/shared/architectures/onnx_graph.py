@@ -60,7 +60,8 @@ def convert_to_onnx(
         return [tf.identity(output, name=name) for output, name in pairs]
 
     signature = [tf.TensorSpec([None, *size], dtype, name=INPUT)]
-    traced = tf.function(named, input_signature=signature).get_concrete_function()
+    function = tf.function(named, input_signature=signature, autograph=False)
+    traced = function.get_concrete_function()
     # tf2onnx turns the constants of keras.layers.Normalization into inputs unless they are frozen.
     graph_def = convert_variables_to_constants_v2(traced).graph.as_graph_def()
     # Keras wraps grouped convolutions in a function for XLA that is not inlined; ONNX has none.

@@ -22,6 +22,7 @@ def compile_inference(model: keras.Model) -> Infer:
     call = tf.function(
         lambda images: model(tf.cast(images, tf.float32), training=False),
         input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)],
+        autograph=False,
     )
     return lambda images: tf.nest.map_structure(np.asarray, call(images))
 

@@ -75,7 +75,7 @@ def feature_reader(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
         return tf.cast(tf.reshape(features, [tf.shape(features)[0], -1]), tf.float32)
 
     shape = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
-    compiled = tf.function(compute, input_signature=[shape])
+    compiled = tf.function(compute, input_signature=[shape], autograph=False)
     return lambda images: np.asarray(compiled(images))
 
 

@@ -16,7 +16,8 @@ class Traced:
     For every length of the other axes it is traced anew: a batch that is halved, for instance.
 
     Args:
-        function: Of structures of tensors; never called before the first call of this.
+        function: Of structures of tensors; never called before the first call of this. Its control
+            flow is that of TensorFlow: rewriting Python's takes longer than tracing does.
         num_free_axes: How many first axes may have other lengths in the next call.
     """
 
@@ -32,7 +33,9 @@ class Traced:
         key = tuple(tf.nest.flatten(signature))
         if key in self._compiled:
             return self._compiled[key](*tensors)
-        self._compiled[key] = tf.function(self._function, input_signature=signature)
+        self._compiled[key] = tf.function(
+            self._function, input_signature=signature, autograph=False
+        )
         # The first call compiles: of a large network for a minute.
         with Progress("compile"):
             return self._compiled[key](*tensors)

@@ -92,7 +92,7 @@ class Trainer:
         # Inlined into the loop unless XLA has to compile it: a call costs a tenth of a small step.
         # Not on several replicas: XLA cannot compile an optimizer that has to meet the others.
         self._step = (
-            tf.function(self._train_step, jit_compile=True)
+            tf.function(self._train_step, jit_compile=True, autograph=False)
             if settings.jit_compile and self._num_replicas == 1
             else self._train_step
         )
@@ -163,14 +163,14 @@ class Trainer:
     def _run_steps(
         self, images: tf.Tensor, targets: dict[str, tf.Tensor], learning_rates: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        num_steps = tf.shape(learning_rates)[0]
-        losses = tf.TensorArray(tf.float32, num_steps)
-        norms = tf.TensorArray(tf.float32, num_steps)
-        for step in tf.range(num_steps):
+        def take(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             batch = images[step], {name: value[step] for name, value in targets.items()}
             loss, norm = on_replicas(self.strategy, self._step, batch, learning_rates[step])
-            losses, norms = losses.write(step, loss), norms.write(step, norm)
-        return losses.stack(), norms.stack()
+            return loss, norm
+
+        steps = tf.range(tf.shape(learning_rates)[0])
+        losses, norms = tf.map_fn(take, steps, fn_output_signature=(tf.float32, tf.float32))
+        return losses, norms
 
     def _train_step(
         self, images: tf.Tensor, targets: dict[str, tf.Tensor], learning_rate: tf.Tensor
@@ -360,7 +360,7 @@ def _augment(images: tf.Tensor, policy: Mapping[str, tf.Tensor], keys: tf.Tensor
     )
 
 
-_compiled_augment = tf.function(_augment, jit_compile=True)
+_compiled_augment = tf.function(_augment, jit_compile=True, autograph=False)
 
 
 def _variables(tensors: Mapping[str, tf.Tensor]) -> dict[str, tf.Variable]:
