@@ -31,8 +31,8 @@ def photos(tmp_path):
     return folder
 
 
-def test_the_json_says_what_was_understood(photos, kfp_vision):
-    answer = kfp_vision("inspect", photos, "--json")
+def test_the_json_says_what_was_understood(photos, kfp_vision_here):
+    answer = kfp_vision_here("inspect", photos, "--json")
     assert (answer.returncode, answer.stderr) == (0, "")
     found = json.loads(answer.stdout)
     assert found.keys() == KEYS

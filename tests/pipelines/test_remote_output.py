@@ -120,22 +120,22 @@ def test_a_record_that_a_full_disk_cuts_off_leaves_the_one_before(tmp_path):
 
 
 def test_a_bucket_that_is_not_there_stops_before_the_first_stage(
-    tmp_path, s3, digits_folder, monkeypatch, kfp_vision
+    tmp_path, s3, digits_folder, monkeypatch, kfp_vision_here
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     output = s3.replace("//bucket", "//absent")
-    answer = kfp_vision("run", "--dataset-uri", digits_folder, "--output", f"{output}/out")
+    answer = kfp_vision_here("run", "--dataset-uri", digits_folder, "--output", f"{output}/out")
     assert answer.returncode == 2
     assert f"Cannot reach '{output}/out/run.json'" in answer.stderr
     assert not list((tmp_path / "cache").rglob("*.log"))
 
 
 def test_a_failed_run_leaves_its_record_and_its_logs_in_the_bucket(
-    tmp_path, s3, monkeypatch, kfp_vision
+    tmp_path, s3, monkeypatch, kfp_vision_here
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "empty").mkdir()
-    answer = kfp_vision("run", "--dataset-uri", tmp_path / "empty", "--output", f"{s3}/out")
+    answer = kfp_vision_here("run", "--dataset-uri", tmp_path / "empty", "--output", f"{s3}/out")
     assert answer.returncode == 1
     folder = open_folder(f"{s3}/out")[0]
     record = json.loads(folder.read("run.json"))

@@ -100,10 +100,12 @@ def test_the_pretrained_network_runs_to_the_end(digits_folder, kfp_vision, tmp_p
     check_run(kfp_vision, dataset, tmp_path / "out", "efficientnet_lite0_imagenet")
 
 
-def test_what_the_file_tells_is_refused_before_the_first_stage(digits_folder, kfp_vision, tmp_path):
+def test_what_the_file_tells_is_refused_before_the_first_stage(
+    digits_folder, kfp_vision_here, tmp_path
+):
     (tmp_path / "mine.keras").write_text("not a model")
     arguments = ("--dataset-uri", digits_folder, "--output", tmp_path / "out")
-    answer = kfp_vision("run", *arguments, "--architecture", tmp_path / "mine.keras")
+    answer = kfp_vision_here("run", *arguments, "--architecture", tmp_path / "mine.keras")
     assert answer.returncode == 2
     assert "which is not a Keras archive but text" in answer.stderr
     assert "Traceback" not in answer.stderr

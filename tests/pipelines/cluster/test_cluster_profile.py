@@ -97,8 +97,8 @@ def test_the_window_of_retries_holds_every_attempt():
     assert resources.retry_window_s >= 3 * 3 * 3600 + 60 + 120
 
 
-def test_the_command_says_what_is_wrong(kfp_vision, tmp_path):
-    answer = kfp_vision("compile", tmp_path / "out.yaml", "--profile", "gek")
+def test_the_command_says_what_is_wrong(kfp_vision_here, tmp_path):
+    answer = kfp_vision_here("compile", tmp_path / "out.yaml", "--profile", "gek")
     assert answer.returncode == 2
     assert "Received: 'gek'" in answer.stderr
     assert not (tmp_path / "out.yaml").exists()

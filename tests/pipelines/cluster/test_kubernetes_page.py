@@ -38,10 +38,10 @@ def test_its_links_lead_somewhere():
     assert max(map(len, PAGE.splitlines())) <= 120
 
 
-def test_its_run_is_one_that_the_compiled_file_takes(tmp_path, monkeypatch, kfp_vision):
+def test_its_run_is_one_that_the_compiled_file_takes(tmp_path, monkeypatch, kfp_vision_here):
     (command,) = re.findall(r"^kfp-vision (compile .*)$", PAGE, re.MULTILINE)
     monkeypatch.chdir(tmp_path)
-    assert kfp_vision(*command.split()).returncode == 0
+    assert kfp_vision_here(*command.split()).returncode == 0
     pipeline, platform = yaml.safe_load_all(Path("pipeline.yaml").read_text())
     secret = command.split("--secret ")[1]
     assert f"create secret generic {secret} " in PAGE
