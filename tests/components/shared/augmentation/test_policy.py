@@ -59,7 +59,7 @@ def test_json_brings_a_policy_back(policy):
 
 def test_one_trace_serves_every_policy_and_draws_the_same_as_without_xla():
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (8, 12, 16, 3), np.uint8))
-    compiled = tf.function(augment, jit_compile=True)
+    compiled = tf.function(augment, jit_compile=True, autograph=False)
     for policy in POLICIES.values():
         tensors = policy_tensors(policy)
         for ours, expected in zip(

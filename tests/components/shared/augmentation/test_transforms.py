@@ -21,8 +21,8 @@ HEIGHT, WIDTH = 20, 30
 # Compiled once for each shape: what is applied is data.
 RUNS = {
     "eager": apply_transforms,
-    "graph": tf.function(apply_transforms),
-    "xla": tf.function(apply_transforms, jit_compile=True),
+    "graph": tf.function(apply_transforms, autograph=False),
+    "xla": tf.function(apply_transforms, jit_compile=True, autograph=False),
 }
 
 
