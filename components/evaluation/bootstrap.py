@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from kfp_vision.components.shared.metrics.intervals import (
+    PER_PIXEL,
     difference_interval,
+    graded_difference_interval,
+    graded_interval,
     wilson_interval,
 )
 from kfp_vision.components.shared.runtime.progress import Progress
@@ -104,7 +107,8 @@ def score_against_rivals(
             value = values[name] - score["value"]
             error = _standard_error(resampled[name] - drawn[name])
             worth = task.images_worth(name, ours)
-            interval = difference_interval(value, error, worth, len(rivals))
+            between = graded_difference_interval if name in PER_PIXEL else difference_interval
+            interval = between(value, error, worth, len(rivals))
             score["difference"] = {"value": value, "ci95": list(interval)}
     return scores, rival_scores
 
@@ -134,6 +138,11 @@ def _score(task: Task, records: Records, resampled: Mapping[str, np.ndarray]) ->
             scores[name] = {"value": value, "ci95": list(interval), "chance95": list(chance)}
             continue
         images = task.images_worth(name, records)
+        if name in PER_PIXEL:
+            # Of few images of a class, resamples are also on one side of the value.
+            distance = _standard_error(resampled[name], value)
+            scores[name] = {"value": value, "ci95": list(graded_interval(value, distance, images))}
+            continue
         # Right or wrong throughout, nothing varies: the counts alone say how sure that is.
         if name != _PROPORTION and error > _ROUNDING:
             images = min(images, value * (1 - value) / error**2)
@@ -141,9 +150,13 @@ def _score(task: Task, records: Records, resampled: Mapping[str, np.ndarray]) ->
     return scores
 
 
-def _standard_error(values: np.ndarray) -> float:
+def _standard_error(values: np.ndarray, around: float | None = None) -> float:
+    """Returns the root of the mean squared distance from the mean, or from another value."""
     defined = values[np.isfinite(values)]
-    return float(defined.std()) if len(defined) else 0.0
+    if not len(defined):
+        return 0.0
+    middle = defined.mean() if around is None else around
+    return float(np.sqrt(np.square(defined - middle).mean()))
 
 
 def _calibration_interval(value: float, error: float, chance: float) -> tuple[float, float]:

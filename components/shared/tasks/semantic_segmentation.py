@@ -6,6 +6,7 @@ image, to the nearest pixel; everything is measured at the size that the network
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import harmonic_mean
 from typing import Any
 
 import keras
@@ -148,8 +149,11 @@ class SemanticSegmentation:
         return None
 
     def images_worth(self, metric: str, records: Records) -> float:
-        """Returns the number of images: how many show a class is in the resamples."""
-        return float(len(records["true"]))
+        """Returns the number of images, or the harmonic mean over classes of those that show it."""
+        shown = (records["true"] > 0).sum(0)
+        if metric == "pixel_accuracy" or not shown.any():
+            return float(len(records["true"]))
+        return float(harmonic_mean(shown[shown > 0].tolist()))
 
     def baselines(
         self,

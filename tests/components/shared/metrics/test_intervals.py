@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom, binomtest, norm
+from scipy.stats import binom, binomtest, norm, ttest_rel
 
 from kfp_vision.components.shared.metrics.intervals import (
     difference_interval,
+    graded_difference_interval,
+    graded_interval,
     images_worth,
     wilson_interval,
 )
@@ -60,6 +62,44 @@ def test_several_differences_hold_together() -> None:
     one, three = (difference_interval(0.0, 0.01, 10_000, number)[1] for number in (1, 3))
     assert one == pytest.approx(1.96 * 0.01, rel=0.01)
     assert norm.sf(three / 0.01) == pytest.approx(0.025 / 3, rel=0.03)
+
+
+@pytest.mark.parametrize("images", [5, 12, 100])
+def test_the_difference_of_shares_is_that_of_the_paired_t_test(images: int) -> None:
+    ours, theirs = np.random.default_rng(images).beta([[8], [6]], 2, (2, images))
+    differences = ours - theirs
+    # What the resamples of a mean tend to.
+    error = differences.std() / np.sqrt(images)
+    expected = ttest_rel(ours, theirs).confidence_interval()
+    found = graded_difference_interval(differences.mean(), error, images)
+    assert found == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("images", [1, 1.5, 2, 5, 12, 100])
+@pytest.mark.parametrize("error", [0.0, 0.01, 0.3])
+def test_shares_differ_no_more_than_right_and_wrong(images: float, error: float) -> None:
+    low, high = graded_difference_interval(0.2, error, images, num_compared=2)
+    lowest, highest = difference_interval(0.2, error, images, num_compared=2)
+    assert high - low <= highest - lowest
+    if not error:
+        # Nothing varies: the number of images alone says how sure that is.
+        assert (low, high) == (lowest, highest)
+        assert graded_interval(0.2, error, images) == wilson_interval(0.2, images)
+
+
+@pytest.mark.parametrize(("value", "error"), [(0.5, 0.02), (0.97, 0.004)])
+def test_a_share_of_many_images_has_a_normal_interval(value: float, error: float) -> None:
+    low, high = graded_interval(value, error, 100_000)
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.01)
+    assert low < value < high
+
+
+def test_a_share_of_few_images_is_surer_than_so_many_answers() -> None:
+    low, high = graded_interval(0.85, 0.03, 12)
+    # 2.2 standard errors of 11 degrees of freedom.
+    assert high - low == pytest.approx(2 * 2.2 * 0.03 * np.sqrt(12 / 11), rel=0.03)
+    lowest, highest = wilson_interval(0.85, 12)
+    assert high - low < 0.4 * (highest - lowest)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,17 @@ def test_a_class_that_is_nowhere_does_not_count():
     assert found == {"mean_iou": 1.0, "mean_dice": 1.0, "pixel_accuracy": 1.0}
 
 
+def test_a_class_that_few_images_show_makes_them_worth_less():
+    masks = np.zeros((6, 2, 2), np.uint8)
+    masks[:, 0, 0], masks[:2, 1, 1] = 1, 3
+    records = _records(masks, masks)
+    # 6, 6 and 2 images show a class; none shows the third.
+    assert _TASK.images_worth("mean_iou", records) == pytest.approx(3 / (1 / 6 + 1 / 6 + 1 / 2))
+    assert _TASK.images_worth("pixel_accuracy", records) == 6
+    unknown = _records(np.full_like(masks, IGNORED), masks)
+    assert _TASK.images_worth("mean_iou", unknown) == 6
+
+
 def test_initial_and_frequency_loss_are_the_loss_of_constant_logits():
     masks, _ = _masks()
     targets = {"mask": masks}
