@@ -15,7 +15,7 @@ from kfp_vision.components.shared.heads.centre_detector import CELL, boxes_aroun
 from kfp_vision.components.shared.losses.box_iou import generalised_iou_loss
 from kfp_vision.components.shared.losses.centre_focal import centre_focal_loss
 
-__all__ = ["CentreTargets", "centre_targets", "detection_loss", "inside_boxes"]
+__all__ = ["CentreTargets", "centre_targets", "detection_loss", "in_parts", "inside_boxes"]
 
 # Standard deviation of a Gaussian around a centre, as a share of the side of the box, and at least
 # so many cells.
@@ -129,18 +129,7 @@ def _draw(
     maps = tf.stack(
         [images + tf.zeros_like(order), tf.clip_by_value(classes, 0, num_classes - 1)], -1
     )
-    parts = -(-most // _DRAWN)
-
-    def in_parts(values: tf.Tensor) -> tf.Tensor:
-        """Returns values [B, M, ...] of the objects in order as [parts, B, M of one, ...]."""
-        rest = [[0, 0]] * (len(values.shape) - 2)
-        padded = tf.pad(
-            tf.gather(values, order, batch_dims=1), [[0, 0], [0, parts * _DRAWN - most], *rest]
-        )
-        split = tf.reshape(padded, [batch, parts, _DRAWN, *values.shape[2:]])
-        return tf.transpose(split, [1, 0, *range(2, len(split.shape))])
-
-    held = [in_parts(each) for each in (rows * there[..., None], columns, maps)]
+    held = [in_parts(each, order, _DRAWN) for each in (rows * there[..., None], columns, maps)]
 
     def draw(part: tf.Tensor, *so_far: tf.Tensor) -> tuple[tf.Tensor, ...]:
         heat, nearness, nearest = so_far
@@ -166,6 +155,22 @@ def _draw(
     )
     whose = tf.gather(order, tf.reshape(nearest, [batch, height * width]), batch_dims=1)
     return _Drawn(heat, nearness, tf.reshape(whose, [batch, height, width]))
+
+
+def in_parts(values: tf.Tensor, order: tf.Tensor, size: int) -> tf.Tensor:
+    """Returns values [B, M, ...] of objects, a few at a time, [parts, B, size, ...], then zeros.
+
+    Args:
+        values: Of every place for an object.
+        order: Numbers of the places, those with objects first, int32 [B, M].
+        size: Objects of an image in a part.
+    """
+    most = values.shape[1]
+    parts, rest = -(-most // size), [[0, 0]] * (len(values.shape) - 2)
+    ordered = tf.gather(values, order, batch_dims=1)
+    padded = tf.pad(ordered, [[0, 0], [0, parts * size - most], *rest])
+    split = tf.reshape(padded, [-1, parts, size, *values.shape[2:]])
+    return tf.transpose(split, [1, 0, *range(2, len(split.shape))])
 
 
 def inside_boxes(boxes: tf.Tensor, chosen: tf.Tensor, height: int, width: int) -> tf.Tensor:

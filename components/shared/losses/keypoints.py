@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kfp_vision.components.shared.heads.centre_detector import CELL
 from kfp_vision.components.shared.losses.centre_focal import centre_focal_loss
-from kfp_vision.components.shared.losses.detection import inside_boxes
+from kfp_vision.components.shared.losses.detection import in_parts, inside_boxes
 from kfp_vision.components.shared.losses.offset_l1 import offset_l1_loss
 
 __all__ = ["keypoint_loss", "point_targets"]
@@ -24,6 +24,8 @@ _SPREAD, _LEAST_SPREAD, _MOST_SPREAD = 0.04, 0.6, 1.5
 # Cells to each side of a keypoint that its Gaussian reaches; those beside it learn offsets.
 _HEAT_RADIUS = 4
 _PLACE_WEIGHT = 5.0
+# Objects of an image that are drawn at once.
+_DRAWN = 16
 
 
 def keypoint_loss(targets: Mapping[str, Any], outputs: Mapping[str, Any]) -> tf.Tensor:
@@ -70,7 +72,8 @@ def point_targets(
     """Returns what the heat maps are to say and how much it counts, float32 [B, h, w, K].
 
     1 in the cells of labelled keypoints, less around them. What counts nothing: crowds and, of a
-    keypoint that is not labelled, the box of its object. At a keypoint counts the share of it.
+    keypoint that is not labelled, the box of its object. At a keypoint counts the share of it. Time
+    grows with the objects of the fullest image of the batch, memory with neither these nor M.
 
     Args:
         targets: `boxes`, `box_classes`, `crowd` and `share` as of `centre_targets`, `keypoints`
@@ -80,27 +83,46 @@ def point_targets(
     """
     boxes, labelled, share = _known(targets)
     batch = labelled.shape[0] or tf.shape(labelled)[0]
-    number = labelled.shape[2]
+    _, most, number = labelled.shape
+    size = min(most, _DRAWN)
+    is_object = tf.cast(tf.cast(targets["box_classes"], tf.int32) >= 0, tf.float32)
+    order = tf.math.top_k(is_object, most).indices
     at = tf.cast(targets["keypoints"][..., :2], tf.float32) / CELL - 0.5
-    cells, parts = _near(at, _HEAT_RADIUS, height, width)
-    spread = tf.clip_by_value(_SPREAD * tf.sqrt(_areas(boxes)) / CELL, _LEAST_SPREAD, _MOST_SPREAD)
+    unlabelled = is_object[..., None] * (1.0 - labelled)
+    held = [in_parts(each, order, size) for each in (boxes, at, labelled, share, unlabelled)]
     apart = np.sum(_steps(_HEAT_RADIUS) ** 2, -1).astype(np.float32)
-    near = tf.exp(-0.5 * apart / tf.square(spread)[..., None])[:, :, None] * labelled[..., None]
-    near = tf.where(parts > 0.0, near, 0.0)
     # A map of every keypoint of every image: the first index of a place.
     maps = tf.reshape(tf.range(batch * number), [batch, 1, number, 1, 1])
-    maps = tf.zeros_like(cells[..., :1]) + maps
-    places = tf.reshape(tf.concat([maps, cells], -1), [-1, 3])
 
-    def drawn(values: tf.Tensor) -> tf.Tensor:
-        empty = tf.zeros([batch * number, height, width])
-        found = tf.tensor_scatter_nd_max(empty, places, tf.reshape(values, [-1]))
-        return tf.transpose(tf.reshape(found, [batch, number, height, width]), [0, 2, 3, 1])
+    def draw(part: tf.Tensor, *so_far: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        heat, shares, unknown = so_far
+        around, middle, known, left, hidden = (tf.gather(each, part) for each in held)
+        cells, inside = _near(middle, _HEAT_RADIUS, height, width)
+        spread = _SPREAD * tf.sqrt(_areas(around)) / CELL
+        variance = tf.square(tf.clip_by_value(spread, _LEAST_SPREAD, _MOST_SPREAD))
+        near = tf.exp(-0.5 * apart / variance[..., None])[:, :, None] * known[..., None]
+        near = tf.where(inside > 0.0, near, 0.0)
+        at_points = tf.where(near >= 1.0, left[..., None, None], 0.0)
+        places = tf.concat([tf.zeros_like(cells[..., :1]) + maps, cells], -1)
+        places = tf.reshape(places, [-1, 3])
+        return (
+            part + 1,
+            tf.tensor_scatter_nd_max(heat, places, tf.reshape(near, [-1])),
+            tf.tensor_scatter_nd_max(shares, places, tf.reshape(at_points, [-1])),
+            tf.maximum(unknown, inside_boxes(around, hidden > 0.0, height, width)),
+        )
 
-    heat = drawn(near)
-    shares = drawn(tf.where(near >= 1.0, share[..., None, None], 0.0))
-    is_object = tf.cast(targets["box_classes"], tf.int32) >= 0
-    unknown = inside_boxes(boxes, is_object[..., None] & (labelled <= 0.0), height, width)
+    fullest = tf.cast(tf.reduce_max(tf.reduce_sum(is_object, 1)), tf.int32)
+    empty = tf.zeros([batch * number, height, width])
+    _, heat, shares, unknown = tf.while_loop(
+        lambda part, *_: part * size < fullest,
+        draw,
+        (0, empty, empty, tf.zeros([batch, height, width, number])),
+    )
+    heat, shares = (
+        tf.transpose(tf.reshape(each, [batch, number, height, width]), [0, 2, 3, 1])
+        for each in (heat, shares)
+    )
     return heat, tf.where(heat >= 1.0, shares, 1.0 - unknown)
 
 

@@ -67,6 +67,72 @@ def test_a_keypoint_is_the_cell_that_holds_it():
     assert weights[..., 0].min() == weights[:5, :, 1].min() == 1.0
 
 
+def _crowd(places, objects):
+    """Returns targets of 2 images with up to so many objects, anywhere in the places for them."""
+    generator = np.random.default_rng(places)
+    corners = generator.uniform(0, 40, (2, places, 2))
+    boxes = np.concatenate([corners, corners + generator.uniform(2, 24, (2, places, 2))], -1)
+    classes = np.full((2, places), -1)
+    for image, number in enumerate((objects, objects // 2)):
+        classes[image, generator.permutation(places)[:number]] = 0
+    xy = generator.uniform(-6, 70, (2, places, _POINTS, 2))
+    return {
+        "boxes": boxes.astype(np.float32),
+        "box_classes": classes.astype(np.int32),
+        "crowd": generator.random((2, places)) < 0.1,
+        "keypoints": np.concatenate([xy, generator.integers(0, 3, (2, places, _POINTS, 1))], -1),
+        "share": generator.choice([0.25, 0.5, 1.0], (2, places)).astype(np.float32),
+    }
+
+
+def _drawn_one_by_one(targets):
+    """Returns heat and weights [2, h, w, K], a keypoint and a cell at a time."""
+    heat, weights = np.zeros((2, _HEIGHT, _WIDTH, _POINTS)), np.ones((2, _HEIGHT, _WIDTH, _POINTS))
+    shares = np.zeros_like(heat)
+    for image, place in np.argwhere(targets["box_classes"] >= 0):
+        left, top, right, bottom = targets["boxes"][image, place]
+        for point, (x, y, label) in enumerate(targets["keypoints"][image, place]):
+            if not label or targets["crowd"][image, place]:
+                across, down = (4 * np.arange(length) + 2 for length in (_WIDTH, _HEIGHT))
+                rows, columns = (down >= top) & (down < bottom), (across >= left) & (across < right)
+                weights[image, ..., point][np.ix_(rows, columns)] = 0.0
+                continue
+            own_row = int(np.clip(y // 4, 0, _HEIGHT - 1))
+            own_column = int(np.clip(x // 4, 0, _WIDTH - 1))
+            spread = np.clip(0.04 * math.sqrt((right - left) * (bottom - top)) / 4, 0.6, 1.5)
+            for row in range(max(0, own_row - 4), min(_HEIGHT, own_row + 5)):
+                for column in range(max(0, own_column - 4), min(_WIDTH, own_column + 5)):
+                    apart = (row - own_row) ** 2 + (column - own_column) ** 2
+                    at = image, row, column, point
+                    heat[at] = max(heat[at], math.exp(-0.5 * apart / spread**2))
+            at = image, own_row, own_column, point
+            shares[at] = max(shares[at], targets["share"][image, place])
+    return heat, np.where(heat >= 1.0, shares, weights)
+
+
+@pytest.mark.parametrize(
+    ("places", "objects"), [(1, 0), (1, 1), (5, 4), (16, 16), (17, 17), (100, 40)]
+)
+def test_objects_drawn_in_parts_are_those_drawn_one_by_one(places, objects):
+    targets = _crowd(places, objects)
+    expected = _drawn_one_by_one(targets)
+    held = {name: tf.constant(value) for name, value in targets.items()}
+    for found, wanted in zip(point_targets(held, _HEIGHT, _WIDTH), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_a_crowd_is_drawn_in_the_memory_of_a_few_objects():
+    """No tensor has a value for every object, keypoint and cell of its neighbourhood."""
+    places, neighbourhood = 1000, 81
+    held = {name: tf.constant(value) for name, value in _crowd(places, 40).items()}
+    drawn = tf.function(lambda: point_targets(held, _HEIGHT, _WIDTH)).get_concrete_function().graph
+    definition = drawn.as_graph_def(add_shapes=True)
+    nodes = [*definition.node, *(node for f in definition.library.function for node in f.node_def)]
+    shapes = [shape for node in nodes for shape in node.attr["_output_shapes"].list.shape]
+    sizes = [math.prod(each.size for each in shape.dim) for shape in shapes]
+    assert max(sizes) < 2 * places * _POINTS * neighbourhood / 4
+
+
 def test_the_loss_of_what_is_right_is_zero():
     assert keypoint_loss(_targets(), _perfect_outputs()).numpy()[0] == pytest.approx(0, abs=1e-4)
 
