@@ -25,8 +25,12 @@ from kfp_vision.components.shared.recipe.time_for_stages import start_up_seconds
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.history import EVALUATIONS, CurveRow, History
-from kfp_vision.components.shared.training.length import measure_pace
+from kfp_vision.components.shared.training.history import CurveRow, History
+from kfp_vision.components.shared.training.length import (
+    evaluated_images,
+    evaluations_of,
+    measure_pace,
+)
 from kfp_vision.components.shared.training.pretrained_head import (
     fits_head,
     head_rows,
@@ -113,7 +117,9 @@ def open_run(
         share = 1.0
         if policy is not None:
             share = _share_without(policy, trainer, images, targets)
-        steps, evaluations, ends = settings.steps, EVALUATIONS, None
+        evaluated = evaluated_images(trainer, settings.batch_size, len(train), len(validation))
+        evaluations = evaluations_of(settings.steps * settings.batch_size, evaluated)
+        steps, ends = settings.steps, None
         if may_cut(recipe):
             pace = measure_pace(trainer, images, targets, len(train), len(validation))
             record_s = seconds_per_record(trainer, task, images, targets)

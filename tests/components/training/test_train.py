@@ -67,6 +67,16 @@ def trained(
     return folder / "model"
 
 
+@pytest.mark.long
+def test_a_single_epoch_has_few_evaluations(
+    digits_dir: Path, small_model: str, tmp_path: Path
+) -> None:
+    recipe = _recipe(tmp_path / "in.json", ema_momentum=0.9)
+    config = UserChoices(architecture=small_model, epochs=1, batch_size=16)
+    train_model(digits_dir, recipe, tmp_path / "model", tmp_path / "checkpoints", config)
+    assert len(_curve(tmp_path / "model", "validation", "loss")) <= 4
+
+
 @pytest.mark.usefixtures("trained")
 def test_every_long_phase_names_itself(phases: Any) -> None:
     expected = {"read train images", "compile", "learn one batch by heart", "train", "validate"}
@@ -346,7 +356,7 @@ def test_a_changed_model_file_at_the_same_path_is_trained_anew(
     digits_dir: Path, tmp_path: Path
 ) -> None:
     """Other weights of the same shapes, then a wider layer."""
-    # The average costs thirty batches of statistics at each of twenty evaluations.
+    # The average costs thirty batches of statistics at each evaluation.
     recipe = _recipe(tmp_path / "recipe.json", ema_momentum=0.0)
     file = tmp_path / "mine.keras"
     config = UserChoices(architecture=str(file), epochs=2, learning_rate=0.01)
