@@ -18,7 +18,7 @@ from kfp_vision.components.shared.augmentation.transforms import (
 )
 
 HEIGHT, WIDTH = 20, 30
-# Compiled once for each shape: what is applied is data.
+# Compiled once for each shape, for seconds: what is applied is data, and the tests share shapes.
 RUNS = {
     "eager": apply_transforms,
     "graph": tf.function(apply_transforms, autograph=False),
@@ -146,8 +146,8 @@ def test_a_quarter_turn_is_numpys():
     ],
 )
 def test_one_resampling_is_that_of_scipy(magnitudes):
-    images = smooth_images(1)
-    given = drawn(1, magnitudes)
+    images = smooth_images()
+    given = drawn(3, magnitudes)
     values = parameters(given.magnitudes, given.signs)
     inverse = np.linalg.inv(matrices(values, HEIGHT, WIDTH)[0].numpy().astype(float))
     rows_first = inverse[:2, :2][::-1, ::-1]
@@ -183,7 +183,7 @@ def test_a_shift_alone_is_by_whole_pixels(magnitudes):
 
 
 def test_the_hue_goes_around_the_colour_circle_at_constant_luma():
-    images = np.full((1, 4, 4, 3), (120, 100, 110), np.uint8)
+    images = np.full((3, HEIGHT, WIDTH, 3), (120, 100, 110), np.uint8)
     luma = np.array([0.299, 0.587, 0.114])
     for magnitude in (0.3, 0.7, 1.0):
         turned = transformed(images, {"hue": magnitude})
@@ -196,11 +196,11 @@ def test_the_hue_goes_around_the_colour_circle_at_constant_luma():
 
 
 def test_blur_keeps_the_mean_and_has_the_variance_of_its_gaussian():
-    images = np.zeros((1, 41, 41, 1), np.float32)
-    images[0, 20, 20] = 255.0
+    images = np.zeros((3, HEIGHT, WIDTH, 1), np.float32)
+    images[0, 10, 15] = 255.0
     blurred = transformed(images, {"blur": 1.0})[0, ..., 0] / 255.0
     assert blurred.sum() == pytest.approx(1.0, abs=1e-4)
-    places = np.arange(41) - 20
+    places = np.arange(WIDTH) - 15
     assert (blurred.sum(0) * places**2).sum() == pytest.approx(1.0, rel=0.02)
 
 
