@@ -163,6 +163,8 @@ class Trainer:
     def _run_steps(
         self, images: tf.Tensor, targets: dict[str, tf.Tensor], learning_rates: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        # `map_fn` would rewrite it where functions run eagerly.
+        @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
         def take(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             batch = images[step], {name: value[step] for name, value in targets.items()}
             loss, norm = on_replicas(self.strategy, self._step, batch, learning_rates[step])
