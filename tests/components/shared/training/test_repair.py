@@ -74,11 +74,15 @@ def _fit(
     wrap: Callable[[Trainer], Any] = lambda trainer: trainer,
     watch: Stopwatch | None = None,
     policy: Policy | None = None,
+    averages: bool = False,
 ) -> tuple[History, Any, list[Any]]:
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
+    # The average costs thirty batches of statistics at each of twenty evaluations.
+    average = {} if averages else {"ema_momentum": Setting(0.0, "test", source="user")}
     info = read_json(DatasetInfo, dataset / "dataset.json")
     choices = UserChoices(architecture=architecture, batch_size=40, epochs=4)
-    recipe = complete_recipe(Recipe().with_settings("data", data), info, choices)
+    given = Recipe().with_settings("data", data).with_settings("training", average)
+    recipe = complete_recipe(given, info, choices)
     trainer, task, settings = build_trainer(recipe, info, 0, policy=policy)
     failing = wrap(trainer)
     rows: list[CurveRow] = []
@@ -106,34 +110,42 @@ _HALVE = functools.partial(halve_batch, noise_scale=100.0)
 
 
 @pytest.mark.parametrize(
-    ("error", "policy"),
-    [(_MEMORY, None), (_LOSS, None), (_MEMORY, flip_and_crop())],
+    ("error", "policy", "batch"),
+    # With a policy once: every size of the batch is compiled for seconds.
+    [(_MEMORY, None, 10), (_LOSS, None, 10), (_MEMORY, flip_and_crop(), 20)],
     ids=["memory", "divergence", "augmented"],
 )
 def test_halved_in_the_middle_it_sees_the_same_images_and_keeps_what_is_done(
-    error: Exception, policy: Policy | None, digits_dir: Path, small_model: str, tmp_path: Path
+    error: Exception,
+    policy: Policy | None,
+    batch: int,
+    digits_dir: Path,
+    small_model: str,
+    tmp_path: Path,
 ) -> None:
     # 100 steps of 40 in 20 intervals of 5: the eighth call is in the middle of the run.
-    wrap = functools.partial(_Failing, largest=10, first=8, error=error)
+    wrap = functools.partial(_Failing, largest=batch, first=8, error=error)
     given = (digits_dir, small_model, tmp_path, _HALVE)
-    history, trainer, rows = _fit(*given, wrap, policy=policy)
-    assert history.settings.batch_size == 10
-    assert history.step == history.total_steps == 400
-    assert len(history.repairs) == 2
+    averages = error is _MEMORY and policy is None
+    history, trainer, rows = _fit(*given, wrap, policy=policy, averages=averages)
+    steps = 4000 // batch
+    assert history.settings.batch_size == batch
+    assert history.step == history.total_steps == steps
+    assert len(history.repairs) == {10: 2, 20: 1}[batch]
     assert str(error).splitlines()[0] in history.repairs[0]
     assert trainer.batches[:7] == [40] * 7
-    assert set(trainer.batches[7:]) == {10}
+    assert set(trainer.batches[7:]) == {batch}
     # In steps of the last batch, those before the repairs too: the same images lie between two.
     assert rows == history.curves
     losses = [row for row in rows if (row["split"], row["metric"]) == ("validation", "loss")]
-    assert [row["step"] for row in losses] == list(range(20, 401, 20))
+    assert [row["step"] for row in losses] == list(range(steps // 20, steps + 1, steps // 20))
     for kept in history.best:
         values = {r["metric"]: r["value"] for r in rows if r["step"] == kept["step"]}
         assert kept["metrics"]["accuracy"] == values["accuracy"]
         assert (tmp_path / kept["file"]).exists()
     assert history.settings.learning_rate < 3e-3
     # Nothing is left to do for the same run again, which knows of the repairs.
-    again, _, _ = _fit(*given, policy=policy)
+    again, _, _ = _fit(*given, policy=policy, averages=averages)
     assert again == history
 
 
