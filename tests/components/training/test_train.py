@@ -243,7 +243,7 @@ def test_the_users_minutes_shorten_the_training_and_the_report_says_so(
 def test_a_training_has_its_least_share_where_nothing_is_left(
     digits_dir: Path, small_model: str, tmp_path: Path
 ) -> None:
-    recipe = _recipe(tmp_path / "recipe.json")
+    recipe = _recipe(tmp_path / "recipe.json", ema_momentum=0.0)
     write_recipe(with_budget(read_recipe(recipe), "best"), recipe)
     config, spent = UserChoices(architecture=small_model), [StageCost("choose_network", 1e5, 1)]
     given = (digits_dir, recipe, tmp_path / "model", tmp_path / "checkpoints", config, None, spent)
