@@ -17,6 +17,7 @@ def profile_dataset(
     metrics: dsl.Output[dsl.Metrics],
     recipe_uri: str,
     architecture: str,
+    epochs: int,
     positive_class: str,
     preset: str,
     max_minutes: float,
@@ -52,6 +53,7 @@ def profile_dataset(
     output_dir = Path(profile.path)
     config = ProfileConfig(
         architecture=architecture,
+        epochs=epochs,
         positive_class=positive_class,
         use_validation_for_training=use_validation_for_training,
         pretrain=pretrain,

@@ -54,6 +54,7 @@ class ProfileConfig:
         beta: Of the effective number of samples; 0.9999 was best on long-tailed CIFAR-10 (Cui et
             al., 2019, section 5).
         architecture: The user's; the plan counts a comparison of networks, or a teacher.
+        epochs: The user's, for the plan; 0 for none.
         positive_class: The user's; empty for the recipe's, or the rarer class.
         use_validation_for_training: Whether the final model trains on the validation images, too.
         pretrain: Whether images are learned before their labels.
@@ -69,6 +70,7 @@ class ProfileConfig:
     thumbnails: tuple[int, int] = (6, 50)
     beta: float = 0.9999
     architecture: str = "auto"
+    epochs: int = 0
     positive_class: str = ""
     use_validation_for_training: bool = False
     pretrain: str = "auto"
@@ -160,7 +162,7 @@ def profile_images(
     write_json(profile, output_dir / "profile.json")
     write_recipe(recipe, output_dir / "recipe.json")
     now = StageCost(_STAGE, time.monotonic() - started, len(rows))
-    plan = first_plan(recipe, info, [*spent, now], config.architecture)
+    plan = first_plan(recipe, info, [*spent, now], config.architecture, config.epochs)
     if plan:
         show_note(plan.sentence())
     report = profile_report(info, profile, plan)

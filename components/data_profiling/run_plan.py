@@ -20,7 +20,11 @@ _START_UPS = 3.5
 
 
 def first_plan(
-    recipe: Recipe, info: DatasetInfo, spent: Sequence[StageCost], architecture: str
+    recipe: Recipe,
+    info: DatasetInfo,
+    spent: Sequence[StageCost],
+    architecture: str,
+    users_epochs: int = 0,
 ) -> RunPlan | None:
     """Returns the plan of a run whose network is the smallest one; None without a budget.
 
@@ -29,10 +33,14 @@ def first_plan(
         info: Of the dataset.
         spent: So far.
         architecture: The user's; `auto` where there is none.
+        users_epochs: Those of the run, which come before the recipe's; 0 for none.
     """
     if architecture != "auto":
         wanted = Setting(architecture, "pipeline parameter", source="user")
         recipe = recipe.with_settings("model", {"architecture": wanted})
+    if users_epochs:
+        wanted = Setting(users_epochs, "pipeline parameter", source="user")
+        recipe = recipe.with_settings("training", {"epochs": wanted})
     epochs, images = recipe.get("training", "epochs"), info.splits["train"]
     if epochs is None or epochs.source != "user":
         plain_images = default_epochs(images) * images

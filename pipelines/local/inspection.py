@@ -163,6 +163,7 @@ def _run_stages(parameters: Parameters, folder: Path) -> None:
             metrics=dsl.Metrics(),
             recipe_uri="",
             architecture=parameters.architecture,
+            epochs=parameters.epochs,
             positive_class=parameters.positive_class,
             preset=parameters.preset,
             max_minutes=parameters.max_minutes,

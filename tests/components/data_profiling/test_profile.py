@@ -29,6 +29,7 @@ from kfp_vision.components.shared.datasets.near_duplicates import (
     near_duplicate_groups,
 )
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw, open_split
+from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.report.records import read_stages
 
@@ -255,6 +256,7 @@ def test_components_warm_start_and_gate(
         metrics=SimpleNamespace(log_metric=logged.__setitem__),
         recipe_uri=str(tmp_path / "earlier.json"),
         architecture="auto",
+        epochs=0,
         positive_class="",
         preset="fast",
         max_minutes=0.0,
@@ -280,3 +282,17 @@ def test_components_warm_start_and_gate(
     with pytest.raises(ValueError, match="leakage_exact"):
         check_profile.python_func(profile=profile, accept_findings="")
     check_profile.python_func(profile=profile, accept_findings="leakage_exact, one_class")
+
+
+def test_the_plan_counts_the_epochs_of_the_run(imbalanced: Path, tmp_path: Path) -> None:
+    recipe = with_budget(Recipe(), "fast", 60)
+    seconds = {}
+    for epochs in (1, 10, 0):
+        config = ProfileConfig(architecture="separable", epochs=epochs)
+        profile_images(imbalanced, recipe, tmp_path / str(epochs), config)
+        summary = json.loads((tmp_path / str(epochs) / "stage_report.json").read_text())["summary"]
+        seconds[epochs] = summary["plan"]["stages"]["train"]
+        assert read_recipe(tmp_path / str(epochs) / "recipe.json").get("training", "epochs") is None
+    images = SPLITS["train"]
+    measured = (seconds[10] - seconds[1]) / (9 * images), (seconds[0] - seconds[1]) / (24 * images)
+    assert measured[0] == pytest.approx(measured[1], rel=0.01)
