@@ -244,8 +244,8 @@ def _lost_classes(classes: frozenset[str], staged: Staged) -> str:
         return ""
     left_out = count_codes(row.code for row in staged.rejections)
     return (
-        f"Classes without an image that could be read: {name_some(classes)}; in all were left out: "
-        f"{left_out}."
+        f"Classes without an image that could be read: {name_some(classes)}; files left "
+        f"out in all: {left_out}."
     )
 
 
