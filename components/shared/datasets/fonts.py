@@ -84,6 +84,7 @@ def _open(file: Path | None, size: int) -> ImageFont.FreeTypeFont | ImageFont.Im
     return ImageFont.truetype(file, size)
 
 
+@functools.cache
 def _has(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, character: str) -> bool:
     drawn, nothing = (font.getmask(each) for each in (character, _NO_CHARACTER))
     return character.isspace() or (drawn.size, bytes(drawn)) != (nothing.size, bytes(nothing))
