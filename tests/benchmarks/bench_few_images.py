@@ -4,9 +4,9 @@ python tests/benchmarks/bench_few_images.py [--sets cifar10-10k fashion-mnist an
     [--labels 20] [--epochs 12 30 80] [--seeds 0]
 
 The default length of pretrained networks rests on it, and which weights are kept: `lowest_loss` is
-the accuracy of those with the lowest validation loss. Some training images of each class are learned
-from, a tenth of them validates, and others (100 a class at most) judge; the test split is not looked
-at. With flips and shifts, at 64 px, photographs at 128 px.
+the accuracy of those with the lowest validation loss. Some training images of each class are
+learned from, a tenth of them validates, and others (100 a class at most) judge; the test split is
+not looked at. With flips and shifts, at 64 px, photographs at 128 px.
 """
 
 import argparse
