@@ -31,8 +31,8 @@ __all__ = ["choose_dense", "dense_recipe", "larger"]
 _SIDES = (640, 512, 448, 384, 320, 256)
 # Pixels a side of an object, above which more of them have brought nothing.
 _OBJECT_SIDE = 32
-# Whole trainings that a larger input has to leave time for.
-_TRAININGS = 2
+# Whole trainings that a larger input has to leave time for, and the epochs that each needs.
+_TRAININGS, _ENOUGH_EPOCHS = 2, 80
 # Of a fine-tuned network with a new head of several layers, which has much to learn and of which
 # every image teaches much: small batches, and a rate for the head.
 _BATCH, _RATE = 16, 3e-3
@@ -62,7 +62,7 @@ def choose_dense(
     if scratch and not left.can_tune(cost):
         reason = f"{why}; there is no time to fine-tune a pretrained one"
         return with_model(recipe_of(scratch), info, scratch, reason), NetworkChoice(skipped=reason)
-    wanted = _TRAININGS * recipe.value(SECTION, "epochs")
+    wanted = _TRAININGS * min(_ENOUGH_EPOCHS, recipe.value(SECTION, "epochs"))
 
     def affords(area: float) -> bool:
         fits = area * memory_mib <= available_memory_bytes() / MIB

@@ -1,15 +1,17 @@
 """Test accuracy with few labels: labels alone, and with the images that have none.
 
 python tests/benchmarks/bench_unlabelled.py [--sets NAME ...] [--labels 20 50 100 250]
-    [--seeds 0 1 2] [--kinds right wrong half] [--arms auto always] [--most 800] [--results FILE]
+    [--seeds 0 1 2] [--kinds right wrong half] [--arms auto always] [--most 800] [--side 0]
+    [--epochs 0] [--results FILE]
 
 Of each class there are up to `--most` training images. So many keep their label and a tenth of
 these validates; the others have none. `gain` is the accuracy of the network after self-training
 minus that of the best of its rivals, with labels alone: the training before it, and one of as many
 images in all, the augmentation the same, by its best checkpoint and by its last weights. `wrong`:
 the images without labels are cells under a microscope; `half`: as many of these as right ones.
-`always` compares both arms. Cells of the benchmark that FILE holds are not run again: a file is for
-one `--most` and `--arms`.
+`always` compares both arms. `--side` is that of the inputs, `--epochs` the length of the training
+before; 0 takes what is found good for a set, and the default. Cells of the benchmark that FILE
+holds are not run again: a file is for the same other options.
 """
 
 import argparse
@@ -113,23 +115,23 @@ def accuracy(dataset: Path, model: keras.Model, classes: int) -> float:
 
 
 def run(
-    name: str, labels: int, kind: str, seed: int, arms: str = "auto", most: int = _MOST
+    name: str, labels: int, kind: str, seed: int, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Returns the accuracies of the models, rounds kept, and gains with their intervals."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        labelled, unlabeled = divide(SETS[name](folder), folder, labels, kind, seed, most)
+        labelled, unlabeled = divide(SETS[name](folder), folder, labels, kind, seed, arguments.most)
         dataset = folder / "dataset"
         config = ImportConfig(unlabeled_uri=str(unlabeled), seed=seed)
         info = import_dataset(str(labelled), dataset, config)
-        write_recipe(recipe(SIDES[name], arms), folder / "in.json")
+        write_recipe(recipe(arguments.side or SIDES[name], arguments.arms), folder / "in.json")
 
         def train(epochs: int, output: str) -> TrainingResult:
             choices = UserChoices(architecture=DEFAULT_PRETRAINED, epochs=epochs, seed=seed)
             given = (dataset, folder / "in.json", folder / output, folder / output / "checkpoints")
             return train_model(*given, choices)
 
-        plain = train(0, "plain")
+        plain = train(arguments.epochs, "plain")
         began = time.monotonic()
         result = self_train(
             dataset, folder / "plain", folder / "taught", folder / "checkpoints", seed
@@ -207,6 +209,8 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--arms", default="auto", choices=["auto", "always"])
     parser.add_argument("--most", type=int, default=_MOST)
+    parser.add_argument("--side", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=0)
     parser.add_argument("--results", type=Path)
     arguments = parser.parse_args()
     results = arguments.results
@@ -221,7 +225,7 @@ def main() -> None:
     for key in keys:
         text = " ".join(map(str, key))
         if text not in cells:
-            cells[text] = run(*key, arguments.arms, arguments.most)
+            cells[text] = run(*key, arguments)
             print(f"{text}: {cells[text]}")
             if results:
                 results.write_text(json.dumps(cells, indent=1))

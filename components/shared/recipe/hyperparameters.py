@@ -174,8 +174,8 @@ def _is_tuned(recipe: Recipe) -> bool:
 
 
 def _tuned_epochs(num_images: int) -> int:
-    """Returns those of a pretrained network: 30,000 images in all, within 12 and 80 epochs."""
-    return max(12, min(80, round(30_000 / num_images)))
+    """Returns those of a pretrained network: 72,000 images in all, within 12 and 400 epochs."""
+    return max(12, min(400, round(72_000 / num_images)))
 
 
 def _settle_epochs(
@@ -190,7 +190,7 @@ def _settle_epochs(
         return settle(
             "epochs",
             _tuned_epochs(num_images),
-            "of a pretrained network: 30,000 images in all, within 12 and 80 epochs",
+            "of a pretrained network: 72,000 images in all, within 12 and 400 epochs",
             num_images=num_images,
         )
     if "steps" not in held:

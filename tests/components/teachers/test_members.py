@@ -30,7 +30,7 @@ def test_the_first_teacher_of_a_network_from_scratch_is_a_pretrained_one(digits_
     assert planned[0].recipe.value("model", "image_size") == [48, 48]
     # What the user has set is for the model: other networks have their own rates and lengths.
     epochs = [each.recipe.value("training", "epochs") for each in planned]
-    assert epochs == [30, 99, 25, 99, 99]
+    assert epochs == [72, 99, 25, 99, 99]
     assert planned[0].recipe.value("training", "learning_rate") < planned[1].recipe.value(
         "training", "learning_rate"
     )

@@ -54,7 +54,7 @@ def test_defaults_follow_the_data() -> None:
 
 @pytest.mark.parametrize(
     ("num_images", "epochs"),
-    [(100, 80), (375, 80), (450, 67), (1_000, 30), (2_500, 12), (9_000, 12)],
+    [(100, 400), (180, 400), (450, 160), (1_000, 72), (6_000, 12), (9_000, 12)],
 )
 def test_few_images_are_seen_more_often_by_a_pretrained_network(
     num_images: int, epochs: int
