@@ -74,7 +74,7 @@ class Resources:
 STAGES: dict[str, Resources] = {
     #                                image cpus memory   shm  disk retries hours
     "list_sources":        Resources("cpu", 0.5,   2,  0.05,    1,   1,    2),
-    "decide_retraining":   Resources("cpu", 0.5,   4,  0.05,    1,   3,    2),
+    "decide_retraining":   Resources("cpu", 0.5,   8,  0.05,   20,   3,    2),
     "import_dataset":      Resources("cpu",   2,   8,  0.25,   20,   3,   24),
     "profile_dataset":     Resources("cpu",   2,   8,  0.25,   10,   3,   12),
     "check_profile":       Resources("cpu", 0.5,   1,  0.05,    1,   0,    1),

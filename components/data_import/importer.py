@@ -24,7 +24,7 @@ from kfp_vision.components.data_import.readers import FORMATS
 from kfp_vision.components.data_import.samples import Listing, Rejection, require_classes
 from kfp_vision.components.data_import.sources import list_source
 from kfp_vision.components.data_import.stage_report import import_report
-from kfp_vision.components.data_import.staging import Staged, distribute, stage
+from kfp_vision.components.data_import.staging import Staged, distribute, schema_of, stage
 from kfp_vision.components.data_import.wording import count_codes, name_some
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -38,12 +38,10 @@ from kfp_vision.components.shared.datasets.near_duplicates import (
     smallest_rows,
 )
 from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE, white_level
-from kfp_vision.components.shared.datasets.store import SCHEMA
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.tasks import TASKS
-from kfp_vision.components.shared.tasks.objects import COLUMNS
 
 __all__ = ["ImportConfig", "import_dataset"]
 
@@ -155,7 +153,7 @@ def _import(
     splits, made = complete_splits(staged, near, config.seed, known)
     notes += made
     with Progress("write the splits"):
-        counts, fingerprint = distribute(work_dir, staged, splits, classes, _schema(listing))
+        counts, fingerprint = distribute(work_dir, staged, splits, classes, schema_of(listing))
     order = np.concatenate([np.flatnonzero(splits == name) for name in counts])
     np.save(work_dir / NEAR_DUPLICATES_FILE, smallest_rows(near[order]))
     notes += [f"{count} images {CHANGES[name]}." for name, count in staged.changes.most_common()]
@@ -220,15 +218,9 @@ def _stage_once(
         )
     with Progress("read images", listing.total, "images") as progress:
         staged = stage(
-            listing.samples, work_dir, is_local, progress.update, white, _schema(listing)
+            listing.samples, work_dir, is_local, progress.update, white, schema_of(listing)
         )
     return staged, listing, source_format
-
-
-def _schema(listing: Listing) -> pa.Schema:
-    """Returns the columns of the store: those of every task, then those of this one."""
-    names = TASKS[listing.task].columns if listing.task else ()
-    return pa.schema([*SCHEMA, *(COLUMNS[name] for name in names)])
 
 
 def _require_inside(staged: Staged) -> None:

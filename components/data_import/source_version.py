@@ -4,7 +4,7 @@ They are inputs of the tasks that read the files: KFP's cache, which does not se
 result of other ones.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +36,6 @@ from kfp_vision.components.shared.runtime.storage import Folder, open_folder, re
 __all__ = [
     "Versions",
     "dataset_version",
-    "labelled_files",
     "list_source_files",
     "unlabeled_version",
     "write_sources",
@@ -130,31 +129,6 @@ def write_sources(folder: Path, *uris: Any) -> Versions:
     found = list_source_files(*uris)
     write_source_files(found, folder)
     return Versions(*(found.versions[name] for name in Versions._fields))
-
-
-def labelled_files(
-    uri: str, dataset_format: str, follow_links: bool
-) -> Iterator[tuple[str, tuple[str, ...], int]]:
-    """Yields the path, the labels and the `file_hash` of each image file of a dataset.
-
-    Images without a label are among them, where the source says that they show none of the classes.
-    None of a set whose images lie in tables or arrays: its files say nothing of single images.
-
-    Args:
-        uri: As of `dataset_version`.
-        dataset_format: The same.
-        follow_links: The same.
-    """
-    listing, *_ = list_source(uri, dataset_format, "", follow_links)
-    labels = {}
-    for sample in listing.samples:
-        if isinstance(sample, Sample) and not isinstance(sample.content, Folder):
-            break
-        if isinstance(sample, Sample) and sample.split != "unlabeled":
-            labels[sample.path] = sample.labels
-    if labels:
-        for path, version in file_versions(open_folder(uri)[0], labels).items():
-            yield path, labels[path], file_hash(f"dataset/{path}", version)
 
 
 def dataset_version(uri: str, dataset_format: str, follow_links: bool) -> str:

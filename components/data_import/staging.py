@@ -22,7 +22,13 @@ import numpy as np
 import pyarrow as pa
 
 from kfp_vision.components.data_import.fingerprint import Fingerprint
-from kfp_vision.components.data_import.samples import Rejection, Sample, Target, TargetReader
+from kfp_vision.components.data_import.samples import (
+    Listing,
+    Rejection,
+    Sample,
+    Target,
+    TargetReader,
+)
 from kfp_vision.components.shared.artifacts.dataset_info import SPLITS
 from kfp_vision.components.shared.datasets.decoding import (
     HEAD_BYTES,
@@ -37,8 +43,10 @@ from kfp_vision.components.shared.runtime.memory import available_memory_bytes
 from kfp_vision.components.shared.runtime.processes import usable_cpus
 from kfp_vision.components.shared.runtime.storage import FileStart
 from kfp_vision.components.shared.runtime.storage.reading import map_in_order
+from kfp_vision.components.shared.tasks import TASKS
+from kfp_vision.components.shared.tasks.objects import COLUMNS
 
-__all__ = ["Staged", "distribute", "stage"]
+__all__ = ["Staged", "distribute", "schema_of", "stage"]
 
 _STAGING = "staging"  # The file's name where a split's would be.
 
@@ -147,6 +155,12 @@ class Staged:
         if row.sample.split != "unlabeled":
             self.is_gray = self.is_gray and row.shape[2] == 1
             self.peak = max(self.peak, row.peak)
+
+
+def schema_of(listing: Listing) -> pa.Schema:
+    """Returns the columns of the store: those of every task, then those of this one."""
+    names = TASKS[listing.task].columns if listing.task else ()
+    return pa.schema([*SCHEMA, *(COLUMNS[name] for name in names)])
 
 
 def stage(

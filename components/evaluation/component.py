@@ -1,5 +1,7 @@
 """The KFP components of the evaluation and the export."""
 
+from typing import Any
+
 from kfp import dsl
 
 from kfp_vision.components.shared.runtime.container_images import component
@@ -44,12 +46,11 @@ def evaluate_model(
         from kfp_vision.components.evaluation.champion_rules import Gate
         from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
 
+    gate = Gate(champion_rule, champion_margin)
     with (
         join_parts(dataset_info, train_sample, validation, test) as dataset_dir,
         checkpoint_folder(checkpoint_uri) as checkpoints,
-        fetched_champion(
-            champion_uri, champion_version, Gate(champion_rule, champion_margin)
-        ) as champion,
+        fetched_champion(champion_uri, champion_version, gate) as champion,
     ):
         result = evaluate_model(
             dataset_dir,
@@ -68,8 +69,7 @@ def evaluate_model(
     log_metrics(metrics, server_page.scalars(result))
     if result.confusion:
         classes = [row["class"] for row in result.per_class]
-        shown = server_page.confusion_table(classes, result.confusion)
-        classification.log_confusion_matrix(*shown)
+        classification.log_confusion_matrix(*server_page.confusion_table(classes, result.confusion))
     if curve := server_page.roc_curve(result):
         classification.log_roc_curve(curve["x"], curve["y"], curve["threshold"])
 
@@ -111,3 +111,10 @@ def export_model(
     copy_records(exports, records)
     for export in results:
         exports.metadata[export.format] = "passed" if export.passed else export.reason
+
+
+def score_on_splits(*asked: Any) -> Any:
+    """Returns what `champion_on_splits.score_on_splits` does."""
+    from kfp_vision.components.evaluation import champion_on_splits
+
+    return champion_on_splits.score_on_splits(*asked)

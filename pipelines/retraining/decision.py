@@ -30,16 +30,17 @@ _DAY = timedelta(days=1)
 
 @dataclasses.dataclass(frozen=True)
 class NewestScore:
-    """The champion on images that it has not seen, beside its test in the same mix of classes.
+    """The champion on images that it has not seen, beside its test images.
 
     Attributes:
         metric: That decides.
-        tested: Value on its test images, each class as frequent as in the newest images.
+        tested: Value on its test images.
         tested_ci95: (low, high).
         newest: Value on the newest images.
         newest_ci95: (low, high).
         num_images: Newest images that were compared: the test has some of their classes.
         unknown: Classes of theirs that the champion does not know.
+        tested_on: What of the test was compared, in words.
     """
 
     metric: str
@@ -49,6 +50,7 @@ class NewestScore:
     newest_ci95: Sequence[float]
     num_images: int
     unknown: Sequence[str] = ()
+    tested_on: str = "its test images in the same mix of classes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +124,7 @@ def decide(
         return Decision(True, f"The champion does not know the newest images' classes: {names}.")
     said = (
         f"{score.metric} of the champion is {score.newest:.3f} on {score.num_images} images that "
-        f"it has not read, {score.tested:.3f} on its test images in the same mix of classes"
+        f"it has not read, {score.tested:.3f} on {score.tested_on}"
     )
     limit = f"a drop above {triggers.max_metric_drop:g}"
     low, _ = drop_interval(score)

@@ -1,7 +1,8 @@
 """The champion on images that it has never seen: files of the dataset that its run has not read.
 
-Compared with its test images in the same mix of classes: more images of a class that it finds hard
-are no drop. C classes; N images; a label is the names of an image's classes, joined by `|`.
+Labels of whole images are compared with its test images in the same mix of classes: more images of
+a class that it finds hard are no drop. `newest_annotated.py` has the other tasks. C classes; N
+images; a label is the names of an image's classes, joined by `|`.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pyarrow.parquet as pq
 
-from kfp_vision.components.data_import.component import labelled_files
+from kfp_vision.components.data_import.component import chosen_files
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.artifacts.source_files import (
     HASHES_FILE,
@@ -38,6 +39,7 @@ from kfp_vision.components.shared.metrics.scores import (
 from kfp_vision.components.shared.runtime.storage import open_folder
 from kfp_vision.components.shared.tasks import TASKS
 from kfp_vision.pipelines.retraining.decision import NewestScore
+from kfp_vision.pipelines.retraining.newest_annotated import measure_annotated
 from kfp_vision.pipelines.serving.predict import Model
 
 __all__ = ["measure_champion"]
@@ -105,10 +107,9 @@ def measure_champion(
     is_good = _MODEL in files and PurePosixPath(_MODEL).name in passed
     model = Model(f"{place}/{_MODEL}" if is_good else place)
     if TASKS[model.card.task].is_spatial:
-        raise ValueError(
-            "`max_metric_drop` is measured for labels of whole images. Received: a champion for "
-            f"{model.card.task}. Switch it off; new images and age still start a training."
-        )
+        source, paths = (dataset_uri, dataset_format, follow_links), tested["path"].to_pylist()
+        about = (champion_uri, champion, model.card, metrics["primary"])
+        return measure_annotated(*about, source, read, paths, _MAX_IMAGES)
     one_class = TASKS[model.card.task].one_class
     found = _newest(dataset_uri, dataset_format, follow_links, read)
     newest = [each for each in found if each[1] or not one_class]
@@ -128,18 +129,8 @@ def _newest(
     dataset_uri: str, dataset_format: str, follow_links: bool, read: SourceFiles
 ) -> list[_Labelled]:
     """Returns those of the new images whose hashes are smallest: a random sample."""
-
-    def is_new(digest: int) -> bool:
-        # Nothing is known of hashes above those that a sample has kept.
-        place = int(np.searchsorted(read.hashes, np.uint64(digest)))
-        known = place < len(read.hashes) and int(read.hashes[place]) == digest
-        return digest <= read.limit and not known
-
-    found = (
-        (digest, path, labels)
-        for path, labels, digest in labelled_files(dataset_uri, dataset_format, follow_links)
-        if is_new(digest)
-    )
+    files = chosen_files().labelled_files(dataset_uri, dataset_format, follow_links)
+    found = ((digest, path, labels) for path, labels, digest in files if read.lacks(digest))
     return [(path, labels) for _, path, labels in heapq.nsmallest(_MAX_IMAGES, found)]
 
 

@@ -31,7 +31,7 @@ class Triggers:
     max_metric_drop: float = _field(
         0.0,
         "Train when the champion's metric on files that it has not read is surely more than this "
-        "below that of its test in the same mix of classes, where there are too few new files; 0: "
+        "below that on its test images, of the same classes, where there are too few new files; 0: "
         "it is not measured.",
     )
 

@@ -28,15 +28,15 @@ def write_constant_model(
     for name, value in constants.items():
         shape = ["batch", *value.shape[1:]]
         results.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-        axes = onnx.numpy_helper.from_array(
-            np.array([1, 2, 3][value.ndim - 1 :], np.int64), f"{name}_axes"
-        )
-        initial += [onnx.numpy_helper.from_array(value, f"{name}_value"), axes]
+        # -1: of the images; then as many ones as the value has axes beside that.
+        ones = np.array([-1, *[1] * (value.ndim - 1)], np.int64)
+        initial.append(onnx.numpy_helper.from_array(ones, f"{name}_ones"))
+        initial.append(onnx.numpy_helper.from_array(value, f"{name}_value"))
         # Nothing of the image but the number of images.
         nodes += [
             helper.make_node("ReduceMax", ["pixels", "all_axes"], [f"{name}_max"], keepdims=1),
             helper.make_node("Mul", [f"{name}_max", "zero"], [f"{name}_four"]),
-            helper.make_node("Squeeze", [f"{name}_four", f"{name}_axes"], [f"{name}_zero"]),
+            helper.make_node("Reshape", [f"{name}_four", f"{name}_ones"], [f"{name}_zero"]),
             helper.make_node("Add", [f"{name}_zero", f"{name}_value"], [name]),
         ]
     initial.append(onnx.numpy_helper.from_array(np.array([1, 2, 3]), "all_axes"))

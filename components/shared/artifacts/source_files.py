@@ -52,6 +52,15 @@ class SourceFiles:
         """The hash up to which all are kept."""
         return 2**64 - 1 if self.num_files <= len(self.hashes) else int(self.hashes[-1])
 
+    def holds(self, digest: int) -> bool:
+        """Returns whether the hash of a file is one that is kept."""
+        place = int(np.searchsorted(self.hashes, np.uint64(digest)))
+        return place < len(self.hashes) and int(self.hashes[place]) == digest
+
+    def lacks(self, digest: int) -> bool:
+        """Returns whether a file was not there; of one above the limit nothing is known."""
+        return digest <= self.limit and not self.holds(digest)
+
 
 def file_hash(path: str, version: str) -> int:
     """Returns a number below 2^64 that changes with the path and with the version of a file."""

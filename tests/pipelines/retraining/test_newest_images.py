@@ -6,21 +6,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from kfp_vision.components.data_import.source_version import labelled_files, list_source_files
+from kfp_vision.components.data_import.chosen_files import labelled_files
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
-from kfp_vision.components.shared.artifacts.source_files import write_source_files
-from kfp_vision.components.shared.champions.store import (
-    ImportFacts,
-    Lineage,
-    add_version,
-    promote,
-)
 from kfp_vision.components.shared.metrics.intervals import wilson_interval
 from kfp_vision.pipelines.retraining.newest_images import _Answers, _compare, measure_champion
 
@@ -122,8 +113,8 @@ def brightness_model(path):
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
 
 
-def test_the_champion_is_measured_on_what_it_has_not_read(tmp_path):
-    photos, files, uri = tmp_path / "photos", tmp_path / "files", str(tmp_path / "champions")
+def test_the_champion_is_measured_on_what_it_has_not_read(tmp_path, crown):
+    photos, files = tmp_path / "photos", tmp_path / "files"
 
     def save(name, count, gray):
         (photos / name).mkdir(parents=True, exist_ok=True)
@@ -137,18 +128,11 @@ def test_the_champion_is_measured_on_what_it_has_not_read(tmp_path):
     (files / "model").mkdir(parents=True)
     brightness_model(files / "model/model.onnx")
     (files / "model/model.json").write_text(json.dumps(dataclasses.asdict(card)))
-    report = {"metrics": {"primary": "accuracy", "positive_class": None}, "exports": []}
-    (files / "report.json").write_text(json.dumps(report))
     labels = ["bright"] * 10 + ["dark"] * 10
     # Of the bright ones half are right, of the dark ones all.
     bright = [0.8] * 5 + [0.2] * 5 + [0.2] * 10
     table = {"label": labels, "p_bright": bright, "p_dark": [1 - each for each in bright]}
-    pq.write_table(pa.table(table), files / "predictions.parquet")
-    uris = (str(photos), "auto", "", False, "", "auto", "", 0)
-    write_source_files(list_source_files(*uris), files / "sources")
-    facts = ImportFacts(str(photos), "", 0)
-    add_version(uri, {"": files}, Lineage("v1", "", "", "", facts, "", {}, "", {}, {}, {}))
-    promote(uri, "v1", "test")
+    uri = crown(files, photos, "accuracy", table)
     images = (str(photos), "auto", False)
     assert measure_champion(uri, *images) is None
     # Three dark ones that look bright, and one bright one.
