@@ -56,7 +56,7 @@ def write_coco(root, shown, **extra):
         document["images"].append(
             {"id": number, "file_name": f"{name}.png", "height": HEIGHT, "width": WIDTH}
         )
-        held = {"id": number, "image_id": number, "category_id": names.index(kind)}
+        held: dict[str, Any] = {"id": number, "image_id": number, "category_id": names.index(kind)}
         held["bbox"] = [left, top, right - left, bottom - top]
         if "outline" in extra:
             held["segmentation"] = [
@@ -149,15 +149,11 @@ def champion(tmp_path, crown):
 
 def decision(score):
     """Returns what is decided where a tenth of the files is new, and half is asked for."""
-    names = ("dataset_uri", "dataset_version", "unlabeled_version")
-    names += ("recipe_version", "architecture_version")
+    same = dict.fromkeys(("dataset_uri", "recipe_version", "architecture_version"), "")
     before, now = (
-        source_files(dict.fromkeys(names, version) | {"dataset_uri": ""}, range(count))
+        source_files({**same, "dataset_version": version, "unlabeled_version": ""}, range(count))
         for version, count in (("1", 90), ("2", 100))
     )
-    fixed = {"recipe_version": "", "architecture_version": ""}
-    before.versions.update(fixed)
-    now.versions.update(fixed)
     last = LastSuccess(_NOW - timedelta(days=1), before)
     triggers = Triggers(min_new_share=0.5, max_metric_drop=0.1)
     return decide(last, now, _NOW, triggers, Champions(), lambda: score)
