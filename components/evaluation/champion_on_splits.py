@@ -1,17 +1,20 @@
 """The champion on images whose targets lie in them: its metric on each of several splits.
 
-Classes that not all splits show are left out: a mean over other classes is another metric. B images
-of a batch.
+Classes that not all splits show are left out: a mean over other classes is another metric.
 """
 
 import contextlib
+import dataclasses
+import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
+from PIL import Image
 
 from kfp_vision.components.evaluation.bootstrap import score_with_intervals
 from kfp_vision.components.evaluation.champion_model import (
@@ -23,17 +26,15 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.champions.store import fetch_version
 from kfp_vision.components.shared.datasets.labelled import open_labelled
 from kfp_vision.components.shared.datasets.store import label_arrays, open_split
-from kfp_vision.components.shared.tasks import Targets, task_of
-from kfp_vision.components.shared.tasks.masks import IGNORED
-from kfp_vision.components.shared.tasks.objects import NO_CLASS
+from kfp_vision.components.shared.tasks import task_of
+from kfp_vision.components.shared.tasks.masks import IGNORED, encode_mask
+from kfp_vision.components.shared.tasks.objects import BOX_CLASSES, MASK, NO_CLASS
 from kfp_vision.components.shared.tasks.records import join_records
 from kfp_vision.components.shared.training.inference import SplitOutputs
 
 __all__ = ["score_on_splits"]
 
 _NUM_RESAMPLES = 1000
-# Target -> what says that there is no class.
-_CLASSES = {"box_classes": NO_CLASS, "mask": IGNORED}
 
 
 def score_on_splits(
@@ -59,16 +60,19 @@ def score_on_splits(
         fetch_version(champion_uri, version, CHAMPION_FILES, Path(scratch))
         card, infer = open_champion(Path(scratch))
     task, shape = task_of(info), (card.image_size[0], card.image_size[1], card.channels)
-    labels = (label_arrays(open_split(dataset_dir, name))[0].tolist() for name in info.splits)
-    common = sorted(set.intersection(*map(set, labels)))
+    shown = [{*label_arrays(open_split(dataset_dir, split))[0].tolist()} for split in info.splits]
+    left_out = set.union(*shown) - set.intersection(*shown)
     # Nothing can be predicted as a class without a name.
-    names = [name if label in common else "" for label, name in enumerate(info.classes)]
+    names = ["" if label in left_out else name for label, name in enumerate(info.classes)]
     scores = {}
     for split, count in info.splits.items():
         images = open_labelled(dataset_dir, split, shape, task, len(names))
+        truth = _without(images.source.table, left_out)
+        read = task.open_targets(truth, shape[:2], len(names))
+        images = dataclasses.replace(images, read_targets=read)
         outputs = SplitOutputs(infer, images, np.arange(count), f"champion, {split}")
         records = join_records(
-            task.record(_only(common, targets), map_classes(each, card.classes, names))
+            task.record(targets, map_classes(each, card.classes, names))
             for targets, each in outputs
         )
         found = score_with_intervals(task, records, _NUM_RESAMPLES, seed=0)
@@ -77,16 +81,21 @@ def score_on_splits(
     return scores
 
 
-def _only(labels: Sequence[int], targets: Targets) -> Targets:
-    """Returns targets [B, ...] in which other classes are none."""
-    held = {
-        name: (np.asarray(targets[name]), none)
-        for name, none in _CLASSES.items()
-        if name in targets
-    }
-    return {
-        **targets,
-        **{
-            name: np.where(np.isin(each, labels), each, none) for name, (each, none) in held.items()
-        },
-    }
+def _without(table: pa.Table, labels: Collection[int]) -> pa.Table:
+    """Returns rows of the store in which what is of some classes is of none."""
+    for name, change in {BOX_CLASSES.name: _boxes_without, MASK.name: _mask_without}.items():
+        if labels and name in table.column_names:
+            values = [change(each, [*labels]) for each in table[name].to_pylist()]
+            place, field = table.schema.get_field_index(name), table.schema.field(name)
+            table = table.set_column(place, field, pa.array(values, field.type))
+    return table
+
+
+def _boxes_without(classes: Sequence[int], labels: Sequence[int]) -> list[int]:
+    return [NO_CLASS if each in labels else each for each in classes]
+
+
+def _mask_without(content: bytes, labels: Sequence[int]) -> bytes:
+    with Image.open(io.BytesIO(content)) as image:
+        mask = np.asarray(image)
+    return encode_mask(np.where(np.isin(mask, labels), np.uint8(IGNORED), mask))
