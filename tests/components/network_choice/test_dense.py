@@ -14,6 +14,7 @@ from kfp_vision.components.network_choice.time_left import TimeLeft
 from kfp_vision.components.shared.architectures.names import DEFAULT_PRETRAINED
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
+from kfp_vision.components.shared.artifacts.network_choice import NetworkChoice
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.policies import policy_setting
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
@@ -109,6 +110,28 @@ def test_objects_get_the_pixels_that_are_of_use_and_there_is_time_for(
     assert dataclasses.replace(found, height=194, width=259) == start
 
 
+def _choose_for_masks(
+    digits_dir: Path, users_size: list[int] | None, seconds: float = 1e6, num_images: int = 0
+) -> tuple[Recipe, NetworkChoice]:
+    info = read_json(DatasetInfo, digits_dir / "dataset.json")
+    info = dataclasses.replace(
+        info,
+        task="semantic_segmentation",
+        median_height=480,
+        median_width=640,
+        splits={**info.splits, "train": num_images or info.splits["train"]},
+    )
+    data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("mean_iou", "test")}
+
+    def recipe_of(candidate):
+        given = Recipe({"data": data})
+        return complete_recipe(candidate.in_recipe(given), info, UserChoices())
+
+    candidates = line_up(info, DEFAULT_PRETRAINED, None, users_size)
+    left = TimeLeft(info, seconds, start_up_s=5.0)
+    return choose_dense(digits_dir, candidates, recipe_of, left, users_size)
+
+
 @pytest.mark.parametrize(
     ("seconds", "free_gib", "users_size", "size"),
     [
@@ -122,20 +145,17 @@ def test_masks_get_all_pixels_where_time_and_memory_allow(
     seconds, free_gib, users_size, size, digits_dir, monkeypatch
 ):
     monkeypatch.setattr(dense, "available_memory_bytes", lambda: free_gib * 2**30)
-    info = dataclasses.replace(
-        read_json(DatasetInfo, digits_dir / "dataset.json"),
-        task="semantic_segmentation",
-        median_height=480,
-        median_width=640,
-    )
-    data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("mean_iou", "test")}
-
-    def recipe_of(candidate):
-        given = Recipe({"data": data})
-        return complete_recipe(candidate.in_recipe(given), info, UserChoices())
-
-    candidates = line_up(info, DEFAULT_PRETRAINED, None, users_size)
-    left = TimeLeft(info, seconds, start_up_s=5.0)
-    recipe, choice = choose_dense(digits_dir, candidates, recipe_of, left, users_size)
+    recipe, choice = _choose_for_masks(digits_dir, users_size, seconds)
     assert recipe.value("model", "image_size") == size
     assert ("for which there is time" in choice.skipped) == (size == [480, 640])
+
+
+@pytest.mark.parametrize(("epochs", "size"), [(150, [194, 259]), (170, [480, 640])])
+def test_few_images_need_time_for_two_trainings_of_eighty_epochs_to_get_all_pixels(
+    epochs, size, digits_dir, monkeypatch
+):
+    monkeypatch.setattr(dense, "available_memory_bytes", lambda: 2**40)
+    monkeypatch.setattr(TimeLeft, "epochs", lambda self, multiply_adds: float(epochs))
+    recipe, _ = _choose_for_masks(digits_dir, None, num_images=100)
+    assert recipe.value("model", "image_size") == size
+    assert recipe.value("training", "epochs") == 400
