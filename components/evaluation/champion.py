@@ -49,7 +49,8 @@ from kfp_vision.components.shared.training.inference import SplitOutputs
 
 __all__ = ["Champion", "ScoredTest", "compare_with_champion", "fetched_champion", "version_name"]
 
-# Of a probability: the same model in another file, or with its temperature inside.
+# Of a probability, or of the most pixels: the same model in another file, or with its temperature
+# inside.
 _SAME = 1e-5
 _CHAMPION = "champion"
 
@@ -194,7 +195,13 @@ def compare_with_champion(
     shape = (card.image_size[0], card.image_size[1], card.channels)
     classes = test.info.classes
     images = open_labelled(
-        test.dataset_dir, "test", shape, test.task, len(classes), cache=test.cache
+        test.dataset_dir,
+        "test",
+        shape,
+        test.task,
+        len(classes),
+        cache=test.cache,
+        is_judged=True,
     )
     outputs = SplitOutputs(infer, images, rows["all"], "evaluate champion")
     try:
@@ -209,10 +216,7 @@ def compare_with_champion(
         traceback.print_exc()
         return _not_comparable(champion, version, test, f"{type(error).__name__}: {error}")
     ours = {name: held[rows["all"]] for name, held in test.records.items()}
-    is_same = all(
-        held.shape == theirs[name].shape and np.allclose(held, theirs[name], rtol=0, atol=_SAME)
-        for name, held in ours.items()
-    )
+    is_same = all(_is_same(held, theirs[name]) for name, held in ours.items())
     if is_same:
         theirs = ours
     parts = [
@@ -239,6 +243,12 @@ def compare_with_champion(
         classes_removed=[name for name in card.classes if name not in classes],
         notes=[*_notes(card, test)],
     )
+
+
+def _is_same(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Returns whether a part of two records differs by no more than rounding."""
+    most = float(np.abs(ours[np.isfinite(ours)]).max(initial=1.0))
+    return ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=0, atol=_SAME * most)
 
 
 def _judge(

@@ -110,7 +110,13 @@ def evaluate_model(
     images, outputs = {}, {}
     for split, scored in (("validation", judged), ("test", model)):
         images[split] = open_labelled(
-            dataset_dir, split, model.input_shape[1:], task, len(info.classes), cache=cache
+            dataset_dir,
+            split,
+            model.input_shape[1:],
+            task,
+            len(info.classes),
+            cache=cache,
+            is_judged=True,
         )
         rows = np.arange(len(images[split]))
         infer = compile_inference(scored)

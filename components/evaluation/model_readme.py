@@ -121,7 +121,10 @@ def model_readme(card: ModelCard, exports: Sequence[Export], primary: str) -> st
         metric = f"{export.metrics[primary]:.4f}" if primary in export.metrics else "-"
         check = "passed" if export.passed else f"**failed**: {export.reason}"
         lines.append(f"| `{export.path}` | {reader} | {kind} | {metric} | {check} |")
-    lines += ["", "Each file was loaded in its own runtime and measured there on test images."]
+    measured = "Each file was loaded in its own runtime and measured there on test images"
+    if card.task == "semantic_segmentation":
+        measured += ", by masks of the size of the input; in the report they have their own size"
+    lines += ["", f"{measured}."]
     page = "\n".join(lines) + "\n"
     if "model.onnx" in [export.path for export in exports if export.passed]:
         mode = "L" if card.channels == 1 else "RGB"

@@ -50,8 +50,8 @@ _METRIC_MEANINGS = {
     "oks_map_medium": "the same as OKS mAP, of objects from 32 x 32 to 96 x 96 pixels",
     "oks_map_large": "the same as OKS mAP, of objects above 96 x 96 pixels",
     "median_distance": "from the true keypoint, as a share of the diagonal of the image",
-    "mean_iou": "shared pixels over those of truth and prediction together, at the size of the "
-    "model's input; the mean over classes",
+    "mean_iou": "shared pixels over those of truth and prediction together, at the size of each "
+    "mask as it is labelled; the mean over classes",
     "mean_dice": "twice the shared pixels over those of both added up, the mean over classes",
     "pixel_accuracy": "share of the pixels that are given the right class",
     "precision": "share of the images given this class that have it",

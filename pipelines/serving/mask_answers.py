@@ -13,6 +13,7 @@ from PIL import Image
 from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.datasets.captions import with_legend
 from kfp_vision.components.shared.datasets.drawings import draw_masks
+from kfp_vision.components.shared.tasks.masks import likeliest_classes
 from kfp_vision.pipelines.serving.box_answers import picture_file
 
 __all__ = ["describe_mask", "mask_columns", "mask_files"]
@@ -51,21 +52,9 @@ def mask_files(
         size: (height, width) of the image, which is that of the mask.
         probabilities: Of each pixel.
     """
-    shown = _likeliest(probabilities, photo.shape[:2])
+    shown = likeliest_classes(probabilities, photo.shape[:2])
     names = [(label, card.classes[label]) for label in np.unique(shown).tolist()]
     drawn = with_legend(Image.fromarray(draw_masks(photo, shown, _OPACITY)), names)
     file = io.BytesIO()
-    Image.fromarray(_likeliest(probabilities, size)).save(file, "PNG")
+    Image.fromarray(likeliest_classes(probabilities, size)).save(file, "PNG")
     return {"masks/*.png": file.getvalue(), **picture_file(drawn)}
-
-
-def _likeliest(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns the class uint8 [*size] of every pixel; between those of the model is a slope."""
-    best, mask = np.full(size, -1.0, np.float32), np.zeros(size, np.uint8)
-    # One class after the other: all of them at the size of a photograph need memory.
-    for label, each in enumerate(np.moveaxis(probabilities, -1, 0)):
-        plane = Image.fromarray(np.ascontiguousarray(each, np.float32))
-        larger = np.asarray(plane.resize(size[::-1], Image.Resampling.BILINEAR))
-        mask[larger > best] = label
-        np.maximum(best, larger, out=best)
-    return mask

@@ -66,6 +66,7 @@ def open_labelled(
     num_classes: int,
     memory_budget_bytes: int | None = None,
     cache: ImageCache | None = None,
+    is_judged: bool = False,
 ) -> LabelledImages:
     """Opens a split of the dataset for a task.
 
@@ -77,8 +78,9 @@ def open_labelled(
         num_classes: C.
         memory_budget_bytes: As of `ImageSource`.
         cache: Keeps decoded images for other stages and runs; None keeps none.
+        is_judged: Whether a model is judged by the targets: then they are those of `open_truth`.
     """
     height, width, channels = image_shape
     source = ImageSource(dataset_dir, split, (height, width), channels, memory_budget_bytes, cache)
-    targets = task.open_targets(source.table, image_shape[:2], num_classes)
-    return LabelledImages(source, targets)
+    open_read = task.open_truth if is_judged else task.open_targets
+    return LabelledImages(source, open_read(source.table, image_shape[:2], num_classes))

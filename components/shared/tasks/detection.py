@@ -91,6 +91,10 @@ class Detection:
 
         return read
 
+    def open_truth(self, table: pa.Table, size: tuple[int, int], num_classes: int) -> ReadTargets:
+        """Returns what `open_targets` does."""
+        return self.open_targets(table, size, num_classes)
+
     def augment_targets(
         self, targets: Targets, augmented: Augmented
     ) -> Sequence[tuple[Any, Targets]]:

@@ -1,6 +1,7 @@
 """What a segmentation must beat: rules that never look at the image.
 
-Shapes: S x S cells of an image whatever its size, C classes; masks uint8 [B, S, S].
+Shapes: S x S cells of an image whatever its size, C classes; masks uint8 [B, S, S]. A rule is
+judged as a model is that takes S x S pixels.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.store import open_split
-from kfp_vision.components.shared.tasks.masks import IGNORED, read_masks
+from kfp_vision.components.shared.tasks.masks import IGNORED, open_stored_masks, read_masks
 from kfp_vision.components.shared.tasks.protocol import Records, Task
 from kfp_vision.components.shared.tasks.records import join_records
 
@@ -34,7 +35,8 @@ def predict_mask_baselines(task: Task, dataset_dir: Path, info: DatasetInfo) -> 
     """
     train, num_classes = open_split(dataset_dir, "train"), len(info.classes)
     counts = np.zeros((IGNORED + 1, _SIDE, _SIDE), np.int64)
-    for masks in _batches(train):
+    for rows in _batches(train):
+        masks = read_masks(train, rows, (_SIDE, _SIDE))
         for label in np.unique(masks):
             counts[label] += (masks == label).sum(0)
     counts = counts[:num_classes]
@@ -42,11 +44,12 @@ def predict_mask_baselines(task: Task, dataset_dir: Path, info: DatasetInfo) -> 
     # A place that no mask knows follows the whole set.
     usual = (counts + total[:, None, None] / max(total.sum(), 1)).argmax(0)
     rules = {"zero_rule": np.full((_SIDE, _SIDE), total.argmax()), "usual_place": usual}
-    held = list(_batches(open_split(dataset_dir, "test")))
+    test = open_split(dataset_dir, "test")
+    truths = list(map(open_stored_masks(test), _batches(test)))
     return {
         name: join_records(
-            task.record({"mask": masks}, np.eye(num_classes, dtype=np.uint8)[[rule] * len(masks)])
-            for masks in held
+            task.record({"stored": truth}, np.eye(num_classes, dtype=np.uint8)[[rule] * len(truth)])
+            for truth in truths
         )
         for name, rule in rules.items()
     }
@@ -54,5 +57,4 @@ def predict_mask_baselines(task: Task, dataset_dir: Path, info: DatasetInfo) -> 
 
 def _batches(table: pa.Table) -> Iterator[np.ndarray]:
     for start in range(0, table.num_rows, _ROWS):
-        rows = np.arange(start, min(start + _ROWS, table.num_rows))
-        yield read_masks(table, rows, (_SIDE, _SIDE))
+        yield np.arange(start, min(start + _ROWS, table.num_rows))

@@ -1,6 +1,7 @@
 """What explains the metrics of a segmentation: classes, confused pixels, best and worst images.
 
-Shapes: N test images, C classes; masks uint8 [B, H, W], counts int64 [N, C, C].
+Shapes: N test images, C classes; masks uint8 [B, H, W] and probabilities [B, H, W, C] at the size
+of the model, counts int64 [N, C, C] at the size of the masks as stored.
 """
 
 import heapq
@@ -12,7 +13,8 @@ import pyarrow as pa
 
 from kfp_vision.components.shared.datasets.drawings import draw_masks, picture, side_by_side
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
-from kfp_vision.components.shared.tasks.masks import IGNORED, pixel_counts
+from kfp_vision.components.shared.tasks.masks import IGNORED, count_pixels
+from kfp_vision.components.shared.tasks.protocol import Targets
 
 __all__ = ["MaskEvidence"]
 
@@ -40,16 +42,18 @@ class MaskEvidence:
         self._worst: list[_Kept] = []
         self._best: list[_Kept] = []
 
-    def add(self, start: int, masks: np.ndarray, predicted: np.ndarray) -> None:
-        """Adds a batch, whose first image is that of row `start`."""
-        counts = pixel_counts(masks, predicted, len(self._classes))
+    def add(self, start: int, targets: Targets, probabilities: np.ndarray) -> None:
+        """Adds a batch, whose first image is that of row `start`; targets of `open_truth`."""
+        counts = count_pixels(targets, probabilities)
         right = np.diagonal(counts, axis1=1, axis2=2)
         self._sums.append(np.stack([right, counts.sum(2), counts.sum(1)], 1))
         self._total += counts.sum(0)
         for place, score in enumerate(_image_iou(self._sums[-1]).tolist()):
             if np.isnan(score):
                 continue
-            row, both = start + place, (masks[place], predicted[place].astype(np.uint8))
+            # Pictures are small: the size of the model is enough for them.
+            predicted = probabilities[place].argmax(-1).astype(np.uint8)
+            row, both = start + place, (targets["mask"][place], predicted)
             self._keep(self._worst, (-score, -row, *both))
             # An image in which nothing is right is not among the best.
             if score > 0:

@@ -56,6 +56,14 @@ class Task(Protocol):
         """
         ...
 
+    def open_truth(self, table: "pa.Table", size: tuple[int, int], num_classes: int) -> ReadTargets:
+        """Returns what makes the targets by which a model is judged; arguments of `open_targets`.
+
+        They hold those of `open_targets`, and what `record` and `explain` need to judge at the size
+        of the image, whatever the size of the input.
+        """
+        ...
+
     def augment_targets(
         self, targets: Targets, augmented: "Augmented"
     ) -> Sequence[tuple[Any, Targets]]:

@@ -1,7 +1,8 @@
 """Semantic segmentation: targets `mask` uint8 [B, H, W], logits [B, H, W, C].
 
-255 in a mask is a pixel of which nothing is known: it counts nowhere. Masks are resized with their
-image, to the nearest pixel; everything is measured at the size that the network takes.
+255 in a mask is a pixel of which nothing is known: it counts nowhere. To learn and to choose by,
+masks are resized with their image, to the nearest pixel. What is reported is measured at the size
+of each mask as it is stored, to which the probabilities are resized.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +32,12 @@ from kfp_vision.components.shared.tasks.calibration import fit_temperature
 from kfp_vision.components.shared.tasks.differences import Difference, LargestDifference
 from kfp_vision.components.shared.tasks.mask_baselines import predict_mask_baselines
 from kfp_vision.components.shared.tasks.mask_evidence import MaskEvidence
-from kfp_vision.components.shared.tasks.masks import IGNORED, open_masks, pixel_counts
+from kfp_vision.components.shared.tasks.masks import (
+    IGNORED,
+    count_pixels,
+    open_masks,
+    open_stored_masks,
+)
 from kfp_vision.components.shared.tasks.protocol import ReadTargets, Records, Targets
 
 __all__ = ["SemanticSegmentation"]
@@ -51,6 +57,14 @@ class SemanticSegmentation:
         """Returns what reads `{"mask": uint8 [*S, H, W]}`."""
         read = open_masks(table, size)
         return lambda rows: {"mask": read(rows)}
+
+    def open_truth(self, table: pa.Table, size: tuple[int, int], num_classes: int) -> ReadTargets:
+        """Returns what reads `{"mask": uint8 [*S, H, W], "stored": [*S]}`.
+
+        The latter are those of `open_stored_masks`.
+        """
+        read, read_stored = open_masks(table, size), open_stored_masks(table)
+        return lambda rows: {"mask": read(rows), "stored": read_stored(rows)}
 
     def augment_targets(
         self, targets: Targets, augmented: Augmented
@@ -121,10 +135,7 @@ class SemanticSegmentation:
 
     def record(self, targets: Targets, predictions: Any) -> Records:
         """Returns the pixels of each class: `shared`, `true` and `predicted`, int64 [B, C]."""
-        predictions = np.asarray(predictions)
-        counts = pixel_counts(
-            np.asarray(targets["mask"]), predictions.argmax(-1), predictions.shape[-1]
-        )
+        counts = count_pixels(targets, np.asarray(predictions))
         return {
             "shared": np.diagonal(counts, axis1=1, axis2=2),
             "true": counts.sum(2),
@@ -178,7 +189,7 @@ class SemanticSegmentation:
         """Returns figures per class, confused pixels, best and worst images; a row an image."""
         evidence, start = MaskEvidence(classes, test, num_mistakes), 0
         for targets, logits in batches:
-            evidence.add(start, targets["mask"], np.asarray(logits).argmax(-1))
+            evidence.add(start, targets, self.decode(logits, temperature))
             start += len(logits)
         return evidence.fields(), evidence.table()
 

@@ -48,7 +48,7 @@ def test_the_confusion_of_any_number_of_classes_fits_and_loses_no_image(count):
 def test_two_classes_of_pixels_have_no_roc_curve():
     masks = np.array([[[0, 1], [1, 1]], [[0, 0], [0, 1]]], np.uint8)
     evidence = MaskEvidence(["background", "cell"], None, num_shown=0)  # type: ignore[arg-type]
-    evidence.add(0, masks, masks)
+    evidence.add(0, {"mask": masks}, np.eye(2)[masks])
     confused = dataclasses.replace(_EVALUATION, **evidence.fields())
     assert confused.confusion == [[4, 0], [0, 4]]
     assert roc_curve(confused) is None

@@ -1,16 +1,23 @@
 """Losses, metrics and what is exported of masks, against references and closed forms."""
 
+import tracemalloc
 import types
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.tasks.mask_evidence import MaskEvidence
-from kfp_vision.components.shared.tasks.masks import IGNORED, encode_mask
+from kfp_vision.components.shared.tasks.masks import (
+    IGNORED,
+    count_pixels,
+    encode_mask,
+    likeliest_classes,
+)
 from kfp_vision.components.shared.tasks.records import join_records, whole_set_metrics
 
 _TASK = get_task("semantic_segmentation")
@@ -102,6 +109,67 @@ def test_masks_are_read_at_the_size_of_the_images():
     assert found[0, 1].tolist() == [[0, 3], [0, 3], [255, 1], [255, 1]]
 
 
+def _stored(*masks):
+    """Returns the targets by which a model of 1 x 2 pixels is judged."""
+    table = pa.table({"mask": pa.array([encode_mask(mask) for mask in masks], pa.binary())})
+    return _TASK.open_truth(table, (1, 2), 2)(np.arange(len(masks)))
+
+
+def test_metrics_are_of_the_masks_as_stored_of_whatever_size():
+    """The model says: the left half is of class 0, the right one of class 1."""
+    first = np.array([[0, 0, 1, 1], [0, 1, 1, 1], [255, 0, 0, 255]], np.uint8)
+    second = np.array([[0, 1, 1, 255, 1, 1]], np.uint8)
+    targets = _stored(first, second)
+    assert [read().shape for read in targets["stored"]] == [(3, 4), (1, 6)]
+    halves = np.array([[[[0.9, 0.1], [0.1, 0.9]]]] * 2, np.float32)
+    # True class, then predicted: unknown pixels count nowhere.
+    assert count_pixels(targets, halves).tolist() == [[[4, 1], [1, 4]], [[1, 0], [2, 2]]]
+    found = whole_set_metrics(_TASK, _TASK.record(targets, halves))
+    # 5 and 6 pixels are right, of 9 (6 + 8 - 5) and of 10 (9 + 7 - 6) true or predicted ones.
+    assert found["mean_iou"] == pytest.approx((5 / 9 + 6 / 10) / 2)
+    assert found["mean_dice"] == pytest.approx((10 / 14 + 12 / 16) / 2)
+    assert found["pixel_accuracy"] == pytest.approx(11 / 15)
+
+
+def test_a_model_that_knows_all_is_perfect_at_every_size():
+    """Its input is smaller than the first mask, and larger than the others."""
+    masks = [np.zeros(size, np.uint8) for size in ((30, 500), (9, 8), (1, 2))]
+    for mask in masks:
+        mask[:, mask.shape[1] // 2 :] = 1
+    masks[0][7:9] = IGNORED
+    halves = np.zeros((3, 6, 10, 2), np.float32)
+    halves[:, :, :5, 0] = halves[:, :, 5:, 1] = 1.0
+    found = whole_set_metrics(_TASK, _TASK.record(_stored(*masks), halves))
+    assert found == {"mean_iou": 1.0, "mean_dice": 1.0, "pixel_accuracy": 1.0}
+
+
+@pytest.mark.parametrize("size", [(7, 5), (23, 31), (40, 9), (300, 411)])
+def test_in_squares_masks_are_what_they_are_in_one_piece(size):
+    generator = np.random.default_rng(0)
+    p = generator.dirichlet(np.full(6, 0.3), (23, 31)).astype(np.float32)
+    # Where a class is far from likely it is left out.
+    p[:10, :12] = [0.9, 0.1, 0, 0, 0, 0]
+    planes = [Image.fromarray(np.ascontiguousarray(p[..., label])) for label in range(6)]
+    whole = [np.asarray(each.resize(size[::-1], Image.Resampling.BILINEAR)) for each in planes]
+    found = likeliest_classes(p, size)
+    assert found.dtype == np.uint8
+    assert (found == np.argmax(whole, axis=0)).mean() > 0.9999
+
+
+def test_of_a_batch_one_mask_is_in_memory_and_no_class_at_its_size():
+    num_classes, pixels = 12, 750 * 1000
+    targets = _stored(*[np.zeros((750, 1000), np.uint8)] * 8)
+    p = np.zeros((8, 6, 8, num_classes), np.float32)
+    p[..., :2] = np.random.default_rng(0).random((8, 6, 8, 2))
+    tracemalloc.start()
+    counts = count_pixels(targets, p)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (counts.sum((1, 2)) == pixels).all()
+    # Truth and prediction are a byte a pixel each; the probabilities of a pixel would be 48.
+    assert peak_bytes < 6 * pixels
+
+
 def test_the_best_images_have_something_right():
     masks = np.zeros((3, 4, 6), np.uint8)
     # All wrong, half right, all wrong.
@@ -111,6 +179,6 @@ def test_the_best_images_have_something_right():
         paths=list("abc"), take=lambda rows: np.zeros((len(rows), 4, 6, 3), np.uint8)
     )
     evidence = MaskEvidence(["a", "b"], LabelledImages(source, lambda _: {}), 4)  # type: ignore[arg-type]
-    evidence.add(0, masks, predicted)
+    evidence.add(0, {"mask": masks}, np.eye(2)[predicted])
     shown = [(each["kind"], each["path"]) for each in evidence.fields()["pictures"]]
     assert shown == [("worst", "a"), ("worst", "c"), ("best", "b")]
