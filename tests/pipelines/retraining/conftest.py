@@ -23,14 +23,16 @@ from kfp_vision.components.shared.champions.store import (
 def crown():
     """Publishes a champion whose run has read what is in a dataset now."""
 
-    def write(files: Path, dataset: Path, metric: str, predictions: Mapping[str, Any]) -> str:
-        """Returns the URI of the champions; `files` holds `model/`."""
+    def write(
+        files: Path, dataset: Any, metric: str, predictions: Mapping[str, Any], uri: str = ""
+    ) -> str:
+        """Returns the URI of the champions, beside `files`, which holds `model/`."""
         report = {"metrics": {"primary": metric, "positive_class": None}, "exports": []}
         (files / "report.json").write_text(json.dumps(report))
         pq.write_table(pa.table(dict(predictions)), files / "predictions.parquet")
         uris = (str(dataset), "auto", "", False, "", "auto", "", 0)
         write_source_files(list_source_files(*uris), files / "sources")
-        facts, uri = ImportFacts(str(dataset), "", 0), str(files.parent / "champions")
+        facts, uri = ImportFacts(str(dataset), "", 0), uri or str(files.parent / "champions")
         add_version(uri, {"": files}, Lineage("v1", "", "", "", facts, "", {}, "", {}, {}, {}))
         promote(uri, "v1", "test")
         return uri

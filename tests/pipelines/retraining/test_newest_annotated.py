@@ -16,6 +16,8 @@ from kfp_vision.components.shared.artifacts.model_card import ModelCard
 from kfp_vision.components.shared.artifacts.source_files import source_files
 from kfp_vision.components.shared.champions.history import Champions
 from kfp_vision.components.shared.heads.mask_window import MASK_SIDE, window_points
+from kfp_vision.components.shared.runtime.storage import upload
+from kfp_vision.pipelines.retraining import newest_images
 from kfp_vision.pipelines.retraining.decision import decide
 from kfp_vision.pipelines.retraining.last_success import LastSuccess
 from kfp_vision.pipelines.retraining.newest_images import measure_champion
@@ -262,3 +264,27 @@ def test_annotations_of_another_task_are_refused(champion):
     measure = champion(write_csv, "instance_segmentation", "mask_map")
     with pytest.raises(ValueError, match="`task` must be what the annotations are for"):
         measure(numbered("new", 3))
+
+
+def test_of_many_images_a_sample_is_read(champion, monkeypatch):
+    monkeypatch.setattr(newest_images, "_MAX_IMAGES", 8)
+    score = champion(write_csv)(numbered("new", 10))
+    assert (score.num_images, score.newest) == (8, pytest.approx(1.0))
+    assert score.tested_on.startswith("8 of its test images")
+
+
+def test_dataset_and_champion_may_lie_in_a_bucket(s3, crown, tmp_path):
+    files, root = tmp_path / "files", tmp_path / "scenes"
+    card = ModelCard("detection", ["cell"], [4, 8], 1)
+    write_constant_model(files / "model", _FOUND, card)
+    write_csv(root, BEFORE)
+    upload(root, f"{s3}/scenes")
+    tested = {"path": [f"test{number}.png" for number in range(20)]}
+    uri = crown(files, f"{s3}/scenes", "map", tested, f"{s3}/champions")
+    write_csv(root, BEFORE | numbered("new", 5, box=RIGHT))
+    # The images of before keep their ETags.
+    upload(root, f"{s3}/scenes")
+    score = measure_champion(uri, f"{s3}/scenes", "auto", False)
+    assert score is not None
+    assert (score.num_images, score.newest) == (5, 0.0)
+    assert score.tested > 0.85
