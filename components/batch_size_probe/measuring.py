@@ -27,8 +27,8 @@ from kfp_vision.components.shared.artifacts.probe_result import ProbeResult
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.recipe.context import fixed_facts
 from kfp_vision.components.shared.recipe.document import Recipe, write_recipe
+from kfp_vision.components.shared.recipe.evaluations import evaluation_share
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION, learn, resolve
-from kfp_vision.components.shared.recipe.stage_times import EVALUATION_SHARE
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.setup import build_trainer
 
@@ -103,6 +103,7 @@ def measure_settings(
     decay = keep_shrinkage(recipe, learned, plain_images / batch_size)
     learned = learn(learned, SECTION, {"weight_decay": decay}, facts)
     notes += note_on_length(learned, chosen["epochs"], batch_size)
+    evaluations = evaluation_share(learned, info, plain_images)
     nearest = min(throughput.by_batch, key=lambda row: abs(row.batch_size - batch_size))
     result = ProbeResult(
         notes=notes,
@@ -123,6 +124,6 @@ def measure_settings(
             for rate, losses in sorted(pilot.trials.items())
         },
         images_seen=pilot.images_seen,
-        plain_seconds=(1 + EVALUATION_SHARE) * plain_images / nearest.images_per_second,
+        plain_seconds=(1 + evaluations) * plain_images / nearest.images_per_second,
     )
     return result, learned

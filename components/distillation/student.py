@@ -36,7 +36,7 @@ from kfp_vision.components.shared.search.scoring import held_out_losses
 from kfp_vision.components.shared.search.short_training import run_steps
 from kfp_vision.components.shared.training.checkpoints import StageWatch
 from kfp_vision.components.shared.training.fit import fit
-from kfp_vision.components.shared.training.history import EVALUATIONS, History
+from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.length import Pace, measure_pace
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import DivergenceError
@@ -158,7 +158,7 @@ class Student:
         self._follow(teaching)
 
         def start(_: object) -> History:
-            length = pace.length_within(seconds - watch.seconds, steps, EVALUATIONS)
+            length = pace.length_within(seconds - watch.seconds, steps)
             checks = {"initial_loss": self._trainer.mean_loss(pixels, targets)}
             ends = seconds if seconds < math.inf else None
             return History(self._settings, length[0], checks, num_evaluations=length[1], ends=ends)

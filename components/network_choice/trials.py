@@ -25,6 +25,7 @@ from kfp_vision.components.shared.augmentation.policy import IDENTITY
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.evaluations import STATISTICS_BATCHES
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.runtime.memory import MIB, available_memory_bytes
@@ -39,7 +40,6 @@ from kfp_vision.components.shared.training.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
 from kfp_vision.components.shared.training.pretrained_head import (
     fits_head,
     read_samples,

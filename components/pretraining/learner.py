@@ -26,6 +26,7 @@ from kfp_vision.components.shared.artifacts.pretraining_result import ArmResult,
 from kfp_vision.components.shared.augmentation.policy import Policy
 from kfp_vision.components.shared.datasets.loader import prefetch
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.evaluations import STATISTICS_BATCHES
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import kept_folder
@@ -34,7 +35,6 @@ from kfp_vision.components.shared.training.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import build_trainer
 from kfp_vision.components.shared.training.start_weights import feature_reader

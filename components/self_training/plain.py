@@ -11,8 +11,8 @@ import numpy as np
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.evaluations import STATISTICS_BATCHES
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
-from kfp_vision.components.shared.training.fit import STATISTICS_BATCHES
 from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.part_training import train_part
 from kfp_vision.components.shared.training.trainer import Trainer

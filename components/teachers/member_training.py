@@ -14,12 +14,13 @@ from kfp_vision.components.shared.augmentation.policy import Policy
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
+from kfp_vision.components.shared.recipe.evaluations import EVALUATIONS
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import fit
-from kfp_vision.components.shared.training.history import EVALUATIONS, History
+from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.length import measure_pace
 from kfp_vision.components.shared.training.precision import set_precision
 from kfp_vision.components.shared.training.pretrained_head import (
@@ -118,7 +119,7 @@ def train_member(
                     f"its evaluation and export, {num_later:,} images, take {seconds - ends:.0f} s "
                     "and leave no time to train it; `max_minutes` gives it more"
                 )
-            steps, evaluations = pace.length_within(ends - watch.seconds, steps, evaluations)
+            steps, evaluations = pace.length_within(ends - watch.seconds, steps)
         return History(settings, steps, checks, num_evaluations=evaluations, ends=ends)
 
     run = TrainingRun(

@@ -17,6 +17,7 @@ from kfp_vision.components.shared.recipe import budget, hyperparameters
 from kfp_vision.components.shared.recipe.batch_scaling import halve_batch
 from kfp_vision.components.shared.recipe.closing_times import closing_seconds
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.evaluations import EVALUATIONS
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
 from kfp_vision.components.shared.recipe.stage_times import may_cut
@@ -26,11 +27,7 @@ from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.history import CurveRow, History
-from kfp_vision.components.shared.training.length import (
-    evaluated_images,
-    evaluations_of,
-    measure_pace,
-)
+from kfp_vision.components.shared.training.length import measure_pace
 from kfp_vision.components.shared.training.pretrained_head import (
     fits_head,
     head_rows,
@@ -117,9 +114,7 @@ def open_run(
         share = 1.0
         if policy is not None:
             share = _share_without(policy, trainer, images, targets)
-        evaluated = evaluated_images(trainer, settings.batch_size, len(train), len(validation))
-        evaluations = evaluations_of(settings.steps * settings.batch_size, evaluated)
-        steps, ends = settings.steps, None
+        steps, evaluations, ends = settings.steps, EVALUATIONS, None
         if may_cut(recipe):
             pace = measure_pace(trainer, images, targets, len(train), len(validation))
             record_s = seconds_per_record(trainer, task, images, targets)
@@ -135,7 +130,7 @@ def open_run(
             )
             seconds *= training_share(recipe, info, steps * settings.batch_size, plan)
             seconds = max(seconds, budget.least_training_seconds(recipe))
-            steps, evaluations = pace.length_within(seconds, steps, evaluations)
+            steps, evaluations = pace.length_within(seconds, steps)
             # Of the steps: an evaluation comes after the last one.
             ends = now.seconds + seconds - min(evaluation_s, _LAST_SHARE * seconds)
         history = History(

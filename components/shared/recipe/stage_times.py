@@ -21,6 +21,7 @@ from kfp_vision.components.shared.recipe.closing_times import (
 )
 from kfp_vision.components.shared.recipe.distilled import distilled_images, why_no_distillation
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.evaluations import FORWARD_SHARE, evaluation_share
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.recipe.teachers import (
     deployed_networks,
@@ -40,8 +41,6 @@ from kfp_vision.components.shared.recipe.unlabeled import (
 )
 
 __all__ = [
-    "EVALUATION_SHARE",
-    "FORWARD_SHARE",
     "LEARNING",
     "SEARCH",
     "affordable_images",
@@ -54,12 +53,8 @@ __all__ = [
     "trains_again",
 ]
 
-# Evaluations and checkpoints of a training, over its steps.
-EVALUATION_SHARE = 1 / 6
 # Start-ups of the training, with what it compiles.
 _TRAIN_STARTS = 2.0
-# A forward pass, over a step; networks from 80,000 to 4 million parameters: 1/8 to 1/3.
-FORWARD_SHARE = 1 / 5
 
 
 class _Learning(NamedTuple):
@@ -177,9 +172,9 @@ def plan_stages(
     """
     if recipe.get(budget.SECTION, "minutes") is None:
         return None
-    image_s *= 1 + EVALUATION_SHARE
     remaining = remaining_seconds(recipe, spent)
     forward_s = FORWARD_SHARE * image_s * deployed_networks(recipe)
+    image_s *= 1 + evaluation_share(recipe, info, plain_images)
     num_large = large_networks(recipe)
     closing = closing_stages(info, start_up_s, forward_s, num_large)
     choice: dict[str, float] = {}

@@ -8,8 +8,8 @@ from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.recipe.budget import remaining_seconds
 from kfp_vision.components.shared.recipe.closing_times import closing_seconds, unplanned_seconds
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.evaluations import FORWARD_SHARE
 from kfp_vision.components.shared.recipe.stage_times import (
-    FORWARD_SHARE,
     LEARNING,
     capped_lessons,
     later_lessons,

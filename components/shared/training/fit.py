@@ -5,7 +5,6 @@ checkpoint and ends with the very weights of an uninterrupted run.
 """
 
 import dataclasses
-import math
 import time
 from collections.abc import Iterator
 
@@ -15,6 +14,11 @@ import tensorflow as tf
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder
 from kfp_vision.components.shared.metrics.acceptance import measure_gain
+from kfp_vision.components.shared.recipe.evaluations import (
+    evaluated_images,
+    evaluations_of,
+    statistics_batches,
+)
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.runtime.storage import kept_folder
@@ -36,7 +40,7 @@ from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import DivergenceError, RateTooHighError
 from kfp_vision.components.shared.training.trainer import Trainer
 
-__all__ = ["STATISTICS_BATCHES", "evaluate", "fit", "statistics_batches"]
+__all__ = ["evaluate", "fit"]
 
 _KEPT_CHECKPOINTS = 3
 # Of fewer validation images one more right answer is a percent and more, but for those with many
@@ -44,15 +48,9 @@ _KEPT_CHECKPOINTS = 3
 _RANKED_BY_METRIC = 100
 # A temperature is fitted on half of them.
 _LEAST_JUDGES = 4
-STATISTICS_BATCHES = 32
 _MIN_REPAIRED_BATCH = 8
 # What a smaller batch, and the lower rate that belongs to it, can mend.
 _REPAIRABLE = (DivergenceError, RateTooHighError, tf.errors.ResourceExhaustedError)
-
-
-def statistics_batches(num_images: int, batch_size: int) -> int:
-    """Returns of how many batches an evaluation takes the statistics: of a small set, all of it."""
-    return min(STATISTICS_BATCHES, math.ceil(num_images / batch_size))
 
 
 def evaluate(trainer: Trainer, task: Task, images: LabelledImages) -> dict[str, float]:
@@ -131,6 +129,7 @@ def _start_or_resume(run: TrainingRun, settings: Hyperparameters) -> History:
             settings = _halved(run, settings, error, repairs)
             continue
         history.repairs = repairs
+        history.num_evaluations = min(history.num_evaluations, _most_evaluations(run, history))
         if run.evaluates_start:
             history.curves += _evaluate_and_keep(run, history, {})
         _save(run, history)
@@ -138,6 +137,13 @@ def _start_or_resume(run: TrainingRun, settings: Hyperparameters) -> History:
     if resumed:
         run.watch.resume(history.stage_seconds)
     return history
+
+
+def _most_evaluations(run: TrainingRun, history: History) -> int:
+    batch_size, trainer = history.settings.batch_size, run.trainer
+    with_statistics = trainer.averages and trainer.has_statistics
+    evaluated = evaluated_images(len(run.train), len(run.validation), batch_size, with_statistics)
+    return evaluations_of(history.total_steps * batch_size, evaluated)
 
 
 def _load_best(run: TrainingRun, history: History) -> None:

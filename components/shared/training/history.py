@@ -3,12 +3,10 @@
 import dataclasses
 from typing import Any, TypedDict
 
+from kfp_vision.components.shared.recipe.evaluations import EVALUATIONS
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
 
-__all__ = ["EVALUATIONS", "CurveRow", "History", "KeptCheckpoint", "next_evaluation"]
-
-# Of a training, where time does not limit them.
-EVALUATIONS = 20
+__all__ = ["CurveRow", "History", "KeptCheckpoint", "next_evaluation"]
 
 
 class CurveRow(TypedDict):

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kfp_vision.components.shared.recipe.stage_times import FORWARD_SHARE
-from kfp_vision.components.shared.training.fit import statistics_batches
-from kfp_vision.components.shared.training.history import EVALUATIONS
+from kfp_vision.components.shared.recipe.evaluations import (
+    EVALUATIONS,
+    MIN_EVALUATIONS,
+    evaluated_images,
+)
 from kfp_vision.components.shared.training.step_time import seconds_per_forward, seconds_per_step
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = [
     "Pace",
-    "evaluated_images",
-    "evaluations_of",
     "evaluations_within",
     "measure_pace",
     "steps_within",
@@ -25,10 +25,8 @@ __all__ = [
 _MIN_STEPS = 2
 # The rest is for checkpoints, and for what else a loop does.
 _LOOP_SHARE = 0.9
-# Of the time, in evaluations at most; and the fewest of them, but of a short training.
-_EVALUATION_SHARE, _MIN_EVALUATIONS, _SHORT_S = 0.1, 3, 120.0
-# Of the steps, in evaluations at most, where time is no limit.
-_SHARE_OF_STEPS = 0.5
+# Of the time, in evaluations at most; a training shorter than this may have one alone.
+_EVALUATION_SHARE, _SHORT_S = 0.1, 120.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +43,15 @@ class Pace:
     evaluation_s: float
     forward_s: float
 
-    def length_within(self, seconds: float, steps: int, evaluations: int) -> tuple[int, int]:
+    def length_within(
+        self, seconds: float, steps: int, evaluations: int = EVALUATIONS
+    ) -> tuple[int, int]:
         """Returns the steps and evaluations of a training that ends in time.
 
         Args:
             seconds: Of the whole training; infinite where time is no limit.
             steps: Where time is no limit.
-            evaluations: The same.
+            evaluations: The same, at most.
         """
         if seconds == math.inf:
             return steps, evaluations
@@ -78,38 +78,9 @@ def measure_pace(
     """
     step_s = seconds_per_step(trainer, images, targets)
     forward_s = seconds_per_forward(trainer, images)
-    evaluated = evaluated_images(trainer, len(images), num_training, num_validation)
+    with_statistics = trainer.averages and trainer.has_statistics
+    evaluated = evaluated_images(num_training, num_validation, len(images), with_statistics)
     return Pace(step_s, evaluated / len(images) * forward_s, forward_s / len(images))
-
-
-def evaluated_images(
-    trainer: Trainer, batch_size: int, num_training: int, num_validation: int
-) -> int:
-    """Returns the images that pass through the model in an evaluation, those of statistics too.
-
-    Args:
-        trainer: The model.
-        batch_size: Of the training.
-        num_training: Training images.
-        num_validation: Validation images.
-    """
-    if not (trainer.averages and trainer.has_statistics):
-        return num_validation
-    return num_validation + statistics_batches(num_training, batch_size) * batch_size
-
-
-def evaluations_of(learned: int, evaluated: int) -> int:
-    """Returns how many evaluations a training has where time is no limit.
-
-    Of few passes twenty would take several times as long as the steps. No second is measured: the
-    same training has as many on every machine.
-
-    Args:
-        learned: Images of the training, with repetition.
-        evaluated: Images of an evaluation.
-    """
-    affordable = int(_SHARE_OF_STEPS * learned / (FORWARD_SHARE * evaluated))
-    return min(EVALUATIONS, max(_MIN_EVALUATIONS, affordable))
 
 
 def evaluations_within(seconds: float, evaluation_s: float, most: int) -> int:
@@ -121,7 +92,7 @@ def evaluations_within(seconds: float, evaluation_s: float, most: int) -> int:
         most: Where time is no limit.
     """
     affordable = most if seconds == math.inf else int(_EVALUATION_SHARE * seconds / evaluation_s)
-    return min(most, max(1 if seconds < _SHORT_S else _MIN_EVALUATIONS, affordable))
+    return min(most, max(1 if seconds < _SHORT_S else MIN_EVALUATIONS, affordable))
 
 
 def steps_within(seconds: float, step_s: float, evaluation_s: float, evaluations: int) -> int:

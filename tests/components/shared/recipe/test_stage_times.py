@@ -12,6 +12,7 @@ from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.closing_times import closing_seconds
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.recipe.evaluations import evaluation_share
 from kfp_vision.components.shared.recipe.stage_times import (
     SEARCH,
     affordable_images,
@@ -26,6 +27,8 @@ from kfp_vision.components.shared.recipe.time_for_stages import (
     training_share,
 )
 
+# A step with its part of the evaluations, over a step.
+EVALUATED = 1 + evaluation_share(Recipe(), INFO, 20_000)
 SPENT = [StageCost("import_dataset", 20.0, 1000), StageCost(START_UP, 10.0, 0)]
 
 
@@ -68,7 +71,7 @@ def test_the_advice_of_a_plan_that_is_too_long_holds(with_probe, with_choice):
     assert (enough.advice, whole.advice) == ("", "")
     assert total(enough) <= least
     assert total(made(least - 2)) > least - 2
-    assert whole.stages["train"] == pytest.approx(20 + 20_000 * 1e-2 * 7 / 6)
+    assert whole.stages["train"] == pytest.approx(20 + 20_000 * 1e-2 * EVALUATED)
     assert set(SEARCH) < set(whole.stages)
     assert total(whole) <= most
 
@@ -87,7 +90,7 @@ def test_a_length_of_the_user_that_is_too_long_is_not_cut_and_its_minutes_are_na
 def test_with_time_for_everything_everything_has_its_share():
     made = plan(600, 1e-2)
     assert list(made.stages)[:3] == ["probe_batch_size", *SEARCH]
-    assert made.stages["train"] == pytest.approx(20 + 20_000 * 1e-2 * 7 / 6)
+    assert made.stages["train"] == pytest.approx(20 + 20_000 * 1e-2 * EVALUATED)
     assert affordable_images(made, SEARCH) == pytest.approx(0.5 * 20_000)
     assert affordable_images(made, ["probe_batch_size"]) == pytest.approx(0.1 * 20_000)
 
@@ -161,7 +164,7 @@ def test_pretraining_has_what_is_left_over_and_no_stage_is_shorter_for_it(monkey
     made, recipe = both[60][0], with_budget(with_it, "fast", 60)
     # Fifty passes of two views, by one loss and a third of them by the other; two trainings.
     images = 50 * 2 * 4800 * 4 / 3 + 2 * 20_000
-    assert made.stages["pretrain"] == pytest.approx(images * 1e-3 * 7 / 6)
+    assert made.stages["pretrain"] == pytest.approx(images * 1e-3 * EVALUATED)
     left = pretraining_seconds(recipe, SPENT, made)
     assert left > made.stages["pretrain"]
     later = sum(made.stages[name] for name in list(made.stages)[-4:])
@@ -261,7 +264,7 @@ def test_where_starts_take_all_time_no_stage_is_planned_for_less_than_none(minut
 
 
 def test_what_a_training_leaves_is_that_of_images_without_labels():
-    needed = 20 + 20_000 * 1e-2 * 7 / 6
+    needed = 20 + 20_000 * 1e-2 * EVALUATED
     made, recipe, info = _with_unlabeled(30, 100, 60_000)
     assert made.stages["train"] >= 0.9 * needed
     assert made.stages["self_train"] > 2 * needed
@@ -293,8 +296,8 @@ def test_what_follows_an_ensemble_is_planned_for_all_of_its_networks(architectur
         for name in ("evaluate_model", "export_model", "build_report")
     }
     # Two networks of twice the size beside the model: 4 forward passes more, each a fifth of a
-    # step, whose evaluations take a sixth more; and the files of pretrained ones, 45 s each.
-    forward_s = 1e-2 * 7 / 6 / 5
+    # step; and the files of pretrained ones, 45 s each.
+    forward_s = 1e-2 / 5
     assert more == pytest.approx(
         {
             "evaluate_model": 4 * (100 + 2 * 100) * forward_s,

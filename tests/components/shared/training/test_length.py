@@ -5,7 +5,6 @@ import math
 import pytest
 
 from kfp_vision.components.shared.training.length import (
-    evaluations_of,
     evaluations_within,
     steps_within,
 )
@@ -34,17 +33,6 @@ def test_evaluations_take_a_tenth_of_the_time_at_most_but_for_the_least_of_them(
     assert evaluations_within(260.0, 5.0, 20) == 5
     assert evaluations_within(260.0, 100.0, 20) == 3
     assert evaluations_within(math.inf, 100.0, 20) == 20
-
-
-@pytest.mark.parametrize("num_images", [100, 1_000, 60_000])
-def test_evaluations_take_half_of_what_the_steps_take_at_most(num_images):
-    # A tenth for validation; statistics of 32 batches of 64 images at most. A fifth of a step each.
-    evaluated = num_images // 10 + min(num_images, 32 * 64)
-    counts = [evaluations_of(epochs * num_images, evaluated) for epochs in (1, 2, 4, 25)]
-    assert counts == sorted(counts)
-    assert counts[-1] == 20
-    for epochs, count in zip((1, 2, 4, 25), counts, strict=True):
-        assert count == 3 or count * evaluated / 5 <= epochs * num_images / 2
 
 
 def test_a_short_training_is_evaluated_at_its_end_alone_where_that_takes_long():

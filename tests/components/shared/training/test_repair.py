@@ -77,7 +77,7 @@ def _fit(
     averages: bool = False,
 ) -> tuple[History, Any, list[Any]]:
     data = {"class_weights": Setting(None, "test"), "primary_metric": Setting("accuracy", "test")}
-    # The average costs thirty batches of statistics at each of twenty evaluations.
+    # The average costs thirty batches of statistics at each evaluation.
     average = {} if averages else {"ema_momentum": Setting(0.0, "test", source="user")}
     info = read_json(DatasetInfo, dataset / "dataset.json")
     choices = UserChoices(architecture=architecture, batch_size=40, epochs=4)
@@ -97,7 +97,9 @@ def _fit(
         open_split(dataset, "validation", recipe),
         primary_metric="accuracy",
         checkpoint_dir=folder,
-        start=lambda s: History(s, s.steps, {"initial_loss": 9.0}),
+        start=lambda s: History(
+            s, s.steps, {"initial_loss": 9.0}, num_evaluations=5 if averages else 20
+        ),
         halve=halve,
         watch=watch or Stopwatch(),
         on_curves=draw,
@@ -123,22 +125,25 @@ def test_halved_in_the_middle_it_sees_the_same_images_and_keeps_what_is_done(
     small_model: str,
     tmp_path: Path,
 ) -> None:
-    # 100 steps of 40 in 20 intervals of 5: the eighth call is in the middle of the run.
-    wrap = functools.partial(_Failing, largest=batch, first=8, error=error)
-    given = (digits_dir, small_model, tmp_path, _HALVE)
     averages = error is _MEMORY and policy is None
+    # 100 steps of 40 in intervals of 5, or of 20 where evaluations take statistics: this call is in
+    # the middle of the run.
+    interval, first = (20, 3) if averages else (5, 8)
+    wrap = functools.partial(_Failing, largest=batch, first=first, error=error)
+    given = (digits_dir, small_model, tmp_path, _HALVE)
     history, trainer, rows = _fit(*given, wrap, policy=policy, averages=averages)
     steps = 4000 // batch
     assert history.settings.batch_size == batch
     assert history.step == history.total_steps == steps
     assert len(history.repairs) == {10: 2, 20: 1}[batch]
     assert str(error).splitlines()[0] in history.repairs[0]
-    assert trainer.batches[:7] == [40] * 7
-    assert set(trainer.batches[7:]) == {batch}
+    assert trainer.batches[: first - 1] == [40] * (first - 1)
+    assert set(trainer.batches[first - 1 :]) == {batch}
     # In steps of the last batch, those before the repairs too: the same images lie between two.
     assert rows == history.curves
     losses = [row for row in rows if (row["split"], row["metric"]) == ("validation", "loss")]
-    assert [row["step"] for row in losses] == list(range(steps // 20, steps + 1, steps // 20))
+    interval *= 40 // batch
+    assert [row["step"] for row in losses] == [*range(interval, steps, interval), steps]
     for kept in history.best:
         values = {r["metric"]: r["value"] for r in rows if r["step"] == kept["step"]}
         assert kept["metrics"]["accuracy"] == values["accuracy"]
