@@ -1,7 +1,8 @@
 """A table with a row for each box: CSV and its kin, JSON, Parquet.
 
 `path,xmin,ymin,xmax,ymax,label`, or left, top, width and height, or one column `bbox` of these, as
-pixels or as shares of the image. A row without a box is an image of background.
+pixels or as shares of the image. A row without a box is an image of background. Between semicolons
+or tabs `0,5` is 0.5.
 """
 
 import dataclasses
@@ -53,6 +54,7 @@ _X, _Y = (*_LEFT, "x", "bboxx", "boxx"), (*_TOP, "y", "bboxy", "boxy")
 _WIDTH = ("w", "bboxw", "boxw", "bboxwidth", "boxwidth", "width")
 _HEIGHT = ("h", "bboxh", "boxh", "bboxheight", "boxheight", "height")
 _BOX = ("bbox", "bboxes", "box", "boundingbox")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 # Of an image, beside corners.
 _SIZES = (("width", "imagewidth", "imgwidth"), ("height", "imageheight", "imgheight"))
 # Beside class names their numbers are not used.
@@ -216,7 +218,7 @@ def _without_header(table: Table) -> _Columns | None:
     path, *box, label = table.columns
     texts = [[label_text(row.get(name)) for name in box] for row in table.head]
     has_numbers = any(all(each) for each in texts) and all(
-        not cell or _is_number(cell) for each in texts for cell in each
+        not cell or math.isfinite(_number(cell, table)) for each in texts for cell in each
     )
     return _Columns(path, tuple(box), True, label, "", ()) if has_numbers else None
 
@@ -232,8 +234,8 @@ def _read(
             raise TableError(f"A row must name an image. Received: {where} without a path.")
         label = label_text(row.get(columns.label)) if columns.label else _ONE_CLASS
         rows.append(Row(number, path, (label,), _row_split(row, columns, where) or split))
-        boxes.append(_box(row, columns, where))
-        size = tuple(_number(row.get(name)) for name in columns.size)
+        boxes.append(_box(row, columns, table, where))
+        size = tuple(_number(row.get(name), table) for name in columns.size)
         sizes.append((size[0], size[1]) if size and min(size) > 0 else None)
     resolved = resolve_paths(table.name, rows, index)
     if not resolved.found:
@@ -278,13 +280,13 @@ def _row_split(row: Mapping[str, Any], columns: _Columns, where: str) -> str | N
 
 
 def _box(
-    row: Mapping[str, Any], columns: _Columns, where: str
+    row: Mapping[str, Any], columns: _Columns, table: Table, where: str
 ) -> tuple[float, float, float, float] | None:
     """Returns left, top, right and bottom; None where all cells are empty."""
     cells = [row.get(name) for name in columns.box]
     if not any(map(label_text, cells)):
         return None
-    numbers = _numbers(cells[0]) if len(cells) == 1 else [*map(_number, cells)]
+    numbers = _numbers(cells[0]) if len(cells) == 1 else [_number(cell, table) for cell in cells]
     if numbers is None:
         raise TableError(
             f"A box must be four numbers. Received: {label_text(cells[0])[:80]!r} in {where}."
@@ -308,16 +310,24 @@ def _numbers(cell: Any) -> list[float] | None:
     return None if all(map(math.isnan, numbers)) else numbers
 
 
-def _number(cell: Any) -> float:
-    """Returns a number; NaN for what is none."""
+def _number(cell: Any, table: Table | None = None) -> float:
+    """Returns a number; NaN for what is none.
+
+    Args:
+        cell: Of a table, or one of several numbers in it.
+        table: Says what a comma is; None where it separates numbers.
+    """
+    text = label_text(cell)
+    if table is not None and _has_comma(text, table):
+        text = text.replace(",", ".")
     try:
-        return float(label_text(cell) or "nan")
+        return float(text or "nan")
     except ValueError:
         return math.nan
 
 
-def _is_number(text: str) -> bool:
-    return math.isfinite(_number(text))
+def _has_comma(text: str, table: Table) -> bool:
+    return table.decimal_comma and _DECIMAL_COMMA.fullmatch(text) is not None
 
 
 def _describe(table: Table, columns: _Columns) -> list[str]:
@@ -328,6 +338,9 @@ def _describe(table: Table, columns: _Columns) -> list[str]:
         f"{table.name}: images from column {columns.path!r}, boxes ({kind}) from "
         f"{', '.join(columns.box)}, {label}."
     ]
+    numbers = [label_text(row.get(name)) for row in table.head for name in columns.box]
+    if commas := [text for text in numbers if len(columns.box) > 1 and _has_comma(text, table)]:
+        notes.append(f"{table.name}: {commas[0]!r} is read as a number with a decimal comma.")
     unused = [name for name in table.columns if name and name not in columns.used]
     if unused:
         advice = "" if columns.label else " If one holds the classes, rename it to `label`."

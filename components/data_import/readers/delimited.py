@@ -21,6 +21,8 @@ __all__ = ["find_separator", "open_delimited"]
 
 # In the order of preference; white space only where a line has none of them.
 _SEPARATORS = (",", "\t", ";", "|")
+# Of spreadsheets where the comma is the decimal one.
+_OF_SPREADSHEETS = (";", "\t")
 # Python's own limit of 131,072 characters a cell stops at a long list or comment.
 _MAX_CELL = 2**31 - 1
 
@@ -53,7 +55,8 @@ def open_delimited(file: TextFile) -> Table:
                 yield number, _record(columns, cells)
 
     sample = [_record(columns, cells) for cells in first]
-    return Table(file.name, columns, has_header, sample, rows)
+    decimal_comma = separator in _OF_SPREADSHEETS
+    return Table(file.name, columns, has_header, sample, rows, decimal_comma=decimal_comma)
 
 
 def find_separator(text: str) -> str:

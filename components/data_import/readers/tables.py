@@ -37,6 +37,7 @@ class Table:
         image_columns: Columns that hold image files instead of their paths.
         images: Reads one of these: (bytes, path) of each row, one of them None.
         image_paths: Reads its paths alone, also those of images that are in the table.
+        decimal_comma: Whether a comma in a number is a decimal one, because it separates no cells.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Table:
     image_columns: tuple[str, ...] = ()
     images: Callable[[str], Iterator[tuple[bytes | None, str | None]]] | None = None
     image_paths: Callable[[str], set[str]] | None = None
+    decimal_comma: bool = False
 
     @property
     def shown_columns(self) -> list[str]:

@@ -1,6 +1,7 @@
 """The same objects come out of every format: boxes, masks and keypoints, splits and background."""
 
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,42 @@ def test_columns_of_a_table_of_boxes_that_are_not_used_are_told(tmp_path, import
     assert info.classes == ["object"]
     words = "columns not used: what. If one holds the classes, rename it to `label`."
     assert f"train.csv: {words}" in info.notes
+
+
+def _halves(name, box, kind):
+    """Corners with a fraction, as the spreadsheets of many countries write them."""
+    sides = [f"{side + 0.5:.1f}".replace(".", ",") for side in box or ()]
+    return ";".join([f"{name}.png", *(sides or [""] * 4), kind])
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_numbers_between_semicolons_or_tabs_may_have_decimal_commas(
+    separator, tmp_path, import_into
+):
+    def line(*given):
+        return _halves(*given).replace(";", separator)
+
+    header = separator.join(["filename", "xmin", "ymin", "xmax", "ymax", "class"])
+    sets.write_table(tmp_path / "set", header, line)
+    info, folder = import_into(tmp_path / "set")
+    assert (info.classes, info.objects_left_out) == (list(sets.CLASSES), {})
+    assert any(re.fullmatch(r"train.csv: '\d+,5' is read as a number .*", x) for x in info.notes)
+    found = stored(folder)
+    for image, (_, objects) in sets.SCENE.items():
+        sides = np.reshape([box for _, box in objects], (-1, 4)) + 0.5
+        expected = np.minimum(sides, [sets.WIDTH, sets.HEIGHT] * 2)
+        np.testing.assert_allclose(found[image]["boxes"], expected.ravel(), atol=1e-4)
+
+
+def test_between_commas_a_comma_is_no_decimal_one(tmp_path, import_into):
+    def line(*given):
+        path, *sides, kind = _halves(*given).split(";")
+        return ",".join([path, *(f'"{side}"' for side in sides), kind])
+
+    header = "filename,xmin,ymin,xmax,ymax,class"
+    sets.write_table(tmp_path / "set", header, line)
+    with pytest.raises(ValueError, match="box"):
+        import_into(tmp_path / "set")
 
 
 def _lists(root: Path) -> Path:
