@@ -61,6 +61,7 @@ def import_dataset(
     checkpoint_uri: str = "",
     champion_uri: str = "",
     split_version: str = "",
+    positive_class: str = "",
 ) -> None:
     """Imports images and labels from a folder, bucket, archive or TFDS into the canonical store.
 
@@ -81,6 +82,7 @@ def import_dataset(
         checkpoint_uri: Of later stages; the first one finds out whether it can be reached.
         champion_uri: A folder of champions; empty for none.
         split_version: Of `list_sources`; the images of this version keep their split.
+        positive_class: Is checked before an image is read, where no `list_sources` has done it.
     """
     from pathlib import Path
 
@@ -92,7 +94,8 @@ def import_dataset(
 
     with checkpoint_folder(checkpoint_uri):
         pass
-    config = importer.ImportConfig(dataset_format, task, unlabeled_uri, seed, follow_links)
+    wishes = (dataset_format, task, unlabeled_uri, seed, follow_links, positive_class)
+    config = importer.ImportConfig(*wishes)
     known = fetch_known_images(champion_uri, split_version) if split_version else None
     folder = Path(dataset_info.path)
     info = importer.import_dataset(dataset_uri, folder, config, known)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kfp_vision.components.data_import.choices import check_choices
 from kfp_vision.components.data_import.classes import detect_task, sort_classes
 from kfp_vision.components.data_import.made_splits import complete_splits
 from kfp_vision.components.data_import.objects.annotations import CHANGES as OBJECT_CHANGES
@@ -62,6 +63,7 @@ class ImportConfig:
         unlabeled_uri: A folder of images without labels; empty for none.
         seed: Of the splits that are made.
         follow_links: Whether local links may lead out of the source, and to folders.
+        positive_class: Which the source has to have, if any; empty for no check.
     """
 
     dataset_format: str = "auto"
@@ -69,6 +71,7 @@ class ImportConfig:
     unlabeled_uri: str = ""
     seed: int = 0
     follow_links: bool = False
+    positive_class: str = ""
 
     def __post_init__(self) -> None:
         """Refuses values that mean nothing."""
@@ -216,6 +219,7 @@ def _stage_once(
         listing, source_format, is_local = list_source(
             uri, config.dataset_format, config.unlabeled_uri, config.follow_links, config.task
         )
+        check_choices(listing, config.task, config.positive_class, recipe=None)
     with Progress("read images", listing.total, "images") as progress:
         staged = stage(
             listing.samples, work_dir, is_local, progress.update, white, schema_of(listing)

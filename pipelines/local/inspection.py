@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kfp_vision.components.data_import.component import import_dataset, list_sources
+from kfp_vision.components.data_import.component import import_dataset
 from kfp_vision.components.data_profiling.component import (
     check_codes,
     check_profile,
@@ -127,22 +127,6 @@ def _run_stages(parameters: Parameters, folder: Path) -> None:
     info = dsl.Artifact(uri=str(folder / "dataset"))
     splits = {name: dsl.Dataset(uri=str(folder / "splits" / name)) for name in SPLITS}
     profile = dsl.Artifact(uri=str(folder / "profile"))
-    if parameters.task != "auto" or parameters.positive_class:
-        # What the user has chosen is compared with the names of files, before these are read.
-        with _shown("list-sources"):
-            list_sources.python_func(
-                sources=dsl.Artifact(uri=str(folder / "sources")),
-                dataset_uri=parameters.dataset_uri,
-                dataset_format=parameters.dataset_format,
-                unlabeled_uri=parameters.unlabeled_uri,
-                follow_links=parameters.follow_links,
-                recipe_uri="",
-                architecture="auto",
-                champion_uri="",
-                seed=parameters.seed,
-                task=parameters.task,
-                positive_class=parameters.positive_class,
-            )
     with _shown("import-dataset"):
         import_dataset.python_func(
             dataset_info=info,
@@ -153,6 +137,7 @@ def _run_stages(parameters: Parameters, folder: Path) -> None:
             unlabeled_uri=parameters.unlabeled_uri,
             seed=parameters.seed,
             follow_links=parameters.follow_links,
+            positive_class=parameters.positive_class,
         )
     with _shown("profile-dataset"):
         profile_dataset.python_func(

@@ -111,6 +111,26 @@ def test_what_no_image_can_make_right_is_refused_before_the_import(
     assert (found["classes"], found["rejected"]) == ([], {})
 
 
+def test_what_is_chosen_does_not_make_it_list_the_source_again(photos):
+    shutil.rmtree(photos / "rare")
+    code = f"""
+import sys
+from kfp_vision.pipelines import cli
+
+listed = []
+sys.addaudithook(lambda event, given: event == "os.scandir" and listed.append(str(given[0])))
+counts = []
+for options in ([], ["--task=binary", "--positive-class=class 1"]):
+    listed.clear()
+    sys.argv = ["kfp-vision", "inspect", {str(photos)!r}, *options]
+    cli.app(standalone_mode=False)
+    counts.append(sum(path.rstrip("/").endswith("class 1") for path in listed))
+sys.exit(not counts[0] == counts[1] > 0 and str(counts))
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+
+
 def test_results_are_kept_where_asked_and_nothing_else_is(
     leaking, tmp_path, kfp_vision_here, monkeypatch
 ):
