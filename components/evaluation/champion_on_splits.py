@@ -68,7 +68,7 @@ def score_on_splits(
     for split, count in info.splits.items():
         images = open_labelled(dataset_dir, split, shape, task, len(names))
         truth = _without(images.source.table, left_out)
-        read = task.open_targets(truth, shape[:2], len(names))
+        read = task.open_truth(truth, shape[:2], len(names))
         images = dataclasses.replace(images, read_targets=read)
         outputs = SplitOutputs(infer, images, np.arange(count), f"champion, {split}")
         records = join_records(

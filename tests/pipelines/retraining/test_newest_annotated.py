@@ -192,6 +192,17 @@ def test_masks_are_compared_pixel_by_pixel(champion):
     assert measure(numbered("strange", 1, "new")).unknown == ["new"]
 
 
+def test_masks_are_compared_at_their_own_size(champion):
+    probabilities = np.zeros((1, 4, 8, 2), np.float32)
+    probabilities[:, :, :4, 1] = probabilities[:, :, 4:, 0] = 1
+    found = {"mask_probabilities": probabilities}
+    classes = ("ground", "cell")
+    measure = champion(write_masks, "semantic_segmentation", "mean_iou", classes, found=found)
+    # Of eight columns that it finds, one is ground; at the size of the model, of four.
+    narrow = measure(numbered("narrow", 10, box=(0, 0, 7, 8)))
+    assert narrow.newest == pytest.approx((7 / 8 + 8 / 9) / 2)
+
+
 @pytest.mark.parametrize(
     ("task", "metric", "found", "extra"),
     [
