@@ -17,7 +17,7 @@ from PIL import Image
 from scenes import write_mask_scenes
 
 from kfp_vision.components.data_import.importer import ImportConfig, import_dataset
-from kfp_vision.components.evaluation.champion import Champion
+from kfp_vision.components.evaluation.champion import Champion, _is_same
 from kfp_vision.components.evaluation.champion_rules import Gate
 from kfp_vision.components.evaluation.evaluate import EvaluateConfig, evaluate_model
 from kfp_vision.components.shared.artifacts.json_files import write_json
@@ -135,3 +135,16 @@ def test_baselines_and_champion_are_judged_by_the_same_masks(judged):
     assert whole.champion["value"] == pytest.approx(expected["mean_iou"])
     assert whole.difference["value"] == pytest.approx(rule["mean_iou"]["difference"]["value"])
     assert math.isclose(whole.model["value"], evaluation.metrics["test"]["mean_iou"]["value"])
+
+
+def test_a_pixel_that_rounding_moves_makes_no_other_model():
+    """Of a probability 1e-4 is too much, and of classes one."""
+    pixels = np.array([[172_800, 40], [90_000, 82_800]])
+    assert _is_same(pixels, pixels + [[-1, 1], [0, 0]])
+    assert not _is_same(pixels, pixels + [[-3, 3], [0, 0]])
+    for held, other in ((np.array([0.5, 0.5]), 1e-4), (np.array([0, 999]), 1)):
+        assert _is_same(held, held)
+        assert not _is_same(held, held + other)
+    far = np.array([np.inf, 0.1])
+    assert _is_same(far, far)
+    assert not _is_same(far, np.array([np.inf, 0.2]))

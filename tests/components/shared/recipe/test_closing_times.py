@@ -51,6 +51,28 @@ def test_a_detector_on_two_idle_cores_is_written_in_the_time_that_was_measured()
     assert expected == pytest.approx(75, rel=0.15)
 
 
+def test_masks_of_classes_are_judged_at_their_own_size():
+    splits = {"train": 367, "validation": 100, "test": 100}
+    classes = [str(each) for each in range(11)]
+    small, large, boxes = (
+        dataclasses.replace(
+            INFO, task=task, splits=splits, classes=classes, median_height=side, median_width=side
+        )
+        for task, side in (
+            ("semantic_segmentation", 1),
+            ("semantic_segmentation", 416),
+            ("detection", 416),
+        )
+    )
+    without, planned, of_boxes = (
+        closing_stages(info, 8.0, 0.1, num_large=1)["evaluate_model"]
+        for info in (small, large, boxes)
+    )
+    # 0.02 s an image of 480 x 360 pixels: validation once, test for the model, its table, a rule.
+    assert planned - without == pytest.approx(0.02 * 400, rel=0.1)
+    assert of_boxes == pytest.approx(without, rel=1e-3)
+
+
 def test_the_baselines_decode_large_photographs_twice_each():
     splits = {"train": 800, "validation": 100, "test": 100, "unlabeled": 5000}
     large, small = (
