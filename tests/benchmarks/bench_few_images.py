@@ -1,7 +1,7 @@
 """Accuracy of a fine-tuned network by the length of its training, on few labelled images.
 
 python tests/benchmarks/bench_few_images.py [--sets cifar10-10k fashion-mnist ants-bees]
-    [--labels 20] [--epochs 12 30 80] [--seeds 0]
+    [--labels 20] [--epochs 12 80 170 400] [--seeds 0]
 
 The default length of pretrained networks rests on it, and which weights are kept: `lowest_loss` is
 the accuracy of those with the lowest validation loss. Some training images of each class are
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", nargs="+", default=list(_SETS), choices=_SETS)
     parser.add_argument("--labels", type=int, default=20)
-    parser.add_argument("--epochs", nargs="+", type=int, default=[12, 30, 80])
+    parser.add_argument("--epochs", nargs="+", type=int, default=[12, 80, 170, 400])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     arguments = parser.parse_args()
     result = {}
