@@ -182,3 +182,9 @@ def test_the_best_images_have_something_right():
     evidence.add(0, {"mask": masks}, np.eye(2)[predicted])
     shown = [(each["kind"], each["path"]) for each in evidence.fields()["pictures"]]
     assert shown == [("worst", "a"), ("worst", "c"), ("best", "b")]
+
+
+def test_probabilities_that_are_not_finite_are_of_the_first_class():
+    """A file of a model may be broken; its masks are then wrong, and no error of another kind."""
+    found = likeliest_classes(np.full((4, 4, 3), np.nan, np.float32), (10, 7))
+    assert found.tolist() == [[0] * 7] * 10
