@@ -140,9 +140,9 @@ def _start_or_resume(run: TrainingRun, settings: Hyperparameters) -> History:
 
 
 def _most_evaluations(run: TrainingRun, history: History) -> int:
-    batch_size, trainer = history.settings.batch_size, run.trainer
-    with_statistics = trainer.averages and trainer.has_statistics
-    evaluated = evaluated_images(len(run.train), len(run.validation), batch_size, with_statistics)
+    batch_size, num_validation = history.settings.batch_size, len(run.validation)
+    with_statistics = run.trainer.needs_statistics
+    evaluated = evaluated_images(len(run.train), num_validation, batch_size, with_statistics)
     return evaluations_of(history.total_steps * batch_size, evaluated)
 
 

@@ -78,8 +78,9 @@ def measure_pace(
     """
     step_s = seconds_per_step(trainer, images, targets)
     forward_s = seconds_per_forward(trainer, images)
-    with_statistics = trainer.averages and trainer.has_statistics
-    evaluated = evaluated_images(num_training, num_validation, len(images), with_statistics)
+    evaluated = evaluated_images(
+        num_training, num_validation, len(images), trainer.needs_statistics
+    )
     return Pace(step_s, evaluated / len(images) * forward_s, forward_s / len(images))
 
 

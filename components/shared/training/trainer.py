@@ -325,6 +325,11 @@ class Trainer:
         return any(norm.trainable for norm in norm_layers(self.model))
 
     @property
+    def needs_statistics(self) -> bool:
+        """Whether an evaluation estimates statistics of BatchNorm, for averaged weights."""
+        return self.averages and self.has_statistics
+
+    @property
     def class_weights(self) -> tf.Tensor | None:
         """Of the loss that steps minimise, float32 [C]; None for none."""
         return self._class_weights
