@@ -15,7 +15,7 @@ from kfp_vision.components.shared.datasets.loader import ImageSource
 __all__ = ["MAX_VIEWS", "PictureImages", "Pictures", "list_pictures", "take_pictures"]
 
 # Of an image.
-MAX_VIEWS = 8
+MAX_VIEWS = 32
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,7 @@ from kfp_vision.components.shared.artifacts.json_files import json_text
 from kfp_vision.components.shared.augmentation.policy import Policy
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import BatchOrder, ImageSource
-from kfp_vision.components.shared.recipe.distilled import distilled_images
+from kfp_vision.components.shared.recipe.distilled import MOST_PASSES
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
 from kfp_vision.components.shared.recipe.initial_weights import starts_pretrained
@@ -55,8 +55,8 @@ _NUM_TRIALS = len(_TEMPERATURES) + 2
 _WITHOUT_TRIALS = Teaching(temperature=2.0, label_share=0.0)
 # Of the learning rate of the plain training.
 _RATE_SCALE = 2.0
-# Of the steps of the student; fewer than so many tell nothing.
-_TRIAL_LENGTH, _LEAST_STEPS = 0.1, 30
+# Of the steps of a plain training; fewer than so many tell nothing.
+_TRIAL_LENGTH, _LEAST_STEPS = 0.2, 30
 
 
 def _of_a_student(recipe: Recipe) -> dict[str, Any]:
@@ -146,13 +146,13 @@ class Student:
         watch.open(self._checkpoint_dir)
         self._trainer.student.set_weights(weights)
         self._trainer.restart_average()
-        batch, plain = self._settings.batch_size, self._settings.steps
-        steps = math.ceil(distilled_images(plain * batch) / batch)
+        batch = self._settings.batch_size
+        steps = math.ceil(MOST_PASSES * self._settings.steps)
         taught = self._ask(rows, steps * batch, seconds, watch)
         order = BatchOrder(len(taught), batch, self._seed)
         pixels, targets = taught.take(order.indices(0)[0])
         pace = measure_pace(self._trainer, pixels, targets, len(taught), len(self._validation))
-        trials, tried = self._choose(taught, pace, steps, seconds, watch)
+        trials, tried = self._choose(taught, pace, seconds, watch)
         best = min(trials, key=lambda each: each.loss, default=None)
         teaching = _followed(best) if best else _WITHOUT_TRIALS
         self._follow(teaching)
@@ -213,13 +213,12 @@ class Student:
         self,
         taught: LabelledImages,
         pace: Pace,
-        steps: int,
         seconds: float,
         watch: StageWatch,
     ) -> tuple[list[TeachingTrial], int]:
         """Returns short trainings that each follow the teacher in another way, and their images."""
         path, trials = self._checkpoint_dir / "trials.json", []
-        length = int(_TRIAL_LENGTH * steps)
+        length = int(_TRIAL_LENGTH * self._settings.steps)
         if seconds < math.inf:
 
             def measure() -> float:

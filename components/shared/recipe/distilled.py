@@ -3,10 +3,15 @@
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.initial_weights import may_start_pretrained
 
-__all__ = ["distilled_images", "is_ensemble_wanted", "why_no_distillation"]
+__all__ = [
+    "FEWEST_PASSES",
+    "MOST_PASSES",
+    "is_ensemble_wanted",
+    "why_no_distillation",
+]
 
-# Of the images of the plain training: a student is patient.
-_PASSES = 2.0
+# Plain trainings that a student is planned with, and has where there is time: it is patient.
+FEWEST_PASSES, MOST_PASSES = 2.0, 8.0
 
 
 def is_ensemble_wanted(recipe: Recipe) -> bool:
@@ -41,12 +46,3 @@ def why_no_distillation(recipe: Recipe) -> str:
     if any(each is not None and each.source == "user" for each in lengths):
         return "the length of the training is the user's; `distill: always` adds to it"
     return ""
-
-
-def distilled_images(plain_images: float) -> float:
-    """Returns the images, with repetition, that a student learns from a teacher.
-
-    Args:
-        plain_images: Of a plain training, with repetition.
-    """
-    return _PASSES * plain_images

@@ -6,7 +6,7 @@ how fast this machine is, and how busy.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kfp_vision.components.shared.artifacts.cost import StageCost
@@ -19,7 +19,11 @@ from kfp_vision.components.shared.recipe.closing_times import (
     closing_stages,
     unplanned_seconds,
 )
-from kfp_vision.components.shared.recipe.distilled import distilled_images, why_no_distillation
+from kfp_vision.components.shared.recipe.distilled import (
+    FEWEST_PASSES,
+    MOST_PASSES,
+    why_no_distillation,
+)
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.evaluations import FORWARD_SHARE, evaluation_share
 from kfp_vision.components.shared.recipe.hyperparameters import SECTION
@@ -48,6 +52,7 @@ __all__ = [
     "later_lessons",
     "may_cut",
     "plan_stages",
+    "planned_seconds",
     "refit_factor",
     "search_images",
     "trains_again",
@@ -109,22 +114,29 @@ def later_lessons(recipe: Recipe, info: DatasetInfo, plain_images: float) -> dic
     if not why_no_teachers(recipe):
         lessons["train_teachers"] = teacher_images(recipe, plain_images) / plain_images
     if not why_no_distillation(recipe):
-        lessons["distill"] = distilled_images(plain_images) / plain_images
+        lessons["distill"] = FEWEST_PASSES
     return lessons
 
 
 def capped_lessons(lessons: Mapping[str, float], plain: float) -> dict[str, float]:
-    """Returns the lengths of stages, of which self-training is no longer than the plain training.
+    """Returns the lengths of stages without what images and patience add where time is left over.
 
-    Many images without labels would starve it, and what they teach is what it has learned.
+    Many images without labels, or a patient student, would starve the plain training; and what they
+    teach is what it has learned.
 
     Args:
         lessons: Stage -> length.
         plain: Of the plain training, in the same unit.
     """
-    return {
-        name: min(each, plain) if name == "self_train" else each for name, each in lessons.items()
-    }
+    most = {"self_train": plain, "distill": FEWEST_PASSES * plain}
+    return {name: min(each, most.get(name, each)) for name, each in lessons.items()}
+
+
+def planned_seconds(plan: RunPlan, names: Iterable[str]) -> float:
+    """Returns the sum of stages in a plan; what a student's patience adds waits for all others."""
+    least = FEWEST_PASSES * plan.stages.get("train", math.inf)
+    held = {name: plan.stages.get(name, 0.0) for name in names}
+    return sum(min(each, least) if name == "distill" else each for name, each in held.items())
 
 
 def _pretraining(
@@ -158,7 +170,7 @@ def plan_stages(
     shares its time with what comes after it: images without labels, teachers, what they teach; with
     teachers that `auto` suggests only where there is time for all. Where there is not, images
     without labels have as much as the training at most, and what is left over. Pretraining has what
-    is left over then.
+    is left over then, and a student what that leaves.
 
     Args:
         recipe: So far.
@@ -213,8 +225,12 @@ def plan_stages(
         more = max(0.0, min(left - training, (wanted - lessons["self_train"]) * plain))
         own["self_train"], training = own["self_train"] + more, training + more
     pretrained = image_s * _pretraining(recipe, info, plain_images, (left - training) / image_s)
+    trained = training - sum(own.values())
+    if own.get("distill"):
+        spare = max(0.0, left - training - pretrained)
+        own["distill"] += min(spare, (MOST_PASSES - FEWEST_PASSES) * plain)
     before = {**choice, **learning, **({"pretrain": pretrained} if pretrained else {})}
-    stages = {**before, "train": training - sum(own.values()), **own, **closing}
+    stages = {**before, "train": trained, **own, **closing}
     minutes = recipe.value(budget.SECTION, "minutes")
     made = RunPlan(minutes, sum(cost.seconds for cost in spent), image_s, start_up_s, stages)
     if made.spent_s + sum(stages.values()) <= 60 * minutes:
@@ -305,7 +321,6 @@ def search_images(plan: RunPlan, recipe: Recipe, spent: Sequence[StageCost]) -> 
         recipe: Of the run.
         spent: So far: what took longer than planned is not there any more.
     """
-    later = unplanned_seconds(plan.stages, plan.start_up_s) + sum(
-        seconds for name, seconds in plan.stages.items() if name not in SEARCH
-    )
+    later = unplanned_seconds(plan.stages, plan.start_up_s)
+    later += planned_seconds(plan, (name for name in plan.stages if name not in SEARCH))
     return affordable_images(plan, SEARCH, remaining_seconds(recipe, spent) - later)

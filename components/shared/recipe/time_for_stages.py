@@ -13,6 +13,7 @@ from kfp_vision.components.shared.recipe.stage_times import (
     LEARNING,
     capped_lessons,
     later_lessons,
+    planned_seconds,
     refit_factor,
 )
 from kfp_vision.components.shared.recipe.teachers import deployed_networks, large_networks
@@ -74,8 +75,8 @@ def pretraining_seconds(recipe: Recipe, spent: Sequence[StageCost], plan: RunPla
     seconds = remaining_seconds(recipe, spent)
     if plan is None:
         return seconds
-    later = (held for name, held in plan.stages.items() if name not in _BEFORE_TRAINING)
-    return seconds - unplanned_seconds(plan.stages, plan.start_up_s) - sum(later)
+    later = planned_seconds(plan, (name for name in plan.stages if name not in _BEFORE_TRAINING))
+    return seconds - unplanned_seconds(plan.stages, plan.start_up_s) - later
 
 
 def later_seconds(
@@ -111,4 +112,4 @@ def later_seconds(
         forward_s *= deployed_networks(recipe)
     starts = _shorter_start(start_up_s, plan)
     closing = closing_seconds(info, starts, forward_s, large_networks(recipe))
-    return seconds - closing - sum(plan.stages.get(name, 0.0) for name in later)
+    return seconds - closing - planned_seconds(plan, later)

@@ -9,8 +9,10 @@ from example_info import INFO
 
 from kfp_vision.components.shared.artifacts.cost import START_UP, StageCost
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
+from kfp_vision.components.shared.recipe import stage_times
 from kfp_vision.components.shared.recipe.budget import with_budget
 from kfp_vision.components.shared.recipe.closing_times import closing_seconds
+from kfp_vision.components.shared.recipe.distilled import FEWEST_PASSES, MOST_PASSES
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.evaluations import evaluation_share
 from kfp_vision.components.shared.recipe.stage_times import (
@@ -218,6 +220,40 @@ def test_a_training_that_time_cuts_is_not_cut_again_for_a_teacher_nobody_wants()
     assert long["auto"] == long["always"]
     assert long["auto"]["distill"] > 0
     assert long["auto"]["train"] >= 0.9 * long["never"]["train"] - 20.0
+
+
+def test_a_patient_student_has_what_is_left_over_and_no_stage_is_shorter_for_it(monkeypatch):
+    data = {"distill": Setting("always", "test"), "pretrain": Setting("always", "test")}
+    recipe = Recipe({"data": data, "model": {"initial_weights": Setting("random", "test")}})
+    monkeypatch.setitem(INFO.splits, "unlabeled", 4000)
+    minutes = (2, 4, 6, 10, 20, 60, 600)
+    patient = {each: plan(each, 5e-3, recipe) for each in minutes}
+    monkeypatch.setattr(stage_times, "MOST_PASSES", FEWEST_PASSES)
+    hasty = {each: plan(each, 5e-3, recipe) for each in minutes}
+    plain = 20_000 * 5e-3 * EVALUATED
+    for each, made in patient.items():
+        others = {name: s for name, s in made.stages.items() if name != "distill"}
+        assert others == {n: s for n, s in hasty[each].stages.items() if n != "distill"}
+        more = made.stages["distill"] - hasty[each].stages["distill"]
+        assert 0 <= more <= (MOST_PASSES - FEWEST_PASSES) * plain + 1e-6
+        assert more == 0 or made.spent_s + sum(made.stages.values()) <= 60 * each + 1e-6
+    lengths = [made.stages["distill"] for made in patient.values()]
+    assert lengths == sorted(lengths)
+    assert patient[2].stages == hasty[2].stages
+    # The starts of the training are shared among those that are planned together.
+    assert lengths[-1] == pytest.approx(MOST_PASSES * plain, rel=0.05)
+
+
+def test_what_a_late_run_loses_is_first_the_patience_of_its_student():
+    stages = {"search_augmentation": 30.0, "search_trials": 60.0, "train": 90.0, "distill": 900.0}
+    patient = RunPlan(20.0, 100.0, 0.01, 10.0, stages)
+    hasty = dataclasses.replace(patient, stages={**stages, "distill": FEWEST_PASSES * 90.0})
+    recipe, late = with_budget(Recipe(), "fast", 20), [*SPENT, StageCost("choose_network", 800, 0)]
+    for given in (patient, hasty):
+        assert search_images(given, recipe, late) == search_images(hasty, recipe, late) > 0
+        left = later_seconds("train_teachers", recipe, late, INFO, given, 10.0, 0.01)
+        assert left == later_seconds("train_teachers", recipe, late, INFO, hasty, 10.0, 0.01)
+        assert pretraining_seconds(recipe, late, given) == pretraining_seconds(recipe, late, hasty)
 
 
 # A lesson; or two, and networks on half of the labels and on all of them.
