@@ -42,7 +42,11 @@ from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import build_trainer, recipe_class_weights
-from kfp_vision.components.shared.training.soft_targets import Teaching, Views, taught_images
+from kfp_vision.components.shared.training.soft_targets import (
+    Answers,
+    Teaching,
+    taught_images,
+)
 
 __all__ = ["Student", "Taught"]
 
@@ -194,8 +198,7 @@ class Student:
             affordable = max(1, int(watch.once("pictures", measure)))
             pictures = pictures.first(min(affordable, len(pictures)))
         said, features = teacher.teach(pictures, self._checkpoint_dir, watch.save)
-        views = Views(pictures.rows, pictures.views, said)
-        taught = taught_images(self._source, self._train, views)
+        taught = taught_images(self._source, self._train, Answers(pictures.rows, said))
 
         def read(numbers: np.ndarray) -> dict[str, np.ndarray]:
             targets = taught.read_targets(numbers)
@@ -205,6 +208,9 @@ class Student:
                 **targets,
                 "is_labelled": targets["is_labelled"] * is_whole,
                 "features": features[numbers].astype(np.float32),
+                # What the augmentation is drawn from: the student sees what its teacher has seen.
+                "row": pictures.rows[numbers],
+                "view": pictures.views[numbers],
             }
 
         return PictureImages(self._source, read, pictures.rows, pictures=pictures)

@@ -24,7 +24,7 @@ from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.part_training import first_history
 from kfp_vision.components.shared.training.run import TrainingRun
 from kfp_vision.components.shared.training.setup import build_trainer, recipe_policy
-from kfp_vision.components.shared.training.soft_targets import Views, taught_images
+from kfp_vision.components.shared.training.soft_targets import Answers, taught_images
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["soft_labels", "train_student"]
@@ -34,7 +34,7 @@ _LARGEST = 6e4  # Of float16, nearly.
 
 def soft_labels(
     outputs: np.ndarray, known: np.ndarray, num_labelled: int, rows: np.ndarray, arm: Arm
-) -> Views:
+) -> Answers:
     """Returns what a student sees: every image once a pass, and those with labels more often.
 
     Args:
@@ -47,11 +47,9 @@ def soft_labels(
     wanted = arm.labelled_share / (1 - arm.labelled_share) * len(rows)
     repeats = max(1, round(wanted / len(known)))
     labelled = np.tile(known, repeats)
-    views = np.repeat(np.arange(repeats), len(known))
     taught = np.clip(outputs, -_LARGEST, _LARGEST)
-    return Views(
+    return Answers(
         np.concatenate([labelled, num_labelled + rows]).astype(np.int32),
-        np.concatenate([views, np.zeros(len(rows), int)]).astype(np.int32),
         np.concatenate([np.zeros((len(labelled), outputs.shape[1])), taught]).astype(np.float16),
     )
 
@@ -62,7 +60,7 @@ def train_student(
     info: DatasetInfo,
     pool: Pool,
     teacher: Teacher,
-    lesson: Views,
+    lesson: Answers,
     arm: Arm,
     checkpoint_dir: Path,
     seed: int,

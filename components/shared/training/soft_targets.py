@@ -1,7 +1,7 @@
 """Training by what a teacher says: its outputs beside the labels, and in place of missing ones.
 
-Shapes: N images of a split, those with labels first; M views, each of one of them; C outputs; B
-images of a batch.
+Shapes: N images of a split, those with labels first; M answers of a teacher, each to one of them; C
+outputs; B images of a batch.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.tasks import Outputs, Targets
 from kfp_vision.components.shared.tasks.protocol import TeachableTask
 
-__all__ = ["TaughtTask", "Teaching", "Views", "taught_images"]
+__all__ = ["Answers", "TaughtTask", "Teaching", "taught_images"]
 
 # Times outputs: the likeliest answer has a probability of 1 then.
 _CERTAIN = 1e4
@@ -86,42 +86,39 @@ class TaughtTask:
 
 
 @dataclasses.dataclass(frozen=True)
-class Views:
-    """The views that a student sees, and what a teacher says of each.
+class Answers:
+    """What a teacher says of images.
 
     Attributes:
-        rows: Which image each is of, int32 [M].
-        views: Which view of that image, int32 [M].
+        rows: Which image each answer is to, int32 [M]; an image may have several.
         outputs: Raw, of the teacher, float16 [M, C]; may be memory-mapped.
     """
 
     rows: np.ndarray
-    views: np.ndarray
     outputs: np.ndarray
 
 
-def taught_images(source: ImageSource, labelled: LabelledImages, views: Views) -> LabelledImages:
-    """Returns M views as images with the targets of a `TaughtTask`.
+def taught_images(
+    source: ImageSource, labelled: LabelledImages, answers: Answers
+) -> LabelledImages:
+    """Returns M images with the targets of a `TaughtTask`.
 
     Beside those of the task, which are of the first image where there is no label, these are
-    `teacher` float32 [B, C], `is_labelled` float32 [B], and what the augmentation is drawn from,
-    `row` and `view` int32 [B].
+    `teacher` float32 [B, C] and `is_labelled` float32 [B].
 
     Args:
         source: Images, those with a label first.
         labelled: The images that have one.
-        views: Of images of the source.
+        answers: To images of the source.
     """
 
     def read(positions: np.ndarray) -> dict[str, np.ndarray]:
-        rows = views.rows[positions]
+        rows = answers.rows[positions]
         is_labelled = rows < len(labelled)
         return {
             **labelled.read_targets(np.where(is_labelled, rows, 0)),
-            "teacher": views.outputs[positions].astype(np.float32),
+            "teacher": answers.outputs[positions].astype(np.float32),
             "is_labelled": is_labelled.astype(np.float32),
-            "row": rows,
-            "view": views.views[positions],
         }
 
-    return LabelledImages(source, read, views.rows)
+    return LabelledImages(source, read, answers.rows)

@@ -58,9 +58,6 @@ def test_a_fifth_of_a_lesson_has_labels_or_every_image_is_there_once(labelled, r
     np.testing.assert_array_equal(
         np.unique(lesson.rows[~has_label]), labelled + np.arange(100, 300)
     )
-    # Of the same image each is another view.
-    pairs = np.stack([lesson.rows, lesson.views])
-    assert len(np.unique(pairs, axis=1).T) == len(lesson.rows)
 
 
 def test_what_is_taught_is_what_was_judged_of_the_images_that_are_left():

@@ -30,12 +30,7 @@ def _step(kind: type[Trainer], scale: float, says: bool) -> tuple[Any, Any, Any]
     task = TaughtTask(cast(TeachableTask, get_task("multiclass")), FIXMATCH.teaching)
     trainer = kind(model, task, settings, policy=_SHIFTS)
     images = np.random.default_rng(0).integers(0, 256, (1, 16, 4, 4, 1), np.uint8)
-    zeros = np.zeros((1, 16), np.int32)
-    targets: dict[str, np.ndarray] = {
-        "label": zeros,
-        "row": np.arange(16, dtype=np.int32)[None],
-        "view": zeros,
-    }
+    targets: dict[str, np.ndarray] = {"label": np.zeros((1, 16), np.int32)}
     said = trainer.outputs(images[0]) if says else np.zeros((16, 3), np.float32)
     targets |= {"teacher": said[None], "is_labelled": np.zeros((1, 16), np.float32)}
     before = model.get_weights()

@@ -9,16 +9,20 @@ import pytest
 import tensorflow as tf
 from scipy.special import expit, rel_entr, softmax
 
+from kfp_vision.components.shared.augmentation.known_policies import shifts
 from kfp_vision.components.shared.datasets.labelled import open_labelled
 from kfp_vision.components.shared.datasets.loader import ImageSource
+from kfp_vision.components.shared.recipe import hyperparameters
+from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.tasks.protocol import TeachableTask
 from kfp_vision.components.shared.training.soft_targets import (
+    Answers,
     TaughtTask,
     Teaching,
-    Views,
     taught_images,
 )
+from kfp_vision.components.shared.training.trainer import Trainer
 
 _GENERATOR = np.random.default_rng(0)
 _TEACHER, _STUDENT = (
@@ -72,25 +76,37 @@ def test_label_and_teacher_share_the_loss_and_no_label_has_no_share() -> None:
     assert keras.ops.shape(task.decode(_STUDENT)) == (16, 5)
 
 
-def test_targets_are_those_of_the_image_of_each_view(digits_dir: Path) -> None:
+def test_targets_are_those_of_the_image_of_each_answer(digits_dir: Path) -> None:
     labelled = open_labelled(digits_dir, "train", (16, 16, 1), get_task("multiclass"), 10)
     source = ImageSource(digits_dir, "train+test", (16, 16), 1)
     last = len(source) - 1
     rows = np.array([3, last, 3, 0], np.int32)
     outputs = _GENERATOR.normal(size=(4, 10)).astype(np.float16)
-    views = Views(rows, np.array([0, 0, 1, 2], np.int32), outputs)
-    taught = taught_images(source, labelled, views)
+    taught = taught_images(source, labelled, Answers(rows, outputs))
     assert len(taught) == 4
     order = np.array([[2, 1], [3, 0]])
     images, targets = taught.take(order)
     np.testing.assert_array_equal(images, source.take(rows[order]))
     np.testing.assert_array_equal(targets["teacher"], outputs[order].astype(np.float32))
     np.testing.assert_array_equal(targets["is_labelled"], [[1, 0], [1, 1]])
-    np.testing.assert_array_equal(targets["row"], rows[order])
-    np.testing.assert_array_equal(targets["view"], [[1, 0], [2, 0]])
     with_label = targets["is_labelled"] == 1
     expected = labelled.read_targets(rows[order][with_label])["label"]
     np.testing.assert_array_equal(targets["label"][with_label], expected)
+
+
+def test_an_image_is_augmented_anew_in_every_pass(digits_dir: Path) -> None:
+    labelled = open_labelled(digits_dir, "train", (16, 16, 1), get_task("multiclass"), 10)
+    source = ImageSource(digits_dir, "train", (16, 16), 1)
+    answers = Answers(np.arange(16, dtype=np.int32), np.zeros((16, 10), np.float16))
+    images, targets = taught_images(source, labelled, answers).take(np.tile(np.arange(16), (3, 1)))
+    pixels = keras.Input((16, 16, 1))
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(pixels))
+    settings = hyperparameters.from_recipe(hyperparameters.resolve(Recipe(), {}, 1000))
+    task = TaughtTask(_task("multiclass"), Teaching(label_share=1.0))
+    model = keras.Model(pixels, keras.layers.Dense(10)(flat))
+    trainer = Trainer(model, task, settings, policy=shifts())
+    losses = trainer.run_steps(images, targets, np.zeros(3, np.float32)).losses
+    assert len(set(losses.tolist())) == 3
 
 
 @pytest.mark.parametrize("name", ["multiclass", "multilabel"])
