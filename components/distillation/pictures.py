@@ -14,7 +14,8 @@ from kfp_vision.components.shared.datasets.loader import ImageSource
 
 __all__ = ["MAX_VIEWS", "PictureImages", "Pictures", "list_pictures", "take_pictures"]
 
-# Of an image.
+# Of an image, or of each time that it is listed. A student knew 8 of each of 7,200 images by heart
+# after two plain trainings: ten gave no more.
 MAX_VIEWS = 32
 
 
@@ -48,20 +49,20 @@ class Pictures:
 
 
 def list_pictures(rows: np.ndarray, count: int, seed: int) -> Pictures:
-    """Returns what may be seen: the first view of every image before the second of any.
+    """Returns what may be seen: pass after pass over the images, each in another order.
 
     The first view is of the image alone. The others are mixed with any image, in shares that are
     uniform (MixUp: Zhang et al., 2018, arXiv:1710.09412, with alpha 1).
 
     Args:
-        rows: Images that may be learned, int [N].
-        count: M, at most; `MAX_VIEWS` of every image are the other limit.
+        rows: Images that may be learned, int [N]; one that is listed more often is seen more often.
+        count: M, at most; `MAX_VIEWS` passes over the list are the other limit.
         seed: Of the order in each pass over the images, and of the mixes.
     """
     generator = np.random.default_rng(seed)
     passes = -(-min(count, MAX_VIEWS * len(rows)) // len(rows))
     images = np.concatenate([generator.permutation(rows) for _ in range(passes)])
-    views = np.repeat(np.arange(passes), len(rows))
+    views = _occurrences(images)
     partners = generator.choice(rows, len(images))
     shares = np.where(views == 0, 1.0, 1.0 - generator.random(len(images)))
     every = Pictures(
@@ -71,6 +72,15 @@ def list_pictures(rows: np.ndarray, count: int, seed: int) -> Pictures:
         shares.astype(np.float32),
     )
     return every.first(count)
+
+
+def _occurrences(values: np.ndarray) -> np.ndarray:
+    """Returns how often each value has been there before, int [M]."""
+    order = np.argsort(values, kind="stable")
+    _, starts, counts = np.unique(values[order], return_index=True, return_counts=True)
+    found = np.empty(len(values), int)
+    found[order] = np.arange(len(values)) - np.repeat(starts, counts)
+    return found
 
 
 def take_pictures(source: ImageSource, pictures: Pictures, numbers: np.ndarray) -> np.ndarray:

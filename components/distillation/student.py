@@ -143,7 +143,7 @@ class Student:
 
         Args:
             weights: Of the network as it was trained before.
-            rows: Images of the source that may be learned, int.
+            rows: As of `list_pictures`, of the source.
             seconds: For everything.
             watch: Of the stage.
         """

@@ -21,6 +21,7 @@ from kfp_vision.components.shared.datasets.near_duplicates import (
 )
 from kfp_vision.components.shared.metrics.acceptance import measure_gain
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.unlabeled import labelled_repeats
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.search.scoring import held_out_losses
@@ -95,7 +96,10 @@ def teach(
         groups = np.load(dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
         split = "train+unlabeled"
         is_copy = held_out_copies(groups, info.splits, np.zeros(0, int))
-    rows = np.concatenate([np.arange(len(train)), len(train) + np.flatnonzero(~is_copy)])
+    others = len(train) + np.flatnonzero(~is_copy)
+    # Of many images without labels any may be foreign: those with labels keep their share.
+    labelled = np.tile(np.arange(len(train)), labelled_repeats(len(train), len(others)))
+    rows = np.concatenate([labelled, others])
     policy = lesson_policy(recipe_policy(recipe) or shifts())
     own, other = (
         ImageSource(dataset_dir, split, model.input_shape[1:3], info.channels, cache=cache)
@@ -130,7 +134,7 @@ def teach(
     return dataclasses.replace(
         result,
         student_loss=float(judged.mean()),
-        images=len(rows),
+        images=len(train) + len(others),
         copies=int(is_copy.sum()),
         pictures=taught.num_pictures,
         images_seen=taught.images_seen,

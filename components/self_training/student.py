@@ -16,7 +16,7 @@ from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.augmentation.known_policies import shifts
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.hyperparameters import Hyperparameters
-from kfp_vision.components.shared.recipe.unlabeled import lesson_images
+from kfp_vision.components.shared.recipe.unlabeled import labelled_repeats, lesson_images
 from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
 from kfp_vision.components.shared.training.fit import fit
@@ -44,9 +44,7 @@ def soft_labels(
         rows: Which of the images without labels, int [K].
         arm: How often those with labels.
     """
-    wanted = arm.labelled_share / (1 - arm.labelled_share) * len(rows)
-    repeats = max(1, round(wanted / len(known)))
-    labelled = np.tile(known, repeats)
+    labelled = np.tile(known, labelled_repeats(len(known), len(rows), arm.labelled_share))
     taught = np.clip(outputs, -_LARGEST, _LARGEST)
     return Answers(
         np.concatenate([labelled, num_labelled + rows]).astype(np.int32),

@@ -12,6 +12,7 @@ __all__ = [
     "LABELLED_SHARE",
     "affordable_passes",
     "fewest_passes",
+    "labelled_repeats",
     "lesson_images",
     "pretraining_images",
     "pretraining_passes",
@@ -64,6 +65,20 @@ def why_no_self_training(recipe: Recipe, info: DatasetInfo) -> str:
             "`self_train: always` tries it"
         )
     return ""
+
+
+def labelled_repeats(
+    num_labelled: int, num_unlabeled: int, labelled_share: float = LABELLED_SHARE
+) -> int:
+    """Returns how often images with labels are in a list, those without being there once.
+
+    Args:
+        num_labelled: Images with labels.
+        num_unlabeled: Images without.
+        labelled_share: Of the list, at least nearly.
+    """
+    wanted = labelled_share / (1 - labelled_share) * num_unlabeled
+    return max(1, round(wanted / num_labelled))
 
 
 def lesson_images(num_unlabeled: int, plain_images: float) -> float:

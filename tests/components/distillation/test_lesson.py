@@ -40,6 +40,13 @@ def test_every_image_is_seen_alone_once_before_any_is_seen_again() -> None:
     assert pictures.first(3).rows.tolist() == pictures.rows[:3].tolist()
 
 
+def test_an_image_that_is_listed_more_often_is_seen_in_more_views() -> None:
+    pictures = list_pictures(np.array([0, 0, 0, 1, 2]), 20, seed=1)
+    seen = [pictures.views[pictures.rows == row] for row in range(3)]
+    assert [each.tolist() for each in seen] == [[*range(12)], [*range(4)], [*range(4)]]
+    np.testing.assert_array_equal(pictures.shares == 1, pictures.views == 0)
+
+
 def test_an_image_has_a_limited_number_of_views() -> None:
     pictures = list_pictures(np.arange(3), 1000, seed=0)
     assert len(pictures) == 3 * MAX_VIEWS
