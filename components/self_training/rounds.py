@@ -1,12 +1,13 @@
 """A round: a student of each arm is taught a lesson, and the best one may be kept."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from kfp_vision.components.self_training.arm import Arm
+from kfp_vision.components.self_training.arm import LABELS_ALONE, Arm
 from kfp_vision.components.self_training.lesson import Lesson
 from kfp_vision.components.self_training.pool import Pool
 from kfp_vision.components.self_training.student import soft_labels, train_student
@@ -65,6 +66,9 @@ class Rounds:
     ) -> tuple[list[RoundResult], Teacher | None]:
         """Returns what students of each arm gain, and the best one that may be kept.
 
+        What another arm gains is that over `LABELS_ALONE`, where this is the first one and better
+        than the teacher: a longer training is no merit of the images without labels.
+
         Args:
             lesson: What they are taught.
             arms: How.
@@ -76,27 +80,27 @@ class Rounds:
         """
         students: dict[str, Teacher] = {}
         results: list[RoundResult] = []
+        reference, longest = lesson.losses, math.inf
         for place, arm in enumerate(arms):
             name = f"{arm.name}, round {number}"
             began = self._watch.moment(f"{name} begins")
             try:
-                student, seen = self._train(
-                    lesson, arm, began + (ends - began) / (len(arms) - place)
-                )
+                given = (lesson, arm, began + (ends - began) / (len(arms) - place))
+                student, seen = self._train(*given, longest)
             except TRAINING_FAILURES as error:
                 self.failures.append(f"{arm.name}: {str(error).splitlines()[0]}")
                 continue
             losses = self._pool.losses(self._pool.hear(student, lesson.judging), lesson.judging)
             if rival is None:
                 tried = len(arms) * (MAX_ROUNDS if number else 1)
-                gain = measure_gain(lesson.losses[None], losses[None], tried)
+                gain = measure_gain(reference[None], losses[None], tried)
             else:
                 # Not for all that were tried: a wider interval would forgive more.
                 gain = measure_gain(rival[None], losses[None])
             result = RoundResult(
                 number=number,
                 arm=arm.name,
-                images=len(lesson.said.filtered.rows),
+                images=0 if arm is LABELS_ALONE else len(lesson.said.filtered.rows),
                 images_seen=seen,
                 judges=len(losses),
                 loss=float(losses.mean()),
@@ -106,22 +110,26 @@ class Rounds:
                 is_refined=lesson.is_refined,
                 seconds=self._watch.moment(f"{name} ends") - began,
             )
+            if arm is LABELS_ALONE:
+                longest = seen
+                reference = min(reference, losses, key=np.mean)
             students[arm.name] = student
             results.append(result)
         better = [each for each in results if each.is_kept]
         if not better:
             return results, None
-        best = max(better, key=lambda each: each.gain.value)
+        best = min(better, key=lambda each: each.loss)
         marked = [dataclasses.replace(each, is_kept=each is best) for each in results]
         return marked, students[best.arm]
 
-    def _train(self, lesson: Lesson, arm: Arm, ends: float) -> tuple[Teacher, int]:
-        """Returns a student, and how many images it has seen."""
+    def _train(self, lesson: Lesson, arm: Arm, ends: float, longest: float) -> tuple[Teacher, int]:
+        """Returns a student, and how many images it has seen: `longest` at most."""
         pool, said = self._pool, lesson.said
         rows = said.filtered.rows
         outputs, asked = said.unlabeled[rows], pool.asked[rows]
-        views = soft_labels(outputs, lesson.known, len(pool.train), asked, arm)
-        given = (self._dataset_dir, self._recipe, self._info, pool, lesson.teacher, views, arm)
+        taught = soft_labels(outputs, lesson.known, len(pool.train), asked, arm)
+        given = (self._dataset_dir, self._recipe, self._info, pool, lesson.teacher, taught)
         kept = (self._checkpoint_dir, self._seed)
-        trainer, history = train_student(*given, *kept, ends, self._watch)
+        length = (len(rows), longest)
+        trainer, history = train_student(*given, *length, arm, *kept, ends, self._watch)
         return Teacher(trainer.model), history.step * history.settings.batch_size

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from kfp_vision.components.self_training.arm import LABELS_ALONE
 from kfp_vision.components.self_training.fixmatch import FIXMATCH
 from kfp_vision.components.self_training.lesson import Lesson, make_lesson
 from kfp_vision.components.self_training.noisy_student import NOISY_STUDENT
@@ -82,7 +83,7 @@ class School:
             recipe.with_settings("model", every), info, UserChoices(seed=seed)
         )
         is_thorough = recipe.value("data", "self_train") == "always"
-        self._arms = [NOISY_STUDENT, *([FIXMATCH] if is_thorough else [])]
+        self._arms = [LABELS_ALONE, NOISY_STUDENT, *([FIXMATCH] if is_thorough else [])]
         self._start = start
         self._pool = pool = Pool(dataset_dir, info, recipe, checkpoint_dir, cache, watch.save)
         about = {"stage": "self_train", "seed": seed, "unlabeled": pool.digest}

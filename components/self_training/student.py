@@ -42,9 +42,12 @@ def soft_labels(
         known: Which of the images with labels, int [N'].
         num_labelled: N.
         rows: Which of the images without labels, int [K].
-        arm: How often those with labels.
+        arm: How often those with labels, and whether any others.
     """
-    labelled = np.tile(known, labelled_repeats(len(known), len(rows), arm.labelled_share))
+    if arm.labelled_share == 1:
+        outputs, rows, labelled = outputs[:0], rows[:0], known
+    else:
+        labelled = np.tile(known, labelled_repeats(len(known), len(rows), arm.labelled_share))
     taught = np.clip(outputs, -_LARGEST, _LARGEST)
     return Answers(
         np.concatenate([labelled, num_labelled + rows]).astype(np.int32),
@@ -59,6 +62,8 @@ def train_student(
     pool: Pool,
     teacher: Teacher,
     lesson: Answers,
+    num_unlabeled: int,
+    longest: float,
     arm: Arm,
     checkpoint_dir: Path,
     seed: int,
@@ -75,6 +80,9 @@ def train_student(
         teacher: Its weights are the start: a student from others would have to learn again what
             the teacher knows, in the time for what it does not.
         lesson: Of `soft_labels`.
+        num_unlabeled: Images without labels that set the length, whether this arm learns them or
+            not.
+        longest: Images, with repetition, that it sees at most.
         arm: How it learns.
         checkpoint_dir: Outlives a killed task.
         seed: Of weights, order and augmentation.
@@ -90,8 +98,8 @@ def train_student(
     def start(settings: Hyperparameters) -> History:
         trainer.model.set_weights(teacher.model.get_weights())
         trainer.restart_average()
-        unlabeled = int((lesson.rows >= len(pool.train)).sum())
-        planned = lesson_images(unlabeled, settings.steps * settings.batch_size)
+        plain = settings.steps * settings.batch_size
+        planned = min(longest, lesson_images(num_unlabeled, plain))
         steps = math.ceil(planned / settings.batch_size)
         given = (trainer, taught, len(pool.validation), settings, steps, seed)
         return first_history(*given, ends, watch)

@@ -33,7 +33,8 @@ class RoundResult:
         images_seen: With repetition, those with labels included.
         judges: Held-out images.
         loss: Calibrated, on these, in nats.
-        gain: Over the model that it would replace; of a trial, over the one that taught it.
+        gain: Over the model that it would replace, of a trial over the one that taught it; or over
+            the student of labels alone, where that is better.
         is_kept: Whether the student takes its place.
         refined: What labels by neighbours and shares of classes gain over what that model says, on
             these images; None where there were none.
@@ -102,5 +103,5 @@ class SelfTrainingResult:
 
     @property
     def num_accepted(self) -> int:
-        """Rounds that were kept."""
+        """Rounds that were kept, those of labels alone included."""
         return sum(each.is_kept for each in self.rounds)

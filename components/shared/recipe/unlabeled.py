@@ -94,7 +94,8 @@ def lesson_images(num_unlabeled: int, plain_images: float) -> float:
 def self_training_images(info: DatasetInfo, plain_images: float) -> float:
     """Returns the images, with repetition, that self-training sees until a student is kept.
 
-    Where few images judge, a trial comes first, and what teaches both learns labels alone.
+    A student learns labels alone, and one the other images too. Where few images judge, a trial of
+    both comes first, and what teaches it and the round learns labels alone.
 
     Args:
         info: Of the dataset.
@@ -102,8 +103,8 @@ def self_training_images(info: DatasetInfo, plain_images: float) -> float:
     """
     lesson = lesson_images(info.splits["unlabeled"], plain_images)
     if info.splits.get("validation", 0) >= ENOUGH_JUDGES:
-        return lesson
-    return 2 * lesson + _LABELS_ALONE * plain_images
+        return 2 * lesson
+    return 3 * lesson + _LABELS_ALONE * plain_images
 
 
 def why_no_pretraining(recipe: Recipe, info: DatasetInfo) -> str:

@@ -14,6 +14,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from kfp_vision.components.self_training import school as school_module
+from kfp_vision.components.self_training.arm import LABELS_ALONE, Arm
 from kfp_vision.components.self_training.school import School
 from kfp_vision.components.self_training.stage_report import self_training_report
 from kfp_vision.components.self_training.teacher import Teacher
@@ -101,9 +102,12 @@ def test_a_student_of_another_network_does_not_replace_a_better_model(
     before = digest(path)
     weak, student = (Teacher(network(few_judges_dir, labels)) for labels in (12, student_labels))
     monkeypatch.setattr(school, "_plain", lambda *_: weak)
-    monkeypatch.setattr(school._rounds, "_train", lambda *_: (student, 1))
+    monkeypatch.setattr(
+        school._rounds, "_train", lambda _, arm, *__: (weak if arm is LABELS_ALONE else student, 1)
+    )
     result = school.teach(path)
-    (trial,), (only,) = result.trials, result.rounds
+    (control, trial), (only,) = result.trials, result.rounds
+    assert (control.arm, control.images, control.is_kept) == ("labels alone", 0, False)
     assert trial.is_kept
     assert only.judges == 30
     # Those of the report: over the model, not over the network that has taught the student.
@@ -115,6 +119,8 @@ def test_a_student_of_another_network_does_not_replace_a_better_model(
 @dataclasses.dataclass
 class Lessons:
     """Trainings that take 50 s for half of the labels, 100 s for all of them and for a student.
+
+    What has learned labels alone knows as little as the network before.
 
     Attributes:
         trained: Their names, in order.
@@ -152,9 +158,10 @@ class Lessons:
                 step=len(given[5]), settings=settings
             )
 
-        def train_student(lesson: Any, *_: Any) -> tuple[Teacher, int]:
-            train(f"student {len(lesson.known)}", 100.0)
-            return student, 7
+        def train_student(lesson: Any, arm: Arm, *_: Any) -> tuple[Teacher, int]:
+            is_alone = arm is LABELS_ALONE
+            train(f"{'alone' if is_alone else 'student'} {len(lesson.known)}", 100.0)
+            return (weak if is_alone else student), 7
 
         self.monkeypatch.setattr(school_module, "train_plain", train_plain)
         self.monkeypatch.setattr(school._rounds, "_train", train_student)
@@ -169,35 +176,37 @@ def lessons(few_judges_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_without_time_for_a_round_no_network_is_trained_to_teach_it(opened, lessons):
     # The trial leaves 150 s, and a network on all labels and its student take 200.
-    result = lessons.teach(opened(300.0, clock := Clock()), clock)
-    assert lessons.trained == ["plain 50", "student 50"]
-    assert result.trials[0].is_kept
+    result = lessons.teach(opened(400.0, clock := Clock()), clock)
+    assert lessons.trained == ["plain 50", "alone 50", "student 50"]
+    assert [each.is_kept for each in result.trials] == [False, True]
     assert result.rounds == []
 
 
 def test_what_is_trained_is_counted_trials_and_networks_on_labels_too(opened, lessons):
-    result = lessons.teach(opened(400.0, clock := Clock()), clock)
-    assert lessons.trained == ["plain 50", "student 50", "plain 100", "student 100"]
+    result = lessons.teach(opened(500.0, clock := Clock()), clock)
+    assert lessons.trained == ["plain 50", "alone 50", "student 50", "plain 100", "student 100"]
     assert result.plain_images_seen == 10 * 50 + 10 * 100
-    assert result.images_seen == 1500 + 2 * 7
+    assert result.images_seen == 1500 + 3 * 7
 
 
-@pytest.mark.parametrize("killed_at", ["plain 50", "student 50", "plain 100", "student 100"])
+@pytest.mark.parametrize(
+    "killed_at", ["plain 50", "alone 50", "student 50", "plain 100", "student 100"]
+)
 def test_a_stage_that_was_killed_ends_as_one_that_was_not(opened, lessons, killed_at):
     lessons.killed_at = killed_at
     with pytest.raises(KeyboardInterrupt):
-        lessons.teach(opened(350.0, first := Clock()), first)
-    school = opened(350.0, second := Clock())
+        lessons.teach(opened(450.0, first := Clock()), first)
+    school = opened(450.0, second := Clock())
     # Nothing of the time is forgotten.
     assert second.seconds == pytest.approx(first.seconds)
     found = lessons.teach(school, second)
-    (trial,), (only,) = found.trials, found.rounds
+    (_, trial), (only,) = found.trials, found.rounds
     assert trial.seconds == pytest.approx(100 + 10 * (killed_at == "student 50"))
     assert only.seconds == pytest.approx(100 + 10 * (killed_at == "student 100"))
     assert only.is_kept
     # Once more, all of it: by its clock there would be no time for a round.
-    school = opened(350.0, third := Clock())
-    assert third.seconds > 350
+    school = opened(450.0, third := Clock())
+    assert third.seconds > 450
     assert lessons.teach(school, third) == found
 
 

@@ -48,7 +48,7 @@ def _train(dataset: Path, model: str, folder: Path, seed: int) -> Path:
     }
     recipe = Recipe({"data": {name: Setting(value, "test") for name, value in values.items()}})
     write_recipe(recipe, folder / "in.json")
-    config = UserChoices(architecture=model, epochs=200, batch_size=32, seed=seed)
+    config = UserChoices(architecture=model, epochs=800, batch_size=32, seed=seed)
     train_model(dataset, folder / "in.json", folder / "model", folder / "checkpoints", config)
     return folder / "model"
 
@@ -100,15 +100,25 @@ def test_what_images_without_labels_teach_is_kept_and_the_test_images_agree(
     few_labels_dir: Path, trained: Path, taught: Path
 ) -> None:
     rounds = result_of(taught)["rounds"]
-    assert rounds[0]["is_kept"]
-    assert rounds[0]["gain"]["low"] > 0
+    assert any(each["is_kept"] and each["images"] > 900 for each in rounds)
     assert result_of(taught)["trials"] == []
     assert all(each["is_refined"] == (each["refined"]["low"] > 0) for each in rounds)
-    assert rounds[0]["loss"] < result_of(taught)["loss"]
     assert accuracy(few_labels_dir, taught) > accuracy(few_labels_dir, trained) + 0.02
     # The last round is the one that was refused, or the last that may be.
-    assert all(each["is_kept"] == (each["gain"]["low"] > 0) for each in rounds)
-    assert all(each["is_kept"] for each in rounds[:-1])
+    before = result_of(taught)["loss"]
+    for place in range(0, len(rounds), 2):
+        alone, student = both = rounds[place : place + 2]
+        assert (alone["arm"], alone["images"]) == ("labels alone", 0)
+        assert student["images_seen"] == alone["images_seen"]
+        assert alone["gain"]["value"] == pytest.approx(before - alone["loss"], abs=1e-6)
+        # The gain of a student is that of the images: over the better one of those without them.
+        rival = min(before, alone["loss"])
+        assert student["gain"]["value"] == pytest.approx(rival - student["loss"], abs=1e-6)
+        clear = [each for each in both if each["gain"]["low"] > 0]
+        kept = [each for each in both if each["is_kept"]]
+        assert kept == sorted(clear, key=lambda each: each["loss"])[:1]
+        assert kept or both == rounds[-2:]
+        before = kept[0]["loss"] if kept else before
 
 
 def test_the_artifact_is_that_of_the_training_with_another_model(
@@ -154,18 +164,24 @@ def test_where_few_images_judge_half_of_the_labels_do_too(
 ) -> None:
     trained = _train(few_judges_dir, small_model, tmp_path, 0)
     result = self_train(few_judges_dir, trained, tmp_path / "out", tmp_path / "kept", 0)
-    (trial,) = result.trials
+    assert [each.arm for each in result.trials] == ["labels alone", "noisy student"]
+    (trial,) = (each for each in result.trials if each.is_kept)
     assert trial.number == 0
     assert trial.judges == 50 + 30
     assert trial.gain.low > 0
     (only,) = result.rounds
+    assert only.arm == trial.arm
     # 30 images alone would not have told.
     assert only.judges == 30
     assert only.gain.low < 0
     assert only.is_kept
     assert accuracy(few_judges_dir, tmp_path / "out") > accuracy(few_judges_dir, trained) + 0.01
     cost = read_json(StageCost, tmp_path / "out" / COST_FILE)
-    seen = [trial.images_seen, only.images_seen, result.plain_images_seen]
+    seen = [
+        *(each.images_seen for each in result.trials),
+        only.images_seen,
+        result.plain_images_seen,
+    ]
     assert min(seen) > 0
     assert cost.images_seen == sum(seen)
     write_stage_page(tmp_path / "out", tmp_path / "page.html")
@@ -185,11 +201,11 @@ def test_always_compares_both_arms_and_keeps_one_at_most(
     given = (tmp_path / "model", tmp_path / "out", tmp_path / "kept", _SEED)
     rounds = self_train(few_labels_dir, *given).rounds
     first = [each for each in rounds if each.number == 1]
-    assert [each.arm for each in first] == ["noisy student", "FixMatch"]
-    assert len({each.loss for each in first}) == 2
-    accepted = [each.gain.value for each in first if each.gain.low > 0]
-    kept = [each.gain.value for each in first if each.is_kept]
-    assert kept == sorted(accepted)[-1:]
+    assert [each.arm for each in first] == ["labels alone", "noisy student", "FixMatch"]
+    assert len({each.loss for each in first}) == 3
+    accepted = [each.loss for each in first if each.gain.low > 0]
+    kept = [each.loss for each in first if each.is_kept]
+    assert kept == sorted(accepted)[:1]
 
 
 def _changed(dataset: Path, folder: Path, images: np.ndarray) -> Path:
@@ -218,10 +234,14 @@ def test_images_of_something_else_are_found_counted_shown_and_refused(
 ) -> None:
     dataset = _with_noise(few_labels_dir, tmp_path, 300)
     result = self_train(dataset, trained, tmp_path / "out", tmp_path / "kept", _SEED)
-    assert result.foreign > 240
+    assert result.foreign > 200
     assert len(result.foreign_images) == 12
-    assert not result.num_accepted
-    assert are_equal(tmp_path / "out", trained)
+    # More steps with the labels may help; what has seen these images gains nothing beyond that.
+    kept = [each.arm for each in result.rounds if each.is_kept]
+    assert set(kept) <= {"labels alone"}
+    assert are_equal(tmp_path / "out", trained) == (not kept)
+    write_stage_page(tmp_path / "out", tmp_path / "page.html")
+    assert "The images without labels are not in the model" in (tmp_path / "page.html").read_text()
     report = json.loads((tmp_path / "out/stage_report.json").read_text())
     (warning,) = report["warnings"]
     assert (warning["code"], warning["count"]) == ("unlabeled_foreign", result.foreign)
@@ -272,7 +292,9 @@ def test_copies_of_held_out_images_are_never_learned(
         rows = taught_images(*given).rows
         assert rows is not None
         learned.update((rows[rows >= 60] - 60).tolist())
-        raise KeyboardInterrupt
+        if learned:
+            raise KeyboardInterrupt
+        return taught_images(*given)
 
     monkeypatch.setattr(student, "taught_images", listens)
     with pytest.raises(KeyboardInterrupt):
@@ -355,4 +377,6 @@ def test_a_student_has_the_time_that_the_budget_leaves(
     write_recipe(recipe, tmp_path / "model/recipe.json")
     given = (tmp_path / "model", tmp_path / "out", tmp_path / "kept", 0, None)
     result = self_train(few_labels_dir, *given, [StageCost("train", 20.0, 100)])
-    assert 32 * 20 < result.rounds[0].images_seen <= 32 * 40
+    alone, first = result.rounds[:2]
+    assert 32 * 20 < alone.images_seen + first.images_seen <= 32 * 40
+    assert alone.images_seen == pytest.approx(first.images_seen, abs=32 * 6)

@@ -256,8 +256,8 @@ def test_what_a_late_run_loses_is_first_the_patience_of_its_student():
         assert pretraining_seconds(recipe, late, given) == pretraining_seconds(recipe, late, hasty)
 
 
-# A lesson; or two, and networks on half of the labels and on all of them.
-@pytest.mark.parametrize(("validation", "lessons"), [(99, 2 + 1.5), (100, 1)])
+# A lesson and its rival; or three, and networks on half of the labels and on all of them.
+@pytest.mark.parametrize(("validation", "lessons"), [(99, 3 + 1.5), (100, 2)])
 def test_a_trial_has_its_share_of_the_plan(validation, lessons):
     splits = {**INFO.splits, "validation": validation, "unlabeled": 8_000}
     info = dataclasses.replace(INFO, splits=splits)
@@ -308,10 +308,10 @@ def test_what_a_training_leaves_is_that_of_images_without_labels():
     assert made.spent_s + sum(made.stages.values()) == pytest.approx(30 * 60, abs=60)
     # A training that is slower than planned still has half.
     assert training_share(recipe, info, 20_000, made) == pytest.approx(0.5)
-    # A lesson of two passes, four of five images without labels, and no more.
+    # A lesson of two passes, four of five images without labels, its rival, and no more.
     made, *_ = _with_unlabeled(600, 100, 60_000)
     lesson = 60_000 * 2 / 0.8 / 20_000
-    assert made.stages["self_train"] == pytest.approx(lesson * made.stages["train"])
+    assert made.stages["self_train"] == pytest.approx(2 * lesson * made.stages["train"])
 
 
 @pytest.mark.parametrize(
