@@ -20,7 +20,8 @@ from kfp_vision.components.distillation.features import PrincipalAxes, with_feat
 from kfp_vision.components.distillation.pictures import Pictures, take_pictures
 from kfp_vision.components.shared.augmentation.augment import augment
 from kfp_vision.components.shared.augmentation.draw import draw_seed, view_keys
-from kfp_vision.components.shared.augmentation.policy import Mixing, Policy, policy_tensors
+from kfp_vision.components.shared.augmentation.known_policies import trivial_augment
+from kfp_vision.components.shared.augmentation.policy import Policy, policy_tensors
 from kfp_vision.components.shared.datasets.computed_rows import compute_rows
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.runtime.code_version import code_digest
@@ -127,11 +128,12 @@ class ViewTeacher:
 
 
 def lesson_policy(policy: Policy) -> Policy:
-    """Returns the augmentation of a lesson: without mixing, for the pictures are mixes already.
+    """Returns the augmentation of a lesson: what happens to every image, and one wide operation.
 
-    The teacher says what it sees in one picture, and the student would be told of mixes of two.
+    No label has to survive it, for the teacher says what it sees: TrivialAugment (Müller and
+    Hutter, 2021, arXiv:2103.10158). Without mixing: the pictures are mixes already.
     """
-    return dataclasses.replace(policy, mixing=Mixing())
+    return dataclasses.replace(trivial_augment(), always=policy.always)
 
 
 def largest_lesson(num_values: int) -> int:

@@ -296,7 +296,9 @@ def test_teacher_and_student_see_no_mixes_but_those_of_the_lesson(
     monkeypatch.setattr(teaching, "ViewTeacher", asks)
     monkeypatch.setattr(teaching, "Student", learns)
     distill(few_labels_dir, model, tmp_path / "out", tmp_path / "kept", _SEED)
-    assert seen == [shifts(), shifts()]
+    asked, learned = seen
+    assert asked == learned
+    assert (asked.mixing, asked.always) == (Mixing(), shifts().always)
 
 
 def test_a_student_that_diverges_costs_a_warning_and_not_the_model(

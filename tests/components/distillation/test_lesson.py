@@ -96,13 +96,13 @@ def test_what_is_said_is_of_the_picture_whatever_the_batch_is(source: ImageSourc
         np.testing.assert_array_equal(part, all_of_it[:3])
 
 
-def test_teacher_and_student_see_the_same_crops_and_flips(source: ImageSource) -> None:
+def test_teacher_and_student_see_the_same_crops_flips_and_colours(source: ImageSource) -> None:
     pictures = list_pictures(np.arange(20), 60, seed=0)
     pixels = tf.constant(take_pictures(source, pictures, np.arange(60)))
     # As a step of the student draws them.
     rows, views = tf.constant(pictures.rows), tf.constant(pictures.views)
     keys = view_keys(draw_seed(7, 0)[0], rows, views)
-    seen = augment(pixels, policy_tensors(flip_and_crop()), keys).images
+    seen = augment(pixels, policy_tensors(lesson_policy(flip_and_crop())), keys).images
     said, _ = teacher_of(source, 7)(pictures, np.arange(60))
     np.testing.assert_allclose(said, pixel_means()(seen).numpy(), rtol=1e-3, atol=0.1)
     assert not np.allclose(said, pixel_means()(tf.cast(pixels, tf.float32)).numpy(), atol=1.0)
