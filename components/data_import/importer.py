@@ -35,6 +35,7 @@ from kfp_vision.components.shared.datasets.decoding import CHANGES
 from kfp_vision.components.shared.datasets.near_duplicates import (
     NEAR_DUPLICATES_FILE,
     SIGNATURE_BYTES,
+    join_copies,
     near_duplicate_groups,
     smallest_rows,
 )
@@ -152,7 +153,7 @@ def _import(
     notes.append(f"Task: {task}, {len(classes)} class{'es' * (len(classes) != 1)}.")
     signatures = np.frombuffer(staged.signatures, np.uint8).reshape(-1, SIGNATURE_BYTES)
     with Progress("find near duplicates"):
-        near = near_duplicate_groups(signatures)
+        near = join_copies(near_duplicate_groups(signatures), np.frombuffer(staged.digests, "V32"))
     splits, made = complete_splits(staged, near, config.seed, known)
     notes += made
     with Progress("write the splits"):

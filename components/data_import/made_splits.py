@@ -26,7 +26,7 @@ def complete_splits(
 
     Args:
         staged: What is known of the images.
-        near: Group of near duplicates of each row, int [N].
+        near: Group of each row, of near duplicates and exact copies, int [N].
         seed: Of the splits that are made.
         known: Images that keep the split which they had; their near duplicates join them.
 
@@ -46,10 +46,7 @@ def complete_splits(
         return splits, []
     labels = np.frombuffer(staged.labels, np.int32)[pool]
     stratum = strata(list(staged.label_sets), labels)
-    # Flat images have no near duplicates, but exact copies of them must not be parted either.
-    digests = np.frombuffer(staged.digests, "V32")[pool]
-    _, first, copy = np.unique(digests, return_index=True, return_inverse=True)
-    groups = smallest_rows(near[pool])[first[copy]]
+    groups = smallest_rows(near[pool])
     sources = np.frombuffer(staged.source_digests, "V32")[pool]
     before = known.splits_of(pa.array(sources.tolist(), pa.binary(32)))
     kept = keep_splits(before, groups, {*missing, "train"})

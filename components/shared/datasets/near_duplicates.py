@@ -17,12 +17,13 @@ __all__ = [
     "SIGNATURE_BYTES",
     "held_out_copies",
     "image_signature",
+    "join_copies",
     "near_duplicate_groups",
     "smallest_rows",
 ]
 
-# Of the `dataset_info` artifact: int64 [N], see `near_duplicate_groups`, over the images of all
-# splits in the order of `DatasetInfo.splits`.
+# Of the `dataset_info` artifact: int64 [N], see `near_duplicate_groups` and `join_copies`, over the
+# images of all splits in the order of `DatasetInfo.splits`.
 NEAR_DUPLICATES_FILE = "near_duplicates.npy"
 
 _SIDE = 8
@@ -102,7 +103,26 @@ def near_duplicate_groups(signatures: np.ndarray) -> np.ndarray:
             & (((standard[first] - standard[second]) ** 2).mean(axis=1) <= limit**2)
         )
         pairs.append(np.stack([first[near], second[near]]))
-    edges = np.concatenate(pairs, axis=1)
+    return _connected(np.concatenate(pairs, axis=1), total)
+
+
+def join_copies(groups: np.ndarray, digests: np.ndarray) -> np.ndarray:
+    """Returns int64 [N]: the groups, joined where they share an image pixel for pixel.
+
+    A signature tells nothing of a flat image, but its digest tells its exact copies.
+
+    Args:
+        groups: As of `near_duplicate_groups`.
+        digests: SHA-256 of the pixels, 32 bytes each, [N].
+    """
+    _, first, copy = np.unique(digests, return_index=True, return_inverse=True)
+    rows = np.arange(len(groups))
+    edges = np.concatenate([np.stack([rows, groups]), np.stack([rows, first[copy]])], axis=1)
+    return _connected(edges, len(groups))
+
+
+def _connected(edges: np.ndarray, total: int) -> np.ndarray:
+    """Returns int64 [N]: for each row the smallest one that edges, int64 [2, E], lead to."""
     graph = coo_array((np.ones(edges.shape[1], bool), tuple(edges)), shape=(total, total))
     _, component = connected_components(graph, directed=False)
     return smallest_rows(component)

@@ -429,3 +429,30 @@ def test_copies_of_held_out_images_are_known_among_those_without_labels(
         **{f"{index}.jpg": True for index in range(16)},
         **{f"new {index}.png": False for index in range(10)},
     }
+
+
+def test_flat_copies_of_held_out_images_are_known_too(tmp_path, import_into):
+    random = np.random.default_rng(5)
+
+    def texture() -> Image.Image:
+        # Fabric: its 8 x 8 thumbnail is even, though its pixels are not.
+        return Image.fromarray(random.normal(128, 20, (224, 224)).clip(0, 255).astype(np.uint8))
+
+    (tmp_path / "more").mkdir()
+    for split, count in (("train", 8), ("val", 4), ("test", 4)):
+        for label in ("a", "b"):
+            (tmp_path / "set" / split / label).mkdir(parents=True)
+            for index in range(count):
+                image = texture()
+                image.save(tmp_path / "set" / split / label / f"{index}.png")
+                if split != "train":
+                    image.save(tmp_path / "more" / f"{split} {label} {index}.png")
+    for index in range(10):
+        texture().save(tmp_path / "more" / f"new {index}.png")
+    info, output_dir = import_into(tmp_path / "set", unlabeled_uri=str(tmp_path / "more"))
+    groups = np.load(output_dir / NEAR_DUPLICATES_FILE)
+    is_copy = held_out_copies(groups, info.splits, np.zeros(0, int))
+    names = open_split(output_dir, "unlabeled")["path"].to_pylist()
+    is_new = [Path(name).name.startswith("new") for name in names]
+    assert is_new.count(True) == 10
+    assert is_copy.tolist() == [not new for new in is_new]

@@ -21,6 +21,7 @@ from kfp_vision.components.shared.datasets.near_duplicates import (
     NEAR_DUPLICATES_FILE,
     SIGNATURE_BYTES,
     image_signature,
+    join_copies,
     near_duplicate_groups,
 )
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw, open_split
@@ -125,7 +126,13 @@ CASES: dict[str, tuple[str, dict[str, Rows], set[str]]] = {
     "all images black": (
         "binary",
         {name: [(0 * pixels, labels) for pixels, labels in rows] for name, rows in GOOD.items()},
-        {"constant_images", "identical_images", "leakage_exact", "conflicting_labels"},
+        {
+            "constant_images",
+            "identical_images",
+            "few_distinct_images",
+            "leakage_exact",
+            "conflicting_labels",
+        },
     ),
     "all labels conflicting": (
         "binary",
@@ -183,10 +190,13 @@ def write_store(folder: Path, task: str, splits: dict[str, Rows]) -> Path:
     classes = CLASSES if task != "binary" else CLASSES[:2]
     info = DatasetInfo(task, classes, sizes, 3, side, side, "0" * 64, "d", "npz", origin, {}, [])
     write_json(info, folder / "dataset.json")
-    tables = [open_split(folder, split)["signature"] for split in info.splits]
-    signatures = np.frombuffer(b"".join(row.as_py() for table in tables for row in table), np.uint8)
-    groups = near_duplicate_groups(signatures.reshape(-1, SIGNATURE_BYTES))
-    np.save(folder / NEAR_DUPLICATES_FILE, groups)
+    tables = [open_split(folder, split) for split in info.splits]
+    signatures, digests = (
+        np.array([row for table in tables for row in table[name].to_pylist()], f"V{size}")
+        for name, size in (("signature", SIGNATURE_BYTES), ("sha256", 32))
+    )
+    near = near_duplicate_groups(signatures.view(np.uint8).reshape(-1, SIGNATURE_BYTES))
+    np.save(folder / NEAR_DUPLICATES_FILE, join_copies(near, digests))
     return folder
 
 

@@ -1,5 +1,6 @@
 """Signatures and groups against closed forms, brute force, and re-encoded copies of photos."""
 
+import hashlib
 import io
 import tarfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 from kfp_vision.components.shared.datasets.near_duplicates import (
     SIGNATURE_BYTES,
     image_signature,
+    join_copies,
     near_duplicate_groups,
 )
 
@@ -77,6 +79,17 @@ def test_another_picture_is_not_a_copy(change) -> None:
 def test_flat_images_are_alone() -> None:
     flat = [np.full((20, 20, 1), level, np.uint8) for level in (0, 0, 128, 255)]
     assert near_duplicate_groups(signatures(flat)).tolist() == [0, 1, 2, 3]
+
+
+def test_exact_copies_are_joined_flat_ones_too() -> None:
+    flat = [np.full((20, 20, 1), level, np.uint8) for level in (0, 0, 128, 0)]
+    groups = near_duplicate_groups(signatures(flat))
+    digests = np.array([hashlib.sha256(image.tobytes()).digest() for image in flat], "V32")
+    assert join_copies(groups, digests).tolist() == [0, 0, 2, 0]
+    # Near duplicates of one copy are near those of the other.
+    digests = np.array([b"a", b"b", b"c", b"b", b"d"], "V32")
+    assert join_copies(np.array([0, 0, 2, 3, 3]), digests).tolist() == [0, 0, 2, 0, 0]
+    assert join_copies(np.zeros(0, int), digests[:0]).tolist() == []
 
 
 def test_groups_are_transitive_and_named_by_their_smallest_row() -> None:
