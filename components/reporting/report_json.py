@@ -99,6 +99,7 @@ def summarise(records: Sequence[StageRecord]) -> dict[str, Any]:
                 "gain": arm.gain.value,
                 "ci95": [arm.gain.low, arm.gain.high],
                 "kept": arm.is_kept,
+                "step": arm.is_step,
                 "seconds": arm.seconds,
             }
             for record in records

@@ -53,7 +53,13 @@ def self_training_report(result: SelfTrainingResult, is_wanted: bool) -> StageRe
         warnings=[*missed_wish("self_training", result.skipped, is_wanted), *_warnings(result)],
         sections=[section] if result.unlabeled else [],
         arms=[
-            Arm(f"self-training: {_named(each)}", each.gain, each.is_kept, each.seconds)
+            Arm(
+                f"self-training: {_named(each)}",
+                each.gain,
+                each.is_kept,
+                each.seconds,
+                is_step=not each.number,
+            )
             for each in (*result.trials, *result.rounds)
         ],
     )

@@ -86,4 +86,5 @@ def _best_arm(result: TeachersResult) -> Arm:
     """Returns the way that was kept, or gains most."""
     best = max(result.tried, key=lambda each: (each.way == result.kept, each.gain.value))
     name = f"ensemble: {_WORDS[best.way]}"
-    return Arm(name, best.gain, best.way == result.kept, result.seconds)
+    is_kept = best.way == result.kept
+    return Arm(name, best.gain, is_kept, result.seconds, is_step=is_kept and not result.is_deployed)

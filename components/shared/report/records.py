@@ -89,12 +89,14 @@ class Arm:
         gain: In calibrated loss on held-out images.
         is_kept: Whether it was accepted.
         seconds: That it took.
+        is_step: Whether it is no model itself, as a trial or a teacher: what it leads to is judged.
     """
 
     name: str
     gain: Gain
     is_kept: bool
     seconds: float
+    is_step: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,15 @@ from kfp_vision.components.shared.artifacts.self_training_result import (
 )
 from kfp_vision.components.shared.artifacts.teachers_result import Member, TeachersResult, Tried
 from kfp_vision.components.shared.metrics.acceptance import Gain
-from kfp_vision.components.shared.report.records import Arm, StageRecord, StageReport, Stages
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.report.page import render_page
+from kfp_vision.components.shared.report.records import (
+    Arm,
+    Section,
+    StageRecord,
+    StageReport,
+    Stages,
+)
 from kfp_vision.components.teachers.stage_report import teachers_report
 from kfp_vision.components.trial_search.report_trials import confirmed_arm
 
@@ -108,10 +116,43 @@ def test_every_arm_is_in_the_report_with_its_interval(built: Path) -> None:
     page = (built / "report.html").read_text(encoding="utf-8")
     found = re.search(r'<section id="arms">.*?</section>', page, re.DOTALL)
     assert found
-    assert "4 of 7 were accepted" in found[0]
-    assert found[0].count(">refused<") == 3
+    assert "3 of 7 changed the model." in found[0]
+    badges = re.findall(r'class="badge [a-z]*">(\w+)<', found[0])
+    assert badges == [
+        "accepted",
+        "refused",
+        "helped",
+        "accepted",
+        "refused",
+        "accepted",
+        "refused",
+    ]
+    # Each stage corrects its intervals for what it has tried itself.
+    assert "for all that its stage tried together, not for all stages" in found[0]
     # Before the sections of the stages.
     assert page.index('href="#results"') < page.index('href="#arms"') < page.index('"#search"')
+
+
+def test_a_trial_and_a_teacher_that_helped_have_not_changed_the_model(
+    digits_run: Artifacts, tmp_path: Path
+) -> None:
+    tried = SelfTrainingResult(unlabeled=900, asked=900, trials=[_round(0, KEPT)])
+    teachers = TeachersResult(tried=[Tried("greedy", 0.4, KEPT)], kept="greedy", judges=300)
+    arms = [
+        *self_training_report(tried, False).arms,
+        *teachers_report(teachers, digits_run.training, False).arms,
+        *distillation_report(DistillationResult(gain=REFUSED), False).arms,
+    ]
+    assert [(arm.is_kept, arm.is_step) for arm in arms] == [
+        (True, True),
+        (True, True),
+        (False, False),
+    ]
+    section = Section("arms", "Gains", "reporting/arms.html", vars(arm_bars(arms)))
+    page = render_page("Gains", {}, Recipe(), [section])
+    assert "Nothing changed the model: it is that of the plain training." in page
+    assert "What helped in a trial or as a teacher is not in the model by that." in page
+    assert (page.count(">helped<"), page.count(">refused<"), ">accepted<" in page) == (2, 1, False)
 
 
 def test_a_deployed_ensemble_is_the_model_of_the_report(built: Path) -> None:
