@@ -20,11 +20,15 @@ from kfp_vision.components.self_training.stage_report import self_training_repor
 from kfp_vision.components.self_training.teacher import Teacher
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json
-from kfp_vision.components.shared.artifacts.self_training_result import SelfTrainingResult
+from kfp_vision.components.shared.artifacts.self_training_result import (
+    RoundResult,
+    SelfTrainingResult,
+)
 from kfp_vision.components.shared.datasets.labelled import open_labelled
+from kfp_vision.components.shared.metrics.acceptance import Gain
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, write_recipe
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
-from kfp_vision.components.shared.report.page import write_stage_page
+from kfp_vision.components.shared.report.page import render_page, write_stage_page
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.checkpoints import StageWatch
@@ -225,3 +229,24 @@ def test_as_many_images_are_asked_about_as_there_is_time_for(opened, lessons, tm
     write_stage_page(tmp_path, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "400 of 1,000 images without labels were looked at, a random sample" in page
+
+
+@pytest.mark.parametrize(
+    ("failed", "reason"),
+    [
+        ("", "and no time was left for a round"),
+        (
+            "labels alone: the loss is not finite",
+            "but no round came to its end; the warnings say what failed",
+        ),
+    ],
+)
+def test_the_page_says_why_no_round_followed_a_trial_that_helped(failed, reason):
+    trial = RoundResult(
+        0, "noisy student", 900, 4000, 80, 0.4, Gain(0.2, 0.1, 0.3), True, None, False, 30.0
+    )
+    result = SelfTrainingResult(unlabeled=900, asked=900, trials=[trial], failed=failed)
+    report = self_training_report(result, is_wanted=False)
+    page = render_page("No labels", report.summary, Recipe(), report.sections)
+    assert f"they have helped in the trial, {reason}." in page
+    assert [each.code for each in report.warnings] == ["self_training_failed"] * bool(failed)
