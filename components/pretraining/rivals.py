@@ -13,7 +13,7 @@ import numpy as np
 from kfp_vision.components.pretraining.learner import ARMS, Learner
 from kfp_vision.components.pretraining.probes import Probe
 from kfp_vision.components.pretraining.trial import Trial
-from kfp_vision.components.pretraining.twins import TwinImages
+from kfp_vision.components.pretraining.twins import TwinImages, twin_batch_size
 from kfp_vision.components.pretraining.views import choose_views
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.pretraining_result import ArmResult, PretrainingResult
@@ -31,6 +31,7 @@ from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.search.held_out import halves
 from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
+from kfp_vision.components.shared.training.replicas import node_strategy
 from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES, MemorizationError
 from kfp_vision.components.shared.training.setup import (
     image_shape,
@@ -44,8 +45,6 @@ __all__ = ["FAILURES", "Rivals", "compete"]
 
 # The training starts as it would have without the stage.
 FAILURES = (*TRAINING_FAILURES, MemorizationError)
-# Images of a batch, of each two views: the losses compare them with each other.
-_MOST, _FEWEST = 256, 32
 # Of the steps of an arm: then the worse one ends.
 _TRYOUT = 1 / 3
 # Of the steps: with time for more the better one goes to the end.
@@ -108,7 +107,8 @@ class Rivals:
             One of `FAILURES`.
         """
         policy, views = choose_views(recipe_policy(self._recipe))
-        batch = min(_MOST, max(_FEWEST, self._source.images_per_batch), len(self._rows))
+        replicas = node_strategy(self._recipe.value("training", "batch_size")).num_replicas_in_sync
+        batch = twin_batch_size(self._source.images_per_batch, len(self._rows), replicas)
         images = TwinImages(self._source, self._rows, batch, self._seed)
         trial = Trial(
             self._dataset_dir,

@@ -19,11 +19,28 @@ from kfp_vision.components.shared.augmentation.augment import Augmented
 from kfp_vision.components.shared.datasets.loader import BatchOrder, ImageSource
 from kfp_vision.components.shared.tasks import Outputs, Targets
 
-__all__ = ["TwinImages", "TwinLoss", "TwinTask", "add_projector"]
+__all__ = ["TwinImages", "TwinLoss", "TwinTask", "add_projector", "twin_batch_size"]
 
 TwinLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 # Of both hidden layers and of the embedding.
 _WIDTH = 256
+# Images of a batch, of each two views: the losses compare them with each other.
+_MOST, _FEWEST = 256, 32
+
+
+def twin_batch_size(affordable: int, num_images: int, num_replicas: int) -> int:
+    """Returns B, a multiple of the replicas, each of which gets two images at least.
+
+    Replica r of n has every n-th row from r on of first and second views: the same images of both
+    only where n divides B.
+
+    Args:
+        affordable: Images that memory is meant for.
+        num_images: M.
+        num_replicas: n.
+    """
+    wanted = min(_MOST, max(_FEWEST, affordable), num_images)
+    return max(2, wanted // num_replicas) * num_replicas
 
 
 class TwinTask:
@@ -48,7 +65,7 @@ class TwinTask:
         return [(1.0, targets)]
 
     def loss(self, targets: Targets, outputs: Outputs, **regularisation: Any) -> tf.Tensor:
-        """Returns the loss of the batch for each view, [2B]."""
+        """Returns the loss of the batch, or of the share of a replica, for each view, [2B]."""
         first, second = tf.split(outputs, 2)
         branches = [functools.partial(each, first, second) for each in self._losses]
         return tf.fill(tf.shape(outputs)[:1], tf.switch_case(tf.identity(self._used), branches))

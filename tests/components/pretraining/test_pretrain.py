@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -263,6 +264,28 @@ def learned_rows(
     with pytest.raises(KeyboardInterrupt):
         run(dataset, recipe_for(model), folder)
     return learned
+
+
+def test_a_batch_is_shared_out_among_the_devices_of_the_training(
+    few_labels_dir: Path, small_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def listens(*given: Any) -> Any:
+        sizes.append(given[2])
+        raise KeyboardInterrupt
+
+    asked: list[int] = []
+
+    def three(batch_size: int) -> Any:
+        asked.append(batch_size)
+        return SimpleNamespace(num_replicas_in_sync=3)
+
+    monkeypatch.setattr(rivals, "TwinImages", listens)
+    monkeypatch.setattr(rivals, "node_strategy", three)
+    with pytest.raises(KeyboardInterrupt):
+        run(few_labels_dir, recipe_for(small_model), tmp_path)
+    assert (sizes, asked) == ([255], [32])
 
 
 def test_copies_of_held_out_images_are_never_learned(

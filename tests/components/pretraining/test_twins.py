@@ -6,7 +6,12 @@ import pytest
 import tensorflow as tf
 
 from kfp_vision.components.pretraining.simclr import nt_xent_loss
-from kfp_vision.components.pretraining.twins import TwinImages, TwinTask, add_projector
+from kfp_vision.components.pretraining.twins import (
+    TwinImages,
+    TwinTask,
+    add_projector,
+    twin_batch_size,
+)
 from kfp_vision.components.shared.architectures.zoo import build_model
 from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.tasks import get_task
@@ -53,3 +58,23 @@ def test_the_projector_learns_through_every_layer_below_the_head(kind, trained_m
     gradients = tape.gradient(loss, body)
     assert all(float(tf.reduce_max(tf.abs(each))) > 0 for each in gradients)
     assert isinstance(model.layers[-1], keras.layers.Dense)
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3, 8])
+@pytest.mark.parametrize(("affordable", "rows"), [(113, 113), (1, 40), (999, 500), (64, 7)])
+def test_every_replica_has_both_views_of_the_same_images(affordable, rows, replicas):
+    batch = twin_batch_size(affordable, rows, replicas)
+    assert batch <= max(256, 2 * replicas)
+    both = np.tile(np.arange(batch), 2)
+    for replica in range(replicas):
+        # As `on_replicas` shares a batch out.
+        first, second = np.split(both[replica::replicas], 2)
+        np.testing.assert_array_equal(first, second)
+        assert len(first) >= 2
+
+
+def test_on_one_device_a_batch_is_as_large_as_memory_and_images_allow():
+    assert twin_batch_size(113, 1000, 1) == 113
+    assert twin_batch_size(4096, 1000, 1) == 256
+    assert twin_batch_size(1, 1000, 1) == 32
+    assert twin_batch_size(113, 1000, 2) == 112
