@@ -1,6 +1,7 @@
 """The stage: learns from images before from labels, and starts the training there if that helps."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,7 +74,16 @@ def pretrain(
         result = dataclasses.replace(result, skipped=too_short)
     if not result.skipped:
         result, recipe = _learn(
-            dataset_dir, info, recipe, output_dir, checkpoint_dir, seed, cache, seconds, watch
+            dataset_dir,
+            info,
+            recipe,
+            output_dir,
+            checkpoint_dir,
+            seed,
+            cache,
+            seconds,
+            watch,
+            math.inf if plan is None else _plain_images(plan),
         )
     result = dataclasses.replace(result, seconds=watch.seconds)
     write_recipe(recipe, output_dir / "recipe.json")
@@ -94,8 +104,7 @@ def _why_too_short(recipe: Recipe, info: DatasetInfo, seconds: float, plan: RunP
         )
     if plan is None:
         return ""
-    plain_images = plan.stages["train"] / plan.image_s
-    passes = affordable_passes(info, seconds / plan.image_s, plain_images)
+    passes = affordable_passes(info, seconds / plan.image_s, _plain_images(plan))
     fewest = fewest_passes(recipe, info)
     if passes >= fewest:
         return ""
@@ -104,6 +113,11 @@ def _why_too_short(recipe: Recipe, info: DatasetInfo, seconds: float, plan: RunP
         "features that are half learned are no better start; `max_minutes` gives it more, "
         "`pretrain: always` tries it"
     )
+
+
+def _plain_images(plan: RunPlan) -> float:
+    """Returns the images, with repetition, that the training is planned to see."""
+    return plan.stages["train"] / plan.image_s
 
 
 def _learn(
@@ -116,6 +130,7 @@ def _learn(
     cache: ImageCache | None,
     seconds: float,
     watch: Stopwatch,
+    plain_images: float,
 ) -> tuple[PretrainingResult, Recipe]:
     """Returns what was seen, and the recipe with the weights where they are kept."""
     # Imported here: where nothing is learned the framework need not start.
@@ -126,7 +141,7 @@ def _learn(
     complete = complete_recipe(recipe, info, UserChoices(seed=seed))
     try:
         rivals = Rivals(dataset_dir, info, complete, checkpoint_dir, seed, cache)
-        result, weights = rivals.learn(seconds, watch)
+        result, weights = rivals.learn(seconds, watch, plain_images)
     except FAILURES as error:
         reason = str(error).splitlines()[0]
         return PretrainingResult(failed=reason, unlabeled=info.splits["unlabeled"]), recipe

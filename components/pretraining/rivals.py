@@ -3,16 +3,14 @@
 Shapes: N training images, U without labels, V validation images.
 """
 
-import dataclasses
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from kfp_vision.components.pretraining.learner import ARMS, Learner
 from kfp_vision.components.pretraining.probes import Probe
-from kfp_vision.components.pretraining.trial import Trial
+from kfp_vision.components.pretraining.trial import Trial, decide
 from kfp_vision.components.pretraining.twins import TwinImages, twin_batch_size
 from kfp_vision.components.pretraining.views import choose_views
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -24,7 +22,6 @@ from kfp_vision.components.shared.datasets.near_duplicates import (
     held_out_copies,
 )
 from kfp_vision.components.shared.datasets.store import class_strata
-from kfp_vision.components.shared.metrics.acceptance import measure_gain
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.unlabeled import ENOUGH_JUDGES, pretraining_passes
 from kfp_vision.components.shared.runtime.identity import training_identity
@@ -96,12 +93,16 @@ class Rivals:
         unlabeled = len(self._train) + np.flatnonzero(~self._copies)
         self._rows = np.concatenate([known, unlabeled])
 
-    def learn(self, seconds: float, watch: Stopwatch) -> tuple[PretrainingResult, list[np.ndarray]]:
+    def learn(
+        self, seconds: float, watch: Stopwatch, plain_images: float = math.inf
+    ) -> tuple[PretrainingResult, list[np.ndarray]]:
         """Returns what was seen, and the weights that a training should start from, if any.
 
         Args:
             seconds: For everything.
             watch: Of the stage.
+            plain_images: That the training is planned to see, with repetition; infinite where that
+                is not known.
 
         Raises:
             One of `FAILURES`.
@@ -145,34 +146,7 @@ class Rivals:
         if not chosen:
             return result, []
         weights = learner.weights(chosen)
-        return self._decide(trial, weights, result, seconds, watch), weights
-
-    def _decide(
-        self,
-        trial: Trial,
-        weights: Sequence[np.ndarray],
-        result: PretrainingResult,
-        seconds: float,
-        watch: Stopwatch,
-    ) -> PretrainingResult:
-        """Returns the result with what both trainings say."""
-        most = 2**31
-        half = (seconds - watch.seconds) / 2
-        before, plain = trial.run(None, most, half, watch)
-        after, tuned = trial.run(weights, plain.total_steps, math.inf, watch)
-        gain = measure_gain(before[None], after[None], len(result.arms))
-        return dataclasses.replace(
-            result,
-            trial_steps=tuned.total_steps,
-            trial_share=plain.total_steps
-            * len(self._train)
-            / (plain.settings.steps * len(self._known)),
-            scratch_loss=float(before.mean()),
-            pretrained_loss=float(after.mean()),
-            gain=gain,
-            is_kept=gain.is_accepted,
-            trial_images=sum(each.step * each.settings.batch_size for each in (plain, tuned)),
-        )
+        return decide(trial, weights, result, seconds, watch, plain_images), weights
 
     def _digest(self) -> list[str]:
         """Returns what tells other images, or others of them, apart."""

@@ -45,6 +45,14 @@ def _warnings(result: PretrainingResult) -> list[ReportWarning]:
         for arm in result.arms
         if arm.stopped
     ]
+    if result.refused:
+        warnings.append(
+            ReportWarning(
+                "pretraining_refused",
+                f"What {result.chosen} has learned without labels was not judged: "
+                f"{result.refused}.",
+            )
+        )
     if result.failed:
         warnings.append(
             ReportWarning(

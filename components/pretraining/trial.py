@@ -8,7 +8,9 @@ import numpy as np
 
 from kfp_vision.components.pretraining.probes import HeldOutImages
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
+from kfp_vision.components.shared.artifacts.pretraining_result import PretrainingResult
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
+from kfp_vision.components.shared.metrics.acceptance import measure_gain
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.search.scoring import held_out_losses
 from kfp_vision.components.shared.training.checkpoints import Stopwatch
@@ -16,7 +18,12 @@ from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.part_training import select_rows, train_part
 from kfp_vision.components.shared.training.setup import recipe_class_weights
 
-__all__ = ["Trial"]
+__all__ = ["Trial", "decide"]
+
+# Of the time of both, for the first one: the second one is of the same length, or says nothing.
+_FIRST_SHARE = 0.45
+# Of the training: in a few steps no start from scratch catches up, whatever it comes to later.
+_LEAST_TRIAL = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,3 +78,63 @@ class Trial:
         trainer, task, history = train_part(*given, self.seed, ends, watch, "trial", most_steps)
         judged = (task, trainer.outputs, self.judges)
         return held_out_losses(*judged, recipe_class_weights(self.recipe)), history
+
+
+def decide(
+    trial: Trial,
+    weights: Sequence[np.ndarray],
+    result: PretrainingResult,
+    seconds: float,
+    watch: Stopwatch,
+    plain_images: float,
+) -> PretrainingResult:
+    """Returns the result with what both trainings say, or why they say nothing.
+
+    Args:
+        trial: The trainings.
+        weights: Of the arm.
+        result: Of the arms.
+        seconds: Of the stage.
+        watch: Of the stage.
+        plain_images: That the training is planned to see, with repetition; infinite where that is
+            not known.
+    """
+    before, plain = trial.run(None, 2**31, _FIRST_SHARE * (seconds - watch.seconds), watch)
+    batch = plain.settings.batch_size
+    # In passes over the images that are learned.
+    length = plain.total_steps * batch * len(trial.train) / len(trial.known)
+    share = length / min(plain.settings.steps * batch, plain_images)
+    result = dataclasses.replace(
+        result,
+        trial_steps=plain.total_steps,
+        trial_share=share,
+        trial_images=plain.step * batch,
+        scratch_loss=float(before.mean()),
+    )
+    if share < _LEAST_TRIAL:
+        return dataclasses.replace(result, refused=_too_short(share))
+    after, tuned = trial.run(weights, plain.total_steps, seconds - watch.seconds, watch)
+    result = dataclasses.replace(
+        result,
+        trial_images=result.trial_images + tuned.step * batch,
+        pretrained_loss=float(after.mean()),
+    )
+    if tuned.total_steps < plain.total_steps:
+        return dataclasses.replace(result, refused=_cut(tuned.total_steps, plain.total_steps))
+    gain = measure_gain(before[None], after[None], len(result.arms))
+    return dataclasses.replace(result, gain=gain, is_kept=gain.is_accepted)
+
+
+def _too_short(share: float) -> str:
+    return (
+        f"a trial from scratch had time for {share:.0%} of the training, and after less than "
+        f"{_LEAST_TRIAL:.0%} any start that knows something looks better; `max_minutes` gives it "
+        "more"
+    )
+
+
+def _cut(steps: int, wanted: int) -> str:
+    return (
+        f"the machine became slower: the trial from there had time for {steps:,} steps and the one "
+        f"from scratch for {wanted:,}, so they cannot be compared; `max_minutes` gives them more"
+    )

@@ -64,8 +64,9 @@ class PretrainingResult:
         arms: In their order.
         chosen: Name of the arm whose weights were tried; empty for none.
         judges: Held-out images.
+        refused: Why the trainings that decide say nothing of these weights; empty where they do.
         trial_steps: Of each of both trainings that decide.
-        trial_share: Of the length of the training.
+        trial_share: Of the length of the training, or of what the plan has for it.
         scratch_loss: Of the training that starts as it would without the stage, on the judges,
             calibrated, in nats.
         pretrained_loss: Of the one that starts from the weights of the arm.
@@ -85,6 +86,7 @@ class PretrainingResult:
     arms: list[ArmResult] = dataclasses.field(default_factory=list)
     chosen: str = ""
     judges: int = 0
+    refused: str = ""
     trial_steps: int = 0
     trial_share: float = 0.0
     scratch_loss: float = 0.0
