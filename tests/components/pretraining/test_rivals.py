@@ -131,8 +131,7 @@ def decided(
 ) -> tuple[PretrainingResult, float]:
     clock = Clock()
     arms = [ArmResult(name, [], "", 100) for name in ("Barlow Twins", "SimCLR")]
-    about = {"unlabeled": 900, "images": 960, "judges": 200}
-    found = PretrainingResult(arms=arms, chosen="SimCLR", **about)
+    found = PretrainingResult(images=960, unlabeled=900, arms=arms, chosen="SimCLR")
     trial = cast("Trial", TimedTrial(clock, steps, slower))
     return decide(trial, [np.ones(1)], found, seconds, clock, plain_images), clock.now
 
