@@ -20,6 +20,7 @@ from kfp_vision.components.shared.datasets.loader import ImageSource
 from kfp_vision.components.shared.datasets.near_duplicates import (
     NEAR_DUPLICATES_FILE,
     held_out_copies,
+    without_copies,
 )
 from kfp_vision.components.shared.datasets.store import class_strata
 from kfp_vision.components.shared.recipe.document import Recipe
@@ -80,15 +81,16 @@ class Rivals:
         self._train, self._validation = (
             open_split(dataset_dir, each, recipe, cache) for each in ("train", "validation")
         )
+        groups = np.load(dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
         known, judging = np.arange(len(self._train)), np.zeros(0, int)
         if len(self._validation) < ENOUGH_JUDGES:
             known, judging = halves(class_strata(self._train.source.table))
+            judging = without_copies(groups, info.splits, known, judging)
         self._known = known
         self._judges = [
             (self._validation, np.arange(len(self._validation))),
             (self._train, judging),
         ]
-        groups = np.load(dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
         self._copies = held_out_copies(groups, info.splits, judging)
         unlabeled = len(self._train) + np.flatnonzero(~self._copies)
         self._rows = np.concatenate([known, unlabeled])

@@ -20,6 +20,7 @@ __all__ = [
     "join_copies",
     "near_duplicate_groups",
     "smallest_rows",
+    "without_copies",
 ]
 
 # Of the `dataset_info` artifact: int64 [N], see `near_duplicate_groups` and `join_copies`, over the
@@ -203,3 +204,18 @@ def held_out_copies(
     held_out[np.flatnonzero(names == "train")[judging]] = True
     copies: np.ndarray = np.isin(groups[names == "unlabeled"], groups[held_out])
     return copies
+
+
+def without_copies(
+    groups: np.ndarray, splits: Mapping[str, int], known: np.ndarray, judging: np.ndarray
+) -> np.ndarray:
+    """Returns which training images judge that are no near duplicates of those that are learned.
+
+    Args:
+        groups: As of `held_out_copies`.
+        splits: The same.
+        known: Which of the training images are learned, int.
+        judging: Which of them are to judge, int.
+    """
+    train = groups[np.repeat(list(splits), list(splits.values())) == "train"]
+    return judging[~np.isin(train[judging], train[known])]

@@ -14,6 +14,7 @@ from kfp_vision.components.shared.datasets.near_duplicates import (
     image_signature,
     join_copies,
     near_duplicate_groups,
+    without_copies,
 )
 
 PHOTOS = Path(__file__).parents[5] / "shared/data/camvid-masks.tar"
@@ -145,3 +146,10 @@ def test_recall_on_reencoded_and_resized_photos() -> None:
         copies.append(np.asarray(Image.open(file)))
     groups = near_duplicate_groups(signatures([*map(np.asarray, photos), *copies]))
     assert (groups[len(photos) :] == groups[: len(photos)]).mean() >= 0.95
+
+
+def test_training_images_that_judge_have_no_copy_among_those_that_are_learned():
+    # Validation comes first. Training images 1 and 4 are copies; 2 is one of a validation image.
+    groups, splits = np.array([0, 1, 2, 3, 1, 5, 3]), {"validation": 2, "train": 5}
+    kept = without_copies(groups, splits, np.array([0, 1]), np.array([2, 3, 4]))
+    np.testing.assert_array_equal(kept, [2, 3])
