@@ -120,6 +120,35 @@ def test_a_student_of_another_network_does_not_replace_a_better_model(
     assert (digest(path) != before) == is_kept
 
 
+def test_what_more_steps_with_the_labels_do_is_no_merit_of_the_images(
+    opened, few_judges_dir, tmp_path, monkeypatch
+):
+    path, school = tmp_path / "model.keras", opened()
+    network(few_judges_dir, 40).save(path)
+    weak, better = (Teacher(network(few_judges_dir, labels)) for labels in (12, 600))
+    monkeypatch.setattr(school, "_plain", lambda *_: weak)
+    limits = []
+
+    def train(_: Any, arm: Arm, __: float, longest: float) -> tuple[Teacher, int]:
+        limits.append(longest)
+        return better, 70
+
+    monkeypatch.setattr(school._rounds, "_train", train)
+    result = school.teach(path)
+    alone, student = result.trials
+    assert (alone.is_kept, student.is_kept, student.gain.value) == (True, False, 0.0)
+    (only,) = result.rounds
+    assert (only.arm, only.images, only.is_kept) == ("labels alone", 0, True)
+    # Nobody sees more images than the network that is the rival.
+    assert limits == [np.inf, 70, np.inf]
+    report = self_training_report(result, is_wanted=False)
+    write_recipe(Recipe(), tmp_path / "recipe.json")
+    write_stage_report(report, tmp_path)
+    write_stage_page(tmp_path, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "not in the model: as many steps with the labels alone did as well" in page
+
+
 @dataclasses.dataclass
 class Lessons:
     """Trainings that take 50 s for half of the labels, 100 s for all of them and for a student.
