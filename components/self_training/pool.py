@@ -171,9 +171,8 @@ class Pool:
         folder = self._folder(teacher, bank, has_graph)
         given = (self.unlabeled, self.asked, folder, bank, has_graph, self._on_part)
         said, distances, asked_features = teacher.say(*given)
-        groups = np.load(self._dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
         judging = np.setdiff1d(np.arange(len(self.train)), known)
-        copies = held_out_copies(groups, self._info.splits, judging)[self.asked]
+        copies = held_out_copies(self.groups, self._info.splits, judging)[self.asked]
         outputs = _SHARPENING * said
         filtered = filter_images(copies, distances, alike)
         foreign = np.flatnonzero(filtered.is_foreign)
@@ -242,6 +241,12 @@ class Pool:
         outputs = (logit(found) if has_many else np.log(found)).astype(np.float32)
         held, unlabeled = np.split(outputs, [len(said.held)])
         return dataclasses.replace(said, held=held, unlabeled=unlabeled)
+
+    @functools.cached_property
+    def groups(self) -> np.ndarray:
+        """Of near duplicates and exact copies, over the images of all splits, int64."""
+        groups: np.ndarray = np.load(self._dataset_dir / NEAR_DUPLICATES_FILE, allow_pickle=False)
+        return groups
 
     @functools.cached_property
     def strata(self) -> np.ndarray:

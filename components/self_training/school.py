@@ -22,6 +22,7 @@ from kfp_vision.components.shared.artifacts.self_training_result import (
     SelfTrainingResult,
 )
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
+from kfp_vision.components.shared.datasets.near_duplicates import without_copies
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
 from kfp_vision.components.shared.recipe.unlabeled import ENOUGH_JUDGES
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
@@ -174,6 +175,7 @@ class School:
             model_path: The model.
         """
         known, judging = halves(self._pool.strata)
+        judging = without_copies(self._pool.groups, self._info.splits, known, judging)
         began = self._watch.moment("trial")
         # Of a training on all labels, as long as a student: half of it, a trial of each arm, all
         # of it, and the round.
