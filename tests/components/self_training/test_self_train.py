@@ -48,7 +48,7 @@ def _train(dataset: Path, model: str, folder: Path, seed: int) -> Path:
     }
     recipe = Recipe({"data": {name: Setting(value, "test") for name, value in values.items()}})
     write_recipe(recipe, folder / "in.json")
-    config = UserChoices(architecture=model, epochs=800, batch_size=32, seed=seed)
+    config = UserChoices(architecture=model, epochs=200, batch_size=32, seed=seed)
     train_model(dataset, folder / "in.json", folder / "model", folder / "checkpoints", config)
     return folder / "model"
 
@@ -233,7 +233,7 @@ def test_images_of_something_else_are_found_counted_shown_and_refused(
 ) -> None:
     dataset = _with_noise(few_labels_dir, tmp_path, 300)
     result = self_train(dataset, trained, tmp_path / "out", tmp_path / "kept", _SEED)
-    assert result.foreign > 200
+    assert result.foreign > 240
     assert len(result.foreign_images) == 12
     # More steps with the labels may help; what has seen these images gains nothing beyond that.
     kept = [each.arm for each in result.rounds if each.is_kept]
