@@ -5,6 +5,7 @@ import json
 import os
 import struct
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -400,20 +401,26 @@ def test_a_folder_without_images_for_those_without_labels_is_named(
     assert [note for note in info.notes if "`unlabeled_uri` holds no image" in note]
 
 
+def _save_splits(folder: Path, picture: Callable[[], Image.Image]) -> list[Image.Image]:
+    """Returns the validation and test images of a set that it writes."""
+    held_out = []
+    for split, count in (("train", 8), ("val", 4), ("test", 4)):
+        for label in ("a", "b"):
+            (folder / split / label).mkdir(parents=True)
+            for index in range(count):
+                image = picture()
+                image.save(folder / split / label / f"{index}.png")
+                held_out += [image] if split != "train" else []
+    return held_out
+
+
 def test_copies_of_held_out_images_are_known_among_those_without_labels(
     tmp_path, noise, import_into
 ):
     def photograph() -> Image.Image:
         return Image.fromarray(noise(4, 4)).resize((96, 64), Image.Resampling.BICUBIC)
 
-    held_out = []
-    for split, count in (("train", 8), ("val", 4), ("test", 4)):
-        for label in ("a", "b"):
-            (tmp_path / "set" / split / label).mkdir(parents=True)
-            for index in range(count):
-                image = photograph()
-                image.save(tmp_path / "set" / split / label / f"{index}.png")
-                held_out += [image] if split != "train" else []
+    held_out = _save_splits(tmp_path / "set", photograph)
     (tmp_path / "more").mkdir()
     for index, image in enumerate(held_out):
         # Another size, other bytes, a name that says nothing.
@@ -439,14 +446,8 @@ def test_flat_copies_of_held_out_images_are_known_too(tmp_path, import_into):
         return Image.fromarray(random.normal(128, 20, (224, 224)).clip(0, 255).astype(np.uint8))
 
     (tmp_path / "more").mkdir()
-    for split, count in (("train", 8), ("val", 4), ("test", 4)):
-        for label in ("a", "b"):
-            (tmp_path / "set" / split / label).mkdir(parents=True)
-            for index in range(count):
-                image = texture()
-                image.save(tmp_path / "set" / split / label / f"{index}.png")
-                if split != "train":
-                    image.save(tmp_path / "more" / f"{split} {label} {index}.png")
+    for index, image in enumerate(_save_splits(tmp_path / "set", texture)):
+        image.save(tmp_path / "more" / f"{index}.png")
     for index in range(10):
         texture().save(tmp_path / "more" / f"new {index}.png")
     info, output_dir = import_into(tmp_path / "set", unlabeled_uri=str(tmp_path / "more"))
