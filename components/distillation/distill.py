@@ -12,6 +12,7 @@ from kfp_vision.components.shared.artifacts.teachers_result import ENSEMBLE_FILE
 from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.recipe.distilled import why_no_distillation
+from kfp_vision.components.shared.recipe.teachers import wants_teachers
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
 from kfp_vision.components.shared.runtime.progress import Progress
 from kfp_vision.components.shared.training.checkpoints import StageWatch
@@ -19,6 +20,7 @@ from kfp_vision.components.shared.training.later_stage import (
     end_stage,
     start_stage,
     why_no_time,
+    why_not_planned,
 )
 
 __all__ = ["distill"]
@@ -55,6 +57,8 @@ def distill(
         "distill", dataset_dir, trained_dir, output_dir, spent, plan, without=(ENSEMBLE_FILE,)
     )
     skipped = why_no_distillation(recipe)
+    if not skipped and not wants_teachers(recipe):
+        skipped = why_not_planned("distill", plan)
     teacher_path = trained_dir / ENSEMBLE_FILE
     is_own = not teacher_path.exists()
     if not skipped and is_own and recipe.value("data", "distill") != "always":

@@ -23,16 +23,18 @@ _WORDS = {
 
 
 def teachers_report(
-    result: TeachersResult, training: TrainingResult, is_wanted: bool
+    result: TeachersResult, training: TrainingResult, is_wanted: bool, is_too_late: bool
 ) -> StageReport:
     """Returns `teachers` of `report.json`, the warnings and the section.
 
-    There is no section where no network was trained. Where the ensemble is deployed, `model` is it.
+    There is no section where no network was trained, unless it was for lack of time. Where the
+    ensemble is deployed, `model` is it.
 
     Args:
         result: What was found.
         training: Of the model.
         is_wanted: Whether the user has asked for teachers.
+        is_too_late: Whether there was no time for them.
     """
     tried = [
         {
@@ -64,7 +66,7 @@ def teachers_report(
     return StageReport(
         summary={"teachers": summary, **_deployed(result, training)},
         warnings=warnings,
-        sections=[section] if result.tried else [],
+        sections=[section] if result.tried or is_too_late else [],
         arms=[_best_arm(result)] if result.tried else [],
     )
 

@@ -30,13 +30,14 @@ from kfp_vision.components.shared.recipe.teachers import (
     why_no_teachers,
 )
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
-from kfp_vision.components.shared.runtime.progress import Progress
+from kfp_vision.components.shared.runtime.progress import Progress, show_note
 from kfp_vision.components.shared.training.checkpoints import StageWatch
 from kfp_vision.components.shared.training.later_stage import (
     end_stage,
     read_stage,
     start_stage,
     why_no_time,
+    why_not_planned,
 )
 from kfp_vision.components.teachers.stage_report import teachers_report
 
@@ -76,9 +77,12 @@ def train_teachers(
     info, recipe, seconds = start_stage(
         "train_teachers", dataset_dir, trained_dir, output_dir, spent, plan
     )
-    skipped = why_no_teachers(recipe) or why_no_time(seconds)
-    result = TeachersResult(skipped)
-    if not skipped:
+    unwanted = why_no_teachers(recipe)
+    too_late = "" if unwanted else _why_no_time(recipe, seconds, plan)
+    result = TeachersResult(unwanted or too_late)
+    if too_late:
+        show_note(f"No network is trained beside the model: {too_late}.")
+    if not result.skipped:
         # Imported here: where nothing is learned the framework need not start.
         from kfp_vision.components.teachers.gathering import Gathering
 
@@ -97,7 +101,7 @@ def train_teachers(
     seen = sum(each.images_seen for each in result.members[1:])
     cost = StageCost("train_teachers", result.seconds, seen)
     training = read_json(TrainingResult, trained_dir / "training.json")
-    report = teachers_report(result, training, wants_teachers(recipe))
+    report = teachers_report(result, training, wants_teachers(recipe), bool(too_late))
     end_stage(result, "teachers.json", report, cost, output_dir)
     return result
 
@@ -133,7 +137,7 @@ def train_share(
     watch, share = StageWatch(), Share()
     output_dir.mkdir(parents=True, exist_ok=True)
     info, recipe, seconds = read_stage("train_teachers", dataset_dir, trained_dir, spent, plan)
-    if not (why_no_teachers(recipe) or why_no_time(seconds)):
+    if not (why_no_teachers(recipe) or _why_no_time(recipe, seconds, plan)):
         from kfp_vision.components.teachers.gathering import Gathering
 
         gathering = Gathering(dataset_dir, info, recipe, checkpoint_dir, seed, cache)
@@ -146,6 +150,12 @@ def train_share(
     cost = StageCost("train_teachers", watch.seconds, seen)
     write_json(cost, output_dir / COST_FILE)
     return share
+
+
+def _why_no_time(recipe: Recipe, seconds: float, plan: RunPlan | None) -> str:
+    """Returns why no network is trained for lack of time; empty where one is."""
+    left_out = "" if wants_teachers(recipe) else why_not_planned("train_teachers", plan)
+    return left_out or why_no_time(seconds)
 
 
 def _with_deployed(recipe: Recipe, result: TeachersResult) -> Recipe:

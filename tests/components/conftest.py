@@ -15,10 +15,13 @@ from kfp import dsl
 from sklearn.datasets import load_digits
 
 from kfp_vision.components.shared.artifacts.artifact_parts import move_files
+from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import SPLITS, DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import write_json
+from kfp_vision.components.shared.artifacts.training_result import TrainingResult
 from kfp_vision.components.shared.datasets.near_duplicates import NEAR_DUPLICATES_FILE
 from kfp_vision.components.shared.datasets.store import SplitWriter, encode_raw
+from kfp_vision.components.shared.recipe.document import Recipe, write_recipe
 from kfp_vision.components.shared.runtime import progress
 
 # Task -> classes, and the labels of a digit.
@@ -217,6 +220,40 @@ class Phases:
 @pytest.fixture(scope="session")
 def phases() -> Phases:
     return Phases()
+
+
+@pytest.fixture
+def finished_training(tmp_path: Path) -> Callable[[Recipe], Path]:
+    """Returns what a stage after the training reads of it before it begins: no network."""
+
+    def finish(recipe: Recipe) -> Path:
+        folder = tmp_path / "trained"
+        folder.mkdir()
+        write_recipe(recipe, folder / "recipe.json")
+        write_json(StageCost("train", 60.0, 20_000), folder / COST_FILE)
+        training = TrainingResult(
+            architecture="separable",
+            trainable="all",
+            parameters=90_000,
+            image_size=[16, 16],
+            precision="float32",
+            seed=0,
+            steps=300,
+            best_step=300,
+            validation={},
+            seconds=50.0,
+            plain_seconds=50.0,
+            images_seen=20_000,
+            images_per_second=400.0,
+            waiting_share=0.0,
+            checks={},
+            warnings=[],
+            planned_steps=300,
+        )
+        write_json(training, folder / "training.json")
+        return folder
+
+    return finish
 
 
 @pytest.fixture

@@ -19,7 +19,14 @@ from kfp_vision.components.shared.report.records import (
     write_stage_report,
 )
 
-__all__ = ["LaterStage", "end_stage", "read_stage", "start_stage", "why_no_time"]
+__all__ = [
+    "LaterStage",
+    "end_stage",
+    "read_stage",
+    "start_stage",
+    "why_no_time",
+    "why_not_planned",
+]
 
 # With less time than this nothing is learned.
 _LEAST_SECONDS = 30.0
@@ -82,6 +89,21 @@ def read_stage(
     return LaterStage(
         info, recipe, later_seconds(name, recipe, spent, info, plan, start_up_s, image_s)
     )
+
+
+def why_not_planned(name: str, plan: RunPlan | None) -> str:
+    """Returns why a stage that nobody has asked for does not begin; empty where it is planned.
+
+    What the stages before have left over by chance may be enough to begin, but not for all that
+    makes it worth its time.
+
+    Args:
+        name: As in the plan.
+        plan: Of the run; None where there is none, and everything may begin.
+    """
+    if plan is None or name in plan.stages:
+        return ""
+    return f"the plan of {plan.minutes:g} minutes has no time for it; `max_minutes` gives it more"
 
 
 def why_no_time(seconds: float) -> str:

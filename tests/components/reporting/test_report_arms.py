@@ -81,7 +81,7 @@ def stage_reports(digits_run: Artifacts) -> list[StageReport]:
             ),
             is_wanted=False,
         ),
-        teachers_report(together, digits_run.training, is_wanted=True),
+        teachers_report(together, digits_run.training, is_wanted=True, is_too_late=False),
         distillation_report(DistillationResult(gain=REFUSED, seconds=50.0), is_wanted=True),
     ]
 
@@ -140,7 +140,7 @@ def test_a_trial_and_a_teacher_that_helped_have_not_changed_the_model(
     teachers = TeachersResult(tried=[Tried("greedy", 0.4, KEPT)], kept="greedy", judges=300)
     arms = [
         *self_training_report(tried, False).arms,
-        *teachers_report(teachers, digits_run.training, False).arms,
+        *teachers_report(teachers, digits_run.training, False, False).arms,
         *distillation_report(DistillationResult(gain=REFUSED), False).arms,
     ]
     assert [(arm.is_kept, arm.is_step) for arm in arms] == [
@@ -200,7 +200,7 @@ def test_what_the_user_has_asked_for_is_missed_with_the_reason(
     reports = [
         pretraining_report(PretrainingResult(skipped), is_wanted),
         self_training_report(SelfTrainingResult(skipped), is_wanted),
-        teachers_report(TeachersResult(skipped), digits_run.training, is_wanted),
+        teachers_report(TeachersResult(skipped), digits_run.training, is_wanted, False),
         distillation_report(DistillationResult(skipped), is_wanted),
     ]
     warnings = [warning for report in reports for warning in report.warnings]
