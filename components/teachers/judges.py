@@ -10,7 +10,11 @@ import numpy as np
 
 from kfp_vision.components.shared.artifacts.teachers_result import Tried
 from kfp_vision.components.shared.metrics.acceptance import measure_gain
-from kfp_vision.components.shared.search.scoring import calibrated_losses, random_halves
+from kfp_vision.components.shared.search.scoring import (
+    calibrated_losses,
+    calibrated_outputs,
+    random_halves,
+)
 from kfp_vision.components.shared.tasks import Task
 from kfp_vision.components.shared.tasks.calibration import calibration_gap
 from kfp_vision.components.shared.tasks.records import whole_set_metrics
@@ -62,11 +66,20 @@ class Judges:
 
     def held_out_losses(self, fit: Fit) -> np.ndarray:
         """Returns the same of what is fitted: on each half, and read from the other one."""
-        losses = np.empty(len(self))
+        said = self._held_out_outputs(fit)
+        losses = self.task.loss(self.targets, said, class_weights=self.class_weights)
+        return np.asarray(losses, np.float64)
+
+    def _held_out_outputs(self, fit: Fit) -> np.ndarray:
+        """Returns what is fitted says, [N, C], calibrated: all by the half that is not read."""
+        parts = []
         for fitted, read in (self.halves, self.halves[::-1]):
             given = (self.task, self.targets, fit(fitted), (fitted, read))
-            losses[read] = calibrated_losses(*given, self.class_weights)[read]
-        return losses
+            parts.append((read, calibrated_outputs(*given, self.class_weights)[read]))
+        said = np.empty((len(self), *parts[0][1].shape[1:]), np.float32)
+        for read, part in parts:
+            said[read] = part
+        return said
 
     def try_ways(self, outputs: np.ndarray, ways: Mapping[str, Fit]) -> tuple[list[Tried], str]:
         """Returns what each way gains over a model, and the name of the one that is kept, or "".
@@ -91,9 +104,13 @@ class Judges:
         records = self.task.record(self.targets, self.task.decode(outputs))
         return whole_set_metrics(self.task, records).get(self.primary)
 
-    def calibration_error(self, outputs: np.ndarray) -> float:
-        """Returns the gap between confidence and accuracy, in [0, 1], of outputs [N, C]."""
-        probabilities = self.task.decode(outputs)
+    def calibration_error(self, fit: Fit) -> float:
+        """Returns the gap between confidence and accuracy, in [0, 1], of what is fitted.
+
+        After calibration, by the half that is not read: what several networks say together is
+        calibrated by what joins them, and could not be compared with what each says by itself.
+        """
+        probabilities = self.task.decode(self._held_out_outputs(fit))
         if self.labels.ndim == 2:
             return calibration_gap(probabilities.ravel(), self.labels.ravel())[0]
         is_right = probabilities.argmax(axis=1) == self.labels

@@ -75,10 +75,9 @@ def choose_teacher(
     if len(soup) > 1 and not are_few:
         ways[_SOUP] = soup
     tried, kept = judges.try_ways(outputs[0], ways)
-    weights, teacher, said = np.zeros(len(members)), None, None
+    weights, teacher = np.zeros(len(members)), None
     every = np.arange(len(judges))
     if kept:
-        said = ways[kept](every)
         combination: Average | Stack
         if kept == _SOUP:
             chosen = list(soup.chosen(every))
@@ -101,7 +100,7 @@ def choose_teacher(
         tried=tried,
         kept=kept,
         disagreement=disagreement(outputs, _is_multi(judges)).tolist(),
-        calibration_error=None if said is None else judges.calibration_error(said),
+        calibration_error=judges.calibration_error(ways[kept]) if kept else None,
         image_size=list(size) if teacher else [],
         parameters=teacher.count_params() if teacher else 0,
     )
@@ -117,7 +116,7 @@ def _judged(member: AskedMember, judges: Judges, weight: float) -> Member:
         member.told,
         loss=float(judges.losses(member.outputs).mean()),
         value=judges.value(member.outputs),
-        calibration_error=judges.calibration_error(member.outputs),
+        calibration_error=judges.calibration_error(lambda _: member.outputs),
         weight=weight,
     )
 

@@ -23,7 +23,8 @@ class Member:
         seconds: Of its training.
         loss: Calibrated, on the validation images, in nats.
         value: Primary metric on the same images; None where they leave it undefined.
-        calibration_error: Gap between confidence and accuracy on these, before calibration.
+        calibration_error: Gap between confidence and accuracy on these, after calibration, by
+            images that it is not read from.
         weight: Its share of the average or of the soup, in [0, 1]; 1 in a stack; 0 where it is not
             used.
     """
@@ -89,7 +90,7 @@ class TeachersResult:
         tried: What was made of the members.
         kept: Which of these is the ensemble; empty where none clears zero.
         disagreement: Share of decisions in which two members differ, of each with each.
-        calibration_error: Of the ensemble, on the validation images; None where none is kept.
+        calibration_error: Of the ensemble, as those of its members; None where none is kept.
         image_size: [height, width] of the ensemble in pixels; empty where none is kept.
         parameters: Of the ensemble.
         is_deployed: Whether the ensemble takes the place of the trained model.

@@ -16,17 +16,23 @@ from kfp_vision.components.shared.metrics.temperature import best_temperature
 from kfp_vision.components.shared.tasks import Outputs, Targets, Task
 from kfp_vision.components.shared.tasks.records import join_records
 
-__all__ = ["calibrated_losses", "held_out_losses", "random_halves", "scored_losses"]
+__all__ = [
+    "calibrated_losses",
+    "calibrated_outputs",
+    "held_out_losses",
+    "random_halves",
+    "scored_losses",
+]
 
 
-def calibrated_losses(
+def calibrated_outputs(
     task: Task,
     targets: Mapping[str, np.ndarray],
     logits: np.ndarray,
     halves: Sequence[np.ndarray],
     class_weights: np.ndarray | None,
 ) -> np.ndarray:
-    """Returns the loss of every image in nats, [N].
+    """Returns the logits over their temperature, float32 [N, ...].
 
     The temperature of one half of the images is fitted on the other half.
 
@@ -37,7 +43,7 @@ def calibrated_losses(
         halves: Rows of two parts of the images, together all of them.
         class_weights: Of the trainings, [C]; None for none.
     """
-    losses = np.empty(len(logits))
+    calibrated = np.empty(logits.shape, np.float32)
     for fitted, read in (halves, halves[::-1]):
         held = {name: value[fitted] for name, value in targets.items()}
         # As in Platt scaling: without it few images without a mistake would ask for certainty.
@@ -52,11 +58,20 @@ def calibrated_losses(
             values = task.loss(*given, label_smoothing=smoothing, class_weights=class_weights)
             return float(np.mean(values))
 
-        scaled = logits[read] / best_temperature(mean_loss, logits[fitted])
-        others = {name: value[read] for name, value in targets.items()}
-        values = task.loss(others, scaled.astype(np.float32), class_weights=class_weights)
-        losses[read] = np.asarray(values)
-    return losses
+        calibrated[read] = logits[read] / best_temperature(mean_loss, logits[fitted])
+    return calibrated
+
+
+def calibrated_losses(
+    task: Task,
+    targets: Mapping[str, np.ndarray],
+    logits: np.ndarray,
+    halves: Sequence[np.ndarray],
+    class_weights: np.ndarray | None,
+) -> np.ndarray:
+    """Returns the loss of every image in nats, [N]; arguments of `calibrated_outputs`."""
+    calibrated = calibrated_outputs(task, targets, logits, halves, class_weights)
+    return np.asarray(task.loss(targets, calibrated, class_weights=class_weights), np.float64)
 
 
 def scored_losses(
@@ -73,7 +88,7 @@ def scored_losses(
     Args:
         task: Of the images.
         batches: Targets and outputs of all images; outputs of spatial tasks are not kept.
-        class_weights: As of `calibrated_losses`.
+        class_weights: As of `calibrated_outputs`.
     """
     if task.is_spatial:
         losses = (task.loss(*each, class_weights=class_weights) for each in batches)
@@ -106,7 +121,7 @@ def held_out_losses(
         task: Of the model.
         ask: Images uint8 [B, H, W, C] -> raw outputs [B, ...].
         held_out: Images, and which of them, int; together N.
-        class_weights: As of `calibrated_losses`.
+        class_weights: As of `calibrated_outputs`.
     """
     outputs, targets = [], []
     for images, rows in held_out:
