@@ -11,6 +11,7 @@ from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.teachers_result import ENSEMBLE_FILE
 from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
+from kfp_vision.components.shared.metrics.acceptance import why_no_gain
 from kfp_vision.components.shared.recipe.distilled import why_no_distillation
 from kfp_vision.components.shared.recipe.teachers import wants_teachers
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
@@ -63,7 +64,7 @@ def distill(
     is_own = not teacher_path.exists()
     if not skipped and is_own and recipe.value("data", "distill") != "always":
         skipped = "no teacher is better than the network itself"
-    skipped = skipped or why_no_time(seconds)
+    skipped = skipped or why_no_gain(info.splits["validation"]) or why_no_time(seconds)
     if skipped:
         result = DistillationResult(skipped)
     else:

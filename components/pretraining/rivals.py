@@ -23,6 +23,7 @@ from kfp_vision.components.shared.datasets.near_duplicates import (
     without_copies,
 )
 from kfp_vision.components.shared.datasets.store import class_strata
+from kfp_vision.components.shared.metrics.acceptance import why_no_gain
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.unlabeled import ENOUGH_JUDGES, pretraining_passes
 from kfp_vision.components.shared.runtime.identity import training_identity
@@ -109,6 +110,9 @@ class Rivals:
         Raises:
             One of `FAILURES`.
         """
+        judges = sum(len(rows) for _, rows in self._judges)
+        if skipped := why_no_gain(judges):
+            return PretrainingResult(skipped, unlabeled=self._info.splits["unlabeled"]), []
         policy, views = choose_views(recipe_policy(self._recipe))
         replicas = node_strategy(self._recipe.value("training", "batch_size")).num_replicas_in_sync
         batch = twin_batch_size(self._source.images_per_batch, len(self._rows), replicas)
@@ -143,7 +147,7 @@ class Rivals:
             metric=metric,
             arms=arms,
             chosen=chosen,
-            judges=sum(len(rows) for _, rows in self._judges),
+            judges=judges,
         )
         if not chosen:
             return result, []

@@ -10,6 +10,7 @@ from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.self_training_result import SelfTrainingResult
 from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE, START_FILE
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
+from kfp_vision.components.shared.metrics.acceptance import why_no_gain
 from kfp_vision.components.shared.recipe.document import write_recipe
 from kfp_vision.components.shared.recipe.unlabeled import why_no_self_training
 from kfp_vision.components.shared.runtime.disk import explains_full_disk
@@ -52,7 +53,11 @@ def self_train(
     info, recipe, seconds = start_stage(
         "self_train", dataset_dir, trained_dir, output_dir, spent, plan, without=(START_FILE,)
     )
-    skipped = why_no_self_training(recipe, info) or why_no_time(seconds)
+    skipped = (
+        why_no_self_training(recipe, info)
+        or why_no_gain(info.splits["validation"])
+        or why_no_time(seconds)
+    )
     if skipped:
         result = SelfTrainingResult(skipped, unlabeled=info.splits.get("unlabeled", 0))
     else:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
+from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.artifacts.teachers_result import (
@@ -18,6 +19,7 @@ from kfp_vision.components.shared.artifacts.teachers_result import (
 )
 from kfp_vision.components.shared.artifacts.training_result import MODEL_FILE, TrainingResult
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
+from kfp_vision.components.shared.metrics.acceptance import why_no_gain
 from kfp_vision.components.shared.recipe.distilled import is_ensemble_wanted
 from kfp_vision.components.shared.recipe.document import (
     Recipe,
@@ -77,7 +79,7 @@ def train_teachers(
     info, recipe, seconds = start_stage(
         "train_teachers", dataset_dir, trained_dir, output_dir, spent, plan
     )
-    unwanted = why_no_teachers(recipe)
+    unwanted = _why_not(recipe, info)
     too_late = "" if unwanted else _why_no_time(recipe, seconds, plan)
     result = TeachersResult(unwanted or too_late)
     if too_late:
@@ -137,7 +139,7 @@ def train_share(
     watch, share = StageWatch(), Share()
     output_dir.mkdir(parents=True, exist_ok=True)
     info, recipe, seconds = read_stage("train_teachers", dataset_dir, trained_dir, spent, plan)
-    if not (why_no_teachers(recipe) or _why_no_time(recipe, seconds, plan)):
+    if not (_why_not(recipe, info) or _why_no_time(recipe, seconds, plan)):
         from kfp_vision.components.teachers.gathering import Gathering
 
         gathering = Gathering(dataset_dir, info, recipe, checkpoint_dir, seed, cache)
@@ -150,6 +152,11 @@ def train_share(
     cost = StageCost("train_teachers", watch.seconds, seen)
     write_json(cost, output_dir / COST_FILE)
     return share
+
+
+def _why_not(recipe: Recipe, info: DatasetInfo) -> str:
+    """Returns why no network is trained, however much time there is; empty where one is."""
+    return why_no_teachers(recipe) or why_no_gain(info.splits["validation"])
 
 
 def _why_no_time(recipe: Recipe, seconds: float, plan: RunPlan | None) -> str:

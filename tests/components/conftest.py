@@ -121,6 +121,12 @@ def few_judges_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def one_judge_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one_judge") / "dataset"
+    return write_digits(folder, {"train": 20, "validation": 1, "unlabeled": 40, "test": 20})
+
+
+@pytest.fixture(scope="session")
 def many_judges_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("many_judges") / "dataset"
     return write_digits(folder, {"train": 400, "validation": 800, "test": 597})

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 from scipy.special import stdtrit
 
-__all__ = ["Gain", "measure_gain"]
+__all__ = ["Gain", "measure_gain", "why_no_gain"]
 
 _LEVEL = 0.95
 
@@ -32,6 +32,11 @@ class Gain:
         return self.low > 0
 
 
+def why_no_gain(num_images: int) -> str:
+    """Returns why no gain can be accepted on so few held-out images; empty where one can."""
+    return "" if num_images > 1 else "fewer than two held-out images cannot tell a gain from chance"
+
+
 def measure_gain(reference: np.ndarray, losses: np.ndarray, num_tried: int = 1) -> Gain:
     """Returns the gain of what was tried over a reference, on the same images with the same seeds.
 
@@ -44,10 +49,18 @@ def measure_gain(reference: np.ndarray, losses: np.ndarray, num_tried: int = 1) 
         num_tried: How many are tried by these images: the level is divided by them (Bonferroni), so
             that the best of several may be picked.
 
+    Raises:
+        ValueError: One image has no scatter.
+
     Reference: Efron and Tibshirani, 1993, An Introduction to the Bootstrap, chapter 5. Degrees of
     freedom of a sum: Satterthwaite, 1946, Biometrics Bulletin 2, 110.
     """
     gains = reference - losses
+    if why_no_gain(gains.shape[1]):
+        raise ValueError(
+            "A gain must be measured on two held-out images or more. "
+            f"Received: gains of shape {gains.shape}"
+        )
     parts = [
         (gains.mean(1 - axis).var(ddof=1) / size, size - 1)
         for axis, size in enumerate(gains.shape)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from kfp_vision.components.shared.artifacts.cost import StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.run_plan import RunPlan
+from kfp_vision.components.shared.metrics.acceptance import why_no_gain
 from kfp_vision.components.shared.recipe import budget
 from kfp_vision.components.shared.recipe.budget import remaining_seconds
 from kfp_vision.components.shared.recipe.closing_times import (
@@ -108,7 +109,9 @@ def refit_factor(recipe: Recipe, info: DatasetInfo) -> float:
 
 def later_lessons(recipe: Recipe, info: DatasetInfo, plain_images: float) -> dict[str, float]:
     """Returns stage -> images over those of a plain training, of the stages that come after it."""
-    lessons = {}
+    lessons: dict[str, float] = {}
+    if why_no_gain(info.splits.get("validation", 0)):
+        return lessons
     if not why_no_self_training(recipe, info):
         lessons["self_train"] = self_training_images(info, plain_images) / plain_images
     if not why_no_teachers(recipe):

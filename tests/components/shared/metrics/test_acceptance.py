@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kfp_vision.components.shared.metrics.acceptance import measure_gain
+from kfp_vision.components.shared.metrics.acceptance import measure_gain, why_no_gain
 
 
 def test_interval_of_one_seed_is_that_of_a_paired_t_test() -> None:
@@ -52,3 +52,10 @@ def test_a_gain_that_every_image_shows_is_accepted_and_none_is_not() -> None:
     assert measure_gain(losses + 0.5, losses).is_accepted
     assert not measure_gain(losses, losses).is_accepted
     assert not measure_gain(losses - 0.5, losses).is_accepted
+
+
+def test_of_one_image_no_scatter_is_known_and_no_gain_is_measured() -> None:
+    with pytest.raises(ValueError, match=r"two held-out images or more.*\(1, 1\)"):
+        measure_gain(np.ones((1, 1)), np.zeros((1, 1)))
+    assert "chance" in why_no_gain(1)
+    assert why_no_gain(2) == ""
