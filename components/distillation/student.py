@@ -39,7 +39,6 @@ from kfp_vision.components.shared.training.fit import fit
 from kfp_vision.components.shared.training.history import History
 from kfp_vision.components.shared.training.length import Pace, measure_pace
 from kfp_vision.components.shared.training.run import TrainingRun
-from kfp_vision.components.shared.training.sanity import DivergenceError
 from kfp_vision.components.shared.training.schedules import warmup_cosine
 from kfp_vision.components.shared.training.setup import build_trainer, recipe_class_weights
 from kfp_vision.components.shared.training.soft_targets import (
@@ -157,8 +156,7 @@ class Student:
         pixels, targets = taught.take(order.indices(0)[0])
         pace = measure_pace(self._trainer, pixels, targets, len(taught), len(self._validation))
         trials, tried = self._choose(taught, pace, seconds, watch)
-        best = min(trials, key=lambda each: each.loss, default=None)
-        teaching = _followed(best) if best else _WITHOUT_TRIALS
+        teaching = _best_way(trials)
         self._follow(teaching)
 
         def start(_: object) -> History:
@@ -259,13 +257,11 @@ class Student:
         weights = recipe_class_weights(self._recipe)
         losses = held_out_losses(self._task, self._trainer.outputs, judging, weights)
         loss = float(losses.mean())
-        if not math.isfinite(loss):
-            raise DivergenceError(
-                "A short training by the teacher must end with a finite loss on the validation "
-                f"images. Received: {loss}, at the learning rate {peak:g}"
-            )
         return TeachingTrial(
-            teaching.temperature, teaching.label_share, teaching.feature_weight, loss
+            teaching.temperature,
+            teaching.label_share,
+            teaching.feature_weight,
+            loss if math.isfinite(loss) else None,
         )
 
     def _follow(self, teaching: Teaching) -> None:
@@ -274,15 +270,20 @@ class Student:
         self._teaching.feature_weight.assign(teaching.feature_weight)
 
 
-def _followed(trial: TeachingTrial) -> Teaching:
-    return Teaching(trial.temperature, trial.label_share, feature_weight=trial.feature_weight)
+def _best_way(trials: list[TeachingTrial]) -> Teaching:
+    """Returns how the best short training followed the teacher, or the default where none ended."""
+    losses = [(each.loss, at) for at, each in enumerate(trials) if each.loss is not None]
+    if not losses:
+        return _WITHOUT_TRIALS
+    best = trials[min(losses)[1]]
+    return Teaching(best.temperature, best.label_share, feature_weight=best.feature_weight)
 
 
 def _next_way(trials: list[TeachingTrial]) -> Teaching:
     """Returns how the next short training follows the teacher."""
     if len(trials) < len(_TEMPERATURES):
         return Teaching(_TEMPERATURES[len(trials)], label_share=0.0)
-    best = _followed(min(trials, key=lambda each: each.loss))
+    best = _best_way(trials)
     if len(trials) == len(_TEMPERATURES):
         return dataclasses.replace(best, label_share=_LABEL_SHARE)
     return dataclasses.replace(best, feature_weight=_FEATURE_WEIGHT)

@@ -15,13 +15,13 @@ class TeachingTrial:
         temperature: T.
         label_share: Share of the labels in the loss.
         feature_weight: Of the distance from the features of the teacher.
-        loss: Calibrated, on the validation images, in nats.
+        loss: Calibrated, on the validation images, in nats; None where it diverged.
     """
 
     temperature: float
     label_share: float
     feature_weight: float
-    loss: float
+    loss: float | None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,10 @@
 import dataclasses
 
 from kfp_vision.components.distillation.stage_report import distillation_report
-from kfp_vision.components.shared.artifacts.distillation_result import DistillationResult
+from kfp_vision.components.shared.artifacts.distillation_result import (
+    DistillationResult,
+    TeachingTrial,
+)
 from kfp_vision.components.shared.metrics.acceptance import Gain
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.report.page import render_page
@@ -27,3 +30,11 @@ def test_copies_that_were_left_out_are_shown_where_there_are_any() -> None:
     assert label not in _page(RESULT)
     page = _page(dataclasses.replace(RESULT, copies=4321))
     assert "4,321" in page[page.index(label) : page.index(label) + 200]
+
+
+def test_a_trial_that_diverged_is_named() -> None:
+    trials = [TeachingTrial(1.0, 0.0, 0.0, None), TeachingTrial(2.0, 0.0, 0.0, 0.75)]
+    page = _page(dataclasses.replace(RESULT, trials=trials))
+    rows = page.split("Weight of the features</th>")[1].split("</table>")[0].split("<tr>")[1:]
+    assert ["diverged" in each for each in rows] == [True, False]
+    assert "0.75" in rows[1]
