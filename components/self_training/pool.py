@@ -230,13 +230,15 @@ class Pool:
         outputs = np.concatenate([said.held, said.unlabeled])
         found = activate(outputs, has_many)
         present = self._labels if has_many else np.eye(found.shape[1])[self._labels]
+        left = len(said.held) + said.filtered.rows
         if said.features is not None:
             found[known] = present[known]
-            found = spread(neighbour_graph(said.features), found)
+            # What is not taught does not speak for what is.
+            nodes = np.concatenate([np.arange(len(said.held)), left])
+            found[nodes] = spread(neighbour_graph(said.features[nodes]), found[nodes])
         if not has_many:
-            rows = len(said.held) + said.filtered.rows
             shares, weights = present[known].mean(axis=0), recipe_class_weights(self._recipe)
-            found = balance(found, shares, rows, weights)
+            found = balance(found, shares, left, weights)
         found = np.clip(found, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
         outputs = (logit(found) if has_many else np.log(found)).astype(np.float32)
         held, unlabeled = np.split(outputs, [len(said.held)])
