@@ -17,9 +17,10 @@ from scipy.special import logit
 from kfp_vision.components.self_training.filtering import Filtered, filter_images
 from kfp_vision.components.self_training.graph import MAX_NODES, neighbour_graph, spread
 from kfp_vision.components.self_training.noisy_student import balance
+from kfp_vision.components.self_training.pretrained_view import PretrainedView, open_pretrained_view
 from kfp_vision.components.self_training.teacher import Teacher, nearest_distances
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
-from kfp_vision.components.shared.artifacts.self_training_result import ForeignImage
+from kfp_vision.components.shared.artifacts.self_training_result import ForeignImage, Neighbours
 from kfp_vision.components.shared.datasets.image_cache import ImageCache
 from kfp_vision.components.shared.datasets.labelled import LabelledImages
 from kfp_vision.components.shared.datasets.loader import ImageSource
@@ -32,7 +33,11 @@ from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.runtime.code_version import code_digest
 from kfp_vision.components.shared.runtime.seeds import seed_word
-from kfp_vision.components.shared.search.scoring import calibrated_losses, random_halves
+from kfp_vision.components.shared.search.scoring import (
+    calibrated_losses,
+    fit_task_temperature,
+    random_halves,
+)
 from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.tasks.calibration import activate
 from kfp_vision.components.shared.training.setup import (
@@ -54,6 +59,8 @@ _LEAST_PROBABILITY = 1e-6
 _MOST_OUTPUTS = 2**25
 # Batches by which a model is timed.
 _TIMED_BATCHES = 3
+# Images by which the pretrained network is.
+_TIMED_VIEWS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,14 +71,15 @@ class Said:
         held: Outputs for training and validation images, sharpened, [N + V, C]; 0 for training
             images that do not judge.
         unlabeled: For those without labels, the same, [U, C].
-        features: Of all of them, in this order, [N + V + U, F]; None where they are too many.
+        features: Of all of them, in this order, [N + V + U, F], as the model and as the pretrained
+            network sees them; nothing where they are too many.
         filtered: Which of these are used.
         foreign: Some of those that are not.
     """
 
     held: np.ndarray
     unlabeled: np.ndarray
-    features: np.ndarray | None
+    features: dict[Neighbours, np.ndarray]
     filtered: Filtered
     foreign: list[ForeignImage]
 
@@ -131,6 +139,25 @@ class Pool:
         few = _TIMED_BATCHES * self.unlabeled.images_per_batch
         return teacher.seconds_per_image(self.unlabeled, self._order(seed)[:few])
 
+    def affordable(self, teacher: Teacher, seed: int, seconds: float, lessons: int) -> float:
+        """Returns how many images without labels can be looked at in some time.
+
+        Where they are few enough for a graph, the pretrained network looks at each of them, too.
+
+        Args:
+            teacher: The model.
+            seed: Of the sample.
+            seconds: For all lessons.
+            lessons: In each of them a model is asked about every image.
+        """
+        image_s = lessons * self.seconds_per_image(teacher, seed)
+        if self._view is not None:
+            viewed_s = self._view.seconds_per_image("unlabeled", self._order(seed)[:_TIMED_VIEWS])
+            viewed = seconds / (image_s + viewed_s)
+            if self._num_labelled + min(viewed, len(self.unlabeled)) <= MAX_NODES:
+                return viewed
+        return seconds / image_s
+
     def sample(self, affordable: float, seed: int) -> None:
         """Lets models be asked about a random part of the images without labels from now on.
 
@@ -153,7 +180,7 @@ class Pool:
             known: Training images that it has learned.
         """
         held = (self.train.source, self.validation.source)
-        has_graph = self._has_graph(teacher)
+        has_graph = self._has_graph(teacher.num_features)
         # On disk the images of a class lie together.
         samples = [
             np.sort(np.random.default_rng(0).permutation(rows)[:_BANK])
@@ -184,7 +211,11 @@ class Pool:
             )
             for place, pixels in zip(shown, pictures, strict=True)
         ]
-        nodes = np.concatenate([*features, asked_features]) if has_graph else None
+        nodes: dict[Neighbours, np.ndarray] = {}
+        if has_graph:
+            nodes["own"] = np.concatenate([*features, asked_features])
+        if self._view is not None and self._has_graph(self._view.num_features):
+            nodes["pretrained"] = self._view_all()
         return Said(self.hear(teacher, judging), outputs, nodes, filtered, examples)
 
     def hear(self, teacher: Teacher, judging: np.ndarray) -> np.ndarray:
@@ -209,33 +240,54 @@ class Pool:
             judging: Those of the training images that count as held out, beside the validation
                 images.
         """
-        rows = np.concatenate([judging, np.arange(len(self.train), len(held))])
-        targets = {"label": self._labels[rows]}
-        given = (self._task, targets, held[rows], random_halves(len(rows)))
+        outputs, targets = self._judged(held, judging)
+        given = (self._task, targets, outputs, random_halves(len(outputs)))
         return calibrated_losses(*given, recipe_class_weights(self._recipe))
 
-    def refine(self, said: Said, known: np.ndarray) -> Said | None:
-        """Returns what is made of what a model says: by neighbours, and by the shares of classes.
+    def temperature(self, held: np.ndarray, judging: np.ndarray) -> float:
+        """Returns what outputs are divided by to be calibrated; arguments of `losses`."""
+        outputs, targets = self._judged(held, judging)
+        weights = recipe_class_weights(self._recipe)
+        return fit_task_temperature(self._task, targets, outputs, weights)
+
+    def _judged(
+        self, held: np.ndarray, judging: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        rows = np.concatenate([judging, np.arange(len(self.train), len(held))])
+        return held[rows], {"label": self._labels[rows]}
+
+    def ways(self, said: Said) -> list[Neighbours]:
+        """Returns what can be made of what a model says, as of `refine`.
 
         There is nothing to make of several labels an image without a graph, nor where no image is
-        left: None.
+        left.
+
+        Args:
+            said: By the model.
+        """
+        if not len(said.filtered.rows):
+            return []
+        return [*said.features] or ([] if self._labels.ndim == 2 else ["none"])
+
+    def refine(self, said: Said, known: np.ndarray, neighbours: Neighbours) -> Said:
+        """Returns what is made of what a model says: by neighbours, and by the shares of classes.
 
         Args:
             said: By the model.
             known: Training images that it has learned.
+            neighbours: By whose features.
         """
         has_many = self._labels.ndim == 2
-        if not len(said.filtered.rows) or (said.features is None and has_many):
-            return None
         outputs = np.concatenate([said.held, said.unlabeled])
         found = activate(outputs, has_many)
         present = self._labels if has_many else np.eye(found.shape[1])[self._labels]
         left = len(said.held) + said.filtered.rows
-        if said.features is not None:
+        if neighbours != "none":
             found[known] = present[known]
             # What is not taught does not speak for what is.
             nodes = np.concatenate([np.arange(len(said.held)), left])
-            found[nodes] = spread(neighbour_graph(said.features[nodes]), found[nodes])
+            graph = neighbour_graph(said.features[neighbours][nodes])
+            found[nodes] = spread(graph, found[nodes])
         if not has_many:
             shares, weights = present[known].mean(axis=0), recipe_class_weights(self._recipe)
             found = balance(found, shares, left, weights)
@@ -260,12 +312,28 @@ class Pool:
         held = (self.train, self.validation)
         return np.concatenate([each.read_targets(np.arange(len(each)))["label"] for each in held])
 
-    def _has_graph(self, teacher: Teacher) -> bool:
-        """Returns whether the features of all images fit into memory, and there is time for."""
-        labelled = len(self.train) + len(self.validation)
-        nodes = labelled + len(self.asked)
-        fits = nodes <= MAX_NODES and nodes * teacher.num_features <= _MOST_OUTPUTS
-        return fits and labelled <= self._affordable
+    @functools.cached_property
+    def _view(self) -> PretrainedView | None:
+        nodes = min(MAX_NODES, self._num_labelled + len(self.unlabeled))
+        folder = self._checkpoint_dir / "features"
+        return open_pretrained_view(self._dataset_dir, self._info, nodes, folder)
+
+    def _view_all(self) -> np.ndarray:
+        """Returns how the pretrained network sees all images that are asked about."""
+        assert self._view is not None
+        held = {"train": len(self.train), "validation": len(self.validation)}
+        features = [self._view(split, np.arange(size)) for split, size in held.items()]
+        return np.concatenate([*features, self._view("unlabeled", self.asked)])
+
+    @property
+    def _num_labelled(self) -> int:
+        return len(self.train) + len(self.validation)
+
+    def _has_graph(self, num_features: int) -> bool:
+        """Returns whether so many features of all images fit, and there is time for them."""
+        nodes = self._num_labelled + len(self.asked)
+        fits = nodes <= MAX_NODES and nodes * num_features <= _MOST_OUTPUTS
+        return fits and self._num_labelled <= self._affordable
 
     def _folder(self, teacher: Teacher, bank: np.ndarray, with_features: bool) -> Path:
         """Returns where what a model says of these images is kept."""

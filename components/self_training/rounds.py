@@ -107,7 +107,7 @@ class Rounds:
                 gain=gain,
                 is_kept=gain.is_accepted if rival is None else gain.high >= 0,
                 refined=lesson.refined,
-                is_refined=lesson.is_refined,
+                neighbours=lesson.neighbours,
                 seconds=self._watch.moment(f"{name} ends") - began,
             )
             if arm is LABELS_ALONE:

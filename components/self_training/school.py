@@ -136,10 +136,10 @@ class School:
         """Lets models be asked about as many images as there is time for."""
         pool, affordable = self._pool, math.inf
         if self._seconds < math.inf:
-            pass_s = _ASKED_SHARE * self._seconds / _LESSONS
 
             def measure() -> float:
-                return pass_s / pool.seconds_per_image(teacher, self._seed)
+                given = (teacher, self._seed, _ASKED_SHARE * self._seconds, _LESSONS)
+                return pool.affordable(*given)
 
             affordable = self._watch.once("images asked", measure)
         pool.sample(affordable, self._seed)
@@ -198,7 +198,7 @@ class School:
         plain = self._plain(self._every, now + (self._seconds - now) / 2)
         if plain is None:
             return trials, []
-        lesson = make_lesson(self._pool, plain, self._every, self._none, lesson.is_refined)
+        lesson = make_lesson(self._pool, plain, self._every, self._none, lesson)
         arms = [arm for arm in self._arms if arm.name == kept.arm]
         rounds, student = self._rounds.run(lesson, arms, 1, self._seconds, first.losses)
         if student is not None:

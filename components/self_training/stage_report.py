@@ -81,7 +81,7 @@ def _row(each: RoundResult) -> dict[str, Any]:
         "gain": each.gain.value,
         "ci95": [each.gain.low, each.gain.high],
         "kept": each.is_kept,
-        "refined": each.is_refined,
+        "neighbours": each.neighbours,
         "refined_gain": gain and gain.value,
         "refined_ci95": gain and [gain.low, gain.high],
         "seconds": each.seconds,

@@ -117,7 +117,10 @@ def accuracy(dataset: Path, model: keras.Model, classes: int) -> float:
 def run(
     name: str, labels: int, kind: str, seed: int, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """Returns the accuracies of the models, rounds kept, and gains with their intervals."""
+    """Returns the accuracies of the models, rounds kept, and gains with their intervals.
+
+    The longer rivals are those of images without labels of the right kind.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         labelled, unlabeled = divide(SETS[name](folder), folder, labels, kind, seed, arguments.most)
@@ -139,21 +142,25 @@ def run(
         seconds = time.monotonic() - began
         held = [*result.trials, *result.rounds]
         seen = plain.images_seen + result.images_seen
-        train(round(seen / info.splits["train"]), "longer")
+        models = ["plain", "taught"]
+        if kind == "right":
+            train(round(seen / info.splits["train"]), "longer")
+            models.append("longer")
         measured: dict[str, Any] = {}
-        for each in ("plain", "taught", "longer"):
+        for each in models:
             path = folder / each / "model.keras"
             model = keras.models.load_model(path, compile=False, safe_mode=True)
             measured[each] = accuracy(dataset, model, len(info.classes))
-        # The state begins with the variables of the model at the last step.
-        (path,) = (folder / "longer/checkpoints").glob("*/state.npz")
-        state = read_checkpoint(path)
-        assert state is not None
-        for variable, value in zip(model.variables, state[0], strict=False):
-            variable.assign(value)
-        measured["longer, last"] = accuracy(dataset, model, len(info.classes))
+        if kind == "right":
+            # The state begins with the variables of the model at the last step.
+            (path,) = (folder / "longer/checkpoints").glob("*/state.npz")
+            state = read_checkpoint(path)
+            assert state is not None
+            for variable, value in zip(model.variables, state[0], strict=False):
+                variable.assign(value)
+            measured["longer, last"] = accuracy(dataset, model, len(info.classes))
         rows = [
-            [each.number, each.arm, each.is_refined, *map(_rounded, (each.gain, each.refined))]
+            [each.number, each.arm, each.neighbours, *map(_rounded, (each.gain, each.refined))]
             for each in held
         ]
         counts = {"kept": result.num_accepted, "foreign": result.foreign, "rounds": rows}

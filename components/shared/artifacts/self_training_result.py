@@ -1,10 +1,15 @@
 """What was learned of images without labels, and whether it was kept."""
 
 import dataclasses
+from typing import Literal
 
 from kfp_vision.components.shared.metrics.acceptance import Gain
 
-__all__ = ["ForeignImage", "RoundResult", "SelfTrainingResult"]
+__all__ = ["ForeignImage", "Neighbours", "RoundResult", "SelfTrainingResult"]
+
+# By whose features images are neighbours: of the model that teaches, or of a pretrained network;
+# `none`: the shares of the classes alone.
+Neighbours = Literal["own", "pretrained", "none"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +42,8 @@ class RoundResult:
             the student of labels alone, where that is better.
         is_kept: Whether the student takes its place.
         refined: What labels by neighbours and shares of classes gain over what that model says, on
-            these images; None where there were none.
-        is_refined: Whether they have taught it.
+            these images, in the best way; None where there was none.
+        neighbours: By whose features, where they have taught it; None where they have not.
         seconds: Of everything.
     """
 
@@ -51,7 +56,7 @@ class RoundResult:
     gain: Gain
     is_kept: bool
     refined: Gain | None
-    is_refined: bool
+    neighbours: Neighbours | None
     seconds: float
 
 

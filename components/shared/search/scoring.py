@@ -19,6 +19,7 @@ from kfp_vision.components.shared.tasks.records import join_records
 __all__ = [
     "calibrated_losses",
     "calibrated_outputs",
+    "fit_task_temperature",
     "held_out_losses",
     "random_halves",
     "scored_losses",
@@ -46,20 +47,34 @@ def calibrated_outputs(
     calibrated = np.empty(logits.shape, np.float32)
     for fitted, read in (halves, halves[::-1]):
         held = {name: value[fitted] for name, value in targets.items()}
-        # As in Platt scaling: without it few images without a mistake would ask for certainty.
-        smoothing = 1.0 / (len(fitted) + 2)
-
-        def mean_loss(
-            scaled: np.ndarray,
-            held: Mapping[str, np.ndarray] = held,
-            smoothing: float = smoothing,
-        ) -> float:
-            given = held, scaled.astype(np.float32)
-            values = task.loss(*given, label_smoothing=smoothing, class_weights=class_weights)
-            return float(np.mean(values))
-
-        calibrated[read] = logits[read] / best_temperature(mean_loss, logits[fitted])
+        temperature = fit_task_temperature(task, held, logits[fitted], class_weights)
+        calibrated[read] = logits[read] / temperature
     return calibrated
+
+
+def fit_task_temperature(
+    task: Task,
+    targets: Mapping[str, np.ndarray],
+    logits: np.ndarray,
+    class_weights: np.ndarray | None,
+) -> float:
+    """Returns the T > 0 for which the loss of logits / T is least on all images.
+
+    Args:
+        task: Its loss is scaled.
+        targets: {name: [N, ...]}.
+        logits: [N, ...], finite.
+        class_weights: Of the trainings, [C]; None for none.
+    """
+    # As in Platt scaling: without it few images without a mistake would ask for certainty.
+    smoothing = 1.0 / (len(logits) + 2)
+
+    def mean_loss(scaled: np.ndarray) -> float:
+        given = targets, scaled.astype(np.float32)
+        values = task.loss(*given, label_smoothing=smoothing, class_weights=class_weights)
+        return float(np.mean(values))
+
+    return best_temperature(mean_loss, logits)
 
 
 def calibrated_losses(

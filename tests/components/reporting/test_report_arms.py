@@ -41,7 +41,7 @@ REFUSED, KEPT = Gain(-0.02, -0.09, 0.05), Gain(0.21, 0.11, 0.31)
 
 def _round(number: int, gain: Gain) -> RoundResult:
     return RoundResult(
-        number, "noisy student", 900, 4000, 80, 0.4, gain, gain.is_accepted, None, False, 30.0
+        number, "noisy student", 900, 4000, 80, 0.4, gain, gain.is_accepted, None, None, 30.0
     )
 
 

@@ -50,14 +50,12 @@ def test_copies_and_what_is_foreign_do_not_speak_for_what_is_taught(
     kind = np.arange(240) % 3
     filtered = filter_images(kind == 0, (kind == 1).astype(float), np.zeros(100))
     features = generator.normal(size=(400, 8))
-    said = Said(outputs[:160], outputs[160:], features, filtered, [])
+    said = Said(outputs[:160], outputs[160:], {"own": features}, filtered, [])
     others, elsewhere = said.unlabeled.copy(), features.copy()
     others[kind != 2] += 3 * generator.normal(size=(160, classes))
     elsewhere[160:][kind != 2] = generator.normal(size=(160, 8))
-    changed = dataclasses.replace(said, unlabeled=others, features=elsewhere)
-    first, second = (pool.refine(each, known) for each in (said, changed))
-    assert first is not None
-    assert second is not None
+    changed = dataclasses.replace(said, unlabeled=others, features={"own": elsewhere})
+    first, second = (pool.refine(each, known, "own") for each in (said, changed))
     np.testing.assert_array_equal(first.held, second.held)
     np.testing.assert_array_equal(first.unlabeled[kind == 2], second.unlabeled[kind == 2])
     assert (first.unlabeled[kind == 2] != said.unlabeled[kind == 2]).any(axis=1).all()

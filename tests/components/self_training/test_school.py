@@ -198,7 +198,8 @@ class Lessons:
 
         self.monkeypatch.setattr(school_module, "train_plain", train_plain)
         self.monkeypatch.setattr(school._rounds, "_train", train_student)
-        self.monkeypatch.setattr(school._pool, "seconds_per_image", lambda *_: self.image_s)
+        for each in (school._pool, school._pool._view):
+            self.monkeypatch.setattr(each, "seconds_per_image", lambda *_: self.image_s)
         return school.teach(self.path)
 
 
@@ -244,20 +245,20 @@ def test_a_stage_that_was_killed_ends_as_one_that_was_not(opened, lessons, kille
 
 
 def test_as_many_images_are_asked_about_as_there_is_time_for(opened, lessons, tmp_path):
-    # Of 400 s three tenths for three passes.
+    # Of 400 s three tenths for three passes, and one by the pretrained network.
     for pace in (0.1, 0.01):
         lessons.image_s = pace
         result = lessons.teach(opened(400.0, clock := Clock()), clock)
         # The second process goes by what the first has measured.
-        assert (result.asked, result.unlabeled) == (400, 1000)
-        assert all(each.images <= 400 for each in result.trials + result.rounds)
+        assert (result.asked, result.unlabeled) == (300, 1000)
+        assert all(each.images <= 300 for each in result.trials + result.rounds)
     report = self_training_report(result, is_wanted=False)
-    assert report.summary["self_training"]["asked"] == 400
+    assert report.summary["self_training"]["asked"] == 300
     write_recipe(Recipe(), tmp_path / "recipe.json")
     write_stage_report(report, tmp_path)
     write_stage_page(tmp_path, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert "400 of 1,000 images without labels were looked at, a random sample" in page
+    assert "300 of 1,000 images without labels were looked at, a random sample" in page
 
 
 @pytest.mark.parametrize(
@@ -272,10 +273,31 @@ def test_as_many_images_are_asked_about_as_there_is_time_for(opened, lessons, tm
 )
 def test_the_page_says_why_no_round_followed_a_trial_that_helped(failed, reason):
     trial = RoundResult(
-        0, "noisy student", 900, 4000, 80, 0.4, Gain(0.2, 0.1, 0.3), True, None, False, 30.0
+        0, "noisy student", 900, 4000, 80, 0.4, Gain(0.2, 0.1, 0.3), True, None, None, 30.0
     )
     result = SelfTrainingResult(unlabeled=900, asked=900, trials=[trial], failed=failed)
     report = self_training_report(result, is_wanted=False)
     page = render_page("No labels", report.summary, Recipe(), report.sections)
     assert f"they have helped in the trial, {reason}." in page
     assert [each.code for each in report.warnings] == ["self_training_failed"] * bool(failed)
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "sentence"),
+    [
+        ("pretrained", "Labels by the nearest neighbours of an image, as a network pretrained on"),
+        ("own", "Labels by the nearest neighbours of an image, as the model sees them"),
+        ("none", "Labels by the shares of the classes were taught in place of"),
+        (None, "What the model says was taught as it is"),
+    ],
+)
+def test_the_page_says_whose_neighbours_have_taught(neighbours, sentence):
+    gain, refined = Gain(0.2, 0.1, 0.3), Gain(0.031, -0.012, 0.074)
+    each = RoundResult(
+        1, "noisy student", 900, 4000, 200, 0.4, gain, True, refined, neighbours, 30.0
+    )
+    report = self_training_report(SelfTrainingResult(unlabeled=900, asked=900, rounds=[each]), True)
+    page = render_page("No labels", report.summary, Recipe(), report.sections)
+    assert sentence in page
+    assert "the loss on the judges by 0.031 nats (95 % interval -0.012 to 0.074)" in page
+    assert report.summary["self_training"]["rounds"][0]["neighbours"] == neighbours
