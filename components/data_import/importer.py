@@ -35,6 +35,7 @@ from kfp_vision.components.shared.datasets.decoding import CHANGES
 from kfp_vision.components.shared.datasets.near_duplicates import (
     NEAR_DUPLICATES_FILE,
     SIGNATURE_BYTES,
+    held_out_copies,
     join_copies,
     near_duplicate_groups,
     smallest_rows,
@@ -159,7 +160,8 @@ def _import(
     with Progress("write the splits"):
         counts, fingerprint = distribute(work_dir, staged, splits, classes, schema_of(listing))
     order = np.concatenate([np.flatnonzero(splits == name) for name in counts])
-    np.save(work_dir / NEAR_DUPLICATES_FILE, smallest_rows(near[order]))
+    groups = smallest_rows(near[order])
+    np.save(work_dir / NEAR_DUPLICATES_FILE, groups)
     notes += [f"{count} images {CHANGES[name]}." for name, count in staged.changes.most_common()]
     notes += [
         f"{count:,} {OBJECT_CHANGES[name]}." for name, count in staged.object_changes.most_common()
@@ -167,6 +169,11 @@ def _import(
     rejected = collections.Counter(row.code for row in staged.rejections)
     if config.unlabeled_uri and not counts.get("unlabeled"):
         notes.append("`unlabeled_uri` holds no image that can be used: none is learned.")
+    if copies := int(held_out_copies(groups, counts, np.zeros(0, int)).sum()):
+        notes.append(
+            f"{copies:,} of {counts['unlabeled']:,} images without labels are near duplicates of "
+            "validation or test images: no stage learns them."
+        )
     notes += [f"Left out: {count} x {code}." for code, count in rejected.most_common()]
     _write_rejections(staged.rejections, work_dir / "rejected.parquet")
     sizes = np.frombuffer(staged.sizes, np.int32).reshape(-1, 2)[splits == "train"]
@@ -193,6 +200,7 @@ def _import(
         objects_left_out={
             name: staged.object_changes[name] for name in LEFT_OUT if staged.object_changes[name]
         },
+        unlabeled_uri=config.unlabeled_uri,
     )
     write_json(info, work_dir / "dataset.json")
     for note in notes:

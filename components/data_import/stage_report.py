@@ -13,6 +13,7 @@ def import_report(info: DatasetInfo) -> StageReport:
             "task": info.task,
             "dataset": {
                 "uri": info.source_uri,
+                "unlabeled_uri": info.unlabeled_uri,
                 "fingerprint": info.fingerprint,
                 "splits": info.splits,
                 "classes": info.classes,

@@ -58,7 +58,10 @@ def build_report(stages_dir: Path, output_dir: Path) -> dict[str, Any]:
 def _arrange(records: Sequence[StageRecord], report: Mapping[str, Any]) -> list[Section]:
     """Returns the sections of the stages and those of the whole run, in the order of the page."""
     opening = {"name": dataset_name(report), "gap_closed": gap_closed(report)}
-    command = reproduction_command(report["dataset"]["uri"], report["model"]["seed"])
+    dataset = report["dataset"]
+    command = reproduction_command(
+        dataset["uri"], dataset["unlabeled_uri"], report["model"]["seed"]
+    )
     # What one stage alone has tried is in its section.
     arms = [arm for record in records for arm in record.report.arms]
     bars = vars(arm_bars(arms)) if len(arms) > 1 else None
@@ -88,10 +91,11 @@ def gap_closed(report: Mapping[str, Any]) -> float | None:
     return float((model - baseline) / (1.0 - baseline))
 
 
-def reproduction_command(dataset_uri: str, seed: int) -> str:
+def reproduction_command(dataset_uri: str, unlabeled_uri: str, seed: int) -> str:
     """Returns the command that repeats the run, every value taken from its recipe."""
     return shlex.join(
         ["kfp-vision", "run", "--dataset-uri", dataset_uri]
+        + (["--unlabeled-uri", unlabeled_uri] if unlabeled_uri else [])
         + ["--recipe-uri", "recipe.json", "--seed", str(seed)]
         + ["--output", "OUTPUT"]
     )

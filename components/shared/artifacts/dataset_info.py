@@ -48,6 +48,7 @@ class DatasetInfo:
         most_objects: Of the training image that shows the most; a model finds as many at least.
         objects_clipped: How many boxes reached out of their image.
         objects_left_out: What was wrong -> number of objects that are missing in the images.
+        unlabeled_uri: Where images without labels came from; empty for the same place, or none.
     """
 
     task: str
@@ -68,3 +69,4 @@ class DatasetInfo:
     most_objects: int = 0
     objects_clipped: int = 0
     objects_left_out: dict[str, int] = dataclasses.field(default_factory=dict)
+    unlabeled_uri: str = ""

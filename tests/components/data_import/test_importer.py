@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import struct
 import tracemalloc
 from collections.abc import Callable
@@ -388,6 +389,24 @@ def test_images_without_labels_change_nothing_about_those_with_labels(tmp_path, 
     for split in ("train", "validation", "test"):
         held = (open_split(each, split)["sha256"].to_pylist() for each in (plain_dir, output_dir))
         assert np.array_equal(*held)
+
+
+def test_images_without_labels_that_are_held_out_are_named_before_anything_is_trained(
+    tmp_path, save_images, import_into
+):
+    for split, count in (("train", 10), ("test", 4)):
+        for name in ("a", "b"):
+            save_images(tmp_path / "labelled" / split / name, count)
+    save_images(tmp_path / "more", 5)
+    info, _ = import_into(tmp_path / "labelled", unlabeled_uri=str(tmp_path / "more"))
+    assert not [note for note in info.notes if "near duplicates of validation or test" in note]
+    assert info.unlabeled_uri == str(tmp_path / "more")
+    shutil.copytree(tmp_path / "labelled" / "test" / "a", tmp_path / "more" / "leak")
+    info, _ = import_into(tmp_path / "labelled", unlabeled_uri=str(tmp_path / "more"))
+    assert (
+        "4 of 9 images without labels are near duplicates of validation or test images: no stage "
+        "learns them."
+    ) in info.notes
 
 
 def test_a_folder_without_images_for_those_without_labels_is_named(

@@ -98,6 +98,7 @@ def test_report_json_holds_the_keys_that_tools_rely_on(
     assert report["task"] == "multiclass"
     assert report["dataset"] == {
         "uri": digits_run.dataset.source_uri,
+        "unlabeled_uri": "",
         "fingerprint": digits_run.dataset.fingerprint,
         "splits": digits_run.dataset.splits,
         "classes": digits_run.dataset.classes,

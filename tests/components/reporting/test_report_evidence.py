@@ -93,9 +93,12 @@ def test_calibration_without_bins_has_no_chart(digits_run: Artifacts) -> None:
 
 def test_the_command_survives_a_shell() -> None:
     uri = "/data/my images; rm -rf $HOME"
-    words = shlex.split(reproduction_command(uri, 7))
+    words = shlex.split(reproduction_command(uri, "", 7))
     assert words[:4] == ["kfp-vision", "run", "--dataset-uri", uri]
+    assert "--unlabeled-uri" not in words
     assert words[words.index("--seed") + 1] == "7"
+    words = shlex.split(reproduction_command(uri, "/data/more images", 7))
+    assert words[words.index("--unlabeled-uri") + 1] == "/data/more images"
 
 
 def test_metric_names_put_the_primary_first(digits_run: Artifacts) -> None:
