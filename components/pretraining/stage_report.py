@@ -25,7 +25,7 @@ def pretraining_report(result: PretrainingResult, is_wanted: bool) -> StageRepor
         is_wanted: Whether the user has asked for it.
     """
     summary: dict[str, Any] = dataclasses.asdict(result)
-    section = Section("pretraining", "Before labels", "pretraining/stage_report.html", summary)
+    section = Section("pretraining", "Pretraining", "pretraining/stage_report.html", summary)
     return StageReport(
         summary={"pretraining": summary},
         warnings=[*missed_wish("pretraining", result.skipped, is_wanted), *_warnings(result)],

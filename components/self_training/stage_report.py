@@ -47,7 +47,7 @@ def self_training_report(result: SelfTrainingResult, is_wanted: bool) -> StageRe
     held = {name: getattr(result, name) for name in names}
     summary = {**held, "trials": trials, "rounds": rounds}
     data = {"result": result, "trials": trials, "rounds": rounds}
-    section = Section("self-training", "No labels", "self_training/stage_report.html", data)
+    section = Section("self-training", "Self-training", "self_training/stage_report.html", data)
     return StageReport(
         summary={"self_training": summary},
         warnings=[*missed_wish("self_training", result.skipped, is_wanted), *_warnings(result)],

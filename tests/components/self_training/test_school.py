@@ -277,7 +277,7 @@ def test_the_page_says_why_no_round_followed_a_trial_that_helped(failed, reason)
     )
     result = SelfTrainingResult(unlabeled=900, asked=900, trials=[trial], failed=failed)
     report = self_training_report(result, is_wanted=False)
-    page = render_page("No labels", report.summary, Recipe(), report.sections)
+    page = render_page("Self-training", report.summary, Recipe(), report.sections)
     assert f"they have helped in the trial, {reason}." in page
     assert [each.code for each in report.warnings] == ["self_training_failed"] * bool(failed)
 
@@ -297,7 +297,7 @@ def test_the_page_says_whose_neighbours_have_taught(neighbours, sentence):
         1, "noisy student", 900, 4000, 200, 0.4, gain, True, refined, neighbours, 30.0
     )
     report = self_training_report(SelfTrainingResult(unlabeled=900, asked=900, rounds=[each]), True)
-    page = render_page("No labels", report.summary, Recipe(), report.sections)
+    page = render_page("Self-training", report.summary, Recipe(), report.sections)
     assert sentence in page
     assert "the loss on the judges by 0.031 nats (95 % interval -0.012 to 0.074)" in page
     assert report.summary["self_training"]["rounds"][0]["neighbours"] == neighbours
