@@ -110,7 +110,10 @@ def why_no_time(seconds: float) -> str:
     """Returns why a stage does not begin; empty where the time is enough."""
     if seconds >= _LEAST_SECONDS:
         return ""
-    return f"the budget leaves {max(0.0, seconds):.0f} s, and it takes {_LEAST_SECONDS:.0f}"
+    return (
+        f"the budget leaves {max(0.0, seconds):.0f} s, and it takes {_LEAST_SECONDS:.0f} at least; "
+        "`max_minutes` gives it more"
+    )
 
 
 def end_stage(

@@ -249,7 +249,7 @@ def test_without_a_teacher_the_network_teaches_itself_where_the_user_wants_it(
     [
         ({"distill": "never"}, 0.0, "`distill` is `never`"),
         ({"use_validation_for_training": True}, 0.0, "leaves no images to judge it by"),
-        ({}, 0.01, "and it takes 30"),
+        ({}, 0.01, "and it takes 30 at least; `max_minutes` gives it more"),
     ],
 )
 def test_why_nothing_was_taught_is_said_and_the_model_is_the_one_before(
