@@ -49,6 +49,16 @@ def _member(kind: str, architecture: str, weight: float) -> Member:
     return Member(kind, architecture, [32, 32], 1000, 4000, 20.0, 0.5, 0.8, 0.05, weight)
 
 
+def _section(page: str, name: str) -> str:
+    found = re.search(rf'<section id="{name}">.*?</section>', page, re.DOTALL)
+    assert found
+    return found[0]
+
+
+def _badges(section: str) -> list[str]:
+    return re.findall(r'class="badge [a-z]*">(\w+)<', section)
+
+
 @pytest.fixture
 def stage_reports(digits_run: Artifacts) -> list[StageReport]:
     members = [
@@ -114,23 +124,19 @@ def test_every_arm_is_in_the_report_with_its_interval(built: Path) -> None:
     ]
     assert arms[1]["ci95"] == [-0.09, 0.05]
     page = (built / "report.html").read_text(encoding="utf-8")
-    found = re.search(r'<section id="arms">.*?</section>', page, re.DOTALL)
-    assert found
-    assert "3 of 7 changed the model." in found[0]
-    badges = re.findall(r'class="badge [a-z]*">(\w+)<', found[0])
-    assert badges == [
-        "accepted",
-        "refused",
-        "helped",
-        "accepted",
-        "refused",
-        "accepted",
-        "refused",
-    ]
+    found = _section(page, "arms")
+    assert "3 of 7 changed the model." in found
+    assert _badges(found) == ["kept", "refused", "helped", "kept", "refused", "kept", "refused"]
     # Each stage corrects its intervals for what it has tried itself.
-    assert "for all that its stage tried together, not for all stages" in found[0]
+    assert "for all that its stage tried together, not for all stages" in found
     # Before the sections of the stages.
     assert page.index('href="#results"') < page.index('href="#arms"') < page.index('"#search"')
+
+
+def test_the_tables_of_the_stages_say_the_same_word_as_the_picture(built: Path) -> None:
+    page = (built / "report.html").read_text(encoding="utf-8")
+    assert _badges(_section(page, "self-training")) == ["helped", "kept", "refused"]
+    assert _badges(_section(page, "teachers")) == ["refused", "kept"]
 
 
 def test_a_trial_and_a_teacher_that_helped_have_not_changed_the_model(
@@ -152,7 +158,7 @@ def test_a_trial_and_a_teacher_that_helped_have_not_changed_the_model(
     page = render_page("Gains", {}, Recipe(), [section])
     assert "Nothing changed the model: it is that of the plain training." in page
     assert "What helped in a trial or as a teacher is not in the model by that." in page
-    assert (page.count(">helped<"), page.count(">refused<"), ">accepted<" in page) == (2, 1, False)
+    assert (page.count(">helped<"), page.count(">refused<"), ">kept<" in page) == (2, 1, False)
 
 
 def test_a_deployed_ensemble_is_the_model_of_the_report(built: Path) -> None:
