@@ -123,6 +123,8 @@ class School:
             copies=int(filtered.is_copy.sum()),
             foreign=int(filtered.is_foreign.sum()),
             foreign_distance=filtered.limit,
+            foreign_judges=filtered.judges,
+            foreign_within=filtered.within,
             foreign_images=first.said.foreign,
             loss=float(first.losses.mean()),
             trials=trials,

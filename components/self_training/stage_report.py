@@ -40,6 +40,8 @@ def self_training_report(result: SelfTrainingResult, is_wanted: bool) -> StageRe
         "copies",
         "foreign",
         "foreign_distance",
+        "foreign_judges",
+        "foreign_within",
         "loss",
         "plain_images_seen",
         "seconds",

@@ -71,7 +71,9 @@ class SelfTrainingResult:
             for all.
         copies: Of these, near duplicates of validation or test images, which are never learned.
         foreign: Of those that models were asked about, unlike the training images.
-        foreign_distance: From which distance on, 0 to 2.
+        foreign_distance: Beyond which distance, 0 to 2.
+        foreign_judges: Validation images that tell it.
+        foreign_within: Those of them that are not beyond it.
         foreign_images: Some of them, the most distant first.
         loss: Of the model before, calibrated, on the validation images, in nats.
         trials: A round on half of the labels, where the validation images are few: its gain, which
@@ -90,6 +92,8 @@ class SelfTrainingResult:
     copies: int = 0
     foreign: int = 0
     foreign_distance: float = 0.0
+    foreign_judges: int = 0
+    foreign_within: int = 0
     foreign_images: list[ForeignImage] = dataclasses.field(default_factory=list)
     loss: float = 0.0
     trials: list[RoundResult] = dataclasses.field(default_factory=list)

@@ -5,8 +5,15 @@ import pytest
 
 from kfp_vision.components.self_training.filtering import filter_images
 from kfp_vision.components.self_training.noisy_student import NOISY_STUDENT, balance
+from kfp_vision.components.self_training.stage_report import self_training_report
 from kfp_vision.components.self_training.student import soft_labels
+from kfp_vision.components.shared.artifacts.self_training_result import (
+    ForeignImage,
+    SelfTrainingResult,
+)
 from kfp_vision.components.shared.datasets.near_duplicates import held_out_copies
+from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.report.page import render_page
 from kfp_vision.components.shared.search.held_out import halves
 
 
@@ -35,9 +42,36 @@ def test_images_beyond_the_distance_of_95_in_100_validation_images_are_foreign()
     np.testing.assert_array_equal(filtered.is_foreign, [False, False, True, True])
 
 
-def test_of_few_validation_images_all_are_alike():
-    filtered = filter_images(np.zeros(2, bool), np.array([0.3, 0.31]), np.array([0.1, 0.3]))
+@pytest.mark.parametrize("few", [1, 2, 6, 20])
+def test_of_few_validation_images_all_are_alike(few):
+    alike = np.linspace(0.3, 0.1, few)
+    filtered = filter_images(np.zeros(2, bool), np.array([0.3, 0.31]), alike)
     np.testing.assert_array_equal(filtered.rows, [0])
+    assert (filtered.within, filtered.judges) == (few, few)
+
+
+@pytest.mark.parametrize(
+    ("judges", "within", "said"),
+    [
+        (6, 6, "beyond 0.96: all 6 validation images are within it."),
+        (100, 96, "beyond 0.96: 96 of 100 validation images are within it."),
+    ],
+)
+def test_the_report_says_how_many_validation_images_are_within_the_limit(judges, within, said):
+    alike = np.concatenate([np.full(within, 0.96), np.ones(judges - within)])
+    filtered = filter_images(np.zeros(2, bool), np.array([0.5, 1.5]), alike)
+    result = SelfTrainingResult(
+        unlabeled=2,
+        asked=2,
+        foreign=1,
+        foreign_distance=filtered.limit,
+        foreign_judges=filtered.judges,
+        foreign_within=filtered.within,
+        foreign_images=[ForeignImage("a.png", 1.5, "data:,")],
+        untried="no time was left for a student",
+    )
+    sections = self_training_report(result, is_wanted=False).sections
+    assert said in render_page("", {}, Recipe(), sections)
 
 
 def test_a_copy_is_counted_once_and_never_learned():

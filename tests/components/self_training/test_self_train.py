@@ -253,6 +253,7 @@ def test_of_few_images_it_is_said_that_nothing_was_tried(
     result = self_train(dataset, trained, tmp_path / "out", tmp_path / "kept", _SEED)
     left = 31 - result.foreign
     assert result.untried == f"{left} are left to learn, fewer than 32"
+    assert 190 <= result.foreign_within < result.foreign_judges == 200
     report = json.loads((tmp_path / "out/stage_report.json").read_text())
     assert report["summary"]["self_training"]["untried"] == result.untried
 
