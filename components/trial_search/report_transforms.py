@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kfp_vision.components.shared.artifacts.augmentation_table import AugmentationTable
+from kfp_vision.components.shared.augmentation.transforms import TRANSFORMS
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.recipe.policies import (
@@ -16,9 +17,9 @@ from kfp_vision.components.shared.recipe.policies import (
     DEFAULT_POLICY,
     policy_setting,
 )
-from kfp_vision.components.shared.report.figures import label, number, percent
+from kfp_vision.components.shared.report.figures import number
 
-__all__ = ["baseline_images", "customary_policy", "policy_words", "transform_rows"]
+__all__ = ["baseline_images", "customary_policy", "transform_rows"]
 
 
 def transform_rows(
@@ -40,7 +41,7 @@ def transform_rows(
     for held in table.kept:
         name = held.transform
         levels = list(zip(held.levels, held.kept, examples[name], strict=True))
-        if _on_or_off(table, name):
+        if TRANSFORMS[name].chance:
             levels = [(1.0, levels[0][1], levels[0][2])]
         pictures: list[dict[str, Any]] = [
             {
@@ -64,11 +65,6 @@ def transform_rows(
     return sorted(rows, key=lambda row: bool(row["reason"]))
 
 
-def _on_or_off(table: AugmentationTable, transform: str) -> bool:
-    """Returns whether a transform has no magnitude: it was measured at one only."""
-    return [row.transform for row in table.signals].count(transform) == 1
-
-
 def _figures(transform: str, magnitude: float, table: AugmentationTable) -> str:
     """Returns the signals at a magnitude, between those that were measured."""
     signals = [row for row in table.signals if row.transform == transform]
@@ -76,33 +72,6 @@ def _figures(transform: str, magnitude: float, table: AugmentationTable) -> str:
     distance = float(np.interp(magnitude, at, [0.0, *(row.distance for row in signals)]))
     affinity = float(np.interp(magnitude, at, [1.0, *(row.affinity for row in signals)]))
     return f"distance {number(distance, 2)}, affinity {number(affinity, 2)}"
-
-
-def policy_words(table: AugmentationTable, recipe: Recipe) -> list[str]:
-    """Returns what the policy of a recipe does to an image, a sentence each; none without one."""
-    policy = _policy(recipe)
-    if policy is None:
-        return []
-    sentences = []
-    if policy["always"]:
-        sentences.append(f"Every image: {_in_words(table, policy['always'])}.")
-    branches = policy["branches"]
-    nothing = sum(each["weight"] for each in branches if not each["operations"])
-    share = 1 - nothing / sum(each["weight"] for each in branches)
-    if drawn := [operation for each in branches for operation in each["operations"]]:
-        low, high = policy["draws"]
-        times = f"{low} to {high}" if low < high else str(high)
-        if low == high == 1:
-            whom = "Every image" if share == 1 else f"{percent(share)} of the images"
-        else:
-            chance = "" if share == 1 else f" with a probability of {percent(share)}"
-            whom = f"Every image, {times} times{chance}"
-        sentences.append(f"{whom}: one of {_in_words(table, drawn)}.")
-    for key, mixed in policy["mixing"].items():
-        name, _, kind = key.partition("_")
-        if kind == "probability" and mixed:
-            sentences.append(f"{label(name)}: {percent(mixed)} of the images.")
-    return sentences
 
 
 def baseline_images(recipe: Recipe) -> int | None:
@@ -127,16 +96,3 @@ def _operations(recipe: Recipe) -> Iterable[Mapping[str, Any]]:
         yield from policy["always"]
         for branch in policy["branches"]:
             yield from branch["operations"]
-
-
-def _in_words(table: AugmentationTable, operations: Iterable[Mapping[str, Any]]) -> str:
-    """Returns each transform once, with the greatest magnitude that it is given."""
-    greatest: dict[str, float] = {}
-    for each in operations:
-        greatest[each["transform"]] = max(greatest.get(each["transform"], 0.0), each["high"])
-    return ", ".join(
-        f"{label(name).lower()} (with probability {number(high, 2)})"
-        if _on_or_off(table, name)
-        else f"{label(name).lower()} up to {number(high, 2)}"
-        for name, high in greatest.items()
-    )

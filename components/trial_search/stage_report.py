@@ -10,11 +10,12 @@ from kfp_vision.components.shared.artifacts.augmentation_table import Augmentati
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS, SearchResult
 from kfp_vision.components.shared.datasets.thumbnails import thumbnail
 from kfp_vision.components.shared.recipe.document import Recipe
+from kfp_vision.components.shared.recipe.policies import policy_setting
+from kfp_vision.components.shared.report.policy_words import policy_words
 from kfp_vision.components.shared.report.records import ReportWarning, Section, StageReport
 from kfp_vision.components.trial_search.report_transforms import (
     baseline_images,
     customary_policy,
-    policy_words,
     transform_rows,
 )
 from kfp_vision.components.trial_search.report_trials import (
@@ -56,6 +57,7 @@ def search_report(
         primary: Name of the primary metric.
         images_seen: Images that measurements and trials saw.
     """
+    setting = policy_setting(after)
     data = {
         "search": search,
         "plan": table.plan,
@@ -70,7 +72,7 @@ def search_report(
         "images_seen": images_seen,
         "baseline_images": baseline_images(before),
         "customary": customary_policy(after),
-        "policy": policy_words(table, after),
+        "policy": policy_words(setting.value if setting else None),
         "gains": gain_bars(search, table.regularisers),
         "chart": trial_chart(search),
         "rounds": ROUNDS,

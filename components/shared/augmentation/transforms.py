@@ -5,9 +5,11 @@ exactly. Magnitudes of a batch are [B, T], one column for each entry of `PIXEL_T
 """
 
 import dataclasses
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import tensorflow as tf
+if TYPE_CHECKING:
+    # The report reads the table, and needs no framework.
+    import tensorflow as tf
 
 __all__ = ["PIXEL_TRANSFORMS", "TRANSFORMS", "Transform", "parameters"]
 
@@ -72,7 +74,7 @@ PIXEL_TRANSFORMS = tuple(
 )
 
 
-def parameters(magnitudes: tf.Tensor, signs: tf.Tensor) -> dict[str, tf.Tensor]:
+def parameters(magnitudes: "tf.Tensor", signs: "tf.Tensor") -> dict[str, "tf.Tensor"]:
     """Returns the parameters [B] of each pixel transform.
 
     Args:

@@ -18,6 +18,7 @@ import jinja2
 from kfp_vision.components.shared.artifacts.json_files import json_text, read_json
 from kfp_vision.components.shared.recipe.document import Recipe, read_recipe
 from kfp_vision.components.shared.report import figures
+from kfp_vision.components.shared.report.policy_words import policy_words
 from kfp_vision.components.shared.report.records import (
     STAGE_REPORT_FILE,
     Section,
@@ -98,6 +99,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update({name: getattr(figures, name) for name in _FILTERS})
+    environment.filters["policy_words"] = policy_words
     return environment
 
 

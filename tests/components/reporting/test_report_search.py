@@ -14,8 +14,11 @@ from kfp_vision.components.shared.artifacts.augmentation_table import Augmentati
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import read_json, write_json
 from kfp_vision.components.shared.artifacts.search_result import ROUNDS, SearchResult, Step
+from kfp_vision.components.shared.augmentation.known_policies import flip_and_crop
 from kfp_vision.components.shared.recipe.document import Recipe, Setting, read_recipe, write_recipe
 from kfp_vision.components.shared.recipe.user_choices import UserChoices
+from kfp_vision.components.shared.report.page import RECIPE, render_page
+from kfp_vision.components.shared.report.policy_words import policy_words
 from kfp_vision.components.shared.report.records import (
     STAGE_REPORT_FILE,
     STAGES_FILE,
@@ -124,14 +127,23 @@ def test_what_is_refused_comes_last_and_what_is_on_or_off_has_one_picture() -> N
 def test_the_policy_is_said_in_words() -> None:
     mirror = {"transform": "horizontal_flip", "low": 0.5, "high": 0.5, "probability": 1.0}
     policy = {**POLICY.value("augmentation", "policy"), "always": [mirror]}
-    recipe = Recipe().with_settings("augmentation", {"policy": Setting(policy, "test")})
-    words = [each.replace("\N{NO-BREAK SPACE}", " ") for each in search.policy_words(TABLE, recipe)]
+    words = [each.replace("\N{NO-BREAK SPACE}", " ") for each in policy_words(policy)]
     assert words == [
         "Every image: horizontal flip (with probability 0.5).",
         "70 % of the images: one of rotate up to 0.29.",
         "CutMix: 50 % of the images.",
     ]
-    assert search.policy_words(TABLE, Recipe()) == []
+    assert policy_words(None) == policy_words("none") == policy_words({"branches": []}) == []
+
+
+@pytest.mark.parametrize("name", ["policy", "default_policy"])
+def test_the_recipe_says_every_policy_in_words(name: str) -> None:
+    value = flip_and_crop().to_json()
+    recipe = Recipe().with_settings("augmentation", {name: Setting(value, "test")})
+    page = render_page("", {}, recipe, [RECIPE])
+    words = "horizontal flip (with probability 0.5), translate x up to 0.25, translate y up to 0.25"
+    assert f"Every image: {words}." in page
+    assert "Probability:" not in page
 
 
 @pytest.mark.parametrize(
@@ -140,8 +152,7 @@ def test_the_policy_is_said_in_words() -> None:
 )
 def test_several_operations_an_image_are_said_in_words(draws: tuple[int, int], words: str) -> None:
     policy = {**POLICY.value("augmentation", "policy"), "draws": draws}
-    recipe = Recipe().with_settings("augmentation", {"policy": Setting(policy, "test")})
-    said = search.policy_words(TABLE, recipe)[1].replace("\N{NO-BREAK SPACE}", " ")
+    said = policy_words(policy)[1].replace("\N{NO-BREAK SPACE}", " ")
     assert said == f"Every image, {words} with a probability of 70 %: one of rotate up to 0.29."
 
 
