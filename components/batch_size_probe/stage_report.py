@@ -47,6 +47,7 @@ def probe_report(probe: ProbeResult, decided: Recipe, plan: RunPlan | None = Non
     charts = probe_charts(probe, decided)
     data = {
         "probe": probe,
+        "is_timed": plan is not None,
         "decided": decided_settings(decided),
         "variants": variant_rows(probe),
         "about_batch": charts["batch_size"],

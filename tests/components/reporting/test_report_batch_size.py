@@ -9,7 +9,9 @@ from report_artifacts import DECIDED, PROBE, Artifacts
 from kfp_vision.components.batch_size_probe import stage_report as batch_size
 from kfp_vision.components.reporting.build import build_report
 from kfp_vision.components.shared.artifacts.probe_result import NoiseScale, ProbeResult
+from kfp_vision.components.shared.artifacts.run_plan import RunPlan
 from kfp_vision.components.shared.recipe.document import Recipe, Setting
+from kfp_vision.components.shared.report.page import render_page
 
 
 def section(folder: Path) -> str:
@@ -103,6 +105,13 @@ def test_what_training_changed_is_said(digits_run: Artifacts, tmp_path: Path) ->
     assert re.findall(r"training used \S+", section(tmp_path / "out")) == ["training used 32"]
 
 
+@pytest.mark.parametrize("plan", [RunPlan(4.0, 60.0, 0.01, 10.0, {"train": 90.0}), None])
+def test_a_probe_that_learns_nothing_says_what_its_time_is_for(plan: RunPlan | None) -> None:
+    probe = ProbeResult(skipped="`learn_batch_size` is false", seconds=41.0)
+    page = render_page("", {}, Recipe(), batch_size.probe_report(probe, Recipe(), plan).sections)
+    assert ("step timed, in 41\N{NO-BREAK SPACE}s" in page) == (plan is not None)
+
+
 @pytest.mark.parametrize(
     ("case", "sentences"),
     [
@@ -117,7 +126,7 @@ def test_what_training_changed_is_said(digits_run: Artifacts, tmp_path: Path) ->
         (
             "probe skipped",
             [
-                "Nothing was measured: learn_batch_size is false.",
+                "Batch size and learning rate were not measured: learn_batch_size is false.",
                 "learning_rate of the recipe that the run starts from (0.012) is not used.",
             ],
         ),
