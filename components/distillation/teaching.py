@@ -29,7 +29,7 @@ from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.training.checkpoints import StageWatch
 from kfp_vision.components.shared.training.inference import compile_inference
 from kfp_vision.components.shared.training.precision import set_precision
-from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES
+from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES, failure_reason
 from kfp_vision.components.shared.training.setup import (
     complete_recipe,
     open_split,
@@ -123,7 +123,7 @@ def teach(
         )
         taught = student.learn(weights, rows, seconds, watch)
     except TRAINING_FAILURES as error:
-        return dataclasses.replace(result, failed=str(error).splitlines()[0])
+        return dataclasses.replace(result, failed=failure_reason(error))
     model = taught.model
     judged = losses(model)
     # The same images have chosen how the teacher is followed.

@@ -135,6 +135,7 @@ def _learn(
     """Returns what was seen, and the recipe with the weights where they are kept."""
     # Imported here: where nothing is learned the framework need not start.
     from kfp_vision.components.pretraining.rivals import FAILURES, Rivals
+    from kfp_vision.components.shared.training.sanity import failure_reason
     from kfp_vision.components.shared.training.setup import complete_recipe
     from kfp_vision.components.shared.training.start_weights import write_start
 
@@ -143,8 +144,8 @@ def _learn(
         rivals = Rivals(dataset_dir, info, complete, checkpoint_dir, seed, cache)
         result, weights = rivals.learn(seconds, watch, plain_images)
     except FAILURES as error:
-        reason = str(error).splitlines()[0]
-        return PretrainingResult(failed=reason, unlabeled=info.splits["unlabeled"]), recipe
+        reason, unlabeled = failure_reason(error), info.splits["unlabeled"]
+        return PretrainingResult(failed=reason, unlabeled=unlabeled), recipe
     if result.gain is not None and result.is_kept:
         arm = next(each for each in result.arms if each.name == result.chosen)
         evidence = {

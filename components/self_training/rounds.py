@@ -17,7 +17,7 @@ from kfp_vision.components.shared.artifacts.self_training_result import RoundRes
 from kfp_vision.components.shared.metrics.acceptance import measure_gain
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.training.checkpoints import StageWatch
-from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES
+from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES, failure_reason
 
 __all__ = ["MAX_ROUNDS", "Rounds"]
 
@@ -88,7 +88,7 @@ class Rounds:
                 given = (lesson, arm, began + (ends - began) / (len(arms) - place))
                 student, seen = self._train(*given, longest)
             except TRAINING_FAILURES as error:
-                self.failures.append(f"{arm.name}: {str(error).splitlines()[0]}")
+                self.failures.append(f"{arm.name}: {failure_reason(error)}")
                 continue
             losses = self._pool.losses(self._pool.hear(student, lesson.judging), lesson.judging)
             if rival is None:

@@ -30,7 +30,7 @@ from kfp_vision.components.shared.runtime.identity import training_identity
 from kfp_vision.components.shared.search.held_out import halves
 from kfp_vision.components.shared.training.checkpoints import StageWatch
 from kfp_vision.components.shared.training.precision import set_precision
-from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES
+from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES, failure_reason
 from kfp_vision.components.shared.training.setup import complete_recipe
 
 __all__ = ["School"]
@@ -228,7 +228,7 @@ class School:
         try:
             trainer, history = train_plain(*given, *kept, ends, self._watch)
         except TRAINING_FAILURES as error:
-            self._rounds.failures.append(f"labels alone: {str(error).splitlines()[0]}")
+            self._rounds.failures.append(f"labels alone: {failure_reason(error)}")
             return None
         self._plain_images_seen += history.step * history.settings.batch_size
         return Teacher(trainer.model)

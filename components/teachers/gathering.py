@@ -24,7 +24,7 @@ from kfp_vision.components.shared.runtime.progress import Progress, show_note
 from kfp_vision.components.shared.tasks import task_of
 from kfp_vision.components.shared.training.checkpoints import StageWatch
 from kfp_vision.components.shared.training.inference import compile_inference
-from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES
+from kfp_vision.components.shared.training.sanity import TRAINING_FAILURES, failure_reason
 from kfp_vision.components.shared.training.setup import (
     open_split,
     recipe_class_weights,
@@ -194,14 +194,14 @@ class Gathering:
             began = watch.moment(f"network {place}")
             left, count = ends - began, len(planned) - at
             if at and left < _LEAST_SECONDS:
-                failed.append(f"{count} of {len(planned)} networks: no time is left for them")
+                failed.append(f"{count} of {len(planned)} networks: no time is left for them.")
                 return
             left /= max(1.0, min(count, left / _LEAST_SECONDS))
             try:
                 with Progress(f"train a teacher ({each.kind})"):
                     trained = self._train(each, model, left)
             except (*TRAINING_FAILURES, NoTimeError) as error:
-                failed.append(f"{each.kind}: {str(error).splitlines()[0]}")
+                failed.append(f"{each.kind}: {failure_reason(error)}")
                 show_note(f"A teacher could not be trained. {failed[-1]}")
             else:
                 # By its checkpoints: a process that was killed has kept its seconds before.

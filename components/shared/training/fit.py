@@ -37,7 +37,11 @@ from kfp_vision.components.shared.training.interval import (
     train_until,
 )
 from kfp_vision.components.shared.training.run import TrainingRun
-from kfp_vision.components.shared.training.sanity import DivergenceError, RateTooHighError
+from kfp_vision.components.shared.training.sanity import (
+    DivergenceError,
+    RateTooHighError,
+    failure_reason,
+)
 from kfp_vision.components.shared.training.trainer import Trainer
 
 __all__ = ["evaluate", "fit"]
@@ -217,7 +221,7 @@ def _halved(
     repaired = run.halve(settings)
     repairs.append(
         f"The batch was halved to {repaired.batch_size} and the learning rate lowered to "
-        f"{repaired.learning_rate:.3g}, because of: {str(error).splitlines()[0]}"
+        f"{repaired.learning_rate:.3g}, because of: {failure_reason(error)}"
     )
     return repaired
 

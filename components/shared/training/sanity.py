@@ -20,6 +20,7 @@ __all__ = [
     "RateTooHighError",
     "check_one_batch",
     "describe_check",
+    "failure_reason",
 ]
 
 _MAX_STEPS = 96
@@ -45,6 +46,18 @@ class DivergenceError(ArithmeticError):
 
 # Of a training that may fail without harm: there is a model without it.
 TRAINING_FAILURES = (DivergenceError, MemoryError, tf.errors.ResourceExhaustedError)
+
+
+def failure_reason(error: Exception) -> str:
+    """Returns why a training has failed: the first line of what the error says, as a sentence.
+
+    Of memory that is lacking Python may say nothing, and TensorFlow "Graph execution error:".
+    """
+    first = str(error).strip().partition("\n")[0]
+    if first and not first.endswith(":"):
+        return f"{first.rstrip('.')}."
+    is_memory = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
+    return "It does not fit into memory." if is_memory else f"{type(error).__name__}."
 
 
 class MemorizationError(ValueError):

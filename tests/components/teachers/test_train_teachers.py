@@ -207,7 +207,7 @@ def test_a_member_that_fails_costs_a_warning_and_the_others_go_on(
     monkeypatch.setattr(gathering, "train_member", fails)
     result = train_teachers(many_judges_dir, trained, tmp_path / "out", checkpoints / "kept", _SEED)
     assert [each.kind for each in result.members] == ["model", "seed", "boosted"]
-    assert result.failed == ["bootstrap: The loss must be finite. Received: nan"]
+    assert result.failed == ["bootstrap: The loss must be finite. Received: nan."]
     report = json.loads((tmp_path / "out/stage_report.json").read_text())
     assert [each["code"] for each in report["warnings"]] == ["teachers_failed"]
 
@@ -253,7 +253,7 @@ def test_a_network_that_is_too_slow_to_be_deployed_in_time_is_not_trained(
     result = train_teachers(digits_dir, *given, [StageCost("train", 20.0, 100)])
     assert result.failed == [
         "seed: its evaluation and export, 5,520 images, take 5520 s and leave no time to train it; "
-        "`max_minutes` gives it more"
+        "`max_minutes` gives it more."
     ]
     assert not result.is_deployed
     assert are_equal(tmp_path / "out/model.keras", trained / "model.keras")
@@ -321,7 +321,7 @@ def test_networks_that_no_time_is_left_for_are_not_begun(
     # Enough for a few of them at a time.
     assert began == [pytest.approx(10.0), pytest.approx(10.0)]
     assert len(result.failed) == 3
-    assert result.failed[-1] == "998 of 1000 networks: no time is left for them"
+    assert result.failed[-1] == "998 of 1000 networks: no time is left for them."
 
 
 def test_networks_that_processes_before_have_trained_took_their_time(

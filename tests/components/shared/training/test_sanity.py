@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from kfp_vision.components.shared.augmentation.policy import Mixing, Operation, Policy
@@ -14,11 +15,13 @@ from kfp_vision.components.shared.recipe import hyperparameters
 from kfp_vision.components.shared.recipe.document import Recipe
 from kfp_vision.components.shared.tasks import get_task
 from kfp_vision.components.shared.training.sanity import (
+    DivergenceError,
     MemorizationError,
     NotFiniteError,
     RateTooHighError,
     check_one_batch,
     describe_check,
+    failure_reason,
 )
 from kfp_vision.components.shared.training.trainer import Trainer
 
@@ -175,6 +178,23 @@ def test_images_that_are_all_alike_are_named() -> None:
     images, targets = np.full((12, 4, 4, 1), 128, np.uint8), _batch()[1]
     with pytest.raises(ValueError, match="learn one batch by heart.*all alike"):
         check_one_batch(_trainer(), images, targets, 0.05, np.log(3))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "It does not fit into memory."),
+        (MemoryError("Unable to allocate 3 GiB\nfor an array"), "Unable to allocate 3 GiB."),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "Graph execution error:\n\nOOM"),
+            "It does not fit into memory.",
+        ),
+        (DivergenceError("The loss is NaN. Lower `learning_rate`."), None),
+        (DivergenceError(), "DivergenceError."),
+    ],
+)
+def test_a_failure_is_told_in_a_sentence(error: Exception, said: str | None) -> None:
+    assert failure_reason(error) == (said or str(error))
 
 
 def test_a_frozen_network_that_helps_its_head_is_named_and_trained() -> None:
