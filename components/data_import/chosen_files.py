@@ -20,7 +20,7 @@ __all__ = ["import_files", "labelled_files"]
 
 
 def labelled_files(
-    uri: str, dataset_format: str, follow_links: bool
+    uri: str, dataset_format: str, unlabeled_uri: str, follow_links: bool
 ) -> Iterator[tuple[str, tuple[str, ...], int]]:
     """Yields the path, the labels and the `file_hash` of each image file of a dataset.
 
@@ -28,11 +28,12 @@ def labelled_files(
     None of a set whose images lie in tables or arrays: its files say nothing of single images.
 
     Args:
-        uri: As of `source_version.dataset_version`.
+        uri: As of `source_version.list_source_files`.
         dataset_format: The same.
+        unlabeled_uri: The same.
         follow_links: The same.
     """
-    listing, *_ = list_source(uri, dataset_format, "", follow_links)
+    listing, *_ = list_source(uri, dataset_format, unlabeled_uri, follow_links)
     samples = _labelled(listing)
     for path, digest in _hashes(uri, samples).items():
         yield path, samples[path].labels, digest
@@ -41,6 +42,7 @@ def labelled_files(
 def import_files(
     uri: str,
     dataset_format: str,
+    unlabeled_uri: str,
     follow_links: bool,
     task: str,
     white: int,
@@ -50,8 +52,9 @@ def import_files(
     """Writes `<split>.arrow` of the chosen images; None where none is chosen, or can be read.
 
     Args:
-        uri: As of `source_version.dataset_version`.
+        uri: As of `source_version.list_source_files`.
         dataset_format: The same.
+        unlabeled_uri: The same.
         follow_links: The same.
         task: Of images whose targets lie in them.
         white: The 16-bit value that becomes 255.
@@ -63,7 +66,9 @@ def import_files(
         ValueError: The source cannot be imported, or its annotations are not for the task.
         StorageError: It does not exist or cannot be reached.
     """
-    listing, source_format, is_local = list_source(uri, dataset_format, "", follow_links, task)
+    listing, source_format, is_local = list_source(
+        uri, dataset_format, unlabeled_uri, follow_links, task
+    )
     if listing.task != task:
         raise ValueError(
             f"The dataset must have annotations for {task}. Received: labels of whole images in "

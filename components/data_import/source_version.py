@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from kfp_vision.components.data_import.choices import check_choices
 from kfp_vision.components.data_import.readers import TFDS_PREFIX, read_unlabeled
 from kfp_vision.components.data_import.samples import Listing, Rejection, Sample
-from kfp_vision.components.data_import.sources import list_source, open_unlabeled
+from kfp_vision.components.data_import.sources import list_labelled, open_unlabeled
 from kfp_vision.components.shared.artifacts.source_files import (
     SourceFiles,
     file_hash,
@@ -97,13 +97,15 @@ def list_source_files(
         StorageError: A URI leads nowhere or cannot be reached.
     """
     recipe = fetch_recipe(recipe_uri) if recipe_uri else None
+    folder = open_unlabeled(unlabeled_uri, follow_links) if unlabeled_uri else None
     dataset = _dataset_files(
         dataset_uri,
         dataset_format,
+        folder,
         follow_links,
         lambda listing: check_choices(listing, task, positive_class, recipe),
     )
-    unlabeled = _unlabeled_files(unlabeled_uri, follow_links) if unlabeled_uri else None
+    unlabeled = _unlabeled_files(folder) if folder else None
     champion = read_champions(champion_uri).champion if champion_uri else ""
     imported = ImportFacts(dataset_uri, _version(dataset), seed)
     versions = Versions(
@@ -147,7 +149,7 @@ def dataset_version(uri: str, dataset_format: str, follow_links: bool) -> str:
         ValueError: The source cannot be imported; the import says why.
         StorageError: It does not exist or cannot be reached.
     """
-    return _version(_dataset_files(uri, dataset_format, follow_links, lambda _: None))
+    return _version(_dataset_files(uri, dataset_format, None, follow_links, lambda _: None))
 
 
 def unlabeled_version(uri: str, follow_links: bool) -> str:
@@ -156,7 +158,7 @@ def unlabeled_version(uri: str, follow_links: bool) -> str:
     Raises:
         StorageError: It does not exist or cannot be reached.
     """
-    return _version(_unlabeled_files(uri, follow_links))
+    return _version(_unlabeled_files(open_unlabeled(uri, follow_links)))
 
 
 def _version(files: Mapping[str, str] | None) -> str:
@@ -165,7 +167,11 @@ def _version(files: Mapping[str, str] | None) -> str:
 
 
 def _dataset_files(
-    uri: str, dataset_format: str, follow_links: bool, check: Callable[[Listing], None]
+    uri: str,
+    dataset_format: str,
+    unlabeled: Folder | None,
+    follow_links: bool,
+    check: Callable[[Listing], None],
 ) -> dict[str, str] | None:
     """Returns path -> version of the files of a dataset; None for a set of TFDS.
 
@@ -174,14 +180,13 @@ def _dataset_files(
     if dataset_format == "tfds" or uri.startswith(TFDS_PREFIX):
         return None
     with record_reads() as opened:
-        listing, *_ = list_source(uri, dataset_format, "", follow_links)
+        listing, *_ = list_labelled(uri, dataset_format, unlabeled, follow_links)
         check(listing)
         named = _named_files(listing.samples)
     return file_versions(open_folder(uri)[0], opened | named)
 
 
-def _unlabeled_files(uri: str, follow_links: bool) -> dict[str, str]:
-    folder = open_unlabeled(uri, follow_links)
+def _unlabeled_files(folder: Folder) -> dict[str, str]:
     return file_versions(folder, _named_files(read_unlabeled(folder).samples))
 
 

@@ -83,7 +83,8 @@ def _decide(
                 "`time_zone`.",
             )
     champion_uri = uris["champion_uri"]
-    images = (uris["dataset_uri"], uris["dataset_format"], uris["follow_links"])
+    names = ("dataset_uri", "dataset_format", "unlabeled_uri", "follow_links")
+    images = [uris[name] for name in names]
     return decide(
         read_last_success(champion_uri),
         read_source_files(sources_dir),

@@ -27,7 +27,7 @@ def measure_annotated(
     version: str,
     card: ModelCard,
     metric: str,
-    source: tuple[str, str, bool],
+    source: tuple[str, str, str, bool],
     read: SourceFiles,
     tested: Collection[str],
     most: int,
@@ -39,7 +39,7 @@ def measure_annotated(
         version: Name of the champion.
         card: Of its model.
         metric: That decides.
-        source: URI and format of the dataset, and whether links are followed.
+        source: URI and format of the dataset, `unlabeled_uri`, and whether links are followed.
         read: What the run of the champion has read.
         tested: Paths of its test images.
         most: Images of each kind that are predicted.

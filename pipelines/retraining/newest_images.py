@@ -69,7 +69,11 @@ class _Answers:
 
 
 def measure_champion(
-    champion_uri: str, dataset_uri: str, dataset_format: str, follow_links: bool
+    champion_uri: str,
+    dataset_uri: str,
+    dataset_format: str,
+    unlabeled_uri: str,
+    follow_links: bool,
 ) -> NewestScore | None:
     """Returns the champion's metric on the newest images and on its test; None without either.
 
@@ -77,6 +81,7 @@ def measure_champion(
         champion_uri: Folder of the champions.
         dataset_uri: Of the images; of more than 500 new ones a random sample is predicted.
         dataset_format: As of `run`.
+        unlabeled_uri: The same; these images are not measured.
         follow_links: The same.
 
     Raises:
@@ -106,12 +111,13 @@ def measure_champion(
     passed = {each["path"] for each in report["exports"] if each["passed"]}
     is_good = _MODEL in files and PurePosixPath(_MODEL).name in passed
     model = Model(f"{place}/{_MODEL}" if is_good else place)
+    source = (dataset_uri, dataset_format, unlabeled_uri, follow_links)
     if TASKS[model.card.task].is_spatial:
-        source, paths = (dataset_uri, dataset_format, follow_links), tested["path"].to_pylist()
+        paths = tested["path"].to_pylist()
         about = (champion_uri, champion, model.card, metrics["primary"])
         return measure_annotated(*about, source, read, paths, _MAX_IMAGES)
     one_class = TASKS[model.card.task].one_class
-    found = _newest(dataset_uri, dataset_format, follow_links, read)
+    found = _newest(source, read)
     newest = [each for each in found if each[1] or not one_class]
     if not newest:
         return None
@@ -125,11 +131,9 @@ def measure_champion(
     return _compare(model.card, primary, positive and positive["name"], before, after)
 
 
-def _newest(
-    dataset_uri: str, dataset_format: str, follow_links: bool, read: SourceFiles
-) -> list[_Labelled]:
+def _newest(source: tuple[str, str, str, bool], read: SourceFiles) -> list[_Labelled]:
     """Returns those of the new images whose hashes are smallest: a random sample."""
-    files = chosen_files().labelled_files(dataset_uri, dataset_format, follow_links)
+    files = chosen_files().labelled_files(*source)
     found = ((digest, path, labels) for path, labels, digest in files if read.lacks(digest))
     return [(path, labels) for _, path, labels in heapq.nsmallest(_MAX_IMAGES, found)]
 

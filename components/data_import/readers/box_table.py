@@ -160,7 +160,7 @@ def read_box_tables(folder: Folder, name: str = "") -> Listing:
             image.annotations.append(Annotation(position.get(row.label, -1), row.box))
     _refuse_corners(folder, understood, images.values())
     used = {index.listed(path) for path, _ in images}
-    notes += [*compare_names(classes), *unlisted_note(index.images, used)]
+    notes += [*compare_names(classes), *unlisted_note(index.images, index.apart | used)]
     return list_objects(folder, ObjectSource([*images.values()], classes, notes))
 
 

@@ -163,7 +163,7 @@ def _join(
         notes += [f"{each.name}: categories of one name are one class: {merged}."] if merged else []
         images += _images(folder, each, position, index, notes)
     listed = {index.listed(image.path) for image in images}
-    notes += [*keypoint_notes, *unlisted_note(index.images, listed)]
+    notes += [*keypoint_notes, *unlisted_note(index.images, index.apart | listed)]
     return ObjectSource(
         images, list(position), notes, keypoint_names, swapped_pairs(keypoint_names)
     )

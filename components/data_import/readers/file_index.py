@@ -1,11 +1,13 @@
 """The files of a data root, by the ways in which tables write their paths."""
 
 import collections
+import dataclasses
 import functools
 import os
 import unicodedata
 from pathlib import Path
 
+from kfp_vision.components.data_import.folder_counts import parent_of
 from kfp_vision.components.data_import.paths import reject_path
 from kfp_vision.components.shared.datasets.image_files import file_kind, require_readable
 from kfp_vision.components.shared.runtime.storage import Folder, local_path
@@ -22,7 +24,8 @@ class FileIndex:
 
     @functools.cached_property
     def _tree(self) -> Tree:
-        tree = self.folder.list_tree()
+        # A table may name images in the folder apart.
+        tree = dataclasses.replace(self.folder, apart="").list_tree()
         require_readable(self.folder, tree)
         return tree
 
@@ -35,6 +38,12 @@ class FileIndex:
     def images(self) -> list[str]:
         """The files that are called like images, sorted."""
         return sorted(path for path in self.files if file_kind(path) == "image")
+
+    @functools.cached_property
+    def apart(self) -> frozenset[str]:
+        """Those of the images that are in `unlabeled_uri`: used although nothing names them."""
+        apart = set(filter(self.folder.is_apart, set(map(parent_of, self.images))))
+        return frozenset(path for path in self.images if parent_of(path) in apart)
 
     @functools.cached_property
     def by_file_name(self) -> dict[str, list[str]]:

@@ -191,6 +191,7 @@ def _list_images(
         part.name_labels(names, has_several)
         notes += part.find_files(index)
     named = {index.listed(path) for part in parts for path in part.paths if path}
+    named |= index.apart
     # An image of a table may be a file beside it.
     named |= {
         index.listed(path)

@@ -108,7 +108,7 @@ def read_pascal_voc(folder: Folder, name: str = "") -> Listing:
         image = AnnotatedImage(path, places[path], annotations, page.size)
         image.problem = ("broken_annotation", page.problem) if page.problem else None
         images.append(image)
-    notes += [*compare_names(classes), *unlisted_note(index.images, set(listed))]
+    notes += [*compare_names(classes), *unlisted_note(index.images, index.apart | set(listed))]
     return list_objects(folder, ObjectSource(images, classes, notes, rejections=rejections))
 
 

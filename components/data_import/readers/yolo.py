@@ -97,7 +97,7 @@ def read_yolo(folder: Folder, name: str = "") -> Listing:
         images.append(image)
     lonely = len(_text_files(index)) - len(found)
     notes += [f"{lonely} label files have no image."] if lonely > 0 else []
-    notes += [*compare_names(classes), *unlisted_note(index.images, set(used))]
+    notes += [*compare_names(classes), *unlisted_note(index.images, index.apart | set(used))]
     keypoint_names = settings.keypoint_names if settings.num_keypoints else ()
     return list_objects(
         folder,

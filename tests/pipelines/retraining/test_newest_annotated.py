@@ -142,7 +142,7 @@ def champion(tmp_path, crown):
 
         def measure(new, **changed):
             write(root, {**shown, **new}, **changed)
-            return measure_champion(uri, str(root), "auto", False)
+            return measure_champion(uri, str(root), "auto", "", False)
 
         return measure
 
@@ -295,7 +295,7 @@ def test_dataset_and_champion_may_lie_in_a_bucket(s3, crown, tmp_path):
     write_csv(root, BEFORE | numbered("new", 5, box=RIGHT))
     # The images of before keep their ETags.
     upload(root, f"{s3}/scenes")
-    score = measure_champion(uri, f"{s3}/scenes", "auto", False)
+    score = measure_champion(uri, f"{s3}/scenes", "auto", "", False)
     assert score is not None
     assert (score.num_images, score.newest) == (5, 0.0)
     assert score.tested > 0.85

@@ -87,7 +87,7 @@ def test_images_of_no_class_are_listed(tmp_path):
     for number in range(3):
         Image.new("L", (8, 8), number).save(tmp_path / f"{number}.png")
     (tmp_path / "labels.csv").write_text("path,labels\n0.png,a|b\n1.png,\n2.png,b\n")
-    found = {path: labels for path, labels, _ in labelled_files(str(tmp_path), "auto", False)}
+    found = {path: labels for path, labels, _ in labelled_files(str(tmp_path), "auto", "", False)}
     assert found == {"0.png": ("a", "b"), "1.png": (), "2.png": ("b",)}
 
 
@@ -133,7 +133,7 @@ def test_the_champion_is_measured_on_what_it_has_not_read(tmp_path, crown):
     bright = [0.8] * 5 + [0.2] * 5 + [0.2] * 10
     table = {"label": labels, "p_bright": bright, "p_dark": [1 - each for each in bright]}
     uri = crown(files, photos, "accuracy", table)
-    images = (str(photos), "auto", False)
+    images = (str(photos), "auto", "", False)
     assert measure_champion(uri, *images) is None
     # Three dark ones that look bright, and one bright one.
     save("dark", 3, 210)

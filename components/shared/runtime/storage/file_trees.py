@@ -74,14 +74,17 @@ def _with_parents(path: str) -> Iterator[str]:
         path = path.rpartition("/")[0]
 
 
-def walk_folder(root: str, follow_links: bool) -> Tree:
+def walk_folder(root: str, follow_links: bool, apart: str = "") -> Tree:
     """Returns the tree of a local folder.
 
     Args:
         root: Absolute, free of links.
         follow_links: Whether links to folders are followed; one that leads back to a folder above
             it never is.
+        apart: A folder that is not listed, nor links to it: absolute, free of links; empty for
+            none.
     """
+    passed = []
     tree, pending = Tree(), [("", root, frozenset({root}))]
     while pending:
         prefix, real, above = pending.pop()
@@ -95,6 +98,9 @@ def walk_folder(root: str, follow_links: bool) -> Tree:
             path, is_link = f"{prefix}{entry.name}", entry.is_symlink()
             if _is_folder(entry):
                 target = realpath(entry.path) if is_link else f"{real}/{entry.name}"
+                if target == apart:
+                    passed.append(path)
+                    continue
                 if target in above or (is_link and not follow_links):
                     tree.linked_folders.append(path)
                 else:
@@ -107,8 +113,19 @@ def walk_folder(root: str, follow_links: bool) -> Tree:
                 tree.links.append(path)
             else:
                 (tree.files if entry.is_file() else tree.others).append(path)
+    for path in passed:
+        _leave_out_empty(tree, path.rpartition("/")[0])
     tree.sort()
     return tree
+
+
+def _leave_out_empty(tree: Tree, folder: str) -> None:
+    """Leaves out a folder of which nothing is listed, and those above it; a bucket has none."""
+    while folder in tree.folders and not any(
+        path.startswith(f"{folder}/") for path in (*tree.folders, *tree.entries())
+    ):
+        tree.folders.remove(folder)
+        folder = folder.rpartition("/")[0]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -60,6 +60,8 @@ class Folder:
         bucket: None when local.
         follow_links: Whether links may lead out of the folder, and to other folders.
         manifest: Of the folder's files in a published artifact: they are compared with it.
+        apart: Root of another folder of the same scheme: what lies in it is not listed as part of
+            this one; empty for none.
     """
 
     uri: str
@@ -68,11 +70,21 @@ class Folder:
     bucket: Bucket | None = dataclasses.field(default=None, compare=False)
     follow_links: bool = False
     manifest: Manifest | None = dataclasses.field(default=None, compare=False)
+    apart: str = ""
 
     @property
     def is_local(self) -> bool:
         """Whether the folder is on this machine."""
         return self.bucket is None
+
+    def is_apart(self, path: str) -> bool:
+        """Returns whether a path below this folder leads to the folder apart, or into it."""
+        return bool(self.apart) and f"{self.place(path)}/".startswith(f"{self.apart}/")
+
+    def place(self, path: str) -> str:
+        """Returns what `root` is, of a path below this folder."""
+        place = f"{self.root}/{path}".rstrip("/")
+        return os.path.realpath(place) if self.is_local else place
 
     def key(self, path: str) -> str:
         """Returns the key of a path in the bucket."""
@@ -115,8 +127,8 @@ class Folder:
     def list_tree(self) -> Tree:
         """Returns all that lies below the folder."""
         if self.is_local:
-            return walk_folder(self.root, self.follow_links)
-        return tree_of_keys(path for path, _ in self._objects())
+            return walk_folder(self.root, self.follow_links, self.apart)
+        return tree_of_keys(path for path, _ in self._objects() if not self.is_apart(path))
 
     def list_sizes(self) -> dict[str, int]:
         """Returns the bytes of every file below the folder; of an artifact, of those it names.
@@ -140,10 +152,12 @@ class Folder:
             # The listing says what each entry is: asking for each takes seconds in a large folder.
             with os.scandir(Path(self.root, path)) as below:
                 entries = list(below)
-            folders = sorted(entry.name for entry in entries if entry.is_dir())
-            return folders, sorted(entry.name for entry in entries if entry.is_file())
-        prefixes, objects = self._level(path)
-        return sorted(prefixes), sorted(objects)
+            folders = {entry.name for entry in entries if entry.is_dir()}
+            files = {entry.name for entry in entries if entry.is_file()}
+        else:
+            folders, files = map(set, self._level(path))
+        start = f"{path}/" if path else ""
+        return sorted(name for name in folders if not self.is_apart(start + name)), sorted(files)
 
     def list_versions(self, path: str) -> dict[str, str]:
         """Returns the name of every file right below `path` in a bucket -> size and ETag."""
