@@ -26,7 +26,7 @@ from kfp_vision.components.data_import.samples import Listing, Rejection, requir
 from kfp_vision.components.data_import.sources import list_source
 from kfp_vision.components.data_import.stage_report import import_report
 from kfp_vision.components.data_import.staging import Staged, distribute, schema_of, stage
-from kfp_vision.components.data_import.wording import count_codes, name_some
+from kfp_vision.components.data_import.wording import count_codes, name_some, of_source
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
 from kfp_vision.components.shared.artifacts.json_files import write_json
@@ -174,7 +174,11 @@ def _import(
             f"{copies:,} of {counts['unlabeled']:,} images without labels are near duplicates of "
             "validation or test images: no stage learns them."
         )
-    notes += [f"Left out: {count} x {code}." for code, count in rejected.most_common()]
+    left_out = collections.Counter((row.source, row.code) for row in staged.rejections)
+    notes += [
+        f"Left out{of_source(source)}: {count} x {code}."
+        for (source, code), count in left_out.most_common()
+    ]
     _write_rejections(staged.rejections, work_dir / "rejected.parquet")
     sizes = np.frombuffer(staged.sizes, np.int32).reshape(-1, 2)[splits == "train"]
     counted = np.frombuffer(staged.object_counts, np.int32)[splits == "train"]
@@ -262,7 +266,11 @@ def _used_label_sets(staged: Staged, uri: str) -> list[tuple[str, ...]]:
         example = staged.rejections[0] if staged.rejections else None
         raise ValueError(
             f"There must be images with labels. Received: none in {uri!r}; left out: {left_out}"
-            + (f", for instance {example.path!r}: {example.message}" if example else "")
+            + (
+                f", for instance {example.path!r}{of_source(example.source)}: {example.message}"
+                if example
+                else ""
+            )
         )
     used = np.unique(np.frombuffer(staged.labels, np.int32)[is_labelled])
     names = list(staged.label_sets)
@@ -270,6 +278,7 @@ def _used_label_sets(staged: Staged, uri: str) -> list[tuple[str, ...]]:
 
 
 def _write_rejections(rejections: list[Rejection], path: Path) -> None:
-    schema = pa.schema([(name, pa.string()) for name in ("path", "code", "message")])
+    names = [field.name for field in dataclasses.fields(Rejection)]
+    schema = pa.schema([(name, pa.string()) for name in names])
     rows = [dataclasses.asdict(rejection) for rejection in rejections]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)

@@ -5,6 +5,7 @@ from os.path import realpath
 from pathlib import Path
 
 from kfp_vision.components.data_import.samples import Rejection
+from kfp_vision.components.data_import.wording import of_source
 from kfp_vision.components.shared.datasets.image_files import escape_name
 from kfp_vision.components.shared.runtime.storage import Folder
 
@@ -69,7 +70,7 @@ def require_few_links(refused: int, kept: int, example: Rejection) -> None:
     if refused > kept:
         raise ValueError(
             f"Most images must lie in the data root. Received: {refused} outside of it, {kept} in "
-            f"it; for instance {example.path!r}: {example.message}"
+            f"it; for instance {example.path!r}{of_source(example.source)}: {example.message}"
         )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ __all__ = [
     "Listing",
     "Rejection",
     "Sample",
+    "Source",
     "Target",
     "TargetReader",
     "require_classes",
@@ -34,6 +35,9 @@ SPLIT_NAMES = {
     "unlabelled": "unlabeled",
 }
 
+# The parameter that leads to the folder of a path.
+Source = Literal["dataset_uri", "unlabeled_uri"]
+
 
 class Target(NamedTuple):
     """What a source says of one image beside its pixels, in the columns of the task.
@@ -54,7 +58,7 @@ class Sample:
     """One image of a source, not decoded yet.
 
     Attributes:
-        path: Relative to the source's root; for arrays `<name>/<row>`.
+        path: Relative to the root of `source`; for arrays `<name>/<row>`.
         labels: Class names; empty for an image without any.
         split: One of `SPLITS`, or None when the source does not say.
         content: The folder to read `path` in, the bytes of an image file, or an array
@@ -64,6 +68,7 @@ class Sample:
             labels then count, or the reason why there is none.
         load_target: Called before the image is decoded, where the target is in a file of its own:
             reads it and returns `read_target`, or the reason why there is none.
+        source: Where the image is from.
     """
 
     path: str
@@ -72,6 +77,7 @@ class Sample:
     content: Folder | bytes | np.ndarray
     read_target: "TargetReader | None" = None
     load_target: "Callable[[], TargetReader | Rejection] | None" = None
+    source: Source = "dataset_uri"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class Rejection:
     path: str
     code: str
     message: str
+    source: Source = "dataset_uri"
 
 
 TargetReader = Callable[[int, int, int], Target | Rejection]

@@ -274,25 +274,28 @@ def _map(
     return [each if isinstance(each, Rejection) else function(each) for each in chunk]
 
 
-def _or_rejection(path: str, work: Callable[[], _Out]) -> _Out | Rejection:
-    """Returns what `work` does, or why the image at `path` is left out."""
+def _or_rejection(sample: Sample, work: Callable[[], _Out]) -> _Out | Rejection:
+    """Returns what `work` does, or why the sample is left out."""
+    path, source = sample.path, sample.source
     try:
         return work()
     except UnreadableImageError as error:
-        return Rejection(path, error.code, str(error))
+        return Rejection(path, error.code, str(error), source)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return Rejection(path, "missing_file", "There is no such file in the data root.")
+        message = "There is no such file in the data root."
+        return Rejection(path, "missing_file", message, source)
     except PermissionError as error:
-        return Rejection(path, "no_permission", f"The file may not be read: {error}")
+        return Rejection(path, "no_permission", f"The file may not be read: {error}", source)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        return Rejection(path, "missing_file", "The path goes through a link to itself.")
+        message = "The path goes through a link to itself."
+        return Rejection(path, "missing_file", message, source)
 
 
 def _open(sample: Sample) -> _Opened | Rejection:
     """Returns what reads a sample; a file that is no image is left out by its first bytes."""
-    return _or_rejection(sample.path, lambda: _start(sample))
+    return _or_rejection(sample, lambda: _start(sample))
 
 
 def _start(sample: Sample) -> _Opened:
@@ -311,14 +314,14 @@ def _start(sample: Sample) -> _Opened:
 def _decode(opened: _Opened, white: int, turn: threading.Semaphore) -> _Row | Rejection:
     """Reads and decodes a sample; files are waited for at once, images decoded in turn."""
     sample = opened.sample
-    content = _or_rejection(sample.path, opened.read)
+    content = _or_rejection(sample, opened.read)
     if isinstance(content, Rejection):
         return content
     read_target = sample.read_target if sample.load_target is None else sample.load_target()
     if isinstance(read_target, Rejection):
         return read_target
     with turn:
-        return _or_rejection(sample.path, lambda: _row(sample, content, read_target, white))
+        return _or_rejection(sample, lambda: _row(sample, content, read_target, white))
 
 
 def _row(

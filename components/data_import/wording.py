@@ -3,7 +3,9 @@
 import collections
 from collections.abc import Collection, Iterable
 
-__all__ = ["count_codes", "name_some"]
+from kfp_vision.components.data_import.samples import Source
+
+__all__ = ["count_codes", "name_some", "of_source"]
 
 _NAMED = 5
 
@@ -18,3 +20,8 @@ def name_some(names: Collection[str]) -> str:
     """Returns the number of names and the first of them: `7 (ant, bee, cat, dog, emu, ...)`."""
     more = ["..."] if len(names) > _NAMED else []
     return f"{len(names)} ({', '.join([*sorted(names)[:_NAMED], *more])})"
+
+
+def of_source(source: Source) -> str:
+    """Returns what stands behind a path: ` of `unlabeled_uri``; nothing for one of the dataset."""
+    return "" if source == "dataset_uri" else f" of `{source}`"

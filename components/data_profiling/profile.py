@@ -191,7 +191,8 @@ def _measure(
     dataset_dir: Path,
     objects: Objects | None,
 ) -> Measurements:
-    rejected = dataset_dir / "rejected.parquet"
+    table = dataset_dir / "rejected.parquet"
+    rejected = pq.read_table(table).slice(0, 3).to_pylist() if table.exists() else []
     return Measurements(
         classes=info.classes,
         counts=counts,
@@ -205,11 +206,15 @@ def _measure(
         keys=label_keys(images.label_values, images.label_starts),
         signatures=images.signatures,
         rejected=info.rejected,
-        rejected_paths=pq.read_table(rejected)["path"][:3].to_pylist() if rejected.exists() else [],
+        rejected_paths=[_shown_path(**row) for row in rejected],
         objects=objects,
         objects_clipped=info.objects_clipped,
         objects_left_out=info.objects_left_out,
     )
+
+
+def _shown_path(path: str, source: str, **_: str) -> str:
+    return path if source == "dataset_uri" else f"{path} of `{source}`"
 
 
 def _sample(images: Images, config: ProfileConfig) -> np.ndarray:

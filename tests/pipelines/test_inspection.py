@@ -56,6 +56,15 @@ def test_the_table_is_for_people(photos, kfp_vision_here):
     assert answer.stdout.rstrip().endswith("This dataset can be trained.")
 
 
+def test_what_is_left_out_of_the_unlabelled_images_is_told_apart(photos, kfp_vision_here):
+    save(photos / "more" / "0.png", 200)
+    (photos / "more" / "broken.png").write_bytes(b"no image")
+    answer = kfp_vision_here("inspect", photos, "--unlabeled-uri", photos / "more")
+    assert "3 classes" in answer.stdout
+    assert "Note: Left out of `unlabeled_uri`: 1 x not_an_image." in answer.stdout
+    assert "rare/broken.png, broken.png of `unlabeled_uri` among them" in answer.stdout
+
+
 @pytest.fixture
 def leaking(photos):
     """The training images are the test images too."""

@@ -1,12 +1,13 @@
 """Folders whose names are the labels; `layout.py` says which of them are splits."""
 
+import dataclasses
 from collections.abc import Iterator
 
 from kfp_vision.components.data_import.folder_counts import parent_of
 from kfp_vision.components.data_import.folder_listing import list_folder
 from kfp_vision.components.data_import.folder_names import compare_class_names
 from kfp_vision.components.data_import.layout import Layout, find_layout
-from kfp_vision.components.data_import.samples import Listing, Rejection, Sample
+from kfp_vision.components.data_import.samples import Listing, Rejection, Sample, Source
 from kfp_vision.components.shared.datasets.image_files import file_kind
 from kfp_vision.components.shared.runtime.storage import Folder
 
@@ -69,14 +70,19 @@ def read_unlabeled(folder: Folder) -> Listing:
         ValueError: Most of them are behind links that are not followed.
         StorageError: A folder must not be read.
     """
+    source: Source = "unlabeled_uri"
     found = list_folder(folder)
+    rejections = {
+        path: dataclasses.replace(each, source=source) for path, each in found.rejections.items()
+    }
+    found = dataclasses.replace(found, rejections=rejections)
     found.require_inside()
 
     def samples() -> Iterator[Sample | Rejection]:
         for path in found.paths:
-            yield found.rejections.get(path) or Sample(path, (), "unlabeled", folder)
+            yield rejections.get(path) or Sample(path, (), "unlabeled", folder, source=source)
 
-    return Listing(samples(), len(found.paths), found.notes)
+    return Listing(samples(), len(found.paths), [f"`{source}`: {note}" for note in found.notes])
 
 
 def _place(layout: Layout, folder: str) -> str:

@@ -24,10 +24,11 @@ SPLITS = ("train", "validation", "test", "unlabeled")
 class DatasetInfo:
     """`dataset.json` of the `dataset_info` artifact.
 
-    Beside it: `rejected.parquet` (`path`, `code`, `message`), one row per file that was left out;
-    and `near_duplicates.npy` (see `shared/datasets/near_duplicates.py`). The images of a split are
-    the artifact of its name, `<split>.arrow` (see `shared/datasets/store.py`). A stage sees all
-    that it reads in one folder (see `shared/artifacts/artifact_parts.py`).
+    Beside it: `rejected.parquet`, one row per file that was left out: `path` below what `source`
+    leads to (`dataset_uri` or `unlabeled_uri`), `code` and `message`; and `near_duplicates.npy`
+    (see `shared/datasets/near_duplicates.py`). The images of a split are the artifact of its name,
+    `<split>.arrow` (see `shared/datasets/store.py`). A stage sees all that it reads in one folder
+    (see `shared/artifacts/artifact_parts.py`).
 
     Attributes:
         task: A key of `shared.tasks.TASKS`.

@@ -182,6 +182,31 @@ def test_unlabelled_files_are_looked_at_alike(source, import_into):
     assert info.rejected == {"undecodable_name": 1, "hidden": 1, "not_a_file": 1}
 
 
+def test_what_is_left_out_says_which_uri_it_is_of(source, import_into):
+    more = source.parent / "more"
+    shutil.copytree(source / "cat", more / "cat")
+    for folder in (source, more):
+        (folder / "cat/0.png").write_bytes(b"no image")
+        (folder / "cat/.1.png").write_bytes(b"")
+        (folder / "cat/__MACOSX").mkdir()
+        shutil.copy(source / "cat/1.png", folder / "cat/__MACOSX/1.png")
+    info, output_dir = import_into(source, unlabeled_uri=str(more))
+    named = {(row["source"], row["path"], row["code"]) for row in _rejected(output_dir)}
+    assert named == {
+        (uri, f"cat/{name}", code)
+        for uri in ("dataset_uri", "unlabeled_uri")
+        for name, code in (
+            ("0.png", "not_an_image"),
+            (".1.png", "hidden"),
+            ("__MACOSX/1.png", "hidden"),
+        )
+    }
+    assert "Left out: 1 x not_an_image." in info.notes
+    assert "Left out of `unlabeled_uri`: 1 x not_an_image." in info.notes
+    assert sum("hidden folders" in note for note in info.notes) == 2
+    assert any(note.startswith("`unlabeled_uri`: 1 images in hidden") for note in info.notes)
+
+
 def test_animations_give_their_first_frame(source, import_into):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(source / "cat/x.gif", save_all=True, append_images=frames[1:])
