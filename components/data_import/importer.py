@@ -43,7 +43,7 @@ from kfp_vision.components.shared.datasets.near_duplicates import (
 from kfp_vision.components.shared.datasets.sixteen_bit import FULL_WHITE, white_level
 from kfp_vision.components.shared.report.records import write_stage_report
 from kfp_vision.components.shared.runtime.disk import explain_full_disk
-from kfp_vision.components.shared.runtime.progress import Progress
+from kfp_vision.components.shared.runtime.progress import Progress, show_note
 from kfp_vision.components.shared.tasks import TASKS
 
 __all__ = ["ImportConfig", "import_dataset"]
@@ -168,7 +168,8 @@ def _import(
     ]
     rejected = collections.Counter(row.code for row in staged.rejections)
     if config.unlabeled_uri and not counts.get("unlabeled"):
-        notes.append("`unlabeled_uri` holds no image that can be used: none is learned.")
+        # The profile finds it, too; it is said before hours of training.
+        show_note("`unlabeled_uri` holds no image that can be used: none is learned.")
     if copies := int(held_out_copies(groups, counts, np.zeros(0, int)).sum()):
         notes.append(
             f"{copies:,} of {counts['unlabeled']:,} images without labels are near duplicates of "

@@ -40,6 +40,7 @@ RULES: Mapping[str, Callable[[Measurements], Observation | None]] = {
     "label_in_every_image": class_rules.label_in_every_image,
     "constant_images": class_rules.constant_images,
     "small_set": class_rules.small_set,
+    "no_unlabeled_images": split_rules.no_unlabeled_images,
     "objects_clipped": object_rules.objects_clipped,
     "objects_left_out": object_rules.objects_left_out,
     "more_objects_than_found": object_rules.more_objects_than_found,

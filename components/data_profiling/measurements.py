@@ -32,6 +32,7 @@ class Measurements:
         signatures: uint8 [N, 64].
         rejected: Code -> number of files that import left out.
         rejected_paths: Some of these files.
+        unlabeled_uri: Where images without labels were to come from; empty for none.
         objects: Those in the images; None for a task without.
         objects_clipped: Boxes that reached out of their image.
         objects_left_out: What was wrong -> number of objects that import left out of these images.
@@ -50,6 +51,7 @@ class Measurements:
     signatures: np.ndarray
     rejected: Mapping[str, int]
     rejected_paths: Sequence[str]
+    unlabeled_uri: str = ""
     objects: Objects | None = None
     objects_clipped: int = 0
     objects_left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)

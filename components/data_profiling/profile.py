@@ -207,6 +207,7 @@ def _measure(
         signatures=images.signatures,
         rejected=info.rejected,
         rejected_paths=[_shown_path(**row) for row in rejected],
+        unlabeled_uri=info.unlabeled_uri,
         objects=objects,
         objects_clipped=info.objects_clipped,
         objects_left_out=info.objects_left_out,

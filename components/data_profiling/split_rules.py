@@ -8,6 +8,7 @@ from kfp_vision.components.shared.metrics.intervals import PER_IMAGE, images_wor
 __all__ = [
     "few_distinct_images",
     "missing_split",
+    "no_unlabeled_images",
     "test_one_class",
     "test_too_small",
     "validation_one_class",
@@ -30,6 +31,18 @@ def missing_split(measured: Measurements) -> Observation | None:
         "images are not divided. Add images.",
         len(missing),
         acceptable=False,
+    )
+
+
+def no_unlabeled_images(measured: Measurements) -> Observation | None:
+    """A URI of images without labels that leads to none: allowed, because they may come later."""
+    if not measured.unlabeled_uri or measured.num_images("unlabeled"):
+        return None
+    return Observation(
+        "warn",
+        "`unlabeled_uri` holds no image that can be used: none is learned. Received: "
+        f"{measured.unlabeled_uri}. Check that it is the folder that was meant.",
+        1,
     )
 
 

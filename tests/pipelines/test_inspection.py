@@ -65,6 +65,18 @@ def test_what_is_left_out_of_the_unlabelled_images_is_told_apart(photos, kfp_vis
     assert "rare/broken.png, broken.png of `unlabeled_uri` among them" in answer.stdout
 
 
+def test_a_folder_without_a_readable_image_is_a_finding(photos, tmp_path, kfp_vision_here):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "broken.png").write_bytes(b"no image")
+    output = tmp_path / "out"
+    answer = kfp_vision_here(
+        "inspect", photos, "--unlabeled-uri", tmp_path / "more", "--output", output
+    )
+    assert answer.returncode == 0
+    assert "Finding no_unlabeled_images (warn, 1): `unlabeled_uri` holds no image" in answer.stdout
+    assert "no_unlabeled_images" in (output / "profile.html").read_text()
+
+
 @pytest.fixture
 def leaking(photos):
     """The training images are the test images too."""

@@ -409,15 +409,17 @@ def test_images_without_labels_that_are_held_out_are_named_before_anything_is_tr
     ) in info.notes
 
 
-def test_a_folder_without_images_for_those_without_labels_is_named(
-    tmp_path, save_images, import_into
+def test_a_folder_without_images_for_those_without_labels_is_named_at_once(
+    tmp_path, save_images, import_into, capsys
 ):
     for name in ("a", "b"):
         save_images(tmp_path / "labelled" / name, 10)
     (tmp_path / "more").mkdir()
     info, _ = import_into(tmp_path / "labelled", unlabeled_uri=str(tmp_path / "more"))
     assert info.splits.get("unlabeled", 0) == 0
-    assert [note for note in info.notes if "`unlabeled_uri` holds no image" in note]
+    # Such a line is shown beside the progress of a run.
+    lines = capsys.readouterr().out.splitlines()
+    assert "note `unlabeled_uri` holds no image that can be used: none is learned." in lines
 
 
 def _save_splits(folder: Path, picture: Callable[[], Image.Image]) -> list[Image.Image]:

@@ -27,6 +27,7 @@ def measurements(
     near: dict[int, int] | None = None,
     flat: Sequence[int] = (),
     rejected: dict[str, int] | None = None,
+    unlabeled_uri: str = "",
     origin: str = "given",
     one_class: bool = True,
     primary: str = "accuracy",
@@ -68,6 +69,7 @@ def measurements(
         signatures=signatures,
         rejected=rejected or {},
         rejected_paths=["a.png"] if rejected else [],
+        unlabeled_uri=unlabeled_uri,
         objects=objects,
         objects_clipped=objects_clipped,
         objects_left_out=objects_left_out or {},
@@ -213,7 +215,14 @@ PLANTED: list[tuple[str, dict[str, Any], str, int]] = [
     # A model finds as many as training images show: what the test shows decides nothing.
     ("more_objects_than_found", crowded(train=3, test=101), "warn", 1),
     ("small_set", {"splits": {"train": 400, "validation": 20, "test": 200}}, "warn", 20),
+    ("no_unlabeled_images", {"unlabeled_uri": "more"}, "warn", 1),
 ]
+
+
+def test_images_without_labels_that_are_there_are_not_missed() -> None:
+    splits, labels = {**SPLITS, "unlabeled": 1}, [*labels_with({}), []]
+    measured = measurements(splits=splits, labels=labels, unlabeled_uri="more")
+    assert RULES["no_unlabeled_images"](measured) is None
 
 
 def test_every_rule_is_planted() -> None:
