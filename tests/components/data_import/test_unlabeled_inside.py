@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import annotated_sets as sets
 import numpy as np
@@ -163,7 +164,7 @@ def test_they_are_read_as_one_file_each(tmp_path, save_images):
     for folder in LAYOUTS["classes"]:
         save_images(tmp_path / folder, 8)
     save_images(tmp_path / "extra", 5)
-    uris = {
+    uris: dict[str, Any] = {
         "dataset_uri": str(tmp_path),
         "dataset_format": "auto",
         "unlabeled_uri": f"{tmp_path}/extra",
