@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +75,7 @@ class Said:
             network sees them; nothing where they are too many.
         filtered: Which of these are used.
         foreign: Some of those that are not.
+        foreign_by: By whose features they are.
     """
 
     held: np.ndarray
@@ -82,6 +83,7 @@ class Said:
     features: dict[Neighbours, np.ndarray]
     filtered: Filtered
     foreign: list[ForeignImage]
+    foreign_by: Neighbours
 
 
 class Pool:
@@ -194,10 +196,19 @@ class Pool:
             each[sample] if has_graph else each
             for each, sample in zip(features, samples, strict=True)
         )
-        alike = nearest_distances(others, bank)
         folder = self._folder(teacher, bank, has_graph)
         given = (self.unlabeled, self.asked, folder, bank, has_graph, self._on_part)
         said, distances, asked_features = teacher.say(*given)
+        foreign_by: Neighbours = "own"
+        alike = nearest_distances(others, bank)
+        nodes: dict[Neighbours, np.ndarray] = {}
+        if has_graph:
+            nodes["own"] = np.concatenate([*features, asked_features])
+        if self._view is not None and self._has_graph(self._view.num_features):
+            nodes["pretrained"] = self._view_all()
+            # Few labels have not taught the model to tell its classes from anything else.
+            foreign_by = "pretrained"
+            alike, distances = self._distances(nodes[foreign_by], samples)
         judging = np.setdiff1d(np.arange(len(self.train)), known)
         copies = held_out_copies(self.groups, self._info.splits, judging)[self.asked]
         outputs = _SHARPENING * said
@@ -211,12 +222,8 @@ class Pool:
             )
             for place, pixels in zip(shown, pictures, strict=True)
         ]
-        nodes: dict[Neighbours, np.ndarray] = {}
-        if has_graph:
-            nodes["own"] = np.concatenate([*features, asked_features])
-        if self._view is not None and self._has_graph(self._view.num_features):
-            nodes["pretrained"] = self._view_all()
-        return Said(self.hear(teacher, judging), outputs, nodes, filtered, examples)
+        answers = self.hear(teacher, judging)
+        return Said(answers, outputs, nodes, filtered, examples, foreign_by)
 
     def hear(self, teacher: Teacher, judging: np.ndarray) -> np.ndarray:
         """Returns what a model says of the images with labels that judge, as `Said.held`.
@@ -324,6 +331,20 @@ class Pool:
         held = {"train": len(self.train), "validation": len(self.validation)}
         features = [self._view(split, np.arange(size)) for split, size in held.items()]
         return np.concatenate([*features, self._view("unlabeled", self.asked)])
+
+    def _distances(
+        self, features: np.ndarray, samples: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns those of validation images and of images without labels to training images.
+
+        Args:
+            features: Of all images, as of `Said`.
+            samples: Which training and validation images count.
+        """
+        places = np.cumsum([len(self.train), len(self.validation)])
+        train, validation, unlabeled = np.split(features, places)
+        bank = train[samples[0]]
+        return nearest_distances(validation[samples[1]], bank), nearest_distances(unlabeled, bank)
 
     @property
     def _num_labelled(self) -> int:

@@ -47,9 +47,10 @@ class PretrainedView:
         self._feature_dir = feature_dir
 
     def __call__(self, split: str, rows: np.ndarray) -> np.ndarray:
-        """Returns the features of some images of a split, float32 [N, F]."""
+        """Returns the features of some images of a split, of unit length, float32 [N, F]."""
         given = (split, rows, self._size, self._channels, self._feature_dir)
-        return read_features(self._backbone, self._dataset_dir, *given)
+        features = read_features(self._backbone, self._dataset_dir, *given)
+        return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
 
     def seconds_per_image(self, split: str, rows: np.ndarray) -> float:
         """Returns what it takes to read and to look at an image.

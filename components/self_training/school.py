@@ -125,6 +125,7 @@ class School:
             foreign_distance=filtered.limit,
             foreign_judges=filtered.judges,
             foreign_within=filtered.within,
+            foreign_by=first.said.foreign_by,
             foreign_images=first.said.foreign,
             loss=float(first.losses.mean()),
             trials=trials,

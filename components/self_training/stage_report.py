@@ -39,6 +39,7 @@ def self_training_report(result: SelfTrainingResult, is_wanted: bool) -> StageRe
         "asked",
         "copies",
         "foreign",
+        "foreign_by",
         "foreign_distance",
         "foreign_judges",
         "foreign_within",

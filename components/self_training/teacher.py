@@ -19,6 +19,9 @@ from kfp_vision.components.shared.datasets.loader import ImageSource
 
 __all__ = ["Teacher", "nearest_distances"]
 
+# Features that are compared with a bank at once.
+_ROWS = 1024
+
 
 class Teacher:
     """Raw outputs of a model, and its features before the last layer, scaled to unit length."""
@@ -114,15 +117,18 @@ class Teacher:
 
 
 def nearest_distances(features: np.ndarray, bank: np.ndarray) -> np.ndarray:
-    """Returns 1 - the largest cosine to a feature of the bank, float32 [B], in [0, 2].
+    """Returns 1 - the largest cosine to a feature of the bank, [N], in [0, 2].
 
     Args:
-        features: Of unit length, [B, F].
+        features: Of unit length, [N, F].
         bank: Of unit length, [M, F].
 
     Reference: Sun et al., 2022, arXiv:2204.06507, section 3, with the first neighbour.
     """
-    distances: np.ndarray = 1.0 - (features @ bank.T).max(axis=1)
+    distances = np.empty(len(features), features.dtype)
+    for start in range(0, len(features), _ROWS):
+        part = slice(start, start + _ROWS)
+        distances[part] = 1.0 - (features[part] @ bank.T).max(axis=1)
     return distances
 
 

@@ -74,6 +74,7 @@ class SelfTrainingResult:
         foreign_distance: Beyond which distance, 0 to 2.
         foreign_judges: Validation images that tell it.
         foreign_within: Those of them that are not beyond it.
+        foreign_by: By whose features.
         foreign_images: Some of them, the most distant first.
         loss: Of the model before, calibrated, on the validation images, in nats.
         trials: A round on half of the labels, where the validation images are few: its gain, which
@@ -94,6 +95,7 @@ class SelfTrainingResult:
     foreign_distance: float = 0.0
     foreign_judges: int = 0
     foreign_within: int = 0
+    foreign_by: Neighbours = "own"
     foreign_images: list[ForeignImage] = dataclasses.field(default_factory=list)
     loss: float = 0.0
     trials: list[RoundResult] = dataclasses.field(default_factory=list)

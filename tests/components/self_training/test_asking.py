@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from sklearn.datasets import load_digits
 
@@ -183,12 +184,35 @@ def test_a_pretrained_network_sees_all_images_once_at_the_side_of_the_baseline(p
     for split, row, place in (("train", 3, 3), ("validation", 4, 104), ("unlabeled", 5, 135)):
         # Four times the 16 pixels of these images.
         images = ImageSource(pool._dataset_dir, split, (64, 64), 1).take(np.array([row]))
-        np.testing.assert_allclose(seen[place], backbone(images)[0], atol=1e-4)
+        features = backbone(images)[0]
+        np.testing.assert_allclose(seen[place], features / np.linalg.norm(features), atol=1e-4)
     kept = sorted((pool._checkpoint_dir / "features").rglob("*.npz"))
     pool.sample(500, 0)
     part = ask(pool, teacher).features["pretrained"]
     np.testing.assert_array_equal(part[130:], seen[130 + pool.asked])
     assert sorted((pool._checkpoint_dir / "features").rglob("*.npz")) == kept
+
+
+@pytest.mark.parametrize("view", ["pretrained", "own"])
+def test_foreign_is_what_the_best_network_at_hand_sees_far_from_what_the_model_has_learned(
+    pool, teacher, monkeypatch, view
+):
+    if view == "own":
+        monkeypatch.setattr(pretrained_view, "missing_weights", lambda _: "not at hand")
+    said, known = ask(pool, teacher), np.arange(0, 100, 2)
+    features = said.features[view]
+    held, unlabeled = (
+        cdist(each, features[known], "cosine").min(axis=1)
+        for each in (features[100:130], features[130:])
+    )
+    limit = np.quantile(held, 0.95, method="higher")
+    assert said.foreign_by == view
+    assert said.filtered.limit == pytest.approx(limit, rel=1e-4)
+    is_foreign = unlabeled > limit
+    assert 0 < is_foreign.sum() < 500
+    assert (said.filtered.is_foreign != is_foreign).sum() <= 1
+    (first, *_) = said.foreign
+    assert first.distance == pytest.approx(unlabeled.max(), rel=1e-4)
 
 
 def test_without_weights_of_a_pretrained_network_there_are_other_neighbours(

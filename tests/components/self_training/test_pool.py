@@ -50,7 +50,7 @@ def test_copies_and_what_is_foreign_do_not_speak_for_what_is_taught(
     kind = np.arange(240) % 3
     filtered = filter_images(kind == 0, (kind == 1).astype(float), np.zeros(100))
     features = generator.normal(size=(400, 8))
-    said = Said(outputs[:160], outputs[160:], {"own": features}, filtered, [])
+    said = Said(outputs[:160], outputs[160:], {"own": features}, filtered, [], "own")
     others, elsewhere = said.unlabeled.copy(), features.copy()
     others[kind != 2] += 3 * generator.normal(size=(160, classes))
     elsewhere[160:][kind != 2] = generator.normal(size=(160, 8))
