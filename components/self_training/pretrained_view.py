@@ -50,7 +50,9 @@ class PretrainedView:
         """Returns the features of some images of a split, of unit length, float32 [N, F]."""
         given = (split, rows, self._size, self._channels, self._feature_dir)
         features = read_features(self._backbone, self._dataset_dir, *given)
-        return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
+        lengths = np.linalg.norm(features, axis=1, keepdims=True)
+        features /= np.maximum(lengths, 1e-9)
+        return features
 
     def seconds_per_image(self, split: str, rows: np.ndarray) -> float:
         """Returns what it takes to read and to look at an image.
