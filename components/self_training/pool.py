@@ -200,7 +200,6 @@ class Pool:
         given = (self.unlabeled, self.asked, folder, bank, has_graph, self._on_part)
         said, distances, asked_features = teacher.say(*given)
         foreign_by: Neighbours = "own"
-        alike = nearest_distances(others, bank)
         nodes: dict[Neighbours, np.ndarray] = {}
         if has_graph:
             nodes["own"] = np.concatenate([*features, asked_features])
@@ -209,6 +208,8 @@ class Pool:
             # Few labels have not taught the model to tell its classes from anything else.
             foreign_by = "pretrained"
             alike, distances = self._distances(nodes[foreign_by], samples)
+        else:
+            alike = nearest_distances(others, bank)
         judging = np.setdiff1d(np.arange(len(self.train)), known)
         copies = held_out_copies(self.groups, self._info.splits, judging)[self.asked]
         outputs = _SHARPENING * said

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from kfp_vision.components.self_training import student
+from kfp_vision.components.self_training import pretrained_view, student
 from kfp_vision.components.self_training.self_train import self_train
 from kfp_vision.components.shared.artifacts.cost import COST_FILE, StageCost
 from kfp_vision.components.shared.artifacts.dataset_info import DatasetInfo
@@ -228,11 +228,20 @@ def _with_noise(few_labels_dir: Path, tmp_path: Path, number: int) -> Path:
     return _changed(few_labels_dir, tmp_path / "wrong", noise)
 
 
+@pytest.mark.parametrize("seen_by", ["own", "pretrained"])
 def test_images_of_something_else_are_found_counted_shown_and_refused(
-    few_labels_dir: Path, trained: Path, tmp_path: Path
+    few_labels_dir: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seen_by: str,
 ) -> None:
+    if seen_by == "own":
+        # It leaves some of them to students.
+        monkeypatch.setattr(pretrained_view, "missing_weights", lambda _: "not at hand")
     dataset = _with_noise(few_labels_dir, tmp_path, 300)
     result = self_train(dataset, trained, tmp_path / "out", tmp_path / "kept", _SEED)
+    assert result.foreign_by == seen_by
     assert result.foreign > 240
     assert len(result.foreign_images) == 12
     # More steps with the labels may help; what has seen these images gains nothing beyond that.
